@@ -1,0 +1,1 @@
+"""Realmkeep keeps what players earn: the persistence layer under a multiplayer game server."""

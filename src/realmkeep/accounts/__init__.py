@@ -1,0 +1,1 @@
+"""Accounts, passwords, sealed credentials and resume tickets."""

@@ -1,0 +1,1 @@
+"""What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage."""
