@@ -1,0 +1,21 @@
+"""The caps that hold before anything is allocated for a stored record."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one stored record.
+
+    Attributes:
+        bytes_max: Most bytes of its encoded form.
+        depth_max: Deepest nesting of containers.
+        nodes_max: Most values, containers and map keys together.
+    """
+
+    bytes_max: int = 64 * 1024  # the specification's player with a full bank takes about 4 KiB
+    depth_max: int = 64
+    nodes_max: int = 10_000
+
+
+DEFAULT_LIMITS = Limits()
