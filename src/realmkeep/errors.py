@@ -15,7 +15,8 @@ class RealmkeepError(Exception):
     Attributes:
         message: One sentence; names the key, field or setting concerned.
         hint: What to do now; empty where nothing can be done.
-        retryable: True when the same call may succeed later without anything else being changed.
+        retryable: True when the same call may succeed later. Where `outcome` is `"unknown"`, repeat only what is guarded or
+            idempotent: the first attempt may still land.
         outcome: `"not_applied"`: nothing was changed. `"unknown"`: the change may or may not have happened, wholly.
     """
 
@@ -32,7 +33,7 @@ class RealmkeepError(Exception):
 
 
 class ConfigError(RealmkeepError):
-    """A setting has a wrong name, type or value; the message names the key, the value and the allowed range."""
+    """Settings have a wrong name, type or value; the message names each key, its value, its source and what is allowed."""
 
 
 class InvalidKey(RealmkeepError):
