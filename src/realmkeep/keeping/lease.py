@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import Corrupt, InvalidKey, NameTaken, StorageError, StorageUnavailable
+from realmkeep.errors import Corrupt, NameTaken, StorageError, StorageUnavailable
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
@@ -92,8 +92,6 @@ class LeaseHolder:
     """Takes, renews and drops the lease of one keeper."""
 
     def __init__(self, storage: Storage, clock: Clock, config: KeeperConfig, events: LeaseEvents) -> None:
-        if "/" in config.name:
-            raise InvalidKey(f"server name {config.name!r} has '/'", hint="use letters, digits and '-'")
         self._storage = storage
         self._clock = clock
         self._config = config
@@ -105,6 +103,11 @@ class LeaseHolder:
         self.incarnation = secrets.token_hex(4)
         self.renewed_s = float("-inf")
         self.replaced = False
+
+    @property
+    def ttl_s(self) -> float:
+        """How long a silent server keeps what it owns."""
+        return self._config.lease_ttl_s
 
     @property
     def lapsed(self) -> bool:

@@ -141,10 +141,7 @@ class WriteQueue:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, batch: list[StagedWrite]) -> None:
-        try:
-            outcomes = await self._storage.write([write.transaction for write in batch])
-        except StorageError as error:
-            outcomes = [Unknown(error) if error.outcome == "unknown" else Failed(error)] * len(batch)
+        outcomes = await self._attempt(batch)
         self._in_flight.remove(batch)
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
@@ -154,6 +151,15 @@ class WriteQueue:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
         self._advance()
+
+    async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:
+        try:
+            return await self._storage.write([write.transaction for write in batch])
+        except (RealmkeepError, TypeError, ValueError) as error:
+            if len(batch) > 1:  # an argument was refused before anything was sent; only its own write shall suffer
+                return [outcome for write in batch for outcome in await self._attempt([write])]
+            refused = error if isinstance(error, StorageError) else StorageError(f"the store refused a write: {error}")
+            return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
 
     def _advance(self) -> None:
         """After a batch came back: go on, or ask the resolver once nothing is in flight."""

@@ -103,6 +103,7 @@ class Session(Generic[R_co]):
         "id",
         "keys",
         "last_write",
+        "letters_applied",
         "limiter",
         "owner_guard",
         "record",
@@ -144,6 +145,7 @@ class Session(Generic[R_co]):
         self.committing = False
         self.escalating = False
         self.draining = False
+        self.letters_applied: list[str] = []
         self.last_write: Write | None = None
         self.limiter: Bucket | None = None
         self.grace_timer: Timer | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from realmkeep.keeping.ops import Applied
     from realmkeep.keeping.session import Session
-    from realmkeep.records import Codec, Limits
+    from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
 
 
@@ -101,10 +101,19 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: It holds a value that cannot be stored.
         """
-        issues = validate_live(session.record)
-        if issues:
-            raise InvalidRecord(f"{session.keys.record}: " + "; ".join(str(issue) for issue in issues))
-        return encode(session.record, self._codec, self._limits)
+        return self.encode_record(session.record, session.keys.record)
+
+    def encode_record(self, record: Record, key: str) -> bytes:
+        """The bytes of a record that is stored at `key`.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        if issues := validate_live(record):
+            raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
+        return encode(record, self._codec, self._limits)
 
     def advance(
         self, session: Session[Any], blob: bytes, now_us: int, guards: list[Guard], effects: list[Effect], undo: Undo | None = None
