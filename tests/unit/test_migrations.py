@@ -178,7 +178,7 @@ def endless(plain: Plain) -> Plain:
         (returning({"at": object()}), "at is of type object"),
         (returning({"at": [{"x": (1, 2)}]}), r"at\[0\].x is of type tuple"),
         (returning({1: 2}), "a key of type int"),
-        (returning({"n": 2**64}), "n is an integer beyond 64 bits"),
+        (returning({"n": 2**63}), "n is an integer beyond 64 bits"),
         (returning({"x": math.nan}), "x is nan"),
         (returning({"x": [math.inf]}), r"x\[0\] is inf"),
         (returning({"name": "\ud800"}), "half a surrogate pair"),

@@ -16,7 +16,7 @@ Step: TypeAlias = Callable[[Plain], Plain]
 StepT = TypeVar("StepT", bound=Step)
 
 VERSION_MAX: Final = 2**31 - 1  # a counter of releases; what lies beyond is damage, not a version
-INTEGER_RANGE: Final = range(-(2**63), 2**64)  # what both codecs and the readers of other languages hold
+INTEGER_RANGE: Final = range(-(2**63), 2**63)  # what both codecs hold exactly
 
 
 class RecordClass(Protocol):
