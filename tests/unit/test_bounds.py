@@ -110,7 +110,7 @@ def test_known_asks_for_the_value_of_a_field_and_for_each_entry_of_a_container()
 
 
 def test_a_known_that_raises_does_not_let_the_value_pass() -> None:
-    _, issues = judged(list[Any], durable(known=in_lists, on_invalid=QUARANTINE), ["sword", {1}])
+    _, issues = judged(list[Any], durable(known=in_lists, on_invalid=QUARANTINE), ["sword", {"a": 1}])
     assert issues == [("field[1]", "known to the game (asking raised TypeError)", QUARANTINE)]
 
 
