@@ -17,7 +17,7 @@ from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.ops import Op, Receipt, encode_result
 from realmkeep.keeping.session import Session
 from realmkeep.keeping.staging import StagedWrite, Undo
-from realmkeep.records import Record, peek_marks, put_back_marks, take_marks
+from realmkeep.records import Record
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realmkeep.clock import Clock
-    from realmkeep.config import KeeperConfig
     from realmkeep.keeping.queue import WriteQueue
     from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
@@ -131,11 +130,13 @@ def encode_letter(letter: object) -> bytes:
 class Commits:
     """Runs the commits of one keeper."""
 
-    def __init__(self, queue: WriteQueue, stager: Stager, clock: Clock, config: KeeperConfig) -> None:
+    def __init__(
+        self, queue: WriteQueue, stager: Stager, clock: Clock, *, on_landed: Callable[[StagedWrite], None]
+    ) -> None:
         self._queue = queue
         self._stager = stager
         self._clock = clock
-        self._config = config
+        self._on_landed = on_landed
 
     def check(self, fn: Callable[..., Any], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> None:
         """Refuse what can never work.
@@ -176,7 +177,7 @@ class Commits:
         write = applied[0].write
         return applied[0].value(), write if isinstance(write, StagedWrite) and not write.landed else None
 
-    def run(self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> tuple[StagedWrite, T, Tx]:
+    def run(self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> tuple[StagedWrite, T]:
         """Run `fn` on the live records and queue what it leaves; if anything fails, nothing happened.
 
         Raises:
@@ -187,7 +188,7 @@ class Commits:
         if self._queue.full:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
         now_us = self._clock.wall_us()
-        undos = [Undo(s.record.fork(), peek_marks(s.record), s.ring.snapshot()) for s in sessions]
+        undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
         tx = Tx(self._stager, now_us)
         for session in sessions:
             session.committing = True
@@ -202,14 +203,12 @@ class Commits:
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
                 session.record.restore(undo.fork)
-                take_marks(session.record)
-                put_back_marks(session.record, undo.marks)
             raise
         finally:
             tx.close()
             for session in sessions:
                 session.committing = False
-        return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result, tx
+        return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
 
     def _stage(
         self,
@@ -241,6 +240,8 @@ class Commits:
             members,
             queued_s=self._clock.monotonic_s(),
             extra_from=extra_from,
+            receivers=tx.delivered,
+            on_landed=self._on_landed,
         )
         for entry in entries:
             entry.write = write

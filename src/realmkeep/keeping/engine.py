@@ -28,9 +28,9 @@ from realmkeep.keeping.letters import Inboxes, Notices
 from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
-from realmkeep.keeping.session import Session, State
+from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.staging import Stager, StagedWrite
-from realmkeep.records import FieldInfo, Limits, Record, Tier, end_observation, mark_all
+from realmkeep.records import FieldInfo, Limits, Record, Tier, observe
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, ValuesView
@@ -94,7 +94,7 @@ class Engine:
         self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
         self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
-        self.commits = Commits(self.queue, self.stager, clock, config, on_landed=self.healer.remember)
+        self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.claims = Claims(
             storage, clock, self.lease, limits=limits, codec=records.codec, accept_unchecked=records.accept_unchecked
         )
@@ -179,7 +179,7 @@ class Engine:
             session.grace_timer.cancel()
             session.grace_timer = None
         self.sessions.pop(session.keys.record, None)
-        end_observation(session.record)
+        observe(session.record, AfterEnd(session, self))
 
     # --- what records tell through their sessions: session.Engine
 
@@ -356,6 +356,11 @@ class Engine:
 
     # --- letters
 
+    def _committed(self, write: StagedWrite) -> None:
+        self.healer.remember(write)
+        if write.receivers:
+            self.delivered(write.receivers)
+
     def letter_arrived(self, record_key: str) -> None:
         """A notice named this record."""
         session = self.sessions.get(record_key)
@@ -364,7 +369,9 @@ class Engine:
 
     def notice_letters(self, session: Session[Any]) -> None:
         """The session's inbox may have letters: drain it in the background."""
-        if not session.draining and not session.ended:
+        if session.draining:
+            session.drain_again = True
+        elif not session.ended:
             session.draining = True
             self.spawn(self._drain(session))
 
@@ -381,9 +388,11 @@ class Engine:
         Raises:
             RealmkeepError: Not now; they stay.
         """
-        session.draining = True
+        session.draining = session.drain_again = True
         try:
-            await self.inboxes.drain(session)
+            while session.drain_again:
+                session.drain_again = False
+                await self.inboxes.drain(session)
         finally:
             session.draining = False
 

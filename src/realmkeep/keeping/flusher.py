@@ -8,8 +8,8 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep.errors import RecordError
-from realmkeep.keeping.session import NEVER
-from realmkeep.records import CHECKPOINT, Tier, mark_all, peek_marks
+from realmkeep.keeping.session import NEVER, mark_all
+from realmkeep.records import CHECKPOINT, Tier, peek_marks
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -138,6 +138,7 @@ class Flusher:
             session = self._sweep_cursor.popleft()
             if self._forgotten(session):
                 mark_all(session.record)
+                self.marked(session, Tier.BATCHED)
                 self._sessions.forgotten(session)
             await self._breathe()
 

@@ -71,7 +71,7 @@ class Inboxes:
         """Apply as many letters as go; a letter that cannot be applied is kept aside, so that the others are not held up."""
         batch = _Batch(session, apply, letters)
         try:
-            write, _, _ = self._commits.run(batch, [session], ())
+            write, _ = self._commits.run(batch, [session], ())
         except RealmkeepError:
             if batch.failed is None:
                 raise
@@ -97,7 +97,7 @@ class Inboxes:
             tx.effects.append(Put(kept_at, letter, expire_s=CORRUPT_KEEP_S))
             tx.drop_letters(session.keys, 1)
 
-        write, _, _ = self._commits.run(move, [session], ())
+        write, _ = self._commits.run(move, [session], ())
         self.kept += 1
         log.error("a letter to %s is kept under %s for a week", session.keys.record, kept_at)
         await write.wait(patient=True)

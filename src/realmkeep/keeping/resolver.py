@@ -18,7 +18,7 @@ from realmkeep.errors import (
     StorageMisconfigured,
 )
 from realmkeep.keeping.healing import read_held
-from realmkeep.records import mark_all
+from realmkeep.keeping.session import mark_all
 from realmkeep.storage import Failed, Refused
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
-from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, take_marks
+from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks, take_marks
 from realmkeep.storage import Guard
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class Session(Generic[R_co]):
         "_engine",
         "committing",
         "crc",
+        "drain_again",
         "draining",
         "due_s",
         "durable_revision",
@@ -145,6 +146,7 @@ class Session(Generic[R_co]):
         self.committing = False
         self.escalating = False
         self.draining = False
+        self.drain_again = False
         self.letters_applied: list[str] = []
         self.last_write: Write | None = None
         self.limiter: Bucket | None = None
@@ -275,16 +277,38 @@ class Session(Generic[R_co]):
         )
         self._engine.violated(self, violation)
 
-    def assigned(self, record: Record, field: FieldInfo) -> None:
-        """A change of a record whose session is over; called for those only.
+
+class AfterEnd:
+    """Observes a record whose session is over."""
+
+    def __init__(self, session: Session[Any], engine: Engine) -> None:
+        self._session = session
+        self._engine = engine
+
+    def assigning(self, record: Record, field: FieldInfo) -> None:
+        """A change that nobody will store.
 
         Raises:
             OwnershipLost: In strict mode.
         """
-        self._engine.changed_after_end(self, field)
+        self._engine.changed_after_end(self._session, field)
+
+    def marked(self, record: Record, tier: Tier) -> None:
+        """Told by `assigning` already."""
+
+    def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
+        """Told by `assigning` already."""
+
+    def immediate_changed(self, record: Record, field: FieldInfo) -> None:
+        """Told by `assigning` already."""
 
 
-def unmark(session: Session[Any]) -> int:
+def mark_all(record: Record) -> None:
+    """Mark every durable field, as after a change that nobody can name."""
+    put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)
+
+
+def unmark(session: Session[Any]) -> None:
     """Take the marks of a session's record, for a write that carries them."""
     session.due_s = NEVER
-    return take_marks(session.record)
+    take_marks(session.record)

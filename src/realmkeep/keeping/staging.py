@@ -12,10 +12,11 @@ from realmkeep.records import encode, validate_live
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from realmkeep.keeping.ops import Applied
     from realmkeep.keeping.session import Session
+    from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
 
@@ -23,24 +24,22 @@ if TYPE_CHECKING:
 class Undo:
     """A session as it was before a commit's function ran."""
 
-    __slots__ = ("fork", "marks", "ring")
+    __slots__ = ("fork", "ring")
 
-    def __init__(self, fork: Any, marks: int, ring: list[Applied]) -> None:
+    def __init__(self, fork: Any, ring: list[Applied]) -> None:
         self.fork = fork
-        self.marks = marks
         self.ring = ring
 
 
 class Member:
     """One session's part in a write: the revision it follows and the revision it leaves."""
 
-    __slots__ = ("crc_was", "follows", "leaves", "marks", "session", "undo", "version_was")
+    __slots__ = ("crc_was", "follows", "leaves", "session", "undo", "version_was")
 
     def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
         self.session = session
         self.follows = session.revision
         self.leaves = leaves
-        self.marks = 0
         self.crc_was = session.crc
         self.version_was = session.stored_version
         self.undo = undo
@@ -52,10 +51,11 @@ class StagedWrite(Write):
     Attributes:
         members: The sessions it advances; their guards stand first in the transaction, owner and revision of each.
         extra_from: Where the effects on keys of nobody here begin: letters, records created.
+        receivers: To whose inboxes it delivers letters.
         on_landed: Called once it is durable, before those who wait hear of it.
     """
 
-    __slots__ = ("extra_from", "members", "on_landed")
+    __slots__ = ("extra_from", "members", "on_landed", "receivers")
 
     def __init__(
         self,
@@ -64,11 +64,13 @@ class StagedWrite(Write):
         *,
         queued_s: float,
         extra_from: int,
+        receivers: Sequence[RecordKeys] = (),
         on_landed: Callable[[StagedWrite], None] | None = None,
     ) -> None:
         super().__init__(transaction, queued_s=queued_s)
         self.members = members
         self.extra_from = extra_from
+        self.receivers = receivers
         self.on_landed = on_landed
 
     def settle(self) -> None:
@@ -133,8 +135,12 @@ class Stager:
             session.stored_version = version
         session.revision = leaves
         session.crc = zlib.crc32(blob)
-        member.marks = unmark(session)
+        unmark(session)
         return member
+
+    def take_as_stored(self, session: Session[Any]) -> None:
+        """Remember the record as it is as what the store holds, for the sweep."""
+        session.crc = zlib.crc32(self.encode(session))
 
     def rewrite(
         self, session: Session[Any], owner: bytes | None, revision: int, now_us: int, guards: list[Guard], effects: list[Effect]
