@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.lease import LeaseHolder
     from realmkeep.keys import RecordKeys
-    from realmkeep.records import Codec, Limits
+    from realmkeep.records import Codec, Limits, Loaded
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -176,29 +176,45 @@ class Claims:
         return Claimed(record, record_keys, self._lease.owner(revision), revision, version, OpRing(), changed=False)
 
     async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
+        blob = stored.record or b""
         try:
             revision = stored.revision
-            loaded = load(stored.record or b"", cls, limits=self._limits, accept_unchecked=self._accept_unchecked)
-            record = loaded.require()
             ring = OpRing.decode(stored.ops, record_keys.ops)
         except RecordError as error:
-            kept_at = await self._keep(record_keys, stored.record or b"")
-            raise Quarantined(
-                f"{record_keys.record} cannot be used: {error.message}",
-                kept_at=kept_at,
-                hint=f"the bytes are kept under {kept_at} for a week; mend or restore the record",
-            ) from error
+            raise await self._quarantined(record_keys, blob, error) from error
+        loaded = await self._load(cls, record_keys, blob)
         if loaded.issues:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
         owner = self._lease.owner(max(self._clock.wall_us(), revision + 1))
         version = int(stored.version) if stored.version is not None and stored.version.isdigit() else 0
-        return Claimed(record, record_keys, owner, revision, version, ring, changed=loaded.changed)
+        return Claimed(loaded.require(), record_keys, owner, revision, version, ring, changed=loaded.changed)
 
-    async def _keep(self, record_keys: RecordKeys, blob: bytes) -> str:
-        """Keep a copy of unreadable bytes, one for the same bytes."""
+    async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
+        """The record that these bytes hold, without owning it.
+
+        Raises:
+            Quarantined: They cannot be used; a copy is kept.
+            StorageError: The store cannot be reached.
+        """
+        return (await self._load(cls, record_keys, blob)).require()
+
+    async def _load(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> Loaded[R]:
+        try:
+            loaded = load(blob, cls, limits=self._limits, accept_unchecked=self._accept_unchecked)
+            loaded.require()
+        except RecordError as error:
+            raise await self._quarantined(record_keys, blob, error) from error
+        return loaded
+
+    async def _quarantined(self, record_keys: RecordKeys, blob: bytes, error: RecordError) -> Quarantined:
+        """Keep a copy of unusable bytes, one for the same bytes."""
         kept_at = keys.corrupt(record_keys, hashlib.sha256(blob).hexdigest()[:16])
         await self._storage.write([Transaction([], [Put(kept_at, blob, expire_s=CORRUPT_KEEP_S)])])
-        return kept_at
+        return Quarantined(
+            f"{record_keys.record} cannot be used: {error.message}",
+            kept_at=kept_at,
+            hint=f"the bytes are kept under {kept_at} for a week; mend or restore the record",
+        )
 
     async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:
         """Write the owner key, if nothing changed since it was read; False if something did."""

@@ -18,7 +18,7 @@ from realmkeep.errors import (
     StorageError,
     TierViolation,
 )
-from realmkeep.keeping.claims import Claims
+from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.flusher import Flusher
 from realmkeep.keeping.healing import Healer
@@ -86,6 +86,7 @@ class Engine:
         self.counters = Counters()
         self.hooks = Hooks()
         self.sessions: dict[str, Session[Any]] = {}
+        self.entering: dict[str, asyncio.Event] = {}
         self.store_id = b""
         self.closing = False
         self.crashed: BaseException | None = None
@@ -146,6 +147,16 @@ class Engine:
                         )
                     )
 
+    def abandon(self) -> None:
+        """Forget everything without saving, as a crash does."""
+        self.closing = True
+        self.queue.abandon()
+        self.lease.forget()
+        for task in self._tasks:
+            task.cancel()
+        for session in list(self.sessions.values()):
+            self.dismiss(session, State.ENDED)
+
     # --- sessions
 
     def live(self) -> ValuesView[Session[Any]]:
@@ -172,6 +183,30 @@ class Engine:
             self.stager.take_as_stored(session)
         return session
 
+    def is_live(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002 - the field's own name
+        """Whether the record has a session here."""
+        return keys_of(cls, id).record in self.sessions
+
+    async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
+        """A copy of the record: of the live one, or of what is stored; None if it is absent.
+
+        Raises:
+            Quarantined: What is stored cannot be used.
+            StorageError: The store cannot be reached.
+        """
+        record_keys = keys_of(cls, id)
+        live = self.sessions.get(record_keys.record)
+        stored = self.stager.encode(live) if live is not None else await self.storage.load(record_keys.record)
+        return None if stored is None else await self.claims.read(cls, record_keys, stored)
+
+    async def welcome(self, session: Session[Any]) -> None:
+        """Apply the letters that wait for a new session; if the store will not have it now, soon."""
+        try:
+            await self.drain(session)
+        except RealmkeepError as error:
+            log.info("letters of %s wait: %s", session.keys.record, error)
+            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
         session.state = state
@@ -179,7 +214,7 @@ class Engine:
             session.grace_timer.cancel()
             session.grace_timer = None
         self.sessions.pop(session.keys.record, None)
-        observe(session.record, AfterEnd(session, self))
+        observe(session.record, AfterEnd(session.keys.record, state, self))
 
     # --- what records tell through their sessions: session.Engine
 
@@ -211,7 +246,7 @@ class Engine:
         log.error("%s; it is written at once", violation.message)
         self.escalate(session)
 
-    def changed_after_end(self, session: Session[Any], field: FieldInfo) -> None:
+    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
         """A record changes whose session is over.
 
         Raises:
@@ -220,7 +255,7 @@ class Engine:
         self.counters.changes_after_end += 1
         if self.config.strict:
             raise OwnershipLost(
-                f"{session.keys.record}.{field.name} was changed after the session was {session.state.value}",
+                f"{key}.{field.name} was changed after its session was {state.value}",
                 hint="drop the record when on_lost_ownership or on_evict runs",
             )
 
@@ -298,8 +333,12 @@ class Engine:
         except (SessionEnded, CommitPending) as error:
             log.info("the eviction of %s: %s", session.keys.record, error)
 
-    async def release(self, session: Session[Any]) -> None:
+    async def release(self, session: Session[Any], *, patient: bool = False) -> None:
         """Write the final snapshot and give up ownership, in one transaction; durable on return.
+
+        Args:
+            session: Whose.
+            patient: Wait for the store however long it takes.
 
         Raises:
             SessionFrozen: The record cannot be saved as it is; the session stays.
@@ -310,7 +349,7 @@ class Engine:
         while True:
             write = self._queue_release(session)
             try:
-                await write.wait()
+                await write.wait(patient=patient)
             except CommitRefused:  # it followed a commit that did not happen; what is left is released anew
                 if session.ended:
                     raise

@@ -9,6 +9,7 @@ from realmkeep.errors import RateLimited
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
+    from realmkeep.config import KeeperConfig
 
 log = logging.getLogger(__name__)
 
@@ -26,34 +27,42 @@ class Bucket:
         self._warned = False
         self.waiting = 0
 
-    async def take(self, clock: Clock, *, rate_per_s: float, queue_max: int, who: str) -> None:
+    def take_now(self, now_s: float, rate_per_s: float) -> bool:
+        """Whether the operation may run at once; then its slot is taken.
+
+        Args:
+            now_s: Monotonic time.
+            rate_per_s: Operations a second; as many may come at once.
+        """
+        slot_s = max(self._next_s, now_s - 1.0) + 1.0 / rate_per_s
+        if slot_s > now_s:
+            return False
+        self._next_s = slot_s
+        self._warned = False
+        return True
+
+    async def wait_turn(self, clock: Clock, config: KeeperConfig, who: str) -> None:
         """Return when the operation may run.
 
         Args:
             clock: Whose time counts.
-            rate_per_s: Operations a second; as many may come at once.
-            queue_max: Operations that may wait.
+            config: `tier1_rate_per_s`, and `tier1_queue_max` operations that may wait.
             who: The player, for the log and the error.
 
         Raises:
             RateLimited: As many wait already; nothing ran.
         """
-        now_s = clock.monotonic_s()
-        slot_s = max(self._next_s, now_s - 1.0)
-        wait_s = slot_s + 1.0 / rate_per_s - now_s
-        if wait_s <= 0:
-            self._next_s = slot_s + 1.0 / rate_per_s
-            self._warned = False
-            return
+        rate_per_s = config.tier1_rate_per_s
+        wait_s = self._next_s + 1.0 / rate_per_s - clock.monotonic_s()
         if not self._warned:
             log.warning("%s starts more than %g tier-1 operations a second; the excess waits", who, rate_per_s)
             self._warned = True
-        if self.waiting >= queue_max:
+        if self.waiting >= config.tier1_queue_max:
             raise RateLimited(
-                f"{who} has {queue_max} tier-1 operations waiting beyond {rate_per_s:g} a second",
+                f"{who} has {self.waiting} tier-1 operations waiting beyond {rate_per_s:g} a second",
                 hint=f"slow down, or kick the player; the next may run in {wait_s:.1f} s",
             )
-        self._next_s = slot_s + 1.0 / rate_per_s
+        self._next_s += 1.0 / rate_per_s
         self.waiting += 1
         try:
             await clock.sleep(wait_s)

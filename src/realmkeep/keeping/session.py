@@ -35,7 +35,7 @@ class Engine(Protocol):
         """An IMMEDIATE field is about to change outside a commit."""
         ...
 
-    def changed_after_end(self, session: Session[Any], field: FieldInfo) -> None:
+    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
         """Its record changes although the session is over."""
         ...
 
@@ -92,6 +92,7 @@ class Session(Generic[R_co]):
     __slots__ = (
         "__weakref__",
         "_engine",
+        "borrowers",
         "committing",
         "crc",
         "drain_again",
@@ -144,6 +145,7 @@ class Session(Generic[R_co]):
         self.crc = 0
         self.due_s = NEVER
         self.committing = False
+        self.borrowers = 0
         self.escalating = False
         self.draining = False
         self.drain_again = False
@@ -279,10 +281,11 @@ class Session(Generic[R_co]):
 
 
 class AfterEnd:
-    """Observes a record whose session is over."""
+    """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
 
-    def __init__(self, session: Session[Any], engine: Engine) -> None:
-        self._session = session
+    def __init__(self, key: str, state: State, engine: Engine) -> None:
+        self._key = key
+        self._state = state
         self._engine = engine
 
     def assigning(self, record: Record, field: FieldInfo) -> None:
@@ -291,7 +294,7 @@ class AfterEnd:
         Raises:
             OwnershipLost: In strict mode.
         """
-        self._engine.changed_after_end(self._session, field)
+        self._engine.changed_after_end(self._key, self._state, field)
 
     def marked(self, record: Record, tier: Tier) -> None:
         """Told by `assigning` already."""
