@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep import keys
 from realmkeep.errors import AlreadyOwned, Corrupt, Quarantined, RecordError, StorageUnavailable
@@ -71,7 +71,9 @@ class _Stored(NamedTuple):
         if self.updated is None:
             return 0
         if not self.updated.isdigit() or len(self.updated) > REVISION_DIGITS_MAX:
-            raise Corrupt(f"the revision {self.updated[:40]!r} is not a whole number", hint="it is microseconds since 1970")
+            raise Corrupt(
+                f"the revision {self.updated[:40]!r} is not a whole number", hint="it is microseconds since 1970"
+            )
         return int(self.updated)
 
 
@@ -89,7 +91,14 @@ class Claims:
     """Claims records for one server."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, lease: LeaseHolder, *, limits: Limits, codec: Codec, accept_unchecked: bool
+        self,
+        storage: Storage,
+        clock: Clock,
+        lease: LeaseHolder,
+        *,
+        limits: Limits,
+        codec: Codec,
+        accept_unchecked: bool,
     ) -> None:
         self._storage = storage
         self._clock = clock
@@ -139,7 +148,9 @@ class Claims:
 
     async def _ours(self, owner_keys: list[str]) -> list[str]:
         found = await self._storage.load_many(owner_keys)
-        held = [(key, Owner.decode(value, key)) for key, value in zip(owner_keys, found, strict=True) if value is not None]
+        held = [
+            (key, Owner.decode(value, key)) for key, value in zip(owner_keys, found, strict=True) if value is not None
+        ]
         return [
             keys.parse(key).id
             for key, owner in held
@@ -224,7 +235,7 @@ class Claims:
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
             effects += [
-                Put(record_keys.record, encode(claimed.record, self._codec, self._limits)),
+                Put(record_keys.record, encode(claimed.record, self._codec, limits=self._limits)),
                 Put(record_keys.version, b"%d" % claimed.stored_version),
                 Put(record_keys.updated, b"%d" % claimed.revision),
             ]

@@ -121,7 +121,9 @@ def encode_letter(letter: object) -> bytes:
     try:
         encoded = msgspec.json.encode([secrets.token_hex(8), letter])
     except (TypeError, ValueError, OverflowError) as error:
-        raise Misuse(f"a letter cannot be stored: {error}", hint="use None, numbers, text, lists and dictionaries") from error
+        raise Misuse(
+            f"a letter cannot be stored: {error}", hint="use None, numbers, text, lists and dictionaries"
+        ) from error
     if len(encoded) > LETTER_BYTES_MAX:
         raise Misuse(f"a letter of {len(encoded)} bytes", hint=f"at most {LETTER_BYTES_MAX} are delivered")
     return encoded
@@ -138,7 +140,7 @@ class Commits:
         self._clock = clock
         self._on_landed = on_landed
 
-    def check(self, fn: Callable[..., Any], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> None:
+    def check(self, fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[Op | None]) -> None:
         """Refuse what can never work.
 
         Raises:
@@ -150,15 +152,19 @@ class Commits:
                 hint="await what you need before the commit, and make the function a plain def",
             )
         for session in sessions:
-            if not isinstance(session, Session):  # pyright: ignore[reportUnnecessaryIsInstance] - first-day mistakes
-                what = f"a {type(session).__name__} record" if isinstance(session, Record) else repr(session)
-                raise Misuse(f"commit got {what} where a session belongs", hint="pass what keeper.login or hold returned")
+            if not isinstance(session, Session):
+                raise Misuse(
+                    f"commit got a {type(session).__name__} where a session belongs",
+                    hint="pass what keeper.login or hold returned, not its record",
+                )
         if len(sessions) > 1 and len(set(sessions)) != len(sessions):
             raise Misuse("commit got the same session twice", hint="a player does not trade with itself")
         if len(ops) > len(sessions):
             raise Misuse(f"commit got {len(ops)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
 
-    def repeated(self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> tuple[Any, StagedWrite | None] | None:
+    def repeated(
+        self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[Any, StagedWrite | None] | None:
         """The recorded result, and its write if that is under way, of ops that were applied before; None if they may run.
 
         Raises:
@@ -177,7 +183,9 @@ class Commits:
         write = applied[0].write
         return applied[0].value(), write if isinstance(write, StagedWrite) and not write.landed else None
 
-    def run(self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]) -> tuple[StagedWrite, T]:
+    def run(
+        self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[StagedWrite, T]:
         """Run `fn` on the live records and queue what it leaves; if anything fails, nothing happened.
 
         Raises:

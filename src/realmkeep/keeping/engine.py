@@ -29,7 +29,7 @@ from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
-from realmkeep.keeping.staging import Stager, StagedWrite
+from realmkeep.keeping.staging import StagedWrite, Stager
 from realmkeep.records import FieldInfo, Limits, Record, Tier, observe
 
 if TYPE_CHECKING:
@@ -73,6 +73,19 @@ class Counters:
     changes_after_end: int = 0
     frozen: int = 0
     lost: int = 0
+
+
+class _Dismissal:
+    """Ends a session when its release has landed."""
+
+    __slots__ = ("_engine", "_session")
+
+    def __init__(self, engine: Engine, session: Session[Any]) -> None:
+        self._engine = engine
+        self._session = session
+
+    def __call__(self, write: StagedWrite) -> None:
+        self._engine.dismiss(self._session, State.ENDED)
 
 
 class Engine:
@@ -300,7 +313,7 @@ class Engine:
         self._require_here(session)
         session.state = State.GRACE
         session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
-        self.hooks.run("disconnect", type(session.record), session)
+        self.hooks.run("disconnect", session.cls, session)
 
     def resume(self, session: Session[Any]) -> None:
         """The player is back.
@@ -315,7 +328,7 @@ class Engine:
         if session.grace_timer is not None:
             session.grace_timer.cancel()
             session.grace_timer = None
-        self.hooks.run("resume", type(session.record), session)
+        self.hooks.run("resume", session.cls, session)
 
     def _require_here(self, session: Session[Any]) -> None:
         if session.ended or session.state is State.LEAVING:
@@ -325,7 +338,7 @@ class Engine:
         """The grace ran out."""
         if session.state is not State.GRACE:
             return
-        self.hooks.run("evict", type(session.record), session)
+        self.hooks.run("evict", session.cls, session)
         try:
             await self.release(session)
         except SessionFrozen:
@@ -369,7 +382,7 @@ class Engine:
         if session.grace_timer is not None:
             session.grace_timer.cancel()
             session.grace_timer = None
-        write.on_landed = lambda _: self.dismiss(session, State.ENDED)
+        write.on_landed = _Dismissal(self, session)
         self.queue.put(write)
         return write
 
@@ -382,7 +395,7 @@ class Engine:
         self.dismiss(session, State.LOST)
         self.counters.lost += 1
         log.error("%s was lost: %s", session.keys.record, reason)
-        self.hooks.run("lost_ownership", type(session.record), session, reason)
+        self.hooks.run("lost_ownership", session.cls, session, reason)
 
     def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
         """The record cannot be saved as it is: report it, and go on trying."""
@@ -390,7 +403,7 @@ class Engine:
             self.counters.frozen += 1
             log.error("%s cannot be saved: %s", session.keys.record, error)
             session.frozen = str(error)
-            self.hooks.run("frozen", type(session.record), session, error)
+            self.hooks.run("frozen", session.cls, session, error)
         session.frozen = str(error)
 
     # --- letters

@@ -131,7 +131,9 @@ class Healer:
         """
         await self._check_allowed()
         pending = [trouble.write for trouble in troubled]
-        held = await read_held(self._storage, dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)]))
+        held = await read_held(
+            self._storage, dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
+        )
         lost = [session for session, state in held.items() if state.owner not in (None, session.owner_guard.expected)]
         behind = {session for session, state in held.items() if state.revision < session.durable_revision}
         behind.update(_sessions(pending))
@@ -200,7 +202,9 @@ class Healer:
         pending: list[StagedWrite],
         waiting: deque[StagedWrite],
     ) -> None:
-        superseded = [write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)]
+        superseded = [
+            write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)
+        ]
         transaction = self._stage(group, held, superseded)
         for write in superseded:
             if write in waiting:
@@ -208,7 +212,9 @@ class Healer:
         (outcome,) = await self._storage.write([transaction])
         if isinstance(outcome, Refused) and outcome.guard in transaction.guards[2 * len(group) :]:
             log.error("a record created by a lost commit exists by now: %s; it is left as it is", outcome.guard.key)
-            bare = Transaction(transaction.guards[: 2 * len(group)], [e for e in transaction.effects if e.key != outcome.guard.key])
+            bare = Transaction(
+                transaction.guards[: 2 * len(group)], [e for e in transaction.effects if e.key != outcome.guard.key]
+            )
             (outcome,) = await self._storage.write([bare])
         if not isinstance(outcome, Committed):
             waiting.extendleft(reversed([write for write in superseded if write not in pending]))
@@ -220,13 +226,17 @@ class Healer:
         for write in superseded:
             write.settle()
 
-    def _stage(self, group: list[Session[Any]], held: dict[Session[Any], Held], superseded: list[StagedWrite]) -> Transaction:
+    def _stage(
+        self, group: list[Session[Any]], held: dict[Session[Any], Held], superseded: list[StagedWrite]
+    ) -> Transaction:
         guards: list[Guard] = []
         effects: list[Effect] = []
         now_us = self._clock.wall_us()
         for session in group:
             self._stager.rewrite(session, held[session].owner, held[session].revision, now_us, guards, effects)
-        lost = [joint for joint in self._recent if any(s in group and held[s].revision < left for s, left in joint.leaves)]
+        lost = [
+            joint for joint in self._recent if any(s in group and held[s].revision < left for s, left in joint.leaves)
+        ]
         lost.extend(_joint(write, 0.0) for write in superseded)
         for joint in lost:
             guards.extend(joint.guards)
@@ -245,4 +255,3 @@ def _fail_what_is_left(pending: list[StagedWrite], waiting: deque[StagedWrite], 
     for write in [write for write in waiting if any(member.session in lost for member in write.members)]:
         waiting.remove(write)
         write.fail(CommitRefused("the store lost data, and with it the ownership of a record of this commit"))
-

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 import msgspec
 
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RealmkeepError, ShuttingDown
+from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, ShuttingDown
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.closing import CloseReport, close
 from realmkeep.keeping.collector import Collector
-from realmkeep.keeping.commit import Tx
+from realmkeep.keeping.degraded import reasons
 from realmkeep.keeping.engine import Counters, Engine
+from realmkeep.keeping.hooks import HookRegistry
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.session import Session, State
@@ -28,14 +28,12 @@ from realmkeep.records import Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
-    from typing_extensions import Self
-
     from realmkeep.clock import Clock
-    from realmkeep.keeping.hooks import Event
-    from realmkeep.keeping.writes import Write
+    from realmkeep.keeping.commit import Tx
+    from realmkeep.keeping.staging import StagedWrite
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +43,9 @@ B = TypeVar("B", bound=Record)
 C = TypeVar("C", bound=Record)
 D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
-H = TypeVar("H")
-
-SessionHook: TypeAlias = Callable[[Session[R]], object]
-ErrorHook: TypeAlias = Callable[[Session[R], RealmkeepError], object]
-ReasonHook: TypeAlias = Callable[[Session[R], str], object]
-LetterHook: TypeAlias = Callable[[Tx, R, Any], object]
-
-LATE_S: Final = 1.0  # a flush that is later than its lead breaks the promise
 
 
-class Keeper:
+class Keeper(HookRegistry):
     """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
 
     Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
@@ -63,6 +53,7 @@ class Keeper:
     """
 
     def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path | None) -> None:
+        super().__init__(engine.hooks)
         self._engine = engine
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
@@ -130,7 +121,7 @@ class Keeper:
     @property
     def degraded(self) -> tuple[str, ...]:
         """Why the promise is not being kept right now, one sentence each; empty while it is."""
-        return tuple(_reasons(self._engine))
+        return tuple(reasons(self._engine))
 
     def heal(self) -> None:
         """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
@@ -355,7 +346,9 @@ class Keeper:
         *,
         ops: tuple[Op | None, Op | None, Op | None, Op | None] | tuple[()] = ...,
     ) -> Receipt[T]: ...
-    async def commit(self, fn: Callable[..., T], /, *sessions: Session[Any], ops: Sequence[Op | None] = ()) -> Receipt[T]:
+    async def commit(
+        self, fn: Callable[..., T], /, *sessions: Session[Any], ops: Sequence[Op | None] = ()
+    ) -> Receipt[T]:
         """Run `fn(tx, record, ...)` on live records; durable, wholly or not at all, before it returns.
 
         `fn` is a plain function and runs at once, so what it reads cannot change under it. If it raises, or a record
@@ -422,51 +415,10 @@ class Keeper:
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
 
-    async def _repeat(self, result: Any, write: Write | None) -> Receipt[Any]:
+    async def _repeat(self, result: Any, write: StagedWrite | None) -> Receipt[Any]:
         self._engine.counters.repeats += 1
         receipt = Receipt(result, repeated=True)
         return receipt if write is None else await self._engine.commits.wait(write, receipt)
-
-    # --- hooks
-
-    def on_disconnect(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
-        """Run a function when a player of `cls` is gone and its grace starts: cancel trades, find a safe place."""
-        return self._hook("disconnect", cls)
-
-    def on_resume(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
-        """Run a function when a player is back within the grace."""
-        return self._hook("resume", cls)
-
-    def on_evict(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
-        """Run a function when the grace has run out, before the final snapshot is made."""
-        return self._hook("evict", cls)
-
-    def on_frozen(self, cls: type[R]) -> Callable[[ErrorHook[R]], ErrorHook[R]]:
-        """Run a function when a record cannot be saved as it is; it gets the session and the error."""
-        return self._hook("frozen", cls)
-
-    def on_lost_ownership(self, cls: type[R]) -> Callable[[ReasonHook[R]], ReasonHook[R]]:
-        """Run a function when another server took a record; it gets the session, which is over, and the reason."""
-        return self._hook("lost_ownership", cls)
-
-    def on_letter(self, cls: type[R]) -> Callable[[LetterHook[R]], LetterHook[R]]:
-        """Apply letters with a function of the transaction, the receiver's record and the letter; one for a class.
-
-        It runs inside a commit, exactly once for each letter. A letter for which it raises is kept aside for a week.
-        """
-
-        def register(hook: LetterHook[R]) -> LetterHook[R]:
-            self._engine.hooks.set_letter(cls, hook)
-            return hook
-
-        return register
-
-    def _hook(self, event: Event, cls: type[Record]) -> Callable[[H], H]:
-        def register(hook: H) -> H:
-            self._engine.hooks.add(event, cls, cast("Callable[..., object]", hook))
-            return hook
-
-        return register
 
     # --- realm-wide values
 
@@ -543,23 +495,7 @@ class Keeper:
 
 async def _store_id(storage: Storage) -> bytes:
     """What tells this store from another one at the same address; made at its first use."""
-    await storage.write([Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])])
+    await storage.write(
+        [Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])]
+    )
     return await storage.load(SERVER_STORE_ID) or b""
-
-
-def _reasons(engine: Engine) -> Iterator[str]:
-    queue, now_s = engine.queue, engine.clock.monotonic_s()
-    if engine.crashed is not None:
-        yield f"a task of the keeper failed: {engine.crashed!r}"
-    if engine.healer.halted:
-        yield engine.healer.halted
-    elif queue.trouble_since_s is not None:
-        yield f"nothing could be stored for {now_s - queue.trouble_since_s:.1f} s: {queue.last_error or 'no answer'}"
-    if engine.lease.replaced:
-        yield f"another keeper took the name {engine.config.name}"
-    elif engine.lease.lapsed:
-        yield f"the lease of {engine.config.name} could not be renewed; other servers may take over its players"
-    if (overdue_s := engine.flusher.overdue_s()) > LATE_S:
-        yield f"changed records are {overdue_s:.1f} s late"
-    if frozen := [session.keys.record for session in engine.live() if session.frozen]:
-        yield f"{len(frozen)} records cannot be saved as they are, first {frozen[0]}"

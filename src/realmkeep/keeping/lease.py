@@ -6,7 +6,6 @@ server may take over; what protects a record is its owner key, compared whole in
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import secrets
@@ -73,7 +72,9 @@ class Lease(msgspec.Struct, frozen=True):
         try:
             return msgspec.json.decode(stored, type=cls)
         except msgspec.DecodeError as error:
-            raise Corrupt(f"{key} does not hold a lease: {error}", hint="delete it if no server of this name runs") from error
+            raise Corrupt(
+                f"{key} does not hold a lease: {error}", hint="delete it if no server of this name runs"
+            ) from error
 
 
 class LeaseEvents(Protocol):
@@ -134,7 +135,12 @@ class LeaseHolder:
                     self._refuse(former)
                 if not self._certainly_dead(former):
                     if watched is None:
-                        log.warning("the lease of %s is held by pid %d on %s; watching whether it lives", self.name, former.pid, former.host)
+                        log.warning(
+                            "the lease of %s is held by pid %d on %s; watching whether it lives",
+                            self.name,
+                            former.pid,
+                            former.host,
+                        )
                     watched = found
                     await self._clock.sleep(WATCH_S)
                     continue

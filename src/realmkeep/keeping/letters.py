@@ -59,7 +59,7 @@ class Inboxes:
         Raises:
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
-        apply = self._hooks.letter(type(session.record))
+        apply = self._hooks.letter(session.cls)
         if apply is None:
             if await self._storage.exists(session.keys.inbox):
                 log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
@@ -93,7 +93,7 @@ class Inboxes:
     async def _keep_aside(self, session: Session[Any], letter: bytes) -> None:
         kept_at = keys.corrupt(session.keys, "letter-" + hashlib.sha256(letter).hexdigest()[:16])
 
-        def move(tx: Tx, record: Record) -> None:
+        def move(tx: Tx, _: Record) -> None:
             tx.effects.append(Put(kept_at, letter, expire_s=CORRUPT_KEEP_S))
             tx.drop_letters(session.keys, 1)
 

@@ -173,7 +173,10 @@ class OpRing:
             return cls()
         body = stored[:-_CRC_TAIL]
         if stored[-_CRC_TAIL:] != b',"crc":"%08x"}' % zlib.crc32(body):
-            raise Corrupt(f"the checksum of {key} differs", hint="restore it from a backup, or delete it to forget the last operations")
+            raise Corrupt(
+                f"the checksum of {key} differs",
+                hint="restore it from a backup, or delete it to forget the last operations",
+            )
         try:
             plain = msgspec.json.decode(stored, type=_StoredRing)
         except msgspec.DecodeError as error:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.staging import Member, StagedWrite
     from realmkeep.storage import Storage
 
+
 class Fates(Protocol):
     """Who is told what became of a session."""
 
@@ -132,7 +133,11 @@ class _Round:
                 f"{outcome.guard.key} {'exists' if outcome.guard.expected is None else 'is not as expected'}",
                 hint="nothing happened; choose another id",
             )
-        if isinstance(outcome, Failed) and not outcome.error.retryable and not isinstance(outcome.error, StorageMisconfigured):
+        if (
+            isinstance(outcome, Failed)
+            and not outcome.error.retryable
+            and not isinstance(outcome.error, StorageMisconfigured)
+        ):
             return outcome.error
         return None
 
@@ -152,7 +157,9 @@ class _Round:
                 f"ownership of {lost} was lost before the store answered", hint="the retry at the new owner tells"
             )
         elif error is None and lost and len(write.members) == 1:
-            error = OwnershipLost(f"ownership of {lost} was lost; nothing was written", hint="tell the client to reconnect")
+            error = OwnershipLost(
+                f"ownership of {lost} was lost; nothing was written", hint="tell the client to reconnect"
+            )
         elif error is None:
             why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
             error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")

@@ -161,6 +161,11 @@ class Session(Generic[R_co]):
     # --- what a game asks
 
     @property
+    def cls(self) -> type[Record]:
+        """The record's class."""
+        return type(self.record)
+
+    @property
     def connected(self) -> bool:
         """The player is here, not in grace and not gone."""
         return self.state is State.CONNECTED
@@ -249,7 +254,9 @@ class Session(Generic[R_co]):
         if self.state in (State.CONNECTED, State.GRACE) and self.frozen is None:
             return
         if self.state is State.LOST:
-            raise OwnershipLost(f"{self.keys.record} is owned by another server now", hint="tell the client to reconnect")
+            raise OwnershipLost(
+                f"{self.keys.record} is owned by another server now", hint="tell the client to reconnect"
+            )
         if self.state in (State.LEAVING, State.ENDED):
             raise SessionEnded(f"the session of {self.keys.record} is {self.state.value}", hint="log in again")
         raise SessionFrozen(f"{self.keys.record} cannot be saved: {self.frozen}", hint="mend the record")

@@ -115,10 +115,16 @@ class Stager:
         """
         if issues := validate_live(record):
             raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
-        return encode(record, self._codec, self._limits)
+        return encode(record, self._codec, limits=self._limits)
 
     def advance(
-        self, session: Session[Any], blob: bytes, now_us: int, guards: list[Guard], effects: list[Effect], undo: Undo | None = None
+        self,
+        session: Session[Any],
+        blob: bytes,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
+        undo: Undo | None = None,
     ) -> Member:
         """Add the session's next revision to a transaction, and move the session on to it."""
         keys = session.keys
@@ -143,7 +149,13 @@ class Stager:
         session.crc = zlib.crc32(self.encode(session))
 
     def rewrite(
-        self, session: Session[Any], owner: bytes | None, revision: int, now_us: int, guards: list[Guard], effects: list[Effect]
+        self,
+        session: Session[Any],
+        owner: bytes | None,
+        revision: int,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
     ) -> None:
         """Add the whole session to a transaction, over what a store that went backwards holds of it.
 

@@ -75,12 +75,13 @@ class Table(Generic[R]):
             raise Misuse(f"a table of {self._cls.__name__} got a {type(record).__name__}")
         if self._reader.is_live(self._cls, id):
             raise Misuse(
-                f"{self._cls.__name__} {id} is live on this server", hint="change keeper.session(...).record in a commit"
+                f"{self._cls.__name__} {id} is live on this server",
+                hint="change keeper.session(...).record in a commit",
             )
         session = await self._lender.hold(self._cls, id, create=lambda: record)
         try:
             if session.record is not record:
-                await self._lender.commit(lambda tx, live: _replace(live, record), session)
+                await self._lender.commit(lambda _, live: _replace(live, record), session)
         finally:
             await session.release()
 
