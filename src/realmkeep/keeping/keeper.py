@@ -28,7 +28,7 @@ from realmkeep.records import Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from pathlib import Path
 
     from realmkeep.clock import Clock
