@@ -33,7 +33,6 @@ from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.storage.sqlite_contents import Connection
 from realmkeep.testing.clock import FakeClock
 
-
 pytestmark = pytest.mark.backend("sqlite")
 
 
