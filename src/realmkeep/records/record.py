@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform, overload
 
 import msgspec
 from typing_extensions import Self, override
@@ -19,7 +19,7 @@ from realmkeep.records.definition import (
     register,
     value_types,
 )
-from realmkeep.records.fields import IMMEDIATE, MISSING, FieldInfo, RecordInfo, durable, ephemeral
+from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
 from realmkeep.records.marking import UNMARKED, Marks, assignment, fitted, touch
 from realmkeep.records.migrations import add_step
@@ -233,10 +233,26 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
         """
         return add_step(cls.__realmkeep__, version)
 
+    @overload
     @classmethod
-    def rule(cls, function: RuleT) -> RuleT:
-        """Register a rule across fields: `@Player.rule`."""
-        return add_rule(cls.__realmkeep__, function)
+    def rule(cls, function: RuleT, /) -> RuleT: ...
+    @overload
+    @classmethod
+    def rule(cls, /, *, on_invalid: Validity) -> Callable[[RuleT], RuleT]: ...
+    @classmethod
+    def rule(cls, function: Callable[[Any], Any] | None = None, /, *, on_invalid: Validity = REJECT) -> Any:
+        """Register a rule across fields: `@Player.rule`, or `@Player.rule(on_invalid=CLAMP)`.
+
+        The rule looks at a record and returns None, an `issue(...)` or several; it changes nothing. See `add_rule`.
+
+        Args:
+            function: The rule.
+            on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome of issues that state none themselves.
+
+        Raises:
+            DefinitionError: `on_invalid` is `OK`.
+        """
+        return add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
 
     @override
     def __delattr__(self, name: str) -> None:
