@@ -52,7 +52,9 @@ class _FirstUse:
 class PartMeta(msgspec.StructMeta):
     """Makes Part classes."""
 
-    def __new__(mcls: type[P], name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> P:
+    def __new__(  # noqa: PYI019 - a metaclass may not say Self
+        mcls: type[P], name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+    ) -> P:
         """Check the class body and make the class."""
         if any(getattr(base, "__realmkeep_part__", ()) for base in bases):
             raise DefinitionError(
@@ -79,7 +81,7 @@ class Part(msgspec.Struct, metaclass=PartMeta):
 class RecordMeta(msgspec.StructMeta):
     """Makes record classes; see `Record` for what they guarantee."""
 
-    def __new__(
+    def __new__(  # noqa: PYI019 - as above
         mcls: type[M],
         name: str,
         bases: tuple[type, ...],

@@ -155,6 +155,7 @@ def _shown(annotation: Any) -> str:
 def _refused(annotation: Any, where: str) -> DefinitionError:
     origin: Any = get_origin(annotation) or annotation
     name = getattr(origin, "__name__", str(origin))
+    has_fields = hasattr(origin, "__struct_fields__") or hasattr(origin, "__dataclass_fields__")
     shown = _shown(annotation)
     if origin in MUTABLE and not get_args(annotation):
         return DefinitionError(
@@ -176,7 +177,7 @@ def _refused(annotation: Any, where: str) -> DefinitionError:
         return DefinitionError(f"{where} is the record {shown}", hint="store its id, or make it a Part")
     if isinstance(origin, type) and issubclass(origin, enum.Enum):
         return DefinitionError(f"{where} is the enumeration {shown}", hint="derive it from StrEnum or IntEnum")
-    if hasattr(origin, "__struct_fields__") or hasattr(origin, "__dataclass_fields__"):
+    if has_fields:
         return DefinitionError(
             f"{where} is the class {shown}, which may be mutable", hint="derive it from realmkeep's Part"
         )
