@@ -260,7 +260,9 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
         Raises:
             DefinitionError: `on_invalid` is `OK`.
         """
-        return add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
+        return (
+            add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
+        )
 
     @override
     def __delattr__(self, name: str) -> None:
