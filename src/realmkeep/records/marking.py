@@ -1,5 +1,6 @@
 """What has changed: every assignment to a durable field marks it, and a trigger that fires is seen at that assignment."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Protocol, cast
 
@@ -121,7 +122,9 @@ def assign(record: Any, name: str, value: Any) -> None:
     field = info.fields.get(name)
     if field is None:
         raise AttributeError(
-            f"{type(record).__name__} has no field {name!r}; declare it with durable() or ephemeral()", name=name, obj=record
+            f"{type(record).__name__} has no field {name!r}; declare it with durable() or ephemeral()",
+            name=name,
+            obj=record,
         )
     if not field.durable:
         _store(record, name, value)
@@ -150,10 +153,10 @@ def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
     exact, allowed = record.__types__[field.name]
     if type(value) is exact:
         return value
-    if exact is float and type(value) is int:
-        return float(value)
     if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
         return value
+    if float in allowed and type(value) is int and abs(value) <= sys.float_info.max:
+        return float(value)
     wanted = " or ".join(kind.__name__ for kind in allowed)
     raise Unstorable(
         f"{type(record).__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {value!r:.80}",
@@ -198,12 +201,15 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
     """
     info = record.__realmkeep__
     if not names:
-        fields = [info.durable[index] for index in cast("Any", record).__blueprint__.containers]
+        containers: tuple[int, ...] = cast("Any", record).__blueprint__.containers
+        fields = [info.durable[index] for index in containers]
         fields = [field for field in fields if field.tier is not IMMEDIATE]
     else:
         wrong = [name for name in names if name not in info.fields or not info.fields[name].durable]
         if wrong:
-            raise AttributeError(f"{type(record).__name__} has no durable field {wrong[0]!r} to touch", name=wrong[0], obj=record)
+            raise AttributeError(
+                f"{type(record).__name__} has no durable field {wrong[0]!r} to touch", name=wrong[0], obj=record
+            )
         fields = [info.fields[name] for name in names]
     marks = marks_of(record)
     for field in fields:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform
 
 import msgspec
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from realmkeep.errors import DefinitionError
 from realmkeep.records.definition import (
@@ -19,12 +19,15 @@ from realmkeep.records.definition import (
     register,
     value_types,
 )
-from realmkeep.records.fields import IMMEDIATE, MISSING, FieldInfo, RecordInfo, durable, ephemeral
+from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
-from realmkeep.records.marking import UNMARKED, Marks, assignment, fitted, touch
+from realmkeep.records.marking import UNMARKED, Marks, Plan, assignment, fitted, touch
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
 from realmkeep.records.validation import add_rule
+
+P = TypeVar("P", bound="PartMeta")
+M = TypeVar("M", bound="RecordMeta")
 
 _store: Final = msgspec.Struct.__setattr__
 NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -49,7 +52,10 @@ class _FirstUse:
 class PartMeta(msgspec.StructMeta):
     """Makes Part classes."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> "PartMeta":
+    def __new__(  # noqa: PYI019 - a metaclass may not say Self
+        mcls: type[P], name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+    ) -> P:
+        """Check the class body and make the class."""
         if any(getattr(base, "__realmkeep_part__", ()) for base in bases):
             raise DefinitionError(
                 f"{name} derives from the Part {bases[0].__name__}, whose fields it would extend",
@@ -57,7 +63,7 @@ class PartMeta(msgspec.StructMeta):
             )
         fields = part_fields(name, namespace)
         cls = super().__new__(mcls, name, bases, namespace, frozen=True, gc=False, forbid_unknown_fields=True)
-        cls.__realmkeep_part__ = fields
+        cast("Any", cls).__realmkeep_part__ = fields
         return cls
 
 
@@ -75,8 +81,8 @@ class Part(msgspec.Struct, metaclass=PartMeta):
 class RecordMeta(msgspec.StructMeta):
     """Makes record classes; see `Record` for what they guarantee."""
 
-    def __new__(
-        mcls,
+    def __new__(  # noqa: PYI019 - as above
+        mcls: type[M],
         name: str,
         bases: tuple[type, ...],
         namespace: dict[str, Any],
@@ -85,7 +91,8 @@ class RecordMeta(msgspec.StructMeta):
         version: int | None = None,
         suffix: str = "",
         keep_unknown: bool = False,
-    ) -> "RecordMeta":
+    ) -> M:
+        """Check the class body and make the class."""
         inherited: dict[str, FieldInfo] = {}
         for base in reversed(bases):
             if hasattr(base, "__blueprint__"):
@@ -99,7 +106,7 @@ class RecordMeta(msgspec.StructMeta):
             if version is not None or suffix or keep_unknown:
                 raise DefinitionError(f"{name} has no kind", hint=f'write class {name}(Record, kind="...", version=1)')
             cls = super().__new__(mcls, name, bases, namespace, kw_only=True, dict=True)
-            cls.__shared__ = fields
+            cast("Any", cls).__shared__ = fields
             return cls
         internal = str(namespace.get("__module__", "")).startswith("realmkeep.")
         info = describe(
@@ -109,13 +116,14 @@ class RecordMeta(msgspec.StructMeta):
         cls = super().__new__(
             mcls, name, bases, namespace, kw_only=True, dict=True, tag_field="version", tag=info.version
         )
-        cls.__blueprint__ = blueprint(cls, info)
+        cast("Any", cls).__blueprint__ = blueprint(cls, info)
         register(cls, info)
         return cls
 
     if not TYPE_CHECKING:  # a type checker takes the constructor from the fields
 
-        def __call__(cls, **values: Any) -> Any:
+        def __call__(cls, **values: Any) -> Any:  # noqa: N805 - a metaclass's self is a class
+            """Make a record of the fields given by keyword."""
             if not hasattr(cls, "__blueprint__"):
                 raise TypeError(f"{cls.__name__} has no kind, so there are no such records; derive one from it")
             fields = cls.__realmkeep__.fields
@@ -134,7 +142,7 @@ def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
     namespace["__realmkeep__"] = info
     namespace["__ephemeral__"] = frozenset(info.fields) - {field.name for field in info.durable}
     namespace["__types__"] = {field.name: value_types(field.type) for field in info.durable}
-    plans = {}
+    plans: dict[str, Plan] = {}
     for field in info.fields.values():
         if field.durable:
             put_default(namespace, field)
@@ -245,9 +253,10 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
         Raises:
             AttributeError: It is durable, is at its default, or does not exist.
         """
-        if name not in self.__dict__ or name not in self.__realmkeep__.fields:
+        held: dict[str, Any] = vars(self)
+        if name not in held or name not in self.__realmkeep__.fields:
             raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted", name=name, obj=self)
-        del self.__dict__[name]
+        del held[name]
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
