@@ -72,7 +72,9 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
         raise Corrupt(f"{what} is not a JSON object", hint="the bytes are kept; restore a backup")
     found = cast("dict[str, Any]", plain)
     if not _holdable(found):
-        raise Corrupt(f"{what} cannot be used: {first_fault(found, info.kind)}", hint="the bytes are kept; mend the value")
+        raise Corrupt(
+            f"{what} cannot be used: {first_fault(found, info.kind)}", hint="the bytes are kept; mend the value"
+        )
     version = found.get("version", 0)
     if type(version) is not int or version < 0:
         raise Corrupt(f"{what} has a version that is no number from 0: {version!r:.40}")
@@ -86,7 +88,7 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
 
 def _holdable(value: Any) -> bool:
     """Whether no number or text inside is one that `first_fault` would name; several times faster."""
-    kind = type(value)
+    kind: type = type(value)  # pyright: ignore[reportUnknownVariableType] - of a plain value, which may be a list
     if kind is str:
         return value.isascii() or not _SURROGATE.search(value)
     if kind is dict:
