@@ -60,7 +60,7 @@ def ada() -> Miner:
 
 def checked(text: bytes) -> bytes:
     """A JSON object with its checksum, as the format has it."""
-    return b'%b,"crc":"%08x"}' % (text[:-1], zlib.crc32(text))
+    return b'%b,"crc":"%08x"}' % (text[:-1], zlib.crc32(text[:-1]))
 
 
 def stored(plain: object) -> bytes:
@@ -82,6 +82,7 @@ def test_what_was_encoded_loads_equal_unmarked_and_with_its_ephemeral_fields_at_
     assert loaded.require() == miner
     assert (loaded.require().target, loaded.require().buffs) == ("nothing", [])
     assert peek_marks(loaded.require()) == 0
+    assert not hasattr(loaded.require(), "__marks__")
     assert encode(loaded.require(), codec) == encode(miner, codec)
 
 

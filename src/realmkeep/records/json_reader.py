@@ -88,7 +88,7 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
 
 def _holdable(value: Any) -> bool:
     """Whether no number or text inside is one that `first_fault` would name; several times faster."""
-    kind = type(value)
+    kind: type = type(value)  # pyright: ignore[reportUnknownVariableType] - of a plain value, which may be a list
     if kind is str:
         return value.isascii() or not _SURROGATE.search(value)
     if kind is dict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, dataclass_transform, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
 
@@ -20,11 +20,22 @@ from realmkeep.records.definition import (
 )
 from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
-from realmkeep.records.marking import Markable, Plan, assignment, delete, fitted, marks_of, set_tracked, touch
+from realmkeep.records.marking import (
+    Markable,
+    Plan,
+    assignment,
+    delete,
+    fitted,
+    found_marks,
+    marks_of,
+    set_tracked,
+    touch,
+)
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
 from realmkeep.records.validation import add_rule
 
+NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
 P = TypeVar("P", bound="PartMeta")
 M = TypeVar("M", bound="RecordMeta")
 
@@ -262,7 +273,8 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
     """The stored fields of a record with `keep_unknown` that its class does not know."""
-    return MappingProxyType(marks_of(record).unknown)
+    marks = found_marks(record)
+    return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
 
 def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
