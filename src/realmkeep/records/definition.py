@@ -1,9 +1,8 @@
 """What happens when a record or Part class is defined: its fields are collected, and whatever cannot work is refused."""
 
 import re
-import sys
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_origin
@@ -13,8 +12,9 @@ import msgspec
 
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
+from realmkeep.records.bounds import BoundsCompiler, Check
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
-from realmkeep.records.storable import MUTABLE, Translation, is_mutable, optional_members, resolved
+from realmkeep.records.storable import MUTABLE, Translation, is_mutable, literal_types, optional_members, resolved
 
 RESERVED_NAMES: Final = frozenset({"version", "crc"})  # every stored record has these beside its fields
 _SCALARS: Final = (bool, int, float, str)
@@ -33,6 +33,7 @@ class Blueprint:
         checked: A look-alike of the class: converting a record to it proves every value storable, at C speed.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
+        checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
     """
 
     names: tuple[str, ...]
@@ -40,6 +41,7 @@ class Blueprint:
     checked: type[msgspec.Struct]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
+    checks: tuple[tuple[str, Check], ...]
 
 
 def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +100,8 @@ def collect(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[
 def _check_name(where: str, name: str, taken: Iterable[str]) -> None:
     if name in RESERVED_NAMES:
         raise DefinitionError(
-            f"{where}: the name is reserved for what every stored record carries", hint=f"call it {name}_number or the like"
+            f"{where}: the name is reserved for what every stored record carries",
+            hint=f"call it {name}_number or the like",
         )
     if name in taken:
         raise DefinitionError(f"{where}: the name belongs to Record itself", hint="choose another name")
@@ -113,12 +116,14 @@ def _check_default(where: str, info: FieldInfo) -> None:
     if info.default is not MISSING and info.default_factory is not None:
         raise DefinitionError(f"{where} has a default and a default_factory", hint="leave one out")
     if not info.durable and info.default is MISSING and info.default_factory is None:
-        raise DefinitionError(f"{where} is ephemeral and has no default to be back at", hint="write ephemeral(default=...)")
-    if isinstance(info.default, (*MUTABLE, bytearray)) or type(info.default).__hash__ is None:
-        made = type(info.default).__name__
         raise DefinitionError(
-            f"{where}: the mutable default {info.default!r} would be shared by all",
-            hint=f"write default_factory={made}" if not info.default else f"write default_factory=lambda: {info.default!r}",
+            f"{where} is ephemeral and has no default to be back at", hint="write ephemeral(default=...)"
+        )
+    if type(info.default).__hash__ is None:  # what can change has no hash
+        shown, made = repr(info.default), type(info.default).__name__
+        raise DefinitionError(
+            f"{where}: the mutable default {shown} would be shared by all",
+            hint=f"write default_factory={f'lambda: {shown}' if info.default else made}",
         )
 
 
@@ -153,7 +158,7 @@ AS_CHECKED: Final = Translation(check_part)
 
 
 def native(annotations: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """msgspec's annotations for the durable fields of a record.
+    """Msgspec's annotations for the durable fields of a record.
 
     Raises:
         DefinitionError: A type cannot be stored.
@@ -201,7 +206,16 @@ def put_default(namespace: dict[str, Any], info: FieldInfo) -> None:
         namespace[info.name] = info.default
 
 
-def describe(name: str, kind: str, version: int, suffix: str, fields: Mapping[str, FieldInfo], *, keep_unknown: bool, internal: bool) -> RecordInfo:
+def describe(
+    name: str,
+    kind: str,
+    version: int,
+    suffix: str,
+    fields: Mapping[str, FieldInfo],
+    *,
+    keep_unknown: bool,
+    internal: bool,
+) -> RecordInfo:
     """Check what a record class says of itself.
 
     Raises:
@@ -214,7 +228,10 @@ def describe(name: str, kind: str, version: int, suffix: str, fields: Mapping[st
     except InvalidKey as error:
         raise DefinitionError(f"{name}: {error.message}", hint=error.hint) from error
     if suffix in COMPANIONS:
-        raise DefinitionError(f"{name}: suffix {suffix!r} is the name of a companion key", hint=f"not one of {', '.join(sorted(COMPANIONS))}")
+        raise DefinitionError(
+            f"{name}: suffix {suffix!r} is the name of a companion key",
+            hint=f"not one of {', '.join(sorted(COMPANIONS))}",
+        )
     if type(version) is not int or not 1 <= version < 2**31:
         raise DefinitionError(f"{name}: version {version!r} is not a version", hint="a whole number from 1: version=1")
     indexed = {
@@ -229,7 +246,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     """What the finished class needs at run time.
 
     Raises:
-        DefinitionError: msgspec cannot tell the types of a union apart.
+        DefinitionError: msgspec cannot tell the types of a union apart, or declared bounds do not fit.
     """
     fields = [(field.name, AS_CHECKED.field(field.type, field.name)) for field in info.durable]
     try:
@@ -238,25 +255,29 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
         msgspec.json.Decoder(checked)
     except TypeError as error:
         raise DefinitionError(
-            f"{cls.__name__}: {error}", hint="of a union, the stored form must tell which type it is: keep to one of each"
+            f"{cls.__name__}: {error}",
+            hint="of a union, the stored form must tell which type it is: keep to one of each",
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
     start = b'{"version":%d' % info.version
-    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start)
+    compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
+    compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
+    checks = tuple((name, check) for name, check in compiled if check is not None)
+    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start, checks)
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:
     """The exact type of nearly all values of a field, and every class that a value may be of."""
     allowed: list[type] = []
     for kind in optional_members(annotation):
-        member = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-        origin = get_origin(member) or member
-        allowed.extend({type(value) for value in get_args(member)} if origin is Literal else [origin])
+        member: Any = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        origin: Any = get_origin(member) or member
+        allowed.extend(literal_types(member) if origin is Literal else [origin])
     exact = next((kind for kind in allowed if kind is not type(None)), None)
     return exact, tuple(allowed)
 
 
-_kinds: "Final[WeakValueDictionary[tuple[str, str], type]]" = WeakValueDictionary()
+_kinds: WeakValueDictionary[tuple[str, str], type] = WeakValueDictionary()
 
 
 def register(cls: type, info: RecordInfo) -> None:
@@ -277,3 +298,8 @@ def register(cls: type, info: RecordInfo) -> None:
             hint="two classes would write the same keys: give one another kind or suffix",
         )
     _kinds[key] = cls
+
+
+def registered() -> tuple[type, ...]:
+    """Every record class that has claimed a kind, in the order of the kinds."""
+    return tuple(cls for _, cls in sorted(_kinds.items()))

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
-from typing_extensions import Self, override
 
 from realmkeep.errors import DefinitionError
 from realmkeep.records.definition import (
@@ -19,15 +18,26 @@ from realmkeep.records.definition import (
     register,
     value_types,
 )
-from realmkeep.records.fields import IMMEDIATE, MISSING, FieldInfo, RecordInfo, durable, ephemeral
+from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
-from realmkeep.records.marking import UNMARKED, Marks, assignment, fitted, touch
+from realmkeep.records.marking import (
+    Markable,
+    Plan,
+    assignment,
+    delete,
+    fitted,
+    found_marks,
+    marks_of,
+    set_tracked,
+    touch,
+)
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
 from realmkeep.records.validation import add_rule
 
-_store: Final = msgspec.Struct.__setattr__
 NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
+P = TypeVar("P", bound="PartMeta")
+M = TypeVar("M", bound="RecordMeta")
 
 
 class _FirstUse:
@@ -41,7 +51,7 @@ class _FirstUse:
             return self
         assert self._factory is not None
         value = self._factory()
-        _store(record, self._name, value)
+        set_tracked(record, self._name, value)
         return value
 
 
@@ -49,7 +59,10 @@ class _FirstUse:
 class PartMeta(msgspec.StructMeta):
     """Makes Part classes."""
 
-    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> "PartMeta":
+    def __new__(  # noqa: PYI019 - a metaclass may not say Self
+        mcls: type[P], name: str, bases: tuple[type, ...], namespace: dict[str, Any]
+    ) -> P:
+        """Check the class body and make the class."""
         if any(getattr(base, "__realmkeep_part__", ()) for base in bases):
             raise DefinitionError(
                 f"{name} derives from the Part {bases[0].__name__}, whose fields it would extend",
@@ -57,7 +70,7 @@ class PartMeta(msgspec.StructMeta):
             )
         fields = part_fields(name, namespace)
         cls = super().__new__(mcls, name, bases, namespace, frozen=True, gc=False, forbid_unknown_fields=True)
-        cls.__realmkeep_part__ = fields
+        cast("Any", cls).__realmkeep_part__ = fields
         return cls
 
 
@@ -75,8 +88,8 @@ class Part(msgspec.Struct, metaclass=PartMeta):
 class RecordMeta(msgspec.StructMeta):
     """Makes record classes; see `Record` for what they guarantee."""
 
-    def __new__(
-        mcls,
+    def __new__(  # noqa: PYI019 - as above
+        mcls: type[M],
         name: str,
         bases: tuple[type, ...],
         namespace: dict[str, Any],
@@ -85,7 +98,8 @@ class RecordMeta(msgspec.StructMeta):
         version: int | None = None,
         suffix: str = "",
         keep_unknown: bool = False,
-    ) -> "RecordMeta":
+    ) -> M:
+        """Check the class body and make the class."""
         inherited: dict[str, FieldInfo] = {}
         for base in reversed(bases):
             if hasattr(base, "__blueprint__"):
@@ -99,7 +113,7 @@ class RecordMeta(msgspec.StructMeta):
             if version is not None or suffix or keep_unknown:
                 raise DefinitionError(f"{name} has no kind", hint=f'write class {name}(Record, kind="...", version=1)')
             cls = super().__new__(mcls, name, bases, namespace, kw_only=True, dict=True)
-            cls.__shared__ = fields
+            cast("Any", cls).__shared__ = fields
             return cls
         internal = str(namespace.get("__module__", "")).startswith("realmkeep.")
         info = describe(
@@ -109,13 +123,14 @@ class RecordMeta(msgspec.StructMeta):
         cls = super().__new__(
             mcls, name, bases, namespace, kw_only=True, dict=True, tag_field="version", tag=info.version
         )
-        cls.__blueprint__ = blueprint(cls, info)
+        cast("Any", cls).__blueprint__ = blueprint(cls, info)
         register(cls, info)
         return cls
 
     if not TYPE_CHECKING:  # a type checker takes the constructor from the fields
 
-        def __call__(cls, **values: Any) -> Any:
+        def __call__(cls, **values: Any) -> Any:  # noqa: N805 - a metaclass's self is a class
+            """Make a record of the fields given by keyword."""
             if not hasattr(cls, "__blueprint__"):
                 raise TypeError(f"{cls.__name__} has no kind, so there are no such records; derive one from it")
             fields = cls.__realmkeep__.fields
@@ -124,7 +139,7 @@ class RecordMeta(msgspec.StructMeta):
                 values[name] = fitted(cls, fields[name], values[name])
             record = super().__call__(**values)
             for name, value in later.items():
-                _store(record, name, value)
+                set_tracked(record, name, value)
             return record
 
 
@@ -134,7 +149,7 @@ def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
     namespace["__realmkeep__"] = info
     namespace["__ephemeral__"] = frozenset(info.fields) - {field.name for field in info.durable}
     namespace["__types__"] = {field.name: value_types(field.type) for field in info.durable}
-    plans = {}
+    plans: dict[str, Plan] = {}
     for field in info.fields.values():
         if field.durable:
             put_default(namespace, field)
@@ -143,13 +158,14 @@ def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
         else:
             namespace[field.name] = _FirstUse(field) if field.default is MISSING else field.default
     namespace["__setattr__"] = assignment(plans)
+    namespace["__delattr__"] = delete
 
 
 MigrationT = TypeVar("MigrationT", bound=Callable[[dict[str, Any]], dict[str, Any]])
 RuleT = TypeVar("RuleT", bound=Callable[[Any], Any])
 
 
-class Record(msgspec.Struct, metaclass=RecordMeta):
+class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
     """The base of everything that is kept.
 
     ```python
@@ -177,8 +193,6 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
 
     __realmkeep__: ClassVar[RecordInfo]
     __blueprint__: ClassVar[Blueprint]
-    __marks__: ClassVar[Marks] = UNMARKED
-    __unknown__: ClassVar[Mapping[str, Any] | None] = None
 
     def touch(self, *names: str) -> None:
         """Mark fields whose contents changed: `player.inventory.append(...)` is not an assignment.
@@ -233,26 +247,34 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
         """
         return add_step(cls.__realmkeep__, version)
 
+    @overload
     @classmethod
-    def rule(cls, function: RuleT) -> RuleT:
-        """Register a rule across fields: `@Player.rule`."""
-        return add_rule(cls.__realmkeep__, function)
+    def rule(cls, function: RuleT, /) -> RuleT: ...
+    @overload
+    @classmethod
+    def rule(cls, /, *, on_invalid: Validity) -> Callable[[RuleT], RuleT]: ...
+    @classmethod
+    def rule(cls, function: Callable[[Any], Any] | None = None, /, *, on_invalid: Validity = REJECT) -> Any:
+        """Register a rule across fields: `@Player.rule`, or `@Player.rule(on_invalid=CLAMP)`.
 
-    @override
-    def __delattr__(self, name: str) -> None:
-        """Put an ephemeral field back at its default.
+        The rule looks at a record and returns None, an `issue(...)` or several; it changes nothing. See `add_rule`.
+
+        Args:
+            function: The rule.
+            on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome of issues that state none themselves.
 
         Raises:
-            AttributeError: It is durable, is at its default, or does not exist.
+            DefinitionError: `on_invalid` is `OK`.
         """
-        if name not in self.__dict__ or name not in self.__realmkeep__.fields:
-            raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted", name=name, obj=self)
-        del self.__dict__[name]
+        return (
+            add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
+        )
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
     """The stored fields of a record with `keep_unknown` that its class does not know."""
-    return record.__unknown__ or NOTHING_UNKNOWN
+    marks = found_marks(record)
+    return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
 
 def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
@@ -262,4 +284,4 @@ def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
         record: A record whose class says `keep_unknown`.
         unknown: Plain values by key, as decoded.
     """
-    _store(record, "__unknown__", dict(unknown) or None)
+    marks_of(record).unknown = dict(unknown)

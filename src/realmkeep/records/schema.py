@@ -52,7 +52,9 @@ class Schema:
     def __str__(self) -> str:
         table = [_HEADINGS, *(row.cells() for row in self.rows)]
         widths = [max(len(line[column]) for line in table) for column in range(len(_HEADINGS))]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
+        ]
         return "\n".join([f"{self.kind}, version {self.version}", *lines])
 
     def markdown(self) -> str:

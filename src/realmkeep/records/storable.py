@@ -39,6 +39,12 @@ def is_mutable(annotation: Any) -> bool:
     return get_origin(annotation) in MUTABLE
 
 
+def literal_types(annotation: Any) -> set[type]:
+    """The types of the values that a `Literal` allows."""
+    values: tuple[object, ...] = get_args(annotation)
+    return {type(value) for value in values}
+
+
 def optional_members(annotation: Any) -> tuple[Any, ...]:
     """The members of a union; of any other type, itself."""
     return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
@@ -86,8 +92,9 @@ class Translation:
         arguments = get_args(annotation)
         if origin is dict:
             return dict[self._key(arguments[0], where), self.immutable(arguments[1], f"the values of {where}")]
-        entry = self._key(arguments[0], where) if origin is set else self.immutable(arguments[0], f"the entries of {where}")
-        return origin[entry]
+        if origin is set:
+            return set[self._key(arguments[0], where)]
+        return list[self.immutable(arguments[0], f"the entries of {where}")]
 
     def immutable(self, annotation: Any, where: str) -> Any:
         """A Part's field, or what lies inside a container.
@@ -106,10 +113,14 @@ class Translation:
             return self.immutable(arguments[0], where)
         if origin is Literal:
             if not all(value is None or type(value) in (int, str) for value in arguments):
-                raise DefinitionError(f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool")
+                raise DefinitionError(
+                    f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool"
+                )
             return annotation
         if origin is tuple and arguments:
-            return tuple[tuple(part if part is ... else self.immutable(part, f"the entries of {where}") for part in arguments)]
+            return tuple[
+                tuple(part if part is ... else self.immutable(part, f"the entries of {where}") for part in arguments)
+            ]
         if origin is frozenset:
             return frozenset[self._key(arguments[0], where)]
         if origin in (Union, types.UnionType):
@@ -128,9 +139,7 @@ class Translation:
     def _key(self, annotation: Any, where: str) -> Any:
         """A key of a dictionary, an entry of a set: text or whole numbers, so that they can be written in one order."""
         key = self.immutable(annotation, f"the keys of {where}")
-        literal = get_origin(key) is Literal and len({type(value) for value in get_args(key)} & {int, str}) == len(
-            {type(value) for value in get_args(key)}
-        ) == 1
+        literal = get_origin(key) is Literal and literal_types(key) in ({int}, {str})
         if key in (str, Int64) or literal or (isinstance(key, type) and issubclass(key, (enum.StrEnum, enum.IntEnum))):
             return key
         raise DefinitionError(
@@ -144,13 +153,20 @@ def _shown(annotation: Any) -> str:
 
 
 def _refused(annotation: Any, where: str) -> DefinitionError:
-    origin = get_origin(annotation) or annotation
+    origin: Any = get_origin(annotation) or annotation
     name = getattr(origin, "__name__", str(origin))
+    has_fields = hasattr(origin, "__struct_fields__") or hasattr(origin, "__dataclass_fields__")
     shown = _shown(annotation)
     if origin in MUTABLE and not get_args(annotation):
-        return DefinitionError(f"{where} is a {name} of anything", hint=f"say what is inside, for example {name}[{'str, int' if name == 'dict' else 'int'}]")
+        return DefinitionError(
+            f"{where} is a {name} of anything",
+            hint=f"say what is inside, for example {name}[{'str, int' if name == 'dict' else 'int'}]",
+        )
     if origin in (tuple, frozenset):
-        return DefinitionError(f"{where} is a {name} of anything", hint=f"say what is inside, for example {name}[int{', ...' if name == 'tuple' else ''}]")
+        return DefinitionError(
+            f"{where} is a {name} of anything",
+            hint=f"say what is inside, for example {name}[int{', ...' if name == 'tuple' else ''}]",
+        )
     if origin in MUTABLE:
         return DefinitionError(
             f"{where} is the mutable {shown}",
@@ -161,6 +177,8 @@ def _refused(annotation: Any, where: str) -> DefinitionError:
         return DefinitionError(f"{where} is the record {shown}", hint="store its id, or make it a Part")
     if isinstance(origin, type) and issubclass(origin, enum.Enum):
         return DefinitionError(f"{where} is the enumeration {shown}", hint="derive it from StrEnum or IntEnum")
-    if isinstance(origin, type) and (issubclass(origin, msgspec.Struct) or hasattr(origin, "__dataclass_fields__")):
-        return DefinitionError(f"{where} is the class {shown}, which may be mutable", hint="derive it from realmkeep's Part")
+    if has_fields:
+        return DefinitionError(
+            f"{where} is the class {shown}, which may be mutable", hint="derive it from realmkeep's Part"
+        )
     return DefinitionError(f"{where} is of type {shown}, which cannot be stored", hint=_HINTS.get(name, _ANYTHING_ELSE))
