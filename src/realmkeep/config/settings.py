@@ -15,7 +15,7 @@ from realmkeep.errors import ConfigError
 
 SHOWN_CHARS_MAX: Final = 200  # of a wrong value, in an error
 _PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
-_USER_INFO = re.compile(r"^([A-Za-z0-9+.-]*:?/*).*@", re.DOTALL)
+_USER_INFO = re.compile(r"^([A-Za-z0-9+.-]+://)?.*@", re.DOTALL)
 
 
 def mask_url(url: str) -> str:
