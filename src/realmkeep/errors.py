@@ -28,8 +28,16 @@ class RealmkeepError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default an exception is rebuilt from its arguments alone, which fails where a subclass requires keywords.
+        return _rebuilt, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+def _rebuilt(error: type[RealmkeepError], args: tuple[object, ...]) -> RealmkeepError:
+    return error.__new__(error, *args)
 
 
 class ConfigError(RealmkeepError):

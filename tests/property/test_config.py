@@ -2,11 +2,11 @@
 
 import tomllib
 
-import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realmkeep.config import Config, KeeperConfig, RecordsConfig, StoreConfig, load_config, settings
+from realmkeep.config.settings import to_toml
 from realmkeep.config.sources import ENVIRONMENT_PREFIX
 from realmkeep.errors import ConfigError
 
@@ -48,8 +48,13 @@ def test_a_printed_configuration_reads_back_as_it_is(url: str, bytes_max: int, f
         keeper=KeeperConfig(flush_interval_s=flush_s, strict=strict),
     )
     tables = tomllib.loads(str(config))
-    assert tables == msgspec.to_builtins(config) | tables
     assert tables["store"] == {"url": url}
     flags = {f"{section}.{name}": value for section, values in tables.items() for name, value in values.items()}
     again = load_config(environ={}, flags=flags)
     assert (again.store, again.records, again.keeper) == (config.store, config.records, config.keeper)
+
+
+@given(st.text() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.booleans() | st.lists(st.text()))
+@example('\x7f\x00"\\\n\U0001f409')
+def test_any_value_reads_back_from_its_notation(value: object) -> None:
+    assert tomllib.loads(f"value = {to_toml(value)}") == {"value": value}

@@ -10,6 +10,7 @@ from msgspec import Meta, inspect
 from realmkeep.config import Config, KeeperConfig, RecordsConfig, Section, StoreConfig, load_config, mask_url, settings
 from realmkeep.config.settings import settings_of
 from realmkeep.errors import ConfigError
+from realmkeep.storage.urls import _BACKENDS  # pyright: ignore[reportPrivateUsage] - two lists that must agree
 
 
 @pytest.fixture(autouse=True)
@@ -106,6 +107,13 @@ def test_a_redis_url_names_a_redis(url: str) -> None:
     assert "REDIS_URL" in refusal(environ={"REDIS_URL": url})
 
 
+def test_every_backend_that_opens_a_store_can_be_configured() -> None:
+    for scheme in _BACKENDS:
+        assert f"{scheme}://" in settings()["store.url"].allowed
+        url = "memory://" if scheme == "memory" else f"{scheme}:///place"
+        assert StoreConfig(url=url).url == url
+
+
 # --- wrong names
 
 
@@ -174,6 +182,7 @@ def test_the_value_of_an_unknown_key_is_not_shown() -> None:
         ("store.url", "memory://x"),
         ("store.url", "sqlite:///"),
         ("store.url", "redis://a b"),
+        ("store.url", "sqlite:///\udcff"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_source_and_the_allowed_range(key: str, text: str) -> None:
@@ -186,6 +195,7 @@ def test_a_wrong_value_is_named_with_its_source_and_the_allowed_range(key: str, 
         assert f"allowed is {settings()[key].allowed}" in message
         assert f"(from {source})" in message
         assert len(message) < 600
+        assert message.encode()  # whoever logs it can
 
 
 @pytest.mark.parametrize(
@@ -258,9 +268,9 @@ def test_settings_do_not_change() -> None:
         ("redis://user:hunter2@host:1/0", "redis://***@host:1/0"),
         ("redis://:hunter2@host", "redis://***@host"),
         ("rediss://:hun/te@r2?x@host", "rediss://***@host"),
-        ("redis//:hunter2@host", "redis//***@host"),
-        ("redis:hunter2@host", "redis:***@host"),
-        (":hunter2@host", "***@host"),
+        ("redis//:hunter2@host", "***@host"),
+        ("redis:hunter2@host", "***@host"),
+        ("hunter2@host", "***@host"),
         ("redis://host/0?password=hunter2&db=1", "redis://host/0?password=***&db=1"),
         ("redis://host?db=1&password=hun@ter2", "redis://host?db=1&password=***"),
         ("redis+unix:///run/valkey.sock", "redis+unix:///run/valkey.sock"),

@@ -18,9 +18,13 @@ def test_every_error_is_a_realmkeep_error_that_says_what_it_means(error: type[Ex
 
 @pytest.mark.parametrize("error", TREE)
 def test_an_error_crosses_processes_with_its_facts(error: type[RealmkeepError]) -> None:
-    twin = pickle.loads(pickle.dumps(error("player:7 is gone", hint="look again")))
+    parameters = inspect.signature(error).parameters
+    facts = {name: f"the {name}" for name, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY}
+    made = error("player:7 is gone", **facts)
+    twin = pickle.loads(pickle.dumps(made))
     assert type(twin) is error
-    assert (twin.message, twin.hint, str(twin)) == ("player:7 is gone", "look again", "player:7 is gone (look again)")
+    assert vars(twin) == vars(made) == {"message": "player:7 is gone"} | facts
+    assert str(twin) == str(made) == "player:7 is gone (the hint)"
 
 
 def test_an_error_without_a_hint_is_its_message() -> None:

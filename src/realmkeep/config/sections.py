@@ -11,13 +11,14 @@ from msgspec import Meta
 
 from realmkeep.config.settings import Section, mask_url, settings_of
 
-STORE_SCHEMES: Final = ("memory", "sqlite", "embedded", "redis", "rediss", "redis+unix")
-
 _STORE_URL: Final = (
     r"^(memory://|(sqlite|embedded):///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
     r"|(rediss?|redis\+unix)://[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+)\Z"
 )
-_STORE_URL_ALLOWED: Final = "memory://, sqlite:///file, embedded:///directory, redis://host:port/db, rediss://host:port/db or redis+unix://socket"
+_STORE_URL_ALLOWED: Final = (
+    "memory://, sqlite:///file, embedded:///directory, redis://host:port/db, rediss://host:port/db "
+    "or redis+unix:///socket"
+)
 _SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
 
 

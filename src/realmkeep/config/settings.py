@@ -15,7 +15,7 @@ from realmkeep.errors import ConfigError
 
 SHOWN_CHARS_MAX: Final = 200  # of a wrong value, in an error
 _PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
-_USER_INFO = re.compile(r"^([A-Za-z0-9+.-]*:?/*).*@", re.DOTALL)
+_USER_INFO = re.compile(r"^([A-Za-z0-9+.-]+://)?.*@", re.DOTALL)
 
 
 def mask_url(url: str) -> str:
@@ -57,8 +57,8 @@ class Setting:
         """
         try:
             return msgspec.convert(value, self.type)
-        except msgspec.ValidationError:
-            # From None: msgspec's own message may quote the value, and the value may be a secret.
+        except (msgspec.ValidationError, UnicodeEncodeError):  # the second for lone surrogates
+            # From None: the cause may quote the value, and the value may be a secret.
             shown = self.show(value)
             if len(shown) > SHOWN_CHARS_MAX:
                 shown = f"{shown[:SHOWN_CHARS_MAX]}..."
@@ -169,6 +169,5 @@ def to_toml(value: object) -> str:
 
 
 def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace(
-        "\x7f", "\\u007f"
-    )  # the one character JSON lets stand and TOML not
+    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not
+    return quoted.encode("utf-8", "backslashreplace").decode()  # lone surrogates would fail whoever logs them
