@@ -12,7 +12,7 @@ from realmkeep.keeping.claims import keys_of
 from realmkeep.records import Record, load
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import FaultyStorage
+from realmkeep.testing.faulty import LOSE_REPLY, FaultyStorage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -111,7 +111,7 @@ class Lab:
 
     def lose_next_reply(self, name: str | None = None) -> None:
         """The next write of a server is applied, and its answer is lost."""
-        self.line(name).lose_next_reply()
+        self.line(name).script("write", LOSE_REPLY)
 
     def stored(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
         """What the store holds of a record, as a copy; None if nothing.
