@@ -122,10 +122,12 @@ class Simulation:
             self.lines[name].plan, self.lines[name].down = (lambda _: NONE), False
         await self.clock.advance(2 * LEASE_S + GRACE_S + 10)
         for player in self.players:
+            if (session := self.session(player)) is not None:
+                await self.clock.finish(session.logout())
             await self.come_back(player)
         await self.clock.advance(5.0)
         for player in self.players:
-            while player.unanswered:
+            for _ in range(len(player.unanswered)):
                 await self.send(player.unanswered.pop(0), again=True)
                 await self.clock.advance(0.5)
         await self.clock.advance(5.0)
@@ -229,10 +231,10 @@ class Simulation:
     async def _enter(self, player: Player, keeper: Keeper) -> None:
         swords = [Sword(player.number)] if player.number % 2 else []
         try:
-            session = await keeper.login(Hero, player.number, create=lambda: Hero(swords=swords))
+            await keeper.login(Hero, player.number, create=lambda: Hero(swords=swords))
         except (KeepingError, StorageError):
             return
-        player.xp = [(0.0, session.record.xp)]
+        player.xp = []
 
     async def logout(self) -> None:
         if (here := self.somebody()) is not None:

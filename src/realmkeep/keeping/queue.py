@@ -164,12 +164,15 @@ class WriteQueue:
     def _advance(self) -> None:
         """After a batch came back: go on, or ask the resolver once nothing is in flight."""
         if not self._troubled:
-            self._rounds = 0
-            self.trouble_since_s = None
+            self._over()
             self._pump()
         elif not self._in_flight:
             self._start(self._resolve())
         self._wake()
+
+    def _over(self) -> None:
+        self._rounds = 0
+        self.trouble_since_s = None
 
     def _wake(self) -> None:
         self._room.set()
@@ -192,6 +195,8 @@ class WriteQueue:
                 continue
             self._troubled = []
             self._waiting.extendleft(reversed(again))
+            if not again:
+                self._over()
             self._pump()
             self._wake()
             return
