@@ -116,6 +116,11 @@ class Engine:
         self.notices = Notices(storage, clock, config.name, self.letter_arrived)
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        return self.config.name
+
     # --- tasks
 
     def start(self) -> None:
@@ -182,7 +187,8 @@ class Engine:
             self,
             claimed.record,
             claimed.keys,
-            owner=claimed.owner,
+            owner=self.lease.owner(claimed.token),
+            token=claimed.token,
             revision=claimed.revision,
             stored_version=claimed.stored_version,
             ring=claimed.ring,

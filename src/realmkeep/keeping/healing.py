@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import StagedWrite, Stager
+    from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Guard, Storage
 
 log = logging.getLogger(__name__)
 
 REMEMBER_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+TOKEN_DIGITS_MAX: Final = 18  # microseconds until the year 33658
 SESSIONS_A_TRANSACTION: Final = 128  # six keys each stay below the protocol's 1,024
 
 
@@ -38,6 +40,23 @@ class Held(NamedTuple):
 
     owner: bytes | None
     revision: int
+
+    def is_ours(self, session: Session[Any]) -> bool:
+        """The owner is this very session."""
+        return self.owner == session.owner_guard.expected
+
+    def is_lost(self, session: Session[Any]) -> bool:
+        """The owner is a later one: claims of a record have rising tokens."""
+        return self.owner is not None and not self.is_ours(session) and _token(self.owner) > session.token
+
+    def is_behind(self, session: Session[Any]) -> bool:
+        """The store lost something of it: a revision that it acknowledged, or our claim.
+
+        Nobody owns it, or an earlier owner, at our own revision or before it: a later one would have left a later one.
+        """
+        if self.is_ours(session):
+            return self.revision < session.durable_revision
+        return self.revision <= session.durable_revision and not self.is_lost(session)
 
 
 async def read_held(storage: Storage, sessions: Iterable[Session[Any]]) -> dict[Session[Any], Held]:
@@ -76,6 +95,10 @@ class Realm(Protocol):
         """Its inbox may have changed."""
         ...
 
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable."""
+        ...
+
 
 class _Joint(NamedTuple):
     """What is remembered of a write that concerned more than one record: whom it advanced, and its other effects."""
@@ -84,13 +107,15 @@ class _Joint(NamedTuple):
     leaves: tuple[tuple[Session[Any], int], ...]
     guards: tuple[Guard, ...]
     effects: tuple[Effect, ...]
+    receivers: tuple[RecordKeys, ...]
 
 
 def _joint(write: StagedWrite, at_s: float) -> _Joint:
     # The owner alone drops letters; the letters that came back are told by their ids.
     extra = tuple(effect for effect in write.extra if not isinstance(effect, DropFirst))
     guards = tuple(write.transaction.guards[2 * len(write.members) :])
-    return _Joint(at_s, tuple((member.session, member.leaves) for member in write.members), guards, extra)
+    leaves = tuple((member.session, member.leaves) for member in write.members)
+    return _Joint(at_s, leaves, guards, extra, tuple(write.receivers))
 
 
 class Healer:
@@ -116,11 +141,8 @@ class Healer:
             self._recent.popleft()
 
     def went_backwards(self, held: dict[Session[Any], Held]) -> bool:
-        """Whether a record that is still ours, or nobody's, is older in the store than what it acknowledged."""
-        return any(
-            state.revision < session.durable_revision and state.owner in (None, session.owner_guard.expected)
-            for session, state in held.items()
-        )
+        """Whether the store lost something of these."""
+        return any(state.is_behind(session) for session, state in held.items())
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
         """Write every live session again that the store lost something of; settles the writes that this supersedes.
@@ -129,19 +151,21 @@ class Healer:
             StoreWentBackwards: The store had promised not to, and `allowed` is not set.
             StorageError: The store cannot be asked or written now; ask again.
         """
-        await self._check_allowed()
         pending = [trouble.write for trouble in troubled]
-        held = await read_held(
-            self._storage, dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
-        )
-        lost = [session for session, state in held.items() if state.owner not in (None, session.owner_guard.expected)]
-        behind = {session for session, state in held.items() if state.revision < session.durable_revision}
+        sessions = dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
+        held = await read_held(self._storage, sessions)
+        if any(
+            state.revision < session.durable_revision and not state.is_lost(session) for session, state in held.items()
+        ):
+            await self._check_allowed()
+        lost = [session for session, state in held.items() if state.is_lost(session)]
+        behind = {session for session, state in held.items() if state.is_behind(session)}
         behind.update(_sessions(pending))
         for session in lost:
             self._realm.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         behind.difference_update([session for session in behind if not self._savable(session)])
-        log.critical("the store went backwards: writing %d sessions again", len(behind))
+        log.critical("the store lost data: writing %d sessions again", len(behind))
         for group in self._groups(behind, [*pending, *waiting]):
             await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
         _fail_what_is_left(pending, waiting, set(lost))
@@ -205,7 +229,8 @@ class Healer:
         superseded = [
             write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)
         ]
-        transaction = self._stage(group, held, superseded)
+        joints = self._lost_joints(group, held, superseded)
+        transaction = self._stage(group, held, joints)
         for write in superseded:
             if write in waiting:
                 waiting.remove(write)
@@ -225,23 +250,30 @@ class Healer:
         self.healed_sessions += len(group)
         for write in superseded:
             write.settle()
+        self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
-    def _stage(
+    def _lost_joints(
         self, group: list[Session[Any]], held: dict[Session[Any], Held], superseded: list[StagedWrite]
-    ) -> Transaction:
+    ) -> list[_Joint]:
+        """The joint writes of these sessions that the store does not have, in their order."""
+        joints = [*self._recent, *(_joint(write, 0.0) for write in superseded)]
+        return [joint for joint in joints if any(s in group and held[s].revision < left for s, left in joint.leaves)]
+
+    def _stage(self, group: list[Session[Any]], held: dict[Session[Any], Held], joints: list[_Joint]) -> Transaction:
         guards: list[Guard] = []
         effects: list[Effect] = []
         now_us = self._clock.wall_us()
         for session in group:
             self._stager.rewrite(session, held[session].owner, held[session].revision, now_us, guards, effects)
-        lost = [
-            joint for joint in self._recent if any(s in group and held[s].revision < left for s, left in joint.leaves)
-        ]
-        lost.extend(_joint(write, 0.0) for write in superseded)
-        for joint in lost:
+        for joint in joints:
             guards.extend(joint.guards)
             effects.extend(joint.effects)
         return Transaction(guards, effects)
+
+
+def _token(owner: bytes) -> int:
+    token = owner.rpartition(b"/")[2]
+    return int(token) if token.isdigit() and len(token) <= TOKEN_DIGITS_MAX else 0
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:

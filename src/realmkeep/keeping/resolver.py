@@ -88,7 +88,9 @@ class _Round:
         waiting.extend(kept)
         for session in self._lost:
             owner = self._held[session].owner
-            self._fates.lose(session, f"owned by {owner.decode()}" if owner else "released by another server")
+            self._fates.lose(
+                session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
+            )
         for session, member in self._reverted.items():
             if session not in self._lost:
                 self._revert(session, member)
@@ -118,7 +120,7 @@ class _Round:
         return True
 
     def _ours(self, session: Session[Any]) -> bool:
-        return self._held[session].owner == session.owner_guard.expected
+        return self._held[session].is_ours(session)
 
     def _landed(self, member: Member) -> bool:
         stored = self._held[member.session].revision

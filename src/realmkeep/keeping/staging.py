@@ -14,7 +14,7 @@ from realmkeep.storage import Delete, Guard, Put, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from realmkeep.keeping.ops import Applied
+    from realmkeep.keeping.ops import RingState
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
@@ -26,7 +26,7 @@ class Undo:
 
     __slots__ = ("fork", "ring")
 
-    def __init__(self, fork: Any, ring: list[Applied]) -> None:
+    def __init__(self, fork: Any, ring: RingState) -> None:
         self.fork = fork
         self.ring = ring
 
@@ -171,7 +171,7 @@ class Stager:
         guards[-2:] = [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
         if owner != session.owner_guard.expected and session.owner_guard.expected is not None:
             effects.append(Put(keys.owner, session.owner_guard.expected))
-        if session.ring.last_id:
+        if session.ring:
             effects.append(Put(keys.ops, session.ring.encode()))
 
     def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
