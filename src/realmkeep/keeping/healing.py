@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REMEMBER_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
 TOKEN_DIGITS_MAX: Final = 18  # microseconds until the year 33658
 SESSIONS_A_TRANSACTION: Final = 128  # six keys each stay below the protocol's 1,024
 
@@ -119,14 +119,26 @@ def _joint(write: StagedWrite, at_s: float) -> _Joint:
 
 
 class Healer:
-    """Notices that a store went backwards, and writes again what it lost."""
+    """Notices that a store went backwards, and writes again what it lost.
 
-    def __init__(self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool) -> None:
+    Args:
+        storage: The store.
+        clock: The clock.
+        stager: Encodes sessions.
+        realm: The keeper.
+        heal: Whether to write over a store that had promised to lose nothing.
+        notice_s: How long a loss may go unnoticed: the lease is renewed that often, and its beat is in the store, too.
+    """
+
+    def __init__(
+        self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool, notice_s: float
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
         self._realm = realm
         self._recent: deque[_Joint] = deque()
+        self._remember_s = LOSS_S + notice_s
         self.allowed = heal
         self.halted = ""
         self.healed_sessions = 0
@@ -137,7 +149,7 @@ class Healer:
             return
         now_s = self._clock.monotonic_s()
         self._recent.append(_joint(write, now_s))
-        while self._recent[0].at_s < now_s - REMEMBER_S:
+        while self._recent[0].at_s < now_s - self._remember_s:
             self._recent.popleft()
 
     def went_backwards(self, held: dict[Session[Any], Held]) -> bool:
