@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from realmkeep.errors import CommitRefused, RecordError, StorageUnavailable, StoreWentBackwards
+from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Committed, DropFirst, Refused, Transaction
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
-    from realmkeep.keeping.staging import StagedWrite, Stager
+    from realmkeep.keeping.staging import Member, StagedWrite, Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Guard, Storage
 
@@ -176,11 +176,11 @@ class Healer:
         for session in lost:
             self._realm.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
+        pending = _undo_what_lost_a_member(pending, waiting, lost, held)
         behind.difference_update([session for session in behind if not self._savable(session)])
         log.critical("the store lost data: writing %d sessions again", len(behind))
         for group in self._groups(behind, [*pending, *waiting]):
             await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
-        _fail_what_is_left(pending, waiting, set(lost))
         self.halted = ""
         self.allowed = False
 
@@ -292,10 +292,27 @@ def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
     return {member.session: None for write in writes for member in write.members}
 
 
-def _fail_what_is_left(pending: list[StagedWrite], waiting: deque[StagedWrite], lost: set[Session[Any]]) -> None:
-    for write in pending:
-        if not write.done:
-            write.fail(CommitRefused("the store lost data, and with it the ownership of a record of this commit"))
-    for write in [write for write in waiting if any(member.session in lost for member in write.members)]:
-        waiting.remove(write)
-        write.fail(CommitRefused("the store lost data, and with it the ownership of a record of this commit"))
+def _undo_what_lost_a_member(
+    pending: list[StagedWrite],
+    waiting: deque[StagedWrite],
+    lost: list[Session[Any]],
+    held: dict[Session[Any], Held],
+) -> list[StagedWrite]:
+    """Fail the writes that concern a lost session, and those built on them; returns what is left of `pending`."""
+    undone: dict[Session[Any], Member] = {}
+    for write in [*pending, *waiting]:
+        if any(member.session in undone or member.session in lost for member in write.members):
+            for member in write.members:
+                undone.setdefault(member.session, member)
+            write.fail(
+                CommitRefused(
+                    "the store lost data, and with it the ownership of a record of this commit", hint="try again"
+                )
+            )
+    for session, member in undone.items():
+        if session not in lost:
+            member.take_back()
+    kept = [write for write in waiting if not write.done]
+    waiting.clear()
+    waiting.extend(kept)
+    return [write for write in pending if not write.done]
