@@ -301,14 +301,13 @@ def _undo_what_lost_a_member(
     """Fail the writes that concern a lost session, and those built on them; returns what is left of `pending`."""
     undone: dict[Session[Any], Member] = {}
     for write in [*pending, *waiting]:
-        if any(member.session in undone or member.session in lost for member in write.members):
+        if any(held[m.session].is_ours(m.session) and held[m.session].revision >= m.leaves for m in write.members):
+            write.settle()
+        elif any(member.session in undone or member.session in lost for member in write.members):
             for member in write.members:
                 undone.setdefault(member.session, member)
-            write.fail(
-                CommitRefused(
-                    "the store lost data, and with it the ownership of a record of this commit", hint="try again"
-                )
-            )
+            error = CommitUnknown if write.maybe_applied else CommitRefused
+            write.fail(error("the store lost data, and with it the ownership of a record of this commit"))
     for session, member in undone.items():
         if session not in lost:
             member.take_back()
