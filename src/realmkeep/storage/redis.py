@@ -36,7 +36,7 @@ from realmkeep.storage.redis_connection import (
 )
 from realmkeep.storage.redis_pipe import RedisPipe
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
-from realmkeep.storage.shape import wrong_type
+from realmkeep.storage.transact import wrong_type
 
 MGET_KEYS_MAX: Final = 1000  # read at one moment; more would hold the store for its other clients
 SCAN_COUNT: Final = 1000  # about a millisecond of the store's time
@@ -57,7 +57,6 @@ class RedisStorage:
         address: Where it is.
         clock: Time; the machine's own without it.
         rng: Jitter of the backoff, so that a hundred servers do not come back in one instant.
-        backend: What `capability` calls it.
     """
 
     def __init__(
@@ -66,12 +65,10 @@ class RedisStorage:
         *,
         clock: Clock | None = None,
         rng: random.Random | None = None,
-        backend: str = "redis",
     ) -> None:
         self._address = address
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._backend = backend
         self._pool = RedisPool(address)
         self._pipe: RedisPipe | None = None
         self._capability: Capability | None = None
@@ -79,7 +76,12 @@ class RedisStorage:
         self._down: StorageError = self._not_connected()
 
     def __repr__(self) -> str:
-        return f"<RedisStorage {self._address} {'connected' if self._pipe else 'not connected'}>"
+        return f"<{type(self).__name__} {self._address} {'connected' if self._pipe else 'not connected'}>"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `connect` was called and `disconnect` was not; the connection may be broken meanwhile."""
+        return self._pipe is not None or self._reconnecting is not None
 
     @property
     def capability(self) -> Capability:
@@ -90,7 +92,7 @@ class RedisStorage:
 
     async def connect(self) -> None:
         """Connect, wait while it loads (within `connect_timeout_s`), check what it can promise, load the script."""
-        if self._pipe or self._reconnecting:
+        if self.is_open:
             return
         deadline_s = self._clock.monotonic_s() + self._address.connect_timeout_s
         while True:
@@ -240,7 +242,7 @@ class RedisStorage:
         if self._pipe:
             await self._pipe.drain()
         async with self._pool.connection(changes=False) as connection:
-            capability = await read_capability(connection, str(self._address), backend=self._backend)
+            capability = await read_capability(connection, str(self._address))
             self._capability = capability
             if capability.fsync == "everysec":
                 await self._wait_for_fsync(connection)
@@ -268,12 +270,16 @@ class RedisStorage:
         self._check_connected()
         return await self._pool.ask(*command, changes=changes, subject=subject)
 
+    async def _revive(self) -> None:
+        """What may have to be done before the store can be reached; nothing, where somebody else runs it."""
+
     async def _open(self) -> None:
+        await self._revive()
         connection = make_connection(self._address)
         try:
             async with self._clock.timeout(self._address.connect_timeout_s):
                 await connection.connect()
-                capability = await read_capability(connection, str(self._address), backend=self._backend)
+                capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", SCRIPT))
                 await ask(connection, "EVALSHA", script_sha, 0, "", 0)  # a user may load and still not run it
         except (*BROKEN, TimeoutError) as error:

@@ -64,13 +64,12 @@ async def read_settings(connection: RedisConnection) -> dict[str, str] | None:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-async def read_capability(connection: RedisConnection, store: str, *, backend: str) -> Capability:
+async def read_capability(connection: RedisConnection, store: str) -> Capability:
     """What the server at the other end promises, as it is configured now.
 
     Args:
         connection: Connected, and not used by anything else.
         store: The address, for errors.
-        backend: `redis` or `embedded`.
 
     Raises:
         StorageMisconfigured: It cannot keep Realmkeep's promises: too old, a cluster, evicts keys, or
@@ -87,7 +86,7 @@ async def read_capability(connection: RedisConnection, store: str, *, backend: s
     fsync = _fsync(known, info)
     is_durable, loss_window_s = _PROMISES[fsync]
     return Capability(
-        backend=backend,
+        backend="redis",
         engine=engine,
         durable_on_return=is_durable,
         survives_power_loss=is_durable,
