@@ -23,7 +23,7 @@ from realmkeep.storage.limits import (
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import Capability, Failed, Transaction, WriteOutcome
 from realmkeep.storage.redis_capability import read_capability, read_info
-from realmkeep.storage.redis_chunk import SCRIPT
+from realmkeep.storage.redis_chunk import write_script
 from realmkeep.storage.redis_connection import (
     BROKEN,
     RedisConnection,
@@ -275,12 +275,13 @@ class RedisStorage:
 
     async def _open(self) -> None:
         await self._revive()
+        script = await asyncio.to_thread(write_script)
         connection = make_connection(self._address)
         try:
             async with self._clock.timeout(self._address.connect_timeout_s):
                 await connection.connect()
                 capability = await read_capability(connection, str(self._address))
-                script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", SCRIPT))
+                script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(connection, "EVALSHA", script_sha, 0, "", 0)  # a user may load and still not run it
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)

@@ -1,6 +1,7 @@
 """Mini-transactions as one script call, and its reply as outcomes. `lua/write.lua` is the other half."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Final, cast
 
@@ -21,7 +22,6 @@ from realmkeep.storage.protocol import (
     WriteOutcome,
 )
 
-SCRIPT: Final = files("realmkeep.storage").joinpath("lua/write.lua").read_text(encoding="utf-8")
 
 # The driver's stub takes tuples of exactly one argument.
 _pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - see above
@@ -31,6 +31,12 @@ _pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis
 CHUNK_TRANSACTIONS_MAX: Final = 96
 CHUNK_OPERATIONS_MAX: Final = 1024  # the most that one transaction may have
 CHUNK_BYTES_MAX: Final = 256 * 1024  # exceeded only by a single transaction
+
+
+@cache
+def write_script() -> str:
+    """The script that `ChunkPacker.pack` calls. Blocks the first time: it is a file of this package."""
+    return files("realmkeep.storage").joinpath("lua/write.lua").read_text(encoding="utf-8")
 
 
 class ChunkPacker:

@@ -12,7 +12,7 @@ from realmkeep.clock import Clock
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import Failed, Transaction, Unknown, WriteOutcome
-from realmkeep.storage.redis_chunk import SCRIPT, ChunkPacker, outcomes
+from realmkeep.storage.redis_chunk import ChunkPacker, outcomes, write_script
 from realmkeep.storage.redis_connection import (
     RedisConnection,
     Reply,
@@ -242,7 +242,7 @@ class RedisPipe:
     async def _teach_again(self) -> None:
         """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
         async with self._clock.timeout(self._address.timeout_s):
-            self._sha = await ask(self._connection, "SCRIPT", "LOAD", SCRIPT)
+            self._sha = await ask(self._connection, "SCRIPT", "LOAD", write_script())
         self._again.extend(self._forgotten)
         self._forgotten.clear()
         self._sender_wakes.set()
