@@ -15,13 +15,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from redis.exceptions import BusyLoadingError
-
 from realmkeep.clock import Clock
 from realmkeep.errors import StorageLocked, StorageMisconfigured, StorageUnavailable
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
-from realmkeep.storage.redis_errors import is_reply
+from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
 
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
@@ -228,7 +226,7 @@ class StoreProcess:
             answer = await self._ping()
             if answer is None:
                 return
-            if isinstance(answer, BusyLoadingError):
+            if reply_code(answer) == "LOADING":
                 deadline_s = self._clock.monotonic_s() + SILENCE_S_MAX
             elif not await asyncio.to_thread(self._is_alive):
                 raise StorageMisconfigured(
