@@ -145,7 +145,7 @@ async def test_loading_is_waited_for_while_connecting(tmp_path: Path) -> None:
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start, wait=False)  # a second of loading: 500 keys of 2 ms each
     async with asyncio.timeout(10):
-        while "Loading" not in repr(reply := await until_answer(server)):
+        while "LOADING" not in repr(reply := await until_answer(server)):
             assert reply != b"PONG", "it never was loading"
     storage = await connected(server)
     assert await storage.load("key:499") == b"1"

@@ -103,9 +103,6 @@ class StoreProcess:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
-        if self._child:
-            await asyncio.to_thread(self._child.wait)
-            self._child = None
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
 
     # --- blocking parts, each run in a thread
@@ -145,8 +142,7 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
-        if self._child:
-            self._child.wait()  # it is dead, or it would hold the lock
+        self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
@@ -201,7 +197,13 @@ class StoreProcess:
             return True
         finally:
             os.close(fd)
+        self._reap()
         return False
+
+    def _reap(self) -> None:
+        if self._child:
+            self._child.wait()
+            self._child = None
 
     def _pid(self) -> int | None:
         try:

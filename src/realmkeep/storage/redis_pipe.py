@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError
 
-from realmkeep.clock import Clock
+from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
@@ -104,7 +104,7 @@ class RedisPipe:
         self._newest: _Call | None = None
         self._broken: StorageError | None = None
         self._sender_wakes = asyncio.Event()
-        self._reader_wakes = asyncio.Event()
+        self._timer: Timer | None = None
         self._tasks = [asyncio.create_task(self._run(work)) for work in (self._send, self._read)]
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
@@ -145,23 +145,29 @@ class RedisPipe:
         self._break(StorageUnavailable(f"the store {self._address} was disconnected", hint="connect() first"))
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.disconnect(nowait=True)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self._connection.disconnect(nowait=True)
 
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - callers wait for this task: whatever ends it has to reach them
-            if not self._broken:
-                reason = translated(error, self._address, sent=False)
-                reason.__cause__ = safe_cause(error, self._address)
-                self._break(reason)
-                self._on_broken(reason)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._broken:
+            reason = translated(error, self._address, sent=False)
+            reason.__cause__ = safe_cause(error, self._address)
+            self._break(reason)
+            self._on_broken(reason)
 
     def _break(self, reason: StorageError) -> None:
         if self._broken:
             return
         self._broken = reason
+        self._stop_timer()
         lost = OutcomeUnknown(
             f"the connection to {self._address} ended before the answer: {reason.message}",
             hint="it happened wholly or not at all; read a guarded key before sending it again",
@@ -187,7 +193,8 @@ class RedisPipe:
             while self._may_send():
                 chunk = self._again.popleft() if self._again else self._next_chunk()
                 self._in_flight.append(chunk)
-                self._reader_wakes.set()
+                if len(self._in_flight) == 1:
+                    self._expect_answer()
                 await self._connection.send_packed_command([chunk.packed], check_health=False)
                 await self._clock.sleep(0)  # packing the next one is a slice of its own
             self._sender_wakes.clear()
@@ -206,20 +213,32 @@ class RedisPipe:
             self._waiting.popleft()
         return _Chunk(parts, packer.pack(self._sha))
 
+    def _expect_answer(self) -> None:
+        """Give the store another `timeout_s`, from now."""
+        self._stop_timer()
+        if self._in_flight:
+            late = TimeoutError(f"no answer for {self._address.timeout_s} s")
+            self._timer = self._clock.call_later(self._address.timeout_s, lambda: self._fail(late))
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
     async def _read(self) -> None:
+        """Read also while nothing is expected: that is how the end of an idle connection is noticed."""
         while True:
-            while self._in_flight:
-                async with self._clock.timeout(self._address.timeout_s):
-                    await self._read_one()
-                self._sender_wakes.set()
-                if self._forgotten and not self._in_flight:
-                    await self._teach_again()
-            self._reader_wakes.clear()
-            await self._reader_wakes.wait()
+            await self._read_one()
+            self._expect_answer()
+            self._sender_wakes.set()
+            if self._forgotten and not self._in_flight:
+                await self._teach_again()
 
     async def _read_one(self) -> None:
         try:
             reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            if not self._in_flight:
+                raise InvalidResponse("an answer that nobody asked for")
         except NoScriptError:
             self._forgotten.append(self._in_flight.popleft())
         except RedisError as error:
