@@ -271,8 +271,8 @@ def test_unknown_fields_are_written_back_and_read_the_same() -> None:
         (bool, False, "nil"),
         (bool | None, False, ":{false}"),
         (bool | None, None, "nil"),
-        (Literal["a", None], None, "nil"),  # noqa: PYI061 - None inside the Literal is the case at hand
-        (Literal["a", None], "a", ":a"),  # noqa: PYI061 - None inside the Literal is the case at hand
+        (Literal["a"] | None, None, "nil"),
+        (Literal["a"] | None, "a", ":a"),
         (tuple[int, ...] | None, [], "#()"),
         (list[int], [], "nil"),
         (dict[str, int], {}, "nil"),
@@ -447,3 +447,10 @@ def test_a_checksum_that_a_lisp_program_carried_over_is_corrupt(text: str) -> No
     assert check_crc(text.encode()) is False
     with pytest.raises(Corrupt, match=":crc"):
         decode_plain(text.encode(), Hero.__realmkeep__, DEFAULT_LIMITS)
+
+
+def test_none_inside_a_literal_is_nil() -> None:
+    stance = Literal["melee", None]  # noqa: PYI061 - this spelling is what is tested
+    assert writes(None, stance) == "nil"
+    assert writes("melee", stance) == ":melee"
+    assert reads("nil", stance) is None
