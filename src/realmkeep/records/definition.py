@@ -40,7 +40,7 @@ class Blueprint:
         names: Of the durable fields, in order.
         containers: The indexes of those that are a list, dictionary or set.
         number_keys: A dictionary is keyed by whole numbers.
-        nullable_float: A float may be None somewhere inside, so that a NaN written as null would go unnoticed.
+        nan_hides_in: The fields where a float may be None somewhere inside, so that a NaN written as null looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
         checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
@@ -49,7 +49,7 @@ class Blueprint:
     names: tuple[str, ...]
     containers: tuple[int, ...]
     number_keys: bool
-    nullable_float: bool
+    nan_hides_in: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
     checks: tuple[tuple[str, Check], ...]
@@ -245,13 +245,13 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
     number_keys = any(has_number_keys(field.type) for field in info.durable)
-    nullable_float = any(may_hide_nan(field.type) for field in info.durable)
+    nan_hides_in = tuple(field.name for field in info.durable if may_hide_nan(field.type))
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = tuple((name, check) for name, check in compiled if check is not None)
     return Blueprint(
-        tuple(field.name for field in info.durable), containers, number_keys, nullable_float, decoder, start, checks
+        tuple(field.name for field in info.durable), containers, number_keys, nan_hides_in, decoder, start, checks
     )
 
 
