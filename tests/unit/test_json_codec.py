@@ -38,6 +38,11 @@ class Sheep(Record, kind="sheep", version=2):
     shepherd: int = ephemeral(default=7)
 
 
+@Sheep.migration(1)
+def sheep_were_plain(plain: dict[str, Any]) -> dict[str, Any]:
+    return plain
+
+
 class Satchel(Record, kind="satchel", version=1, keep_unknown=True):
     coins: int = durable(default=0)
 

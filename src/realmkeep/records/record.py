@@ -55,7 +55,7 @@ class _FirstUse:
         return value
 
 
-@dataclass_transform(field_specifiers=(durable,))
+@dataclass_transform(frozen_default=True, field_specifiers=(durable,))
 class PartMeta(msgspec.StructMeta):
     """Makes Part classes."""
 
