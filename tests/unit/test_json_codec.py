@@ -1,5 +1,6 @@
 import json
 import math
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -172,11 +173,14 @@ def test_threads_that_encode_at_once_do_not_disturb_each_other() -> None:
     def work(player: SpecPlayer, bytes_: bytes) -> None:
         results.append(all(encode(player) == bytes_ for _ in range(300)))
 
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads give way to each other between any two steps
     threads = [threading.Thread(target=work, args=pair) for pair in zip(players, expected, strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert results == [True] * len(players)
 
 

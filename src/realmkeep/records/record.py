@@ -129,7 +129,6 @@ class RecordMeta(msgspec.StructMeta):
             dict=True,
             tag_field="version",
             tag=info.version,
-            forbid_unknown_fields=not keep_unknown,
         )
         cast("Any", cls).__blueprint__ = blueprint(cls, info)
         register(cls, info)
