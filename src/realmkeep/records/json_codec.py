@@ -8,11 +8,11 @@ written form alone, so every change of one byte is seen.
 
 from binascii import hexlify
 from typing import Final, TypeVar
-from zlib import crc32
 
 import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
+from realmkeep.records.checksum import crc32
 from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
