@@ -4,8 +4,10 @@ A kilobyte takes zlib about 250 ns and Intel's ISA-L about 60; that is a sixth o
 `fast` installs it where there is a wheel.
 """
 
-from collections.abc import Callable
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 try:
     from isal.isal_zlib import crc32 as _crc32  # pyright: ignore[reportUnknownVariableType] - its stub lacks a type
