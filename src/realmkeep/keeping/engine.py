@@ -332,7 +332,7 @@ class Engine:
 
     def _require_here(self, session: Session[Any]) -> None:
         if session.ended or session.state is State.LEAVING:
-            raise SessionEnded(f"the session of {session.keys.record} is {session.state.value}", hint="log in again")
+            session.require_usable()
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -405,6 +405,7 @@ class Engine:
             session.frozen = str(error)
             self.hooks.run("frozen", session.cls, session, error)
         session.frozen = str(error)
+        self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
 
     # --- letters
 

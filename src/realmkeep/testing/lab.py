@@ -101,6 +101,10 @@ class Lab:
         """
         return self._keepers[self._running(None)]
 
+    def keeper_of(self, name: str) -> Keeper | None:
+        """The keeper of the server of this name; None if it does not run."""
+        return self._keepers.get(name)
+
     async def server(self, name: str) -> Keeper:
         """Open a server of this realm by this name.
 
