@@ -18,9 +18,10 @@ from realmkeep.errors import (
     StorageError,
 )
 from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping.flusher import AHEAD_WRITES
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import LOSE_REPLY, NONE, FaultyStorage, late, seeded
+from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, FaultyStorage, late, seeded
 from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, open_letter, trade
 from simulation.model import Model
 
@@ -39,7 +40,7 @@ class Request:
     """An operation that a client sends until it is answered."""
 
     ops: dict[int, int]
-    run: Callable[[Tx, Hero, Any], Any]
+    run: Callable[..., object]
     with_chest: bool = False
     letter: tuple[int, int] | None = None
 
@@ -76,6 +77,7 @@ class Simulation:
         self.keepers: dict[str, Keeper] = {}
         self.lines: dict[str, FaultyStorage] = {}
         self.fault_rate = self.random.choice((0.0, 0.0, 0.02, 0.1, 0.3))
+        self.rewinds = self.random.random() < 0.2
         self.disturbed_s = 0.0
         self.tasks: dict[asyncio.Task[None], str] = {}
         self.letters = 0
@@ -92,6 +94,8 @@ class Simulation:
             *(self.mail,) * 4, *(self.login,) * 8, self.logout, self.disconnect, self.resume, self.crash, self.lose_reply,
             self.late_request, self.outage, self.pause, self.cancel, self.retry, self.hand_over, self.pile_up,
         )  # fmt: skip
+        if self.rewinds:
+            actions = (*actions, *(self.rewind,) * 3)
         for _ in range(STEPS):
             action = self.random.choice(actions)
             self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
@@ -108,10 +112,10 @@ class Simulation:
     def check(self) -> None:
         self.model.check(self.store)
         for name, keeper in self.keepers.items():
-            if keeper._engine.queue.depth > QUEUE_MAX + 1024:
-                self.model.violations.append(f"the queue of {name} is {keeper._engine.queue.depth} deep")
-            if keeper._engine.crashed is not None:
-                self.model.violations.append(f"a task of {name} failed: {keeper._engine.crashed!r}")
+            if keeper.queue_depth > QUEUE_MAX + AHEAD_WRITES:
+                self.model.violations.append(f"the queue of {name} is {keeper.queue_depth} deep")
+            if failed := [reason for reason in keeper.degraded if "failed" in reason]:
+                self.model.violations.append(f"{name}: {failed}")
 
     async def calm_down(self) -> None:
         """The faults end, everybody comes back, and everything that was promised is there."""
@@ -119,7 +123,8 @@ class Simulation:
         for name in self.names:
             if name not in self.keepers:
                 await self.start(name)
-            self.lines[name].plan, self.lines[name].down = (lambda _: NONE), False
+            self.lines[name].down = False
+            self.lines[name].plan = undisturbed
         await self.clock.advance(2 * LEASE_S + GRACE_S + 10)
         for player in self.players:
             if (session := self.session(player)) is not None:
@@ -238,7 +243,7 @@ class Simulation:
 
     async def logout(self) -> None:
         if (here := self.somebody()) is not None:
-            self.spawn(here[1]._engine.config.name, self._leave(here[1]))
+            self.spawn(here[1].server, self._leave(here[1]))
 
     async def _leave(self, session: Session[Hero]) -> None:
         try:
@@ -256,7 +261,7 @@ class Simulation:
         player, session = here
         session.record.xp += 1
         carried = session.record.xp
-        task = self.spawn(session._engine.config.name, self._leave(session))
+        task = self.spawn(session.server, self._leave(session))
         await self.clock.advance(1.0)
         if self.fault_rate or not task.done() or session.state.value != "ended":
             return
@@ -265,7 +270,9 @@ class Simulation:
         await self.clock.advance(0.5)
         there = self.session(player)
         if there is not None and there.record.xp < carried:
-            self.model.violations.append(f"player {player.number} changed servers and lost {carried - there.record.xp} xp")
+            self.model.violations.append(
+                f"player {player.number} changed servers and lost {carried - there.record.xp} xp"
+            )
 
     async def disconnect(self) -> None:
         if (here := self.somebody()) is not None:
@@ -311,7 +318,7 @@ class Simulation:
         others = [
             player
             for player in self.players
-            if player is not giver and (at := self.session(player)) is not None and at._engine is here[1]._engine
+            if player is not giver and (at := self.session(player)) is not None and at.server == here[1].server
         ]
         if not others:
             return
@@ -353,11 +360,11 @@ class Simulation:
     async def send(self, request: Request, *, again: bool = False) -> None:
         sessions = [self.session(self.players[number]) for number in request.ops]
         here = [session for session in sessions if session is not None]
-        if len(here) < len(sessions) or len({id(session._engine) for session in here}) > 1:
+        if len(here) < len(sessions) or len({session.server for session in here}) > 1:
             if again:
                 self.players[next(iter(request.ops))].unanswered.append(request)
             return
-        name = here[0]._engine.config.name
+        name = here[0].server
         self.spawn(name, self._send(self.keepers[name], request, here))
         if self.random.random() < 0.2:
             self.spawn(name, self._send(self.keepers[name], request, here))  # the same request once more, at once
@@ -367,8 +374,10 @@ class Simulation:
         ops = tuple(Op(op, b"request") for op in request.ops.values())
         answered = False
         try:
-            chest = [await keeper.hold(Chest, 0, create=Chest)] if request.with_chest else []
-            await keeper.commit_all(lambda tx, records: request.run(tx, *records), [*sessions, *chest], ops=ops)
+            members: list[Session[Any]] = [*sessions]
+            if request.with_chest:
+                members.append(await keeper.hold(Chest, 0, create=Chest))
+            await keeper.commit_all(lambda tx, records: request.run(tx, *records), members, ops=ops)
             answered = True
             self._acknowledge(request)
         except CommitPending as pending:
@@ -380,7 +389,7 @@ class Simulation:
         except CommitUnknown:
             return
         except RealmkeepError:
-            answered = not isinstance(keeper, Keeper)
+            answered = False
         finally:
             if not answered:
                 first.unanswered.append(request)
@@ -429,6 +438,27 @@ class Simulation:
             self.lines[name].down = False
         self.disturbed_s = self.clock.monotonic_s()
 
+    async def rewind(self) -> None:
+        """The store crashes, and has lost the last moments; what lives writes it again."""
+        for name in self.names:
+            self.lines[name].plan = undisturbed
+        for keeper in self.keepers.values():
+            for session in keeper.sessions(Hero):
+                if session.state.value == "grace":
+                    session.resume()
+        await self.clock.advance(2 * LEASE_S + 10)
+        before = self.store.snapshot()
+        for _ in range(4):
+            await self.random.choice((self.trade, self.deposit, self.mail, self.earn, self.login))()
+            await self.clock.advance(self.random.uniform(0, 0.3))
+        self.store.restore(before)
+        self.model.revisions.clear()
+        self.disturbed_s = self.clock.monotonic_s()
+        for keeper in self.keepers.values():
+            for session in keeper.sessions(Hero):
+                session.record.x += 1.0
+        await self.clock.advance(2 * LEASE_S + 2 * FLUSH_S)
+
     async def cancel(self) -> None:
         """A caller gives up waiting; its commit does not."""
         if self.tasks:
@@ -454,3 +484,8 @@ def play(seed: int) -> Simulation:
     simulation = Simulation(seed)
     asyncio.run(simulation.play())
     return simulation
+
+
+def undisturbed(_method: str) -> Fault:
+    """No faults."""
+    return NONE

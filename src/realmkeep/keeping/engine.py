@@ -21,7 +21,7 @@ from realmkeep.errors import (
 from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.flusher import Flusher
-from realmkeep.keeping.healing import Healer
+from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.letters import Inboxes, Notices
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 WATCH_S = 0.25  # how often those who wait for the store are looked after
-LETTER_RETRY_S = 1.0
+RETRY_S = 1.0  # after the store could not be asked
 
 
 @dataclass
@@ -105,7 +105,7 @@ class Engine:
         self.crashed: BaseException | None = None
         self.lease = LeaseHolder(storage, clock, config, self)
         self.stager = Stager(records.codec, limits)
-        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
+        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
         self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
@@ -115,6 +115,11 @@ class Engine:
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        return self.config.name
 
     # --- tasks
 
@@ -182,7 +187,8 @@ class Engine:
             self,
             claimed.record,
             claimed.keys,
-            owner=claimed.owner,
+            owner=self.lease.owner(claimed.token),
+            token=claimed.token,
             revision=claimed.revision,
             stored_version=claimed.stored_version,
             ring=claimed.ring,
@@ -218,7 +224,7 @@ class Engine:
             await self.drain(session)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
 
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
@@ -433,7 +439,7 @@ class Engine:
             await self.drain(session)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
 
     async def drain(self, session: Session[Any]) -> None:
         """Apply the letters in the session's inbox.
@@ -476,6 +482,16 @@ class Engine:
             self.lose(session, f"another keeper took the name {self.config.name}: {by}")
 
     def store_went_backwards(self) -> None:
-        """The lease in the store is older than ours: let a write find out how much else is."""
-        for session in list(self.sessions.values())[:1]:
-            self.escalate(session)
+        """The lease in the store is older than ours: look what else is."""
+        self.spawn(self._look_back())
+
+    async def _look_back(self) -> None:
+        try:
+            held = await read_held(self.storage, list(self.sessions.values()))
+        except StorageError as error:
+            log.warning("what the store lost cannot be read yet: %s", error)
+            self.clock.call_later(RETRY_S, self.store_went_backwards)
+            return
+        for session, state in held.items():
+            if state.is_behind(session):
+                self.escalate(session)

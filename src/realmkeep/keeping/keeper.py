@@ -119,6 +119,11 @@ class Keeper(HookRegistry):
         return self._engine.counters
 
     @property
+    def queue_depth(self) -> int:
+        """Writes that are not known to be durable yet."""
+        return self._engine.queue.depth
+
+    @property
     def degraded(self) -> tuple[str, ...]:
         """Why the promise is not being kept right now, one sentence each; empty while it is."""
         return tuple(reasons(self._engine))
@@ -206,7 +211,7 @@ class Keeper(HookRegistry):
             if claimed is None:
                 return None
             if engine.closing:
-                await engine.claims.give_up(record_keys, claimed.owner)
+                await engine.claims.give_up(record_keys, claimed.token)
                 self._check_open()
             session = engine.admit(claimed, shared=shared)
         finally:

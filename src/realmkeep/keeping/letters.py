@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LETTERS_A_COMMIT: Final = 32  # a full inbox is applied in a few commits, none of which stalls the loop
+LETTERS_A_COMMIT: Final = 16  # half of what the ring remembers; none of these commits stalls the loop
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
-REMEMBERED: Final = 256  # ids of letters applied lately: a store that went backwards shows them again
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -85,8 +84,6 @@ class Inboxes:
             else:
                 await self._keep_aside(session, letters[0])
             return
-        session.letters_applied.extend(batch.ids)
-        del session.letters_applied[:-REMEMBERED]
         self.applied += len(batch.ids)
         await write.wait(patient=True)
 
@@ -118,10 +115,11 @@ class _Batch:
         for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
             self.failed = stored
             letter = msgspec.json.decode(stored, type=_Letter)
-            if letter.id not in self._session.letters_applied:
+            if not self._session.ring.has_letter(letter.id):
                 self._apply(tx, record, letter.content)
                 self.ids.append(letter.id)
         self.failed = None
+        self._session.ring.add_letters(self.ids)
         tx.drop_letters(self._session.keys, len(self._letters))
 
 

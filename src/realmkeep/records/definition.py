@@ -16,6 +16,7 @@ from realmkeep.records.bounds import BoundsCompiler, Check
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
 from realmkeep.records.storable import (
     MUTABLE,
+    has_number_keys,
     immutable_type,
     is_mutable,
     literal_types,
@@ -38,6 +39,7 @@ class Blueprint:
     Attributes:
         names: Of the durable fields, in order.
         containers: The indexes of those that are a list, dictionary or set.
+        number_keys: A dictionary is keyed by whole numbers.
         nullable_float: A float may be None somewhere inside, so that a NaN written as null would go unnoticed.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
@@ -46,6 +48,7 @@ class Blueprint:
 
     names: tuple[str, ...]
     containers: tuple[int, ...]
+    number_keys: bool
     nullable_float: bool
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
@@ -241,12 +244,15 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
             hint="of a union, the stored form must tell which type it is: keep to one of each",
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
+    number_keys = any(has_number_keys(field.type) for field in info.durable)
     nullable_float = any(may_hide_nan(field.type) for field in info.durable)
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = tuple((name, check) for name, check in compiled if check is not None)
-    return Blueprint(tuple(field.name for field in info.durable), containers, nullable_float, decoder, start, checks)
+    return Blueprint(
+        tuple(field.name for field in info.durable), containers, number_keys, nullable_float, decoder, start, checks
+    )
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:

@@ -55,7 +55,9 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     try:
         _encode_into(record, buffer)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise unstorable(record, error) from error
+        if not record.__blueprint__.number_keys:
+            raise unstorable(record, error) from error
+        buffer[:] = _with_number_keys(record)
     buffer.pop()  # the brace
     crc = crc32(buffer)
     stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
@@ -66,6 +68,14 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     except AttributeError:  # it never was marked or observed
         pass
     return _checked(record, stored, crc, limits)
+
+
+def _with_number_keys(record: Record) -> bytes:
+    """The record's JSON; msgspec sorts keys only if all are texts."""
+    try:
+        return msgspec.json.encode(msgspec.to_builtins(record, order="deterministic", str_keys=True))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise unstorable(record, error) from error
 
 
 def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
@@ -166,7 +176,8 @@ def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) 
         record: R = blueprint.decoder.decode(bare)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return record if _encode(record) == bare else None
+    written = _with_number_keys(record) if blueprint.number_keys else _encode(record)
+    return record if written == bare else None
 
 
 def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:
