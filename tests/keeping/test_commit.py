@@ -1,6 +1,8 @@
 """Tier 1: memory runs ahead, the acknowledgement waits; one FIFO."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -287,10 +289,38 @@ async def test_fifty_on_one_shared_record_reach_half_the_rate_of_fifty_alone() -
         assert alone_s < 50 * 20 * 0.004 / 10  # the control: one after the other takes 4 s
 
 
-async def test_a_landed_commit_keeps_nothing_of_itself_in_memory(lab: Lab, keeper: Keeper) -> None:
+async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
-    for number in range(1, 4):
-        await keeper.commit(pay, ada, bob, ops=(Op(number), Op(number)))
-    for session in (ada, bob):
-        assert [entry.write for entry in session.ring.snapshot()] == [None] * 3
-        assert session.last_write is None or session.last_write.landed
+    commits = keeper._engine.commits
+    write, _ = commits.run(pay, [ada, bob], (Op(1), Op(1)))
+    assert write.transaction.effects
+    await lab.clock.settle()
+    assert write.landed
+    assert (write.transaction.effects, write.members) == ((), ())
+    assert [entry.write for session in (ada, bob) for entry in session.ring.snapshot()[0]] == [None, None]
+
+
+async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: Lab, keeper: Keeper) -> None:
+    """The collector's policy stands on it: what is frozen and in a cycle stays for ever."""
+    await lab.line().save("hero:9", b"somebody")
+
+    async def plays(number: int) -> tuple[weakref.ref[object], weakref.ref[object]]:
+        session = await enter(keeper, number)
+        await keeper.commit(earn, session, ops=(Op(1),))
+        with pytest.raises(CommitRefused):
+            await keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), session, ops=(Op(2),))
+        session.record.hp = 0
+        await session.settled()
+        session.disconnect()
+        session.resume()
+        await session.logout()
+        return weakref.ref(session), weakref.ref(session.keys)
+
+    gc.collect()
+    gc.disable()
+    try:
+        refs = [await plays(number) for number in range(3)]
+        await lab.advance(61)  # until no deadline refers to them
+        assert [ref() for pair in refs for ref in pair] == [None] * 6
+    finally:
+        gc.enable()

@@ -10,7 +10,7 @@ from keeping.game import NotEnough, Player, enter, kept
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
-from realmkeep.testing.faulty import reject
+from realmkeep.testing.faulty import NONE, reject
 from realmkeep.testing.lab import Lab
 
 
@@ -66,6 +66,17 @@ async def test_a_letter_to_a_player_of_another_server_is_applied_on_notice(post:
     ada, bob = await enter(post.keeper, 1), await enter(other, 2)
     await post.keeper.commit(send, ada)
     await post.advance(1.5)
+    assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
+
+
+async def test_a_notice_that_the_store_did_not_take_is_sent_again(post: Lab) -> None:
+    other = await post.server("lab-2")
+    mailbox(other)
+    ada, bob = await enter(post.keeper, 1), await enter(other, 2)
+    post.line().script("load_many", reject())
+    post.line().script("write", NONE, reject())
+    await post.keeper.commit(send, ada)
+    await post.advance(5)
     assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
 
 
@@ -217,7 +228,10 @@ async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
 
 
 async def come_back(lab: Lab) -> None:
-    """Whoever crashed is started again; the client sends its operation again, as it had no answer."""
+    """Whoever crashed is started again; the client sends its operation again, as it had no answer.
+
+    The receiver comes anew in any case: the notice may have been lost with the sender.
+    """
     for name in ("lab-1", "lab-2"):
         if lab.keeper_of(name) is None:
             await lab.restart(name)
@@ -227,4 +241,7 @@ async def come_back(lab: Lab) -> None:
         session = keeper.session(Player, number) or await lab.finish(enter(keeper, number))
         if number == 1:
             await lab.finish(keeper.commit(send, session, ops=(Op(1, b"send"),)))
+        else:
+            await lab.finish(session.logout())
+            await lab.finish(enter(keeper, number))
     await lab.advance(5)

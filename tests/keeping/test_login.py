@@ -11,7 +11,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, Quarantined, ShuttingDown
 from realmkeep.keeping import Keeper
 from realmkeep.records import CLAMP, IMMEDIATE, Record, durable, encode
-from realmkeep.testing.faulty import reject
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, duplicate, late, reject
 from realmkeep.testing.lab import Lab
 
 
@@ -153,11 +153,22 @@ async def test_a_migrated_record_is_saved_at_once_with_its_version(lab: Lab) -> 
     assert lab.store.value("scout:1:version") == b"2"
 
 
-async def test_a_login_whose_answers_are_lost_can_be_tried_again(lab: Lab, keeper: Keeper) -> None:
-    lab.lose_next_reply()
-    with pytest.raises(Exception, match="the line broke"):
-        await enter(keeper)
-    assert (await enter(keeper)).record.gold == 100
+@pytest.mark.parametrize("fault", [LOSE_REPLY, LOSE_REQUEST, duplicate(2.0), late(2.0)])
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_claim_whose_answer_is_lost_is_resolved_by_looking(
+    lab: Lab,
+    keeper: Keeper,
+    fault: Fault,
+    exists: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    if exists:
+        await (await enter(keeper)).logout()
+    lab.line().script("write", fault)
+    session = await enter(keeper)
+    await lab.advance(5)
+    assert lab.store.value("hero:1:owner") == session.owner_guard.expected
+    await session.logout()
+    assert (await enter(await lab.server("lab-2"))).record.gold == 100
 
 
 async def test_a_login_that_fails_leaves_the_way_free(lab: Lab, keeper: Keeper) -> None:
@@ -177,7 +188,23 @@ async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() 
                 break
             login.cancel()
             await lab.clock.settle()
+            assert lab.keeper.sessions(Player) == []
             assert (await lab.finish(enter(lab.keeper))).record.gold == 100
+    assert 3 < turns < 199
+
+
+async def test_a_cancelled_login_leaves_the_player_free_for_another_server() -> None:
+    for turns in range(200):
+        async with Lab() as lab:
+            other = await lab.server("lab-2")
+            login = asyncio.create_task(enter(lab.keeper))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if login.done():
+                break
+            login.cancel()
+            await lab.clock.settle()
+            assert (await enter(other)).connected
     assert 3 < turns < 199
 
 
