@@ -120,6 +120,11 @@ class Keeper(HookRegistry):
         return self._engine.config.name
 
     @property
+    def incarnation(self) -> str:
+        """What tells this run of the server from the ones before it."""
+        return self._engine.lease.incarnation
+
+    @property
     def counters(self) -> Counters:
         """What happened since it opened."""
         return self._engine.counters
@@ -128,6 +133,11 @@ class Keeper(HookRegistry):
     def queue_depth(self) -> int:
         """Writes that are not known to be durable yet."""
         return self._engine.queue.depth
+
+    @property
+    def recoveries(self) -> int:
+        """How often writes had to be sent again or were refused."""
+        return self._engine.queue.recoveries
 
     @property
     def degraded(self) -> tuple[str, ...]:
