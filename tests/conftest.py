@@ -5,6 +5,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+pytest_plugins = ["realmkeep.testing.plugin"]
+
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no defect
 settings.load_profile("unhurried")
 
