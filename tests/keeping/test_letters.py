@@ -149,9 +149,7 @@ async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post
 
 
 @pytest.mark.parametrize(("letter", "said"), [(object(), "cannot be stored"), ("x" * 70_000, "bytes")])
-async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(
-    post: Lab, letter: object, said: str
-) -> None:
+async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: Lab, letter: object, said: str) -> None:
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
         await post.keeper.commit(lambda tx, player: tx.deliver(Player, 2, letter), ada)

@@ -135,9 +135,7 @@ async def test_a_restart_takes_its_own_sessions_back_at_once_and_gives_them_thei
     assert lab.store.value("hero:0:owner") is None
 
 
-async def test_recovery_goes_on_past_a_player_that_cannot_be_used(
-    lab: Lab, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_recovery_goes_on_past_a_player_that_cannot_be_used(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         await enter(lab.keeper, number)
     await lab.line().save("hero:1", b"{")

@@ -209,7 +209,7 @@ async def test_flushing_yields_to_the_loop_after_each_slice(monkeypatch: pytest.
                 await asyncio.sleep(0)
 
         def flushing() -> bool:
-            return 0 < lab.keeper._engine.queue.depth
+            return lab.keeper._engine.queue.depth > 0
 
         lab.clock._now_ns += 31 * 1_000_000_000
         at_s = lab.clock._now_ns / 1e9

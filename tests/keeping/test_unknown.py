@@ -10,7 +10,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, CommitUnknown, QueueFull, ValueTooLarge
 from realmkeep.keeping import Keeper, Op, Tx
 from realmkeep.storage import Committed
-from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, cut, delay, duplicate, late, reject
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, cut, duplicate, late, reject
 from realmkeep.testing.lab import Lab
 
 
@@ -26,7 +26,7 @@ async def test_whatever_happens_to_a_commit_on_the_line_it_happens_once(lab: Lab
     assert receipt.result == 90
     await lab.advance(10)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
-    assert not any(isinstance(outcome, Committed) for late_one in lab.line().late_results for outcome in late_one)  # pyright: ignore
+    assert not any(isinstance(outcome, Committed) for late_one in lab.line().late_results for outcome in late_one)  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType] - whatever came back
 
 
 @pytest.mark.parametrize("reaches", range(5))
