@@ -15,7 +15,7 @@ from realmkeep.errors import AlreadyOwned, Corrupt, Quarantined, RecordError, St
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
 from realmkeep.records import Record, encode, load
-from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
+from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -249,19 +249,10 @@ class Claims:
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
             return True
-        if isinstance(outcome, Refused):
-            # An attempt whose answer was lost may have been ours: then the owner key says so.
-            return outcome.found == owner
-        raise outcome.error
-
-    async def give_up(self, record_keys: RecordKeys, token: int) -> None:
-        """Release a claim whose session was never made.
-
-        Raises:
-            StorageError: The store cannot be reached; the claim ends with this server's lease.
-        """
-        guard = Guard(record_keys.owner, self._lease.owner(token))
-        await self._storage.write([Transaction([guard], [Delete(record_keys.owner)])])
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        # Nothing stands on a claim that was refused or whose answer was lost: what the store holds now tells.
+        return False
 
 
 def _companions(record_keys: RecordKeys) -> list[str]:

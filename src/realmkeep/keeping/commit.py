@@ -248,6 +248,7 @@ class Commits:
             receivers=tx.delivered,
             on_landed=self._on_landed,
         )
+        write.applied = entries
         for entry in entries:
             entry.write = write
         for session in sessions:

@@ -139,7 +139,7 @@ class Healer:
         self._realm = realm
         self._recent: deque[_Joint] = deque()
         self._remember_s = LOSS_S + notice_s
-        self.allowed = heal
+        self._always = self.allowed = heal
         self.halted = ""
         self.healed_sessions = 0
 
@@ -182,7 +182,7 @@ class Healer:
         for group in self._groups(behind, [*pending, *waiting]):
             await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
         self.halted = ""
-        self.allowed = False
+        self.allowed = self._always
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s

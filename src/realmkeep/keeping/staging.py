@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import InvalidRecord
 from realmkeep.keeping.session import mark_all, unmark
@@ -14,11 +14,15 @@ from realmkeep.storage import Delete, Guard, Put, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from realmkeep.keeping.ops import RingState
+    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.ops import Applied, RingState
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
+
+
+NOTHING: Final = Transaction((), ())
 
 
 class Undo:
@@ -65,9 +69,10 @@ class StagedWrite(Write):
         extra_from: Where the effects on keys of nobody here begin: letters, records created.
         receivers: To whose inboxes it delivers letters.
         on_landed: Called once it is durable, before those who wait hear of it.
+        applied: The operations that it carries; they refer to it until its outcome is known.
     """
 
-    __slots__ = ("extra_from", "members", "on_landed", "receivers", "releases")
+    __slots__ = ("applied", "extra_from", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
@@ -86,6 +91,7 @@ class StagedWrite(Write):
         self.releases = releases
         self.receivers = receivers
         self.on_landed = on_landed
+        self.applied: Sequence[Applied] = ()
 
     def settle(self) -> None:
         """It landed: its members' revisions are durable."""
@@ -95,6 +101,20 @@ class StagedWrite(Write):
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
+        self._forget()
+
+    def fail(self, error: RealmkeepError) -> None:
+        """It did not happen, or nobody can say."""
+        super().fail(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
+        for entry in self.applied:
+            entry.write = None
+        self.transaction = NOTHING
+        self.applied = self.members = self.receivers = ()
+        self.on_landed = None
 
     @property
     def extra(self) -> tuple[Effect, ...]:
