@@ -4,6 +4,7 @@ from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.contract import Backend, StorageContract
+from realmkeep.testing.faulty import FaultyStorage
 
 
 class MemoryBackend(Backend):
@@ -21,8 +22,24 @@ class MemoryBackend(Backend):
         await self._fake.advance(seconds)
 
 
+class FaultyBackend(MemoryBackend):
+    histories = 10
+
+    def new(self) -> Storage:
+        return FaultyStorage(super().new(), clock=self.clock)
+
+
 @pytest.mark.backend("memory")
 class TestMemory(StorageContract):
     @pytest.fixture
     def backend(self) -> Backend:
         return MemoryBackend()
+
+
+@pytest.mark.backend("memory")
+class TestFaultlessFaulty(StorageContract):
+    """Without faults, the line adds nothing of its own."""
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        return FaultyBackend()
