@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 import redis
@@ -103,7 +103,8 @@ class Snapshot:
         keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner")]
         keys += ["sim-chest:0", "sim-chest:0:updated"]
         inboxes = [f"sim-hero:{number}:inbox" for number in range(heroes)]
-        with redis.Redis(unix_socket_path=str(path)) as client, client.pipeline(transaction=True) as pipe:
+        client = cast("Any", redis.Redis(unix_socket_path=str(path)))  # the driver's types are partial
+        with client, client.pipeline(transaction=True) as pipe:
             pipe.mget(keys)
             for inbox in inboxes:
                 pipe.lrange(inbox, 0, -1)
@@ -282,7 +283,7 @@ class Realm:
         await self.start(name)
 
     async def pause_the_store(self) -> None:
-        """Until every server says that it cannot store anything; a server may die meanwhile."""
+        """Until every server says that it does not keep its promise; a server may die meanwhile."""
         await asyncio.to_thread(self.store.pause)
         for name in self.servers:
             await self._until_degraded(name)
@@ -295,7 +296,7 @@ class Realm:
 
     async def _until_degraded(self, name: str) -> None:
         async with asyncio.timeout(30):
-            while not any("nothing could be stored" in why for why in await self.degraded(name)):
+            while not await self.degraded(name):
                 await asyncio.sleep(POLL_S)
 
     async def degraded(self, name: str) -> list[str]:
