@@ -267,9 +267,9 @@ class Realm:
         if doomed is not None:
             await self.start(doomed)
 
-    async def _until_degraded(self, name: str) -> None:
-        async with asyncio.timeout(30):
-            while not await self.degraded(name):
+    async def _until_degraded(self, name: str, *, expected: bool = True) -> None:
+        async with asyncio.timeout(START_S_MAX):
+            while bool(await self.degraded(name)) is not expected:
                 await asyncio.sleep(POLL_S)
 
     async def degraded(self, name: str) -> list[str]:
@@ -309,8 +309,9 @@ class Realm:
         )
         await self._until_no_letter_is_left()
         for name in self.servers:
+            await self._until_degraded(name, expected=False)
             state = await self.lines[name].send("state")
-            assert (state["degraded"], state["forgotten"], state["violations"]) == ([], 0, 0), state
+            assert (state["forgotten"], state["violations"]) == (0, 0), state
             await self.close(name)
         return await asyncio.to_thread(self._read_at_the_end)
 
