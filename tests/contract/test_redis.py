@@ -61,7 +61,7 @@ async def test_a_snapshot_makes_the_store_write_its_file(server: StoreServer) ->
     await storage.increment("number")
     await storage.snapshot()
     await storage.disconnect()
-    while b"rdb_bgsave_in_progress:0" not in (info := server.ask("INFO", "persistence")):
+    while b"rdb_bgsave_in_progress:0" not in (info := await asyncio.to_thread(server.ask, "INFO", "persistence")):
         await asyncio.sleep(0)
     assert b"rdb_last_bgsave_status:ok" in info
     assert b"rdb_saves:1" in info
