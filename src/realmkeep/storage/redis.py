@@ -224,14 +224,6 @@ class RedisStorage:
         check_key(key)
         return bool(await self._ask("DEL", key, changes=True, subject=key))
 
-    async def snapshot(self) -> None:
-        """Have the store write its RDB file in the background, or as soon as it has rewritten its append-only file."""
-        try:
-            await self._ask("BGSAVE", "SCHEDULE", changes=True)
-        except StorageError as error:
-            if "already in progress" not in str(error.__cause__):
-                raise
-
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
         """Delete orphans of staging."""
         now_us = self._clock.wall_us()
