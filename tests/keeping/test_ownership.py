@@ -135,9 +135,7 @@ async def test_a_restart_takes_its_own_sessions_back_at_once_and_gives_them_thei
     assert lab.store.value("hero:0:owner") is None
 
 
-async def test_recovery_goes_on_past_a_player_that_cannot_be_used(
-    lab: Lab, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_recovery_goes_on_past_a_player_that_cannot_be_used(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         await enter(lab.keeper, number)
     await lab.line().save("hero:1", b"{")
@@ -216,7 +214,11 @@ async def test_a_process_that_is_gone_from_this_machine_is_replaced_at_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("realmkeep.keeping.lease.socket.gethostname", lambda: "elsewhere")
-    monkeypatch.setattr("realmkeep.keeping.lease._pid_may_live", lambda pid: pid != 4711)
+
+    def no_such_process(pid: int, _: int) -> None:
+        raise ProcessLookupError(pid)
+
+    monkeypatch.setattr("realmkeep.keeping.lease.os.kill", no_such_process)
     lab.store.perform(foreign(1))
     began_s = lab.clock.monotonic_s()
     await lab.server("town")
