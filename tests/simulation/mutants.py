@@ -1,13 +1,14 @@
 """Each mechanism broken on purpose: the simulation must notice every one of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import commit, flusher, ops, queue, session, staging
-from realmkeep.storage import Committed, Guard, Transaction
+from realmkeep.keeping import claims, commit, flusher, ops, queue, staging
+from realmkeep.storage import Committed, Guard, Transaction, Unknown
 
-Patch = Any
+Patch = AbstractContextManager[Any]
 
 
 def without_fence() -> Patch:
@@ -50,31 +51,20 @@ def clean_before_acknowledged() -> Patch:
 def without_undo() -> Patch:
     """A commit whose function raises leaves what it did."""
 
-    class Undone(staging.Undo):
-        __slots__ = ()
-
-    def fork(record: Any) -> Any:
-        return None
-
     real = commit.Commits.run
 
     def run(self: Any, fn: Callable[..., Any], sessions: Any, operations: Any) -> Any:
-        records = [type(one.record) for one in sessions]
-        patches = [mock.patch.object(cls, "restore", lambda *_: None) for cls in set(records)]
-        for patch in patches:
-            patch.start()
-        try:
+        with ExitStack() as patches:
+            for cls in {one.cls for one in sessions}:
+                patches.enter_context(mock.patch.object(cls, "restore"))
             return real(self, fn, sessions, operations)
-        finally:
-            for patch in patches:
-                patch.stop()
 
     return mock.patch.object(commit.Commits, "run", run)
 
 
 def without_op_ring() -> Patch:
     """No operation is remembered."""
-    return mock.patch.object(ops.OpRing, "find", lambda *_: None)
+    return mock.patch.object(ops.OpRing, "find", return_value=None)
 
 
 def without_fifo() -> Patch:
@@ -96,20 +86,21 @@ def without_resending() -> Patch:
         return [queue_outcome(outcome) for outcome in await real(self, batch)]
 
     def queue_outcome(outcome: Any) -> Any:
-        return Committed() if isinstance(outcome, queue.Unknown) else outcome
+        return Committed() if isinstance(outcome, Unknown) else outcome
 
     return mock.patch.object(queue.WriteQueue, "_attempt", attempt)
 
 
 def letters_stay() -> Patch:
     """A letter that was applied is not dropped, nor remembered."""
-    both = mock.patch.multiple(ops.OpRing, has_letter=lambda *_: False)
-    return _Both(both, mock.patch.object(commit.Tx, "drop_letters", lambda *_: None))
+    return _both(
+        mock.patch.object(ops.OpRing, "has_letter", return_value=False), mock.patch.object(commit.Tx, "drop_letters")
+    )
 
 
 def never_due() -> Patch:
     """A change is marked, and nobody writes it."""
-    return _Both(
+    return _both(
         mock.patch.object(flusher.Flusher, "_flush_due", _nothing),
         mock.patch.object(flusher.Flusher, "_sweep", _nothing),
     )
@@ -117,28 +108,17 @@ def never_due() -> Patch:
 
 def claims_without_guards() -> Patch:
     """A claim does not compare what it read."""
-    from realmkeep.keeping import claims
 
-    class Careless(Transaction, frozen=True, gc=False):
-        pass
-
-    def transaction(guards: Any, effects: Any) -> Transaction:
+    def transaction(_: object, effects: Any) -> Transaction:
         return Transaction([], effects)
 
     return mock.patch.object(claims, "Transaction", transaction)
 
 
-class _Both:
-    def __init__(self, *patches: Patch) -> None:
-        self._patches = patches
-
-    def __enter__(self) -> None:
-        for patch in self._patches:
-            patch.__enter__()
-
-    def __exit__(self, *exc: object) -> None:
-        for patch in reversed(self._patches):
-            patch.__exit__(*exc)
+@contextmanager
+def _both(first: Patch, second: Patch) -> Generator[None]:
+    with first, second:
+        yield
 
 
 async def _nothing(self: Any) -> None:
@@ -160,4 +140,3 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         claims_without_guards,
     )
 }
-__all__ = ["MUTANTS", "session"]

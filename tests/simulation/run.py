@@ -80,10 +80,10 @@ class Watched(MemoryStorage):
             claimed = {effect.key for effect in transaction.effects if isinstance(effect, Put)}
             outcomes += await super().write([transaction])
             for key, owner in owners.items():
-                owner_key = key.removesuffix(":updated") + ":owner"
-                if isinstance(outcomes[-1], Committed) and owner_key not in claimed and self.owner is not None:
-                    if owner is None or not owner.startswith(self.owner):
-                        self._violations.append(f"{self.owner.decode()} wrote {key}, owned by {owner}")
+                foreign = owner is None or (self.owner is not None and not owner.startswith(self.owner))
+                claims = key.removesuffix(":updated") + ":owner" in claimed
+                if isinstance(outcomes[-1], Committed) and self.owner is not None and foreign and not claims:
+                    self._violations.append(f"{self.owner.decode()} wrote {key}, owned by {owner}")
         return outcomes
 
 

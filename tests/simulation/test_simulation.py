@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
+
 from simulation.mutants import MUTANTS
 from simulation.run import play
 
@@ -33,7 +34,8 @@ def play_some(first: int, count: int) -> list[str]:
 
 
 def test_no_history_breaks_a_promise(request: pytest.FixtureRequest) -> None:
-    seed, seeds = request.config.getoption("--seed"), request.config.getoption("--seeds")
+    seed: int | None = request.config.option.seed
+    seeds: int = request.config.option.seeds
     if seed is not None:
         assert violations(seed) == []
         return

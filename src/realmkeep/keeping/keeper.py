@@ -353,8 +353,8 @@ class Keeper(HookRegistry):
         """As `commit`, for any number of sessions: `fn(tx, records)`. The limits of one transaction hold: about 140.
 
         Raises:
-            Misuse, SessionEnded, SessionFrozen, RateLimited, QueueFull, OpTooOld, OpReused, RecordError, AlreadyExists,
-            CommitRefused, CommitPending, CommitUnknown: As `commit`.
+            Misuse: As `commit`; or no session at all, or more than one transaction takes.
+            RealmkeepError: As `commit`.
         """
         if not sessions:
             raise Misuse("commit_all got no sessions", hint="a commit concerns at least one record")
