@@ -1,6 +1,7 @@
 """The records that the tests of keeping play with."""
 
 from realmkeep.keeping import Keeper, Session, Tx
+from realmkeep.keeping.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
 
@@ -57,6 +58,15 @@ def earn(_: Tx, player: Player) -> int:
 def swap_names(_: Tx, a: Player, b: Player) -> None:
     """Both change, in batched fields."""
     a.name, b.name = b.name, a.name
+
+
+def inside(keeper: Keeper) -> Engine:
+    """What no game needs to see."""
+    return keeper._engine
+
+
+def changes_nothing(*_: object) -> None:
+    """A commit of whatever is batched."""
 
 
 async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[Player]:

@@ -96,7 +96,7 @@ async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice()
 
     async with Lab(loss_window_s=1.0, setup=setup) as lab:
         ada = await enter(lab.keeper, 1)
-        await lab.keeper.commit(lambda tx, player: tx.deliver(Player, 2, {"gold": 20}), ada)
+        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()
         bob = await enter(lab.keeper, 2)
         assert bob.record.gold == 120

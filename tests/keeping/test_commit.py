@@ -3,11 +3,10 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
-from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, kept, pay, revision
+from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, inside, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, RecordTooLarge, Unstorable
@@ -68,7 +67,6 @@ async def test_if_the_function_raises_nothing_happened(
     setattr(ada.record, batched, 5 if batched == "xp" else "5")
     bag = ada.record.inventory
     bag.append(Item("rope"))
-    before = ada.record.fork(), bob.record.fork()
     as_before = repr((ada.record, bob.record))
     wire = tap(monkeypatch, lab.line())
 
@@ -86,26 +84,26 @@ async def test_if_the_function_raises_nothing_happened(
     assert (ada.last_op, bob.last_op) == (0, 0)
     await lab.clock.settle()
     assert wire.transactions == []
-    assert before
 
 
 @pytest.mark.parametrize(
     ("spoil", "error"),
     [
-        (lambda player: setattr(player, "gold", -1), InvalidRecord),
-        (lambda player: setattr(player, "diary", "x" * 70_000), RecordTooLarge),
-        (lambda player: setattr(player, "x", float("nan")), Unstorable),
+        ({"gold": -1}, InvalidRecord),
+        ({"diary": "x" * 70_000}, RecordTooLarge),
+        ({"x": float("nan")}, Unstorable),
     ],
     ids=["invalid", "too large", "unstorable"],
 )
 async def test_if_a_record_cannot_be_stored_nothing_happened(
-    lab: Lab, keeper: Keeper, spoil: Callable[[Player], None], error: type[Exception]
+    lab: Lab, keeper: Keeper, spoil: dict[str, object], error: type[Exception]
 ) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
 
     def spoiled(tx: Tx, a: Player, b: Player) -> None:
         pay(tx, a, b)
-        spoil(b)
+        for name, value in spoil.items():
+            setattr(b, name, value)
 
     with pytest.raises(error):
         await keeper.commit(spoiled, ada, bob)
@@ -213,9 +211,7 @@ async def test_tier_1_and_tier_2_leave_in_the_order_in_which_they_were_made(
     await lab.clock.settle()
     await first
     records = [t.effects[0].key for t in wire.transactions]
-    assert records in (["hero:0", "hero:1", "hero:2"], ["hero:1", "hero:0", "hero:2"])
-    revisions = [int(t.effects[1].value) for t in wire.transactions]  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(revisions) == 3
+    assert records == ["hero:0", "hero:1", "hero:2"]
 
 
 async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +287,7 @@ async def test_fifty_on_one_shared_record_reach_half_the_rate_of_fifty_alone() -
 
 async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
-    commits = keeper._engine.commits
+    commits = inside(keeper).commits
     write, _ = commits.run(pay, [ada, bob], (Op(1), Op(1)))
     assert write.transaction.effects
     await lab.clock.settle()
@@ -308,7 +304,7 @@ async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: 
         session = await enter(keeper, number)
         await keeper.commit(earn, session, ops=(Op(1),))
         with pytest.raises(CommitRefused):
-            await keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), session, ops=(Op(2),))
+            await keeper.commit(lambda tx, _: tx.create(Player, 9, Player()), session, ops=(Op(2),))
         session.record.hp = 0
         await session.settled()
         session.disconnect()

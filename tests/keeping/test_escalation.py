@@ -1,10 +1,11 @@
 """Escalation: a trigger writes at once; an IMMEDIATE field changed outside a commit is a violation."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from keeping.game import Item, Player, earn, enter, kept
+from keeping.game import Item, Player, earn, enter, inside, kept
 from keeping.wire import tap
 from realmkeep.errors import CommitPending, SessionEnded, SessionFrozen, TierViolation
 from realmkeep.keeping import Keeper
@@ -68,7 +69,7 @@ async def test_a_trigger_inside_a_commit_needs_no_write_of_its_own(
 ) -> None:
     ada = await enter(keeper)
     wire = tap(monkeypatch, lab.line())
-    await keeper.commit(lambda tx, player: setattr(player, "level", 2), ada)
+    await keeper.commit(lambda _, player: setattr(player, "level", 2), ada)
     await lab.advance(120)
     assert len(wire.writes_of("hero:1")) == 1
     assert keeper.counters.escalations == 0
@@ -85,7 +86,7 @@ async def test_settled_returns_at_once_where_nothing_waits(keeper: Keeper) -> No
 async def test_settled_waits_for_commits_too(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
     lab.line().plan = lambda _: delay(0.5, 0.5)
-    write, _ = keeper._engine.commits.run(earn, [ada], ())
+    write, _ = inside(keeper).commits.run(earn, [ada], ())
     await lab.finish(ada.settled())
     assert write.landed
     assert kept(lab).gold == 110
@@ -110,16 +111,21 @@ async def test_settled_of_a_record_that_cannot_be_saved_says_so(lab: Lab, keeper
         await ada.settled()
 
 
-@pytest.mark.parametrize("change", ["assignment", "touch"])
+def assigns(player: Player) -> None:
+    player.gold += 1
+
+
+def touches(player: Player) -> None:
+    player.touch("bank")
+
+
+@pytest.mark.parametrize("change", [assigns, touches])
 async def test_strict_an_immediate_field_outside_a_commit_is_refused_and_unchanged(
-    lab: Lab, keeper: Keeper, change: str
+    lab: Lab, keeper: Keeper, change: Callable[[Player], None]
 ) -> None:
     ada = await enter(keeper)
     with pytest.raises(TierViolation, match=r"hero:1: \w+ is IMMEDIATE.*keeper\.commit"):
-        if change == "assignment":
-            ada.record.gold += 1
-        else:
-            ada.record.touch("bank")
+        change(ada.record)
     assert ada.record.gold == 100
     assert not ada.dirty
 

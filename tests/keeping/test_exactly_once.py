@@ -246,7 +246,7 @@ async def test_a_full_ring_stays_below_16_kib() -> None:
     async with Lab(config=QUICK) as lab:
         ada = await enter(lab.keeper)
         for number in range(40):
-            await lab.keeper.commit(lambda tx, player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
+            await lab.keeper.commit(lambda _tx, _player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
         ring = lab.store.value("hero:1:ops")
         assert ring is not None
         assert 32 * 256 < len(ring) < 16 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from keeping.game import NotEnough, Player, enter, kept
+from keeping.game import NotEnough, Player, enter, inside, kept
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
@@ -152,7 +152,7 @@ async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post
 async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: Lab, letter: object, said: str) -> None:
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
-        await post.keeper.commit(lambda tx, player: tx.deliver(Player, 2, letter), ada)
+        await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
 
 
 # --- crashes at every step
@@ -187,6 +187,7 @@ async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step
 ) -> None:
     """Crashed after every number of turns of the event loop until the letter is applied; then the sender retries."""
     outcomes: set[str] = set()
+    over = False
     for turns in range(400):
         async with Lab(setup=mailbox) as lab:
             other = await lab.server("lab-2")
@@ -220,7 +221,7 @@ async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
     if receiver_is_here:
         bob = other.session(Player, 2)
         assert bob is not None
-        await other._engine.drain(bob)  # as on notice, without the second that a notice may take
+        await inside(other).drain(bob)  # as on notice, without the second that a notice may take
     else:
         await enter(other, 2)
 

@@ -1,6 +1,7 @@
 """Login: claim, load, mend or quarantine, session."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -143,7 +144,10 @@ async def test_a_migrated_record_is_saved_at_once_with_its_version(lab: Lab) -> 
         miles: int = durable(default=0)
         feet: int = durable(default=0)
 
-    Scout.migration(1)(lambda scout: {**scout, "feet": scout["miles"] * 5280})
+    @Scout.migration(1)
+    def _(scout: dict[str, Any]) -> dict[str, Any]:
+        return {**scout, "feet": scout["miles"] * 5280}
+
     first = await lab.keeper.login(Old, 1, create=lambda: Old(miles=2))
     await first.logout()
     session = await lab.keeper.login(Scout, 1)
@@ -179,6 +183,7 @@ async def test_a_login_that_fails_leaves_the_way_free(lab: Lab, keeper: Keeper) 
 
 
 async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() -> None:
+    turns = 0
     for turns in range(200):
         async with Lab() as lab:
             login = asyncio.create_task(enter(lab.keeper))
@@ -194,6 +199,7 @@ async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() 
 
 
 async def test_a_cancelled_login_leaves_the_player_free_for_another_server() -> None:
+    turns = 0
     for turns in range(200):
         async with Lab() as lab:
             other = await lab.server("lab-2")
@@ -237,7 +243,7 @@ async def test_no_record_is_read_from_the_store_during_play(lab: Lab, monkeypatc
         bob.record.x += 1.0
         if second % 10 == 0:
             ada.record.level += 1
-            await keeper.commit(lambda tx, a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
+            await keeper.commit(lambda _, a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
         await lab.advance(1)
     assert len(wire.transactions) > 10
     assert {key for key in wire.keys_read if not key.startswith("server:")} == set()

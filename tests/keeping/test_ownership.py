@@ -214,7 +214,11 @@ async def test_a_process_that_is_gone_from_this_machine_is_replaced_at_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("realmkeep.keeping.lease.socket.gethostname", lambda: "elsewhere")
-    monkeypatch.setattr("realmkeep.keeping.lease._pid_may_live", lambda pid: pid != 4711)
+
+    def no_such_process(pid: int, _: int) -> None:
+        raise ProcessLookupError(pid)
+
+    monkeypatch.setattr("realmkeep.keeping.lease.os.kill", no_such_process)
     lab.store.perform(foreign(1))
     began_s = lab.clock.monotonic_s()
     await lab.server("town")

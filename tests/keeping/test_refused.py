@@ -1,7 +1,7 @@
 """Refused: another server owns the record. One session ends, the others go on."""
 
 import asyncio
-import itertools
+from itertools import pairwise
 
 import pytest
 
@@ -84,7 +84,7 @@ async def test_a_whole_chain_on_a_lost_record_is_refused_and_nothing_of_it_is_st
     players = [await enter(keeper, number) for number in range(5)]
     await take_over(lab, 0)
     lab.line().plan = lambda _: delay(0.2)
-    commits = [asyncio.create_task(keeper.commit(pay, a, b)) for a, b in itertools.pairwise(players)]
+    commits = [asyncio.create_task(keeper.commit(pay, a, b)) for a, b in pairwise(players)]
     untouched = asyncio.create_task(keeper.commit(earn, await lab.finish(enter(keeper, 9))))
     await lab.finish(asyncio.wait([*commits, untouched]))
     assert all(isinstance(commit.exception(), CommitRefused | OwnershipLost) for commit in commits)

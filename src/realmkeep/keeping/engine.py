@@ -86,7 +86,7 @@ class Engine:
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.claims = Claims(
-            storage, clock, self.lease, limits=limits, codec=records.codec, accept_unchecked=records.accept_unchecked
+            storage, clock, self.lease, limits=limits, stager=self.stager, accept_unchecked=records.accept_unchecked
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived)

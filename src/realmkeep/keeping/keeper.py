@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from contextlib import asynccontextmanager
@@ -59,6 +60,7 @@ class Keeper(HookRegistry):
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
         self._report: CloseReport | None = None
+        self._closing = asyncio.Lock()
         self._collector = Collector(engine.clock)
         self._entrance = Entrance(engine)
 
@@ -436,6 +438,10 @@ class Keeper(HookRegistry):
         """
         self._collector.warmed_up()
 
+    def collect_all(self) -> int:
+        """Collect all garbage now, for as long as that takes: for a maintenance window. Returns the objects freed."""
+        return self._collector.collect_all()
+
     async def close(self, *, deadline_s: float | None = None) -> CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
@@ -445,12 +451,13 @@ class Keeper(HookRegistry):
         Args:
             deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.
         """
-        if self._report is None:
-            self._report = await close(self._engine, deadline_s, self._rescue_path)
-            self._collector.stop()
-            if self._owns_storage:
-                await self._engine.storage.disconnect()
-        return self._report
+        async with self._closing:
+            if self._report is None:
+                self._report = await close(self._engine, deadline_s, self._rescue_path)
+                self._collector.stop()
+                if self._owns_storage:
+                    await self._engine.storage.disconnect()
+            return self._report
 
     def abandon(self) -> None:
         """Forget everything without saving, as a crash does; for tests."""
