@@ -14,6 +14,7 @@ from realmkeep.storage import Delete, Guard, Put, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.ops import RingState
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
@@ -92,9 +93,18 @@ class StagedWrite(Write):
         for member in self.members:
             session = member.session
             session.durable_revision = max(session.durable_revision, member.leaves)
+            session.ring.written(self)
+            if session.last_write is self:
+                session.last_write = None  # else every session would keep the bytes of its last write
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
+
+    def fail(self, error: RealmkeepError) -> None:
+        """It did not happen, or nobody can say."""
+        for member in self.members:
+            member.session.ring.written(self)
+        super().fail(error)
 
     @property
     def extra(self) -> tuple[Effect, ...]:
