@@ -22,7 +22,7 @@ class Item(Part):
     count: int = durable(default=1, ge=0)
 
 
-class Player(Record, kind="judged-hero", version=1):
+class Player(Record, kind="hero", version=1):
     zone: str = durable(default="town", known=ZONES.__contains__, on_invalid=QUARANTINE)
     hp: int = durable(default=50, ge=0, on_invalid=CLAMP)
     max_hp: int = durable(default=100)
