@@ -37,15 +37,15 @@ async def test_a_commit_is_one_transaction_that_guards_on_owner_and_revision_of_
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
-    before = {number: lab.store.value(f"hero:{number}:updated") for number in (1, 2)}
+    before = {number: lab.store.value(f"rover:{number}:updated") for number in (1, 2)}
     wire = tap(monkeypatch, lab.line())
     await keeper.commit(pay, ada, bob)
     (transaction,) = wire.transactions
     assert list(transaction.guards) == [
         ada.owner_guard,
-        Guard("hero:1:updated", before[1]),
+        Guard("rover:1:updated", before[1]),
         bob.owner_guard,
-        Guard("hero:2:updated", before[2]),
+        Guard("rover:2:updated", before[2]),
     ]
 
 
@@ -156,7 +156,7 @@ async def test_a_batched_change_is_carried_along_by_a_commit(
     await keeper.commit(earn, ada)
     assert kept(lab).xp == 12
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
 
 
 async def test_trades_in_opposite_directions_never_wait_for_each_other(lab: Lab, keeper: Keeper) -> None:
@@ -211,7 +211,7 @@ async def test_tier_1_and_tier_2_leave_in_the_order_in_which_they_were_made(
     await lab.clock.settle()
     await first
     records = [t.effects[0].key for t in wire.transactions]
-    assert records == ["hero:0", "hero:1", "hero:2"]
+    assert records == ["rover:0", "rover:1", "rover:2"]
 
 
 async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.Mo
 
 async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab: Lab, keeper: Keeper) -> None:
     ada, bob, cid = [await enter(keeper, number) for number in (1, 2, 3)]
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
     ada.record.xp = 7
 
     def found(tx: Tx, player: Player) -> None:
@@ -298,7 +298,7 @@ async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keepe
 
 async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: Lab, keeper: Keeper) -> None:
     """The collector's policy stands on it: what is frozen and in a cycle stays for ever."""
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
 
     async def plays(number: int) -> tuple[weakref.ref[object], weakref.ref[object]]:
         session = await enter(keeper, number)

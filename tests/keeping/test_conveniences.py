@@ -20,7 +20,7 @@ async def test_a_table_saves_and_loads_without_a_session_left_behind(lab: Lab, k
     await players.save(1, Player(name="Ada", gold=6, bank=[Item("ring")]))
     assert kept(lab) == Player(name="Ada", gold=6, bank=[Item("ring")])
     assert keeper.sessions(Player) == []
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
 
 
 async def test_what_is_live_here_is_loaded_as_it_is_now(keeper: Keeper) -> None:
@@ -54,12 +54,12 @@ async def test_a_table_reads_what_is_live_elsewhere_as_it_is_stored(lab: Lab, ke
 
 
 async def test_a_table_says_what_is_unreadable(lab: Lab, keeper: Keeper) -> None:
-    await lab.line().save("hero:1", b"{")
+    await lab.line().save("rover:1", b"{")
     with pytest.raises(Quarantined):
         await keeper.table(Player).load(1)
     with pytest.raises(Quarantined):
         await keeper.table(Player).save(1, Player())
-    assert lab.store.value("hero:1") == b"{"
+    assert lab.store.value("rover:1") == b"{"
 
 
 async def test_a_table_takes_records_of_its_class_only(keeper: Keeper) -> None:
@@ -130,4 +130,4 @@ async def test_sessions_are_found_by_class_and_id(keeper: Keeper) -> None:
     assert keeper.session(Player, 3) is None
     assert keeper.sessions(Player) == [ada, bob]
     await keeper.commit(earn, ada)
-    assert repr(ada) == "<Session hero:1 connected>"
+    assert repr(ada) == "<Session rover:1 connected>"

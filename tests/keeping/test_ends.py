@@ -36,9 +36,9 @@ async def test_logout_writes_the_final_snapshot_and_releases_in_one_transaction(
     wire = tap(monkeypatch, lab.line())
     await ada.logout()
     (transaction,) = wire.transactions
-    assert {effect.key for effect in transaction.effects} == {"hero:1", "hero:1:updated", "hero:1:owner"}
+    assert {effect.key for effect in transaction.effects} == {"rover:1", "rover:1:updated", "rover:1:owner"}
     assert kept(lab).xp == 5
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
     assert ada.ended
 
 
@@ -46,7 +46,7 @@ async def test_logout_leaves_when_the_player_was_last_seen(lab: Lab, keeper: Kee
     ada = await enter(keeper)
     await lab.advance(3600)
     await ada.logout()
-    assert int(lab.store.value("hero:1:updated") or b"0") == lab.clock.wall_us()
+    assert int(lab.store.value("rover:1:updated") or b"0") == lab.clock.wall_us()
 
 
 async def test_ownership_is_released_only_once_the_snapshot_is_durable(lab: Lab, keeper: Keeper) -> None:
@@ -74,7 +74,7 @@ async def test_a_logout_follows_the_commits_before_it(lab: Lab, keeper: Keeper) 
 async def test_a_logout_after_a_commit_that_does_not_happen_still_saves_the_player(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
     ada.record.xp = 4
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
     lab.line().plan = lambda _: delay(0.1)
     commit = asyncio.create_task(keeper.commit(lambda tx, _: tx.create(Player, 9, Player()), ada))
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_a_logout_after_a_commit_that_does_not_happen_still_saves_the_play
     assert commit.exception() is not None
     assert ada.ended
     assert kept(lab).xp == 4
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
 
 
 async def test_a_logout_whose_answer_is_lost_has_happened_once(lab: Lab, keeper: Keeper) -> None:
@@ -113,10 +113,10 @@ async def test_after_the_logout_everything_of_the_session_says_so(keeper: Keeper
     ada = await enter(keeper)
     await ada.logout()
     for call in (ada.disconnect, ada.resume):
-        with pytest.raises(SessionEnded, match=r"hero:1 is ended.*log in again"):
+        with pytest.raises(SessionEnded, match=r"rover:1 is ended.*log in again"):
             call()
     for later in (ada.logout(), ada.release(), keeper.commit(earn, ada)):
-        with pytest.raises(SessionEnded, match=r"hero:1 is ended.*log in again"):
+        with pytest.raises(SessionEnded, match=r"rover:1 is ended.*log in again"):
             await later
 
 
@@ -214,16 +214,16 @@ async def test_a_player_that_cannot_be_saved_is_frozen_and_reported_never_skippe
     ada.record.diary = "x" * 70_000
     bob.record.xp = 1
     await lab.advance(31)
-    assert frozen == ["hero:1: RecordTooLarge"]
+    assert frozen == ["rover:1: RecordTooLarge"]
     assert keeper.counters.frozen == 1
     assert kept(lab, 2).xp == 1
-    assert keeper.degraded == ("1 records cannot be saved as they are, first hero:1",)
+    assert keeper.degraded == ("1 records cannot be saved as they are, first rover:1",)
     for later in (keeper.commit(earn, ada), ada.logout()):
-        with pytest.raises(SessionFrozen, match=r"hero:1 cannot be saved.*mend the record"):
+        with pytest.raises(SessionFrozen, match=r"rover:1 cannot be saved.*mend the record"):
             await later
     assert keeper.session(Player, 1) is ada
     await lab.advance(120)
-    assert frozen == ["hero:1: RecordTooLarge"]
+    assert frozen == ["rover:1: RecordTooLarge"]
 
 
 async def test_a_frozen_player_that_is_mended_thaws_by_itself(lab: Lab, keeper: Keeper) -> None:
@@ -299,7 +299,7 @@ async def test_a_login_under_way_when_the_keeper_closes_leaves_its_player_free(l
     await lab.advance(0.05)
     assert (await lab.finish(keeper.close())).clean
     assert isinstance(entry.exception(), ShuttingDown)
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
 
 
 async def test_closing_twice_does_nothing_more(lab: Lab, keeper: Keeper) -> None:
@@ -329,15 +329,15 @@ async def test_what_a_shutdown_could_not_save_is_rescued_and_named(tmp_path: Pat
         lab.line().down = True
         report = await _patiently(lab, keeper.close(deadline_s=10))
         assert not report.clean
-        assert sorted(report.rescued) == ["hero:1", "hero:2"]
+        assert sorted(report.rescued) == ["rover:1", "rover:2"]
         assert report.rescue_path == rescue
         lines = {line["key"]: line for line in map(json.loads, rescue.read_text(encoding="utf-8").splitlines())}
-        assert lines["hero:1"]["state"]["xp"] == 7
-        assert lines["hero:1"]["state"]["gold"] == 110
-        assert lines["hero:1"]["why"] == "the store did not take it in time"
-        assert json.loads(lines["hero:1"]["ops"])["ops"][0][0] == 1
-        assert b"town/" in base64.b64decode(lines["hero:1"]["owner"])
-        assert "65536" in lines["hero:2"]["why"] or "70" in lines["hero:2"]["why"]
+        assert lines["rover:1"]["state"]["xp"] == 7
+        assert lines["rover:1"]["state"]["gold"] == 110
+        assert lines["rover:1"]["why"] == "the store did not take it in time"
+        assert json.loads(lines["rover:1"]["ops"])["ops"][0][0] == 1
+        assert b"town/" in base64.b64decode(lines["rover:1"]["owner"])
+        assert "65536" in lines["rover:2"]["why"] or "70" in lines["rover:2"]["why"]
 
 
 async def test_a_frozen_player_is_rescued_and_the_others_are_saved(tmp_path: Path) -> None:
@@ -350,10 +350,10 @@ async def test_a_frozen_player_is_rescued_and_the_others_are_saved(tmp_path: Pat
         ada.record.xp = 7
         bob.record.x = float("nan")
         report = await _patiently(lab, keeper.close())
-        assert (report.clean, report.rescued, report.released) == (False, ("hero:2",), 1)
+        assert (report.clean, report.rescued, report.released) == (False, ("rover:2",), 1)
         assert kept(lab, 1).xp == 7
         (line,) = rescue.read_text(encoding="utf-8").splitlines()
-        assert json.loads(line)["key"] == "hero:2"
+        assert json.loads(line)["key"] == "rover:2"
 
 
 async def _patiently(lab: Lab, closing: Coroutine[Any, Any, CloseReport]) -> CloseReport:

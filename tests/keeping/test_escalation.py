@@ -40,7 +40,7 @@ async def test_a_death_followed_by_a_respawn_in_one_tick_is_still_written(
     ada.record.diary = "died once"
     ada.record.hp = 100
     await lab.clock.settle()
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert (kept(lab).hp, kept(lab).diary) == (100, "died once")
 
 
@@ -60,7 +60,7 @@ async def test_an_escalation_carries_the_batched_changes_of_its_turn_along(
     ada.record.xp = 300
     ada.record.level += 1
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert (kept(lab).level, kept(lab).xp) == (3, 300)
 
 
@@ -71,7 +71,7 @@ async def test_a_trigger_inside_a_commit_needs_no_write_of_its_own(
     wire = tap(monkeypatch, lab.line())
     await keeper.commit(lambda _, player: setattr(player, "level", 2), ada)
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert keeper.counters.escalations == 0
 
 
@@ -107,7 +107,7 @@ async def test_settled_of_a_record_that_cannot_be_saved_says_so(lab: Lab, keeper
     ada = await enter(keeper)
     ada.record.diary = "x" * 70_000
     ada.record.hp = 0
-    with pytest.raises(SessionFrozen, match="hero:1 cannot be saved"):
+    with pytest.raises(SessionFrozen, match="rover:1 cannot be saved"):
         await ada.settled()
 
 
@@ -124,7 +124,7 @@ async def test_strict_an_immediate_field_outside_a_commit_is_refused_and_unchang
     lab: Lab, keeper: Keeper, change: Callable[[Player], None]
 ) -> None:
     ada = await enter(keeper)
-    with pytest.raises(TierViolation, match=r"hero:1: \w+ is IMMEDIATE.*keeper\.commit"):
+    with pytest.raises(TierViolation, match=r"rover:1: \w+ is IMMEDIATE.*keeper\.commit"):
         change(ada.record)
     assert ada.record.gold == 100
     assert not ada.dirty
@@ -140,7 +140,7 @@ async def test_production_an_immediate_field_outside_a_commit_is_written_at_once
         assert kept(lab).gold == 101
         assert lab.keeper.counters.tier_violations == 1
         (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert "hero:1: gold is IMMEDIATE" in said.message
+        assert "rover:1: gold is IMMEDIATE" in said.message
 
 
 async def test_production_a_list_of_immediate_tier_changed_in_place_is_found_by_the_sweep() -> None:
@@ -172,7 +172,7 @@ async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_product
         await ada.logout()
         before = kept(lab)
         if strict:
-            with pytest.raises(SessionEnded, match=r"hero:1\.xp was changed after its session was ended.*drop"):
+            with pytest.raises(SessionEnded, match=r"rover:1\.xp was changed after its session was ended.*drop"):
                 record.xp += 1
         else:
             record.xp += 1

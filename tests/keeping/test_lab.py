@@ -87,7 +87,7 @@ async def test_stored_is_a_copy_none_or_an_error(lab: Lab, keeper: Keeper) -> No
     again = lab.stored(Player, 1)
     assert again is not None
     assert again.xp == 0
-    await lab.line().save("hero:1", b"{")
+    await lab.line().save("rover:1", b"{")
     with pytest.raises(Corrupt):
         lab.stored(Player, 1)
 
@@ -132,7 +132,7 @@ def test_a_game_s_own_suite_gets_the_fixtures_by_naming_the_plugin(tmp_path: Pat
     (tmp_path / "test_game.py").write_text(
         "import pytest\n"
         "from realmkeep import Record, durable\n\n"
-        'class Hero(Record, kind="hero", version=1):\n'
+        'class Hero(Record, kind="rover", version=1):\n'
         "    xp: int = durable(default=0)\n\n"
         "@pytest.mark.asyncio\n"
         "async def test_xp(lab, keeper):\n"

@@ -102,16 +102,16 @@ async def test_a_record_of_another_class_in_create(keeper: Keeper) -> None:
 
 async def test_a_record_of_another_class_at_login(lab: Lab, keeper: Keeper) -> None:
     wrong: Any = Guild
-    with pytest.raises(Misuse, match=r"create made a Guild for hero:1.*make a Player"):
+    with pytest.raises(Misuse, match=r"create made a Guild for rover:1.*make a Player"):
         await keeper.login(Player, 1, create=wrong)
-    assert lab.store.value("hero:1") is None
+    assert lab.store.value("rover:1") is None
 
 
 async def test_a_new_record_that_cannot_be_stored(lab: Lab, keeper: Keeper) -> None:
     for wrong in (Player(diary="x" * 70_000), Player(gold=-1)):
         with pytest.raises(RecordError):
             await keeper.login(Player, 1, create=lambda wrong=wrong: wrong)
-    assert lab.store.value("hero:1") is None
+    assert lab.store.value("rover:1") is None
 
 
 async def test_an_id_that_cannot_stand_in_a_key(keeper: Keeper) -> None:
@@ -122,7 +122,7 @@ async def test_an_id_that_cannot_stand_in_a_key(keeper: Keeper) -> None:
 
 async def test_a_change_outside_a_commit_that_belongs_inside_names_the_field(keeper: Keeper) -> None:
     ada = await enter(keeper)
-    with pytest.raises(TierViolation, match=r"hero:1: bank is IMMEDIATE.*move the change into keeper\.commit"):
+    with pytest.raises(TierViolation, match=r"rover:1: bank is IMMEDIATE.*move the change into keeper\.commit"):
         ada.record.bank = [Item("ring")]
 
 
@@ -157,7 +157,7 @@ async def test_two_keepers_of_one_name_in_one_process(lab: Lab, keeper: Keeper) 
 async def test_a_session_that_is_over_in_a_commit(keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     await bob.logout()
-    with pytest.raises(SessionEnded, match=r"hero:2 is ended.*log in again"):
+    with pytest.raises(SessionEnded, match=r"rover:2 is ended.*log in again"):
         await keeper.commit(pay, ada, bob)
     assert ada.record.gold == 100
 

@@ -56,10 +56,10 @@ async def test_borrowing_an_offline_player_claims_loads_and_releases(lab: Lab, k
     await (await enter(keeper)).logout()
     async with keeper.borrow(Player, 1) as ada:
         assert ada is not None
-        assert lab.store.value("hero:1:owner") is not None
+        assert lab.store.value("rover:1:owner") is not None
         await keeper.commit(earn, ada)
         ada.record.xp = 3
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
     assert (kept(lab).gold, kept(lab).xp) == (110, 3)
     assert keeper.sessions(Player) == []
 
@@ -125,7 +125,7 @@ async def test_a_block_that_raises_releases_what_it_borrowed(lab: Lab, keeper: K
     with pytest.raises(NotEnough):
         async with keeper.borrow(Player, 1):
             raise NotEnough
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
 
 
 async def test_a_block_that_is_cancelled_releases_what_it_borrowed(lab: Lab, keeper: Keeper) -> None:
@@ -142,7 +142,7 @@ async def test_a_block_that_is_cancelled_releases_what_it_borrowed(lab: Lab, kee
     task.cancel()
     await asyncio.wait([task])
     await lab.clock.settle()
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
     assert (await enter(keeper)).connected
 
 
@@ -173,12 +173,12 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it(lab: Lab, kee
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
     await bob.logout()
     await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
-    assert [key for key in lab.store.live_keys() if key.startswith("hero:2")] == []
+    assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == []
 
 
 async def test_a_record_that_somebody_owns_is_not_deleted(lab: Lab, keeper: Keeper) -> None:
     ada, _ = await enter(keeper, 1), await enter(keeper, 2)
-    with pytest.raises(AlreadyExists, match="hero:2:owner"):
+    with pytest.raises(AlreadyExists, match="rover:2:owner"):
         await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
     assert kept(lab, 2).gold == 100
 
@@ -186,11 +186,11 @@ async def test_a_record_that_somebody_owns_is_not_deleted(lab: Lab, keeper: Keep
 async def test_a_record_made_anew_under_a_deleted_id_goes_on_with_higher_revisions(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     await bob.logout()
-    highest = int(lab.store.value("hero:2:updated") or b"0")
+    highest = int(lab.store.value("rover:2:updated") or b"0")
     await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
     await lab.advance(0.001)
     await enter(keeper, 2)
-    assert int(lab.store.value("hero:2:updated") or b"0") > highest
+    assert int(lab.store.value("rover:2:updated") or b"0") > highest
 
 
 async def test_the_transaction_is_usable_only_while_the_function_runs(keeper: Keeper) -> None:

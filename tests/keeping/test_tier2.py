@@ -52,11 +52,11 @@ async def test_the_specification_s_coalescing_timeline(
     await lab.advance(0.5)
     ada.record.x = 100.0
     await lab.advance(29)
-    (write,) = wire.writes_of("hero:1")
+    (write,) = wire.writes_of("rover:1")
     assert len(write.effects) == 2  # the record and its revision
     assert (kept(lab).xp, kept(lab).x) == (25, 100.0)
     await lab.advance(120)
-    assert wire.writes_of("hero:1") == [write]
+    assert wire.writes_of("rover:1") == [write]
 
 
 async def test_what_changes_all_the_time_is_written_once_an_interval(
@@ -67,7 +67,7 @@ async def test_what_changes_all_the_time_is_written_once_an_interval(
     for _ in range(300):
         ada.record.xp += 1
         await lab.advance(1)
-    assert 300 / 30 <= len(wire.writes_of("hero:1")) <= 300 / 29 + 1
+    assert 300 / 30 <= len(wire.writes_of("rover:1")) <= 300 / 29 + 1
 
 
 async def test_nothing_is_written_while_nothing_changes(

@@ -47,8 +47,8 @@ async def test_what_landed_is_told_by_its_revision_and_not_written_again(
     wire = tap(monkeypatch, lab.line())
     lab.lose_next_reply()
     await lab.finish(keeper.commit(earn, ada))
-    assert len(wire.writes_of("hero:1")) == 1
-    assert wire.keys_read == ["hero:1:owner", "hero:1:updated"]
+    assert len(wire.writes_of("rover:1")) == 1
+    assert wire.keys_read == ["rover:1:owner", "rover:1:updated"]
 
 
 async def test_a_caller_is_told_that_it_waits_and_can_await_the_outcome(lab: Lab, keeper: Keeper) -> None:
@@ -107,7 +107,7 @@ async def test_if_ownership_was_lost_before_the_answer_the_outcome_is_unknown_an
     theirs = await enter(other)
     lab.line().plan = lambda _: NONE
     lab.line().down = False
-    with pytest.raises(CommitUnknown, match=r"hero:1.*retry at the new owner tells") as caught:
+    with pytest.raises(CommitUnknown, match=r"rover:1.*retry at the new owner tells") as caught:
         await lab.finish(pending.wait())
     assert caught.value.outcome == "unknown"
     again = await other.commit(earn, theirs, ops=(Op(1, b"earn"),))
