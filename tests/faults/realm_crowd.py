@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import msgspec
 
 from realmkeep.keeping.ops import RING_OPS
-from simulation.model import Contents, Model
+from simulation.model import Model
 
 ANSWER_S_MAX = 0.5  # then a client asks elsewhere; the answer counts all the same when it comes
 POLL_S = 0.02
@@ -125,13 +125,6 @@ class Told:
     def acked(self) -> int:
         """Operations of players that were acknowledged."""
         return sum(map(len, self.model.acked.values()))
-
-    def check(self, contents: Contents, *, settled: bool = False) -> list[str]:
-        """What a store lacks or has too much of."""
-        self.model.check(contents, settled=settled)
-        for number, xp in self.xp.items():
-            self.model.check_tier_2(contents, number, xp)
-        return self.model.violations
 
 
 class Servers(Protocol):
@@ -329,7 +322,7 @@ class Crowd:
         for task in self._playing:
             task.cancel()
 
-    async def until(self, condition: Callable[[], bool], what: str, *, limit_s: float = 12.0) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, *, limit_s: float = 30.0) -> None:
         """Return when it holds; fail if a client failed, or it takes for ever."""
         try:
             async with asyncio.timeout(limit_s):
