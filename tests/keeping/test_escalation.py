@@ -165,7 +165,7 @@ async def test_immediate_fields_change_freely_inside_a_commit_and_in_a_new_recor
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:  # noqa: FBT001 - a test's parameter
+async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:
     async with Lab(strict=strict) as lab:
         ada = await enter(lab.keeper)
         record = ada.record

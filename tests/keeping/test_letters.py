@@ -183,7 +183,7 @@ async def store_is_away(lab: Lab) -> None:
 @pytest.mark.parametrize("crash", [sender_crashes, receiver_crashes, both_crash, store_is_away])
 async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step(
     crash: Crash,
-    receiver_is_here_first: bool,  # noqa: FBT001 - a test's parameter
+    receiver_is_here_first: bool,
 ) -> None:
     """Crashed after every number of turns of the event loop until the letter is applied; then the sender retries."""
     outcomes: set[str] = set()

@@ -163,7 +163,7 @@ async def test_a_claim_whose_answer_is_lost_is_resolved_by_looking(
     lab: Lab,
     keeper: Keeper,
     fault: Fault,
-    exists: bool,  # noqa: FBT001 - a test's parameter
+    exists: bool,
 ) -> None:
     if exists:
         await (await enter(keeper)).logout()

@@ -127,7 +127,7 @@ async def test_a_change_outside_a_commit_that_belongs_inside_names_the_field(kee
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_change_after_ownership_was_lost_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:  # noqa: FBT001 - a test's parameter
+async def test_a_change_after_ownership_was_lost_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:
     async with Lab(strict=strict) as lab:
         ada = await enter(lab.keeper)
         other = await lab.server("lab-2")

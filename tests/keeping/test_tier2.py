@@ -138,7 +138,7 @@ async def test_a_flush_whose_answer_is_lost_is_not_written_twice(lab: Lab, keepe
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_touch_marks_a_change_inside_a_container(strict: bool) -> None:  # noqa: FBT001 - a test's parameter
+async def test_touch_marks_a_change_inside_a_container(strict: bool) -> None:
     async with Lab(strict=strict, config=KeeperConfig(sweep_interval_s=600)) as lab:
         ada = await enter(lab.keeper)
         ada.record.inventory.append(Item("rope"))

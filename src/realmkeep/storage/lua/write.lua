@@ -1,0 +1,183 @@
+-- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the earlier.
+--
+-- ARGV[1] is the program: '+' if no transaction looks at or puts what another one of the chunk puts, no guard asks for
+-- absence and every effect is a plain put. Then one letter for each operation, guards before effects, and '.' after each
+-- transaction. What stands in brackets is an argument:
+--   C guard and put of one key: holds [expected], becomes [value]
+--   G guard: holds [expected]     N guard: nothing lies there ['']
+--   S put of something short [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
+--   D delete ['']      A append to the list [value]      F drop the first of the list [count]
+-- KEYS are those of all C, of all G and N, of all S, of all others; ARGV[2] to ARGV[4] count the first three. Then follow
+-- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
+--
+-- Returns nil if all are committed; otherwise only the exceptions, three for each: the position of the transaction, from 0;
+-- then the position of the guard that failed, from 0, and what was found there, a string or nil, or 1 for another type;
+-- or -1 and the key of the effect that does not fit what lies there.
+--
+-- A script never rolls back, so nothing is written before everything is decided.
+local KEYS, ARGV, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
+local swaps, guards, shorts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local operations, before = #KEYS, 4 -- ARGV[before + i] belongs to KEYS[i]
+local guarded, looked_at = swaps + guards, swaps + guards + shorts
+
+local function is_value_or_absent(key) -- STRLEN is the cheapest command that refuses every other type
+  return type(pcall('STRLEN', key)) == 'number'
+end
+
+-- MGET costs a third of a call for each key, so it looks at what is probably short, too.
+local found = looked_at > 0 and call('MGET', unpack(KEYS, 1, looked_at)) or {}
+
+local function all_hold_and_fit()
+  for i = 1, guarded do
+    if found[i] ~= ARGV[before + i] then return false end
+  end
+  for i = guarded + 1, looked_at do
+    if not found[i] and not is_value_or_absent(KEYS[i]) then return false end
+  end
+  for i = looked_at + 1, operations do
+    if not is_value_or_absent(KEYS[i]) then return false end
+  end
+  return true
+end
+
+if ARGV[1]:byte() == 43 and all_hold_and_fit() then
+  local arguments, n = {}, 0
+  for i = 1, swaps do
+    arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + operations + i]
+    n = n + 2
+  end
+  for i = guarded + 1, operations do
+    arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
+    n = n + 2
+  end
+  if n > 0 then call('MSET', unpack(arguments)) end
+  return nil
+end
+
+-- From here on one by one. `state` is what each key is going to be: a string is a value ('' also stands for one that no
+-- guard compares), false is absence, a number is the length of a list, true is any other type.
+local state = {}
+for i = 1, guarded do
+  local key, value = KEYS[i], found[i]
+  if not value and call('EXISTS', key) == 1 then -- MGET says nil for every other type, too
+    local length = pcall('LLEN', key)
+    value = type(length) == 'number' and length or true
+  end
+  state[key] = value
+end
+
+local function look(key, is_list_wanted)
+  if not is_list_wanted then return is_value_or_absent(key) and '' or true end
+  local length = pcall('LLEN', key)
+  if type(length) ~= 'number' then return true end
+  return length > 0 and length
+end
+
+local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last of KEYS that was taken, by kind
+local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P'}
+
+-- The operations of a transaction: letter, key, argument, and for C the new value.
+local function take(letters)
+  local taken = {}
+  for i = 1, #letters do
+    local letter = letters:sub(i, i)
+    local kind = kind_of[letter]
+    local at = next_of[kind] + 1
+    next_of[kind] = at
+    taken[i] = {letter, KEYS[at], ARGV[before + at], letter == 'C' and ARGV[before + operations + at]}
+  end
+  return taken
+end
+
+local function failed_guard(taken)
+  for i = 1, #taken do
+    local letter, key, expected = unpack(taken[i])
+    if kind_of[letter] ~= 'C' and kind_of[letter] ~= 'G' then return nil end
+    if letter == 'N' then expected = false end
+    if state[key] ~= expected then return i - 1, state[key] end
+  end
+end
+
+-- What the effects leave, by key; or nil and the key of the first that does not fit.
+local function after(taken)
+  local left = {}
+  for i = 1, #taken do
+    local letter, key, argument, new = unpack(taken[i])
+    local now = left[key]
+    if now == nil then now = state[key] end
+    if letter == 'C' then
+      left[key] = new
+    elseif letter == 'D' then
+      left[key] = false
+    elseif letter ~= 'G' and letter ~= 'N' then
+      local is_list_wanted = letter == 'A' or letter == 'F'
+      if now == nil then now = look(key, is_list_wanted) end
+      if now and type(now) ~= (is_list_wanted and 'number' or 'string') then return nil, key end
+      if letter == 'A' then
+        left[key] = (now or 0) + 1
+      elseif letter == 'F' then
+        local rest = (now or 0) - tonumber(argument)
+        left[key] = rest > 0 and rest
+      else
+        left[key] = letter == 'X' and argument:match(' (.*)') or argument -- Lua's '.' is any byte
+      end
+    end
+  end
+  return left
+end
+
+local commands, puts, replies = {}, {'MSET'}, {}
+
+local function close_puts()
+  if #puts > 1 then commands[#commands + 1] = puts end
+  puts = {'MSET'}
+end
+
+local function plan(taken)
+  for i = 1, #taken do
+    local letter, key, argument, new = unpack(taken[i])
+    if letter == 'C' or letter == 'S' or letter == 'P' then
+      local n = #puts
+      puts[n + 1], puts[n + 2] = key, new or argument
+    elseif letter ~= 'G' and letter ~= 'N' then
+      close_puts()
+      if letter == 'X' then
+        local expire_ms, value = argument:match('(%d+) (.*)')
+        commands[#commands + 1] = {'SET', key, value, 'PX', expire_ms}
+      elseif letter == 'D' then
+        commands[#commands + 1] = {'DEL', key}
+      elseif letter == 'A' then
+        commands[#commands + 1] = {'RPUSH', key, argument}
+      else
+        commands[#commands + 1] = {'LTRIM', key, argument, -1}
+      end
+    end
+  end
+end
+
+local function refuse(transaction, position, value)
+  local n = #replies
+  replies[n + 1], replies[n + 2], replies[n + 3] = transaction, position, value
+end
+
+local transaction = 0
+for letters in ARGV[1]:gmatch('(%u*)%.') do
+  local taken = take(letters)
+  local position, value = failed_guard(taken)
+  if position then
+    if value and type(value) ~= 'string' then value = 1 end
+    refuse(transaction, position, value)
+  else
+    local left, misfit = after(taken)
+    if left then
+      for key, now in next, left do state[key] = now end
+      plan(taken)
+    else
+      refuse(transaction, -1, misfit)
+    end
+  end
+  transaction = transaction + 1
+end
+close_puts()
+for i = 1, #commands do call(unpack(commands[i])) end
+return replies
