@@ -50,6 +50,23 @@ class TestValkey(StorageContract):
         return emptied(server)
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StoreServer]:
+    yield from serve(tmp_path, None)
+
+
+async def test_a_snapshot_makes_the_store_write_its_file(server: StoreServer) -> None:
+    storage = open_storage(server.url)
+    await storage.connect()
+    await storage.increment("number")
+    await storage.snapshot()
+    await storage.disconnect()
+    while b"rdb_bgsave_in_progress:0" not in (info := await asyncio.to_thread(server.ask, "INFO", "persistence")):
+        await asyncio.sleep(0)
+    assert b"rdb_last_bgsave_status:ok" in info
+    assert b"rdb_saves:1" in info
+
+
 @pytest.mark.backend("redis-7.0")
 class TestDebianRedis(StorageContract):
     @pytest.fixture(scope="class")

@@ -28,15 +28,10 @@ from realmkeep.benchmarks.crowd import (
     REQUEST,
     full_ring,
     keys_of_player,
-    log_in,
-    opened_keeper,
-    populate,
-    started_server,
 )
 from realmkeep.benchmarks.limit import packed_mset, send_all
 from realmkeep.benchmarks.slices import MS, percentile
 from realmkeep.clock import SystemClock
-from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.records import encode
 from realmkeep.testing.servers import StoreServer

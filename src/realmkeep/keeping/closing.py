@@ -52,12 +52,14 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
     try:
         async with engine.clock.timeout(deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s):
             await _release_all(engine, sessions)
+            if engine.entering:
+                await asyncio.wait(engine.entering.values())  # each lets go of what it brought
             await engine.queue.drained()
             await engine.storage.flush()
             await engine.storage.snapshot()
             await engine.lease.drop()
     except (TimeoutError, StorageError) as error:
-        log.critical("the keeper could not close cleanly: %s", error or "the deadline passed")
+        log.critical("the keeper could not close cleanly: %s", str(error) or "the deadline passed")
     left = list(engine.sessions.values())
     released = len([session for session in sessions if session.state is State.ENDED])
     path = await asyncio.to_thread(_rescue, left, rescue_path or Path(RESCUE_FILE)) if left else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.errors import (
@@ -20,6 +19,7 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
+from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
 from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.hooks import Hooks
@@ -50,31 +50,6 @@ WATCH_S = 0.25  # how often those who wait for the store are looked after
 RETRY_S = 1.0  # after the store could not be asked
 
 
-@dataclass
-class Counters:
-    """What happened since the keeper opened.
-
-    Attributes:
-        commits: Commits that ran.
-        repeats: Commits answered from the op ring.
-        escalations: Writes made at once because of a trigger.
-        forgotten_marks: Changes that only the sweep found.
-        tier_violations: IMMEDIATE fields changed outside a commit.
-        changes_after_end: Changes of records whose session was over.
-        frozen: Times a record could not be saved as it was.
-        lost: Sessions whose record another server took.
-    """
-
-    commits: int = 0
-    repeats: int = 0
-    escalations: int = 0
-    forgotten_marks: int = 0
-    tier_violations: int = 0
-    changes_after_end: int = 0
-    frozen: int = 0
-    lost: int = 0
-
-
 class _Dismissal:
     """Ends a session when its release has landed."""
 
@@ -99,7 +74,8 @@ class Engine:
         self.counters = Counters()
         self.hooks = Hooks()
         self.sessions: dict[str, Session[Any]] = {}
-        self.entering: dict[str, asyncio.Event] = {}
+        self.entering: dict[str, asyncio.Task[Any]] = {}
+        self.awaited: dict[str, asyncio.Event] = {}
         self.store_id = b""
         self.closing = False
         self.crashed: BaseException | None = None
@@ -110,7 +86,7 @@ class Engine:
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.claims = Claims(
-            storage, clock, self.lease, limits=limits, codec=records.codec, accept_unchecked=records.accept_unchecked
+            storage, clock, self.lease, limits=limits, stager=self.stager, accept_unchecked=records.accept_unchecked
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived)
@@ -170,7 +146,7 @@ class Engine:
         self.closing = True
         self.queue.abandon()
         self.lease.forget()
-        for task in self._tasks:
+        for task in (*self._tasks, *self.entering.values()):
             task.cancel()
         for session in list(self.sessions.values()):
             self.dismiss(session, State.ENDED)
@@ -234,6 +210,16 @@ class Engine:
             session.grace_timer = None
         self.sessions.pop(session.keys.record, None)
         observe(session.record, AfterEnd(session.keys.record, state, self))
+        self.wake(session)
+
+    async def gone(self, session: Session[Any]) -> None:
+        """Return when the session is over, or has been given back by whoever borrowed it."""
+        await self.awaited.setdefault(session.keys.record, asyncio.Event()).wait()
+
+    def wake(self, session: Session[Any]) -> None:
+        """Those who wait until it is gone may look again."""
+        if (awaited := self.awaited.pop(session.keys.record, None)) is not None:
+            awaited.set()
 
     # --- what records tell through their sessions: session.Engine
 
@@ -338,7 +324,7 @@ class Engine:
 
     def _require_here(self, session: Session[Any]) -> None:
         if session.ended or session.state is State.LEAVING:
-            raise SessionEnded(f"the session of {session.keys.record} is {session.state.value}", hint="log in again")
+            session.require_usable()
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -411,6 +397,7 @@ class Engine:
             session.frozen = str(error)
             self.hooks.run("frozen", session.cls, session, error)
         session.frozen = str(error)
+        self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
 
     # --- letters
 
@@ -467,10 +454,14 @@ class Engine:
             self.spawn(self._notify(elsewhere))
 
     async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
-        try:
-            await self.notices.send(receivers)
-        except StorageError as error:
-            log.info("no notice of letters was sent: %s; the next login finds them", error)
+        while True:
+            try:
+                await self.notices.send(receivers)
+            except StorageError as error:
+                log.info("no notice of letters was sent yet: %s", error)
+                await self.clock.sleep(RETRY_S)
+            else:
+                return
 
     # --- what the lease tells: lease.LeaseEvents
 

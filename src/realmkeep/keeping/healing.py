@@ -140,7 +140,7 @@ class Healer:
         self._recent: deque[_Joint] = deque()
         self._ties: OrderedDict[tuple[Session[Any], ...], float] = OrderedDict()
         self._remember_s = LOSS_S + notice_s
-        self.allowed = heal
+        self._always = self.allowed = heal
         self.halted = ""
         self.healed_sessions = 0
 
@@ -192,7 +192,7 @@ class Healer:
         for group in self._groups(behind, [*pending, *waiting]):
             await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
         self.halted = ""
-        self.allowed = False
+        self.allowed = self._always
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s

@@ -187,7 +187,7 @@ class LeaseHolder:
                 wait_s = self._config.heartbeat_s
             except (StorageError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
-                log.warning("the lease of %s was not renewed: %s", self.name, error)
+                log.warning("the lease of %s was not renewed: %s", self.name, str(error) or "no answer in time")
 
     async def _renew(self) -> None:
         found = await self._storage.load(self._key)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import RealmkeepError, StorageError
+from realmkeep.errors import Misuse, RealmkeepError, RecordError, StorageError
 from realmkeep.keeping.claims import CORRUPT_KEEP_S
 from realmkeep.keeping.lease import Owner
-from realmkeep.storage import Append, DropFirst, Put, Transaction
+from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,16 +71,19 @@ class Inboxes:
         batch = _Batch(session, apply, letters)
         try:
             write, _ = self._commits.run(batch, [session], ())
-        except RealmkeepError:
-            if batch.failed is None:
+        except RealmkeepError as error:
+            if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
                 raise
+            log.warning("letters to %s cannot be applied: %s", session.keys.record, error)
             write = None
         except Exception:
             log.exception("a letter to %s cannot be applied", session.keys.record)
             write = None
         if write is None:
-            if batch.at > 0:
-                await self._apply(session, apply, letters[: batch.at])
+            # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
+            going = len(letters) // 2 if batch.failed is None else batch.at
+            if going > 0:
+                await self._apply(session, apply, letters[:going])
             else:
                 await self._keep_aside(session, letters[0])
             return
@@ -136,7 +139,7 @@ class Notices:
         """Tell whoever owns the receivers.
 
         Raises:
-            StorageError: The store cannot be reached; their next login finds the letters.
+            StorageError: The store cannot be reached; some may not have been told.
         """
         order = list(receivers)
         owners = await self._storage.load_many([receiver.owner for receiver in order])
@@ -145,7 +148,9 @@ class Notices:
             for receiver, owner in zip(order, owners, strict=True)
             if owner is not None
         ]
-        await self._storage.write([Transaction([], [notice]) for notice in notices])
+        for outcome in await self._storage.write([Transaction([], [notice]) for notice in notices]):
+            if isinstance(outcome, (Failed, Unknown)):
+                raise outcome.error  # a notice that arrives twice does no harm
 
     async def listen(self) -> None:
         """Look for notices, for ever."""

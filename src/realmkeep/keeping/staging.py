@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import InvalidRecord
 from realmkeep.keeping.session import mark_all, unmark
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
+
+
+NOTHING: Final = Transaction((), ())
 
 
 class Undo:
@@ -93,18 +96,25 @@ class StagedWrite(Write):
         for member in self.members:
             session = member.session
             session.durable_revision = max(session.durable_revision, member.leaves)
-            session.ring.written(self)
-            if session.last_write is self:
-                session.last_write = None  # else every session would keep the bytes of its last write
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
+        self._forget()
 
     def fail(self, error: RealmkeepError) -> None:
         """It did not happen, or nobody can say."""
+        super().fail(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
         for member in self.members:
             member.session.ring.written(self)
-        super().fail(error)
+            if member.session.last_write is self and self.landed:
+                member.session.last_write = None
+        self.transaction = NOTHING
+        self.members = self.receivers = ()
+        self.on_landed = None
 
     @property
     def extra(self) -> tuple[Effect, ...]:

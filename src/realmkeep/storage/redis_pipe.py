@@ -12,7 +12,7 @@ from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
-from realmkeep.storage.redis_chunk import ChunkPacker, outcomes, write_script
+from realmkeep.storage.redis_chunk import PACK_SLICE, ChunkPacker, outcomes
 from realmkeep.storage.redis_connection import (
     RedisConnection,
     Reply,
@@ -27,46 +27,77 @@ CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets its turn
 
 
+_TAKEN: Final = Transaction((), ())
+
+
 class _Call:
     """One `write`: what is left to send, what has been answered."""
 
     def __init__(self, transactions: Sequence[Transaction]) -> None:
-        self.transactions = transactions
-        self.outcomes: list[WriteOutcome] = []
+        self.transactions = list(transactions)
+        self.outcomes: list[WriteOutcome] = [COMMITTED] * len(self.transactions)
+        self.unanswered = len(self.transactions)
         self.is_checked = False
         self.packed = 0
         self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
 
-    def settle(self, results: Sequence[WriteOutcome]) -> None:
-        """The outcomes of the next transactions; every call is answered from its first to its last."""
-        self.outcomes += results
-        if len(self.outcomes) == len(self.transactions):
+    def give(self, stop: int) -> list[Transaction]:
+        """The next transactions, up to the position `stop`; they are not kept.
+
+        If the caller does not keep them either, they vanish chunk by chunk: letting go of 20,000 at once takes 8 ms.
+        """
+        given = self.transactions[self.packed : stop]
+        self.transactions[self.packed : stop] = [_TAKEN] * len(given)
+        self.packed = stop
+        return given
+
+    def settle(self, start: int, results: Sequence[WriteOutcome]) -> None:
+        """The outcomes of the transactions from the position `start` on."""
+        self.outcomes[start : start + len(results)] = results
+        self.unanswered -= len(results)
+        if not self.unanswered:
             self.answer.set_result(self.outcomes)
 
 
 class _Chunk:
-    """One script call: stretches of calls, in order."""
+    """One script call: stretches of calls, in order: where each begins, and how long it is."""
 
-    def __init__(self, parts: list[tuple[_Call, int, int]], packed: bytes) -> None:
-        self.parts = parts
-        self.packed = packed
+    def __init__(self) -> None:
+        self.packed = b""
+        self._packer = ChunkPacker()
+        self._parts: list[tuple[_Call, int, int]] = []
+        self._transactions: list[Transaction] = []
+
+    def take(self, call: _Call) -> bool:
+        """Add a slice of `call`; False if there was no room for any of it."""
+        start = call.packed
+        given = call.give(self._packer.take(call.transactions, start))
+        if given:
+            self._parts.append((call, start, len(given)))
+            self._transactions += given
+        return bool(given)
+
+    @property
+    def is_large(self) -> bool:
+        return len(self._transactions) > PACK_SLICE
+
+    def pack(self, script_sha: bytes) -> None:
+        self.packed = self._packer.pack(script_sha)
+        del self._packer
 
     def settle(self, reply: Reply) -> None:
         if reply is None:
             self.settle_all(COMMITTED)
             return
-        transactions = [
-            transaction for call, start, stop in self.parts for transaction in call.transactions[start:stop]
-        ]
-        results = outcomes(transactions, reply)
+        results = outcomes(self._transactions, reply)
         taken = 0
-        for call, start, stop in self.parts:
-            call.settle(results[taken : taken + stop - start])
-            taken += stop - start
+        for call, start, count in self._parts:
+            call.settle(start, results[taken : taken + count])
+            taken += count
 
     def settle_all(self, result: WriteOutcome) -> None:
-        for call, start, stop in self.parts:
-            call.settle([result] * (stop - start))
+        for call, start, count in self._parts:
+            call.settle(start, [result] * count)
 
 
 class RedisPipe:
@@ -77,7 +108,8 @@ class RedisPipe:
 
     Args:
         connection: Connected, and used by nobody else from now on.
-        script_sha: What `SCRIPT LOAD` of the script returned on it.
+        script: `lua/write.lua`.
+        script_sha: What `SCRIPT LOAD` of it returned on this connection.
         address: For timeouts, and for errors.
         clock: Time.
         on_broken: Called once, with the reason, when the connection broke; not when it is closed.
@@ -86,13 +118,15 @@ class RedisPipe:
     def __init__(
         self,
         connection: RedisConnection,
-        script_sha: bytes,
         *,
+        script: str,
+        script_sha: bytes,
         address: RedisAddress,
         clock: Clock,
         on_broken: Callable[[StorageError], None],
     ) -> None:
         self._connection = connection
+        self._script = script
         self._sha = script_sha
         self._address = address
         self._clock = clock
@@ -100,8 +134,9 @@ class RedisPipe:
         self._waiting: deque[_Call] = deque()
         self._in_flight: deque[_Chunk] = deque()
         self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; nothing is sent meanwhile
-        self._again: deque[_Chunk] = deque()
-        self._newest: _Call | None = None
+        self._ready: deque[_Chunk] = deque()  # packed, in order
+        self._packing: _Chunk | None = None
+        self._newest: asyncio.Future[list[WriteOutcome]] | None = None
         self._broken: StorageError | None = None
         self._sender_wakes = asyncio.Event()
         self._timer: Timer | None = None
@@ -114,7 +149,7 @@ class RedisPipe:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
         """
-        call = _Call(tuple(transactions))
+        call = _Call(transactions)
         if not call.transactions:
             return []
         self._waiting.append(call)  # keeps its place while it is checked in slices
@@ -128,17 +163,17 @@ class RedisPipe:
             self._sender_wakes.set()
             raise
         call.is_checked = True
-        self._newest = call
+        self._newest = call.answer
         if self._broken:
             self._waiting.remove(call)
-            call.settle([Failed(self._broken)] * len(call.transactions))
+            call.settle(0, [Failed(self._broken)] * len(call.transactions))
         self._sender_wakes.set()
         return await asyncio.shield(call.answer)
 
     async def drain(self) -> None:
         """Return when everything accepted so far is answered."""
         if self._newest:
-            await asyncio.shield(self._newest.answer)
+            await asyncio.shield(self._newest)
 
     async def close(self) -> None:
         """Close the connection; what is not answered yet is reported as unknown, what is not sent as failed."""
@@ -175,23 +210,29 @@ class RedisPipe:
         lost.__cause__ = reason
         for chunk in self._in_flight:
             chunk.settle_all(Unknown(lost))
-        for chunk in (*self._forgotten, *self._again):
+        for chunk in (*self._forgotten, *self._ready, *([self._packing] if self._packing else [])):
             chunk.settle_all(Failed(reason))
         for call in [call for call in self._waiting if call.is_checked]:
             self._waiting.remove(call)
-            call.settle([Failed(reason)] * (len(call.transactions) - call.packed))
+            call.settle(call.packed, [Failed(reason)] * (len(call.transactions) - call.packed))
 
     def _may_send(self) -> bool:
         return (
             len(self._in_flight) < CHUNKS_IN_FLIGHT_MAX
             and not self._forgotten
-            and (bool(self._again) or (bool(self._waiting) and self._waiting[0].is_checked))
+            and (bool(self._ready) or (bool(self._waiting) and self._waiting[0].is_checked))
         )
 
     async def _send(self) -> None:
         while True:
             while self._may_send():
-                chunk = self._again.popleft() if self._again else self._next_chunk()
+                if not self._ready:
+                    self._ready.append(await self._next_chunk())
+                    if self._broken:
+                        return
+                    if self._forgotten:  # meanwhile: they go first
+                        continue
+                chunk = self._ready.popleft()
                 self._in_flight.append(chunk)
                 if len(self._in_flight) == 1:
                     self._expect_answer()
@@ -200,18 +241,24 @@ class RedisPipe:
             self._sender_wakes.clear()
             await self._sender_wakes.wait()
 
-    def _next_chunk(self) -> _Chunk:
-        packer = ChunkPacker()
-        parts: list[tuple[_Call, int, int]] = []
+    async def _next_chunk(self) -> _Chunk:
+        self._packing = chunk = _Chunk()
         while self._waiting and self._waiting[0].is_checked:
             call = self._waiting[0]
-            start, call.packed = call.packed, packer.take(call.transactions, call.packed)
-            if call.packed > start:
-                parts.append((call, start, call.packed))
-            if call.packed < len(call.transactions):
+            if not chunk.take(call):
                 break
-            self._waiting.popleft()
-        return _Chunk(parts, packer.pack(self._sha))
+            if call.packed == len(call.transactions):
+                self._waiting.popleft()
+            else:
+                await self._clock.sleep(0)  # each slice of a large call is a turn of its own
+        if chunk.is_large:  # packing and sending it are turns of their own
+            await self._clock.sleep(0)
+            chunk.pack(self._sha)
+            await self._clock.sleep(0)
+        else:
+            chunk.pack(self._sha)
+        self._packing = None
+        return chunk
 
     def _expect_answer(self) -> None:
         """Give the store another `timeout_s`, from now."""
@@ -264,7 +311,7 @@ class RedisPipe:
     async def _teach_again(self) -> None:
         """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
         async with self._clock.timeout(self._address.timeout_s):
-            self._sha = await ask(self._connection, "SCRIPT", "LOAD", write_script())
-        self._again.extend(self._forgotten)
+            self._sha = await ask(self._connection, "SCRIPT", "LOAD", self._script)
+        self._ready.extendleft(reversed(self._forgotten))
         self._forgotten.clear()
         self._sender_wakes.set()
