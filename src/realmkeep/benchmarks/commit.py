@@ -40,6 +40,8 @@ from realmkeep.testing.specification import SpecPlayer, SpecStack, specification
 CONCURRENCIES: Final = (1, 64, 1024)
 MULTI_AT_ONCE: Final = 64
 ROUNDS: Final = 3
+ROUND_TRIPS: Final = 300
+WARM_UP_S: Final = 0.3
 TIER1_RATE_PER_S: Final = 10_000.0  # the limiter is not what is measured
 
 Pair = tuple[Session[SpecPlayer], Session[SpecPlayer]]
@@ -134,6 +136,15 @@ class _Others:
         self._seconds = seconds
         self._puts = [_puts(number) for number in range(MULTI_AT_ONCE)]
 
+    @property
+    def trade_bytes(self) -> int:
+        """Keys and values of one transfer."""
+        return sum(len(key) + len(value) for key, value in self._puts[0])
+
+    def blocking(self) -> tuple[float, float, float]:
+        """What blocks, one after the other: transfers in SQLite a second, fdatasyncs a second, a round trip in ms."""
+        return self.sqlite(), self.fdatasync(), self.round_trip_ms()
+
     def sqlite(self) -> float:
         """One transaction each. Blocks."""
         with tempfile.TemporaryDirectory(dir=self._server.directory) as inside:
@@ -166,7 +177,7 @@ class _Others:
         """One MSET and its answer, alone. Blocks."""
         packed = packed_mset(self._puts[0])
         took_s: list[float] = []
-        for _ in range(300):
+        for _ in range(ROUND_TRIPS):
             start_s = self._clock.monotonic_s()
             send_all(self._server.socket_path, [packed], in_flight=0)
             took_s.append(self._clock.monotonic_s() - start_s)
@@ -202,3 +213,45 @@ class _Others:
         await redis.aclose()
         await pool.disconnect()
         return done / self._seconds
+
+
+async def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
+    """Measure trades, and the other ways of moving the same bytes.
+
+    Args:
+        seconds: Of each round and each other way.
+        directory: Where the store's files lie meanwhile: it is this disk that is measured.
+
+    Raises:
+        StorageMisconfigured: There is no Valkey or Redis to start.
+    """
+    rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
+    config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
+    async with started_server(directory, "always") as server:
+        others = _Others(server, seconds)
+        async with opened_keeper(server, config) as (keeper, storage):
+            await populate(storage, 2 * max(CONCURRENCIES))
+            market = _Market(keeper, await log_in(keeper, 2 * max(CONCURRENCIES)))
+            keeper.warmed_up()
+            await market.run(max(CONCURRENCIES), WARM_UP_S)
+            for _ in range(ROUNDS):
+                for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):
+                    of_concurrency.append(await market.run(concurrency, seconds))
+            engine = storage.capability.engine
+        multi_per_s = await others.multi()
+        sqlite_per_s, fdatasync_per_s, round_trip_ms = await asyncio.to_thread(others.blocking)
+    return CommitReport(
+        engine=engine,
+        seconds=seconds,
+        rounds=ROUNDS,
+        trade_bytes=others.trade_bytes,
+        trades=tuple(sorted(figures, key=_per_s)[len(figures) // 2] for figures in rounds),
+        sqlite_per_s=round(sqlite_per_s, 1),
+        multi_per_s=round(multi_per_s, 1),
+        fdatasync_per_s=round(fdatasync_per_s, 1),
+        round_trip_ms_p50=round_trip_ms,
+    )
+
+
+def _per_s(figures: TradeFigures) -> float:
+    return figures.trades_per_s

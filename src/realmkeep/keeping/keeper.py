@@ -6,7 +6,7 @@ import asyncio
 import logging
 import uuid
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
 
@@ -45,6 +45,8 @@ B = TypeVar("B", bound=Record)
 C = TypeVar("C", bound=Record)
 D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
+
+RECOVER_AT_ONCE: Final = 64  # as many fsyncs become a few
 
 
 class Keeper(HookRegistry):
@@ -212,18 +214,27 @@ class Keeper(HookRegistry):
             StorageError: The store cannot be reached.
         """
         recovered: list[Session[R]] = []
-        async for id_ in self._engine.claims.former(cls):
-            if self.session(cls, id_) is not None:
-                continue
-            try:
-                session = await self.login(cls, id_)
-            except (AlreadyOwned, Quarantined) as error:
-                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
-                continue
-            if session is not None:
-                session.disconnect()
-                recovered.append(session)
+        former = [id_ async for id_ in self._engine.claims.former(cls)]
+        for start in range(0, len(former), RECOVER_AT_ONCE):
+            some = [self._recover(cls, id_) for id_ in former[start : start + RECOVER_AT_ONCE]]
+            for outcome in await asyncio.gather(*some, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if outcome is not None:
+                    recovered.append(outcome)
         return recovered
+
+    async def _recover(self, cls: type[R], id_: str) -> Session[R] | None:
+        if self.session(cls, id_) is not None:
+            return None
+        try:
+            session = await self.login(cls, id_)
+        except (AlreadyOwned, Quarantined) as error:
+            log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+            return None
+        if session is not None:
+            session.disconnect()
+        return session
 
     @asynccontextmanager
     async def borrow(
