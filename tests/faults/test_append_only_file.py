@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,6 @@ def incremental_file(directory: Path) -> Path:
 
 async def written(server: StoreServer, transaction: Transaction) -> tuple[Path, int, bytes]:
     """The file after `BEFORE` and `transaction`, how long it was before the latter, and all of it."""
-    await asyncio.to_thread(server.start)
     storage = open_storage(server.url)
     await storage.connect()
     assert await storage.write([BEFORE]) == [Committed()]
@@ -61,19 +61,21 @@ def outcomes_of_every_cut(server: StoreServer, path: Path, size_before: int, who
     return found
 
 
-async def test_the_file_cut_at_every_byte_of_a_transaction_has_all_of_it_or_nothing(tmp_path: Path) -> None:
-    server = await asyncio.to_thread(StoreServer, tmp_path, extra=QUIET)
+async def test_the_file_cut_at_every_byte_of_a_transaction_has_all_of_it_or_nothing(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path, extra=QUIET)
     path, size_before, whole = await written(server, LAST)
     old = [[b"0", None, b"g", None], [], [b"1", b"2"]]
     new = [[b"1", b"1", None, b"s"], [b"x"], [b"2"]]
     found = await asyncio.to_thread(outcomes_of_every_cut, server, path, size_before, whole)
     assert found == {repr(old), repr(new)}
-    await asyncio.to_thread(server.close)
 
 
-async def test_control_two_transactions_cut_at_every_byte_leave_a_state_between_them(tmp_path: Path) -> None:
-    server = await asyncio.to_thread(StoreServer, tmp_path, extra=QUIET)
-    await asyncio.to_thread(server.start)
+async def test_control_two_transactions_cut_at_every_byte_leave_a_state_between_them(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path, extra=QUIET)
     storage = open_storage(server.url)
     await storage.connect()
     await storage.write([BEFORE])
@@ -86,7 +88,6 @@ async def test_control_two_transactions_cut_at_every_byte_leave_a_state_between_
     found = await asyncio.to_thread(outcomes_of_every_cut, server, path, size_before, path.read_bytes())
     states = [[b"0", None, b"g", None], [b"1", None, b"g", None], [b"1", b"1", b"g", None]]
     assert found == {repr([values, [], [b"1", b"2"]]) for values in states}
-    await asyncio.to_thread(server.close)
 
 
 def sealed(text: bytes) -> bytes:
@@ -98,9 +99,11 @@ def is_intact(value: bytes) -> bool:
     return crc == b"%08x" % zlib.crc32(text)
 
 
-async def test_the_store_loads_flipped_bits_of_a_value_and_a_checksum_finds_every_one(tmp_path: Path) -> None:
+async def test_the_store_loads_flipped_bits_of_a_value_and_a_checksum_finds_every_one(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
     value = sealed(b"xp 1234 gold 77")
-    server = await asyncio.to_thread(StoreServer, tmp_path, extra=QUIET)
+    server = await asyncio.to_thread(new_server, tmp_path, extra=QUIET)
     path, _, whole = await written(server, Transaction((), (Put("record", value),)))
     at = whole.rindex(value)
     loaded = 0
@@ -117,4 +120,3 @@ async def test_the_store_loads_flipped_bits_of_a_value_and_a_checksum_finds_ever
         await asyncio.to_thread(server.kill)
     assert loaded == len(value)  # the store itself noticed none
     assert is_intact(value)  # the control: the check does not cry wolf
-    await asyncio.to_thread(server.close)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from realmkeep.clock import Clock
 
 MS: Final = 1000.0
+TICK_S: Final = 1 / 20
 
 
 class Slice(NamedTuple):
@@ -46,3 +47,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     ranked = sorted(values)
     rank = -int(-share * len(ranked) // 1)
     return ranked[max(rank, 1) - 1]
+
+
+class Tick:
+    """A game's tick, 20 times a second in the same loop: how late each one starts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.late_s: list[float] = []
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        due_s = self._clock.monotonic_s()
+        while True:
+            due_s += TICK_S
+            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+            self.late_s.append(self._clock.monotonic_s() - due_s)

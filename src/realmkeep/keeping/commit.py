@@ -235,9 +235,9 @@ class Commits:
             self._stager.advance(session, blob, now_us, guards, effects, undo)
             for session, blob, undo in zip(sessions, blobs, undos, strict=True)
         )
-        entries = [
-            session.ring.add(op, recorded, None) for session, op in zip(sessions, ops, strict=False) if op is not None
-        ]
+        applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
+        for ring, op in applied:
+            ring.add(op, recorded)
         effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
         extra_from = len(effects)
         write = StagedWrite(
@@ -248,9 +248,8 @@ class Commits:
             receivers=tx.delivered,
             on_landed=self._on_landed,
         )
-        write.applied = entries
-        for entry in entries:
-            entry.write = write
+        for ring, op in applied:
+            ring.carry(op, write)
         for session in sessions:
             session.last_write = write
         self._queue.put(write)

@@ -91,13 +91,6 @@ class Flusher:
             await self._flush_due()
             await self._sweep()
 
-    async def flush_all(self) -> None:
-        """Queue every changed record now, whenever it is due."""
-        self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
-        for session in list(self._sessions.live()):
-            if peek_marks(session.record) or self._forgotten(session):
-                await self._queue_write(session)
-
     async def _flush_due(self) -> None:
         for due in (self._batched, self._checkpoint):
             while due and due[0][0] <= self._clock.monotonic_s():

@@ -275,8 +275,9 @@ class Session(Generic[R_co]):
     # --- what the record tells: records.Observer
 
     def marked(self, record: Record, tier: Tier) -> None:
-        """A first or a more urgent change."""
-        self._engine.marked(self, tier)
+        """A first or a more urgent change. Not while a commit runs: its own write carries the change, or it is undone."""
+        if not self.committing:
+            self._engine.marked(self, tier)
 
     def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
         """An assignment that must be durable at once."""

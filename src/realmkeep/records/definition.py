@@ -12,7 +12,7 @@ import msgspec
 
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
-from realmkeep.records.bounds import BoundsCompiler, Check
+from realmkeep.records.bounds import Bounds, BoundsCompiler
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
 from realmkeep.records.schema import type_text
 from realmkeep.records.storable import (
@@ -44,7 +44,7 @@ class Blueprint:
         nan_hides_in: The fields where a float may be None somewhere inside, so that a NaN written as null looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
-        checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
+        bounds: Those of the durable fields, compiled.
     """
 
     names: tuple[str, ...]
@@ -53,7 +53,7 @@ class Blueprint:
     nan_hides_in: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
-    checks: tuple[tuple[str, Check], ...]
+    bounds: Bounds
 
 
 def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
@@ -267,9 +267,9 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
-    checks = tuple((name, check) for name, check in compiled if check is not None)
+    bounds = Bounds((name, check) for name, check in compiled if check is not None)
     return Blueprint(
-        tuple(field.name for field in info.durable), containers, number_keys, nan_hides_in, decoder, start, checks
+        tuple(field.name for field in info.durable), containers, number_keys, nan_hides_in, decoder, start, bounds
     )
 
 

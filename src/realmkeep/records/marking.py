@@ -22,6 +22,8 @@ class Live(Protocol):
     """A record, as far as marking sees it."""
 
     __realmkeep__: ClassVar[RecordInfo]
+    __blueprint__: ClassVar[Any]
+    __marks__: "Marks"
 
 
 class Observer(Protocol):
@@ -87,7 +89,7 @@ class Markable:
 def marks_of(record: Live) -> Marks:
     """The record's own marks, made on first use."""
     try:
-        return cast("Markable", record).__marks__
+        return record.__marks__
     except AttributeError:
         marks = Marks()
         set_tracked(cast("Any", record), "__marks__", marks)
@@ -205,7 +207,7 @@ def _ask(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> Non
 def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
     bit = 1 << field.index
     marks.mask |= bit
-    tier = cast("Tier", field.tier)
+    tier: Any = field.tier
     if tier is not IMMEDIATE and marks.sentry is None:
         marks.quiet |= bit
     if tier < marks.urgency:
@@ -230,7 +232,7 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
     """
     info = record.__realmkeep__
     if not names:
-        containers: tuple[int, ...] = cast("Any", record).__blueprint__.containers
+        containers: tuple[int, ...] = record.__blueprint__.containers
         fields = [info.durable[index] for index in containers]
         fields = [field for field in fields if field.tier is not IMMEDIATE]
     else:

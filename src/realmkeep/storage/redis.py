@@ -304,7 +304,12 @@ class RedisStorage:
             raise
         self._capability = capability
         self._pipe = RedisPipe(
-            connection, script_sha, address=self._address, clock=self._clock, on_broken=self._on_broken
+            connection,
+            script=script,
+            script_sha=script_sha,
+            address=self._address,
+            clock=self._clock,
+            on_broken=self._on_broken,
         )
 
     def _on_broken(self, reason: StorageError) -> None:
