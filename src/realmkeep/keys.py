@@ -7,6 +7,7 @@ player:7:updated    its revision        server:town-1:lease
 player:7:owner      who may write it    account:ada
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
+server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 ```
 """
 
@@ -141,6 +142,24 @@ def server_lease(name: str) -> str:
     return f"server:{check_id(name, what='server name')}:lease"
 
 
+def server_throttle(name: str, table: str) -> str:
+    """Where one table of failed logins of the server `name` lies.
+
+    Raises:
+        InvalidKey: A name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:throttle:{check_id(table, what='table')}"
+
+
+def sealed(digest: str) -> str:
+    """Where a sealed payload that was accepted leaves its mark for as long as it could be sent again.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:sealed:{check_id(digest, what='digest')}"
+
+
 def corrupt(keys: RecordKeys, digest: str) -> str:
     """Where unreadable bytes of a record are kept; the same bytes give the same key."""
     return f"corrupt:{keys.kind}:{keys.id}:{check_id(digest, what='digest')}"
@@ -164,11 +183,12 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `config`,
-            `id-counter`, `store-id`, `corrupt` or `temp`.
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `throttle`,
+            `sealed`, `config`, `id-counter`, `store-id`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name; for `temp` the key that it stages; empty for singletons.
-        suffix: The suffix of a record's key (`objects`), or the digest of a `corrupt` one.
+        id: The record's id, the user name, the server name, the digest of a sealed payload; for `temp` the key that it
+            stages; empty for singletons.
+        suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one.
     """
 
     role: str
@@ -196,8 +216,8 @@ def parse(key: str) -> ParsedKey:
     match key.split(":"):
         case ["account", name]:
             return ParsedKey("account", "account", check_id(name, what="username"))
-        case ["server", name, "lease"]:
-            return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case ["server", *rest]:
+            return _parse_server(key, rest)
         case ["corrupt", kind, id_, digest]:
             check_kind(kind, internal=True)
             return ParsedKey("corrupt", kind, check_id(id_), check_id(digest, what="digest"))
@@ -208,4 +228,20 @@ def parse(key: str) -> ParsedKey:
         case [kind, id_, suffix] if kind not in RESERVED_KINDS:
             return ParsedKey("record", check_kind(kind), check_id(id_), check_kind(suffix))
         case _:
-            raise InvalidKey(f"{key!r} is not a key of the schema", hint="see realmkeep.keys for the schema")
+            raise _foreign(key)
+
+
+def _parse_server(key: str, rest: list[str]) -> ParsedKey:
+    match rest:
+        case ["sealed", digest]:
+            return ParsedKey("sealed", "server", check_id(digest, what="digest"))
+        case [name, "lease"]:
+            return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case [name, "throttle", table]:
+            return ParsedKey("throttle", "server", check_id(name, what="server name"), check_id(table, what="table"))
+        case _:
+            raise _foreign(key)
+
+
+def _foreign(key: str) -> InvalidKey:
+    return InvalidKey(f"{key!r} is not a key of the schema", hint="see realmkeep.keys for the schema")
