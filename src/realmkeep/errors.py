@@ -119,6 +119,107 @@ class ValueTooLarge(StorageError):
     """A value, key or transaction exceeds the limits of the protocol; refused before anything was sent."""
 
 
+# --- keeping: when it is kept
+
+
+class KeepingError(RealmkeepError):
+    """The root of what sessions, commits and ownership can answer."""
+
+
+class Misuse(KeepingError, TypeError):
+    """A call that can never work: a coroutine function as commit body, one session twice, a record for a session."""
+
+
+class NameTaken(KeepingError):
+    """Another keeper with this server name is alive on this store; every server of a realm needs a name of its own."""
+
+
+class AlreadyOwned(KeepingError):
+    """A live server owns the record.
+
+    Attributes:
+        server: The name of the server that owns it.
+        wait_s: After how many seconds at most the record is free if that server is dead: what is left of its lease.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, server: str, wait_s: float, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.server = server
+        self.wait_s = wait_s
+
+
+class Quarantined(KeepingError):
+    """What is stored cannot be used: unreadable, newer than the code, or invalid. The bytes are kept; a login is denied.
+
+    Attributes:
+        kept_at: The key under which a copy of the bytes lies for a week; empty if only the record's own key holds them.
+    """
+
+    def __init__(self, message: str, *, kept_at: str = "", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.kept_at = kept_at
+
+
+class SessionEnded(KeepingError):
+    """The session was logged out, released or evicted; log in again for a new one."""
+
+
+class OwnershipLost(SessionEnded):
+    """Another server owns the record now; nothing more of this session is stored."""
+
+
+class SessionFrozen(KeepingError):
+    """The record cannot be saved as it is (too large, invalid, unstorable); mend the record, then it thaws by itself."""
+
+
+class CommitRefused(KeepingError):
+    """The commit, or one it was built on, did not happen; its sessions are as before it, or ended."""
+
+    retryable = True
+
+
+class AlreadyExists(CommitRefused):
+    """The commit would create a record that exists; nothing happened."""
+
+    retryable = False
+
+
+class CommitUnknown(OwnershipLost):
+    """Ownership was lost while the outcome was unknown; a retry at the new owner is answered by the op ring."""
+
+    outcome = "unknown"
+
+
+class QueueFull(KeepingError):
+    """The store does not keep up and the write queue is full; the commit was refused before it ran."""
+
+    retryable = True
+
+
+class RateLimited(KeepingError):
+    """A player started more tier-1 operations than the limit and the bounded queue behind it allow; the game may kick."""
+
+    retryable = True
+
+
+class OpTooOld(KeepingError):
+    """The operation id lies below the last 32 of this record: whether it was applied can no longer be said; look at the state."""
+
+
+class OpReused(KeepingError):
+    """This operation id belongs to another request; the client must raise its ids with each new operation."""
+
+
+class ShuttingDown(KeepingError):
+    """The keeper is closing and accepts nothing new."""
+
+
+class StoreWentBackwards(KeepingError):
+    """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
+
+
 # --- accounts
 
 AuthReason = Literal[

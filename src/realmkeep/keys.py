@@ -233,10 +233,10 @@ def parse(key: str) -> ParsedKey:
 
 def _parse_server(key: str, rest: list[str]) -> ParsedKey:
     match rest:
-        case ["sealed", digest]:
-            return ParsedKey("sealed", "server", check_id(digest, what="digest"))
         case [name, "lease"]:
             return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case ["sealed", digest]:
+            return ParsedKey("sealed", "server", check_id(digest, what="digest"))
         case [name, "throttle", table]:
             return ParsedKey("throttle", "server", check_id(name, what="server name"), check_id(table, what="table"))
         case _:
