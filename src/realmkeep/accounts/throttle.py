@@ -132,7 +132,7 @@ class Throttle:
         self._accounts = _Table(settings.account, settings.forget_s)
         self._addresses = _Table(settings.address, settings.forget_s)
         self._pairs = _Table(settings.pair, settings.forget_s)
-        self._tables = dict(zip(TABLES, (self._accounts, self._addresses, self._pairs), strict=True))
+        self._tables: dict[str, _Table] = dict(zip(TABLES, (self._accounts, self._addresses, self._pairs), strict=True))
 
     def begin(self, username: str, address: str, *, known: bool) -> Attempt | float:
         """Let a password attempt through, or say how many seconds it has to wait.
