@@ -1,1 +1,37 @@
 """Where it is kept: the Storage protocol and one module for each backend. Sees keys and bytes, never a record."""
+
+from realmkeep.storage.protocol import (
+    Append,
+    Capability,
+    Committed,
+    Delete,
+    DropFirst,
+    Effect,
+    Failed,
+    Guard,
+    Put,
+    Refused,
+    Storage,
+    Transaction,
+    Unknown,
+    WriteOutcome,
+)
+from realmkeep.storage.urls import open_storage
+
+__all__ = [
+    "Append",
+    "Capability",
+    "Committed",
+    "Delete",
+    "DropFirst",
+    "Effect",
+    "Failed",
+    "Guard",
+    "Put",
+    "Refused",
+    "Storage",
+    "Transaction",
+    "Unknown",
+    "WriteOutcome",
+    "open_storage",
+]

@@ -15,6 +15,8 @@ VALUE_BYTES_MAX: Final = 512 * 1024  # a record is at most 64 KiB by default; be
 KEY_BYTES_MAX: Final = 1024  # kinds, ids and digests fit several times over
 TRANSACTION_KEYS_MAX: Final = 1024  # guards and effects together; a trade needs about ten
 TRANSACTION_BYTES_MAX: Final = 8 * 1024 * 1024  # one script call must not stall a store for its other clients
+EXPIRE_S_MIN: Final = 0.001  # stores count expiries in milliseconds
+EXPIRE_S_MAX: Final = 100 * 366 * 24 * 3600  # a century; added to the time of day it still fits every engine
 
 
 class Guard(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +27,10 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
-    """Set `key` to `value`. With `expire_s` (seconds, at least 0.001) it vanishes then; without, it stays, even if it had an expiry."""
+    """Set `key` to `value`. With `expire_s` it vanishes then; without, it stays, even if it had an expiry.
+
+    `expire_s` is in seconds, from `EXPIRE_S_MIN` to `EXPIRE_S_MAX`, and rounded to milliseconds.
+    """
 
     key: str
     value: bytes
@@ -39,7 +44,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
-    """Append `value` to the list at `key`, which is made if absent."""
+    """Append `value` to the list at `key`, which is made if absent; a list has no expiry."""
 
     key: str
     value: bytes
@@ -56,7 +61,12 @@ Effect: TypeAlias = Put | Delete | Append | DropFirst
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
-    """If every guard holds, every effect happens, in order; otherwise nothing does."""
+    """If every guard holds, every effect happens, in order; otherwise nothing does.
+
+    Guards are compared in their order, all before the first effect; the first that does not hold, or lies on a list,
+    decides the outcome. A key may occur in any number of guards and effects. Without guards it always happens; without
+    effects it only compares.
+    """
 
     guards: Sequence[Guard]
     effects: Sequence[Effect]
@@ -74,7 +84,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """The store rejected the transaction before executing it: nothing happened. `error.retryable` says whether to try again."""
+    """The store did not execute the transaction: nothing happened. `error.retryable` says whether to try again."""
 
     error: StorageError
 
@@ -120,6 +130,8 @@ class Capability(msgspec.Struct, frozen=True):
 class Storage(Protocol):
     """A durable map from keys to bytes, and to lists of bytes. Every backend keeps these invariants.
 
+    One object belongs to one event loop; any number of its tasks may call it at the same time.
+
     Atomicity. A transaction happens wholly or not at all: for concurrent readers, for other writers, and after a crash
     of this process, of the store, or of the machine. A batch is not atomic: some of its transactions may be committed,
     others refused.
@@ -138,17 +150,21 @@ class Storage(Protocol):
     Cancellation. Cancelling a call abandons the wait, nothing else: its transactions happen wholly or not at all, and
     every other call keeps working and gets its own answer.
 
-    Types. A key holds a value or a list. A guard, put or read of a value on a list, or an append, drop or list read on a
-    value, is `WrongType` naming the key; the transaction does not happen and the key is not touched. `Delete` removes
-    either.
+    Types. A key holds a value, a list, or nothing; a list whose last entry is dropped is nothing. A guard (also one that
+    expects nothing), put or read of a value on a list, or an append, drop or list read on a value, is `WrongType` naming
+    the key; the transaction does not happen and the key is not touched. What counts is what the effects before it leave,
+    so a key can be deleted and made anew with the other type in one transaction. `Delete` removes either.
 
-    Limits. Keys are text of 1 to `KEY_BYTES_MAX` UTF-8 bytes without NUL; values are opaque bytes up to
-    `VALUE_BYTES_MAX`; transactions have at most `TRANSACTION_KEYS_MAX` guards and effects and `TRANSACTION_BYTES_MAX`
-    bytes. Beyond them `ValueTooLarge` is raised before anything of the call is sent.
+    Limits. Keys are text of 1 to `KEY_BYTES_MAX` UTF-8 bytes without NUL; values and list entries are opaque bytes, none
+    to `VALUE_BYTES_MAX`, and an empty value is not an absent one; transactions have at most `TRANSACTION_KEYS_MAX`
+    guards and effects and `TRANSACTION_BYTES_MAX` bytes of keys and values. Beyond them `ValueTooLarge` is raised before
+    anything of the call is sent; a malformed key is `InvalidKey`, in every method. A call has any number of
+    transactions, and none at all is fine.
 
-    Failure. Nothing is retried behind the caller's back where it could be applied twice. Methods raise; `write` reports
-    one outcome for each transaction. A broken connection is re-established in the background, with backoff; until then
-    calls fail with `StorageUnavailable`.
+    Failure. Nothing is retried behind the caller's back where it could be applied twice. Methods raise; `write` raises
+    for its arguments alone and reports the rest as one outcome for each transaction. A broken connection is
+    re-established in the background, with backoff; until then, before `connect` and after `disconnect`, every other
+    method fails with `StorageUnavailable`, and `write` with `Failed` of it.
     """
 
     @property
@@ -180,6 +196,8 @@ class Storage(Protocol):
         Raises:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
+            TypeError: A value is not `bytes`, or an effect is none of the four; nothing of this call was sent.
+            ValueError: An expiry or a count is out of range; nothing of this call was sent.
         """
         ...
 
@@ -207,11 +225,12 @@ class Storage(Protocol):
         Raises:
             WrongType: A value lies there.
             StorageUnavailable: The store cannot be reached.
+            ValueError: `start` or `count` is negative.
         """
         ...
 
     async def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`.
+        """Whether anything lies at `key`, value or list.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -221,8 +240,9 @@ class Storage(Protocol):
     def keys(self, pattern: str = "*") -> AsyncIterator[str]:
         r"""The keys that match, each once, in no order; never blocks the store.
 
-        A key that exists during the whole iteration is seen; one that comes or goes meanwhile may be. In a pattern `*`
-        stands for any characters, `?` for one, and `\` makes the next character literal; nothing else is special.
+        A key that exists during the whole iteration is seen; one that comes or goes meanwhile may be. The whole key must
+        match: `*` stands for any characters, `?` for one (of text, not one byte), and `\` makes the next character
+        literal, or stands for itself at the very end; nothing else is special.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -232,8 +252,11 @@ class Storage(Protocol):
     async def increment(self, key: str, by: int = 1) -> int:
         """Add `by` to the whole number at `key` (absent: 0), atomically and durably, and return the new value.
 
+        The number is text in decimal, without leading zeros or a plus sign, of 64 bits with sign; its expiry stays.
+
         Raises:
-            WrongType: What lies there is not a whole number in decimal, or a list.
+            WrongType: What lies there is no such number, or a list, or the sum does not fit; it was not touched.
+            ValueTooLarge: `by` does not fit in 64 bits.
             StorageUnavailable: The store cannot be reached; nothing was added.
             OutcomeUnknown: The answer was lost. It may have been added: a caller that allocates ids skips one.
         """
@@ -250,10 +273,11 @@ class Storage(Protocol):
     async def save(self, key: str, value: bytes) -> None:
         """Replace `key` by staging the value under `temp:...` and renaming it over, as the specification asks.
 
-        Unguarded, so only for keys that no server owns.
+        Unguarded, so only for keys that no server owns; an expiry it had is gone. An engine that replaces a row or an
+        entry in a transaction of its own (SQLite, memory) stages nothing, because nothing half-written can be seen.
 
         Raises:
-            ValueTooLarge: The value exceeds the limits.
+            ValueTooLarge: The value, or the key with its staging prefix of about 40 bytes, exceeds the limits.
             WrongType: A list lies there.
             StorageUnavailable: The store cannot be reached; `key` is unchanged.
             OutcomeUnknown: The answer was lost; `key` holds the old value or the new one.
@@ -270,7 +294,9 @@ class Storage(Protocol):
         ...
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """Delete staged values that a crash left behind, and only those; returns how many.
+        """Delete staged values (`realmkeep.keys.temp`) that a crash left behind, and only those; returns how many.
+
+        Their age is what stands in their names, against this server's wall clock.
 
         Raises:
             StorageUnavailable: The store cannot be reached.

@@ -1,0 +1,314 @@
+"""`memory://`: a dictionary. For tests, simulations and a first afternoon; nothing survives the process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
+from urllib.parse import SplitResult
+
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.errors import ConfigError, StorageUnavailable, WrongType
+from realmkeep.storage.limits import (
+    INCREMENT_MAX,
+    INCREMENT_MIN,
+    check_increment,
+    check_key,
+    check_keys,
+    check_range,
+    check_transactions,
+    check_value,
+    expire_ms,
+    whole_number,
+)
+from realmkeep.storage.patterns import compile_pattern, is_orphan
+from realmkeep.storage.protocol import (
+    COMMITTED,
+    Append,
+    Capability,
+    Delete,
+    Effect,
+    Failed,
+    Put,
+    Refused,
+    Transaction,
+    WriteOutcome,
+)
+from realmkeep.storage.shape import ABSENT, VALUE, Shape, conflict, wrong_type
+
+CAPABILITY: Final = Capability(
+    backend="memory",
+    engine="python",
+    durable_on_return=False,
+    survives_power_loss=False,
+    loss_window_s=None,
+    shared=False,
+    fsync="none",
+    warnings=("nothing survives the end of this process",),
+)
+
+Contents = tuple[dict[str, bytes | list[bytes]], dict[str, int]]
+
+
+class MemoryStore:
+    """What one or several `MemoryStorage` of a process share: it outlives each of them, as a database would.
+
+    Args:
+        clock: Decides what has expired; monotonic time, so that setting the machine's clock expires nothing.
+    """
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._held: dict[str, bytes | list[bytes]] = {}
+        self._expires_us: dict[str, int] = {}
+
+    def snapshot(self) -> Contents:
+        """A copy of everything, for `restore`."""
+        return {key: held if isinstance(held, bytes) else [*held] for key, held in self._held.items()}, dict(
+            self._expires_us
+        )
+
+    def restore(self, contents: Contents) -> None:
+        """Make everything as it was when `contents` was taken, as a store does that comes back from a backup."""
+        held, expires_us = contents
+        self._held = {key: held if isinstance(held, bytes) else [*held] for key, held in held.items()}
+        self._expires_us = dict(expires_us)
+
+    def live_keys(self) -> list[str]:
+        """Every key that has not expired."""
+        return [key for key in tuple(self._held) if self._find(key) is not None]
+
+    def value(self, key: str) -> bytes | None:
+        """The value at `key`.
+
+        Raises:
+            WrongType: A list lies there.
+        """
+        found = self._find(key)
+        if isinstance(found, list):
+            raise wrong_type(key, holds="a list", wanted="a value")
+        return found
+
+    def entries(self, key: str) -> list[bytes]:
+        """The list at `key` itself, not a copy; empty if absent.
+
+        Raises:
+            WrongType: A value lies there.
+        """
+        found = self._find(key)
+        if isinstance(found, bytes):
+            raise wrong_type(key, holds="a value", wanted="a list")
+        return found or []
+
+    def exists(self, key: str) -> bool:
+        """Whether anything lies at `key`."""
+        return self._find(key) is not None
+
+    def remove(self, key: str) -> bool:
+        """Remove `key`; True if something lay there."""
+        existed = self.exists(key)
+        self._held.pop(key, None)
+        self._expires_us.pop(key, None)
+        return existed
+
+    def replace(self, key: str, value: bytes) -> None:
+        """Set `key` to `value`, and keep its expiry if it has one."""
+        self._held[key] = value
+
+    def apply(self, transaction: Transaction) -> WriteOutcome:
+        """Apply `transaction` wholly or not at all."""
+        try:
+            for guard in transaction.guards:
+                if (found := self.value(guard.key)) != guard.expected:
+                    return Refused(guard, found)
+        except WrongType as error:
+            return Failed(error)
+        if error := conflict(transaction.effects, self._shape):
+            return Failed(error)
+        for effect in transaction.effects:
+            self._apply(effect)
+        return COMMITTED
+
+    def _apply(self, effect: Effect) -> None:
+        key = effect.key
+        if isinstance(effect, Put):
+            self._held[key] = effect.value
+            if effect.expire_s is None:
+                self._expires_us.pop(key, None)
+            else:
+                self._expires_us[key] = self._now_us() + expire_ms(effect.expire_s) * 1000
+        elif isinstance(effect, Delete):
+            self.remove(key)
+        elif isinstance(effect, Append):
+            if entries := self.entries(key):
+                entries.append(effect.value)
+            else:
+                self._held[key] = [effect.value]
+        else:
+            entries = self.entries(key)
+            del entries[: effect.count]
+            if not entries:
+                self.remove(key)
+
+    def _shape(self, key: str) -> Shape:
+        found = self._find(key)
+        return ABSENT if found is None else VALUE if isinstance(found, bytes) else len(found)
+
+    def _find(self, key: str) -> bytes | list[bytes] | None:
+        expires_us = self._expires_us.get(key)
+        if expires_us is not None and expires_us <= self._now_us():
+            del self._held[key], self._expires_us[key]
+        return self._held.get(key)
+
+    def _now_us(self) -> int:
+        return round(self._clock.monotonic_s() * 1_000_000)
+
+
+class MemoryStorage:
+    """A `Storage` on a `MemoryStore`.
+
+    A change happens when the call starts to run; then the call yields to the event loop once, so that a caller who
+    forgets that a store takes time is found out.
+
+    Args:
+        store: What it keeps things in; several objects on one store behave as several servers on one database. Without
+            it a store of its own.
+        clock: Of its own store, and of `sweep_temp`.
+    """
+
+    def __init__(self, store: MemoryStore | None = None, *, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self.store = store or MemoryStore(self._clock)
+        self._connected = False
+
+    def __repr__(self) -> str:
+        return f"<MemoryStorage {'connected' if self._connected else 'not connected'}>"
+
+    @property
+    def capability(self) -> Capability:
+        """Promises nothing."""
+        self._check_connected()
+        return CAPABILITY
+
+    async def connect(self) -> None:
+        """Open it; what its store holds is there."""
+        self._connected = True
+
+    async def disconnect(self) -> None:
+        """Close it; the store keeps what it holds."""
+        self._connected = False
+
+    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        """Apply transactions in order."""
+        check_transactions(transactions)
+        if not self._connected:
+            return [Failed(_not_connected()) for _ in transactions]
+        outcomes = [self.store.apply(transaction) for transaction in transactions]
+        await asyncio.sleep(0)
+        return outcomes
+
+    async def load(self, key: str) -> bytes | None:
+        """The value at `key`; None if nothing lies there."""
+        check_key(key)
+        self._check_connected()
+        value = self.store.value(key)
+        await asyncio.sleep(0)
+        return value
+
+    async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The values at `keys`."""
+        check_keys(keys)
+        self._check_connected()
+        values = [self.store.value(key) for key in keys]
+        await asyncio.sleep(0)
+        return values
+
+    async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
+        """The entries of the list at `key`."""
+        check_range(key, start, count)
+        self._check_connected()
+        entries = self.store.entries(key)[start : None if count is None else start + count]
+        await asyncio.sleep(0)
+        return entries
+
+    async def exists(self, key: str) -> bool:
+        """Whether anything lies at `key`."""
+        check_key(key)
+        self._check_connected()
+        existed = self.store.exists(key)
+        await asyncio.sleep(0)
+        return existed
+
+    async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
+        """The keys that match."""
+        self._check_connected()
+        matches = compile_pattern(pattern).fullmatch
+        for key in self.store.live_keys():
+            if matches(key):
+                yield key
+                await asyncio.sleep(0)
+                self._check_connected()
+
+    async def increment(self, key: str, by: int = 1) -> int:
+        """Add `by` to the number at `key`."""
+        check_increment(key, by)
+        self._check_connected()
+        value = self.store.value(key)
+        number = 0 if value is None else whole_number(value)
+        if number is None:
+            raise wrong_type(key, holds="something else", wanted="a whole number")
+        if not INCREMENT_MIN <= number + by <= INCREMENT_MAX:
+            raise wrong_type(key, holds=f"the number {number}", wanted=f"one that {by} can be added to in 64 bits")
+        self.store.replace(key, str(number + by).encode())
+        await asyncio.sleep(0)
+        return number + by
+
+    async def flush(self) -> None:
+        """Return at once: nothing here becomes more durable."""
+        self._check_connected()
+        await asyncio.sleep(0)
+
+    async def save(self, key: str, value: bytes) -> None:
+        """Replace `key`; an assignment needs no staging."""
+        check_key(key)
+        check_value(key, value)
+        self._check_connected()
+        outcome = self.store.apply(Transaction((), (Put(key, value),)))
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        await asyncio.sleep(0)
+
+    async def delete(self, key: str) -> bool:
+        """Remove `key`."""
+        check_key(key)
+        self._check_connected()
+        existed = self.store.remove(key)
+        await asyncio.sleep(0)
+        return existed
+
+    async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
+        """Delete orphans of staging."""
+        self._check_connected()
+        now_us = self._clock.wall_us()
+        orphans = [key for key in self.store.live_keys() if is_orphan(key, now_us=now_us, older_than_s=older_than_s)]
+        for key in orphans:
+            self.store.remove(key)
+        await asyncio.sleep(0)
+        return len(orphans)
+
+    def _check_connected(self) -> None:
+        if not self._connected:
+            raise _not_connected()
+
+
+def _not_connected() -> StorageUnavailable:
+    return StorageUnavailable("the memory store is not connected", hint="await storage.connect() first")
+
+
+def open_url(url: SplitResult, clock: Clock) -> MemoryStorage:
+    """The store of a `memory://` URL: each has its own.
+
+    Raises:
+        ConfigError: Something follows `memory://`.
+    """
+    if url.netloc or url.path.strip("/") or url.query or url.fragment:
+        raise ConfigError("a memory:// URL has nothing after the slashes", hint="use memory://, or another backend")
+    return MemoryStorage(clock=clock)

@@ -1,0 +1,65 @@
+"""From a URL to a store; a driver is imported only when its URL is opened."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Final, cast
+from urllib.parse import SplitResult, urlsplit
+
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.errors import ConfigError, StorageMisconfigured
+from realmkeep.storage.protocol import Storage
+
+Opener = Callable[[SplitResult, Clock], Storage]
+
+
+@dataclass(frozen=True)
+class _Backend:
+    module: str  # has `open_url(url, clock)`, which raises ConfigError without repeating the URL's secrets
+    extra: str | None
+
+
+_REDIS: Final = _Backend("realmkeep.storage.redis", "redis")
+_BACKENDS: Final = {
+    "memory": _Backend("realmkeep.storage.memory", None),
+    "sqlite": _Backend("realmkeep.storage.sqlite", "sqlite"),
+    "redis": _REDIS,
+    "rediss": _REDIS,
+    "redis+unix": _REDIS,
+    "embedded": _Backend("realmkeep.storage.embedded", "embedded"),
+}
+
+
+def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
+    """A store for `url`, not connected yet.
+
+    Args:
+        url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://user:password@host:6379/0`,
+            `rediss://...` (TLS), `redis+unix:///path/to/socket`, or `embedded:///directory`. Special characters in a
+            part are percent-encoded. No error and no `repr` repeats its password.
+        clock: Time; the machine's own without it.
+
+    Raises:
+        ConfigError: The URL has an unknown scheme or is malformed.
+        StorageMisconfigured: The driver for it is not installed.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # its message repeats parts of the URL
+        raise ConfigError("the storage URL is malformed", hint="see open_storage for the forms") from None
+    backend = _BACKENDS.get(parts.scheme)
+    if backend is None:
+        scheme = repr(parts.scheme) if parts.scheme else "no scheme"
+        raise ConfigError(
+            f"the storage URL has {scheme}", hint=f"one of {', '.join(f'{name}://' for name in _BACKENDS)}"
+        )
+    try:
+        module = import_module(backend.module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "realmkeep":
+            raise
+        raise StorageMisconfigured(
+            f"{parts.scheme}:// needs the package {error.name}, which is not installed",
+            hint=f"pip install 'realmkeep[{backend.extra}]'",
+        ) from error
+    return cast("Opener", module.open_url)(parts, clock or SystemClock())

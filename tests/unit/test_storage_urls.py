@@ -1,0 +1,34 @@
+import pytest
+
+from realmkeep.clock import SystemClock
+from realmkeep.errors import ConfigError
+from realmkeep.storage import open_storage
+from realmkeep.storage.memory import MemoryStorage
+from realmkeep.testing.clock import FakeClock
+
+
+def test_each_memory_url_is_a_store_of_its_own() -> None:
+    first, second = open_storage("memory://"), open_storage("memory://", clock=FakeClock())
+    assert isinstance(first, MemoryStorage)
+    assert isinstance(second, MemoryStorage)
+    assert first.store is not second.store
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "realm.db",
+        "postgres://ada:hunter2@db",
+        "redi://ada:hunter2@db",
+        "redis://ada:hunter2@[db",
+        "memory://hunter2",
+        "memory:///hunter2",
+        "memory://?hunter2",
+    ],
+)
+def test_a_url_that_is_none_is_refused_without_repeating_its_secrets(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_storage(url, clock=SystemClock())
+    assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
