@@ -38,7 +38,7 @@ class Backoff:
         """Seconds to wait after the last of so many failures."""
         if failures < self.free:
             return 0.0
-        return min(self.max_s, self.first_s * 2.0 ** min(failures - self.free, 62))
+        return float(min(self.max_s, self.first_s * 2.0 ** min(failures - self.free, 62)))
 
 
 @dataclass(frozen=True)
