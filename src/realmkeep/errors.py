@@ -14,7 +14,8 @@ class RealmkeepError(Exception):
     Attributes:
         message: One sentence; names the key, field or setting concerned.
         hint: What to do now; empty where nothing can be done.
-        retryable: True when the same call may succeed later without anything else being changed.
+        retryable: True when the same call may succeed later. Where `outcome` is `"unknown"`, repeat only what is guarded or
+            idempotent: the first attempt may still land.
         outcome: `"not_applied"`: nothing was changed. `"unknown"`: the change may or may not have happened, wholly.
     """
 
@@ -26,12 +27,20 @@ class RealmkeepError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default an exception is rebuilt from its arguments alone, which fails where a subclass requires keywords.
+        return _rebuilt, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+def _rebuilt(error: type[RealmkeepError], args: tuple[object, ...]) -> RealmkeepError:
+    return error.__new__(error, *args)
+
+
 class ConfigError(RealmkeepError):
-    """A setting has a wrong name, type or value; the message names the key, the value and the allowed range."""
+    """Settings have a wrong name, type or value; the message names each key, its value, its source and what is allowed."""
 
 
 class InvalidKey(RealmkeepError):

@@ -17,7 +17,9 @@ from realmkeep.keys import sealed
 from realmkeep.storage import Committed, Guard, Put, Refused, Storage, Transaction
 
 TIMESTAMP_WINDOW_S: Final = 60.0
-MARK_S: Final = 2 * TIMESTAMP_WINDOW_S + 60.0  # from the earliest to the latest moment it is fresh, and clocks that differ
+MARK_S: Final = (
+    2 * TIMESTAMP_WINDOW_S + 60.0
+)  # from the earliest to the latest moment it is fresh, and clocks that differ
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -79,5 +81,7 @@ class SealedDoor:
     def _stale(self, why: str) -> AuthFailed:
         log.warning("%s", why)
         return AuthFailed(
-            "replayed", "these credentials were used before or are not of now", hint="check the clock and seal them anew"
+            "replayed",
+            "these credentials were used before or are not of now",
+            hint="check the clock and seal them anew",
         )

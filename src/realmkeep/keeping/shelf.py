@@ -172,7 +172,9 @@ class Shelf(Generic[R]):
         return unknown
 
 
-def new_record(record: Record, id: int | str, *, codec: Codec = "json", limits: Limits = DEFAULT_LIMITS, now_us: int) -> list[Also]:  # noqa: A002 - the field's own name
+def new_record(
+    record: Record, id: int | str, *, codec: Codec = "json", limits: Limits = DEFAULT_LIMITS, now_us: int
+) -> list[Also]:  # noqa: A002 - the field's own name
     """The guards and effects that make an owned record, such as an account's character, in somebody else's transaction.
 
     Args:
