@@ -255,7 +255,7 @@ class AuthFailed(AccountError):
         retry_after_s: With `throttled`: seconds until the next attempt is looked at; otherwise 0.
     """
 
-    def __init__(self, reason: AuthReason, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
+    def __init__(self, message: str, *, reason: AuthReason, retry_after_s: float = 0.0, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason: AuthReason = reason
         self.retry_after_s = retry_after_s
@@ -272,10 +272,13 @@ class MalformedHash(AccountError):
 class SealBroken(AccountError):
     """A sealed payload cannot be opened. One text for every cause: what is wrong with it helps nobody but an attacker."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "the sealed payload cannot be opened", hint="seal it anew with the server's current public key"
-        )
+    def __init__(
+        self,
+        message: str = "the sealed payload cannot be opened",
+        *,
+        hint: str = "seal it anew with the server's current public key",
+    ) -> None:
+        super().__init__(message, hint=hint)
 
 
 class BadSealingKey(AccountError):

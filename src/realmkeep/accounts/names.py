@@ -71,4 +71,4 @@ def _script(letter: str) -> str:
 
 
 def _bad(what: str) -> AuthFailed:
-    return AuthFailed("bad_username", f"the user name {what}")
+    return AuthFailed(f"the user name {what}", reason="bad_username")

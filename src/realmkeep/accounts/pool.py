@@ -134,7 +134,9 @@ class HashPool:
 
     def _throttled(self) -> AuthFailed:
         wait_s = math.ceil((self._waiting + 1) * self._mean_s / self._threads)
-        return AuthFailed("throttled", "the server is busy with other logins", retry_after_s=float(max(1, wait_s)))
+        return AuthFailed(
+            "the server is busy with other logins", reason="throttled", retry_after_s=float(max(1, wait_s))
+        )
 
 
 def _yield_to_others() -> None:

@@ -80,4 +80,4 @@ def _is_pattern(folded: str) -> bool:
 
 
 def _weak(what: str) -> AuthFailed:
-    return AuthFailed("weak_password", f"the password {what}")
+    return AuthFailed(f"the password {what}", reason="weak_password")

@@ -70,7 +70,9 @@ class SealedDoor:
                 raise self._stale("sealed credentials were sent a second time")
             case _:
                 raise AuthFailed(
-                    "unavailable", "the server cannot check this now", hint="seal the credentials anew and try again"
+                    "the server cannot check this now",
+                    reason="unavailable",
+                    hint="seal the credentials anew and try again",
                 ) from outcome.error
 
     def _is_fresh(self, credentials: Credentials, challenge_holds: Callable[[str], bool]) -> bool:
@@ -81,7 +83,7 @@ class SealedDoor:
     def _stale(self, why: str) -> AuthFailed:
         log.warning("%s", why)
         return AuthFailed(
-            "replayed",
             "these credentials were used before or are not of now",
+            reason="replayed",
             hint="check the clock and seal them anew",
         )

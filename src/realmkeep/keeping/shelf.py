@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from realmkeep.clock import Clock, SystemClock
-from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError, StorageUnavailable
+from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
 from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.records import DEFAULT_LIMITS, Codec, Limits, Record, encode, load
 from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Refused, Storage, Transaction, Unknown
@@ -173,16 +173,21 @@ class Shelf(Generic[R]):
 
 
 def new_record(
-    record: Record, id: int | str, *, codec: Codec = "json", limits: Limits = DEFAULT_LIMITS, now_us: int
-) -> list[Also]:  # noqa: A002 - the field's own name
+    record: Record,
+    id: int | str,  # noqa: A002 - the field's own name
+    *,
+    now_us: int,
+    codec: Codec = "json",
+    limits: Limits = DEFAULT_LIMITS,
+) -> list[Also]:
     """The guards and effects that make an owned record, such as an account's character, in somebody else's transaction.
 
     Args:
         record: What to store.
         id: Its id; nothing may lie there.
+        now_us: Its first revision, in microseconds since the Unix epoch.
         codec: How it is written.
         limits: The caps on it.
-        now_us: Its first revision, in microseconds since the Unix epoch.
 
     Raises:
         InvalidKey: The id is malformed.
