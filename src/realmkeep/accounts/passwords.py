@@ -81,12 +81,7 @@ def hash_password(password: str, cost: HashCost = Argon2Cost()) -> str:
         The PHC string to store.
     """
     salt = secrets.token_bytes(SALT_BYTES)
-    key = _derive(_canonical(password), salt, cost, KEY_BYTES)
-    if isinstance(cost, Argon2Cost):
-        parameters = f"argon2id$v=19$m={cost.memory_kib},t={cost.passes},p={cost.lanes}"
-    else:
-        parameters = f"pbkdf2-sha256$i={cost.iterations}"
-    return f"${parameters}${_encode(salt)}${_encode(key)}"
+    return _text(cost, salt, _derive(_canonical(password), salt, cost, KEY_BYTES))
 
 
 def verify_password(password: str, stored: str) -> bool:
@@ -132,7 +127,15 @@ def needs_rehash(stored: str, cost: HashCost = Argon2Cost()) -> bool:
 
 def dummy_hash(cost: HashCost) -> str:
     """A hash that no password matches and that costs as much to try: what an unknown user's password is compared with."""
-    return hash_password(secrets.token_hex(32), cost)
+    return _text(cost, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(KEY_BYTES))
+
+
+def _text(cost: HashCost, salt: bytes, key: bytes) -> str:
+    if isinstance(cost, Argon2Cost):
+        parameters = f"argon2id$v=19$m={cost.memory_kib},t={cost.passes},p={cost.lanes}"
+    else:
+        parameters = f"pbkdf2-sha256$i={cost.iterations}"
+    return f"${parameters}${_encode(salt)}${_encode(key)}"
 
 
 def _canonical(password: str) -> bytes:

@@ -22,6 +22,7 @@ from realmkeep.errors import BadSealingKey
 
 OVERLAP_S: Final = 7 * 24 * 3600.0  # a week for clients that carry the public key in their configuration
 _PRIVATE: Final = 0o600
+_DIRECTORY: Final = 0o700
 _OTHERS: Final = 0o077
 
 log = logging.getLogger("realmkeep.accounts")
@@ -142,6 +143,7 @@ def _write(path: Path, keys: list[_StoredKey], *, replace: bool) -> None:
     """
     staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
+        path.parent.mkdir(_DIRECTORY, parents=True, exist_ok=True)
         try:
             descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
             with os.fdopen(descriptor, "wb") as file:

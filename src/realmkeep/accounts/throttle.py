@@ -125,6 +125,9 @@ class Throttle:
     Args:
         settings: The delays.
         clock: Its wall time is what survives a restart.
+
+    Attributes:
+        changes: Counts the attempts that were let through and the failures: whoever saves compares it.
     """
 
     def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
@@ -132,6 +135,7 @@ class Throttle:
         self._accounts = _Table(settings.account, settings.forget_s)
         self._addresses = _Table(settings.address, settings.forget_s)
         self._pairs = _Table(settings.pair, settings.forget_s)
+        self.changes = 0
         self._tables: dict[str, _Table] = dict(zip(TABLES, (self._accounts, self._addresses, self._pairs), strict=True))
 
     def begin(self, username: str, address: str, *, known: bool) -> Attempt | float:
@@ -153,6 +157,7 @@ class Throttle:
         if wait_s > 0:
             return wait_s
         table.add(key, now_s)
+        self.changes += 1
         return Attempt(self, table, key, address)
 
     def address_wait_s(self, address: str) -> float:
@@ -162,6 +167,7 @@ class Throttle:
     def count_address(self, address: str) -> None:
         """Count a failure against an address: a wrong password, or asking for a name that is taken."""
         if address:
+            self.changes += 1
             self._addresses.add(_digest(network(address)), self._now_s())
 
     def pack(self, name: str) -> Iterator[bytes]:
@@ -196,6 +202,11 @@ def network(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
     return str(parsed)
+
+
+def network_digest(username: str, address: str) -> str:
+    """What an account keeps of an address where its password was right."""
+    return hashlib.sha256(f"{username}\0{network(address)}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _digest(*parts: str) -> bytes:

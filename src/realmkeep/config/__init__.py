@@ -5,6 +5,7 @@ from realmkeep.config.settings import Section, Setting, mask_url
 from realmkeep.config.sources import load_config, settings
 
 __all__ = [
+    "AuthConfig",
     "Config",
     "KeeperConfig",
     "RecordsConfig",
