@@ -110,7 +110,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(record, self._codec, self._limits)
+        blob = encode(record, self._codec, limits=self._limits)
         return await self._write(key, None, blob, [Put(key, blob)], also)
 
     async def replace(self, id: int | str, old: Shelved[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -123,7 +123,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(new, self._codec, self._limits)
+        blob = encode(new, self._codec, limits=self._limits)
         return await self._write(key, old.stored, blob, [Put(key, blob)], also)
 
     async def remove(self, id: int | str, old: Shelved[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -198,7 +198,7 @@ def new_record(
     return [
         Guard(at.record, None),
         Guard(at.owner, None),
-        Put(at.record, encode(record, codec, limits)),
+        Put(at.record, encode(record, codec, limits=limits)),
         Put(at.version, b"%d" % info.version),
         Put(at.updated, b"%d" % now_us),
     ]

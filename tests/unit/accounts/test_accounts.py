@@ -1,14 +1,18 @@
 """Registration, login and administration, as a game sees them."""
 
 import asyncio
+import hashlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from realmkeep.accounts.accounts import Accounts, Login
-from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost, hash_password
+from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost
+from realmkeep.accounts.sealed import encrypt_auth_payload
+from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.errors import AccountError, AlreadyExists, AuthFailed, NoSuchAccount, OutcomeUnknown, Quarantined
 from realmkeep.keys import record_keys
 from realmkeep.records import Record, durable, load
@@ -188,21 +192,24 @@ async def test_nothing_secret_is_logged_raised_or_printed(
     plant(store, "cid", f'(:version 2 :username "cid" :password-hash "{hashed}x" :character-id 1)'.encode())
     await tried(accounts.login("cid", PASSWORD))
     plant(store, "dan", f'{{"version":3,"password_hash":"{hashed}"'.encode())
-    await tried(accounts.login("dan", PASSWORD))
-    await tried(accounts.account("dan"))
+    plant(store, "eve", f'(:version 2 :username "eve" :password-hash ("{hashed}") :character-id 1)'.encode())
+    plant(store, "fay", f'(:version 2 :username "fay" :password-hash "{hashed}" :character-id {PASSWORD!r})'.encode())
+    plant(store, "gus", f'(:version 1 :password "{PASSWORD}" :character-id (1 2))'.encode())
+    plant(store, "hal", f'(:version 3 :username "hal" :password-hash "" :hash "{hashed}" :last-login-s "x")'.encode())
+    for name in ("dan", "eve", "fay", "gus", "hal"):
+        await tried(accounts.login(name, PASSWORD))
+        await tried(accounts.account(name))
     printed = "\n".join([*seen, *caplog.messages, repr(account), str(account), repr(ada), repr(login)])
     secrets = [PASSWORD, OTHER, "short secret", typed_into_the_wrong_field, hashed, hashed.rsplit("$", 1)[1]]
     secrets += [login.ticket, login.ticket.rpartition(".")[2], account.tickets[0].digest]
     assert [secret for secret in secrets if secret in printed] == []
-    assert len(caplog.messages) > 5
+    assert len(caplog.messages) >= 5
     assert all(
         secret in f"{vars(login)} {PASSWORD} {OTHER}" for secret in (login.ticket, PASSWORD)
     )  # the scan can find
 
 
 async def test_an_account_of_version_2_logs_in_and_is_renewed(accounts: Accounts, store: MemoryStore) -> None:
-    import hashlib  # noqa: PLC0415 - the judge, beside the code it judges
-
     salt = bytes(range(16))
     key = hashlib.pbkdf2_hmac("sha256", b"secret", salt, 100_000)
     plant(
@@ -347,21 +354,21 @@ async def test_a_password_change_ends_every_ticket_but_the_new_one(accounts: Acc
 
 
 @pytest.mark.parametrize(
-    "revoke",
+    ("method", "arguments"),
     [
-        lambda accounts: accounts.logout_everywhere("ada"),
-        lambda accounts: accounts.ban("ada", "duping"),
-        lambda accounts: accounts.reset_password("ada", OTHER),
-        lambda accounts: accounts.delete("ada"),
-        lambda accounts: accounts.remove_character_id("ada", 7),
+        ("logout_everywhere", ()),
+        ("ban", ("duping",)),
+        ("reset_password", (OTHER,)),
+        ("delete", ()),
+        ("remove_character_id", (7,)),
     ],
 )
 async def test_tickets_are_revoked_in_one_write(
-    accounts: Accounts, ada: Login, storage: Any, revoke: Callable[[Accounts], Awaitable[None]]
+    accounts: Accounts, ada: Login, storage: Any, *, method: str, arguments: tuple[object, ...]
 ) -> None:
     login = await accounts.login("ada", PASSWORD)
     storage.written.clear()
-    await revoke(accounts)
+    await getattr(accounts, method)("ada", *arguments)
     assert len(storage.written) == 1
     for ticket in (ada.ticket, login.ticket):
         assert await reason(accounts.login_with_ticket(ticket)) == "bad_credentials"
@@ -537,5 +544,20 @@ async def test_an_account_from_before_its_hash_is_never_served_to_an_old_passwor
     await accounts.login("ada", OTHER)
 
 
-def test_hashes_of_the_default_are_not_the_tests(accounts: Accounts) -> None:
-    assert not hash_password("x").startswith("$argon2id$v=19$m=8,")
+async def test_a_key_rotated_elsewhere_is_used_here(
+    accounts: Accounts, keys: ServerKeys, key_file: Path, clock: FakeClock
+) -> None:
+    before = accounts.public_key
+    await asyncio.to_thread(lambda: init_server_encryption(key_file, clock=clock).rotate())
+    assert accounts.public_key == before
+    for _ in range(100):  # the file is read on a thread
+        await clock.advance(30)
+        if accounts.public_key != before:
+            break
+        await asyncio.sleep(0.01)
+    assert accounts.public_key != before
+    request = encrypt_auth_payload({"username": "ada", "password": PASSWORD}, before, clock=clock)
+    credentials, _ = await accounts.open_sealed(request.payload)
+    assert credentials.password == PASSWORD
+    with pytest.raises(AuthFailed):
+        await accounts.open_sealed(request.payload)
