@@ -12,6 +12,7 @@ import msgspec
 
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
+from realmkeep.records.bounds import BoundsCompiler, Check
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
 from realmkeep.records.storable import MUTABLE, Translation, is_mutable, literal_types, optional_members, resolved
 
@@ -32,6 +33,7 @@ class Blueprint:
         checked: A look-alike of the class: converting a record to it proves every value storable, at C speed.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
+        checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
     """
 
     names: tuple[str, ...]
@@ -39,6 +41,7 @@ class Blueprint:
     checked: type[msgspec.Struct]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
+    checks: tuple[tuple[str, Check], ...]
 
 
 def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +246,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     """What the finished class needs at run time.
 
     Raises:
-        DefinitionError: msgspec cannot tell the types of a union apart.
+        DefinitionError: msgspec cannot tell the types of a union apart, or declared bounds do not fit.
     """
     fields = [(field.name, AS_CHECKED.field(field.type, field.name)) for field in info.durable]
     try:
@@ -257,7 +260,10 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
     start = b'{"version":%d' % info.version
-    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start)
+    compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
+    compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
+    checks = tuple((name, check) for name, check in compiled if check is not None)
+    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start, checks)
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:
@@ -292,3 +298,8 @@ def register(cls: type, info: RecordInfo) -> None:
             hint="two classes would write the same keys: give one another kind or suffix",
         )
     _kinds[key] = cls
+
+
+def registered() -> tuple[type, ...]:
+    """Every record class that has claimed a kind, in the order of the kinds."""
+    return tuple(cls for _, cls in sorted(_kinds.items()))

@@ -2,8 +2,8 @@
 
 The fields follow `version` in the order of their definition, then unknown ones that are kept, without blanks; entries of
 sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight small
-hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of the record's JSON without it, closing brace and all:
-`{"version":3,"name":"Ada",...}`. It is compared in that written form alone, so every change of one byte is seen.
+hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes that precede its `,"crc"`. It is compared in that
+written form alone, so every change of one byte is seen.
 """
 
 from binascii import hexlify
@@ -23,7 +23,6 @@ R = TypeVar("R", bound=Record)
 
 _TAIL_START: Final = b',"crc":"'
 _TAIL_BYTES: Final = len(b',"crc":"89abcdef"}')
-_COMMA: Final = ord(",")
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _encode: Final = _encoder.encode
@@ -57,9 +56,9 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
         _encode_into(record, buffer)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise unstorable(record, error) from error
+    buffer.pop()  # the brace
     crc = crc32(buffer)
-    buffer[-1] = _COMMA  # in place of the brace
-    stored = _join((buffer, b'"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
+    stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
     _return_buffer(buffer)
     try:
         if record.__marks__.checked == crc and len(stored) <= limits.bytes_unsuspected:
@@ -91,7 +90,7 @@ def with_crc(bare: bytes) -> bytes:
     Args:
         bare: The object without `crc`, and without blanks at its end; not an empty one.
     """
-    return b'%b,"crc":"%08x"}' % (bare[:-1], crc32(bare))
+    return b'%b,"crc":"%08x"}' % (bare[:-1], crc32(bare[:-1]))
 
 
 def _check_size(record: Record, stored: bytes, limits: Limits) -> None:
@@ -120,7 +119,7 @@ def check_crc(stored: bytes) -> bool:
     written = _written_crc(stored)
     if written is None:
         return False
-    crc = b"%08x" % crc32(b"}", crc32(stored[:-_TAIL_BYTES]))
+    crc = b"%08x" % crc32(stored[:-_TAIL_BYTES])
     if written != crc:
         raise Corrupt(
             f"The checksum is {crc.decode()}, not {written.decode('ascii', 'replace')} as stored",

@@ -93,6 +93,11 @@ def marks_of(record: Live) -> Marks:
         return marks
 
 
+def found_marks(record: Live) -> Marks | None:
+    """The record's own marks, if it has any yet."""
+    return getattr(record, "__marks__", None)
+
+
 Plan = tuple[int, type | None, Callable[[Any, Any], bool] | None]
 """Of a durable field: its bit, the exact type of nearly all its values, and what its trigger asks."""
 NO_PLAN: Final[Plan] = (0, None, None)
@@ -260,7 +265,8 @@ def observe(record: Live, observer: Observer | None) -> None:
 
 def peek_marks(record: Live) -> int:
     """The durable fields changed since the marks were last taken, as a bit mask by `FieldInfo.index`."""
-    return marks_of(record).mask
+    marks = found_marks(record)
+    return 0 if marks is None else marks.mask
 
 
 def take_marks(record: Live) -> int:
@@ -293,7 +299,8 @@ def set_mask(record: Live, marks: Marks, mask: int) -> None:
 
 def fired_fields(record: Live) -> tuple[str, ...]:
     """The names of the fields whose trigger fired since the marks were taken, also where a later assignment reverted it."""
-    return changed_fields(record, marks_of(record).fired)
+    marks = found_marks(record)
+    return () if marks is None else changed_fields(record, marks.fired)
 
 
 def changed_fields(record: Live, mask: int) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
 
@@ -18,13 +18,24 @@ from realmkeep.records.definition import (
     register,
     value_types,
 )
-from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, durable, ephemeral
+from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
-from realmkeep.records.marking import Markable, Plan, assignment, delete, fitted, marks_of, set_tracked, touch
+from realmkeep.records.marking import (
+    Markable,
+    Plan,
+    assignment,
+    delete,
+    fitted,
+    found_marks,
+    marks_of,
+    set_tracked,
+    touch,
+)
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
 from realmkeep.records.validation import add_rule
 
+NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
 P = TypeVar("P", bound="PartMeta")
 M = TypeVar("M", bound="RecordMeta")
 
@@ -236,15 +247,34 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         """
         return add_step(cls.__realmkeep__, version)
 
+    @overload
     @classmethod
-    def rule(cls, function: RuleT) -> RuleT:
-        """Register a rule across fields: `@Player.rule`."""
-        return add_rule(cls.__realmkeep__, function)
+    def rule(cls, function: RuleT, /) -> RuleT: ...
+    @overload
+    @classmethod
+    def rule(cls, /, *, on_invalid: Validity) -> Callable[[RuleT], RuleT]: ...
+    @classmethod
+    def rule(cls, function: Callable[[Any], Any] | None = None, /, *, on_invalid: Validity = REJECT) -> Any:
+        """Register a rule across fields: `@Player.rule`, or `@Player.rule(on_invalid=CLAMP)`.
+
+        The rule looks at a record and returns None, an `issue(...)` or several; it changes nothing. See `add_rule`.
+
+        Args:
+            function: The rule.
+            on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome of issues that state none themselves.
+
+        Raises:
+            DefinitionError: `on_invalid` is `OK`.
+        """
+        return (
+            add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
+        )
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
     """The stored fields of a record with `keep_unknown` that its class does not know."""
-    return MappingProxyType(marks_of(record).unknown)
+    marks = found_marks(record)
+    return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
 
 def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:

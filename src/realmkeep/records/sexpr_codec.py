@@ -14,7 +14,7 @@ read must leave the old `:crc` out (`remf`) or append a new one: a record whose 
 import re
 import zlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from realmkeep.errors import Corrupt, Unstorable
 from realmkeep.records.fields import RecordInfo
@@ -41,12 +41,13 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
             `:crc` that is not where `encode` puts it.
     """
     whole = read(stored, limits)
-    if not isinstance(whole, list) or not whole or len(whole) % 2:
-        raise Corrupt(f"A stored {info.kind} is not a property list", hint="the bytes are kept; restore a backup")
     try:
-        plain: dict[str, Any] = _record_shape(info).plain(whole)
+        plain: dict[str, Any] | Any = _record_shape(info).plain(whole)
     except Misfit as misfit:
         raise Corrupt(f"A stored {info.kind} holds {misfit} at {misfit.path(info.kind)}") from None
+    if not isinstance(plain, dict) or not plain:
+        raise Corrupt(f"A stored {info.kind} is not a property list", hint="the bytes are kept; restore a backup")
+    plain = cast("dict[str, Any]", plain)
     version = plain.get("version", 0)
     if type(version) is not int or version < 0:
         raise Corrupt(f"A stored {info.kind} has a :version that is no number from 0: {version!r:.40}")

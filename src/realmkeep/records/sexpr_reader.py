@@ -211,6 +211,8 @@ def _is_quote(items: list[Datum]) -> bool:
 
 
 def _word(word: str) -> Datum:
+    if len(word) < 19 and word.isascii() and word.isdigit():  # nearly every number of a record
+        return int(word)
     if word[0] in "+-.0123456789":
         number = _NUMBER.fullmatch(word)
         if number is not None:

@@ -1,16 +1,17 @@
 """Which shape of data belongs to a field's type."""
 
+import enum
 from functools import lru_cache
-from typing import Any, Final, cast
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
-from msgspec import inspect
-
+from realmkeep.records.fields import KEYWORD, FieldInfo
 from realmkeep.records.sexpr_shapes import (
     BOOL,
     CHOICE,
     FLOAT,
     INT,
-    KEYWORD,
+    NAME,
     TEXT,
     UNTYPED,
     Dict,
@@ -20,58 +21,34 @@ from realmkeep.records.sexpr_shapes import (
     Shape,
 )
 
+_SCALARS: Final[dict[Any, Shape]] = {bool: BOOL, int: INT, float: FLOAT, str: TEXT}
+
 
 @lru_cache(maxsize=4096)  # more types than a game has; classes reloaded in development add some
 def shape_of(annotation: Any) -> Shape:
-    """The shape of a field's resolved annotation.
+    """The shape of a field's resolved annotation; whatever a record's field may be.
 
-    A union of several types beside None is read and written without a type; so is `Any`.
+    A union of several types beside None is read and written without a type.
     """
-    return _shape(inspect.type_info(annotation), {})
-
-
-def _shape(info: inspect.Type, structs: dict[type, Fields]) -> Shape:
-    match info:
-        case inspect.Metadata():
-            return KEYWORD if _is_keyword(info) else _shape(info.type, structs)
-        case inspect.StructType():
-            return _fields(info, structs)
-        case inspect.DictType():
-            return Dict(_shape(info.key_type, structs), _shape(info.value_type, structs))
-        case inspect.ListType() | inspect.SetType() | inspect.FrozenSetType() | inspect.VarTupleType():
-            return Sequence(_shape(info.item_type, structs))
-        case inspect.TupleType():
-            return Sequence(UNTYPED, tuple(_shape(item, structs) for item in info.item_types))
-        case inspect.UnionType():
-            some = [member for member in info.types if not isinstance(member, inspect.NoneType)]
-            return Maybe(_shape(some[0], structs)) if len(some) == 1 else UNTYPED
-        case _:
-            return _LEAVES.get(type(info), TEXT)
-
-
-_LEAVES: Final[dict[type[inspect.Type], Shape]] = {
-    inspect.BoolType: BOOL,
-    inspect.IntType: INT,
-    inspect.FloatType: FLOAT,
-    inspect.LiteralType: CHOICE,
-    inspect.EnumType: CHOICE,
-    inspect.AnyType: UNTYPED,
-    inspect.NoneType: UNTYPED,
-}
-"""The rest - bytes, dates, UUIDs, decimals - are texts in plain form."""
-
-
-def _is_keyword(info: inspect.Metadata) -> bool:
-    extra = cast("dict[str, object] | None", info.extra)
-    return extra is not None and extra.get("realmkeep") == "keyword"
-
-
-def _fields(info: inspect.StructType, structs: dict[type, Fields]) -> Fields:
-    """A part's shape, made once: a part may contain itself."""
-    if info.cls in structs:
-        return structs[info.cls]
-    structs[info.cls] = shape = Fields()
-    if info.tag_field is not None:
-        shape.shapes[info.tag_field] = CHOICE
-    shape.shapes.update({field.encode_name: _shape(field.type, structs) for field in info.fields})
-    return shape
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation in _SCALARS:
+        return _SCALARS[annotation]
+    if origin is Annotated:
+        return NAME if KEYWORD in arguments else shape_of(arguments[0])
+    if origin is dict:
+        return Dict(shape_of(arguments[0]), shape_of(arguments[1]))
+    if origin is tuple and arguments[-1] is not ...:
+        return Sequence(UNTYPED, tuple(map(shape_of, arguments)))
+    if origin in {list, set, frozenset, tuple}:
+        return Sequence(shape_of(arguments[0]))
+    if origin is Literal:
+        return Maybe(CHOICE) if None in arguments else CHOICE
+    if origin in {Union, UnionType}:
+        some = [member for member in arguments if member is not NoneType]
+        return Maybe(shape_of(some[0])) if len(some) == 1 < len(arguments) else UNTYPED
+    part: tuple[FieldInfo, ...] | None = getattr(annotation, "__realmkeep_part__", None)
+    if part is not None:
+        return Fields({field.name: shape_of(field.type) for field in part})
+    if isinstance(annotation, type) and issubclass(annotation, enum.StrEnum | enum.IntEnum):
+        return CHOICE
+    return UNTYPED
