@@ -26,7 +26,7 @@ from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
 from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
-from realmkeep.records import Record
+from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
 KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key

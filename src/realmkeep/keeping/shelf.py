@@ -1,7 +1,8 @@
 """Small records that no server owns, such as accounts: read, made, and replaced by compare-and-set.
 
 Nothing is kept in memory between calls. Every change names the bytes it was made from, so of two servers that change one
-record at once, one hears that it has to look again.
+record at once, one hears that it has to look again. What no guard can tell apart is a record that was made, removed, and
+made again by a request that was lost on an old connection and arrived after all; it takes a removal within seconds.
 """
 
 import logging
@@ -12,7 +13,10 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
 from realmkeep.keys import RecordKeys, record_keys
-from realmkeep.records import DEFAULT_LIMITS, Codec, Limits, Record, encode, load
+from realmkeep.records.codecs import Codec, encode
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.loading import load
+from realmkeep.records.record import Record
 from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Refused, Storage, Transaction, Unknown
 
 R = TypeVar("R", bound=Record)

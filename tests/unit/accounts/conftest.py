@@ -1,6 +1,6 @@
 """A realm's accounts on a memory store, with password hashes that cost nothing."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -11,37 +11,13 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost, HashCost
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.keeping.shelf import Shelf
-from realmkeep.storage import Failed, Storage, Transaction, Unknown, WriteOutcome
+from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import FaultyStorage
 
 CHEAP = Argon2Cost(8, 1, 1)
-Opened = Callable[..., "AsyncIterator[Accounts]"]
-
-
-class Faulty(MemoryStorage):
-    """Loses or refuses writes on demand: each entry of `plan` is what becomes of one call."""
-
-    def __init__(self, store: MemoryStore, clock: FakeClock) -> None:
-        super().__init__(store, clock=clock)
-        self.plan: list[str] = []
-        self.written: list[Transaction] = []
-
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
-        fate = self.plan.pop(0) if self.plan else "works"
-        self.written += transactions
-        match fate:
-            case "refused before":
-                return [Failed(StorageUnavailable("away")) for _ in transactions]
-            case "lost before":
-                return [Unknown(OutcomeUnknown("lost")) for _ in transactions]
-            case "lost after":
-                await super().write(transactions)
-                return [Unknown(OutcomeUnknown("lost")) for _ in transactions]
-            case _:
-                return await super().write(transactions)
 
 
 @pytest.fixture
@@ -55,8 +31,8 @@ def store(clock: FakeClock) -> MemoryStore:
 
 
 @pytest.fixture
-async def storage(store: MemoryStore, clock: FakeClock) -> Faulty:
-    storage = Faulty(store, clock)
+async def storage(store: MemoryStore, clock: FakeClock) -> FaultyStorage:
+    storage = FaultyStorage(MemoryStorage(store, clock=clock), clock=clock, store=store)
     await storage.connect()
     return storage
 
@@ -101,7 +77,7 @@ class Realm:
 
 
 @pytest.fixture
-async def realm(storage: Faulty, keys: ServerKeys, clock: FakeClock) -> AsyncIterator[Realm]:
+async def realm(storage: FaultyStorage, keys: ServerKeys, clock: FakeClock) -> AsyncIterator[Realm]:
     async with AsyncExitStack() as stack:
         yield Realm(storage, keys, clock, stack)
 

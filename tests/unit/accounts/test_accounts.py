@@ -15,9 +15,12 @@ from realmkeep.accounts.sealed import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.errors import AccountError, AlreadyExists, AuthFailed, NoSuchAccount, OutcomeUnknown, Quarantined
 from realmkeep.keys import record_keys
-from realmkeep.records import Record, durable, load
+from realmkeep.records.fields import durable
+from realmkeep.records.loading import load
+from realmkeep.records.record import Record
 from realmkeep.storage.memory import MemoryStore
 from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, FaultyStorage, duplicate, late, reject
 
 PASSWORD = "four words of mine"
 OTHER = "some other long words"
@@ -250,7 +253,7 @@ async def test_a_login_renews_a_weaker_hash_and_no_other(realm: Any, stored: Any
 
 
 async def test_a_login_never_fails_because_the_hash_could_not_be_renewed(
-    realm: Any, storage: Any, monkeypatch: pytest.MonkeyPatch
+    realm: Any, storage: FaultyStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await (await realm.server(cost=Argon2Cost(8, 1, 1))).create("ada", PASSWORD)
     stronger: Accounts = await realm.server("town-2", cost=Argon2Cost(16, 1, 1))
@@ -262,7 +265,7 @@ async def test_a_login_never_fails_because_the_hash_could_not_be_renewed(
         patch.setattr(stronger, "_hash", busy)
         assert (await stronger.login("ada", PASSWORD)).ticket
     assert "m=8," in (await stronger.account("ada")).password_hash
-    storage.plan = ["refused before"]
+    storage.script("write", reject())
     login = await stronger.login("ada", PASSWORD)
     assert login.ticket == ""
     assert "m=8," in (await stronger.account("ada")).password_hash
@@ -364,12 +367,12 @@ async def test_a_password_change_ends_every_ticket_but_the_new_one(accounts: Acc
     ],
 )
 async def test_tickets_are_revoked_in_one_write(
-    accounts: Accounts, ada: Login, storage: Any, *, method: str, arguments: tuple[object, ...]
+    accounts: Accounts, ada: Login, storage: FaultyStorage, *, method: str, arguments: tuple[object, ...]
 ) -> None:
     login = await accounts.login("ada", PASSWORD)
-    storage.written.clear()
+    before = storage.calls["write"]
     await getattr(accounts, method)("ada", *arguments)
-    assert len(storage.written) == 1
+    assert storage.calls["write"] == before + 1
     for ticket in (ada.ticket, login.ticket):
         assert await reason(accounts.login_with_ticket(ticket)) == "bad_credentials"
 
@@ -459,34 +462,34 @@ async def test_a_restart_does_not_forget_failures(realm: Any, clock: FakeClock) 
 
 
 async def test_saving_goes_on_after_the_store_was_away(
-    realm: Any, storage: Any, clock: FakeClock, caplog: pytest.LogCaptureFixture
+    realm: Any, storage: FaultyStorage, store: MemoryStore, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     accounts: Accounts = await realm.server(throttle_save_interval_s=30)
     await reason(accounts.login("nobody", OTHER, address="10.0.0.1"))
-    storage.plan = ["refused before"]
+    storage.script("write", reject())
     await clock.advance(30)
     assert "could not be saved" in caplog.text
-    assert storage.store.value("server:town-1:throttle:accounts") is None
+    assert store.value("server:town-1:throttle:accounts") is None
     await clock.advance(30)
-    assert len(storage.store.value("server:town-1:throttle:accounts") or b"") == 16
-    written = len(storage.written)
+    assert len(store.value("server:town-1:throttle:accounts") or b"") == 16
+    written = storage.calls["write"]
     await clock.advance(300)
-    assert len(storage.written) == written  # nothing changed
+    assert storage.calls["write"] == written  # nothing changed
 
 
-FATES = ["refused before", "lost before", "lost after"]
+FAULTS = [reject(), LOSE_REQUEST, LOSE_REPLY, late(0.01), late(1), duplicate(0.01), duplicate(1)]
 
 
-@pytest.mark.parametrize("fates", [[a] for a in FATES] + [[a, b] for a in FATES[1:] for b in FATES])
+@pytest.mark.parametrize("faults", [[a] for a in FAULTS] + [[a, b] for a in FAULTS[1:] for b in FAULTS])
 async def test_a_fault_at_any_point_of_a_registration_leaves_all_of_it_or_none(
-    accounts: Accounts, storage: Any, clock: FakeClock, fates: list[str]
+    accounts: Accounts, storage: FaultyStorage, clock: FakeClock, store: MemoryStore, faults: list[Fault]
 ) -> None:
-    storage.plan = [*fates]
+    storage.script("write", *faults)
     registering = asyncio.create_task(accounts.create("ada", PASSWORD, character=(7, Hero(name="Ada"))))
     while not registering.done():
         await asyncio.sleep(0.001)
         await clock.advance(0.02)
-    hero = storage.store.value("hero-of-accounts:7")
+    hero = store.value("hero-of-accounts:7")
     if registering.exception() is None:
         assert hero is not None
         assert (await accounts.login_with_ticket(registering.result().ticket)).character_id == 7
@@ -494,26 +497,25 @@ async def test_a_fault_at_any_point_of_a_registration_leaves_all_of_it_or_none(
     error = registering.exception()
     assert isinstance(error, AuthFailed), error
     assert error.reason == "unavailable"
-    assert fates[0] == "refused before"
+    assert faults[0].rejected is not None
     assert hero is None
     assert not await accounts.exists("ada")
 
 
 async def test_an_answer_that_stays_lost_is_not_called_a_failure(
-    accounts: Accounts, storage: Any, clock: FakeClock
+    accounts: Accounts, storage: FaultyStorage, clock: FakeClock
 ) -> None:
-    storage.plan = ["lost after", *["refused before"] * 100]
+    storage.script("write", LOSE_REPLY, *[reject()] * 100)
     registering = asyncio.create_task(accounts.create("ada", PASSWORD))
     while not registering.done():
         await asyncio.sleep(0.001)
         await clock.advance(0.5)
     assert isinstance(registering.exception(), OutcomeUnknown)
-    storage.plan = []
-    await accounts.login("ada", PASSWORD)
+    await accounts.verify_credentials("ada", PASSWORD)
 
 
 async def test_a_registration_cancelled_at_any_moment_leaves_all_of_it_or_none(
-    accounts: Accounts, storage: Any
+    accounts: Accounts, store: MemoryStore
 ) -> None:
     for turns in range(40):
         task = asyncio.create_task(accounts.create(f"ada{turns}", PASSWORD, character=(turns, Hero(name="x"))))
@@ -523,7 +525,7 @@ async def test_a_registration_cancelled_at_any_moment_leaves_all_of_it_or_none(
                 await asyncio.sleep(0.0005)
         task.cancel()
         await asyncio.wait([task])
-        hero = storage.store.value(f"hero-of-accounts:{turns}")
+        hero = store.value(f"hero-of-accounts:{turns}")
         assert (hero is not None) == await accounts.exists(f"ada{turns}")
 
 

@@ -15,6 +15,7 @@ from realmkeep.keys import parse
 from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage, duplicate, late, reject
 
 LOGIN = {"type": "login", "username": "player1", "password": "secret"}
 
@@ -119,10 +120,10 @@ async def test_an_absurd_timestamp_is_refused(door: SealedDoor, sealed: Callable
 
 
 async def test_a_store_that_cannot_tell_lets_nobody_in(
-    door: SealedDoor, sealed: Callable[..., str], storage: "MemoryStorage"
+    door: SealedDoor, sealed: Callable[..., str], storage: FaultyStorage
 ) -> None:
-    for fate in ("refused before", "lost before", "lost after"):
-        storage.plan = [fate]  # pyright: ignore[reportAttributeAccessIssue] - the faulty storage of conftest
+    for fault in (reject(), LOSE_REQUEST, LOSE_REPLY, late(1), duplicate(1)):
+        storage.script("write", fault)
         with pytest.raises(AuthFailed) as caught:
             await door.open(sealed())
         assert caught.value.reason == "unavailable"
