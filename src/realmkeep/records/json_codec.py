@@ -17,7 +17,7 @@ from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
 from realmkeep.records.record import Record, unknown_fields
-from realmkeep.records.unstorable import unstorable
+from realmkeep.records.unstorable import is_holdable, unstorable
 
 R = TypeVar("R", bound=Record)
 
@@ -55,7 +55,9 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     try:
         _encode_into(record, buffer)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise unstorable(record, error) from error
+        if not record.__blueprint__.number_keys:
+            raise unstorable(record, error) from error
+        buffer[:] = _with_number_keys(record)
     buffer.pop()  # the brace
     crc = crc32(buffer)
     stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
@@ -68,11 +70,23 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     return _checked(record, stored, crc, limits)
 
 
-def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
+def _with_number_keys(record: Record) -> bytes:
+    """The record's JSON; msgspec sorts keys only if all are texts."""
     try:
-        msgspec.convert(record, record.__blueprint__.checked, from_attributes=True)
-    except (msgspec.ValidationError, RecursionError) as error:
+        return msgspec.json.encode(msgspec.to_builtins(record, order="deterministic", str_keys=True))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise unstorable(record, error) from error
+
+
+def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
+    """Prove that the bytes can be loaded, by reading them."""
+    blueprint = record.__blueprint__
+    try:
+        blueprint.decoder.decode(stored[:-_TAIL_BYTES] + b"}")
+    except msgspec.MsgspecError as error:
+        raise unstorable(record, error) from error
+    if blueprint.nullable_float and b"null" in stored and not is_holdable(msgspec.to_builtins(record)):
+        raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
     if marks.unknown:
         bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
@@ -162,7 +176,8 @@ def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) 
         record: R = blueprint.decoder.decode(bare)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return record if _encode(record) == bare else None
+    written = _with_number_keys(record) if blueprint.number_keys else _encode(record)
+    return record if written == bare else None
 
 
 def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:

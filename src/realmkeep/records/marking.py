@@ -8,6 +8,7 @@ import msgspec
 
 from realmkeep.errors import Unstorable
 from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
+from realmkeep.records.issues import shown
 
 _NO_TIER: Final = 99  # less urgent than any
 _store: Final = (
@@ -148,15 +149,14 @@ def assign(record: Any, name: str, value: Any) -> None:
     if not field.durable:
         set_tracked(record, name, value)
         return
-    value = fitted(record, field, value)
+    value = fitted(type(record), field, value)
     marks = marks_of(record)
-    _ask(record, marks, field)
-    if field.trigger is None:
-        _store(record, name, value)
-        _mark(record, marks, field)
-        return
-    old = getattr(record, name)
-    fired = field.trigger.fires(old, value)
+    if marks.observer is not None:
+        _ask(record, marks, marks.observer, field)
+    old = fired = None
+    if field.trigger is not None:
+        old = getattr(record, name)
+        fired = field.trigger.fires(old, value)
     _store(record, name, value)
     _mark(record, marks, field)
     if fired:
@@ -175,13 +175,13 @@ def delete(record: Any, name: str) -> None:
     del held[name]
 
 
-def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
-    """The value as the field stores it: an int becomes a float where a float is declared.
+def fitted(cls: Any, field: FieldInfo, value: Any) -> Any:
+    """The value as a field of the record class stores it: an int becomes a float where a float is declared.
 
     Raises:
         Unstorable: It has another type than the field.
     """
-    exact, allowed = record.__types__[field.name]
+    exact, allowed = cls.__types__[field.name]
     if type(value) is exact:
         return value
     if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
@@ -190,18 +190,16 @@ def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
         return float(value)
     wanted = " or ".join(kind.__name__ for kind in allowed)
     raise Unstorable(
-        f"{type(record).__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {value!r:.80}",
+        f"{cls.__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {shown(value)}",
         hint=f"convert it, or declare the field as {type(value).__name__}",
     )
 
 
-def _ask(record: Any, marks: Marks, field: FieldInfo) -> None:
-    if marks.observer is None:
-        return
+def _ask(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> None:
     if marks.sentry is not None:
         marks.sentry.assigning(record, field)
     if field.tier is IMMEDIATE:
-        marks.observer.immediate_changed(record, field)
+        observer.immediate_changed(record, field)
 
 
 def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
@@ -244,7 +242,8 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
         fields = [info.fields[name] for name in names]
     marks = marks_of(record)
     for field in fields:
-        _ask(record, marks, field)
+        if marks.observer is not None:
+            _ask(record, marks, marks.observer, field)
         _mark(record, marks, field)
 
 
