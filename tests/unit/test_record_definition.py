@@ -190,6 +190,9 @@ REFUSED_FIELDS: list[tuple[Any, Any, str, str]] = [
     (tuple[int, ...], durable(default=(), immediate_when=changed), "a container changes without", "commit"),
     (str, durable(default="", immediate_when=rises), "rises compares numbers", "immediate_when=changed"),
     (int | None, durable(default=None, immediate_when=drops_to(0)), r"drops_to\(0\) compares numbers", "a function"),
+    (int, durable(default="full"), "the default 'full' is no int", "declare the field as str"),
+    (int, durable(default=None), "the default None is no int", r"declare the field as int \| None"),
+    (int, durable(default=True), "the default True is no int", "declare the field as bool"),
     (str, durable(default="", ge=1), "ge cannot apply", "for numbers"),
     (int, durable(default=0, ge=1), "the default 0 is not at least 1", "change either"),
     (int, durable(default=1, ge=5, le=1), "at least 5 and at most 1", "swap"),
@@ -344,6 +347,13 @@ class Beach(Record, kind="beach-postponed", version=1):
     finally:
         del sys.modules["postponed_beach"]
     assert encode(beach).startswith(b'{"version":1,"pebbles":[{"kind":"flint"}]')
+
+
+def test_a_whole_number_is_a_default_for_a_float() -> None:
+    thing: Any = record_of(float, durable(default=3))
+    assert encode(thing()).startswith(b'{"version":1,"field":3.0,')
+    piece: Any = part_of(float | None, 3)
+    assert repr(piece()) == "Piece(field=3.0)"
 
 
 def test_immediate_fields_may_be_containers() -> None:

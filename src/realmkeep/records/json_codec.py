@@ -8,11 +8,11 @@ written form alone, so every change of one byte is seen.
 
 from binascii import hexlify
 from typing import Final, TypeVar
-from zlib import crc32
 
 import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
+from realmkeep.records.checksum import crc32
 from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
@@ -37,7 +37,8 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Encode the durable fields of a record, with version and checksum.
 
     Every value is checked: what is returned can be loaded. The check is left out for a record whose bytes have not
-    changed since they were last checked, which makes a sweep over unchanged records cheap.
+    changed since they were last checked, which makes a sweep over unchanged records cheap; a class where a float may be
+    None is always checked.
 
     Args:
         record: The record.
@@ -85,13 +86,14 @@ def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
         blueprint.decoder.decode(stored[:-_TAIL_BYTES] + b"}")
     except msgspec.MsgspecError as error:
         raise unstorable(record, error) from error
-    if blueprint.nullable_float and b"null" in stored and not is_holdable(msgspec.to_builtins(record)):
-        raise unstorable(record, ValueError("a value that JSON cannot hold"))
+    for name in blueprint.nan_hides_in:
+        if not is_holdable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
+            raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
     if marks.unknown:
         bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
         stored = with_crc(bare)
-    else:
+    elif not blueprint.nan_hides_in:  # there a NaN is the same byte for byte as None: every encoding is checked
         marks.checked = crc
     if len(stored) > limits.bytes_unsuspected:
         _check_size(record, stored, limits)
