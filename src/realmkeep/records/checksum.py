@@ -4,9 +4,15 @@ A kilobyte takes zlib about 250 ns and Intel's ISA-L about 60; that is a sixth o
 `fast` installs it where there is a wheel.
 """
 
-try:
-    from isal.isal_zlib import crc32
-except ImportError:  # no wheel for this machine, or the extra is not installed
-    from zlib import crc32
+from typing import TYPE_CHECKING, Final, cast
 
-__all__ = ["crc32"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+try:
+    from isal.isal_zlib import crc32 as _crc32  # pyright: ignore[reportUnknownVariableType] - its stub lacks a type
+except ImportError:  # no wheel for this machine, or the extra is not installed
+    from zlib import crc32 as _crc32
+
+crc32: Final = cast("Callable[[bytes | bytearray | memoryview], int]", _crc32)
+"""The CRC-32 of some bytes, as a number from 0 to 2^32 - 1."""
