@@ -1,12 +1,13 @@
 """Logins: tickets against passwords, the tick beside a storm, and whether the time of a refusal tells its cause.
 
-`python -m benchmarks accounts`, or `python -m benchmarks.accounts`; about 20 s.
+`./dev bench accounts`; about 20 s.
 """
 
 import asyncio
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -33,7 +34,9 @@ ANSWER_TIME_S = 0.25
 REFUSALS = 12
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    if arguments:
+        sys.exit("benchmarks.accounts takes no arguments")
     with tempfile.TemporaryDirectory() as directory:
         keys = init_server_encryption(Path(directory) / "keys.json")
         results: dict[str, Any] = {"cores": os.cpu_count(), "hash_ms": hash_times_ms()}
@@ -152,7 +155,3 @@ def _median_ms(call: Callable[[], object]) -> float:
         call()
         took.append((time.perf_counter() - started_s) * 1000)
     return round(statistics.median(took), 1)
-
-
-if __name__ == "__main__":
-    main()
