@@ -161,4 +161,3 @@ async def bench_flush(*, players: int, directory: Path) -> FlushReport:
             always=always,
             everysec=everysec,
         )
-
