@@ -153,5 +153,3 @@ async def bench_sessions(*, sessions: int, directory: Path) -> SessionFigures:
     """
     async with started_server(directory, "everysec") as server:
         return await _measure(server, sessions)
-
-
