@@ -15,11 +15,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import apsw
 import msgspec
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -28,10 +28,15 @@ from realmkeep.benchmarks.crowd import (
     REQUEST,
     full_ring,
     keys_of_player,
+    log_in,
+    opened_keeper,
+    populate,
+    started_server,
 )
 from realmkeep.benchmarks.limit import packed_mset, send_all
 from realmkeep.benchmarks.slices import MS, percentile
 from realmkeep.clock import SystemClock
+from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.records import encode
 from realmkeep.testing.servers import StoreServer
@@ -70,7 +75,7 @@ class CommitReport(msgspec.Struct, frozen=True):
     round_trip_ms_p50: float
 
 
-def _trade(tx: Tx, seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
+def _trade(_: Tx, seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
     item = seller.inventory.pop()
     buyer.inventory.append(item)
     seller.touch("inventory")
@@ -148,7 +153,7 @@ class _Others:
     def sqlite(self) -> float:
         """One transaction each. Blocks."""
         with tempfile.TemporaryDirectory(dir=self._server.directory) as inside:
-            connection = apsw.Connection(str(Path(inside) / "trades.db"))
+            connection: Any = apsw.Connection(str(Path(inside) / "trades.db"))  # the stub of execute is partly unknown
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("CREATE TABLE kept (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
@@ -193,8 +198,12 @@ class _Others:
 
     async def multi(self) -> float:
         """redis-py's MULTI, 64 callers with a connection each."""
-        pool = BlockingConnectionPool.from_url(
-            f"unix://{self._server.socket_path}", max_connections=MULTI_AT_ONCE, retry=Retry(NoBackoff(), 0), protocol=2
+        pool = BlockingConnectionPool(
+            connection_class=UnixDomainSocketConnection,
+            path=str(self._server.socket_path),
+            max_connections=MULTI_AT_ONCE,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
         )
         redis = Redis(connection_pool=pool)
         deadline_s = self._clock.monotonic_s() + self._seconds

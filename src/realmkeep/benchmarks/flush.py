@@ -16,7 +16,7 @@ import msgspec
 
 from realmkeep.benchmarks.crowd import FIRST_REVISION_US, log_in, opened_keeper, populate, started_server
 from realmkeep.benchmarks.limit import packed_mset, send_all
-from realmkeep.benchmarks.slices import MS, Tick, measured_slices, percentile
+from realmkeep.benchmarks.slices import MS, Slice, Tick, measured_slices, percentile
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Session
@@ -36,13 +36,18 @@ PLAYERS_A_CHANGE: Final = 500  # changing all at once would be a slice of its ow
 
 
 class FlushFigures(msgspec.Struct, frozen=True):
-    """Of one fsync mode: the median round, the slices and ticks of all rounds."""
+    """Of one fsync mode: the median round, the slices and ticks of all rounds.
+
+    `slice_cpu_ms_*` leave out what a slice waited for a processor that was busy with something else.
+    """
 
     players_per_s: float
     limit_per_s: float
     share_of_limit: float
     slice_ms_max: float
     slice_ms_p999: float
+    slice_cpu_ms_max: float
+    slice_cpu_ms_p999: float
     tick_late_ms_p99: float
     tick_late_idle_ms_p99: float
 
@@ -72,19 +77,22 @@ class _Contest:
         idle, busy = Tick(self._clock), Tick(self._clock)
         async with self._ticking(idle):
             await self._clock.sleep(IDLE_S)
-        slices: list[float] = []
+        slices: list[Slice] = []
         flush_s: list[float] = []
         limit_s: list[float] = []
         for _ in range(ROUNDS):
             flush_s.append(await self._flush(busy, slices))
             limit_s.append(await self._limit())
+        wall_s, cpu_s = [slice_.wall_s for slice_ in slices], [slice_.cpu_s for slice_ in slices]
         players_per_s, limit_per_s = (len(self._crowd) / median(took) for took in (flush_s, limit_s))
         return FlushFigures(
             players_per_s=round(players_per_s, 1),
             limit_per_s=round(limit_per_s, 1),
             share_of_limit=round(players_per_s / limit_per_s, 3),
-            slice_ms_max=round(max(slices) * MS, 3),
-            slice_ms_p999=round(percentile(slices, 0.999) * MS, 3),
+            slice_ms_max=round(max(wall_s) * MS, 3),
+            slice_ms_p999=round(percentile(wall_s, 0.999) * MS, 3),
+            slice_cpu_ms_max=round(max(cpu_s) * MS, 3),
+            slice_cpu_ms_p999=round(percentile(cpu_s, 0.999) * MS, 3),
             tick_late_ms_p99=round(percentile(busy.late_s, 0.99) * MS, 3),
             tick_late_idle_ms_p99=round(percentile(idle.late_s, 0.99) * MS, 3),
         )
@@ -98,7 +106,7 @@ class _Contest:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _flush(self, tick: Tick, slices: list[float]) -> float:
+    async def _flush(self, tick: Tick, slices: list[Slice]) -> float:
         """The seconds from the first write queued to the last one durable."""
         crowd, now_s = self._crowd, self._clock.monotonic_s
         for start in range(0, len(crowd), PLAYERS_A_CHANGE):

@@ -73,6 +73,7 @@ class Engine:
         self.storage = storage
         self.clock = clock
         self.config = config
+        self.records = records
         self.counters = Counters()
         self.hooks = Hooks()
         self.sessions: dict[str, Session[Any]] = {}
