@@ -253,3 +253,19 @@ async def test_a_closed_keeper_leaves_its_name_free_at_once(lab: Lab, keeper: Ke
     began_s = lab.clock.monotonic_s()
     await lab.server("lab-1")
     assert lab.clock.monotonic_s() == began_s
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_player_who_comes_back_at_any_turn_of_the_recovery_is_here(
+    lab: Lab, keeper: Keeper, turns: int
+) -> None:
+    await enter(keeper, 1)
+    again = await lab.restart()
+    recovery = asyncio.create_task(again.recover(Player))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    session = await lab.finish(again.login(Player, 1))
+    assert await lab.finish(recovery) in ([], [session])
+    assert session is not None
+    await lab.advance(60)
+    assert session.connected

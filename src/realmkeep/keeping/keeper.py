@@ -229,13 +229,11 @@ class Keeper(HookRegistry):
         if self.session(cls, id_) is not None:
             return None
         try:
-            session = await self.login(cls, id_)
+            return await self._entrance.enter(cls, id_, None, shared=False, away=True)
         except (AlreadyOwned, Quarantined) as error:
-            log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+            if self.session(cls, id_) is None:  # otherwise its player was faster
+                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
             return None
-        if session is not None:
-            session.disconnect()
-        return session
 
     @asynccontextmanager
     async def borrow(

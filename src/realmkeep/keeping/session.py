@@ -202,7 +202,9 @@ class Session(Generic[R_co]):
         return self.ring.last_id
 
     def recorded(self, op: Op) -> Receipt[Any] | None:
-        """The receipt of `op` if it was applied before; its write may still be under way (`Receipt.durable`).
+        """The receipt of `op` if it was applied before.
+
+        Its write may still be under way, so await `settled()` before a client hears of it.
 
         Raises:
             OpTooOld: Its id lies below the last 32.
