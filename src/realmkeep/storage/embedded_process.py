@@ -95,7 +95,7 @@ class StoreProcess:
         """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone.
 
         Raises:
-            StorageUnavailable: It does not end.
+            StorageUnavailable: It lives on after all three; the directory stays locked.
         """
         if not await asyncio.to_thread(self._is_alive):
             return
