@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from realmkeep.errors import InvalidRecord
 from realmkeep.keeping.session import mark_all, unmark
 from realmkeep.keeping.writes import Write
-from realmkeep.records import encode, validate_live
+from realmkeep.records import encode, validate_encoded
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
 if TYPE_CHECKING:
@@ -147,9 +147,10 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: It holds a value that cannot be stored.
         """
-        if issues := validate_live(record):
+        blob = encode(record, self._codec, limits=self._limits)
+        if issues := validate_encoded(record):
             raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
-        return encode(record, self._codec, limits=self._limits)
+        return blob
 
     def advance(
         self,

@@ -62,10 +62,11 @@ class Marks:
         observer: Who is told.
         sentry: The observer, if it sees every assignment.
         checked: The CRC of the record's bytes when they were last found to be storable, or -1.
+        within: What was checked last keeps the bounds that types can express.
         unknown: Stored fields that the class does not know and keeps; empty for most.
     """
 
-    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency")
+    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency", "within")
 
     def __init__(self) -> None:
         self.mask = 0
@@ -76,6 +77,7 @@ class Marks:
         self.observer: Observer | None = None
         self.sentry: Sentry | None = None
         self.checked = -1
+        self.within = False
         self.unknown: Mapping[str, Any] = {}
 
 

@@ -93,7 +93,20 @@ def validate_live(record: Live) -> tuple[Issue, ...]:
     Args:
         record: The record; a rule that breaks its promise and changes it changes this one.
     """
-    bounds: Bounds = record.__blueprint__.bounds
+    return _issues_of(record, record.__blueprint__.bounds)
+
+
+def validate_encoded(record: Live) -> tuple[Issue, ...]:
+    """As `validate_live`, of a record whose last encoding is of its present state: most bounds were seen to then.
+
+    Args:
+        record: As it was just given to `encode`, which has returned.
+    """
+    within = record.__marks__.within
+    return _issues_of(record, record.__blueprint__.beyond if within else record.__blueprint__.bounds)
+
+
+def _issues_of(record: Live, bounds: Bounds) -> tuple[Issue, ...]:
     issues: list[Issue] = []
     try:
         held = bounds.hold(record)
