@@ -3,7 +3,7 @@
 A driver's exception never crosses the library's boundary: each backend maps its own, once, and raises from it.
 """
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Outcome = Literal["not_applied", "unknown"]
 
@@ -66,7 +66,15 @@ class MigrationFailed(RecordError):
 
 
 class InvalidRecord(RecordError):
-    """A record breaks its validation rules so that it is quarantined or rejected; `issues` has the report."""
+    """A record breaks its validation rules so that it is quarantined or rejected.
+
+    Attributes:
+        issues: The report: every `realmkeep.records.issues.Issue` found.
+    """
+
+    def __init__(self, message: str, *, issues: tuple[Any, ...] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.issues = issues
 
 
 class Unstorable(RecordError):

@@ -3,9 +3,20 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
+
+
+class KeywordMark(Enum):
+    """Marks, in an annotation, text that names something."""
+
+    KEYWORD = "KEYWORD"
+
+
+KEYWORD: Final = KeywordMark.KEYWORD
+Keyword: TypeAlias = Annotated[str, KEYWORD]
+"""Text that names something the game knows, as `overworld`: a string in JSON, a keyword in s-expressions (`:overworld`)."""
 
 
 class Tier(IntEnum):
@@ -45,13 +56,20 @@ REJECT: Final = Validity.REJECT
 
 @dataclass(frozen=True)
 class Trigger:
-    """When an assignment makes a write urgent: `fires(old, new)`; `name` is printed in the schema."""
+    """When an assignment makes a write urgent: `fires(old, new)`.
+
+    Attributes:
+        name: Printed in the schema.
+        fires: Asked at each assignment.
+        ordered: It compares by order, so it is for numbers alone.
+    """
 
     name: str
     fires: Callable[[Any, Any], bool]
+    ordered: bool = False
 
 
-rises: Final = Trigger("rises", lambda old, new: new > old)
+rises: Final = Trigger("rises", lambda old, new: new > old, ordered=True)
 """The new value is larger: a level-up."""
 changed: Final = Trigger("changed", lambda old, new: new != old)
 """The new value differs."""
@@ -59,7 +77,7 @@ changed: Final = Trigger("changed", lambda old, new: new != old)
 
 def drops_to(limit: float) -> Trigger:
     """The value falls to `limit` or below, from above it: a death with `drops_to(0)`."""
-    return Trigger(f"drops_to({limit})", lambda old, new: old > limit >= new)
+    return Trigger(f"drops_to({limit})", lambda old, new: old > limit >= new, ordered=True)
 
 
 TriggerLike: TypeAlias = Trigger | Callable[[Any, Any], bool]

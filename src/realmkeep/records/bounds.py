@@ -1,0 +1,322 @@
+"""What a field declares about its values - `ge`, `le`, `length_max`, `known` - compiled into checks, and their mending.
+
+A check looks at values whose types are right already: the codec or `validation` has seen to that.
+"""
+
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Protocol, Union, get_args, get_origin
+
+import msgspec
+
+from realmkeep.errors import DefinitionError
+from realmkeep.records.fields import CLAMP, OK, FieldInfo, Validity
+from realmkeep.records.issues import Issue, shown
+
+SEQUENCES: Final = (list, tuple, set, frozenset)
+
+
+class Check(Protocol):
+    """What a type and its bounds demand of a value."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether `value` keeps everything; the fast answer."""
+        ...
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        """Append an issue for everything broken, and return `value` with what may be clamped clamped."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number from `ge` to `le`."""
+
+    ge: float
+    le: float
+    outcome: Validity
+
+    def holds(self, value: Any) -> bool:
+        return self.ge <= value <= self.le
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        if self.holds(value):
+            return value
+        rule, bound = (f"at least {self.ge}", self.ge) if not value >= self.ge else (f"at most {self.le}", self.le)
+        issues.append(Issue(path, shown(value), rule, self.outcome))
+        return bound if self.outcome is CLAMP else value
+
+
+@dataclass(frozen=True)
+class _Length:
+    """At most `length_max` characters or entries."""
+
+    length_max: int
+    outcome: Validity
+
+    def holds(self, value: Any) -> bool:
+        return len(value) <= self.length_max
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        if not self.holds(value):
+            issues.append(Issue(path, shown(value), f"at most {self.length_max} long, not {len(value)}", self.outcome))
+        return value
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A value that the game's own function knows; one for which it raises is not known."""
+
+    known: Callable[[Any], bool]
+    outcome: Validity
+
+    def holds(self, value: Any) -> bool:
+        try:
+            return bool(self.known(value))
+        except Exception:  # noqa: BLE001 - a set asked for an unhashable entry; either way not known, and reported by mend
+            return False
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        try:
+            known, why = bool(self.known(value)), ""
+        except Exception as error:  # noqa: BLE001 - as in holds, and here the report says what was raised
+            known, why = False, f" (asking raised {type(error).__name__})"
+        if not known:
+            issues.append(Issue(path, shown(value), f"known to the game{why}", self.outcome))
+        return value
+
+
+@dataclass(frozen=True)
+class _Every:
+    """All of several checks."""
+
+    checks: tuple[Check, ...]
+
+    def holds(self, value: Any) -> bool:
+        return all(check.holds(value) for check in self.checks)
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        for check in self.checks:
+            value = check.mend(value, path, issues)
+        return value
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """What a union demands, by the class of the value at hand; None and other classes pass."""
+
+    by_class: Mapping[Any, Check]
+
+    def holds(self, value: Any) -> bool:
+        check = self.by_class.get(type(value))
+        return check is None or check.holds(value)
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        check = self.by_class.get(type(value))
+        return value if check is None else check.mend(value, path, issues)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """Every entry of a list, tuple or set."""
+
+    check: Check
+
+    def holds(self, value: Any) -> bool:
+        holds = self.check.holds
+        for entry in value:  # noqa: SIM110 - all() with a generator costs twice this loop, and it runs on every flush
+            if not holds(entry):
+                return False
+        return True
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        if self.holds(value):
+            return value
+        entries = [self.check.mend(entry, f"{path}[{index}]", issues) for index, entry in enumerate(value)]
+        return type(value)(entries)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Every key and every value of a dictionary."""
+
+    keys: Check | None
+    values: Check | None
+
+    def holds(self, value: Any) -> bool:
+        return (self.keys is None or all(map(self.keys.holds, value))) and (
+            self.values is None or all(map(self.values.holds, value.values()))
+        )
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        if self.holds(value):
+            return value
+        mended: dict[Any, Any] = {}
+        for key, entry in value.items():
+            at = f"{path}[{shown(key)}]"
+            if self.keys is not None:
+                self.keys.mend(key, at, issues)
+            mended[key] = entry if self.values is None else self.values.mend(entry, at, issues)
+        return mended
+
+
+@dataclass(frozen=True)
+class _PartFields:
+    """The fields of a Part that declare something, by name; a list, so that a Part may contain its own kind."""
+
+    checks: list[tuple[str, Check]]
+
+    def holds(self, value: Any) -> bool:
+        for name, check in self.checks:  # noqa: SIM110 - as in _Entries
+            if not check.holds(getattr(value, name)):
+                return False
+        return True
+
+    def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
+        changes: dict[str, Any] = {}
+        for name, check in self.checks:
+            was = getattr(value, name)
+            now = check.mend(was, f"{path}.{name}", issues)
+            if now is not was:
+                changes[name] = now
+        return msgspec.structs.replace(value, **changes) if changes else value
+
+
+class BoundsCompiler:
+    """Compiles what fields, and the Parts inside them, declare.
+
+    On a container, `length_max` counts its entries, and the rest speaks of each entry: `ge` and `le` of every number
+    inside, `known` of each entry, of a dictionary of each key. None passes where the type allows it.
+
+    Args:
+        declared: The durable fields of a Part class.
+    """
+
+    def __init__(self, declared: Callable[[type], Iterable[FieldInfo]]) -> None:
+        self._declared = declared
+        self._parts: dict[type, _PartFields] = {}
+        self._finished: set[type] = set()
+
+    def field(self, info: FieldInfo, owner: str) -> Check | None:
+        """Compile one field; None where neither it nor a Part inside it declares anything.
+
+        Args:
+            info: The field.
+            owner: The name of its class, for messages.
+
+        Raises:
+            DefinitionError: A bound does not fit the field's type, the bounds contradict each other or the default,
+                or `CLAMP` is asked for what has no safe mending: cutting a text or container short, or dropping an
+                unknown entry, would destroy property.
+        """
+        where = f"{owner}.{info.name}"
+        _check_outcome(info, where)
+        if info.ge is not None and info.le is not None and info.ge > info.le:
+            raise DefinitionError(
+                f"{where}: nothing is at least {info.ge} and at most {info.le}", hint="swap ge and le"
+            )
+        unused = {name for name in ("ge", "le", "length_max") if getattr(info, name) is not None}
+        check = self._compile(info.type, info, unused, 0)
+        if unused:
+            raise DefinitionError(
+                f"{where}: {' and '.join(sorted(unused))} cannot apply to {info.type}",
+                hint="ge and le are for numbers and containers of numbers, length_max for texts and containers",
+            )
+        self._check_default(info, where)
+        return check
+
+    def _check_default(self, info: FieldInfo, where: str) -> None:
+        """Not against `known`: at class definition the game may not have read its lists yet."""
+        issues: list[Issue] = []
+        check = self._compile(info.type, replace(info, known=None), set(), 0)
+        if check is not None and isinstance(info.default, (int, float, str)):
+            check.mend(info.default, where, issues)
+        if issues:
+            raise DefinitionError(
+                f"{where}: the default {info.default!r} is not {issues[0].rule}", hint="change either"
+            )
+
+    def _compile(self, annotation: Any, info: FieldInfo, unused: set[str], depth: int) -> Check | None:
+        """`depth` is 0 for the field's own value, 1 for the entries of a container, more inside these."""
+        if get_origin(annotation) is Annotated:
+            return self._compile(get_args(annotation)[0], info, unused, depth)
+        if get_origin(annotation) in (Union, types.UnionType):
+            return self._union(get_args(annotation), info, unused, depth)
+        origin = get_origin(annotation) or annotation
+        is_container = origin is dict or origin in SEQUENCES
+        checks: list[Check | None] = []
+        if depth == 0 and info.length_max is not None and (is_container or origin in (str, bytes)):
+            unused.discard("length_max")
+            checks.append(_Length(info.length_max, info.on_invalid))
+        if info.known is not None and (depth == 1 or (depth == 0 and not is_container)):
+            checks.append(_Known(info.known, info.on_invalid))
+        if is_container:
+            checks.append(self._container(annotation, info, unused, depth))
+        elif origin in (int, float) and (info.ge is not None or info.le is not None):
+            unused -= {"ge", "le"}
+            checks.append(_number(origin, info))
+        elif isinstance(origin, type) and issubclass(origin, msgspec.Struct):
+            checks.append(self._part(origin))
+        found = tuple(check for check in checks if check is not None)
+        return _Every(found) if len(found) > 1 else next(iter(found), None)
+
+    def _container(self, annotation: Any, info: FieldInfo, unused: set[str], depth: int) -> Check | None:
+        arguments = get_args(annotation) or (Any, Any)
+        if (get_origin(annotation) or annotation) is not dict:
+            entry = self._union(arguments, info, unused, depth + 1)
+            return None if entry is None else _Entries(entry)
+        keys = _Known(info.known, info.on_invalid) if info.known is not None and depth == 0 else None
+        values = self._compile(arguments[1], replace(info, known=None), unused, depth + 1)
+        return None if keys is None and values is None else _Values(keys, values)
+
+    def _union(self, members: Iterable[Any], info: FieldInfo, unused: set[str], depth: int) -> Check | None:
+        """Also the entries of `tuple[int, str]`: each is checked by the class that it has."""
+        kinds = {member for member in members if member is not ...}
+        if len(kinds) == 1:
+            return self._compile(kinds.pop(), info, unused, depth)
+        by_class: dict[type, Check] = {}
+        for kind in kinds - {type(None)}:
+            check = self._compile(kind, info, unused, depth)
+            if check is not None:
+                bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+                by_class[get_origin(bare) or bare] = check
+        if float in by_class:
+            by_class.setdefault(int, by_class[float])  # Python takes 1 for a float, and so do the codecs
+        return _Cases(by_class) if by_class else None
+
+    def _part(self, part: type) -> Check | None:
+        if part not in self._parts:
+            fields = self._parts[part] = _PartFields([])
+            for info in self._declared(part):
+                check = self.field(info, part.__name__)
+                if check is not None:
+                    fields.checks.append((info.name, check))
+            self._finished.add(part)
+        fields = self._parts[part]
+        return None if part in self._finished and not fields.checks else fields
+
+
+def _check_outcome(info: FieldInfo, where: str) -> None:
+    if info.on_invalid is OK:
+        raise DefinitionError(
+            f"{where}: on_invalid=OK would let broken values pass", hint="leave the bounds out instead"
+        )
+    if info.on_invalid is not CLAMP:
+        return
+    if info.known is not None or info.length_max is not None:
+        raise DefinitionError(
+            f"{where}: on_invalid=CLAMP would destroy what is too long or unknown",
+            hint="use QUARANTINE, or a rule that returns an issue with the mended value",
+        )
+    if info.ge is None and info.le is None:
+        raise DefinitionError(f"{where}: on_invalid=CLAMP has nothing to clamp to", hint="declare ge or le")
+
+
+def _number(kind: type, info: FieldInfo) -> _Number:
+    ge = -math.inf if info.ge is None else info.ge
+    le = math.inf if info.le is None else info.le
+    if kind is int:  # so that a clamped integer stays one
+        ge, le = (ge if math.isinf(ge) else math.ceil(ge)), (le if math.isinf(le) else math.floor(le))
+    return _Number(ge, le, info.on_invalid)

@@ -1,0 +1,300 @@
+"""What happens when a record or Part class is defined: its fields are collected, and whatever cannot work is refused."""
+
+import re
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_origin
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from realmkeep.errors import DefinitionError, InvalidKey
+from realmkeep.keys import COMPANIONS, check_kind
+from realmkeep.records.bounds import BoundsCompiler, Check
+from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
+from realmkeep.records.storable import MUTABLE, Translation, is_mutable, literal_types, optional_members, resolved
+
+RESERVED_NAMES: Final = frozenset({"version", "crc"})  # every stored record has these beside its fields
+_SCALARS: Final = (bool, int, float, str)
+_NUMBERS: Final = (int, float)
+_ANNOTATIONS: Final = ("__annotations__", "__annotate__", "__annotate_func__")
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What a record class needs at run time beside its `RecordInfo`.
+
+    Attributes:
+        names: Of the durable fields, in order.
+        containers: The indexes of those that are a list, dictionary or set.
+        checked: A look-alike of the class: converting a record to it proves every value storable, at C speed.
+        decoder: Reads the JSON of the current version, without the checksum.
+        json_start: What that JSON begins with.
+        checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
+    """
+
+    names: tuple[str, ...]
+    containers: tuple[int, ...]
+    checked: type[msgspec.Struct]
+    decoder: "msgspec.json.Decoder[Any]"
+    json_start: bytes
+    checks: tuple[tuple[str, Check], ...]
+
+
+def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
+    """The resolved annotations of a class body.
+
+    Raises:
+        DefinitionError: A name in them is not known here.
+    """
+    body = {key: namespace[key] for key in (*_ANNOTATIONS, "__module__") if key in namespace}
+    try:
+        hints = typing.get_type_hints(type(name, (), body), include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{name}: an annotation names {error.name!r}, which is not known where the class is defined",
+            hint="define it above, at the level of the module; a Part cannot contain its own kind",
+        ) from error
+    return {key: hint if get_origin(hint) is ClassVar else resolved(hint) for key, hint in hints.items()}
+
+
+def collect(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[str, FieldInfo]:
+    """Take the field declarations of a record class out of its body.
+
+    Args:
+        name: The class's name, for messages.
+        namespace: The class body; afterwards it holds neither annotations nor declarations of fields.
+        taken: Names that a field cannot have: Record's own.
+
+    Raises:
+        DefinitionError: A field is declared wrongly.
+    """
+    fields: dict[str, FieldInfo] = {}
+    for field_name, annotation in annotations_of(name, namespace).items():
+        if annotation is ClassVar or get_origin(annotation) is ClassVar:
+            continue
+        where = f"{name}.{field_name}"
+        declared = as_field(namespace.pop(field_name, None))
+        if declared is None:
+            raise DefinitionError(
+                f"{where} is neither durable nor ephemeral",
+                hint="write `= durable(...)` if it is progress or anything that accumulates, "
+                "`= ephemeral(default=...)` if it may be lost",
+            )
+        _check_name(where, field_name, taken)
+        info = replace(declared, name=field_name, type=annotation)
+        _check_default(where, info)
+        _check_trigger(where, info)
+        fields[field_name] = info
+    for key in _ANNOTATIONS:
+        namespace.pop(key, None)
+    for field_name, value in namespace.items():
+        if as_field(value) is not None:
+            raise DefinitionError(f"{name}.{field_name} has no type", hint=f"write `{field_name}: int = ...`")
+    return fields
+
+
+def _check_name(where: str, name: str, taken: Iterable[str]) -> None:
+    if name in RESERVED_NAMES:
+        raise DefinitionError(
+            f"{where}: the name is reserved for what every stored record carries",
+            hint=f"call it {name}_number or the like",
+        )
+    if name in taken:
+        raise DefinitionError(f"{where}: the name belongs to Record itself", hint="choose another name")
+    if not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"{where}: a field's name is of small letters, digits and '_', starting with a letter",
+            hint="s-expressions write it as :kebab-case, and must find it again",
+        )
+
+
+def _check_default(where: str, info: FieldInfo) -> None:
+    if info.default is not MISSING and info.default_factory is not None:
+        raise DefinitionError(f"{where} has a default and a default_factory", hint="leave one out")
+    if not info.durable and info.default is MISSING and info.default_factory is None:
+        raise DefinitionError(
+            f"{where} is ephemeral and has no default to be back at", hint="write ephemeral(default=...)"
+        )
+    if type(info.default).__hash__ is None:  # what can change has no hash
+        shown, made = repr(info.default), type(info.default).__name__
+        raise DefinitionError(
+            f"{where}: the mutable default {shown} would be shared by all",
+            hint=f"write default_factory={f'lambda: {shown}' if info.default else made}",
+        )
+
+
+def _check_trigger(where: str, info: FieldInfo) -> None:
+    if info.trigger is None:
+        return
+    members = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in optional_members(info.type)}
+    if any(get_origin(kind) in (*MUTABLE, tuple, frozenset) for kind in members):
+        raise DefinitionError(
+            f"{where}: immediate_when looks at assignments, and a container changes without one",
+            hint="write tier=IMMEDIATE, and change it inside a commit",
+        )
+    if info.trigger.ordered and not members <= set(_NUMBERS):
+        raise DefinitionError(
+            f"{where}: {info.trigger.name} compares numbers, and not every value of the field is one",
+            hint="write immediate_when=changed, or a function of the old and the new value",
+        )
+
+
+_AS_ITSELF: Final = Translation(lambda part: part)
+
+
+def check_part(part: Any) -> Any:
+    """The look-alike of a Part class, whose values are checked where the Part's own are taken as they are."""
+    if "__checked__" not in part.__dict__:
+        fields = [(info.name, AS_CHECKED.immutable(info.type, info.name)) for info in part.__realmkeep_part__]
+        part.__checked__ = msgspec.defstruct(part.__name__, fields, module=part.__module__, frozen=True, gc=False)
+    return part.__checked__
+
+
+AS_CHECKED: Final = Translation(check_part)
+
+
+def native(annotations: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """Msgspec's annotations for the durable fields of a record.
+
+    Raises:
+        DefinitionError: A type cannot be stored.
+    """
+    return {name: _AS_ITSELF.field(annotation, f"{owner}.{name}") for name, annotation in annotations.items()}
+
+
+def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
+    """Collect the fields of a Part from its body, and leave there what msgspec makes of them.
+
+    Raises:
+        DefinitionError: A field is declared wrongly, is mutable, or cannot be stored.
+    """
+    fields: list[FieldInfo] = []
+    native_annotations: dict[str, Any] = {}
+    for field_name, annotation in annotations_of(name, namespace).items():
+        if annotation is ClassVar or get_origin(annotation) is ClassVar:
+            native_annotations[field_name] = annotation
+            continue
+        where = f"{name}.{field_name}"
+        given = namespace.pop(field_name, MISSING)
+        declared = as_field(given) or FieldInfo(field_name, durable=True, tier=None, default=given)
+        _check_name(where, field_name, ())
+        if not declared.durable or declared.trigger is not None:
+            raise DefinitionError(
+                f"{where}: a Part is stored whole and never assigned to",
+                hint="ephemeral() and immediate_when belong to fields of the record that holds it",
+            )
+        info = replace(declared, name=field_name, type=annotation, tier=None, index=len(fields))
+        _check_default(where, info)
+        native_annotations[field_name] = _AS_ITSELF.immutable(annotation, where)
+        fields.append(info)
+        put_default(namespace, info)
+    for key in _ANNOTATIONS:
+        namespace.pop(key, None)
+    namespace["__annotations__"] = native_annotations
+    return tuple(fields)
+
+
+def put_default(namespace: dict[str, Any], info: FieldInfo) -> None:
+    """Say the default of a durable field to msgspec."""
+    if info.default_factory is not None:
+        namespace[info.name] = msgspec.field(default_factory=info.default_factory)
+    elif info.default is not MISSING:
+        namespace[info.name] = info.default
+
+
+def describe(
+    name: str,
+    kind: str,
+    version: int,
+    suffix: str,
+    fields: Mapping[str, FieldInfo],
+    *,
+    keep_unknown: bool,
+    internal: bool,
+) -> RecordInfo:
+    """Check what a record class says of itself.
+
+    Raises:
+        DefinitionError: The kind, version or suffix is malformed.
+    """
+    try:
+        check_kind(kind, internal=internal)
+        if suffix:
+            check_kind(suffix, internal=internal)
+    except InvalidKey as error:
+        raise DefinitionError(f"{name}: {error.message}", hint=error.hint) from error
+    if suffix in COMPANIONS:
+        raise DefinitionError(
+            f"{name}: suffix {suffix!r} is the name of a companion key",
+            hint=f"not one of {', '.join(sorted(COMPANIONS))}",
+        )
+    if type(version) is not int or not 1 <= version < 2**31:
+        raise DefinitionError(f"{name}: version {version!r} is not a version", hint="a whole number from 1: version=1")
+    indexed = {
+        info.name: replace(info, index=index)
+        for index, info in enumerate(info for info in fields.values() if info.durable)
+    }
+    ordered = {field_name: indexed.get(field_name, info) for field_name, info in fields.items()}
+    return RecordInfo(kind, version, suffix, MappingProxyType(ordered), tuple(indexed.values()), keep_unknown)
+
+
+def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
+    """What the finished class needs at run time.
+
+    Raises:
+        DefinitionError: msgspec cannot tell the types of a union apart, or declared bounds do not fit.
+    """
+    fields = [(field.name, AS_CHECKED.field(field.type, field.name)) for field in info.durable]
+    try:
+        decoder = msgspec.json.Decoder(cls)
+        checked = msgspec.defstruct(cls.__name__, fields, module=cls.__module__)
+        msgspec.json.Decoder(checked)
+    except TypeError as error:
+        raise DefinitionError(
+            f"{cls.__name__}: {error}",
+            hint="of a union, the stored form must tell which type it is: keep to one of each",
+        ) from error
+    containers = tuple(field.index for field in info.durable if is_mutable(field.type))
+    start = b'{"version":%d' % info.version
+    compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
+    compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
+    checks = tuple((name, check) for name, check in compiled if check is not None)
+    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start, checks)
+
+
+def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:
+    """The exact type of nearly all values of a field, and every class that a value may be of."""
+    allowed: list[type] = []
+    for kind in optional_members(annotation):
+        member: Any = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+        origin: Any = get_origin(member) or member
+        allowed.extend(literal_types(member) if origin is Literal else [origin])
+    exact = next((kind for kind in allowed if kind is not type(None)), None)
+    return exact, tuple(allowed)
+
+
+_kinds: WeakValueDictionary[tuple[str, str], type] = WeakValueDictionary()
+
+
+def register(cls: type, info: RecordInfo) -> None:
+    """Claim a kind and suffix for a class; the same class defined again, by reloading its module, takes its own place.
+
+    A class defined inside a function is not registered: nothing else can reach it.
+
+    Raises:
+        DefinitionError: Another class has this kind.
+    """
+    if "<locals>" in cls.__qualname__:
+        return
+    key = (info.kind, info.suffix)
+    other = _kinds.get(key)
+    if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+        raise DefinitionError(
+            f"{cls.__name__}: kind {info.kind!r} is that of {other.__module__}.{other.__qualname__}",
+            hint="two classes would write the same keys: give one another kind or suffix",
+        )
+    _kinds[key] = cls

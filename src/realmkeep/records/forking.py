@@ -1,0 +1,68 @@
+"""A record's durable state, set aside and put back: the undo of a commit."""
+
+from typing import Any, Final, Generic, TypeVar, cast
+
+import msgspec
+
+from realmkeep.records.marking import Live, Marks, marks_of, masked, set_mask
+
+R = TypeVar("R")
+
+_store: Final = msgspec.Struct.__setattr__
+_values: Final = msgspec.structs.astuple
+
+
+class Fork(Generic[R]):
+    """The durable state of one record at one moment; opaque. It stays valid however often it is restored."""
+
+    __slots__ = ("contents", "fired", "mask", "record", "takes", "values")
+
+    def __init__(self, record: R) -> None:
+        self.record = record
+        self.values = _values(cast("Any", record))
+        self.contents = [self.values[index].copy() for index in cast("Any", record).__blueprint__.containers]
+        marks: Marks = cast("Any", record).__marks__
+        self.mask, self.fired, self.takes = marks.mask, marks.fired, marks.takes
+
+
+def restore(record: Live, fork: Fork[Any]) -> None:
+    """Put the state of a fork back into the record it came from; see `Record.restore`.
+
+    Raises:
+        ValueError: The fork is of another record.
+    """
+    if fork.record is not record:
+        raise ValueError(f"this fork is not of this {type(record).__name__}; restore it into the record it was made of")
+    live = cast("Any", record)
+    before = _values(live)
+    marks = marks_of(record)
+    taken = marks.takes != fork.takes
+    differing = _differing(before, fork, live.__blueprint__.containers) if taken else 0
+    for name, old, value in zip(live.__blueprint__.names, before, fork.values, strict=True):
+        if old is not value:
+            _store(live, name, value)
+    for index, contents in zip(live.__blueprint__.containers, fork.contents, strict=True):
+        container = fork.values[index]
+        if type(container) is list:
+            container[:] = contents
+        else:
+            container.clear()
+            container.update(contents)
+    if not taken:
+        if marks.mask != fork.mask:
+            set_mask(record, marks, fork.mask)
+        marks.fired = fork.fired
+        return
+    urgency = marks.urgency
+    set_mask(record, marks, marks.mask | differing)
+    if marks.urgency < urgency and marks.observer is not None:
+        (most_urgent,) = {field.tier for field in masked(record, marks.mask) if field.tier == marks.urgency}
+        marks.observer.marked(record, cast("Any", most_urgent))
+
+
+def _differing(before: tuple[Any, ...], fork: Fork[Any], containers: tuple[int, ...]) -> int:
+    """The fields that restoring changes: a write that came between has stored other values for them."""
+    then = list(fork.values)
+    for index, contents in zip(containers, fork.contents, strict=True):
+        then[index] = contents
+    return sum(1 << index for index, (now, was) in enumerate(zip(before, then, strict=True)) if now != was)

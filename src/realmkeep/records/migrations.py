@@ -1,0 +1,255 @@
+"""Bringing a stored record of an older schema version up to the current one, a step at a time, on plain dictionaries."""
+
+import math
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+
+from realmkeep.errors import Corrupt, DefinitionError, MigrationFailed, RecordTooNew, Unstorable
+from realmkeep.records.fields import RecordInfo
+from realmkeep.records.issues import shown
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+
+Plain: TypeAlias = dict[str, Any]
+"""A decoded record: text keys; values None, bool, int, float, str, lists and dictionaries of these."""
+Step: TypeAlias = Callable[[Plain], Plain]
+StepT = TypeVar("StepT", bound=Step)
+
+VERSION_MAX: Final = 2**31 - 1  # a counter of releases; what lies beyond is damage, not a version
+INTEGER_RANGE: Final = range(-(2**63), 2**63)  # what both codecs hold exactly
+
+
+class RecordClass(Protocol):
+    """A class that declares a record: all that migrations need to know of it."""
+
+    __realmkeep__: RecordInfo
+
+
+def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
+    """Register the step from `version` to `version + 1`; what `@Player.migration(version)` does.
+
+    Args:
+        info: The record's declaration.
+        version: The version that the step takes, from 0 to one below the record's current version.
+
+    Raises:
+        DefinitionError: The version is out of that range, or already has a step.
+    """
+    if not 0 <= version < info.version:
+        raise DefinitionError(
+            f"{info.kind}: a migration from version {version} leads beyond the current version {info.version}",
+            hint=f"set version={version + 1} on the record class, or register the step under the version it takes",
+        )
+
+    def register(step: StepT) -> StepT:
+        if version in info.migrations:
+            raise DefinitionError(
+                f"{info.kind}: two migrations from version {version}: {_name(info.migrations[version])} and {_name(step)}",
+                hint="steps are append-only: leave the old one as it is and give the new one the next version",
+            )
+        info.migrations[version] = step
+        return step
+
+    return register
+
+
+def check_migrations(cls: RecordClass | type[Any]) -> None:
+    """Check that every version from the oldest with a step up to the current one can be reached.
+
+    Call it at start-up; `loading.check_all` does for every record class.
+
+    Args:
+        cls: The record class.
+
+    Raises:
+        DefinitionError: Steps are missing, or lead beyond the current version; the message names what to add.
+    """
+    check_chains([cls])
+
+
+def check_chains(classes: Iterable[RecordClass | type[Any]]) -> None:
+    """Check the chains of several record classes and report all that is missing at once.
+
+    Args:
+        classes: The record classes.
+
+    Raises:
+        DefinitionError: As for `check_migrations`.
+    """
+    problems = [problem for cls in classes for problem in _problems(cast("RecordInfo", cls.__realmkeep__))]
+    if problems:
+        raise DefinitionError(
+            "; ".join(problems), hint="steps are never deleted: a player may have been away for years"
+        )
+
+
+def _problems(info: RecordInfo) -> list[str]:
+    steps = info.migrations
+    problems = [
+        f"{info.kind}: the migration from version {version} is out of range: set version={version + 1} or remove it"
+        for version in sorted(steps)
+        if not 0 <= version < info.version
+    ]
+    # With no step at all, only a record that never had another version is complete.
+    first = min(steps, default=1)
+    problems += [
+        f"{info.kind}: no migration from version {version} to {version + 1}: add a step to the record class with .migration({version})"
+        for version in range(first, info.version)
+        if version not in steps
+    ]
+    return problems
+
+
+def stored_version(plain: Plain, info: RecordInfo) -> int:
+    """The schema version of a decoded record, 0 to the record's current version.
+
+    Data without a version is version 0, as in the specification. Where no step from 0 is registered it is taken as
+    version 1: the specification's runner passes over a missing step, so a Lisp server that never wrote one serves
+    such records as version 1, and so does this.
+
+    Raises:
+        Corrupt: The version is not a whole number from 0 to 2**31 - 1.
+        RecordTooNew: It is newer than the code.
+    """
+    version = plain.get("version", 0)
+    if type(version) is not int or not 0 <= version <= VERSION_MAX:
+        raise Corrupt(
+            f"{info.kind}: the stored version is {shown(version)}, not a whole number from 0 to {VERSION_MAX}",
+            hint="the bytes are kept; restore this record from a backup",
+        )
+    if version > info.version:
+        raise RecordTooNew(
+            f"{info.kind}: stored at version {version}, but this code knows versions up to {info.version}",
+            hint="run the newer release; a record is never downgraded",
+        )
+    if version == 0 and 0 not in info.migrations:
+        return 1
+    return version
+
+
+def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
+    """Return the record at the current version; `plain` is neither changed nor referred to by the result.
+
+    Each step gets a copy of its own, with `version` set to the version it takes; what it leaves there is ignored.
+
+    Args:
+        plain: A decoded record, of any version up to the current one.
+        info: The record's declaration.
+        limits: Depth and nodes that no step may exceed.
+
+    Raises:
+        Corrupt: The stored version is not a version.
+        RecordTooNew: It is newer than the code.
+        Unstorable: `plain` holds something else than plain values, or exceeds the limits.
+        MigrationFailed: There is no step from that version; or a step raised, or returned something that is not a
+            dictionary of plain values. `KeyboardInterrupt` and `SystemExit` pass through.
+    """
+    version = stored_version(plain, info)
+    current = plain_copy(plain, limits=limits)
+    for at in range(version, info.version):
+        current = run_step(current, info, at, limits=limits)
+    current["version"] = info.version
+    return current
+
+
+def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
+    """Return a copy of what the step from `version` makes of `plain`, which is handed over to it and may be changed.
+
+    Raises:
+        MigrationFailed: As for `migrate`.
+    """
+    where = f"{info.kind}: the migration from version {version} to {version + 1}"
+    step = info.migrations.get(version)
+    if step is None:
+        oldest = min(info.migrations, default=info.version)
+        raise MigrationFailed(
+            f"{where} does not exist; the oldest version that can be read is {oldest}",
+            hint=f"add a step to the record class with .migration({version})",
+        )
+    plain["version"] = version
+    try:
+        result = cast("object", step(plain))
+    except Exception as error:
+        said = traceback.format_exception_only(error)[0].strip()
+        raise MigrationFailed(
+            f"{where} ({_name(step)}) raised {said:.300}",
+            hint="the stored bytes are unchanged; a step has to accept missing fields",
+        ) from error
+    if type(result) is not dict:
+        raise MigrationFailed(
+            f"{where} ({_name(step)}) returned {type(result).__name__}, not a dictionary",
+            hint="end the step with `return` and the dictionary",
+        )
+    try:
+        current = plain_copy(cast("Plain", result), limits=limits)
+    except Unstorable as error:
+        raise MigrationFailed(
+            f"{where} ({_name(step)}) returned what cannot be stored: {error.message}",
+            hint="return text keys and None, bool, int, float, str, lists and dictionaries of these only",
+        ) from error
+    current["version"] = version + 1
+    return current
+
+
+def plain_copy(plain: Plain, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
+    """A deep copy that shares nothing with `plain`.
+
+    Raises:
+        Unstorable: Something in it is not plain, or it is deeper or larger than `limits` allow; the path is named.
+    """
+    return cast("Plain", _Copy(limits).copy(plain, "", 1))
+
+
+class _Copy:
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.nodes_left = limits.nodes_max
+
+    def copy(self, value: object, path: str, depth: int) -> object:
+        self.nodes_left -= 1
+        if self.nodes_left < 0:
+            raise Unstorable(f"more than {self.limits.nodes_max} values")
+        kind = type(value)
+        if kind is dict or kind is list:
+            if depth > self.limits.depth_max:
+                raise Unstorable(f"nested deeper than {self.limits.depth_max}")
+            if kind is list:
+                return [
+                    self.copy(entry, f"{path}[{index}]", depth + 1)
+                    for index, entry in enumerate(cast("list[object]", value))
+                ]
+            return self._dictionary(cast("dict[object, object]", value), path, depth)
+        if kind is int and value not in INTEGER_RANGE:
+            raise Unstorable(f"{path} is an integer beyond 64 bits")
+        if kind is float and not math.isfinite(cast("float", value)):
+            raise Unstorable(f"{path} is {value}")
+        if kind is str and not _is_unicode(cast("str", value)):
+            raise Unstorable(f"{path} is text with half a surrogate pair, which UTF-8 cannot hold")
+        if value is None or kind in (bool, int, float, str):
+            return value
+        raise Unstorable(f"{path or 'the record'} is of type {kind.__name__}")
+
+    def _dictionary(self, value: dict[object, object], path: str, depth: int) -> dict[str, object]:
+        copied: dict[str, object] = {}
+        for key, entry in value.items():
+            if type(key) is not str or not _is_unicode(key):
+                raise Unstorable(
+                    f"{path or 'the record'} has a key of type {type(key).__name__} that is not Unicode text"
+                )
+            self.nodes_left -= 1
+            copied[key] = self.copy(entry, f"{path}.{key}" if path else key, depth + 1)
+        return copied
+
+
+def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _name(step: Callable[..., object]) -> str:
+    return getattr(step, "__qualname__", repr(step))

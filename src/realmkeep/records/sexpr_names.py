@@ -1,0 +1,137 @@
+"""Names of Lisp and of Python: keywords and symbols, keys of property lists, and characters.
+
+Common Lisp's reader turns the unquoted letters of a symbol into capitals, so `:overworld`, `:Overworld` and
+`:|OVERWORLD|` are one keyword, and `:|Overworld|` is another. Python's names are mostly small letters. The two are mapped
+as Lisp's own readtable case `:invert` does it (CLHS 23.1.2): a name whose letters are all capitals becomes small, one
+whose letters are all small becomes capitals, any other stays. That is its own inverse, so every name survives the way
+into Lisp and back, whatever the printer's `*print-case*`.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+
+class Symbol(str):
+    """A symbol as read, by its Python name; its package is dropped."""
+
+    __slots__ = ()
+
+
+class Colon(Symbol):
+    """A keyword as read: a symbol written with a leading colon."""
+
+    __slots__ = ()
+
+
+_PLAIN: Final = re.compile(r"[a-z0-9_-]+")
+_ASCII: Final = re.compile(r"[ -~]+")
+_FIELD: Final = re.compile(r"[a-z0-9_]+")
+_CODE_POINT: Final = re.compile(r"U\+?([0-9A-F]{1,6})", re.IGNORECASE | re.ASCII)
+_CHARACTER_NAME_MAX: Final = 100  # the longest name in Unicode has 83 letters
+
+# The names SBCL prints for characters that Unicode leaves unnamed, by code point; beside them, those of the standard.
+_C0: Final = (
+    "nul soh stx etx eot enq ack bel backspace tab newline vt page return so si "
+    "dle dc1 dc2 dc3 dc4 nak syn etb can em sub esc fs gs rs us"
+)
+_C1: Final = (
+    "c80 c81 break-permitted no-break-permitted c84 next-line start-selected-area end-selected-area "
+    "character-tabulation-set character-tabulation-with-justification line-tabulation-set partial-line-forward "
+    "partial-line-backward reverse-linefeed single-shift-two single-shift-three device-control-string private-use-one "
+    "private-use-two set-transmit-state cancel-character message-waiting start-guarded-area end-guarded-area start-string "
+    "c99 single-character-introducer control-sequence-introducer string-terminator operating-system-command "
+    "privacy-message application-program-command"
+)
+_CHARACTERS: Final = {
+    **{name: chr(code) for code, name in enumerate(_C0.split())},
+    **{name: chr(0x80 + code) for code, name in enumerate(_C1.split())},
+    "space": " ",
+    "rubout": "\x7f",
+    "linefeed": "\n",
+    "null": "\0",
+    "escape": "\x1b",
+}
+
+
+def _upper(letter: str) -> str:
+    """The capital of a letter that has exactly one, and whose capital has exactly this small letter; else itself."""
+    capital = letter.upper()
+    return capital if len(capital) == 1 and capital.lower() == letter else letter
+
+
+def _lower(letter: str) -> str:
+    small = letter.lower()
+    return small if len(small) == 1 and small.upper() == letter else letter
+
+
+def upcase(text: str) -> str:
+    """What Lisp's reader makes of unquoted letters."""
+    return text.upper() if text.isascii() else "".join(map(_upper, text))
+
+
+def invert(name: str) -> str:
+    """Lisp's name of a symbol to Python's, and back: it is its own inverse."""
+    capitals = upcase(name)
+    smalls = name.lower() if name.isascii() else "".join(map(_lower, name))
+    if name == capitals:
+        return smalls
+    return capitals if name == smalls else name
+
+
+def folded(word: str) -> str:
+    """Python's name of a symbol written without quoting: its capitals are Lisp's reader's doing."""
+    return word.lower() if word.isascii() else invert(upcase(word))
+
+
+def keyword_text(name: str) -> str | None:
+    """Write a keyword that reads back as exactly `name`, in Lisp and here; None if only a string can carry it.
+
+    Names beyond ASCII are left to strings: Lisps do not agree on their letters' case.
+    """
+    if _PLAIN.fullmatch(name):
+        return f":{name}"
+    if _ASCII.fullmatch(name):
+        return f":|{_escaped(invert(name), '|')}|"
+    return None
+
+
+def string_text(text: str) -> str:
+    """Write a string: only the quotation mark and the backslash are escaped."""
+    return f'"{_escaped(text, chr(34))}"'
+
+
+def _escaped(text: str, mark: str) -> str:
+    return text.replace("\\", "\\\\").replace(mark, f"\\{mark}")
+
+
+def key_text(name: str) -> str:
+    """Write a field's name, or a name that keys a dictionary: `player_id` as `:player-id`, what is no such name as a string."""
+    if _FIELD.fullmatch(name):
+        return f":{name.replace('_', '-')}"
+    return string_text(name)
+
+
+def key_name(key: Symbol | str) -> str:
+    """The name that a key stands for: `:player-id` for `player_id`, a string for itself."""
+    return key.replace("-", "_") if isinstance(key, Symbol) else key
+
+
+def character(name: str) -> str | None:
+    r"""The character written as `#\name`: one character, a name of Lisp or Unicode, or a code point; None if unknown."""
+    if len(name) == 1:
+        return name
+    if len(name) > _CHARACTER_NAME_MAX:
+        return None
+    known = _CHARACTERS.get(name.lower())
+    if known is not None:
+        return known
+    code = _CODE_POINT.fullmatch(name)
+    if code is not None:
+        value = int(code[1], 16)
+        return chr(value) if value < 0xD800 or 0xDFFF < value <= 0x10FFFF else None
+    try:
+        found = unicodedata.lookup(name.replace("_", " "))
+    except KeyError:
+        return None
+    return found if len(found) == 1 else None

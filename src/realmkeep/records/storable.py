@@ -1,0 +1,184 @@
+"""Which types a field may have, and what msgspec is told of them so that only what every codec holds exactly passes.
+
+A field holds a scalar, an immutable composite, or one mutable container of these. What lies inside a container is
+immutable: so a shallow copy is an independent copy, and a change inside needs no more than `touch()` on one field.
+"""
+
+import enum
+import sys
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
+
+import msgspec
+
+from realmkeep.errors import DefinitionError
+
+MUTABLE: Final = (list, dict, set)
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Finite: TypeAlias = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]  # NaN compares false
+
+_AS_DECLARED: Final[dict[Any, Any]] = {int: Int64, float: Finite, bool: bool, str: str, types.NoneType: types.NoneType}
+_HINTS: Final = {
+    "Any": "say which type it is: only then can it be checked when it is loaded",
+    "object": "say which type it is: only then can it be checked when it is loaded",
+    "bytes": "store text, for example base64: s-expressions have no bytes",
+    "bytearray": "store text, for example base64: s-expressions have no bytes",
+    "complex": "store two floats",
+    "Decimal": "store whole units as int: coins, not gold",
+    "datetime": "store an int: microseconds since the epoch",
+    "date": "store an int: days since the epoch",
+    "timedelta": "store an int: microseconds",
+    "UUID": "store its text as str",
+}
+_ANYTHING_ELSE: Final = "use int, float, bool, str, Keyword, Literal, StrEnum, IntEnum, a Part, or a container of these"
+
+
+def is_mutable(annotation: Any) -> bool:
+    """Whether a resolved annotation is a list, dictionary or set."""
+    return get_origin(annotation) in MUTABLE
+
+
+def literal_types(annotation: Any) -> set[type]:
+    """The types of the values that a `Literal` allows."""
+    values: tuple[object, ...] = get_args(annotation)
+    return {type(value) for value in values}
+
+
+def optional_members(annotation: Any) -> tuple[Any, ...]:
+    """The members of a union; of any other type, itself."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+
+
+def resolved(annotation: Any) -> Any:
+    """The annotation with `NewType` and `type` aliases replaced by what they stand for."""
+    while True:
+        if hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            break
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None or origin is Literal:
+        return annotation
+    if origin is Annotated:
+        return Annotated[(resolved(arguments[0]), *arguments[1:])]  # pyright: ignore[reportInvalidTypeForm] - built, not written
+    inner = tuple(resolved(argument) for argument in arguments)
+    if origin in (Union, types.UnionType):
+        return Union[inner]  # noqa: UP007 - the members are known only now
+    return annotation if inner == arguments else origin[inner]
+
+
+class Translation:
+    """Checks resolved annotations and gives msgspec's form of them: 64-bit integers, finite floats.
+
+    Args:
+        part: What stands for a Part class: itself where records are read, a look-alike where they are checked.
+    """
+
+    def __init__(self, part: Callable[[Any], Any]) -> None:
+        self._part = part
+
+    def field(self, annotation: Any, where: str) -> Any:
+        """A record's field: anything storable.
+
+        Raises:
+            DefinitionError: It is not; the message says what to use instead.
+        """
+        if not is_mutable(annotation):
+            return self.immutable(annotation, where)
+        origin: Any = get_origin(annotation)
+        arguments = get_args(annotation)
+        if origin is dict:
+            return dict[self._key(arguments[0], where), self.immutable(arguments[1], f"the values of {where}")]
+        if origin is set:
+            return set[self._key(arguments[0], where)]
+        return list[self.immutable(arguments[0], f"the entries of {where}")]
+
+    def immutable(self, annotation: Any, where: str) -> Any:
+        """A Part's field, or what lies inside a container.
+
+        Raises:
+            DefinitionError: It is mutable or cannot be stored; the message says what to use instead.
+        """
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if annotation in _AS_DECLARED:
+            return _AS_DECLARED[annotation]
+        if origin is Annotated:
+            if any(isinstance(extra, msgspec.Meta) for extra in arguments[1:]):
+                raise DefinitionError(
+                    f"{where} has bounds in msgspec.Meta", hint="declare them beside the field: durable(ge=0, le=10)"
+                )
+            return self.immutable(arguments[0], where)
+        if origin is Literal:
+            if not all(value is None or type(value) in (int, str) for value in arguments):
+                raise DefinitionError(
+                    f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool"
+                )
+            return annotation
+        if origin is tuple and arguments:
+            return tuple[
+                tuple(part if part is ... else self.immutable(part, f"the entries of {where}") for part in arguments)
+            ]
+        if origin is frozenset:
+            return frozenset[self._key(arguments[0], where)]
+        if origin in (Union, types.UnionType):
+            return Union[tuple(self.immutable(member, where) for member in arguments)]  # noqa: UP007 - as in resolved
+        if isinstance(annotation, type):
+            return self._class(annotation, where)
+        raise _refused(annotation, where)
+
+    def _class(self, annotation: type, where: str) -> Any:
+        if hasattr(annotation, "__realmkeep_part__"):
+            return self._part(annotation)
+        if issubclass(annotation, (enum.StrEnum, enum.IntEnum)):
+            return annotation
+        raise _refused(annotation, where)
+
+    def _key(self, annotation: Any, where: str) -> Any:
+        """A key of a dictionary, an entry of a set: text or whole numbers, so that they can be written in one order."""
+        key = self.immutable(annotation, f"the keys of {where}")
+        literal = get_origin(key) is Literal and literal_types(key) in ({int}, {str})
+        if key in (str, Int64) or literal or (isinstance(key, type) and issubclass(key, (enum.StrEnum, enum.IntEnum))):
+            return key
+        raise DefinitionError(
+            f"the keys of {where} are {_shown(annotation)}",
+            hint="keys of a dict and entries of a set are text or whole numbers: str, int, Keyword, StrEnum, IntEnum",
+        )
+
+
+def _shown(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+
+
+def _refused(annotation: Any, where: str) -> DefinitionError:
+    origin: Any = get_origin(annotation) or annotation
+    name = getattr(origin, "__name__", str(origin))
+    has_fields = hasattr(origin, "__struct_fields__") or hasattr(origin, "__dataclass_fields__")
+    shown = _shown(annotation)
+    if origin in MUTABLE and not get_args(annotation):
+        return DefinitionError(
+            f"{where} is a {name} of anything",
+            hint=f"say what is inside, for example {name}[{'str, int' if name == 'dict' else 'int'}]",
+        )
+    if origin in (tuple, frozenset):
+        return DefinitionError(
+            f"{where} is a {name} of anything",
+            hint=f"say what is inside, for example {name}[int{', ...' if name == 'tuple' else ''}]",
+        )
+    if origin in MUTABLE:
+        return DefinitionError(
+            f"{where} is the mutable {shown}",
+            hint="only a record's own field may be a list, dict or set, and not in a union: inside, use tuple[...], "
+            "frozenset[...] or a Part; an empty container says 'none'",
+        )
+    if hasattr(origin, "__realmkeep__"):
+        return DefinitionError(f"{where} is the record {shown}", hint="store its id, or make it a Part")
+    if isinstance(origin, type) and issubclass(origin, enum.Enum):
+        return DefinitionError(f"{where} is the enumeration {shown}", hint="derive it from StrEnum or IntEnum")
+    if has_fields:
+        return DefinitionError(
+            f"{where} is the class {shown}, which may be mutable", hint="derive it from realmkeep's Part"
+        )
+    return DefinitionError(f"{where} is of type {shown}, which cannot be stored", hint=_HINTS.get(name, _ANYTHING_ELSE))
