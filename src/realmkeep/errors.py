@@ -14,7 +14,8 @@ class RealmkeepError(Exception):
     Attributes:
         message: One sentence; names the key, field or setting concerned.
         hint: What to do now; empty where nothing can be done.
-        retryable: True when the same call may succeed later without anything else being changed.
+        retryable: True when the same call may succeed later. Where `outcome` is `"unknown"`, repeat only what is guarded or
+            idempotent: the first attempt may still land.
         outcome: `"not_applied"`: nothing was changed. `"unknown"`: the change may or may not have happened, wholly.
     """
 
@@ -26,12 +27,20 @@ class RealmkeepError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default an exception is rebuilt from its arguments alone, which fails where a subclass requires keywords.
+        return _rebuilt, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
 
 
+def _rebuilt(error: type[RealmkeepError], args: tuple[object, ...]) -> RealmkeepError:
+    return error.__new__(error, *args)
+
+
 class ConfigError(RealmkeepError):
-    """A setting has a wrong name, type or value; the message names the key, the value and the allowed range."""
+    """Settings have a wrong name, type or value; the message names each key, its value, its source and what is allowed."""
 
 
 class InvalidKey(RealmkeepError):
@@ -226,3 +235,59 @@ class ShuttingDown(KeepingError):
 
 class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
+
+
+# --- accounts
+
+AuthReason = Literal[
+    "bad_credentials",
+    "username_taken",
+    "bad_username",
+    "weak_password",
+    "throttled",
+    "encryption_required",
+    "replayed",
+    "unavailable",
+]
+
+
+class AccountError(RealmkeepError):
+    """The root of what can be wrong with an account or its credentials; no message ever holds a secret."""
+
+
+class AuthFailed(AccountError):
+    """A registration, login or change of credentials was refused; nothing was changed. Its text may be shown to the player.
+
+    Attributes:
+        reason: The wire protocol's word for it.
+        retry_after_s: With `throttled`: seconds until the next attempt is looked at; otherwise 0.
+    """
+
+    def __init__(self, message: str, *, reason: AuthReason, retry_after_s: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason: AuthReason = reason
+        self.retry_after_s = retry_after_s
+
+
+class NoSuchAccount(AccountError):
+    """An operator or the game named an account that does not exist."""
+
+
+class MalformedHash(AccountError):
+    """A stored password hash cannot be read, or asks for more work than allowed; no password matches it."""
+
+
+class SealBroken(AccountError):
+    """A sealed payload cannot be opened. One text for every cause: what is wrong with it helps nobody but an attacker."""
+
+    def __init__(
+        self,
+        message: str = "the sealed payload cannot be opened",
+        *,
+        hint: str = "seal it anew with the server's current public key",
+    ) -> None:
+        super().__init__(message, hint=hint)
+
+
+class BadSealingKey(AccountError):
+    """A public key is malformed, or the file with the server's keys is malformed or open to other users of the machine."""

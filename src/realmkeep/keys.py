@@ -7,6 +7,7 @@ player:7:updated    its revision        server:town-1:lease
 player:7:owner      who may write it    account:ada
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
+server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 ```
 """
 
@@ -18,6 +19,7 @@ from typing import Final
 from realmkeep.errors import InvalidKey
 
 RESERVED_KINDS: Final = frozenset({"account", "server", "corrupt", "temp"})
+_INTERNAL_KINDS: Final = frozenset({"account", "server"})
 COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox"})
 ID_CHARS_MAX: Final = 128  # an id is a number, a UUID or a short name; a longer one is a mistake
 SERVER_CONFIG: Final = "server:config"
@@ -26,6 +28,8 @@ SERVER_STORE_ID: Final = "server:store-id"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_TEMP = re.compile(r"temp:(0|[1-9][0-9]{0,17}):([^:]+):(.+)", re.DOTALL)  # 18 digits: until the year 33658
 
 
 def check_kind(kind: str, *, internal: bool = False) -> str:
@@ -33,7 +37,7 @@ def check_kind(kind: str, *, internal: bool = False) -> str:
 
     Args:
         kind: 1 to 32 of `a-z`, `0-9` and `-`, starting with a letter.
-        internal: Realmkeep's own records may use a reserved kind.
+        internal: Realmkeep's own records, accounts and the server's configuration, use the kinds `account` and `server`.
 
     Raises:
         InvalidKey: The kind is malformed or reserved.
@@ -43,7 +47,7 @@ def check_kind(kind: str, *, internal: bool = False) -> str:
             f"kind {kind!r} is not a valid kind",
             hint="1 to 32 of a-z, 0-9 and '-', starting with a letter",
         )
-    if kind in RESERVED_KINDS and not internal:
+    if kind in RESERVED_KINDS and not (internal and kind in _INTERNAL_KINDS):
         raise InvalidKey(f"kind {kind!r} is reserved", hint=f"not one of {', '.join(sorted(RESERVED_KINDS))}")
     return kind
 
@@ -63,16 +67,31 @@ def check_id(value: int | str, *, what: str = "id") -> str:
         raise InvalidKey(f"{what} {value!r} is neither a whole number nor text", hint="pass an int or a str")
     if isinstance(value, int):
         if not 0 <= value < 1 << 63:
-            raise InvalidKey(f"{what} {value} is out of range", hint="a whole number from 0 to 2^63 - 1")
-        return str(value)
+            shown = value if value.bit_length() <= 64 else f"of {value.bit_length()} bits"
+            raise InvalidKey(f"{what} {shown} is out of range", hint="a whole number from 0 to 2^63 - 1")
+        return str(int(value))
     if not 1 <= len(value) <= ID_CHARS_MAX:
-        raise InvalidKey(f"{what} of {len(value)} characters", hint=f"use 1 to {ID_CHARS_MAX} characters")
+        raise InvalidKey(f"{what} has {len(value)} characters", hint=f"use 1 to {ID_CHARS_MAX} characters")
     if bad := _BAD_IN_ID.search(value):
         raise InvalidKey(
             f"{what} {value!r} has {bad.group()!r} at position {bad.start()}",
-            hint="no ':', '{', '}', blanks or control characters",
+            hint="no ':', '{', '}', blanks, control characters or lone surrogates",
         )
-    return value
+    return str.__str__(value)  # a member of a (str, Enum) would stand in keys as `Zone.TOWN`
+
+
+def check_suffix(suffix: str) -> str:
+    """Return `suffix` if it may end a record's key: formed like a kind, and not the name of a companion key.
+
+    Raises:
+        InvalidKey: It is neither empty nor such a name.
+    """
+    if suffix and (suffix in COMPANIONS or not _KIND.fullmatch(suffix)):
+        raise InvalidKey(
+            f"suffix {suffix!r} cannot end a record's key",
+            hint=f"1 to 32 of a-z, 0-9 and '-', starting with a letter; not one of {', '.join(sorted(COMPANIONS))}",
+        )
+    return suffix
 
 
 @dataclass(frozen=True)
@@ -117,10 +136,21 @@ class RecordKeys:
 def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = False) -> RecordKeys:  # noqa: A002 - the field's own name
     """The keys of the record `id` of `kind`.
 
+    Args:
+        kind: See `check_kind`.
+        id: See `check_id`.
+        suffix: Ends the key of the record itself (`objects` in `zone:town:objects`), not those of its companions.
+        internal: For Realmkeep's own records: any `account`, and `server:config`.
+
     Raises:
-        InvalidKey: The kind is malformed or reserved, or the id is malformed.
+        InvalidKey: The kind is malformed or reserved, or the id or the suffix is malformed.
     """
-    return RecordKeys(check_kind(kind, internal=internal), check_id(id, what=f"{kind} id"), suffix)
+    keys = RecordKeys(check_kind(kind, internal=internal), check_id(id, what=f"{kind} id"), check_suffix(suffix))
+    if kind in RESERVED_KINDS and (suffix or (kind == "server" and keys.record != SERVER_CONFIG)):
+        raise InvalidKey(
+            f"{keys.record!r} is not one of Realmkeep's own records", hint="account:{username} or server:config"
+        )
+    return keys
 
 
 def account(username: str) -> str:
@@ -141,22 +171,64 @@ def server_lease(name: str) -> str:
     return f"server:{check_id(name, what='server name')}:lease"
 
 
+def server_throttle(name: str, table: str) -> str:
+    """Where one table of failed logins of the server `name` lies.
+
+    Raises:
+        InvalidKey: A name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:throttle:{check_kind(table)}"
+
+
+def sealed(digest: str) -> str:
+    """Where a sealed payload that was accepted leaves its mark for as long as it could be sent again.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:sealed:{_check_digest(digest)}"
+
+
 def corrupt(keys: RecordKeys, digest: str) -> str:
-    """Where unreadable bytes of a record are kept; the same bytes give the same key."""
-    return f"corrupt:{keys.kind}:{keys.id}:{check_id(digest, what='digest')}"
+    """Where unreadable bytes of a record are kept; the same bytes give the same key.
+
+    Args:
+        keys: The record's.
+        digest: Of those bytes, 16 to 64 lower-case hexadecimal digits.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"corrupt:{keys.kind}:{keys.id}:{_check_digest(digest)}"
+
+
+def _check_digest(digest: str) -> str:
+    if not _DIGEST.fullmatch(digest):
+        raise InvalidKey(f"digest {digest!r:.80} is malformed", hint="16 to 64 lower-case hexadecimal digits")
+    return digest
 
 
 def temp(key: str, *, now_us: int, unique: str) -> str:
-    """Where a staged write of `key` lies; its time stands in the name, because RENAME would carry an expiry over."""
-    return f"temp:{now_us}:{check_id(unique, what='unique part')}:{key}"
+    """Where a staged write of `key` lies; its time stands in the name, because RENAME would carry an expiry over.
+
+    Args:
+        key: Any key, of this schema or not.
+        now_us: Microseconds since the epoch, of at most 18 digits.
+        unique: Tells apart what is staged in the same microsecond; formed like an id.
+
+    Raises:
+        InvalidKey: One of them is malformed, so that `temp_age_us` would not know the key again.
+    """
+    staged = f"temp:{now_us}:{check_id(unique, what='unique part')}:{key}"
+    if not _TEMP.fullmatch(staged):
+        raise InvalidKey(f"{staged!r:.200} cannot stage a write", hint="a time from 0 and a key that is not empty")
+    return staged
 
 
 def temp_age_us(key: str, *, now_us: int) -> int | None:
-    """How old a staged write is, in microseconds; None if `key` is not one."""
-    parts = key.split(":", 3)
-    if len(parts) != 4 or parts[0] != "temp" or not (parts[1].isascii() and parts[1].isdigit()):
-        return None
-    return now_us - int(parts[1])
+    """How old a staged write is, in microseconds (negative if the clock went back); None if `key` is not one."""
+    staged = _TEMP.fullmatch(key)
+    return now_us - int(staged[1]) if staged else None
 
 
 @dataclass(frozen=True)
@@ -164,17 +236,21 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `config`,
-            `id-counter`, `store-id`, `corrupt` or `temp`.
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `throttle`,
+            `sealed`, `config`, `id-counter`, `store-id`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name; for `temp` the key that it stages; empty for singletons.
-        suffix: The suffix of a record's key (`objects`), or the digest of a `corrupt` one.
+        id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
+            stages; empty for singletons.
+        suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
+            unique part of a `temp` one.
+        staged_us: When a `temp` key was staged, in microseconds since the epoch; None for the others.
     """
 
     role: str
     kind: str
     id: str = ""
     suffix: str = ""
+    staged_us: int | None = None
 
 
 _SINGLETONS: Final = {SERVER_CONFIG: "config", SERVER_ID_COUNTER: "id-counter", SERVER_STORE_ID: "store-id"}
@@ -184,28 +260,43 @@ def parse(key: str) -> ParsedKey:
     """Take a key apart; the inverse of every builder in this module.
 
     Raises:
-        InvalidKey: No builder makes this key.
+        InvalidKey: No builder makes this key, or it stages one that is not of this schema.
     """
     if key in _SINGLETONS:
         return ParsedKey(_SINGLETONS[key], "server")
-    if temp_age_us(key, now_us=0) is not None:
-        _, _, unique, target = key.split(":", 3)
-        check_id(unique, what="unique part")
-        parse(target)
-        return ParsedKey("temp", "temp", target)
+    if staged := _TEMP.fullmatch(key):
+        time_us, unique, target = staged.groups()
+        if not target.startswith("temp:"):
+            parse(target)
+            return ParsedKey("temp", "temp", target, check_id(unique, what="unique part"), int(time_us))
     match key.split(":"):
         case ["account", name]:
             return ParsedKey("account", "account", check_id(name, what="username"))
-        case ["server", name, "lease"]:
-            return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case ["server", *parts] if parsed := _parse_server(parts):
+            return parsed
         case ["corrupt", kind, id_, digest]:
-            check_kind(kind, internal=True)
-            return ParsedKey("corrupt", kind, check_id(id_), check_id(digest, what="digest"))
+            keys = record_keys(kind, id_, internal=True)
+            return ParsedKey("corrupt", keys.kind, keys.id, _check_digest(digest))
         case [kind, id_] if kind not in RESERVED_KINDS:
             return ParsedKey("record", check_kind(kind), check_id(id_))
-        case [kind, id_, last] if kind not in RESERVED_KINDS and last in COMPANIONS:
-            return ParsedKey(last, check_kind(kind), check_id(id_))
-        case [kind, id_, suffix] if kind not in RESERVED_KINDS:
-            return ParsedKey("record", check_kind(kind), check_id(id_), check_kind(suffix))
+        case [kind, id_, last] if last in COMPANIONS:
+            keys = record_keys(kind, id_, internal=True)
+            return ParsedKey(last, keys.kind, keys.id)
+        case [kind, id_, suffix] if suffix:
+            keys = record_keys(kind, id_, suffix=suffix)
+            return ParsedKey("record", keys.kind, keys.id, keys.suffix)
         case _:
-            raise InvalidKey(f"{key!r} is not a key of the schema", hint="see realmkeep.keys for the schema")
+            raise InvalidKey(f"{key!r:.200} is not a key of the schema", hint="realmkeep.keys has the schema")
+
+
+def _parse_server(parts: list[str]) -> ParsedKey | None:
+    """What lies beside the server's records, from what follows `server:`; None if it is something else."""
+    match parts:
+        case [name, "lease"]:
+            return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case ["sealed", digest]:
+            return ParsedKey("sealed", "server", _check_digest(digest))
+        case [name, "throttle", table]:
+            return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))
+        case _:
+            return None

@@ -1,0 +1,203 @@
+"""Every setting there is, with its unit in its name, its bounds, its default and its meaning.
+
+A new section is a class here and a field of `Config`; sources, errors, printing and docs/configuration.md follow from it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from realmkeep.config.settings import Section, mask_url, settings_of
+
+_STORE_URL: Final = (
+    r"^(memory://|(sqlite|embedded):///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
+    r"|(rediss?|redis\+unix)://[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+)\Z"
+)
+_STORE_URL_ALLOWED: Final = (
+    "memory://, sqlite:///file, embedded:///directory, redis://host:port/db, rediss://host:port/db "
+    "or redis+unix:///socket"
+)
+_SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
+
+
+class StoreConfig(Section, frozen=True, kw_only=True):
+    """Where records are kept."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=_STORE_URL,
+            description="The store. `embedded` is a Valkey that Realmkeep starts itself.",
+            extra={"allowed": _STORE_URL_ALLOWED, "mask": mask_url},
+        ),
+    ] = "embedded:///realm-data/store"
+
+
+class RecordsConfig(Section, frozen=True, kw_only=True):
+    """How records are written, and the caps that hold before anything is allocated for a stored one."""
+
+    bytes_max: Annotated[
+        int, Meta(ge=1024, le=512 * 1024, description="Most bytes of one encoded record; a store's own cap is 512 KiB.")
+    ] = 64 * 1024
+    depth_max: Annotated[int, Meta(ge=2, le=256, description="Deepest nesting of containers in one record.")] = 64
+    nodes_max: Annotated[
+        int, Meta(ge=100, le=1_000_000, description="Most values, containers and map keys of one record together.")
+    ] = 10_000
+    codec: Annotated[
+        Literal["json", "sexpr"], Meta(description="The format that records are written in; both are always read.")
+    ] = "json"
+    accept_unchecked: Annotated[
+        bool,
+        Meta(description="Accept JSON records without a checksum: for a store that was filled by another program."),
+    ] = False
+
+
+class KeeperConfig(Section, frozen=True, kw_only=True):
+    """When records are kept: intervals, leases, limits and the ends of sessions."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=_SERVER_NAME,
+            description="This server's name: its own among all that share a store, and the same after a restart.",
+            extra={"allowed": "1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', starting with a letter or digit"},
+        ),
+    ] = "realm-1"
+    flush_interval_s: Annotated[
+        float, Meta(ge=0.05, le=600, description="A batched change is durable within this time.")
+    ] = 30
+    checkpoint_interval_s: Annotated[
+        float, Meta(ge=0.05, le=600, description="A change of checkpoint fields only is durable within this time.")
+    ] = 60
+    sweep_interval_s: Annotated[
+        float, Meta(ge=0.05, le=600, description="Within this time a change that nobody marked is found.")
+    ] = 10
+    slice_ms: Annotated[
+        float, Meta(ge=0.05, le=50, description="Longest piece of flushing work before the event loop has its turn.")
+    ] = 0.5
+    heartbeat_s: Annotated[float, Meta(ge=0.05, le=300, description="How often the server's lease is renewed.")] = 10
+    lease_ttl_s: Annotated[
+        float,
+        Meta(
+            ge=0.1,
+            le=900,
+            description="How long a silent server keeps its sessions from others; at least twice `heartbeat_s`.",
+        ),
+    ] = 30
+    grace_s: Annotated[
+        float, Meta(ge=0, le=600, description="How long a disconnected player's session waits to be resumed.")
+    ] = 30
+    tier1_rate_per_s: Annotated[
+        float, Meta(ge=0.1, le=10_000, description="Tier-1 operations that one player may start a second.")
+    ] = 10
+    tier1_queue_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Tier-1 operations of one player that wait for the rate; then the game may kick.",
+        ),
+    ] = 32
+    queue_max: Annotated[
+        int,
+        Meta(ge=16, le=1_000_000, description="Transactions that wait for the store; beyond it commits are refused."),
+    ] = 20_000
+    shutdown_deadline_s: Annotated[
+        float,
+        Meta(ge=0.1, le=3600, description="How long a shutdown waits for the store before it writes rescue.jsonl."),
+    ] = 30
+    strict: Annotated[
+        bool, Meta(description="Raise where an immediate field is changed outside a commit; for tests and development.")
+    ] = False
+    heal: Annotated[
+        bool,
+        Meta(description="Rewrite live sessions when a store that promised not to has lost data; else stop writing."),
+    ] = False
+
+    def conflicts(self) -> Iterable[str]:
+        """A lease that one late heartbeat can lose."""
+        if self.lease_ttl_s < 2 * self.heartbeat_s:
+            yield (
+                f"lease_ttl_s = {self.lease_ttl_s} with heartbeat_s = {self.heartbeat_s}: allowed is at least twice "
+                f"heartbeat_s ({2 * self.heartbeat_s}), so that one late heartbeat loses no sessions"
+            )
+
+
+class AuthConfig(Section, frozen=True, kw_only=True):
+    """Accounts: passwords, sealed credentials, and what slows guessing down."""
+
+    password_length_min: Annotated[
+        int, Meta(ge=8, le=64, description="Fewest characters of a new password; under 15 only beside another factor.")
+    ] = 15
+    hash: Annotated[
+        Literal["argon2id", "pbkdf2-sha256"],
+        Meta(description="How new passwords are hashed; the second where the rules demand a FIPS-approved function."),
+    ] = "argon2id"
+    hash_threads: Annotated[
+        int, Meta(ge=1, le=64, description="Passwords hashed at once; each takes a core and, with Argon2id, 19 MiB.")
+    ] = 2
+    hash_queue_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="Passwords that wait to be hashed; beyond it logins are throttled.")
+    ] = 256
+    answer_time_s: Annotated[
+        float,
+        Meta(
+            ge=0, le=30, description="A refused login is answered this long after it came, whatever was wrong with it."
+        ),
+    ] = 0.5
+    key_file: Annotated[
+        str,
+        Meta(min_length=1, description="The server's keys for sealed credentials; made, readable by its owner alone."),
+    ] = "realm-data/server-keys.json"
+    throttle_account_free: Annotated[
+        int, Meta(ge=1, le=1000, description="Wrong passwords for one account before the first delay.")
+    ] = 5
+    throttle_address_free: Annotated[
+        int, Meta(ge=1, le=100_000, description="Failures from one address before its first delay.")
+    ] = 20
+    throttle_delay_s_max: Annotated[
+        float, Meta(ge=1, le=86_400, description="Longest delay after failures; it begins at 1 s and doubles.")
+    ] = 900
+    throttle_save_interval_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600, description="How often failures are saved, so that a restart does not forget them."),
+    ] = 30
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
+
+    Attributes:
+        sources: Where each setting that is not at its default comes from, by key.
+    """
+
+    store: StoreConfig = StoreConfig()
+    records: RecordsConfig = RecordsConfig()
+    keeper: KeeperConfig = KeeperConfig()
+    auth: AuthConfig = AuthConfig()
+    sources: Mapping[str, str] = {}
+
+    @classmethod
+    def defaults(cls) -> "Config":
+        """What holds where nothing is set."""
+        return cls()
+
+    def __str__(self) -> str:
+        lines: list[str] = []
+        for section_name, section in SECTIONS.items():
+            lines += [f"[{section_name}]"]
+            for setting in settings_of(section).values():
+                value = getattr(getattr(self, section_name), setting.name)
+                source = self.sources.get(f"{section_name}.{setting.name}", "default")
+                lines.append(f"{setting.name} = {setting.show(value)}  # {source}")
+            lines.append("")
+        return "\n".join(lines)
+
+
+SECTIONS: Final[Mapping[str, type[Section]]] = {
+    name: type(section)
+    for name in Config.__struct_fields__
+    if isinstance(section := getattr(Config.defaults(), name), Section)
+}

@@ -1,0 +1,210 @@
+"""The rules of the house that a machine can check cheaply; each has a control that must be caught."""
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realmkeep import errors
+from realmkeep.errors import RealmkeepError
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+FILE_LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+
+# Written as patterns that do not match themselves.
+PLACES = re.compile(
+    rb"(?<![\w.*{])/(?:root|work|farm|home/\w+|Users/\w+)/|[.]librar[y]\b"
+    rb"|pypi[.]org|pythonhosted[.]org|npmjs[.]org|--(?:extra-)?index-ur[l]|--find-link[s]"
+)
+REAL_CLOCK = re.compile(
+    r"(?:asyncio\.)?(?:sleep|timeout|timeout_at|wait_for)|(?:datetime|date)(?:\.datetime|\.date)?\.(?:now|utcnow|today)"
+    r"|(?:.*loop(?:\(\))?)\.(?:time|call_later|call_at)"
+)
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def tracked_files() -> list[Path]:
+    """What git has or would add; in an unpacked source distribution, everything."""
+    if not (ROOT / ".git").exists():
+        return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def code_lines(function: Function) -> int:
+    """Its lines without the docstring: a specification may be long."""
+    docstring = function.body[0] if ast.get_docstring(function) is not None else None
+    described = 1 + (docstring.end_lineno or 0) - docstring.lineno if docstring else 0
+    return 1 + (function.end_lineno or 0) - function.lineno - described
+
+
+def clock_readings(tree: ast.AST) -> list[str]:
+    """Every use of the real clock: an import of `time`, a real sleep or timeout, a reading of the calendar."""
+    found: list[str] = []
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Call) and ast.unparse(node) == "asyncio.sleep(0)":
+            continue  # yields, and waits for nothing
+        pending += ast.iter_child_nodes(node)
+        match node:
+            case ast.Import(names):
+                found += [f"import {name.name}" for name in names if name.name == "time"]
+            case ast.ImportFrom(module="time"):
+                found += ["from time import"]
+            case ast.ImportFrom(module="asyncio", names=names):
+                found += [f"from asyncio import {name.name}" for name in names if REAL_CLOCK.fullmatch(name.name)]
+            case ast.Attribute() if REAL_CLOCK.fullmatch(name := ast.unparse(node)) and "." in name:
+                found += [name]
+            case ast.Call(func, keywords=keywords) if ast.unparse(func) == "asyncio.wait":
+                found += ["asyncio.wait(timeout=)" for keyword in keywords if keyword.arg == "timeout"]
+            case _:
+                pass
+    return found
+
+
+def error_named(node: ast.Raise) -> type[RealmkeepError] | None:
+    """The Realmkeep error that a `raise Name(...)` raises."""
+    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+    name = raised.attr if isinstance(raised, ast.Attribute) else raised.id if isinstance(raised, ast.Name) else ""
+    error = getattr(errors, name, None)
+    return error if isinstance(error, type) and issubclass(error, RealmkeepError) else None
+
+
+def raised_directly(function: Function) -> set[type[RealmkeepError]]:
+    found: set[type[RealmkeepError]] = set()
+    pending: list[ast.AST] = [*function.body]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Raise) and (error := error_named(node)):
+            found.add(error)
+        if not isinstance(node, Function | ast.Lambda | ast.ClassDef):
+            pending += ast.iter_child_nodes(node)
+    return found
+
+
+def documented(function: Function) -> set[str]:
+    docstring = ast.get_docstring(function) or ""
+    return set(re.findall(r"^ +(\w+):", docstring.partition("Raises:\n")[2], re.MULTILINE))
+
+
+def public_functions(tree: ast.Module) -> Iterator[Function]:
+    for node in tree.body:
+        members = node.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_") else [node]
+        yield from (m for m in members if isinstance(m, Function) and not m.name.startswith("_"))
+
+
+def promised_by_protocols() -> dict[str, set[str]]:
+    """What the methods of a Protocol document: a class that implements one need not repeat it."""
+    promised: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any(ast.unparse(base).startswith("Protocol") for base in node.bases):
+                for method in functions(node):
+                    promised.setdefault(method.name, set()).update(documented(method))
+    return promised
+
+
+def undocumented(tree: ast.Module, promised: dict[str, set[str]]) -> list[str]:
+    missing: list[str] = []
+    for function in public_functions(tree):
+        said = documented(function) | promised.get(function.name, set())
+        missing += [
+            f"{function.name} raises {error.__name__}"
+            for error in raised_directly(function)
+            if said.isdisjoint(ancestor.__name__ for ancestor in error.__mro__)
+        ]
+    return missing
+
+
+def by_module(path: Path) -> str:
+    return str(path.relative_to(ROOT / "src"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=by_module)
+def test_a_module_is_one_concern_and_its_functions_fit_a_screen(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= FILE_LINES_MAX
+    assert [f.name for f in functions(ast.parse(text)) if code_lines(f) > FUNCTION_LINES_MAX] == []
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "clock.py"], ids=by_module)
+def test_only_the_clock_reads_time(path: Path) -> None:
+    assert clock_readings(ast.parse(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=by_module)
+def test_a_public_function_documents_the_errors_it_raises(path: Path) -> None:
+    assert undocumented(ast.parse(path.read_text(encoding="utf-8")), promised_by_protocols()) == []
+
+
+def test_no_file_names_a_place_on_one_machine_or_a_registry() -> None:
+    found = {str(path.relative_to(ROOT)): PLACES.findall(path.read_bytes()) for path in tracked_files()}
+    assert {name: places for name, places in found.items() if places} == {}
+
+
+def test_no_lock_file_stands_beside_the_pinned_requirements() -> None:
+    assert [path.name for path in tracked_files() if path.name in {"uv.lock", "poetry.lock", "Pipfile.lock"}] == []
+
+
+def test_requirements_are_pinned_by_hash() -> None:
+    for path in (ROOT / "requirements").glob("*.txt"):
+        text = re.sub(r"#.*", "", path.read_text(encoding="utf-8")).replace("\\\n", " ")
+        for requirement in filter(None, map(str.strip, text.splitlines())):
+            assert re.match(r"[\w.\[\],-]+==\S+ .*--hash=sha256:", requirement), f"{path.name}: {requirement}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import time", "from time import monotonic", "datetime.now()", "datetime.datetime.utcnow()", "date.today()",
+     "asyncio.sleep(1)", "from asyncio import sleep", "asyncio.timeout(1)", "asyncio.wait_for(x, 1)", "loop.time()",
+     "asyncio.get_running_loop().time()", "self._loop.call_later(1, f)", "asyncio.wait(x, timeout=1)"],
+)  # fmt: skip
+def test_a_reading_of_the_real_clock_is_caught(line: str) -> None:
+    assert clock_readings(ast.parse(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["asyncio.sleep(0)", "clock.sleep(1)", "self._clock.call_later(1, f)", "clock.timeout(1)", "asyncio.wait(x)"],
+)
+def test_the_house_clock_is_let_through(line: str) -> None:
+    assert clock_readings(ast.parse(line)) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "missing"),
+    [
+        ("def f(): raise Corrupt('x')", ["f raises Corrupt"]),
+        ("class C:\n def f(self):\n  try: pass\n  except OSError as e: raise errors.Corrupt('x') from e", ["f raises Corrupt"]),
+        ('def f():\n """F.\n\n Raises:\n  Corrupt: Why.\n """\n raise Corrupt', []),
+        ('def f():\n """F.\n\n Raises:\n  RecordError: Why.\n """\n raise Corrupt', []),
+        ("def _f(): raise Corrupt('x')", []),
+        ("def load(): raise WrongType('x')", []),
+        ("def f():\n def g(): raise Corrupt('x')", []),
+        ("def f(): raise ValueError('x')", []),
+    ],
+)  # fmt: skip
+def test_an_undocumented_error_is_caught(source: str, missing: list[str]) -> None:
+    assert undocumented(ast.parse(source), promised_by_protocols()) == missing
+
+
+@pytest.mark.parametrize("place", ["see /{}work/x", '"/{}home/ada/x"', "https://py{}pi.org/simple", "--index-{}url x"])
+def test_a_place_is_caught(place: str) -> None:
+    assert PLACES.search(place.replace("{}", "").encode())
+
+
+def test_a_long_function_is_measured_without_its_docstring() -> None:
+    body = "\n".join(["    x = 1"] * FUNCTION_LINES_MAX)
+    (function,) = functions(ast.parse(f'def f():\n    """F.\n\n    More.\n    """\n{body}\n'))
+    assert code_lines(function) == 1 + FUNCTION_LINES_MAX
