@@ -1,0 +1,62 @@
+"""What a player sees; nothing here changes anything."""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+from realmkeep.realm.actions.banking import bank_here
+from realmkeep.realm.actions.quests import given_here
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.actions.shop import shops_here
+from realmkeep.realm.wire.intents import Look
+from realmkeep.realm.world.content import QuestKind, distance
+from realmkeep.realm.world.player import Player
+
+SEEN_MAX: Final = 25  # of each kind, the nearest: an answer must fit a datagram of 8 KiB
+T = TypeVar("T")
+
+
+def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
+    """Everything in sight, the nearest first, and what the shop and the quest giver within reach have."""
+    place = scene.place(player)
+    monsters = _nearest(player, scene, (monster for monster in place.monsters.values() if monster.alive))
+    ground = _nearest(player, scene, place.ground.values())
+    others = _nearest(player, scene, (other for other in place.present.values() if other is not player))
+    sold = sorted({item for shop in shops_here(player, scene) for item in shop.sells})
+    return {
+        "zone": place.name,
+        "safe": place.kind.safe,
+        "bank": bank_here(player, scene),
+        "monsters": [
+            {"id": monster.monster_id, "kind": monster.name, "x": monster.x, "y": monster.y, "hp": monster.hp}
+            for monster in monsters
+        ],
+        "ground": [
+            {"ground_id": thing.ground_id, "item": thing.item, "count": thing.count, "x": thing.x, "y": thing.y}
+            | ({"serial": thing.serial} if thing.serial is not None else {})
+            for thing in ground
+        ],
+        "players": [{"player_id": other.player_id, "name": other.name, "x": other.x, "y": other.y} for other in others],
+        "shop": [
+            {"item": item, "price": kind.price, "sell_price": kind.sell_price, "stackable": kind.stackable}
+            for item in sold
+            for kind in (scene.world.item(item),)
+        ],
+        "quests": [_quest(quest, scene.world.quests[quest]) for quest in given_here(player, scene)],
+    }
+
+
+def _quest(name: str, kind: QuestKind) -> dict[str, Any]:
+    reward = kind.reward
+    return {
+        "quest": name,
+        "stages": [{"goal": stage.goal, "target": stage.target, "count": stage.count} for stage in kind.stages],
+        "reward": {"gold": reward.gold, "xp": reward.xp, "items": dict(reward.items)},
+    }
+
+
+def _nearest(player: Player, scene: Scene, things: Iterable[T]) -> list[T]:
+    def away(thing: Any) -> float:
+        return distance(player.x, player.y, thing.x, thing.y)
+
+    seen = [thing for thing in things if away(thing) <= scene.world.rules.sight_tiles]
+    return sorted(seen, key=away)[:SEEN_MAX]
