@@ -32,7 +32,7 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: Mail) -> dict[str, Any]:
         letter |= {"item": sent.item_id, "count": sent.count, "serial": sent.serial}
         unpack_parcels(player, scene.world)
     tx.deliver(Player, other.player_id, letter)
-    return {"player": other.player_id, **_content(letter)}
+    return {"player": other.player_id, "sent": _content(letter)}
 
 
 def receive(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def receive(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dic
         "player": letter["from"],
         "name": letter["name"],
         "returned": returned,
-        **_content(letter),
+        "sent": _content(letter),
     }
 
 

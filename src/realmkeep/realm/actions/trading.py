@@ -21,8 +21,22 @@ INACTIVE_S: Final = 60.0
 
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 """Sends an event to a player, if that player is connected."""
-Undone: TypeAlias = Callable[[Refused], None]
-"""Answers a confirmation that will not come about."""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One player's yes, under the operation's id.
+
+    Attributes:
+        undone: Called if nothing comes of it.
+        done: Called once the trade is durable; True if it had been before.
+        waits: Called if the store lets us wait.
+    """
+
+    op_id: int
+    undone: Callable[[Refused], None]
+    done: Callable[[bool], None]
+    waits: Callable[[], None]
 
 
 @dataclass
@@ -32,7 +46,7 @@ class Side:
     player: Player
     offered: list[Item] = field(default_factory=list[Item])
     gold: int = 0
-    confirmed: Undone | None = None
+    confirmed: Confirmation | None = None
 
     def shown(self) -> dict[str, Any]:
         """The offer as both clients see it."""
@@ -122,13 +136,8 @@ class TradeBook:
             self._event(each.player, "trade_offer", **side.shown())
         return {"items": side.shown()["items"], "gold": side.gold}
 
-    def confirm(self, player: Player, undone: Undone, scene: Scene) -> Trade | None:
+    def confirm(self, player: Player, confirmation: Confirmation, scene: Scene) -> Trade | None:
         """Agree; returns the trade, closing, once both have.
-
-        Args:
-            player: Who agrees.
-            undone: Called if nothing comes of it.
-            scene: The moment.
 
         Raises:
             Refused: `not_trading`, `trade_closing` or `already_confirmed`.
@@ -136,7 +145,7 @@ class TradeBook:
         trade = self._open_trade(player)
         if trade.side(player).confirmed is not None:
             raise Refused("already_confirmed", "wait for the other one")
-        trade.side(player).confirmed = undone
+        trade.side(player).confirmed = confirmation
         trade.touched_s = scene.now_s
         for each in trade.sides:
             self._event(each.player, "trade_confirmed", player=player.player_id)
@@ -144,6 +153,12 @@ class TradeBook:
             return None
         trade.closing = True
         return trade
+
+    def confirmed_as(self, player: Player) -> int | None:
+        """The id of the operation by which a player has confirmed; None if they have not."""
+        trade = self._trades.get(player.player_id)
+        confirmation = trade.side(player).confirmed if trade is not None else None
+        return confirmation.op_id if confirmation is not None else None
 
     def cancel(self, player: Player) -> dict[str, Any]:
         """Call one's trade off.
@@ -162,12 +177,12 @@ class TradeBook:
             self._end(trade, reason)
 
     def closed(self, trade: Trade, refused: Refused | None) -> None:
-        """The store has decided."""
-        if refused is not None:
-            self._end(trade, refused.reason)
-            return
+        """The store has decided; `done` or `undone` of both confirmations is the caller's to call."""
         self._forget(trade)
         for side in trade.sides:
+            if refused is not None:
+                self._event(side.player, "trade_cancelled", reason=refused.reason)
+                continue
             other = trade.other(side.player)
             self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())
 
@@ -198,7 +213,7 @@ class TradeBook:
     def _unconfirm(self, trade: Trade, refused: Refused) -> None:
         for side in trade.sides:
             if side.confirmed is not None:
-                side.confirmed(refused)
+                side.confirmed.undone(refused)
                 side.confirmed = None
 
     def _end(self, trade: Trade, reason: str) -> None:

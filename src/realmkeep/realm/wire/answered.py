@@ -13,11 +13,14 @@ class Answered:
 
     A client that sends so much that its answers exceed the cap loses the oldest of them first; tier-1 operations are
     protected by their ids for longer than that.
+
+    Attributes:
+        bytes: What they weigh.
     """
 
     def __init__(self) -> None:
         self._entries: OrderedDict[bytes, tuple[float, list[bytes]]] = OrderedDict()
-        self._bytes = 0
+        self.bytes = 0
 
     def answers(self, digest: bytes, now_s: float) -> list[bytes] | None:
         """What was answered to this datagram so far; None if it is new."""
@@ -28,7 +31,7 @@ class Answered:
     def began(self, digest: bytes, now_s: float) -> None:
         """A datagram is being worked on."""
         self._entries[digest] = (now_s, [])
-        self._bytes += ENTRY_BYTES
+        self.bytes += ENTRY_BYTES
 
     def add(self, digest: bytes, encoded: bytes) -> None:
         """Keep an answer with its datagram, if that has not been dropped meanwhile."""
@@ -36,8 +39,8 @@ class Answered:
         if entry is None:
             return
         entry[1].append(encoded)
-        self._bytes += len(encoded)
-        while self._bytes > BYTES_MAX:
+        self.bytes += len(encoded)
+        while self.bytes > BYTES_MAX:
             self._drop_oldest()
 
     def expire(self, now_s: float) -> bool:
@@ -48,4 +51,4 @@ class Answered:
 
     def _drop_oldest(self) -> None:
         _, (_, answers) = self._entries.popitem(last=False)
-        self._bytes -= ENTRY_BYTES + sum(map(len, answers))
+        self.bytes -= ENTRY_BYTES + sum(map(len, answers))

@@ -1,7 +1,7 @@
 """How much one client may ask, and how often it may be wrong."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
 ERRORS_MAX: Final = 20
@@ -77,5 +77,5 @@ class Bounded(Generic[K, V]):
         for key in [key for key, value in self._entries.items() if is_done(value)]:
             del self._entries[key]
 
-    def __len__(self) -> int:
-        return len(self._entries)
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._entries.values())

@@ -92,6 +92,11 @@ class UdpServer(asyncio.DatagramProtocol):
         self._answered = Bounded[Address, Answered](Answered, entries_max=ADDRESSES_MAX)
         self._closed = False
 
+    @property
+    def remembered_bytes(self) -> int:
+        """What the answers weigh that may have to be given again."""
+        return sum(answered.bytes for answered in self._answered)
+
     async def listen(self, host: str, port: int) -> None:
         """Start; port 0 picks a free one.
 
