@@ -55,7 +55,7 @@ def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -
         else:
             for _ in range(count):
                 give(player, scene.world, item, 1, scene.serials.take())
-    return {"completed": True, "gold_earned": reward.gold, "xp_earned": reward.xp}
+    return {"completed": True, "gold_earned": reward.gold, "xp_earned": reward.xp, "items_earned": reward.items}
 
 
 def is_last_stage(player: Player, scene: Scene, quest_id: str) -> bool:

@@ -57,4 +57,4 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     price = kind.sell_price * sold.count
     player.gold += price
     unpack_parcels(player, scene.world)
-    return {"item": sold.item_id, "count": sold.count, "price": price}
+    return {"item": sold.item_id, "count": sold.count, "price": price, "serial": sold.serial}
