@@ -28,7 +28,7 @@ SERVER_STORE_ID: Final = "server:store-id"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_DIGEST = re.compile(r"[0-9a-f]{16,64}")
+_DIGEST = re.compile(r"([a-z]{1,16}-)?[0-9a-f]{16,64}")
 _TEMP = re.compile(r"temp:(0|[1-9][0-9]{0,17}):([^:]+):(.+)", re.DOTALL)  # 18 digits: until the year 33658
 
 
@@ -194,7 +194,8 @@ def corrupt(keys: RecordKeys, digest: str) -> str:
 
     Args:
         keys: The record's.
-        digest: Of those bytes, 16 to 64 lower-case hexadecimal digits.
+        digest: Of those bytes, 16 to 64 lower-case hexadecimal digits; before it a word and `-` if they are not the
+            record's own (`letter-9f86d081884c7d65`).
 
     Raises:
         InvalidKey: The digest is malformed.
@@ -204,7 +205,10 @@ def corrupt(keys: RecordKeys, digest: str) -> str:
 
 def _check_digest(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
-        raise InvalidKey(f"digest {digest!r:.80} is malformed", hint="16 to 64 lower-case hexadecimal digits")
+        raise InvalidKey(
+            f"digest {digest!r:.80} is malformed",
+            hint="16 to 64 lower-case hexadecimal digits; a word and '-' may stand before",
+        )
     return digest
 
 

@@ -2,10 +2,11 @@
 
 import tomllib
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from realmkeep.config import Config, KeeperConfig, RecordsConfig, StoreConfig, load_config, settings
+from realmkeep.config.settings import to_toml
 from realmkeep.config.sources import ENVIRONMENT_PREFIX
 from realmkeep.errors import ConfigError
 
@@ -51,3 +52,9 @@ def test_a_printed_configuration_reads_back_as_it_is(url: str, bytes_max: int, f
     flags = {f"{section}.{name}": value for section, values in tables.items() for name, value in values.items()}
     again = load_config(environ={}, flags=flags)
     assert (again.store, again.records, again.keeper) == (config.store, config.records, config.keeper)
+
+
+@given(st.text() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.booleans() | st.lists(st.text()))
+@example('\x7f\x00"\\\n\U0001f409')
+def test_any_value_reads_back_from_its_notation(value: object) -> None:
+    assert tomllib.loads(f"value = {to_toml(value)}") == {"value": value}

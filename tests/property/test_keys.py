@@ -14,7 +14,7 @@ names = st.from_regex(r"[a-z][a-z0-9-]{0,31}", fullmatch=True)
 kinds = names.filter(lambda kind: kind not in RESERVED_KINDS)
 suffixes = st.just("") | names.filter(lambda suffix: suffix not in COMPANIONS)
 times_us = st.integers(0, 10**18 - 1)
-digests = st.from_regex(r"[0-9a-f]{16,64}", fullmatch=True)
+digests = st.from_regex(r"(letter-)?[0-9a-f]{16,64}", fullmatch=True)
 
 
 def allowed(character: str) -> bool:

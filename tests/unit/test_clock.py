@@ -63,9 +63,12 @@ async def test_a_cancelled_call_does_not_run(clock: Clock) -> None:
 
 
 async def test_a_block_that_takes_too_long_is_a_timeout(clock: Clock) -> None:
+    too_late = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(5, too_late.set)
     with pytest.raises(TimeoutError):
         async with clock.timeout(0.001):
-            await asyncio.Event().wait()
+            await too_late.wait()
+    timer.cancel()
 
 
 async def test_a_block_in_time_is_left_alone(clock: Clock) -> None:

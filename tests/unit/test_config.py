@@ -195,6 +195,7 @@ def test_a_wrong_value_is_named_with_its_source_and_the_allowed_range(key: str, 
         assert f"allowed is {settings()[key].allowed}" in message
         assert f"(from {source})" in message
         assert len(message) < 600
+        assert message.encode()  # whoever logs it can
 
 
 @pytest.mark.parametrize(

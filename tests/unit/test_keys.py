@@ -90,7 +90,9 @@ def test_the_same_unreadable_bytes_are_kept_once() -> None:
     assert parse(key) == ParsedKey("corrupt", "player", "7", "9f86d081884c7d65")
 
 
-@pytest.mark.parametrize("digest", ["", "9f86d081", "9F86D081884C7D65", "g" * 16, "0" * 65])
+@pytest.mark.parametrize(
+    "digest", ["", "9f86d081", "9F86D081884C7D65", "g" * 16, "-9f86d081884c7d65", "a:b-9f86d081884c7d65", "0" * 65]
+)
 def test_a_digest_is_hexadecimal(digest: str) -> None:
     with pytest.raises(InvalidKey, match="digest"):
         keys.corrupt(record_keys("player", 7), digest)

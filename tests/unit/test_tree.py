@@ -1,9 +1,12 @@
 """The rules of the house that a machine can check cheaply; each has a control that must be caught."""
 
 import ast
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -29,12 +32,23 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def tracked_files() -> list[Path]:
-    """What git has or would add; in an unpacked source distribution, everything."""
-    if not (ROOT / ".git").exists():
-        return [path for path in ROOT.rglob("*") if path.is_file() and ".venv" not in path.parts]
+    """What git has or would add; where git cannot say (a source distribution, a foreign checkout), what is not ignored."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+    if (ROOT / ".git").exists() and shutil.which("git"):
+        listed = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+        if listed.returncode == 0:
+            return [path for name in listed.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+    return files_not_ignored()
+
+
+def files_not_ignored() -> list[Path]:
+    ignored = [".git", *(ROOT / ".gitignore").read_text(encoding="utf-8").replace("/", "").split()]
+    found: list[Path] = []
+    for directory, folders, names in os.walk(ROOT):
+        folders[:] = [folder for folder in folders if not any(fnmatch(folder, pattern) for pattern in ignored)]
+        kept = [name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)]
+        found += [Path(directory, name) for name in kept]
+    return found
 
 
 def functions(tree: ast.AST) -> Iterator[Function]:
@@ -151,6 +165,12 @@ def test_a_public_function_documents_the_errors_it_raises(path: Path) -> None:
 def test_no_file_names_a_place_on_one_machine_or_a_registry() -> None:
     found = {str(path.relative_to(ROOT)): PLACES.findall(path.read_bytes()) for path in tracked_files()}
     assert {name: places for name, places in found.items() if places} == {}
+
+
+def test_the_files_are_the_same_whether_git_lists_them_or_not() -> None:
+    listed = set(tracked_files())
+    assert {ROOT / "dev", ROOT / "pyproject.toml", Path(__file__)} <= listed
+    assert listed == set(files_not_ignored())
 
 
 def test_no_lock_file_stands_beside_the_pinned_requirements() -> None:
