@@ -12,12 +12,14 @@ from realmkeep.records.limits import Limits
 from realmkeep.records.migrations import (
     Plain,
     add_step,
+    check_all,
     check_chains,
     check_migrations,
     migrate,
     plain_copy,
     stored_version,
 )
+from realmkeep.records.record import Record
 
 
 def declared(version: int, kind: str = "player") -> RecordInfo:
@@ -274,3 +276,20 @@ def test_a_step_put_past_the_decorator_is_found_at_start_up() -> None:
     info.migrations[2] = unchanged
     with pytest.raises(DefinitionError, match="the migration from version 2 is out of range"):
         check_migrations(holder(info))
+
+
+class Complete(Record, kind="complete-chain", version=2):
+    """A record of the tests' module, as a game's are: it has claimed its kind."""
+
+
+@Complete.migration(1)
+def complete(plain: Plain) -> Plain:
+    return plain
+
+
+def test_all_records_of_the_program_are_checked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complete({}) == {}
+    check_all()
+    monkeypatch.delitem(Complete.__realmkeep__.migrations, 1)
+    with pytest.raises(DefinitionError, match="complete-chain: no migration from version 1 to 2"):
+        check_all()

@@ -1,7 +1,9 @@
+import sys
+
 import pytest
 
 from realmkeep.clock import SystemClock
-from realmkeep.errors import ConfigError
+from realmkeep.errors import ConfigError, StorageMisconfigured
 from realmkeep.storage import open_storage
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.clock import FakeClock
@@ -32,3 +34,13 @@ def test_a_url_that_is_none_is_refused_without_repeating_its_secrets(url: str) -
         open_storage(url, clock=SystemClock())
     assert "hunter2" not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("realmkeep.storage.sqlite")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "apsw", None)
+    with pytest.raises(StorageMisconfigured) as caught:
+        open_storage("sqlite:///realm.db")
+    assert "pip install 'realmkeep[sqlite]'" in caught.value.hint
+    assert "apsw" in caught.value.message

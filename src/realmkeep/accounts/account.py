@@ -10,7 +10,8 @@ from typing import Any, Final, TypeAlias
 
 from typing_extensions import override
 
-from realmkeep.records import Part, Record, durable
+from realmkeep.records.fields import durable
+from realmkeep.records.record import Part, Record
 
 CHARACTERS_MAX: Final = 64
 TICKETS_MAX: Final = 8  # devices

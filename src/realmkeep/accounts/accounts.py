@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
 from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
@@ -25,8 +26,10 @@ from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
 from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
-from realmkeep.records import Record
+from realmkeep.records.record import Record
 from realmkeep.storage import Storage
+
+KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -92,19 +95,20 @@ class Accounts(AccountBook):
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Accounts"]:
-        """Load the failures of the last run, save them while the block runs and at its end, and close the hashing pool.
+        """Load the failures of the last run; while the block runs, save them and follow the key file; then close the pool.
 
         Raises:
             StorageError: The store cannot be reached at the start.
         """
         await asyncio.to_thread(common_passwords)  # a file: not on the event loop
         await self._throttle_store.load()
-        saving = asyncio.create_task(self._keep_saving(), name="realmkeep-accounts")
+        tasks = [asyncio.create_task(self._keep_saving()), asyncio.create_task(self._keep_reading_keys())]
         try:
             yield self
         finally:
-            saving.cancel()
-            await asyncio.wait([saving])
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             await self._throttle_store.save()
             await self._pool.close()
 
@@ -154,7 +158,7 @@ class Accounts(AccountBook):
                 is_ours = await self._shelf.replace(name, before, made, *also)
         if not is_ours:
             raise self._taken(address)
-        log.info("account %s was registered from %s", name, address)
+        log.info("account %s was registered from %r", name, address)
         return _login(made, first_ticket.ticket)
 
     async def verify_credentials(self, username: str, password: str, *, address: str = "") -> Account:
@@ -322,6 +326,11 @@ class Accounts(AccountBook):
         while True:
             await self._clock.sleep(self._config.throttle_save_interval_s)
             await self._throttle_store.save()
+
+    async def _keep_reading_keys(self) -> None:
+        """Another server, or the operator, may rotate the key."""
+        while True:
+            await self._clock.sleep(KEYS_READ_INTERVAL_S)
             try:
                 await asyncio.to_thread(self._door.keys.reload)
             except BadSealingKey as error:

@@ -15,7 +15,7 @@ from realmkeep.accounts.account import Account
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.passwords import HashCost, dummy_hash, verify_password
 from realmkeep.accounts.pool import HashPool
-from realmkeep.accounts.throttle import Throttle, network, network_digest
+from realmkeep.accounts.throttle import Attempt, Throttle, network, network_digest
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, Quarantined, StorageError
@@ -57,8 +57,8 @@ class Verifier:
             found = await self._find(name)
             known = found is not None and network_digest(name, address) in found.record.addresses
             attempt = self.throttle.begin(name, address, known=known)
-            if isinstance(attempt, float):
-                log.info("login from %s has to wait %.0f s after failures", address, attempt)
+            if not isinstance(attempt, Attempt):
+                log.info("login from %r has to wait %.0f s after failures", address, attempt)
                 raise AuthFailed("too many failures", reason="throttled", retry_after_s=math.ceil(attempt))
             try:
                 right = await self._compare(found, password, address)
@@ -92,7 +92,7 @@ class Verifier:
             else:
                 why = f"{found.record.username} has no such ticket any more"
             self.throttle.count_address(address)
-            log.info("ticket from %s refused: %s", address, why)
+            log.info("ticket from %r refused: %s", address, why)
             raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     def now_s(self) -> int:
@@ -134,7 +134,7 @@ class Verifier:
             why = f"{found.record.username} is banned"
         else:
             return found
-        log.info("login from %s refused: %s", address, why)
+        log.info("login from %r refused: %s", address, why)
         raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     @asynccontextmanager

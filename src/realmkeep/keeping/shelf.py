@@ -1,7 +1,8 @@
 """Small records that no server owns, such as accounts: read, made, and replaced by compare-and-set.
 
 Nothing is kept in memory between calls. Every change names the bytes it was made from, so of two servers that change one
-record at once, one hears that it has to look again.
+record at once, one hears that it has to look again. What no guard can tell apart is a record that was made, removed, and
+made again by a request that was lost on an old connection and arrived after all; it takes a removal within seconds.
 """
 
 import logging
@@ -12,7 +13,10 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
 from realmkeep.keys import RecordKeys, record_keys
-from realmkeep.records import DEFAULT_LIMITS, Codec, Limits, Record, encode, load
+from realmkeep.records.codecs import Codec, encode
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.loading import load
+from realmkeep.records.record import Record
 from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Refused, Storage, Transaction, Unknown
 
 R = TypeVar("R", bound=Record)
@@ -110,7 +114,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(record, self._codec, self._limits)
+        blob = encode(record, self._codec, limits=self._limits)
         return await self._write(key, None, blob, [Put(key, blob)], also)
 
     async def replace(self, id: int | str, old: Shelved[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -123,7 +127,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(new, self._codec, self._limits)
+        blob = encode(new, self._codec, limits=self._limits)
         return await self._write(key, old.stored, blob, [Put(key, blob)], also)
 
     async def remove(self, id: int | str, old: Shelved[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -198,7 +202,7 @@ def new_record(
     return [
         Guard(at.record, None),
         Guard(at.owner, None),
-        Put(at.record, encode(record, codec, limits)),
+        Put(at.record, encode(record, codec, limits=limits)),
         Put(at.version, b"%d" % info.version),
         Put(at.updated, b"%d" % now_us),
     ]

@@ -298,3 +298,8 @@ def register(cls: type, info: RecordInfo) -> None:
             hint="two classes would write the same keys: give one another kind or suffix",
         )
     _kinds[key] = cls
+
+
+def registered() -> tuple[type, ...]:
+    """Every record class that has claimed a kind, in the order of the kinds."""
+    return tuple(cls for _, cls in sorted(_kinds.items()))

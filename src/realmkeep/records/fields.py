@@ -103,10 +103,10 @@ class FieldInfo:
         trigger: An assignment for which it fires is written at once.
         default: The default, or MISSING.
         default_factory: Makes the default, or None.
-        ge: Least value allowed (of a container: ignored).
-        le: Largest value allowed.
+        ge: Least value allowed; of a container, of every number inside.
+        le: Largest value allowed, likewise.
         length_max: Most characters of a text, entries of a container.
-        known: The allowed values, as the game gives them: called at each check; None allows all.
+        known: The allowed values, as the game gives them: asked at each check; None allows all.
         on_invalid: What a stored value outside its bounds leads to.
     """
 
@@ -168,6 +168,8 @@ def durable(
     default_factory: Callable[[], T],
     tier: Tier = ...,
     immediate_when: TriggerLike | None = ...,
+    ge: float | None = ...,
+    le: float | None = ...,
     length_max: int | None = ...,
     known: Callable[[Any], bool] | None = ...,
     on_invalid: Validity = ...,
@@ -203,11 +205,13 @@ def durable(
         tier: How soon a change must be durable.
         immediate_when: `rises`, `changed`, `drops_to(n)` or a function of the old and the new value: an assignment for
             which it is true is written at once, whatever the tier.
-        ge: Least value allowed in a stored record.
-        le: Largest value allowed.
+        ge: Least value allowed in a stored record; of a container, of every number inside.
+        le: Largest value allowed, likewise.
         length_max: Most characters of a text, or entries of a container.
-        known: Says whether a stored value (for a container: each entry) is one the game knows.
-        on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: what a stored value that breaks these leads to.
+        known: Says whether a stored value (of a list: each entry, of a dictionary: each key) is one the game knows;
+            called at each check, so the game's lists may be read later.
+        on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: what a stored value that breaks these leads to. Only `ge` and `le`
+            can clamp: shortening a text or dropping an entry would destroy property.
     """
     trigger = immediate_when
     if trigger is not None and not isinstance(trigger, Trigger):

@@ -4,11 +4,11 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from realmkeep.records.marking import Live, Marks, marks_of, masked, set_mask
+from realmkeep.records.marking import Live, marks_of, masked, set_mask
 
 R = TypeVar("R")
 
-_store: Final = msgspec.Struct.__setattr__
+_store: Final = msgspec.structs.force_setattr
 _values: Final = msgspec.structs.astuple
 
 
@@ -21,7 +21,7 @@ class Fork(Generic[R]):
         self.record = record
         self.values = _values(cast("Any", record))
         self.contents = [self.values[index].copy() for index in cast("Any", record).__blueprint__.containers]
-        marks: Marks = cast("Any", record).__marks__
+        marks = marks_of(cast("Live", record))
         self.mask, self.fired, self.takes = marks.mask, marks.fired, marks.takes
 
 

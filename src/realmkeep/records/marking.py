@@ -10,7 +10,11 @@ from realmkeep.errors import Unstorable
 from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
 
 _NO_TIER: Final = 99  # less urgent than any
-_store: Final = msgspec.Struct.__setattr__
+_store: Final = (
+    msgspec.structs.force_setattr
+)  # durable values form no cycles, so the collector need not be told of them
+set_tracked: Final = msgspec.Struct.__setattr__
+"""Assign without bookkeeping what may refer back to the record: its marks, an ephemeral field."""
 
 
 class Live(Protocol):
@@ -52,12 +56,13 @@ class Marks:
         fired: The fields whose trigger fired since the marks were taken.
         urgency: The most urgent tier among `mask`.
         takes: How often marks were taken: tells a fork whether a write came between.
-        checked: The CRC of the record's bytes when its values were last found storable, or -1.
         observer: Who is told.
         sentry: The observer, if it sees every assignment.
+        checked: The CRC of the record's bytes when they were last found to be storable, or -1.
+        unknown: Stored fields that the class does not know and keeps; empty for most.
     """
 
-    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "urgency")
+    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency")
 
     def __init__(self) -> None:
         self.mask = 0
@@ -65,22 +70,32 @@ class Marks:
         self.fired = 0
         self.urgency: int = _NO_TIER
         self.takes = 0
-        self.checked = -1
         self.observer: Observer | None = None
         self.sentry: Sentry | None = None
+        self.checked = -1
+        self.unknown: Mapping[str, Any] = {}
 
 
-UNMARKED: Final = Marks()
-"""Stands for the marks of every record that never had any, so that loading one makes no bookkeeping; never changed."""
+class Markable:
+    """Gives a record a place for its marks outside its fields. It is empty until first used: loading makes no marks."""
+
+    __slots__ = ("__marks__",)
+    __marks__: Marks
 
 
 def marks_of(record: Live) -> Marks:
     """The record's own marks, made on first use."""
-    marks = cast("Any", record).__marks__
-    if marks is UNMARKED:
+    try:
+        return cast("Markable", record).__marks__
+    except AttributeError:
         marks = Marks()
-        _store(cast("Any", record), "__marks__", marks)
-    return marks
+        set_tracked(cast("Any", record), "__marks__", marks)
+        return marks
+
+
+def found_marks(record: Live) -> Marks | None:
+    """The record's own marks, if it has any yet."""
+    return getattr(record, "__marks__", None)
 
 
 Plan = tuple[int, type | None, Callable[[Any, Any], bool] | None]
@@ -95,7 +110,11 @@ def assignment(plans: Mapping[str, Plan]) -> Callable[[Any, str, Any], None]:
 
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807 - the name that tracebacks show
         bit, exact, fires = plan_of(name, NO_PLAN)
-        if bit & self.__marks__.quiet and type(value) is exact:
+        try:
+            quiet = bit & self.__marks__.quiet
+        except AttributeError:
+            quiet = 0
+        if quiet and type(value) is exact:
             if fires is None:
                 store(self, name, value)
                 return
@@ -127,7 +146,7 @@ def assign(record: Any, name: str, value: Any) -> None:
             obj=record,
         )
     if not field.durable:
-        _store(record, name, value)
+        set_tracked(record, name, value)
         return
     value = fitted(record, field, value)
     marks = marks_of(record)
@@ -142,6 +161,18 @@ def assign(record: Any, name: str, value: Any) -> None:
     _mark(record, marks, field)
     if fired:
         _fire(record, name, 1 << field.index, old, value)
+
+
+def delete(record: Any, name: str) -> None:
+    """Put an ephemeral field back at its default; what `del player.target` does.
+
+    Raises:
+        AttributeError: The field is durable, is at its default, or does not exist.
+    """
+    held = cast("dict[str, Any]", vars(record))
+    if name not in held:
+        raise AttributeError(f"{type(record).__name__}.{name} cannot be deleted", name=name, obj=record)
+    del held[name]
 
 
 def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
@@ -234,14 +265,13 @@ def observe(record: Live, observer: Observer | None) -> None:
 
 def peek_marks(record: Live) -> int:
     """The durable fields changed since the marks were last taken, as a bit mask by `FieldInfo.index`."""
-    return cast("Any", record).__marks__.mask
+    marks = found_marks(record)
+    return 0 if marks is None else marks.mask
 
 
 def take_marks(record: Live) -> int:
     """Return the mask of `peek_marks` and clear it, and what `fired_fields` says with it."""
-    marks: Marks = cast("Any", record).__marks__
-    if marks is UNMARKED:
-        return 0
+    marks = marks_of(record)
     mask = marks.mask
     marks.mask = marks.quiet = marks.fired = 0
     marks.urgency = _NO_TIER
@@ -269,7 +299,8 @@ def set_mask(record: Live, marks: Marks, mask: int) -> None:
 
 def fired_fields(record: Live) -> tuple[str, ...]:
     """The names of the fields whose trigger fired since the marks were taken, also where a later assignment reverted it."""
-    return changed_fields(record, cast("Any", record).__marks__.fired)
+    marks = found_marks(record)
+    return () if marks is None else changed_fields(record, marks.fired)
 
 
 def changed_fields(record: Live, mask: int) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from realmkeep.errors import Corrupt, DefinitionError, MigrationFailed, RecordTooNew, Unstorable
+from realmkeep.records.definition import registered
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.issues import shown
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
@@ -56,7 +57,7 @@ def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
 def check_migrations(cls: RecordClass | type[Any]) -> None:
     """Check that every version from the oldest with a step up to the current one can be reached.
 
-    Call it at start-up; `loading.check_all` does for every record class.
+    Call it at start-up; `check_all` does for every record class.
 
     Args:
         cls: The record class.
@@ -65,6 +66,15 @@ def check_migrations(cls: RecordClass | type[Any]) -> None:
         DefinitionError: Steps are missing, or lead beyond the current version; the message names what to add.
     """
     check_chains([cls])
+
+
+def check_all() -> None:
+    """Check the chains of every record class there is, and report all that is missing at once.
+
+    Raises:
+        DefinitionError: As for `check_migrations`.
+    """
+    check_chains(registered())
 
 
 def check_chains(classes: Iterable[RecordClass | type[Any]]) -> None:

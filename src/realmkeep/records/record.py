@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform, overload
 
 import msgspec
-from typing_extensions import override
 
 from realmkeep.errors import DefinitionError
 from realmkeep.records.definition import (
@@ -21,16 +20,24 @@ from realmkeep.records.definition import (
 )
 from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
-from realmkeep.records.marking import UNMARKED, Marks, Plan, assignment, fitted, touch
+from realmkeep.records.marking import (
+    Markable,
+    Plan,
+    assignment,
+    delete,
+    fitted,
+    found_marks,
+    marks_of,
+    set_tracked,
+    touch,
+)
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
 from realmkeep.records.validation import add_rule
 
+NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
 P = TypeVar("P", bound="PartMeta")
 M = TypeVar("M", bound="RecordMeta")
-
-_store: Final = msgspec.Struct.__setattr__
-NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 class _FirstUse:
@@ -44,7 +51,7 @@ class _FirstUse:
             return self
         assert self._factory is not None
         value = self._factory()
-        _store(record, self._name, value)
+        set_tracked(record, self._name, value)
         return value
 
 
@@ -132,7 +139,7 @@ class RecordMeta(msgspec.StructMeta):
                 values[name] = fitted(cls, fields[name], values[name])
             record = super().__call__(**values)
             for name, value in later.items():
-                _store(record, name, value)
+                set_tracked(record, name, value)
             return record
 
 
@@ -151,13 +158,14 @@ def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
         else:
             namespace[field.name] = _FirstUse(field) if field.default is MISSING else field.default
     namespace["__setattr__"] = assignment(plans)
+    namespace["__delattr__"] = delete
 
 
 MigrationT = TypeVar("MigrationT", bound=Callable[[dict[str, Any]], dict[str, Any]])
 RuleT = TypeVar("RuleT", bound=Callable[[Any], Any])
 
 
-class Record(msgspec.Struct, metaclass=RecordMeta):
+class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
     """The base of everything that is kept.
 
     ```python
@@ -185,8 +193,6 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
 
     __realmkeep__: ClassVar[RecordInfo]
     __blueprint__: ClassVar[Blueprint]
-    __marks__: ClassVar[Marks] = UNMARKED
-    __unknown__: ClassVar[Mapping[str, Any] | None] = None
 
     def touch(self, *names: str) -> None:
         """Mark fields whose contents changed: `player.inventory.append(...)` is not an assignment.
@@ -260,24 +266,15 @@ class Record(msgspec.Struct, metaclass=RecordMeta):
         Raises:
             DefinitionError: `on_invalid` is `OK`.
         """
-        return add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
-
-    @override
-    def __delattr__(self, name: str) -> None:
-        """Put an ephemeral field back at its default.
-
-        Raises:
-            AttributeError: It is durable, is at its default, or does not exist.
-        """
-        held: dict[str, Any] = vars(self)
-        if name not in held or name not in self.__realmkeep__.fields:
-            raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted", name=name, obj=self)
-        del held[name]
+        return (
+            add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
+        )
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
     """The stored fields of a record with `keep_unknown` that its class does not know."""
-    return record.__unknown__ or NOTHING_UNKNOWN
+    marks = found_marks(record)
+    return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
 
 def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
@@ -287,4 +284,4 @@ def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
         record: A record whose class says `keep_unknown`.
         unknown: Plain values by key, as decoded.
     """
-    _store(record, "__unknown__", dict(unknown) or None)
+    marks_of(record).unknown = dict(unknown)

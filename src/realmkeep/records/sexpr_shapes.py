@@ -8,8 +8,10 @@ Where `nil` would be ambiguous, other data stand in that Lisp reads and prints l
 is written `:{false}`, an empty list or dictionary `#()`; and an empty dictionary of no declared type `:{}`.
 """
 
+import decimal
 import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -370,7 +372,8 @@ def _float_text(value: float) -> str:
     value = _double(value)
     if not math.isfinite(value):
         raise Misfit("a float that is not finite")
-    mantissa, _, exponent = repr(value).partition("e")
+    subnormal = 0 < abs(value) < sys.float_info.min
+    mantissa, _, exponent = (f"{_SUBNORMAL.create_decimal(value):e}" if subnormal else repr(value)).partition("e")
     return f"{mantissa if '.' in mantissa else mantissa + '.0'}d{int(exponent or 0)}"
 
 
@@ -395,6 +398,8 @@ def _integer_key(key: Any) -> str:
     return INT.text(int(key))
 
 
+# SBCL 2.2 cuts subnormal doubles off instead of rounding them: 4 of 10 came back one bit smaller from their shortest text.
+_SUBNORMAL: Final = decimal.Context(prec=17, rounding=decimal.ROUND_UP)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _STRINGS: Final = frozenset({str, Symbol, Colon})
 BOOL: Final = Leaf(

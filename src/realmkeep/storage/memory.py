@@ -6,10 +6,8 @@ from typing import Final
 from urllib.parse import SplitResult
 
 from realmkeep.clock import Clock, SystemClock
-from realmkeep.errors import ConfigError, StorageUnavailable, WrongType
+from realmkeep.errors import ConfigError, StorageUnavailable
 from realmkeep.storage.limits import (
-    INCREMENT_MAX,
-    INCREMENT_MIN,
     check_increment,
     check_key,
     check_keys,
@@ -17,22 +15,19 @@ from realmkeep.storage.limits import (
     check_transactions,
     check_value,
     expire_ms,
-    whole_number,
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import (
-    COMMITTED,
     Append,
     Capability,
     Delete,
     Effect,
     Failed,
     Put,
-    Refused,
     Transaction,
     WriteOutcome,
 )
-from realmkeep.storage.shape import ABSENT, VALUE, Shape, conflict, wrong_type
+from realmkeep.storage.transact import ABSENT, VALUE, Shape, add, apply, wrong_type
 
 CAPABILITY: Final = Capability(
     backend="memory",
@@ -113,21 +108,8 @@ class MemoryStore:
         """Set `key` to `value`, and keep its expiry if it has one."""
         self._held[key] = value
 
-    def apply(self, transaction: Transaction) -> WriteOutcome:
-        """Apply `transaction` wholly or not at all."""
-        try:
-            for guard in transaction.guards:
-                if (found := self.value(guard.key)) != guard.expected:
-                    return Refused(guard, found)
-        except WrongType as error:
-            return Failed(error)
-        if error := conflict(transaction.effects, self._shape):
-            return Failed(error)
-        for effect in transaction.effects:
-            self._apply(effect)
-        return COMMITTED
-
-    def _apply(self, effect: Effect) -> None:
+    def perform(self, effect: Effect) -> None:
+        """Do it; the key is known to be of the right type."""
         key = effect.key
         if isinstance(effect, Put):
             self._held[key] = effect.value
@@ -148,7 +130,8 @@ class MemoryStore:
             if not entries:
                 self.remove(key)
 
-    def _shape(self, key: str) -> Shape:
+    def shape(self, key: str) -> Shape:
+        """What lies at `key`."""
         found = self._find(key)
         return ABSENT if found is None else VALUE if isinstance(found, bytes) else len(found)
 
@@ -201,7 +184,7 @@ class MemoryStorage:
         check_transactions(transactions)
         if not self._connected:
             return [Failed(_not_connected()) for _ in transactions]
-        outcomes = [self.store.apply(transaction) for transaction in transactions]
+        outcomes = [apply(self.store, transaction) for transaction in transactions]
         await asyncio.sleep(0)
         return outcomes
 
@@ -251,15 +234,9 @@ class MemoryStorage:
         """Add `by` to the number at `key`."""
         check_increment(key, by)
         self._check_connected()
-        value = self.store.value(key)
-        number = 0 if value is None else whole_number(value)
-        if number is None:
-            raise wrong_type(key, holds="something else", wanted="a whole number")
-        if not INCREMENT_MIN <= number + by <= INCREMENT_MAX:
-            raise wrong_type(key, holds=f"the number {number}", wanted=f"one that {by} can be added to in 64 bits")
-        self.store.replace(key, str(number + by).encode())
+        number = add(self.store, key, by)
         await asyncio.sleep(0)
-        return number + by
+        return number
 
     async def flush(self) -> None:
         """Return at once: nothing here becomes more durable."""
@@ -271,7 +248,7 @@ class MemoryStorage:
         check_key(key)
         check_value(key, value)
         self._check_connected()
-        outcome = self.store.apply(Transaction((), (Put(key, value),)))
+        outcome = apply(self.store, Transaction((), (Put(key, value),)))
         if isinstance(outcome, Failed):
             raise outcome.error
         await asyncio.sleep(0)

@@ -1,0 +1,184 @@
+"""Records as JSON, the default: `{"version":3,"name":"Ada",...,"crc":"89abcdef"}`, readable with any Redis client.
+
+The fields follow `version` in the order of their definition, then unknown ones that are kept, without blanks; entries of
+sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight small
+hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes that precede its `,"crc"`. It is compared in that
+written form alone, so every change of one byte is seen.
+"""
+
+from binascii import hexlify
+from typing import Final, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from realmkeep.errors import Corrupt, RecordTooLarge
+from realmkeep.records.json_reader import count_nodes
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.marking import marks_of
+from realmkeep.records.record import Record, unknown_fields
+from realmkeep.records.unstorable import unstorable
+
+R = TypeVar("R", bound=Record)
+
+_TAIL_START: Final = b',"crc":"'
+_TAIL_BYTES: Final = len(b',"crc":"89abcdef"}')
+
+_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_encode: Final = _encoder.encode
+_encode_into: Final = _encoder.encode_into
+_join: Final = b"".join
+_buffers: Final = [bytearray()]  # spare ones: as many as threads ever encoded at once
+_take_buffer: Final = _buffers.pop  # popping and appending are atomic
+_return_buffer: Final = _buffers.append
+
+
+def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """Encode the durable fields of a record, with version and checksum.
+
+    Every value is checked: what is returned can be loaded. The check is left out for a record whose bytes have not
+    changed since they were last checked, which makes a sweep over unchanged records cheap.
+
+    Args:
+        record: The record.
+        limits: What it must keep.
+
+    Raises:
+        Unstorable: A value has another type than its field, is NaN or infinite, an integer beyond 64 bits, or text with
+            half a surrogate pair; the path is named.
+        RecordTooLarge: It takes more bytes or nodes than `limits` allows; the largest field is named.
+    """
+    try:
+        buffer = _take_buffer()
+    except IndexError:
+        buffer = bytearray()
+    try:
+        _encode_into(record, buffer)
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise unstorable(record, error) from error
+    buffer.pop()  # the brace
+    crc = crc32(buffer)
+    stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
+    _return_buffer(buffer)
+    try:
+        if record.__marks__.checked == crc and len(stored) <= limits.bytes_unsuspected:
+            return stored
+    except AttributeError:  # it never was marked or observed
+        pass
+    return _checked(record, stored, crc, limits)
+
+
+def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
+    try:
+        msgspec.convert(record, record.__blueprint__.checked, from_attributes=True)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise unstorable(record, error) from error
+    marks = marks_of(record)
+    if marks.unknown:
+        bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
+        stored = with_crc(bare)
+    else:
+        marks.checked = crc
+    if len(stored) > limits.bytes_unsuspected:
+        _check_size(record, stored, limits)
+    return stored
+
+
+def with_crc(bare: bytes) -> bytes:
+    """End a JSON object with its checksum.
+
+    Args:
+        bare: The object without `crc`, and without blanks at its end; not an empty one.
+    """
+    return b'%b,"crc":"%08x"}' % (bare[:-1], crc32(bare[:-1]))
+
+
+def _check_size(record: Record, stored: bytes, limits: Limits) -> None:
+    if len(stored) > limits.bytes_max:
+        excess = f"{len(stored)} bytes, more than the {limits.bytes_max} allowed"
+    else:
+        nodes = count_nodes(stored)
+        if nodes <= limits.nodes_max:
+            return
+        excess = f"{nodes} values and keys, more than the {limits.nodes_max} allowed"
+    sizes = {name: len(_encode(getattr(record, name))) for name in record.__blueprint__.names}
+    sizes["unknown fields"] = len(_encode(dict(unknown_fields(record))))
+    largest = max(sizes, key=sizes.__getitem__)
+    raise RecordTooLarge(
+        f"{record.__realmkeep__.kind} takes {excess}; its largest part is {largest}, {sizes[largest]} bytes",
+        hint="nothing was stored; shrink it, move it to a record of its own, or raise the limit",
+    )
+
+
+def check_crc(stored: bytes) -> bool:
+    """Compare the checksum: True if it is right, False if there is none.
+
+    Raises:
+        Corrupt: It is wrong: the bytes are not those that were written.
+    """
+    written = _written_crc(stored)
+    if written is None:
+        return False
+    crc = b"%08x" % crc32(stored[:-_TAIL_BYTES])
+    if written != crc:
+        raise Corrupt(
+            f"The checksum is {crc.decode()}, not {written.decode('ascii', 'replace')} as stored",
+            hint="the bytes are kept; restore a backup, or if a program rewrote the record, have it remove crc",
+        )
+    return True
+
+
+def _written_crc(stored: bytes) -> bytes | None:
+    """What stands in the place of the digits, where the record ends as `encode` ends it."""
+    ends = stored[-_TAIL_BYTES:-10] == _TAIL_START and stored.endswith(b'"}')
+    return stored[-10:-2] if ends else None
+
+
+def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) -> R | None:
+    """Decode what `encode` wrote for the class's current version, at msgspec's speed.
+
+    The record returned encodes to exactly these bytes: that proves at once that nothing is unknown, missing, twice, of
+    another type, or written otherwise. It is not validated yet.
+
+    Args:
+        stored: The bytes.
+        cls: The record class.
+        limits: What the bytes must keep.
+
+    Returns:
+        The record, or None if the bytes are anything else: another version or format, fields missing or unknown, no
+        checksum, or wrong types. `json_reader.decode_plain` then tells which.
+
+    Raises:
+        RecordTooLarge: More bytes or nodes than `limits` allows; nothing was decoded.
+        Corrupt: The checksum is wrong.
+    """
+    check_stored_size(stored, cls, limits)
+    blueprint = cls.__blueprint__
+    if not stored.startswith(blueprint.json_start) or not check_crc(stored):
+        return None
+    bare = stored[:-_TAIL_BYTES] + b"}"
+    try:
+        record: R = blueprint.decoder.decode(bare)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return record if _encode(record) == bare else None
+
+
+def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:
+    """Refuse bytes beyond the caps, before anything is made of them.
+
+    Raises:
+        RecordTooLarge: More bytes or nodes than `limits` allows.
+    """
+    size = len(stored)
+    if size > limits.bytes_max:
+        raise RecordTooLarge(
+            f"A stored {cls.__realmkeep__.kind} has {size} bytes, more than the {limits.bytes_max} allowed"
+        )
+    if size > limits.bytes_unsuspected:
+        nodes = count_nodes(stored)
+        if nodes > limits.nodes_max:
+            raise RecordTooLarge(
+                f"A stored {cls.__realmkeep__.kind} has {nodes} values and keys, more than the {limits.nodes_max} allowed"
+            )

@@ -1,0 +1,140 @@
+"""From stored bytes to a record: the one way in, for every record of every store.
+
+Size cap, checksum, decoding, sanity, migrations, conversion to the record, validation, in that order.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from realmkeep.errors import InvalidRecord
+from realmkeep.records import json_codec
+from realmkeep.records.codecs import decode, encode
+from realmkeep.records.fields import CLAMP, QUARANTINE, REJECT, Validity
+from realmkeep.records.issues import Issue, shown, worst
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.marking import peek_marks, put_back_marks
+from realmkeep.records.migrations import Plain, migrate, stored_version
+from realmkeep.records.record import Record, set_unknown_fields
+from realmkeep.records.validation import validate
+
+R = TypeVar("R", bound=Record)
+
+ISSUES_IN_MESSAGE: Final = 5  # a message stays readable; the error's `issues` has all of them
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[R]):
+    """What became of stored bytes.
+
+    Attributes:
+        record: The record, with its ephemeral fields at their defaults; None if the outcome is `QUARANTINE` or `REJECT`.
+        outcome: The gravest of the issues' outcomes; `OK` where there are none.
+        issues: Every rule that was broken, also those mended.
+        migrated_from: The stored schema version, if it was older than the code's; else None.
+        changed: The record differs from the stored bytes, because it was migrated or mended, and is to be saved at once:
+            all its durable fields are marked. Otherwise none is.
+    """
+
+    record: R | None
+    outcome: Validity
+    issues: tuple[Issue, ...]
+    migrated_from: int | None
+    changed: bool
+
+    def require(self) -> R:
+        """The record.
+
+        Raises:
+            InvalidRecord: There is none: it is quarantined or rejected. Its `issues` has the report.
+        """
+        if self.record is not None:
+            return self.record
+        told = [str(found) for found in self.issues if found.outcome > CLAMP]
+        more = f"; and {len(told) - ISSUES_IN_MESSAGE} more" if len(told) > ISSUES_IN_MESSAGE else ""
+        raise InvalidRecord(
+            f"The stored record is invalid: {'; '.join(told[:ISSUES_IN_MESSAGE])}{more}",
+            issues=self.issues,
+            hint="the bytes are kept; mend the record, or the rule",
+        )
+
+
+def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept_unchecked: bool = False) -> Loaded[R]:
+    """Load a stored record of any version and either codec.
+
+    What cannot be read is never replaced by a default. The bytes are only looked at: what becomes of those that are
+    refused is the caller's to decide.
+
+    Args:
+        stored: The bytes.
+        cls: The record class.
+        limits: What the bytes, and what migrations make of them, must keep.
+        accept_unchecked: Accept JSON without a checksum, from an imported store. A wrong checksum is never accepted.
+
+    Returns:
+        The record, or why there is none. A stored key that the class does not know is `QUARANTINE` unless it keeps
+        unknown ones; a value of another type than its field, or a missing field without a default, is `REJECT`.
+
+    Raises:
+        RecordTooLarge: More bytes, nodes or nesting than `limits` allows, as stored or as migrated.
+        Corrupt: Malformed, truncated, no record, or the checksum is wrong or missing.
+        RecordTooNew: The schema version is newer than the code's.
+        MigrationFailed: A migration step is missing, raised, or returned what is no record.
+    """
+    if stored.startswith(b"{"):  # the short way, for what this version wrote
+        record = json_codec.decode_record(stored, cls, limits)
+        if record is not None:
+            return _judged(record, (), None, limits)
+    plain = decode(stored, cls, limits=limits, accept_unchecked=accept_unchecked)
+    info = cls.__realmkeep__
+    version = stored_version(plain, info)
+    migrated_from = None
+    if version < info.version:
+        plain = migrate(plain, info, limits=limits)
+        migrated_from = version
+    plain["version"] = info.version
+    names = {"version", *cls.__blueprint__.names}
+    unknown = {name: value for name, value in plain.items() if name not in names}
+    issues: list[Issue] = []
+    if unknown and not info.keep_unknown:
+        rule = f"a field of {cls.__name__}, removed by a migration, or kept by keep_unknown"
+        issues += [Issue(name, shown(value), rule, QUARANTINE) for name, value in unknown.items()]
+    known = {name: value for name, value in plain.items() if name in names}
+    try:
+        record = msgspec.convert(known, cls, strict=True, str_keys=True)
+    except msgspec.ValidationError:
+        issues += _misfits(known, cls)
+        return Loaded(None, worst(issues), tuple(issues), migrated_from, changed=False)
+    if unknown:
+        set_unknown_fields(record, unknown)
+    return _judged(record, tuple(issues), migrated_from, limits)
+
+
+def _judged(record: R, found: tuple[Issue, ...], migrated_from: int | None, limits: Limits) -> Loaded[R]:
+    issues = found + validate(record)
+    outcome = worst(issues)
+    if outcome > CLAMP:
+        return Loaded(None, outcome, issues, migrated_from, changed=False)
+    changed = migrated_from is not None or outcome is CLAMP or peek_marks(record) != 0  # a rule may have assigned
+    if changed:
+        encode(record, limits=limits)  # what is to be saved at once can be saved
+        put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)
+    return Loaded(record, outcome, issues, migrated_from, changed)
+
+
+def _misfits(known: Plain, cls: type[Record]) -> list[Issue]:
+    """Convert each field alone, so that every one that does not fit is named, and not only the first."""
+    issues: list[Issue] = []
+    for field in msgspec.structs.fields(cls):
+        if field.name not in known:
+            if field.required:
+                issues.append(Issue(field.name, "missing", "present: it has no default", REJECT))
+            continue
+        try:
+            msgspec.convert(known[field.name], field.type, strict=True, str_keys=True)
+        except msgspec.ValidationError as error:
+            what, _, at = str(error).partition(" - at `$")
+            rule = f"{what[:1].lower()}{what[1:]}"
+            issues.append(Issue(f"{field.name}{at.removesuffix('`')}", shown(known[field.name]), rule, REJECT))
+    return issues

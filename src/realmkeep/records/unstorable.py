@@ -1,0 +1,71 @@
+"""Finds the value that cannot be stored, and says where it is; asked only once something is known or feared to be wrong."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from realmkeep.errors import Unstorable
+
+INTEGER_MIN: Final = -(2**63)
+INTEGER_MAX: Final = 2**63 - 1
+
+
+def first_fault(value: object, path: str) -> str | None:
+    """The first number or text inside a value that no codec holds exactly, as a sentence; None if there is none.
+
+    Args:
+        value: A plain value, a Part or a record, with whatever its containers hold.
+        path: Where it is.
+    """
+    if type(value) is str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return f"{path} holds half a surrogate pair, which is no text"
+        return None
+    if type(value) is int:
+        return None if INTEGER_MIN <= value <= INTEGER_MAX else f"{path} is an integer beyond 64 bits"
+    if type(value) is float:
+        return None if math.isfinite(value) else f"{path} is {value}, which JSON cannot hold"
+    for inner, inner_path in _contents(value, path):
+        fault = first_fault(inner, inner_path)
+        if fault is not None:
+            return fault
+    return None
+
+
+def _contents(value: object, path: str) -> Iterator[tuple[object, str]]:
+    if isinstance(value, Mapping):
+        for key, entry in cast("Mapping[Any, Any]", value).items():
+            yield key, f"a key of {path}"
+            yield entry, f"{path}[{key!r:.40}]"
+    elif isinstance(value, (list, tuple)):
+        for index, entry in enumerate(cast("list[Any]", value)):
+            yield entry, f"{path}[{index}]"
+    elif isinstance(value, (set, frozenset)):
+        for entry in cast("set[Any]", value):
+            yield entry, f"an entry of {path}"
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            if hasattr(value, name):
+                yield getattr(value, name), f"{path}.{name}"
+
+
+def unstorable(record: msgspec.Struct, error: Exception) -> Unstorable:
+    """The error to raise where msgspec refused a record.
+
+    Args:
+        record: The record.
+        error: What msgspec raised; its own path serves where the fault is a type.
+    """
+    name = type(record).__name__
+    try:
+        fault = first_fault(record, name)
+    except RecursionError:
+        fault = f"{name} holds a container that contains itself"
+    if fault is None:
+        what, _, at = str(error).partition(" - at `$")
+        fault = f"{name}{at.removesuffix('`')}: {what}" if at.startswith(".") else f"{name}: {error}"
+    return Unstorable(fault, hint="nothing was stored; mend the value in the live record")

@@ -1,0 +1,118 @@
+"""`embedded:///directory`: a real Valkey that Realmkeep starts, supervises, adopts again after a crash, and stops."""
+
+import random
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, unquote
+
+import msgspec
+
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.errors import ConfigError
+from realmkeep.storage.embedded_config import (
+    MAXMEMORY_BYTES,
+    MAXMEMORY_BYTES_MIN,
+    StoreSettings,
+)
+from realmkeep.storage.embedded_process import StoreProcess
+from realmkeep.storage.protocol import Capability
+from realmkeep.storage.redis import RedisStorage
+from realmkeep.storage.redis_url import RedisAddress
+
+MIB: Final = 1024**2
+MAXMEMORY_MB_MAX: Final = 1024**2  # a terabyte
+PORT_MAX: Final = 65535
+
+
+class EmbeddedStorage(RedisStorage):
+    """A `Storage` on a Valkey of its own, in one directory.
+
+    The store outlives this process if it crashes, and is adopted by the next one. If the store itself dies, it is
+    started again, with backoff, and calls fail with `StorageUnavailable` until it answers. `disconnect` stops it.
+
+    Args:
+        directory: Where its files lie; made if absent.
+        maxmemory_bytes: When it holds so much, it refuses writes.
+        port: A TCP port on this machine, for tools; 0 for none.
+        clock: Time; the machine's own without it.
+        rng: Jitter of the backoff.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        maxmemory_bytes: int = MAXMEMORY_BYTES,
+        port: int = 0,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        settings = StoreSettings(str(directory), port=port, maxmemory_bytes=maxmemory_bytes)
+        clock = clock or SystemClock()
+        self._process = StoreProcess(directory.absolute(), settings, clock=clock)
+        super().__init__(RedisAddress(socket_path=str(self._process.socket_path)), clock=clock, rng=rng)
+
+    @property
+    def capability(self) -> Capability:
+        """What the store promises; nobody else can use it."""
+        return msgspec.structs.replace(super().capability, backend="embedded", shared=False)
+
+    async def connect(self) -> None:
+        """Lock the directory, start the store or adopt the one that lives, and wait until it answers.
+
+        Raises:
+            StorageLocked: Another server has the directory.
+            StorageMisconfigured: There is no binary, or the store does not start.
+            StorageUnavailable: It lives but does not answer; it was not doubled.
+        """
+        if self.is_open:
+            return
+        await self._process.lock()
+        try:
+            await super().connect()
+        except BaseException:
+            self._process.unlock()
+            raise
+
+    async def disconnect(self) -> None:
+        """Wait until what was accepted is answered, stop the store, and let others have the directory."""
+        was_open = self.is_open
+        await super().disconnect()
+        if was_open:
+            await self._process.stop()
+            self._process.unlock()
+
+    async def _revive(self) -> None:
+        await self._process.ensure_running()
+
+
+def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
+    """The store of an `embedded:///directory` URL; `embedded:////absolute/directory` is absolute, as with `sqlite:///`.
+
+    Options: `maxmemory_mb`, and `port` for TCP on this machine.
+
+    Raises:
+        ConfigError: A part of the URL is missing, malformed or unknown.
+    """
+    directory = unquote(url.path)[1:]
+    if url.netloc or url.fragment or not directory:
+        raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
+    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    port = _number(options.pop("port", "0"), "port", least=0, most=PORT_MAX)
+    maxmemory_mb = _number(
+        options.pop("maxmemory_mb", str(MAXMEMORY_BYTES // MIB)),
+        "maxmemory_mb",
+        least=MAXMEMORY_BYTES_MIN // MIB,
+        most=MAXMEMORY_MB_MAX,
+    )
+    if options:
+        raise ConfigError(
+            f"the embedded:// URL has the unknown option {next(iter(options))!r}", hint="known: maxmemory_mb, port"
+        )
+    return EmbeddedStorage(Path(directory), maxmemory_bytes=maxmemory_mb * MIB, port=port, clock=clock)
+
+
+def _number(text: str, name: str, *, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+        raise ConfigError(f"{name}={text!r} is out of range", hint=f"a whole number from {least:,} to {most:,}")
+    return int(text)

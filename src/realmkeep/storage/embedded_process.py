@@ -1,0 +1,303 @@
+"""A Valkey of our own: started, adopted, waited for, stopped. POSIX only.
+
+Two files are locked with `flock`. `server.lock` is held by the process that owns the directory. `store.lock` is held by
+the store itself, which inherits the locked descriptor and never knows: as long as anything of it lives, a second one is
+not started, whether it answers or not. A lock ends with its process, so neither can be left behind by a crash.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from redis.exceptions import BusyLoadingError
+
+from realmkeep.clock import Clock
+from realmkeep.errors import StorageLocked, StorageMisconfigured, StorageUnavailable
+from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
+from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
+from realmkeep.storage.redis_errors import is_reply
+from realmkeep.storage.redis_url import RedisAddress
+
+SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
+SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
+STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
+POLL_S: Final = 0.01
+LOG_LINES_SHOWN: Final = 5
+
+
+def socket_path(directory: Path) -> Path:
+    """Where the store of `directory` listens: in it, or, if that name is too long for a socket, in a private directory.
+
+    Always the same for one directory and user, so that a store can be found again after a crash.
+    """
+    direct = directory / "store.sock"
+    if len(os.fsencode(direct)) <= SOCKET_PATH_BYTES_MAX:
+        return direct
+    digest = hashlib.sha256(os.fsencode(directory)).hexdigest()[:32]
+    return Path("/tmp") / f"realmkeep-{os.getuid()}" / f"{digest}.sock"  # noqa: S108 - checked to be ours alone
+
+
+class StoreProcess:
+    """The store of one directory and what is known of it.
+
+    Args:
+        directory: Absolute.
+        settings: Its configuration, all but `directory` and `socket_path`, which are decided here.
+        clock: Time.
+    """
+
+    def __init__(self, directory: Path, settings: StoreSettings, *, clock: Clock) -> None:
+        self.directory = directory
+        self.socket_path = socket_path(directory)
+        self._settings = settings
+        self._clock = clock
+        self._lock_fd: int | None = None
+        self._has_settings = False  # a store from before a crash may run with others
+        self._child: subprocess.Popen[bytes] | None = None
+        self._binary: Path | None = None
+
+    async def lock(self) -> None:
+        """Make the directory ours.
+
+        Raises:
+            StorageLocked: Another server has it.
+            StorageMisconfigured: It cannot be made or written.
+        """
+        if self._lock_fd is None:
+            self._lock_fd = await asyncio.to_thread(self._lock)
+
+    def unlock(self) -> None:
+        """Let others have the directory."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    async def ensure_running(self) -> bool:
+        """Return when the store of this directory answers; True if it had to be started.
+
+        Raises:
+            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`.
+            StorageMisconfigured: It does not start; the end of its log is in the message.
+        """
+        started = await asyncio.to_thread(self._start_unless_alive)
+        await self._wait_until_it_answers()
+        if not started and not self._has_settings and await asyncio.to_thread(self._is_otherwise_configured):
+            await self.stop()
+            return await self.ensure_running()
+        self._has_settings = True
+        return started
+
+    async def stop(self) -> None:
+        """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone."""
+        if not await asyncio.to_thread(self._is_alive):
+            return
+        for end in (self._ask_to_shut_down, self._terminate, self._kill):
+            await end()
+            if await self._is_gone():
+                break
+        else:
+            raise StorageUnavailable(
+                f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
+            )
+        if self._child:
+            await asyncio.to_thread(self._child.wait)
+            self._child = None
+        await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+
+    # --- blocking parts, each run in a thread
+
+    def _lock(self) -> int:
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            fd = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StorageMisconfigured(
+                f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
+                hint="name a directory that this user may write",
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise StorageLocked(
+                f"the embedded store in {self.directory} is open in process {owner or 'unknown'}",
+                hint="stop that server first, or give this one another directory",
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return fd
+
+    def _start_unless_alive(self) -> bool:
+        lock_fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            self._start(lock_fd)
+            return True
+        finally:
+            os.close(lock_fd)  # the store has inherited it, and with it the lock
+
+    def _start(self, lock_fd: int) -> None:
+        if self._child:
+            self._child.wait()  # it is dead, or it would hold the lock
+        self._binary = self._binary or find_binary()
+        self._make_socket_directory()
+        path = self.directory / "store.conf"
+        path.write_text(self._configuration(), encoding="utf-8")
+        with (self.directory / "store.log").open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
+                [self._binary, path],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(lock_fd,),
+                start_new_session=True,  # or Ctrl-C would end it before the last flush
+                cwd=self.directory,
+            )
+
+    def _configuration(self) -> str:
+        text = configuration(
+            StoreSettings(
+                directory=str(self.directory),
+                socket_path=str(self.socket_path),
+                port=self._settings.port,
+                maxmemory_bytes=self._settings.maxmemory_bytes,
+                fsync=self._settings.fsync,
+            )
+        )
+        return (
+            text
+            + "# Tells a server that comes back after a crash whom to ask.\npidfile store.pid\n"
+            + "# Keep the command line, by which the process is recognised before it is killed.\nset-proc-title no\n"
+        )
+
+    def _is_otherwise_configured(self) -> bool:
+        return (self.directory / "store.conf").read_text(encoding="utf-8") != self._configuration()
+
+    def _make_socket_directory(self) -> None:
+        directory = self.socket_path.parent
+        if directory == self.directory:
+            return
+        directory.mkdir(mode=0o700, exist_ok=True)
+        status = directory.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
+            raise StorageMisconfigured(
+                f"{directory}, where the socket of the embedded store belongs, is not this user's alone",
+                hint="remove it, or give the store a directory with a shorter name",
+            )
+
+    def _is_alive(self) -> bool:
+        fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _pid(self) -> int | None:
+        try:
+            return int((self.directory / "store.pid").read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def _signal(self, number: signal.Signals) -> None:
+        pid = self._pid()
+        if pid is not None and str(self.directory / "store.conf") in _command_line(pid):
+            os.kill(pid, number)
+
+    def _log_end(self) -> str:
+        lines = (self.directory / "store.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return " | ".join(line.strip() for line in lines[-LOG_LINES_SHOWN:] if line.strip())
+
+    # --- waiting
+
+    async def _wait_until_it_answers(self) -> None:
+        deadline_s = self._clock.monotonic_s() + SILENCE_S_MAX
+        while True:
+            answer = await self._ping()
+            if answer is None:
+                return
+            if isinstance(answer, BusyLoadingError):
+                deadline_s = self._clock.monotonic_s() + SILENCE_S_MAX
+            elif not await asyncio.to_thread(self._is_alive):
+                raise StorageMisconfigured(
+                    f"the embedded store in {self.directory} does not start: {await asyncio.to_thread(self._log_end)}",
+                    hint=f"see {self.directory / 'store.log'}",
+                ) from answer
+            elif self._clock.monotonic_s() >= deadline_s:
+                pid = await asyncio.to_thread(self._pid)
+                raise StorageUnavailable(
+                    f"the embedded store in {self.directory} lives as process {pid} but has not answered for"
+                    f" {SILENCE_S_MAX:.0f} s",
+                    hint=f"it may be stopped: kill -CONT {pid}",
+                ) from answer
+            await self._clock.sleep(POLL_S)
+
+    async def _ping(self) -> BaseException | None:
+        """Ask whether it is ready; what it or the system says instead, or None."""
+        connection = make_connection(self._address(1.0))
+        try:
+            async with self._clock.timeout(1.0):
+                await connection.connect()
+                await ask(connection, "PING")
+        except (*BROKEN, TimeoutError) as error:
+            return error
+        finally:
+            await connection.disconnect(nowait=True)
+        return None
+
+    def _address(self, timeout_s: float) -> RedisAddress:
+        return RedisAddress(socket_path=str(self.socket_path), timeout_s=timeout_s, connect_timeout_s=timeout_s)
+
+    async def _is_gone(self) -> bool:
+        deadline_s = self._clock.monotonic_s() + STOP_S_MAX
+        while await asyncio.to_thread(self._is_alive):
+            if self._clock.monotonic_s() >= deadline_s:
+                return False
+            await self._clock.sleep(POLL_S)
+        return True
+
+    # --- the three ways to end it
+
+    async def _ask_to_shut_down(self) -> None:
+        """SHUTDOWN saves a snapshot; where that fails (a full disk) the append-only file has everything."""
+        for how in ((), ("NOSAVE", "FORCE")):
+            connection = make_connection(self._address(STOP_S_MAX))
+            try:
+                async with self._clock.timeout(STOP_S_MAX):
+                    await connection.connect()
+                    await ask(connection, "SHUTDOWN", *how)
+            except (*BROKEN, TimeoutError) as error:
+                if not is_reply(error):  # it hung up, as it should, or does not answer, which the caller sees
+                    return
+            finally:
+                await connection.disconnect(nowait=True)
+
+    async def _terminate(self) -> None:
+        await asyncio.to_thread(self._signal, signal.SIGTERM)
+
+    async def _kill(self) -> None:
+        await asyncio.to_thread(self._signal, signal.SIGKILL)
+
+
+def _command_line(pid: int) -> str:
+    """The command line of a process, with blanks between its words; empty if there is none."""
+    proc = Path("/proc") / str(pid) / "cmdline"
+    if Path("/proc/self").exists():
+        try:
+            return proc.read_bytes().replace(b"\0", b" ").decode(errors="surrogateescape")
+        except OSError:
+            return ""
+    listing = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 - POSIX names it so
+    return listing.stdout

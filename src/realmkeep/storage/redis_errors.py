@@ -1,0 +1,116 @@
+"""What Redis and Valkey answer instead of an answer, and what it means for the caller: one table."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from redis.exceptions import RedisError
+
+from realmkeep.errors import (
+    OutcomeUnknown,
+    StorageError,
+    StorageFull,
+    StorageMisconfigured,
+    StorageUnavailable,
+    WrongType,
+)
+
+REPLY_CHARS_MAX: Final = 200  # of what a server says, in a message
+
+
+class Meaning(NamedTuple):
+    """What an error reply says about a request: it was not executed, so nothing was changed."""
+
+    error: type[StorageError]
+    what: str
+    hint: str
+
+
+_WAIT: Final = "try again; nothing was changed"
+_PERMISSIONS: Final = "check user and password of the URL, and the user's ACL rules"
+
+# Every one of these is decided before the first write of a command or script is executed.
+REJECTED_BEFORE_EXECUTION: Final[Mapping[str, Meaning]] = {
+    "LOADING": Meaning(StorageUnavailable, "is still loading its data", _WAIT),
+    "READONLY": Meaning(StorageUnavailable, "is a read-only replica", "it recovers when the failover is complete"),
+    "MASTERDOWN": Meaning(StorageUnavailable, "is a replica whose primary is down", _WAIT),
+    "CLUSTERDOWN": Meaning(StorageUnavailable, "is part of a cluster that is down", _WAIT),
+    "TRYAGAIN": Meaning(StorageUnavailable, "is moving keys between nodes", _WAIT),
+    "NOREPLICAS": Meaning(StorageUnavailable, "has too few good replicas (min-replicas-to-write)", _WAIT),
+    "BUSY": Meaning(StorageUnavailable, "is busy with another client's script", "SCRIPT KILL ends it"),
+    "NOSCRIPT": Meaning(StorageUnavailable, "has forgotten its scripts", _WAIT),
+    "EXECABORT": Meaning(StorageUnavailable, "discarded the transaction", _WAIT),
+    "OOM": Meaning(StorageFull, "has reached maxmemory", "raise maxmemory or delete what nobody needs"),
+    "MISCONF": Meaning(StorageFull, "cannot write to its disk", "free disk space; the log of the store says more"),
+    "NOAUTH": Meaning(StorageMisconfigured, "asks for a password", _PERMISSIONS),
+    "WRONGPASS": Meaning(StorageMisconfigured, "refuses the user name or the password", _PERMISSIONS),
+    "NOPERM": Meaning(StorageMisconfigured, "does not permit this user a command or key that is needed", _PERMISSIONS),
+    "NOPROTO": Meaning(StorageMisconfigured, "does not speak this protocol version", "Redis or Valkey 7.0 or later"),
+    "DENIED": Meaning(StorageMisconfigured, "runs in protected mode", "set a password, or bind it to this machine"),
+    "MOVED": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
+    "ASK": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
+    "CROSSSLOT": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
+    "WRONGTYPE": Meaning(WrongType, "holds another type than the call needs", "delete it or use another key"),
+}
+
+# Replies that begin with ERR are told apart by how they go on.
+REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
+    ("max number of clients", Meaning(StorageUnavailable, "has no connection left (maxclients)", _WAIT)),
+    ("AUTH <password> called without any password", Meaning(StorageMisconfigured, "has no password", _PERMISSIONS)),
+    ("invalid password", Meaning(StorageMisconfigured, "refuses the password", _PERMISSIONS)),
+    ("DB index is out of range", Meaning(StorageMisconfigured, "has no database of this number", "use /0")),
+    (
+        "Script killed by user",  # only a script that has written nothing can be killed
+        Meaning(StorageUnavailable, "had the script killed by an operator", _WAIT),
+    ),
+)
+
+
+def reply_code(error: BaseException) -> str:
+    """The first word of an error reply, such as `LOADING`; empty if `error` is no reply but a broken connection."""
+    if not isinstance(error, RedisError):
+        return ""
+    if error.status_code:
+        return error.status_code
+    code = str(error).partition(" ")[0]
+    return code if code.isascii() and code.isupper() and code.isalpha() else ""
+
+
+def is_reply(error: BaseException) -> bool:
+    """Whether the server answered with an error, so that the connection is in order."""
+    return bool(reply_code(error))
+
+
+def meaning_of(error: BaseException) -> Meaning | None:
+    """What an error reply means; None if `error` does not tell whether the request was executed."""
+    code = reply_code(error)
+    if code in REJECTED_BEFORE_EXECUTION:
+        return REJECTED_BEFORE_EXECUTION[code]
+    text = str(error).removeprefix("ERR ")
+    return next((meaning for start, meaning in REJECTED_ERR if code == "ERR" and start in text), None)
+
+
+def translate(error: BaseException, store: str, *, sent: bool, subject: str = "") -> StorageError:
+    """The `StorageError` for a driver's exception or an error reply.
+
+    Args:
+        error: What the driver raised.
+        store: The address, without secrets.
+        sent: Whether a request that changes something may have reached the store.
+        subject: The key that the call was for.
+    """
+    about = f" (asked for {subject!r})" if subject else ""
+    if meaning := meaning_of(error):
+        if meaning.error is WrongType and subject:
+            return WrongType(f"{subject!r} {meaning.what}; it was not touched", hint=meaning.hint)
+        return meaning.error(f"the store {store} {meaning.what}{about}", hint=meaning.hint)
+    if is_reply(error):
+        said = str(error)[:REPLY_CHARS_MAX]
+        kind = OutcomeUnknown if sent else StorageError
+        return kind(f"the store {store} answered {said!r}{about}", hint="see its log")
+    detail = str(error)[:REPLY_CHARS_MAX] or type(error).__name__
+    if sent:
+        return OutcomeUnknown(
+            f"the connection to {store} broke before the answer{about}: {detail}",
+            hint="it happened wholly or not at all; read a guarded key before trying again",
+        )
+    return StorageUnavailable(f"the store {store} cannot be reached{about}: {detail}", hint="it is tried again")

@@ -1,0 +1,248 @@
+"""The hot path: one connection used as a pipe. Chunks go out while the answers of earlier ones are still under way."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from redis.exceptions import NoScriptError, RedisError
+
+from realmkeep.clock import Clock
+from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from realmkeep.storage.limits import check_transactions
+from realmkeep.storage.protocol import Failed, Transaction, Unknown, WriteOutcome
+from realmkeep.storage.redis_chunk import ChunkPacker, outcomes, write_script
+from realmkeep.storage.redis_connection import (
+    RedisConnection,
+    Reply,
+    ask,
+    safe_cause,
+    translated,
+)
+from realmkeep.storage.redis_errors import is_reply
+from realmkeep.storage.redis_url import RedisAddress
+
+CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one is packed or answered
+CHECK_SLICE: Final = 256  # transactions checked before the event loop gets its turn
+
+
+class _Call:
+    """One `write`: what is left to send, what has been answered."""
+
+    def __init__(self, transactions: Sequence[Transaction]) -> None:
+        self.transactions = transactions
+        self.outcomes: list[WriteOutcome] = []
+        self.is_checked = False
+        self.packed = 0
+        self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
+
+    def settle(self, results: Sequence[WriteOutcome]) -> None:
+        """The outcomes of the next transactions; every call is answered from its first to its last."""
+        self.outcomes += results
+        if len(self.outcomes) == len(self.transactions):
+            self.answer.set_result(self.outcomes)
+
+
+class _Chunk:
+    """One script call: stretches of calls, in order."""
+
+    def __init__(self, parts: list[tuple[_Call, int, int]], packed: bytes) -> None:
+        self.parts = parts
+        self.packed = packed
+
+    def settle(self, reply: Reply) -> None:
+        transactions = [
+            transaction for call, start, stop in self.parts for transaction in call.transactions[start:stop]
+        ]
+        results = outcomes(transactions, reply)
+        taken = 0
+        for call, start, stop in self.parts:
+            call.settle(results[taken : taken + stop - start])
+            taken += stop - start
+
+    def settle_all(self, result: WriteOutcome) -> None:
+        for call, start, stop in self.parts:
+            call.settle([result] * (stop - start))
+
+
+class RedisPipe:
+    """Writes over one connection, in the order of the calls, several chunks in flight.
+
+    Callers only wait for futures; two tasks of the pipe own the connection. So cancelling a caller cannot leave half a
+    request or an unread reply behind.
+
+    Args:
+        connection: Connected, and used by nobody else from now on.
+        script_sha: What `SCRIPT LOAD` of the script returned on it.
+        address: For timeouts, and for errors.
+        clock: Time.
+        on_broken: Called once, with the reason, when the connection broke; not when it is closed.
+    """
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        script_sha: bytes,
+        *,
+        address: RedisAddress,
+        clock: Clock,
+        on_broken: Callable[[StorageError], None],
+    ) -> None:
+        self._connection = connection
+        self._sha = script_sha
+        self._address = address
+        self._clock = clock
+        self._on_broken = on_broken
+        self._waiting: deque[_Call] = deque()
+        self._in_flight: deque[_Chunk] = deque()
+        self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; nothing is sent meanwhile
+        self._again: deque[_Chunk] = deque()
+        self._newest: _Call | None = None
+        self._broken: StorageError | None = None
+        self._sender_wakes = asyncio.Event()
+        self._reader_wakes = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._run(work)) for work in (self._send, self._read)]
+
+    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        """As `Storage.write`.
+
+        Raises:
+            ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
+            InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
+        """
+        call = _Call(tuple(transactions))
+        if not call.transactions:
+            return []
+        self._waiting.append(call)  # keeps its place while it is checked in slices
+        try:
+            for start in range(0, len(call.transactions), CHECK_SLICE):
+                if start:
+                    await self._clock.sleep(0)
+                check_transactions(call.transactions[start : start + CHECK_SLICE])
+        except BaseException:
+            self._waiting.remove(call)
+            self._sender_wakes.set()
+            raise
+        call.is_checked = True
+        self._newest = call
+        if self._broken:
+            self._waiting.remove(call)
+            call.settle([Failed(self._broken)] * len(call.transactions))
+        self._sender_wakes.set()
+        return await asyncio.shield(call.answer)
+
+    async def drain(self) -> None:
+        """Return when everything accepted so far is answered."""
+        if self._newest:
+            await asyncio.shield(self._newest.answer)
+
+    async def close(self) -> None:
+        """Close the connection; what is not answered yet is reported as unknown, what is not sent as failed."""
+        self._break(StorageUnavailable(f"the store {self._address} was disconnected", hint="connect() first"))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._connection.disconnect(nowait=True)
+
+    async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 - callers wait for this task: whatever ends it has to reach them
+            if not self._broken:
+                reason = translated(error, self._address, sent=False)
+                reason.__cause__ = safe_cause(error, self._address)
+                self._break(reason)
+                self._on_broken(reason)
+
+    def _break(self, reason: StorageError) -> None:
+        if self._broken:
+            return
+        self._broken = reason
+        lost = OutcomeUnknown(
+            f"the connection to {self._address} ended before the answer: {reason.message}",
+            hint="it happened wholly or not at all; read a guarded key before sending it again",
+        )
+        lost.__cause__ = reason
+        for chunk in self._in_flight:
+            chunk.settle_all(Unknown(lost))
+        for chunk in (*self._forgotten, *self._again):
+            chunk.settle_all(Failed(reason))
+        for call in [call for call in self._waiting if call.is_checked]:
+            self._waiting.remove(call)
+            call.settle([Failed(reason)] * (len(call.transactions) - call.packed))
+
+    def _may_send(self) -> bool:
+        return (
+            len(self._in_flight) < CHUNKS_IN_FLIGHT_MAX
+            and not self._forgotten
+            and (bool(self._again) or (bool(self._waiting) and self._waiting[0].is_checked))
+        )
+
+    async def _send(self) -> None:
+        while True:
+            while self._may_send():
+                chunk = self._again.popleft() if self._again else self._next_chunk()
+                self._in_flight.append(chunk)
+                self._reader_wakes.set()
+                await self._connection.send_packed_command([chunk.packed], check_health=False)
+                await self._clock.sleep(0)  # packing the next one is a slice of its own
+            self._sender_wakes.clear()
+            await self._sender_wakes.wait()
+
+    def _next_chunk(self) -> _Chunk:
+        packer = ChunkPacker()
+        parts: list[tuple[_Call, int, int]] = []
+        while self._waiting and self._waiting[0].is_checked:
+            call = self._waiting[0]
+            start, call.packed = call.packed, packer.take(call.transactions, call.packed)
+            if call.packed > start:
+                parts.append((call, start, call.packed))
+            if call.packed < len(call.transactions):
+                break
+            self._waiting.popleft()
+        return _Chunk(parts, packer.pack(self._sha))
+
+    async def _read(self) -> None:
+        while True:
+            while self._in_flight:
+                async with self._clock.timeout(self._address.timeout_s):
+                    await self._read_one()
+                self._sender_wakes.set()
+                if self._forgotten and not self._in_flight:
+                    await self._teach_again()
+            self._reader_wakes.clear()
+            await self._reader_wakes.wait()
+
+    async def _read_one(self) -> None:
+        try:
+            reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+        except NoScriptError:
+            self._forgotten.append(self._in_flight.popleft())
+        except RedisError as error:
+            if not is_reply(error):
+                raise
+            failure = translated(error, self._address, sent=True)
+            failure.__cause__ = safe_cause(error, self._address)
+            chunk = self._in_flight.popleft()
+            chunk.settle_all(Unknown(failure) if failure.outcome == "unknown" else Failed(failure))
+        else:
+            self._in_flight[0].settle(reply)
+            self._in_flight.popleft()
+            if self._forgotten:
+                self._fail_overtaken()
+
+    def _fail_overtaken(self) -> None:
+        """Another client taught the store the script just then: sending the earlier chunks now would change the order."""
+        failure = StorageUnavailable(f"the store {self._address} had forgotten its scripts", hint="try again")
+        for chunk in self._forgotten:
+            chunk.settle_all(Failed(failure))
+        self._forgotten.clear()
+
+    async def _teach_again(self) -> None:
+        """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
+        async with self._clock.timeout(self._address.timeout_s):
+            self._sha = await ask(self._connection, "SCRIPT", "LOAD", write_script())
+        self._again.extend(self._forgotten)
+        self._forgotten.clear()
+        self._sender_wakes.set()

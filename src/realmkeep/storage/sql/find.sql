@@ -1,0 +1,1 @@
+SELECT value, expires_us FROM entry WHERE key = :key

@@ -1,0 +1,1 @@
+DELETE FROM list_entry WHERE key = :key

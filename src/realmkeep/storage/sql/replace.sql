@@ -1,0 +1,1 @@
+UPDATE entry SET value = :value WHERE key = :key

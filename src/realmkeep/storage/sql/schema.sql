@@ -1,0 +1,17 @@
+-- A key has one row here, whether it holds a value or a list. A table with rowids: values are larger than what
+-- WITHOUT ROWID is good for (about a twentieth of a page).
+CREATE TABLE entry (
+  key TEXT PRIMARY KEY NOT NULL,
+  value BLOB,          -- NULL: a list, whose entries are in list_entry
+  expires_us INTEGER   -- microseconds since the epoch; NULL: never
+) STRICT;
+
+CREATE INDEX entry_expiry ON entry (expires_us) WHERE expires_us IS NOT NULL;
+
+-- Letters are small, and are read in order.
+CREATE TABLE list_entry (
+  key TEXT NOT NULL,
+  position INTEGER NOT NULL,
+  value BLOB NOT NULL,
+  PRIMARY KEY (key, position)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,1 @@
+DELETE FROM entry WHERE rowid IN (SELECT rowid FROM entry WHERE expires_us <= :now_us LIMIT :count)

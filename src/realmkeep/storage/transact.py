@@ -1,0 +1,106 @@
+"""What a mini-transaction does, for the engines that keep their keys within reach of Python (memory, SQLite).
+
+Everything is decided before the first effect, so that nothing ever needs undoing.
+"""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeAlias
+
+from realmkeep.errors import WrongType
+from realmkeep.storage.limits import INCREMENT_MAX, INCREMENT_MIN, whole_number
+from realmkeep.storage.protocol import (
+    COMMITTED,
+    Append,
+    Delete,
+    Effect,
+    Failed,
+    Put,
+    Refused,
+    Transaction,
+    WriteOutcome,
+)
+
+Shape: TypeAlias = int  # ABSENT, VALUE, or the number of entries of a list, at least 1
+ABSENT: Final = 0
+VALUE: Final = -1
+
+
+class Contents(Protocol):
+    """What lies where; what has expired is absent."""
+
+    def value(self, key: str) -> bytes | None:
+        """The value at `key`.
+
+        Raises:
+            WrongType: A list lies there.
+        """
+        ...
+
+    def shape(self, key: str) -> Shape:
+        """What lies at `key`."""
+        ...
+
+    def perform(self, effect: Effect) -> None:
+        """Do it; the key is known to be of the right type."""
+        ...
+
+    def replace(self, key: str, value: bytes) -> None:
+        """Set `key` to `value` and keep its expiry, if it has one."""
+        ...
+
+
+def apply(contents: Contents, transaction: Transaction) -> WriteOutcome:
+    """Apply `transaction` wholly or not at all."""
+    try:
+        for guard in transaction.guards:
+            if (found := contents.value(guard.key)) != guard.expected:
+                return Refused(guard, found)
+        _check_types(contents, transaction.effects)
+    except WrongType as error:
+        return Failed(error)
+    for effect in transaction.effects:
+        contents.perform(effect)
+    return COMMITTED
+
+
+def add(contents: Contents, key: str, by: int) -> int:
+    """Add `by` to the number at `key`, and return the sum.
+
+    Raises:
+        WrongType: No number lies there, or the sum does not fit in 64 bits.
+    """
+    value = contents.value(key)
+    if value is None:
+        contents.perform(Put(key, str(by).encode()))
+        return by
+    number = whole_number(value)
+    if number is None:
+        raise wrong_type(key, holds="something else", wanted="a whole number")
+    if not INCREMENT_MIN <= number + by <= INCREMENT_MAX:
+        raise wrong_type(key, holds=f"the number {number}", wanted=f"one that {by} can be added to in 64 bits")
+    contents.replace(key, str(number + by).encode())
+    return number + by
+
+
+def wrong_type(key: str, *, holds: str, wanted: str) -> WrongType:
+    """The error for a key that holds something else than a call needs."""
+    return WrongType(f"{key!r} holds {holds}, not {wanted}; it was not touched", hint="delete it or use another key")
+
+
+def _check_types(contents: Contents, effects: Sequence[Effect]) -> None:
+    """Raise WrongType for the first effect that does not fit what the effects before it leave."""
+    shapes: dict[str, Shape] = {}
+    for effect in effects:
+        key = effect.key
+        if isinstance(effect, Delete):
+            shapes[key] = ABSENT
+            continue
+        shape = shapes[key] if key in shapes else contents.shape(key)
+        if isinstance(effect, Put):
+            if shape > 0:
+                raise wrong_type(key, holds="a list", wanted="a value")
+            shapes[key] = VALUE
+        elif shape == VALUE:
+            raise wrong_type(key, holds="a value", wanted="a list")
+        else:
+            shapes[key] = shape + 1 if isinstance(effect, Append) else max(ABSENT, shape - effect.count)

@@ -1,0 +1,114 @@
+"""Real servers for tests: started in milliseconds, killed, paused, started again."""
+
+import os
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import hiredis
+
+from realmkeep.clock import SystemClock
+from realmkeep.storage.embedded_config import Fsync, StoreSettings, configuration, find_binary
+
+START_S_MAX: Final = 10.0
+POLL_S: Final = 0.002
+MAXMEMORY_BYTES: Final = 256 * 1024**2  # enough for every test
+
+
+class StoreServer:
+    """A Valkey or Redis in a directory, on a unix socket, or on a free TCP port as well.
+
+    Synchronous: use it in fixtures, or in a thread.
+
+    Args:
+        directory: Empty, or with the files of an earlier run; its name must be short enough for a socket.
+        binary: What to run; without it, what the embedded store would run.
+        fsync: See `StoreSettings`.
+        extra: More lines of configuration, which override those of `realmkeep store config`.
+    """
+
+    def __init__(
+        self, directory: Path, *, binary: Path | None = None, fsync: Fsync = "always", extra: str = ""
+    ) -> None:
+        self.directory = directory
+        self.socket_path = directory / "s"
+        self._binary = binary or find_binary()
+        self._fsync: Fsync = fsync
+        self._extra = extra
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """For `open_storage`."""
+        return f"redis+unix://{self.socket_path}"
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start it; with `wait` return when it has loaded its data."""
+        settings = StoreSettings(
+            str(self.directory), str(self.socket_path), maxmemory_bytes=MAXMEMORY_BYTES, fsync=self._fsync
+        )
+        path = self.directory / "server.conf"
+        path.write_text(configuration(settings) + self._extra, encoding="utf-8")
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen([self._binary, path], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - a test's own server
+        if wait:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Return when it answers PING.
+
+        Raises:
+            TimeoutError: It does not within ten seconds, or has ended; the log is in the message.
+        """
+        clock = SystemClock()
+        deadline_s = clock.monotonic_s() + START_S_MAX
+        while clock.monotonic_s() < deadline_s:
+            with suppress(OSError):
+                if self.ask("PING") == b"PONG":
+                    return
+            with suppress(subprocess.TimeoutExpired):
+                self._running.wait(timeout=POLL_S)
+                break
+        raise TimeoutError((self.directory / "log").read_text(encoding="utf-8", errors="replace"))
+
+    def ask(self, *command: str | bytes | int) -> object:
+        """Send one command over a connection of its own; an error reply is returned as an exception object."""
+        with socket.socket(socket.AF_UNIX) as channel:
+            channel.settimeout(START_S_MAX)
+            channel.connect(str(self.socket_path))
+            parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+            channel.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts))
+            reader = hiredis.Reader()
+            while (reply := reader.gets()) is False:
+                received = channel.recv(65536)
+                if not received:
+                    raise ConnectionResetError("the server hung up")
+                reader.feed(received)
+            return reply
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self._running.kill()
+        self._running.wait()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._running.send_signal(signal.SIGCONT)
+
+    def stop(self) -> None:
+        """End it, however it is doing; harmless if it has ended."""
+        if self.process and self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGCONT)
+            self.kill()
+
+    @property
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self.process, "start() first"
+        return self.process

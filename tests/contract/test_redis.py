@@ -1,0 +1,66 @@
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from realmkeep.clock import SystemClock
+from realmkeep.storage import Storage, open_storage
+from realmkeep.testing.contract import Backend, StorageContract
+from realmkeep.testing.servers import StoreServer
+
+DEBIAN_REDIS = Path("/usr/bin/redis-server")
+
+
+class RedisBackend(Backend):
+    opens_twice = True
+
+    def __init__(self, server: StoreServer) -> None:
+        super().__init__(SystemClock())
+        self._server = server
+
+    def new(self) -> Storage:
+        return open_storage(self._server.url, clock=self.clock)
+
+    async def elapse(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def serve(binary: Path | None) -> Iterator[StoreServer]:
+    directory = Path(tempfile.mkdtemp(prefix="rk"))  # pytest's own are too long for the name of a socket
+    server = StoreServer(directory, binary=binary)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(directory)
+
+
+def emptied(server: StoreServer) -> Backend:
+    assert server.ask("FLUSHALL") == b"OK"
+    return RedisBackend(server)
+
+
+@pytest.mark.backend("valkey")
+class TestValkey(StorageContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[StoreServer]:
+        yield from serve(None)
+
+    @pytest.fixture
+    def backend(self, server: StoreServer) -> Backend:
+        return emptied(server)
+
+
+@pytest.mark.backend("redis-7.0")
+class TestDebianRedis(StorageContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls) -> Iterator[StoreServer]:
+        yield from serve(DEBIAN_REDIS)
+
+    @pytest.fixture
+    def backend(self, server: StoreServer) -> Backend:
+        return emptied(server)
