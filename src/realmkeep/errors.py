@@ -3,6 +3,7 @@
 A driver's exception never crosses the library's boundary: each backend maps its own, once, and raises from it.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, ClassVar, Literal
 
 Outcome = Literal["not_applied", "unknown"]
@@ -207,6 +208,24 @@ class CommitUnknown(OwnershipLost):
     """Ownership was lost while the outcome was unknown; a retry at the new owner is answered by the op ring."""
 
     outcome = "unknown"
+
+
+class CommitPending(KeepingError):
+    """The store has not answered for a while. The operation goes on; whoever needs its outcome awaits `wait()`."""
+
+    outcome = "unknown"
+
+    def __init__(self, message: str, *, wait: Callable[[], Awaitable[object]], hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self._wait = wait
+
+    async def wait(self) -> object:
+        """The final outcome: what the call would have returned.
+
+        Raises:
+            KeepingError: What the call would have raised.
+        """
+        return await self._wait()
 
 
 class QueueFull(KeepingError):

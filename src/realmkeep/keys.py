@@ -3,7 +3,7 @@
 ```text
 player:7            the record          zone:town:objects   a record whose kind has a suffix
 player:7:version    its schema version  server:config  server:id-counter  server:store-id
-player:7:updated    its revision        server:town-1:lease
+player:7:updated    its revision        server:town-1:lease  server:town-1:notices
 player:7:owner      who may write it    account:ada
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
@@ -162,6 +162,15 @@ def account(username: str) -> str:
     return f"account:{check_id(username, what='username')}"
 
 
+def server_notices(name: str) -> str:
+    """A list: records owned by the server `name` that letters were delivered to.
+
+    Raises:
+        InvalidKey: The name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:notices"
+
+
 def server_lease(name: str) -> str:
     """Where the lease of the server `name` lies.
 
@@ -240,8 +249,8 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `throttle`,
-            `sealed`, `config`, `id-counter`, `store-id`, `corrupt` or `temp`.
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`,
+            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
         id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
             stages; empty for singletons.
@@ -276,6 +285,8 @@ def parse(key: str) -> ParsedKey:
     match key.split(":"):
         case ["account", name]:
             return ParsedKey("account", "account", check_id(name, what="username"))
+        case ["server", name, ("lease" | "notices") as role]:
+            return ParsedKey(role, "server", check_id(name, what="server name"))
         case ["server", *parts] if parsed := _parse_server(parts):
             return parsed
         case ["corrupt", kind, id_, digest]:

@@ -64,7 +64,6 @@ def test_a_number_beyond_its_bounds_is_clamped_to_the_nearer_one() -> None:
     assert judged(int, bounds, 100) == (100, [])
     assert judged(int, bounds, -1) == (0, [("field", "at least 0", CLAMP)])
     assert judged(int, bounds, 101) == (100, [("field", "at most 100", CLAMP)])
-    assert judged(float, bounds, 100.5) == (100, [("field", "at most 100", CLAMP)])
 
 
 def test_what_is_not_clamped_stays_as_it_was_found() -> None:
@@ -79,6 +78,11 @@ def test_an_integer_is_clamped_to_an_integer_within_fractional_bounds() -> None:
     assert (mended, type(mended)) == (2, int)
 
 
+def test_a_float_is_clamped_to_a_float() -> None:
+    mended, issues = judged(float, durable(ge=0, le=100, on_invalid=CLAMP), 100.5)
+    assert (mended, type(mended), issues) == (100.0, float, [("field", "at most 100.0", CLAMP)])
+
+
 def test_none_passes_where_the_type_allows_it() -> None:
     assert judged(int | None, durable(default=None, ge=0), None) == (None, [])
     assert judged(int | None, durable(default=None, ge=0), -1) == (-1, [("field", "at least 0", REJECT)])
@@ -86,7 +90,8 @@ def test_none_passes_where_the_type_allows_it() -> None:
 
 @pytest.mark.parametrize("value", [-1, -1.5])
 def test_a_field_of_integers_or_floats_is_checked_as_either(value: float) -> None:
-    assert judged(int | float | str, durable(ge=0), value)[1] == [("field", "at least 0", REJECT)]
+    (found,) = judged(int | float | str, durable(ge=0), value)[1]
+    assert (found[0], float(found[1].removeprefix("at least ")), found[2]) == ("field", 0.0, REJECT)
     assert judged(int | float | str, durable(ge=0), "text")[1] == []
 
 

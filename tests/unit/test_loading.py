@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from realmkeep.errors import Corrupt, InvalidRecord, MigrationFailed, RecordTooLarge, RecordTooNew
+from realmkeep.errors import Corrupt, InvalidRecord, MigrationFailed, RecordTooLarge, RecordTooNew, Unstorable
 from realmkeep.records.codecs import CODECS, Codec, codec_of, decode, encode
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, durable, ephemeral
 from realmkeep.records.issues import Issue, issue
@@ -16,6 +16,7 @@ from realmkeep.records.loading import load
 from realmkeep.records.marking import changed_fields, peek_marks
 from realmkeep.records.record import Part, Record, unknown_fields
 from realmkeep.records.sexpr_codec import with_crc
+from realmkeep.testing.specification import SpecPlayer
 
 
 class Gem(Part):
@@ -179,6 +180,11 @@ def test_data_without_a_version_is_migrated_from_version_1_where_there_is_no_ste
     assert (loaded.migrated_from, loaded.require()) == (1, Miner(name="Ada", ores={"iron": 5}))
 
 
+def test_a_lisp_nil_counts_as_missing_in_the_specification_s_migration() -> None:
+    loaded = load(b"(:version 1 :player-id 7 :lifetime-xp nil)", SpecPlayer)
+    assert loaded.require().lifetime_xp == 0
+
+
 def test_a_failed_migration_is_an_error() -> None:
     with pytest.raises(MigrationFailed, match=r"from version 2 to 3 .*it collapsed"):
         load(b'(:version 2 :name "Ada" :mine "trap")', Miner)
@@ -210,7 +216,7 @@ def test_what_is_clamped_is_mended_reported_and_marked() -> None:
 def test_what_is_quarantined_or_rejected_gives_no_record() -> None:
     quarantined = loaded_plain(mine="m" * 21, hp=-5)
     assert (quarantined.outcome, quarantined.record, quarantined.changed) == (QUARANTINE, None, False)
-    with pytest.raises(InvalidRecord, match=r"mine is 'mmm.*at most 20 long") as refused:
+    with pytest.raises(InvalidRecord, match=r"A stored miner is invalid: mine is 'mmm.*at most 20 long") as refused:
         quarantined.require()
     assert refused.value.issues == quarantined.issues
     rejected = loaded_plain(gems=[{"gem": "opal", "carat": -1}])
@@ -302,6 +308,21 @@ def test_rules_across_fields_run_on_what_is_loaded() -> None:
     assert at_most_max(Paired()) is None
     loaded = load(b"(:version 1 :hp 50)", Paired)
     assert (loaded.outcome, loaded.require().hp, loaded.changed) == (CLAMP, 10, True)
+
+
+def test_a_rule_that_mends_with_what_cannot_be_stored_is_an_error() -> None:
+    class Jinxed(Record, kind="jinxed", version=1):
+        gems: list[Gem] = durable(default_factory=list)
+
+    foreign: Any = 5
+
+    @Jinxed.rule(on_invalid=CLAMP)
+    def no_gems(jinxed: Jinxed) -> Issue | None:
+        return None if jinxed.gems else issue("gems", jinxed.gems, "some", mended=[Gem(foreign)])
+
+    assert no_gems(Jinxed()) is not None
+    with pytest.raises(Unstorable, match="gem"):
+        load(b"(:version 1)", Jinxed)
 
 
 def test_many_issues_make_a_short_message() -> None:

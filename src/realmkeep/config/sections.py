@@ -104,6 +104,9 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         int,
         Meta(ge=16, le=1_000_000, description="Transactions that wait for the store; beyond it commits are refused."),
     ] = 20_000
+    pending_after_s: Annotated[
+        float, Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits.")
+    ] = 5
     shutdown_deadline_s: Annotated[
         float,
         Meta(ge=0.1, le=3600, description="How long a shutdown waits for the store before it writes rescue.jsonl."),

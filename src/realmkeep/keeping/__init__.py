@@ -1,1 +1,11 @@
 """When it is kept: sessions, tiers, write-behind, ownership. The only place where records and storage meet."""
+
+from realmkeep.keeping.closing import CloseReport
+from realmkeep.keeping.commit import Tx
+from realmkeep.keeping.engine import Counters
+from realmkeep.keeping.keeper import Keeper
+from realmkeep.keeping.ops import Op, Receipt
+from realmkeep.keeping.session import Session
+from realmkeep.keeping.table import Table
+
+__all__ = ["CloseReport", "Counters", "Keeper", "Op", "Receipt", "Session", "Table", "Tx"]

@@ -1,1 +1,68 @@
 """What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage."""
+
+from realmkeep.records.codecs import Codec, encode
+from realmkeep.records.fields import (
+    BATCHED,
+    CHECKPOINT,
+    CLAMP,
+    IMMEDIATE,
+    OK,
+    QUARANTINE,
+    REJECT,
+    FieldInfo,
+    Keyword,
+    Tier,
+    Trigger,
+    Validity,
+    changed,
+    drops_to,
+    durable,
+    ephemeral,
+    rises,
+)
+from realmkeep.records.issues import Issue, issue
+from realmkeep.records.limits import Limits
+from realmkeep.records.loading import Loaded, load
+from realmkeep.records.marking import Observer, observe, peek_marks, put_back_marks, take_marks
+from realmkeep.records.migrations import check_all, check_migrations
+from realmkeep.records.record import Part, Record
+from realmkeep.records.schema import Schema
+from realmkeep.records.validation import validate_live
+
+__all__ = [
+    "BATCHED",
+    "CHECKPOINT",
+    "CLAMP",
+    "IMMEDIATE",
+    "OK",
+    "QUARANTINE",
+    "REJECT",
+    "Codec",
+    "FieldInfo",
+    "Issue",
+    "Keyword",
+    "Limits",
+    "Loaded",
+    "Observer",
+    "Part",
+    "Record",
+    "Schema",
+    "Tier",
+    "Trigger",
+    "Validity",
+    "changed",
+    "check_all",
+    "check_migrations",
+    "drops_to",
+    "durable",
+    "encode",
+    "ephemeral",
+    "issue",
+    "load",
+    "observe",
+    "peek_marks",
+    "put_back_marks",
+    "rises",
+    "take_marks",
+    "validate_live",
+]

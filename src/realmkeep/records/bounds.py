@@ -317,6 +317,7 @@ def _check_outcome(info: FieldInfo, where: str) -> None:
 def _number(kind: type, info: FieldInfo) -> _Number:
     ge = -math.inf if info.ge is None else info.ge
     le = math.inf if info.le is None else info.le
-    if kind is int:  # so that a clamped integer stays one
-        ge, le = (ge if math.isinf(ge) else math.ceil(ge)), (le if math.isinf(le) else math.floor(le))
-    return _Number(ge, le, info.on_invalid)
+    if kind is float:
+        return _Number(float(ge), float(le), info.on_invalid)
+    # So that a clamped integer stays one.
+    return _Number(ge if math.isinf(ge) else math.ceil(ge), le if math.isinf(le) else math.floor(le), info.on_invalid)

@@ -14,7 +14,15 @@ from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
 from realmkeep.records.bounds import BoundsCompiler, Check
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
-from realmkeep.records.storable import MUTABLE, Translation, is_mutable, literal_types, optional_members, resolved
+from realmkeep.records.storable import (
+    MUTABLE,
+    immutable_type,
+    is_mutable,
+    literal_types,
+    may_hide_nan,
+    optional_members,
+    resolved,
+)
 
 RESERVED_NAMES: Final = frozenset({"version", "crc"})  # every stored record has these beside its fields
 _SCALARS: Final = (bool, int, float, str)
@@ -30,7 +38,7 @@ class Blueprint:
     Attributes:
         names: Of the durable fields, in order.
         containers: The indexes of those that are a list, dictionary or set.
-        checked: A look-alike of the class: converting a record to it proves every value storable, at C speed.
+        nullable_float: A float may be None somewhere inside, so that a NaN written as null would go unnoticed.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
         checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
@@ -38,7 +46,7 @@ class Blueprint:
 
     names: tuple[str, ...]
     containers: tuple[int, ...]
-    checked: type[msgspec.Struct]
+    nullable_float: bool
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
     checks: tuple[tuple[str, Check], ...]
@@ -143,29 +151,6 @@ def _check_trigger(where: str, info: FieldInfo) -> None:
         )
 
 
-_AS_ITSELF: Final = Translation(lambda part: part)
-
-
-def check_part(part: Any) -> Any:
-    """The look-alike of a Part class, whose values are checked where the Part's own are taken as they are."""
-    if "__checked__" not in part.__dict__:
-        fields = [(info.name, AS_CHECKED.immutable(info.type, info.name)) for info in part.__realmkeep_part__]
-        part.__checked__ = msgspec.defstruct(part.__name__, fields, module=part.__module__, frozen=True, gc=False)
-    return part.__checked__
-
-
-AS_CHECKED: Final = Translation(check_part)
-
-
-def native(annotations: Mapping[str, Any], owner: str) -> dict[str, Any]:
-    """Msgspec's annotations for the durable fields of a record.
-
-    Raises:
-        DefinitionError: A type cannot be stored.
-    """
-    return {name: _AS_ITSELF.field(annotation, f"{owner}.{name}") for name, annotation in annotations.items()}
-
-
 def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
     """Collect the fields of a Part from its body, and leave there what msgspec makes of them.
 
@@ -189,7 +174,7 @@ def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
             )
         info = replace(declared, name=field_name, type=annotation, tier=None, index=len(fields))
         _check_default(where, info)
-        native_annotations[field_name] = _AS_ITSELF.immutable(annotation, where)
+        native_annotations[field_name] = immutable_type(annotation, where)
         fields.append(info)
         put_default(namespace, info)
     for key in _ANNOTATIONS:
@@ -248,22 +233,20 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     Raises:
         DefinitionError: msgspec cannot tell the types of a union apart, or declared bounds do not fit.
     """
-    fields = [(field.name, AS_CHECKED.field(field.type, field.name)) for field in info.durable]
     try:
         decoder = msgspec.json.Decoder(cls)
-        checked = msgspec.defstruct(cls.__name__, fields, module=cls.__module__)
-        msgspec.json.Decoder(checked)
     except TypeError as error:
         raise DefinitionError(
             f"{cls.__name__}: {error}",
             hint="of a union, the stored form must tell which type it is: keep to one of each",
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
+    nullable_float = any(may_hide_nan(field.type) for field in info.durable)
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = tuple((name, check) for name, check in compiled if check is not None)
-    return Blueprint(tuple(field.name for field in info.durable), containers, checked, decoder, start, checks)
+    return Blueprint(tuple(field.name for field in info.durable), containers, nullable_float, decoder, start, checks)
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:

@@ -17,7 +17,7 @@ from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
 from realmkeep.records.record import Record, unknown_fields
-from realmkeep.records.unstorable import unstorable
+from realmkeep.records.unstorable import is_holdable, unstorable
 
 R = TypeVar("R", bound=Record)
 
@@ -69,10 +69,14 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 
 def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
+    """Prove that the bytes can be loaded, by reading them."""
+    blueprint = record.__blueprint__
     try:
-        msgspec.convert(record, record.__blueprint__.checked, from_attributes=True)
-    except (msgspec.ValidationError, RecursionError) as error:
+        blueprint.decoder.decode(stored[:-_TAIL_BYTES] + b"}")
+    except msgspec.MsgspecError as error:
         raise unstorable(record, error) from error
+    if blueprint.nullable_float and b"null" in stored and not is_holdable(msgspec.to_builtins(record)):
+        raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
     if marks.unknown:
         bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]

@@ -35,6 +35,7 @@ class Loaded(Generic[R]):
         migrated_from: The stored schema version, if it was older than the code's; else None.
         changed: The record differs from the stored bytes, because it was migrated or mended, and is to be saved at once:
             all its durable fields are marked. Otherwise none is.
+        kind: The record's kind, for messages.
     """
 
     record: R | None
@@ -42,6 +43,7 @@ class Loaded(Generic[R]):
     issues: tuple[Issue, ...]
     migrated_from: int | None
     changed: bool
+    kind: str
 
     def require(self) -> R:
         """The record.
@@ -54,7 +56,7 @@ class Loaded(Generic[R]):
         told = [str(found) for found in self.issues if found.outcome > CLAMP]
         more = f"; and {len(told) - ISSUES_IN_MESSAGE} more" if len(told) > ISSUES_IN_MESSAGE else ""
         raise InvalidRecord(
-            f"The stored record is invalid: {'; '.join(told[:ISSUES_IN_MESSAGE])}{more}",
+            f"A stored {self.kind} is invalid: {'; '.join(told[:ISSUES_IN_MESSAGE])}{more}",
             issues=self.issues,
             hint="the bytes are kept; mend the record, or the rule",
         )
@@ -81,6 +83,7 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
         Corrupt: Malformed, truncated, no record, or the checksum is wrong or missing.
         RecordTooNew: The schema version is newer than the code's.
         MigrationFailed: A migration step is missing, raised, or returned what is no record.
+        Unstorable: A rule mended the record with a value that cannot be stored.
     """
     if stored.startswith(b"{"):  # the short way, for what this version wrote
         record = json_codec.decode_record(stored, cls, limits)
@@ -105,7 +108,7 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
         record = msgspec.convert(known, cls, strict=True, str_keys=True)
     except msgspec.ValidationError:
         issues += _misfits(known, cls)
-        return Loaded(None, worst(issues), tuple(issues), migrated_from, changed=False)
+        return Loaded(None, worst(issues), tuple(issues), migrated_from, changed=False, kind=info.kind)
     if unknown:
         set_unknown_fields(record, unknown)
     return _judged(record, tuple(issues), migrated_from, limits)
@@ -113,14 +116,14 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
 
 def _judged(record: R, found: tuple[Issue, ...], migrated_from: int | None, limits: Limits) -> Loaded[R]:
     issues = found + validate(record)
-    outcome = worst(issues)
+    outcome, kind = worst(issues), record.__realmkeep__.kind
     if outcome > CLAMP:
-        return Loaded(None, outcome, issues, migrated_from, changed=False)
+        return Loaded(None, outcome, issues, migrated_from, changed=False, kind=kind)
     changed = migrated_from is not None or outcome is CLAMP or peek_marks(record) != 0  # a rule may have assigned
     if changed:
         encode(record, limits=limits)  # what is to be saved at once can be saved
         put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)
-    return Loaded(record, outcome, issues, migrated_from, changed)
+    return Loaded(record, outcome, issues, migrated_from, changed, kind)
 
 
 def _misfits(known: Plain, cls: type[Record]) -> list[Issue]:

@@ -150,13 +150,12 @@ def assign(record: Any, name: str, value: Any) -> None:
         return
     value = fitted(record, field, value)
     marks = marks_of(record)
-    _ask(record, marks, field)
-    if field.trigger is None:
-        _store(record, name, value)
-        _mark(record, marks, field)
-        return
-    old = getattr(record, name)
-    fired = field.trigger.fires(old, value)
+    if marks.observer is not None:
+        _ask(record, marks, marks.observer, field)
+    old = fired = None
+    if field.trigger is not None:
+        old = getattr(record, name)
+        fired = field.trigger.fires(old, value)
     _store(record, name, value)
     _mark(record, marks, field)
     if fired:
@@ -195,13 +194,11 @@ def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
     )
 
 
-def _ask(record: Any, marks: Marks, field: FieldInfo) -> None:
-    if marks.observer is None:
-        return
+def _ask(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> None:
     if marks.sentry is not None:
         marks.sentry.assigning(record, field)
     if field.tier is IMMEDIATE:
-        marks.observer.immediate_changed(record, field)
+        observer.immediate_changed(record, field)
 
 
 def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
@@ -244,7 +241,8 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
         fields = [info.fields[name] for name in names]
     marks = marks_of(record)
     for field in fields:
-        _ask(record, marks, field)
+        if marks.observer is not None:
+            _ask(record, marks, marks.observer, field)
         _mark(record, marks, field)
 
 

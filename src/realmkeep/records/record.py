@@ -12,7 +12,6 @@ from realmkeep.records.definition import (
     blueprint,
     collect,
     describe,
-    native,
     part_fields,
     put_default,
     register,
@@ -33,6 +32,7 @@ from realmkeep.records.marking import (
 )
 from realmkeep.records.migrations import add_step
 from realmkeep.records.schema import Schema
+from realmkeep.records.storable import field_type
 from realmkeep.records.validation import add_rule
 
 NOTHING_UNKNOWN: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -121,7 +121,15 @@ class RecordMeta(msgspec.StructMeta):
         )
         _fill(namespace, name, info)
         cls = super().__new__(
-            mcls, name, bases, namespace, kw_only=True, dict=True, tag_field="version", tag=info.version
+            mcls,
+            name,
+            bases,
+            namespace,
+            kw_only=True,
+            dict=True,
+            tag_field="version",
+            tag=info.version,
+            forbid_unknown_fields=not keep_unknown,
         )
         cast("Any", cls).__blueprint__ = blueprint(cls, info)
         register(cls, info)
@@ -145,7 +153,9 @@ class RecordMeta(msgspec.StructMeta):
 
 def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
     """Put into a class body what msgspec and the marks need."""
-    namespace["__annotations__"] = native({field.name: field.type for field in info.durable}, name)
+    namespace["__annotations__"] = {
+        field.name: field_type(field.type, f"{name}.{field.name}") for field in info.durable
+    }
     namespace["__realmkeep__"] = info
     namespace["__ephemeral__"] = frozenset(info.fields) - {field.name for field in info.durable}
     namespace["__types__"] = {field.name: value_types(field.type) for field in info.durable}
@@ -284,4 +294,6 @@ def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
         record: A record whose class says `keep_unknown`.
         unknown: Plain values by key, as decoded.
     """
-    marks_of(record).unknown = dict(unknown)
+    marks = marks_of(record)
+    marks.unknown = dict(unknown)
+    marks.checked = -1

@@ -7,7 +7,6 @@ immutable: so a shallow copy is an independent copy, and a change inside needs n
 import enum
 import sys
 import types
-from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, TypeAlias, Union, get_args, get_origin
 
 import msgspec
@@ -70,82 +69,85 @@ def resolved(annotation: Any) -> Any:
     return annotation if inner == arguments else origin[inner]
 
 
-class Translation:
-    """Checks resolved annotations and gives msgspec's form of them: 64-bit integers, finite floats.
+def field_type(annotation: Any, where: str) -> Any:
+    """What msgspec is told of a record's field: 64-bit integers and finite floats alone.
 
     Args:
-        part: What stands for a Part class: itself where records are read, a look-alike where they are checked.
+        annotation: The resolved annotation.
+        where: The field, for messages.
+
+    Raises:
+        DefinitionError: It cannot be stored; the message says what to use instead.
     """
+    if not is_mutable(annotation):
+        return immutable_type(annotation, where)
+    origin: Any = get_origin(annotation)
+    arguments = get_args(annotation)
+    if origin is dict:
+        return dict[_key_type(arguments[0], where), immutable_type(arguments[1], f"the values of {where}")]
+    if origin is set:
+        return set[_key_type(arguments[0], where)]
+    return list[immutable_type(arguments[0], f"the entries of {where}")]
 
-    def __init__(self, part: Callable[[Any], Any]) -> None:
-        self._part = part
 
-    def field(self, annotation: Any, where: str) -> Any:
-        """A record's field: anything storable.
+def immutable_type(annotation: Any, where: str) -> Any:
+    """As `field_type`, for a Part's field or what lies inside a container.
 
-        Raises:
-            DefinitionError: It is not; the message says what to use instead.
-        """
-        if not is_mutable(annotation):
-            return self.immutable(annotation, where)
-        origin: Any = get_origin(annotation)
-        arguments = get_args(annotation)
-        if origin is dict:
-            return dict[self._key(arguments[0], where), self.immutable(arguments[1], f"the values of {where}")]
-        if origin is set:
-            return set[self._key(arguments[0], where)]
-        return list[self.immutable(arguments[0], f"the entries of {where}")]
+    Raises:
+        DefinitionError: It is mutable or cannot be stored; the message says what to use instead.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is tuple and arguments:
+        return tuple[tuple(one if one is ... else immutable_type(one, f"the entries of {where}") for one in arguments)]
+    if origin is frozenset:
+        return frozenset[_key_type(arguments[0], where)]
+    if origin in (Union, types.UnionType):
+        return Union[tuple(immutable_type(member, where) for member in arguments)]  # noqa: UP007 - as in resolved
+    return _single_type(annotation, where)
 
-    def immutable(self, annotation: Any, where: str) -> Any:
-        """A Part's field, or what lies inside a container.
 
-        Raises:
-            DefinitionError: It is mutable or cannot be stored; the message says what to use instead.
-        """
-        origin, arguments = get_origin(annotation), get_args(annotation)
+def _single_type(annotation: Any, where: str) -> Any:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        if any(isinstance(extra, msgspec.Meta) for extra in arguments[1:]):
+            raise DefinitionError(
+                f"{where} has bounds in msgspec.Meta", hint="declare them beside the field: durable(ge=0, le=10)"
+            )
+        return immutable_type(arguments[0], where)
+    if origin is Literal:
+        if not literal_types(annotation) <= {int, str, types.NoneType}:
+            raise DefinitionError(
+                f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool"
+            )
+        return annotation
+    if isinstance(annotation, type) and origin is None:
         if annotation in _AS_DECLARED:
             return _AS_DECLARED[annotation]
-        if origin is Annotated:
-            if any(isinstance(extra, msgspec.Meta) for extra in arguments[1:]):
-                raise DefinitionError(
-                    f"{where} has bounds in msgspec.Meta", hint="declare them beside the field: durable(ge=0, le=10)"
-                )
-            return self.immutable(arguments[0], where)
-        if origin is Literal:
-            if not all(value is None or type(value) in (int, str) for value in arguments):
-                raise DefinitionError(
-                    f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool"
-                )
+        if hasattr(annotation, "__realmkeep_part__") or issubclass(annotation, (enum.StrEnum, enum.IntEnum)):
             return annotation
-        if origin is tuple and arguments:
-            return tuple[
-                tuple(part if part is ... else self.immutable(part, f"the entries of {where}") for part in arguments)
-            ]
-        if origin is frozenset:
-            return frozenset[self._key(arguments[0], where)]
-        if origin in (Union, types.UnionType):
-            return Union[tuple(self.immutable(member, where) for member in arguments)]  # noqa: UP007 - as in resolved
-        if isinstance(annotation, type):
-            return self._class(annotation, where)
-        raise _refused(annotation, where)
+    raise _refused(annotation, where)
 
-    def _class(self, annotation: type, where: str) -> Any:
-        if hasattr(annotation, "__realmkeep_part__"):
-            return self._part(annotation)
-        if issubclass(annotation, (enum.StrEnum, enum.IntEnum)):
-            return annotation
-        raise _refused(annotation, where)
 
-    def _key(self, annotation: Any, where: str) -> Any:
-        """A key of a dictionary, an entry of a set: text or whole numbers, so that they can be written in one order."""
-        key = self.immutable(annotation, f"the keys of {where}")
-        literal = get_origin(key) is Literal and literal_types(key) in ({int}, {str})
-        if key in (str, Int64) or literal or (isinstance(key, type) and issubclass(key, (enum.StrEnum, enum.IntEnum))):
-            return key
-        raise DefinitionError(
-            f"the keys of {where} are {_shown(annotation)}",
-            hint="keys of a dict and entries of a set are text or whole numbers: str, int, Keyword, StrEnum, IntEnum",
-        )
+def _key_type(annotation: Any, where: str) -> Any:
+    """A key of a dictionary, an entry of a set: text or whole numbers, so that they can be written in one order."""
+    key = immutable_type(annotation, f"the keys of {where}")
+    literal = get_origin(key) is Literal and literal_types(key) in ({int}, {str})
+    if key in (str, Int64) or literal or (isinstance(key, type) and issubclass(key, (enum.StrEnum, enum.IntEnum))):
+        return key
+    raise DefinitionError(
+        f"the keys of {where} are {_shown(annotation)}",
+        hint="keys of a dict and entries of a set are text or whole numbers: str, int, Keyword, StrEnum, IntEnum",
+    )
+
+
+def may_hide_nan(annotation: Any) -> bool:
+    """Whether a NaN inside, which msgspec writes as null, would be read back as None without complaint."""
+    members = optional_members(annotation)
+    if float in members and any(member is types.NoneType or None in get_args(member) for member in members):
+        return True
+    if hasattr(annotation, "__realmkeep_part__"):
+        return any(may_hide_nan(field.type) for field in annotation.__realmkeep_part__)
+    return get_origin(annotation) is not Literal and any(map(may_hide_nan, get_args(annotation)))
 
 
 def _shown(annotation: Any) -> str:

@@ -1,6 +1,7 @@
 """Finds the value that cannot be stored, and says where it is; asked only once something is known or feared to be wrong."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
@@ -10,6 +11,7 @@ from realmkeep.errors import Unstorable
 
 INTEGER_MIN: Final = -(2**63)
 INTEGER_MAX: Final = 2**63 - 1
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def first_fault(value: object, path: str) -> str | None:
@@ -34,6 +36,20 @@ def first_fault(value: object, path: str) -> str | None:
         if fault is not None:
             return fault
     return None
+
+
+def is_holdable(value: Any) -> bool:
+    """Whether a plain value holds nothing that `first_fault` would name; several times faster."""
+    kind: type = type(value)  # pyright: ignore[reportUnknownVariableType] - of a plain value, which may be a list
+    if kind is str:
+        return value.isascii() or not _SURROGATE.search(value)
+    if kind is dict:
+        return all(map(is_holdable, value)) and all(map(is_holdable, value.values()))
+    if kind is list:
+        return all(map(is_holdable, value))
+    if kind is int:
+        return INTEGER_MIN <= value <= INTEGER_MAX
+    return kind is not float or math.isfinite(value)
 
 
 def _contents(value: object, path: str) -> Iterator[tuple[object, str]]:

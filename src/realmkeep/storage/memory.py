@@ -243,6 +243,10 @@ class MemoryStorage:
         self._check_connected()
         await asyncio.sleep(0)
 
+    async def snapshot(self) -> None:
+        """Nothing to snapshot."""
+        self._check_connected()
+
     async def save(self, key: str, value: bytes) -> None:
         """Replace `key`; an assignment needs no staging."""
         check_key(key)

@@ -270,6 +270,16 @@ class Storage(Protocol):
         """
         ...
 
+    async def snapshot(self) -> None:
+        """Ask the engine for a clean snapshot of everything: `BGSAVE`, a checkpoint; nothing where there is none.
+
+        Returns once the engine has accepted; what is durable is durable without it.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
+        ...
+
     async def save(self, key: str, value: bytes) -> None:
         """Replace `key` by staging the value under `temp:...` and renaming it over, as the specification asks.
 

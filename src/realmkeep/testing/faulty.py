@@ -17,7 +17,7 @@ from realmkeep.storage.protocol import Capability, Failed, Storage, Transaction,
 T = TypeVar("T")
 
 READS: Final = frozenset({"load", "load_many", "load_list", "exists", "keys"})
-CHANGES: Final = frozenset({"write", "increment", "flush", "save", "delete", "sweep_temp"})
+CHANGES: Final = frozenset({"write", "increment", "flush", "save", "delete", "snapshot", "sweep_temp"})
 
 
 @dataclass(frozen=True)
@@ -217,6 +217,11 @@ class FaultyStorage:
         """As the inner store, behind everything that was accepted before; or StorageUnavailable."""
         with _unavailable_if_lost():
             await self._change("flush", self._inner.flush)
+
+    async def snapshot(self) -> None:
+        """As the inner store, or StorageUnavailable."""
+        with _unavailable_if_lost():
+            await self._change("snapshot", self._inner.snapshot)
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
         """As the inner store, or StorageUnavailable."""

@@ -56,7 +56,7 @@ class SpecPlayer(Record, kind="player", version=2):
 @SpecPlayer.migration(1)
 def add_lifetime_xp(player: dict[str, Any]) -> dict[str, Any]:
     """The specification's example: version 2 counts all experience ever earned, from 0."""
-    player.setdefault("lifetime_xp", 0)
+    player["lifetime_xp"] = player.get("lifetime_xp") or 0  # Lisp's nil counts as missing
     return player
 
 

@@ -1,0 +1,260 @@
+"""Ownership: who may write a record, and how it passes from one server to the next.
+
+A claim guards on what it read (owner, its lease, revision), so what it loaded is what it owns: whoever wrote in between
+makes it start again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from realmkeep import keys
+from realmkeep.errors import AlreadyOwned, Corrupt, Quarantined, RecordError, StorageUnavailable
+from realmkeep.keeping.lease import Lease, Owner
+from realmkeep.keeping.ops import OpRing
+from realmkeep.records import Record, encode, load
+from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.lease import LeaseHolder
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Codec, Limits, Loaded
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+CORRUPT_KEEP_S: Final = 7 * 24 * 3600  # a week for an operator to look
+REVISION_DIGITS_MAX: Final = 18  # microseconds until the year 33658
+CLAIM_ATTEMPTS: Final = 16  # each lost to another writer of this very record; more is a fight, not a race
+
+
+class Claimed(NamedTuple, Generic[R]):
+    """A record that this server owns now.
+
+    Attributes:
+        owner: The owner key's value.
+        revision: Its revision in the store.
+        stored_version: The schema version in its `:version` key; 0 if there is none.
+        changed: It was migrated or mended: write it at once.
+    """
+
+    record: R
+    keys: RecordKeys
+    owner: bytes
+    revision: int
+    stored_version: int
+    ring: OpRing
+    changed: bool
+
+
+class _Stored(NamedTuple):
+    owner: bytes | None
+    record: bytes | None
+    updated: bytes | None
+    version: bytes | None
+    ops: bytes | None
+
+    @property
+    def revision(self) -> int:
+        """Read it.
+
+        Raises:
+            Corrupt: It is not a whole number.
+        """
+        if self.updated is None:
+            return 0
+        if not self.updated.isdigit() or len(self.updated) > REVISION_DIGITS_MAX:
+            raise Corrupt(
+                f"the revision {self.updated[:40]!r} is not a whole number", hint="it is microseconds since 1970"
+            )
+        return int(self.updated)
+
+
+def keys_of(cls: type[Record], id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
+    """The keys of a record of this class.
+
+    Raises:
+        InvalidKey: The id is malformed.
+    """
+    info = cls.__realmkeep__
+    return keys.record_keys(info.kind, id, suffix=info.suffix, internal=True)
+
+
+class Claims:
+    """Claims records for one server."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        lease: LeaseHolder,
+        *,
+        limits: Limits,
+        codec: Codec,
+        accept_unchecked: bool,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._lease = lease
+        self._limits = limits
+        self._codec: Codec = codec
+        self._accept_unchecked = accept_unchecked
+
+    async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
+        """Own the record, or make it; None if it is absent and `create` is None.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            StorageError: The store cannot be reached.
+        """
+        for _ in range(CLAIM_ATTEMPTS):
+            stored = _Stored(*await self._storage.load_many(_companions(record_keys)))
+            lease_guards = await self._check_free(record_keys, stored.owner)
+            if stored.record is None:
+                if create is None:
+                    return None
+                claimed = self._made(record_keys, stored, create())
+            else:
+                claimed = await self._loaded(cls, record_keys, stored)
+            if await self._own(claimed, stored, lease_guards):
+                return claimed
+        raise StorageUnavailable(
+            f"{record_keys.record} was changed by others during each of {CLAIM_ATTEMPTS} claims", hint="try again"
+        )
+
+    async def former(self, cls: type[Record]) -> AsyncIterator[str]:
+        """The ids of the records of this class that a former incarnation of this server owns.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        batch: list[str] = []
+        async for key in self._storage.keys(f"{cls.__realmkeep__.kind}:*:owner"):
+            batch.append(key)
+            if len(batch) == 500:
+                for found in await self._ours(batch):
+                    yield found
+                batch.clear()
+        for found in await self._ours(batch):
+            yield found
+
+    async def _ours(self, owner_keys: list[str]) -> list[str]:
+        found = await self._storage.load_many(owner_keys)
+        held = [
+            (key, Owner.decode(value, key)) for key, value in zip(owner_keys, found, strict=True) if value is not None
+        ]
+        return [
+            keys.parse(key).id
+            for key, owner in held
+            if owner.server == self._lease.name and owner.incarnation != self._lease.incarnation
+        ]
+
+    async def _check_free(self, record_keys: RecordKeys, stored: bytes | None) -> list[Guard]:
+        """The guards under which the record stays free to claim.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+        """
+        if stored is None:
+            return []
+        owner = Owner.decode(stored, record_keys.owner)
+        if owner.server == self._lease.name:
+            # A former self, whose lease is ours now, or a claim of our own whose answer was lost: no session stands on it.
+            return []
+        lease_key = keys.server_lease(owner.server)
+        found = await self._storage.load(lease_key)
+        if found is not None and Lease.decode(found, lease_key).incarnation == owner.incarnation:
+            raise AlreadyOwned(
+                f"{record_keys.record} is owned by the live server {owner.server!r}",
+                server=owner.server,
+                wait_s=self._lease.ttl_s,
+                hint=f"log in there, or release it there; if that server is dead, wait {self._lease.ttl_s:g} s at most",
+            )
+        return [Guard(lease_key, found)]
+
+    def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
+        """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
+        revision = max(self._clock.wall_us(), stored.revision + 1)
+        version = record.__realmkeep__.version
+        return Claimed(record, record_keys, self._lease.owner(revision), revision, version, OpRing(), changed=False)
+
+    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
+        blob = stored.record or b""
+        try:
+            revision = stored.revision
+            ring = OpRing.decode(stored.ops, record_keys.ops)
+        except RecordError as error:
+            raise await self._quarantined(record_keys, blob, error) from error
+        loaded = await self._load(cls, record_keys, blob)
+        if loaded.issues:
+            log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
+        owner = self._lease.owner(max(self._clock.wall_us(), revision + 1))
+        version = int(stored.version) if stored.version is not None and stored.version.isdigit() else 0
+        return Claimed(loaded.require(), record_keys, owner, revision, version, ring, changed=loaded.changed)
+
+    async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
+        """The record that these bytes hold, without owning it.
+
+        Raises:
+            Quarantined: They cannot be used; a copy is kept.
+            StorageError: The store cannot be reached.
+        """
+        return (await self._load(cls, record_keys, blob)).require()
+
+    async def _load(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> Loaded[R]:
+        try:
+            loaded = load(blob, cls, limits=self._limits, accept_unchecked=self._accept_unchecked)
+            loaded.require()
+        except RecordError as error:
+            raise await self._quarantined(record_keys, blob, error) from error
+        return loaded
+
+    async def _quarantined(self, record_keys: RecordKeys, blob: bytes, error: RecordError) -> Quarantined:
+        """Keep a copy of unusable bytes, one for the same bytes."""
+        kept_at = keys.corrupt(record_keys, hashlib.sha256(blob).hexdigest()[:16])
+        await self._storage.write([Transaction([], [Put(kept_at, blob, expire_s=CORRUPT_KEEP_S)])])
+        return Quarantined(
+            f"{record_keys.record} cannot be used: {error.message}",
+            kept_at=kept_at,
+            hint=f"the bytes are kept under {kept_at} for a week; mend or restore the record",
+        )
+
+    async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:
+        """Write the owner key, if nothing changed since it was read; False if something did."""
+        record_keys = claimed.keys
+        guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
+        effects = [Put(record_keys.owner, claimed.owner)]
+        if stored.record is None:
+            guards.append(Guard(record_keys.record, None))
+            effects += [
+                Put(record_keys.record, encode(claimed.record, self._codec, limits=self._limits)),
+                Put(record_keys.version, b"%d" % claimed.stored_version),
+                Put(record_keys.updated, b"%d" % claimed.revision),
+            ]
+        (outcome,) = await self._storage.write([Transaction(guards, effects)])
+        if isinstance(outcome, Committed):
+            return True
+        if isinstance(outcome, Refused):
+            # An attempt whose answer was lost may have been ours: then the owner key says so.
+            return outcome.found == claimed.owner
+        raise outcome.error
+
+    async def give_up(self, record_keys: RecordKeys, owner: bytes) -> None:
+        """Release a claim whose session was never made.
+
+        Raises:
+            StorageError: The store cannot be reached; the claim ends with this server's lease.
+        """
+        await self._storage.write([Transaction([Guard(record_keys.owner, owner)], [Delete(record_keys.owner)])])
+
+
+def _companions(record_keys: RecordKeys) -> list[str]:
+    return [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]

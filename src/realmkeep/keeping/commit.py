@@ -1,0 +1,299 @@
+"""Tier 1: a function on live records, all of it durable or none of it.
+
+Memory runs ahead, the acknowledgement waits: the function runs at once, its result is encoded and queued at once, and the
+caller hears of it when it is durable. Later changes build on the result, so there are no locks.
+"""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
+from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.ops import Op, Receipt, encode_result
+from realmkeep.keeping.session import Session
+from realmkeep.keeping.staging import StagedWrite, Undo
+from realmkeep.records import Record
+from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
+from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.queue import WriteQueue
+    from realmkeep.keeping.staging import Stager
+    from realmkeep.keys import RecordKeys
+    from realmkeep.storage import Effect
+
+LETTER_BYTES_MAX: Final = 64 * 1024  # as a record
+KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
+BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+
+class Tx:
+    """What a commit's function may do beside changing its records; usable only while the function runs."""
+
+    def __init__(self, stager: Stager, now_us: int) -> None:
+        self._stager = stager
+        self._now_us = now_us
+        self._open = True
+        self.guards: list[Guard] = []
+        self.effects: list[Effect] = []
+        self.delivered: list[RecordKeys] = []
+
+    def deliver(self, cls: type[Record], id: int | str, letter: object) -> None:  # noqa: A002 - the field's own name
+        """Put a letter into the inbox of a record, whoever owns it; it is applied exactly once, by `on_letter`.
+
+        Args:
+            cls: The class of the receiver.
+            id: Its id; whether it exists is the caller's to know, its inbox waits for it.
+            letter: Plain JSON values, at most 64 KiB.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: The letter is not made of JSON's types, or too large; or the commit is over.
+        """
+        self._check_open()
+        record_keys = keys_of(cls, id)
+        self.effects.append(Append(record_keys.inbox, encode_letter(letter)))
+        self.delivered.append(record_keys)
+
+    def create(self, cls: type[R], id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
+        """Make a record that nobody owns yet; the commit is refused with `AlreadyExists` if there is one.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: `record` is not a `cls`, or the commit is over.
+            RecordError: The record is invalid, too large, or cannot be stored.
+        """
+        self._check_open()
+        if type(record) is not cls:
+            raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}")
+        record_keys = keys_of(cls, id)
+        blob = self._stager.encode_record(record, record_keys.record)
+        self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
+        self.effects += [
+            Put(record_keys.record, blob),
+            Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
+            Put(record_keys.updated, b"%d" % self._now_us),
+        ]
+
+    def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
+        """Delete a record that nobody owns, with everything kept beside it; the commit is refused if somebody owns it.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: The commit is over.
+        """
+        self._check_open()
+        record_keys = keys_of(cls, id)
+        self.guards.append(Guard(record_keys.owner, None))
+        beside = (record_keys.record, record_keys.version, record_keys.updated, record_keys.ops, record_keys.inbox)
+        self.effects += [Delete(key) for key in beside]
+
+    def drop_letters(self, record_keys: RecordKeys, count: int) -> None:
+        """Keeping's own: the letters that this commit applies."""
+        self.effects.append(DropFirst(record_keys.inbox, count))
+
+    def close(self) -> None:
+        """Nothing may be added any more."""
+        self._open = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Misuse("the transaction is over", hint="use tx only inside the function given to commit")
+
+
+def encode_letter(letter: object) -> bytes:
+    """A letter as it lies in an inbox: an id that no other letter has, and the content.
+
+    Raises:
+        Misuse: It is not made of JSON's types, or takes more than 64 KiB.
+    """
+    try:
+        encoded = msgspec.json.encode([secrets.token_hex(8), letter])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Misuse(
+            f"a letter cannot be stored: {error}", hint="use None, numbers, text, lists and dictionaries"
+        ) from error
+    if len(encoded) > LETTER_BYTES_MAX:
+        raise Misuse(f"a letter of {len(encoded)} bytes", hint=f"at most {LETTER_BYTES_MAX} are delivered")
+    return encoded
+
+
+class Commits:
+    """Runs the commits of one keeper."""
+
+    def __init__(
+        self, queue: WriteQueue, stager: Stager, clock: Clock, *, on_landed: Callable[[StagedWrite], None]
+    ) -> None:
+        self._queue = queue
+        self._stager = stager
+        self._clock = clock
+        self._on_landed = on_landed
+
+    def check(self, fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[Op | None]) -> None:
+        """Refuse what can never work.
+
+        Raises:
+            Misuse: `fn` is a coroutine function; a session stands twice, or is none; more ops than sessions.
+        """
+        if inspect.iscoroutinefunction(fn):
+            raise Misuse(
+                f"{getattr(fn, '__qualname__', fn)} is a coroutine function; a commit runs without awaiting",
+                hint="await what you need before the commit, and make the function a plain def",
+            )
+        for session in sessions:
+            if not isinstance(session, Session):
+                raise Misuse(
+                    f"commit got a {type(session).__name__} where a session belongs",
+                    hint="pass what keeper.login or hold returned, not its record",
+                )
+        if len(sessions) > 1 and len(set(sessions)) != len(sessions):
+            raise Misuse("commit got the same session twice", hint="a player does not trade with itself")
+        if len(ops) > len(sessions):
+            raise Misuse(f"commit got {len(ops)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
+
+    def repeated(
+        self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[Any, StagedWrite | None] | None:
+        """The recorded result, and its write if that is under way, of ops that were applied before; None if they may run.
+
+        Raises:
+            OpTooOld: An id lies below the ring.
+            OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
+        """
+        found = [session.ring.find(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)]
+        applied = [entry for entry in found if entry is not None]
+        if not applied:
+            return None
+        if any(entry is None and op is not None for entry, op in zip(found, ops, strict=True)):
+            raise OpReused(
+                "one op of this commit was applied before, another was not",
+                hint="answer the client that repeats with session.recorded(op)",
+            )
+        write = applied[0].write
+        return applied[0].value(), write if isinstance(write, StagedWrite) and not write.landed else None
+
+    def run(
+        self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[StagedWrite, T]:
+        """Run `fn` on the live records and queue what it leaves; if anything fails, nothing happened.
+
+        Raises:
+            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored; or whatever `fn` raises.
+        """
+        for session in sessions:
+            session.require_usable()
+        if self._queue.full:
+            raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
+        now_us = self._clock.wall_us()
+        undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
+        tx = Tx(self._stager, now_us)
+        for session in sessions:
+            session.committing = True
+        try:
+            result = fn(tx, *[session.record for session in sessions])
+            if inspect.isawaitable(result):
+                _discard(result)
+                raise Misuse("the function of a commit returned an awaitable", hint="a commit runs without awaiting")
+            blobs = [self._stager.encode(session) for session in sessions]
+            recorded = encode_result(result) if any(op is not None for op in ops) else b""
+            _check_size(blobs, tx)
+        except BaseException:
+            for session, undo in zip(sessions, undos, strict=True):
+                session.record.restore(undo.fork)
+            raise
+        finally:
+            tx.close()
+            for session in sessions:
+                session.committing = False
+        return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
+
+    def _stage(
+        self,
+        sessions: Sequence[Session[Any]],
+        blobs: list[bytes],
+        undos: list[Undo],
+        ops: Sequence[Op | None],
+        recorded: bytes,
+        tx: Tx,
+        now_us: int,
+    ) -> StagedWrite:
+        guards: list[Guard] = []
+        effects: list[Effect] = []
+        members = tuple(
+            self._stager.advance(session, blob, now_us, guards, effects, undo)
+            for session, blob, undo in zip(sessions, blobs, undos, strict=True)
+        )
+        entries = [
+            session.ring.add(op, recorded, None) for session, op in zip(sessions, ops, strict=False) if op is not None
+        ]
+        effects += [
+            Put(session.keys.ops, session.ring.encode())
+            for session, op in zip(sessions, ops, strict=False)
+            if op is not None
+        ]
+        extra_from = len(effects)
+        write = StagedWrite(
+            Transaction(guards + tx.guards, effects + tx.effects),
+            members,
+            queued_s=self._clock.monotonic_s(),
+            extra_from=extra_from,
+            receivers=tx.delivered,
+            on_landed=self._on_landed,
+        )
+        for entry in entries:
+            entry.write = write
+        for session in sessions:
+            session.last_write = write
+        self._queue.put(write)
+        return write
+
+    async def wait(self, write: StagedWrite, receipt: Receipt[T]) -> Receipt[T]:
+        """The receipt, once the write is durable.
+
+        Raises:
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        try:
+            await write.wait()
+        except CommitPending as pending:
+
+            async def patiently() -> Receipt[T]:
+                await write.wait(patient=True)
+                return receipt
+
+            raise CommitPending(pending.message, wait=patiently, hint=pending.hint) from None
+        return receipt
+
+
+def _check_size(blobs: list[bytes], tx: Tx) -> None:
+    """Refuse what the storage protocol would.
+
+    Raises:
+        Misuse: The transaction would exceed the protocol's limits.
+    """
+    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects)
+    size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
+    size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
+    if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:
+        raise Misuse(
+            f"a commit of {len(blobs)} sessions, up to {keys} keys and {size} bytes",
+            hint=f"one transaction takes {TRANSACTION_KEYS_MAX} keys and {TRANSACTION_BYTES_MAX} bytes; split it",
+        )
+
+
+def _discard(awaitable: object) -> None:
+    close = getattr(awaitable, "close", None)
+    if close is not None:
+        close()  # a coroutine that is never awaited would warn where nobody looks

@@ -1,0 +1,480 @@
+"""The inside of a keeper: its live sessions, and what happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from realmkeep.errors import (
+    CommitPending,
+    CommitRefused,
+    OwnershipLost,
+    RealmkeepError,
+    RecordError,
+    SessionEnded,
+    SessionFrozen,
+    StorageError,
+    TierViolation,
+)
+from realmkeep.keeping.claims import Claims, keys_of
+from realmkeep.keeping.commit import Commits
+from realmkeep.keeping.flusher import Flusher
+from realmkeep.keeping.healing import Healer
+from realmkeep.keeping.hooks import Hooks
+from realmkeep.keeping.lease import LeaseHolder
+from realmkeep.keeping.letters import Inboxes, Notices
+from realmkeep.keeping.ops import Receipt
+from realmkeep.keeping.queue import WriteQueue
+from realmkeep.keeping.resolver import Resolver
+from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
+from realmkeep.keeping.staging import StagedWrite, Stager
+from realmkeep.records import FieldInfo, Limits, Record, Tier, observe
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, ValuesView
+
+    from realmkeep.clock import Clock
+    from realmkeep.config import KeeperConfig, RecordsConfig
+    from realmkeep.keeping.claims import Claimed
+    from realmkeep.keeping.ops import Op
+    from realmkeep.keys import RecordKeys
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+WATCH_S = 0.25  # how often those who wait for the store are looked after
+LETTER_RETRY_S = 1.0
+
+
+@dataclass
+class Counters:
+    """What happened since the keeper opened.
+
+    Attributes:
+        commits: Commits that ran.
+        repeats: Commits answered from the op ring.
+        escalations: Writes made at once because of a trigger.
+        forgotten_marks: Changes that only the sweep found.
+        tier_violations: IMMEDIATE fields changed outside a commit.
+        changes_after_end: Changes of records whose session was over.
+        frozen: Times a record could not be saved as it was.
+        lost: Sessions whose record another server took.
+    """
+
+    commits: int = 0
+    repeats: int = 0
+    escalations: int = 0
+    forgotten_marks: int = 0
+    tier_violations: int = 0
+    changes_after_end: int = 0
+    frozen: int = 0
+    lost: int = 0
+
+
+class _Dismissal:
+    """Ends a session when its release has landed."""
+
+    __slots__ = ("_engine", "_session")
+
+    def __init__(self, engine: Engine, session: Session[Any]) -> None:
+        self._engine = engine
+        self._session = session
+
+    def __call__(self, write: StagedWrite) -> None:
+        self._engine.dismiss(self._session, State.ENDED)
+
+
+class Engine:
+    """Everything of one keeper that sessions, queue, flusher, healer and lease tell each other through."""
+
+    def __init__(self, storage: Storage, clock: Clock, config: KeeperConfig, records: RecordsConfig) -> None:
+        limits = Limits(records.bytes_max, records.depth_max, records.nodes_max)
+        self.storage = storage
+        self.clock = clock
+        self.config = config
+        self.counters = Counters()
+        self.hooks = Hooks()
+        self.sessions: dict[str, Session[Any]] = {}
+        self.entering: dict[str, asyncio.Event] = {}
+        self.store_id = b""
+        self.closing = False
+        self.crashed: BaseException | None = None
+        self.lease = LeaseHolder(storage, clock, config, self)
+        self.stager = Stager(records.codec, limits)
+        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
+        self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
+        self.flusher = Flusher(self, self.queue, self.stager, clock, config)
+        self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
+        self.claims = Claims(
+            storage, clock, self.lease, limits=limits, codec=records.codec, accept_unchecked=records.accept_unchecked
+        )
+        self.inboxes = Inboxes(storage, self.commits, self.hooks)
+        self.notices = Notices(storage, clock, config.name, self.letter_arrived)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # --- tasks
+
+    def start(self) -> None:
+        """Start what runs for as long as the keeper is open."""
+        for loop in (self.lease.keep(), self.flusher.run(), self.notices.listen(), self._watch()):
+            self.spawn(loop)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of this keeper; if it fails, the keeper is degraded and says why."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.crashed = error
+            log.critical("a task of the keeper failed; it does not keep its promise any more", exc_info=error)
+
+    async def stop(self) -> None:
+        """Cancel every task and wait until it is gone."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Tell those who wait for the store for long that they wait."""
+        while True:
+            await self.clock.sleep(WATCH_S)
+            since_s = self.clock.monotonic_s() - self.config.pending_after_s
+            for write in self.queue.oldest():
+                if write.queued_s > since_s:
+                    break
+                if write.awaited:
+                    write.give_up_waiting(
+                        CommitPending(
+                            f"the store has not answered for {self.config.pending_after_s:g} s",
+                            wait=lambda write=write: write.wait(patient=True),
+                            hint="the operation goes on; await wait() for its outcome",
+                        )
+                    )
+
+    def abandon(self) -> None:
+        """Forget everything without saving, as a crash does."""
+        self.closing = True
+        self.queue.abandon()
+        self.lease.forget()
+        for task in self._tasks:
+            task.cancel()
+        for session in list(self.sessions.values()):
+            self.dismiss(session, State.ENDED)
+
+    # --- sessions
+
+    def live(self) -> ValuesView[Session[Any]]:
+        """Every session that may still write."""
+        return self.sessions.values()
+
+    def admit(self, claimed: Claimed[R], *, shared: bool) -> Session[R]:
+        """Make a session of what was claimed."""
+        session = Session(
+            self,
+            claimed.record,
+            claimed.keys,
+            owner=claimed.owner,
+            revision=claimed.revision,
+            stored_version=claimed.stored_version,
+            ring=claimed.ring,
+            shared=shared,
+        )
+        self.sessions[claimed.keys.record] = session
+        if claimed.changed:
+            mark_all(claimed.record)
+            self.escalate(session)
+        else:
+            self.stager.take_as_stored(session)
+        return session
+
+    def is_live(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002 - the field's own name
+        """Whether the record has a session here."""
+        return keys_of(cls, id).record in self.sessions
+
+    async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
+        """A copy of the record: of the live one, or of what is stored; None if it is absent.
+
+        Raises:
+            Quarantined: What is stored cannot be used.
+            StorageError: The store cannot be reached.
+        """
+        record_keys = keys_of(cls, id)
+        live = self.sessions.get(record_keys.record)
+        stored = self.stager.encode(live) if live is not None else await self.storage.load(record_keys.record)
+        return None if stored is None else await self.claims.read(cls, record_keys, stored)
+
+    async def welcome(self, session: Session[Any]) -> None:
+        """Apply the letters that wait for a new session; if the store will not have it now, soon."""
+        try:
+            await self.drain(session)
+        except RealmkeepError as error:
+            log.info("letters of %s wait: %s", session.keys.record, error)
+            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+
+    def dismiss(self, session: Session[Any], state: State) -> None:
+        """Nothing more of the session is stored."""
+        session.state = state
+        if session.grace_timer is not None:
+            session.grace_timer.cancel()
+            session.grace_timer = None
+        self.sessions.pop(session.keys.record, None)
+        observe(session.record, AfterEnd(session.keys.record, state, self))
+
+    # --- what records tell through their sessions: session.Engine
+
+    def marked(self, session: Session[Any], tier: Tier) -> None:
+        """A first or a more urgent change."""
+        self.flusher.marked(session, tier)
+
+    def escalate(self, session: Session[Any]) -> None:
+        """Write the record at the end of this turn of the loop, with everything else that changes until then."""
+        if not session.escalating and not session.ended:
+            session.escalating = True
+            self.counters.escalations += 1
+            asyncio.get_running_loop().call_soon(self._write_escalated, session)
+
+    def _write_escalated(self, session: Session[Any]) -> None:
+        if session.escalating and not session.ended and session.state is not State.LEAVING:
+            session.escalating = False
+            self.flusher.write(session)
+
+    def violated(self, session: Session[Any], violation: TierViolation) -> None:
+        """An IMMEDIATE field is about to change outside a commit.
+
+        Raises:
+            TierViolation: In strict mode.
+        """
+        if self.config.strict:
+            raise violation
+        self.counters.tier_violations += 1
+        log.error("%s; it is written at once", violation.message)
+        self.escalate(session)
+
+    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
+        """A record changes whose session is over.
+
+        Raises:
+            OwnershipLost: In strict mode.
+        """
+        self.counters.changes_after_end += 1
+        if self.config.strict:
+            raise OwnershipLost(
+                f"{key}.{field.name} was changed after its session was {state.value}",
+                hint="drop the record when on_lost_ownership or on_evict runs",
+            )
+
+    def forgotten(self, session: Session[Any]) -> None:
+        """The sweep found a change that nobody had marked."""
+        self.counters.forgotten_marks += 1
+        log.warning("%s changed inside a container without touch(); the sweep found it", session.keys.record)
+
+    def recorded(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """The receipt of an operation applied before.
+
+        Raises:
+            OpTooOld: Its id lies below the ring.
+            OpReused: The id was applied for another request.
+        """
+        entry = session.ring.find(op)
+        return None if entry is None else Receipt(entry.value(), repeated=True)
+
+    async def settled(self, session: Session[Any]) -> None:
+        """Everything escalated and queued so far is durable.
+
+        Raises:
+            SessionEnded: The session ended before that.
+            CommitPending: The store has not answered for a while.
+        """
+        self._write_escalated(session)
+        if session.frozen is not None:
+            session.require_usable()
+        if session.last_write is not None:
+            await session.last_write.wait()
+
+    # --- the ends
+
+    def disconnect(self, session: Session[Any]) -> None:
+        """The player is gone: the grace period starts.
+
+        Raises:
+            SessionEnded: The session is over.
+        """
+        if session.state is State.GRACE:
+            return
+        self._require_here(session)
+        session.state = State.GRACE
+        session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
+        self.hooks.run("disconnect", session.cls, session)
+
+    def resume(self, session: Session[Any]) -> None:
+        """The player is back.
+
+        Raises:
+            SessionEnded: The session is over.
+        """
+        if session.state is State.CONNECTED:
+            return
+        self._require_here(session)
+        session.state = State.CONNECTED
+        if session.grace_timer is not None:
+            session.grace_timer.cancel()
+            session.grace_timer = None
+        self.hooks.run("resume", session.cls, session)
+
+    def _require_here(self, session: Session[Any]) -> None:
+        if session.ended or session.state is State.LEAVING:
+            raise SessionEnded(f"the session of {session.keys.record} is {session.state.value}", hint="log in again")
+
+    async def _evict(self, session: Session[Any]) -> None:
+        """The grace ran out."""
+        if session.state is not State.GRACE:
+            return
+        self.hooks.run("evict", session.cls, session)
+        try:
+            await self.release(session)
+        except SessionFrozen:
+            session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
+        except (SessionEnded, CommitPending) as error:
+            log.info("the eviction of %s: %s", session.keys.record, error)
+
+    async def release(self, session: Session[Any], *, patient: bool = False) -> None:
+        """Write the final snapshot and give up ownership, in one transaction; durable on return.
+
+        Args:
+            session: Whose.
+            patient: Wait for the store however long it takes.
+
+        Raises:
+            SessionFrozen: The record cannot be saved as it is; the session stays.
+            SessionEnded: The session is over, or on its way.
+            CommitPending: The store has not answered for a while; the release goes on.
+        """
+        self._require_here(session)
+        while True:
+            write = self._queue_release(session)
+            try:
+                await write.wait(patient=patient)
+            except CommitRefused:  # it followed a commit that did not happen; what is left is released anew
+                if session.ended:
+                    raise
+                continue
+            return
+
+    def _queue_release(self, session: Session[Any]) -> StagedWrite:
+        try:
+            write = self.stager.alone(
+                session, now_us=self.clock.wall_us(), queued_s=self.clock.monotonic_s(), releases=True
+            )
+        except RecordError as error:
+            self.freeze(session, error)
+            session.require_usable()
+            raise
+        session.state = State.LEAVING
+        if session.grace_timer is not None:
+            session.grace_timer.cancel()
+            session.grace_timer = None
+        write.on_landed = _Dismissal(self, session)
+        self.queue.put(write)
+        return write
+
+    # --- what the store tells: resolver.Fates, healing.Realm
+
+    def lose(self, session: Session[Any], reason: str) -> None:
+        """Another server owns the record: end the session, tell the game."""
+        if session.ended:
+            return
+        self.dismiss(session, State.LOST)
+        self.counters.lost += 1
+        log.error("%s was lost: %s", session.keys.record, reason)
+        self.hooks.run("lost_ownership", session.cls, session, reason)
+
+    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        """The record cannot be saved as it is: report it, and go on trying."""
+        if session.frozen is None:
+            self.counters.frozen += 1
+            log.error("%s cannot be saved: %s", session.keys.record, error)
+            session.frozen = str(error)
+            self.hooks.run("frozen", session.cls, session, error)
+        session.frozen = str(error)
+
+    # --- letters
+
+    def _committed(self, write: StagedWrite) -> None:
+        self.healer.remember(write)
+        if write.receivers:
+            self.delivered(write.receivers)
+
+    def letter_arrived(self, record_key: str) -> None:
+        """A notice named this record."""
+        session = self.sessions.get(record_key)
+        if session is not None:
+            self.notice_letters(session)
+
+    def notice_letters(self, session: Session[Any]) -> None:
+        """The session's inbox may have letters: drain it in the background."""
+        if session.draining:
+            session.drain_again = True
+        elif not session.ended:
+            session.draining = True
+            self.spawn(self._drain(session))
+
+    async def _drain(self, session: Session[Any]) -> None:
+        try:
+            await self.drain(session)
+        except RealmkeepError as error:
+            log.info("letters of %s wait: %s", session.keys.record, error)
+            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+
+    async def drain(self, session: Session[Any]) -> None:
+        """Apply the letters in the session's inbox.
+
+        Raises:
+            RealmkeepError: Not now; they stay.
+        """
+        session.draining = session.drain_again = True
+        try:
+            while session.drain_again:
+                session.drain_again = False
+                await self.inboxes.drain(session)
+        finally:
+            session.draining = False
+
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable: tell their owners."""
+        elsewhere: dict[RecordKeys, None] = {}
+        for receiver in receivers:
+            session = self.sessions.get(receiver.record)
+            if session is not None:
+                self.notice_letters(session)
+            else:
+                elsewhere[receiver] = None
+        if elsewhere:
+            self.spawn(self._notify(elsewhere))
+
+    async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
+        try:
+            await self.notices.send(receivers)
+        except StorageError as error:
+            log.info("no notice of letters was sent: %s; the next login finds them", error)
+
+    # --- what the lease tells: lease.LeaseEvents
+
+    def replaced(self, by: str) -> None:
+        """Another keeper took this server's name: nothing more is stored."""
+        log.critical("another keeper took the name %s: %s; every session here is over", self.config.name, by)
+        for session in list(self.sessions.values()):
+            self.lose(session, f"another keeper took the name {self.config.name}: {by}")
+
+    def store_went_backwards(self) -> None:
+        """The lease in the store is older than ours: let a write find out how much else is."""
+        for session in list(self.sessions.values())[:1]:
+            self.escalate(session)

@@ -1,0 +1,157 @@
+"""Tier 2: changed records are written in time, coalesced, in slices that the tick does not notice; and the sweep."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from realmkeep.errors import RecordError
+from realmkeep.keeping.session import NEVER, mark_all
+from realmkeep.records import CHECKPOINT, Tier, peek_marks
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from realmkeep.clock import Clock
+    from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.queue import WriteQueue
+    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.staging import Stager
+
+log = logging.getLogger(__name__)
+
+ROUND_S: Final = 0.25  # how often what is due is looked for; far below any interval
+LEAD_S: Final = 1.0  # a flush starts this much early, so that it is durable within the interval
+LEAD_SHARE_MAX: Final = 0.1  # of a short interval
+AHEAD_WRITES: Final = 1024  # queued flushes at most: commits queue behind them, so they wait few milliseconds
+
+
+class Sessions(Protocol):
+    """What the flusher asks of the keeper."""
+
+    def live(self) -> Collection[Session[Any]]:
+        """Every session that may still write."""
+        ...
+
+    def freeze(self, session: Session[Any], error: RecordError) -> None:
+        """Its record cannot be saved as it is."""
+        ...
+
+    def forgotten(self, session: Session[Any]) -> None:
+        """The sweep found a change that nobody had marked."""
+        ...
+
+
+class Flusher:
+    """Writes every changed record within its tier's interval.
+
+    Two queues, because each interval is constant: the session that changed first is due first.
+    """
+
+    def __init__(
+        self, sessions: Sessions, queue: WriteQueue, stager: Stager, clock: Clock, config: KeeperConfig
+    ) -> None:
+        self._sessions = sessions
+        self._queue = queue
+        self._stager = stager
+        self._clock = clock
+        self._slice_s = config.slice_ms / 1000
+        self._sweep_s = config.sweep_interval_s
+        self._due_after_s = {
+            Tier.BATCHED: _start_after_s(config.flush_interval_s),
+            Tier.CHECKPOINT: _start_after_s(config.checkpoint_interval_s),
+        }
+        self._batched: deque[tuple[float, Session[Any]]] = deque()
+        self._checkpoint: deque[tuple[float, Session[Any]]] = deque()
+        self._sweep_cursor: deque[Session[Any]] = deque()
+        self._sweep_share = 0.0
+        self._slice_ends_s = 0.0
+
+    def marked(self, session: Session[Any], tier: Tier) -> None:
+        """Remember when the session is due."""
+        tier = Tier.CHECKPOINT if tier is CHECKPOINT else Tier.BATCHED
+        due_s = self._clock.monotonic_s() + self._due_after_s[tier]
+        if due_s < session.due_s:
+            session.due_s = due_s
+            (self._checkpoint if tier is CHECKPOINT else self._batched).append((due_s, session))
+
+    def overdue_s(self) -> float:
+        """How long the flush that is most behind has been due, in seconds; 0 if none is."""
+        waiting = ((due_s, session) for due in (self._batched, self._checkpoint) for due_s, session in due)
+        first_due_s = next((due_s for due_s, session in waiting if session.due_s == due_s), NEVER)
+        return max(0.0, self._clock.monotonic_s() - first_due_s)
+
+    async def run(self) -> None:
+        """Flush and sweep, for ever."""
+        while True:
+            await self._clock.sleep(ROUND_S)
+            self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
+            await self._flush_due()
+            await self._sweep()
+
+    async def flush_all(self) -> None:
+        """Queue every changed record now, whenever it is due."""
+        self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
+        for session in list(self._sessions.live()):
+            if peek_marks(session.record) or self._forgotten(session):
+                await self._queue_write(session)
+
+    async def _flush_due(self) -> None:
+        for due in (self._batched, self._checkpoint):
+            while due and due[0][0] <= self._clock.monotonic_s():
+                due_s, session = due.popleft()
+                if session.due_s == due_s and not session.ended:
+                    await self._queue_write(session)
+
+    async def _queue_write(self, session: Session[Any]) -> None:
+        await self._queue.room(AHEAD_WRITES)
+        if not session.ended:
+            self.write(session)
+        await self._breathe()
+
+    def write(self, session: Session[Any]) -> None:
+        """Queue the session's record as it is now; freeze the session if it cannot be encoded."""
+        try:
+            write = self._stager.alone(session, now_us=self._clock.wall_us(), queued_s=self._clock.monotonic_s())
+        except RecordError as error:
+            session.due_s = self._clock.monotonic_s() + self._due_after_s[Tier.BATCHED]
+            self._batched.append((session.due_s, session))
+            self._sessions.freeze(session, error)
+        else:
+            session.frozen = None
+            self._queue.put(write)
+
+    async def _breathe(self) -> None:
+        """Yield to the loop when the slice is used up."""
+        if self._clock.monotonic_s() >= self._slice_ends_s:
+            await self._clock.sleep(0)
+            self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
+
+    async def _sweep(self) -> None:
+        """Look at a share of all live records, so that each is looked at once in an interval."""
+        if not self._sweep_cursor:
+            self._sweep_cursor.extend(self._sessions.live())
+            self._sweep_share = len(self._sweep_cursor) * ROUND_S / self._sweep_s
+        for _ in range(min(len(self._sweep_cursor), int(self._sweep_share) + 1)):
+            session = self._sweep_cursor.popleft()
+            if self._forgotten(session):
+                mark_all(session.record)
+                self.marked(session, Tier.BATCHED)
+                self._sessions.forgotten(session)
+            await self._breathe()
+
+    def _forgotten(self, session: Session[Any]) -> bool:
+        """Whether the record differs from what was written last, and nobody marked it."""
+        if session.ended or session.frozen or peek_marks(session.record):
+            return False
+        try:
+            blob = self._stager.encode(session)
+        except RecordError:
+            return True  # the write that follows says what is wrong
+        return zlib.crc32(blob) != session.crc
+
+
+def _start_after_s(interval_s: float) -> float:
+    return interval_s - min(LEAD_S, LEAD_SHARE_MAX * interval_s)

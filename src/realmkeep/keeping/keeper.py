@@ -1,0 +1,501 @@
+"""The public face of keeping: open a store, log players in, commit, close."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+
+import msgspec
+
+from realmkeep.clock import SystemClock
+from realmkeep.config import KeeperConfig, RecordsConfig
+from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, ShuttingDown
+from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.closing import CloseReport, close
+from realmkeep.keeping.collector import Collector
+from realmkeep.keeping.degraded import reasons
+from realmkeep.keeping.engine import Counters, Engine
+from realmkeep.keeping.hooks import HookRegistry
+from realmkeep.keeping.limiter import Bucket
+from realmkeep.keeping.ops import Op, Receipt
+from realmkeep.keeping.session import Session, State
+from realmkeep.keeping.table import Table
+from realmkeep.keys import SERVER_CONFIG, SERVER_ID_COUNTER, SERVER_STORE_ID
+from realmkeep.records import Record, check_all
+from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.commit import Tx
+    from realmkeep.keeping.staging import StagedWrite
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+A = TypeVar("A", bound=Record)
+B = TypeVar("B", bound=Record)
+C = TypeVar("C", bound=Record)
+D = TypeVar("D", bound=Record)
+R = TypeVar("R", bound=Record)
+
+
+class Keeper(HookRegistry):
+    """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
+
+    Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
+    durable within their tier's interval; a `commit` is durable before it returns; `close` saves what is left.
+    """
+
+    def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path | None) -> None:
+        super().__init__(engine.hooks)
+        self._engine = engine
+        self._owns_storage = owns_storage
+        self._rescue_path = rescue_path
+        self._report: CloseReport | None = None
+        self._collector = Collector(engine.clock)
+
+    @classmethod
+    async def open(
+        cls,
+        storage: Storage | str,
+        *,
+        config: KeeperConfig | None = None,
+        records: RecordsConfig | None = None,
+        clock: Clock | None = None,
+        rescue_path: Path | None = None,
+    ) -> Self:
+        """Open the store and take this server's name.
+
+        A former incarnation of the same name that is certainly dead (its process is gone from this machine) is replaced
+        at once; one that may live is watched until its lease runs out.
+
+        Args:
+            storage: A connected or unconnected storage, or its URL.
+            config: Name, intervals, limits; the defaults of `KeeperConfig` without it.
+            records: Caps and codec of records.
+            clock: The system's, unless a test turns it.
+            rescue_path: Where `close` writes what could not be saved; `rescue.jsonl` in the working directory.
+
+        Raises:
+            NameTaken: A live keeper has this name.
+            DefinitionError: A record class has a gap in its migrations.
+            StorageError: The store cannot be opened.
+        """
+        check_all()
+        clock = clock or SystemClock()
+        store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
+        await store.connect()
+        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig())
+        await engine.lease.take()
+        engine.store_id = await _store_id(store)
+        engine.start()
+        return cls(engine, owns_storage=isinstance(storage, str), rescue_path=rescue_path)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<Keeper {self.name} of {len(self._engine.sessions)} sessions>"
+
+    # --- what it is and how it fares
+
+    @property
+    def name(self) -> str:
+        """This server's name."""
+        return self._engine.config.name
+
+    @property
+    def counters(self) -> Counters:
+        """What happened since it opened."""
+        return self._engine.counters
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Why the promise is not being kept right now, one sentence each; empty while it is."""
+        return tuple(reasons(self._engine))
+
+    def heal(self) -> None:
+        """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
+        self._engine.healer.allowed = True
+
+    # --- sessions
+
+    @overload
+    async def login(self, cls: type[R], id: int | str) -> Session[R] | None: ...
+    @overload
+    async def login(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]: ...
+    async def login(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        *,
+        create: Callable[[], R] | None = None,
+    ) -> Session[R] | None:
+        """Bring a record to life here: claim it, load it, mend it, apply its letters.
+
+        A session of it that is in grace here is resumed; then `Session.resumed` is True.
+
+        Args:
+            cls: The record's class.
+            id: Its id.
+            create: Makes the record if it is absent; it is durable on return. Without it an absent record is None.
+
+        Raises:
+            AlreadyOwned: A live server owns it; this one too, if a connected session of it is here.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            QueueFull: The store does not keep up.
+            ShuttingDown: The keeper is closing.
+            StorageError: The store cannot be reached.
+        """
+        return await self._enter(cls, id, create, shared=False)
+
+    @overload
+    async def hold(self, cls: type[R], id: int | str) -> Session[R] | None: ...
+    @overload
+    async def hold(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]: ...
+    async def hold(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        *,
+        create: Callable[[], R] | None = None,
+    ) -> Session[R] | None:
+        """Own a record that many share, a guild or a zone: no grace, no rate limit. Held already: the same session.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            ShuttingDown: The keeper is closing.
+            StorageError: The store cannot be reached.
+        """
+        return await self._enter(cls, id, create, shared=True)
+
+    async def _enter(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+        *,
+        shared: bool,
+    ) -> Session[R] | None:
+        engine = self._engine
+        record_keys = keys_of(cls, id)
+        while True:
+            self._check_open()
+            if (live := self.session(cls, id)) is not None and (taken := self._take_over(live, shared=shared)):
+                return taken
+            if (entering := engine.entering.get(record_keys.record)) is not None:
+                await entering.wait()
+            elif live is not None and live.last_write is not None:
+                await live.last_write.wait()  # it is leaving
+            else:
+                break
+        engine.entering[record_keys.record] = done = asyncio.Event()
+        try:
+            await engine.queue.room(engine.config.queue_max)
+            claimed = await engine.claims.claim(cls, record_keys, create)
+            if claimed is None:
+                return None
+            if engine.closing:
+                await engine.claims.give_up(record_keys, claimed.owner)
+                self._check_open()
+            session = engine.admit(claimed, shared=shared)
+        finally:
+            del engine.entering[record_keys.record]
+            done.set()
+        await engine.welcome(session)
+        return session
+
+    def _take_over(self, live: Session[R], *, shared: bool) -> Session[R] | None:
+        """The live session if it may be had; None while it is leaving or borrowed.
+
+        Raises:
+            AlreadyOwned: It is connected.
+        """
+        if live.state is State.LEAVING or (live.borrowers and not shared):
+            return None
+        if shared and live.shared:
+            return live
+        if live.state is State.GRACE and not shared:
+            live.resumed = True
+            live.resume()
+            return live
+        raise AlreadyOwned(
+            f"{live.keys.record} has a session on this server",
+            server=self.name,
+            wait_s=0.0,
+            hint="use keeper.session(...), or disconnect() it first to take it over",
+        )
+
+    async def recover(self, cls: type[R]) -> list[Session[R]]:
+        """Take back what a former incarnation of this server owned when it ended; each session starts in grace.
+
+        What cannot be used stays where it is, with its bytes kept, and is logged.
+
+        Raises:
+            ShuttingDown: The keeper is closing.
+            StorageError: The store cannot be reached.
+        """
+        recovered: list[Session[R]] = []
+        async for id_ in self._engine.claims.former(cls):
+            if self.session(cls, id_) is not None:
+                continue
+            try:
+                session = await self.login(cls, id_)
+            except (AlreadyOwned, Quarantined) as error:
+                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+                continue
+            if session is not None:
+                session.disconnect()
+                recovered.append(session)
+        return recovered
+
+    @asynccontextmanager
+    async def borrow(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+    ) -> AsyncGenerator[Session[R] | None]:
+        """The live session of a record here, or for the length of the block one of a record that nobody has live.
+
+        None if the record is absent. Whoever logs in meanwhile waits until the block ends.
+
+        Raises:
+            AlreadyOwned: Another live server owns it; the error names it.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            ShuttingDown: The keeper is closing.
+            StorageError: The store cannot be reached.
+        """
+        live = self.session(cls, id)
+        if live is not None and live.state is not State.LEAVING and not live.borrowers:
+            yield live
+            return
+        session = live if live is not None and live.borrowers else await self._enter(cls, id, None, shared=True)
+        if session is None:
+            yield None
+            return
+        session.borrowers += 1
+        try:
+            yield session
+        finally:
+            session.borrowers -= 1
+            if not session.borrowers and not session.ended:
+                await session.release()
+
+    def session(self, cls: type[R], id: int | str) -> Session[R] | None:  # noqa: A002 - the field's own name
+        """The live session of a record here; None if there is none.
+
+        Raises:
+            InvalidKey: The id is malformed.
+        """
+        return self._engine.sessions.get(keys_of(cls, id).record)
+
+    def sessions(self, cls: type[R]) -> list[Session[R]]:
+        """Every live session of a class here."""
+        return [session for session in self._engine.sessions.values() if type(session.record) is cls]
+
+    def table(self, cls: type[R]) -> Table[R]:
+        """Load and save records of a class one at a time, for tools: claim, write and release inside."""
+        return Table(self, self._engine, cls)
+
+    # --- commits
+
+    @overload
+    async def commit(
+        self, fn: Callable[[Tx, A], T], a: Session[A], /, *, ops: tuple[Op | None] | tuple[()] = ...
+    ) -> Receipt[T]: ...
+    @overload
+    async def commit(
+        self,
+        fn: Callable[[Tx, A, B], T],
+        a: Session[A],
+        b: Session[B],
+        /,
+        *,
+        ops: tuple[Op | None, Op | None] | tuple[()] = ...,
+    ) -> Receipt[T]: ...
+    @overload
+    async def commit(
+        self,
+        fn: Callable[[Tx, A, B, C], T],
+        a: Session[A],
+        b: Session[B],
+        c: Session[C],
+        /,
+        *,
+        ops: tuple[Op | None, Op | None, Op | None] | tuple[()] = ...,
+    ) -> Receipt[T]: ...
+    @overload
+    async def commit(
+        self,
+        fn: Callable[[Tx, A, B, C, D], T],
+        a: Session[A],
+        b: Session[B],
+        c: Session[C],
+        d: Session[D],
+        /,
+        *,
+        ops: tuple[Op | None, Op | None, Op | None, Op | None] | tuple[()] = ...,
+    ) -> Receipt[T]: ...
+    async def commit(
+        self, fn: Callable[..., T], /, *sessions: Session[Any], ops: Sequence[Op | None] = ()
+    ) -> Receipt[T]:
+        """Run `fn(tx, record, ...)` on live records; durable, wholly or not at all, before it returns.
+
+        `fn` is a plain function and runs at once, so what it reads cannot change under it. If it raises, or a record
+        cannot be stored, every record is as before. Cancelling the caller cancels the wait, never the commit.
+
+        Args:
+            fn: Gets the transaction and the records of the sessions, in order.
+            sessions: One to four; `commit_all` takes a list.
+            ops: One operation for each session, from the first on, or None for a session that has none. An operation
+                that was applied before is answered with its recorded result; nothing runs.
+
+        Returns:
+            The result of `fn`, or the recorded one with `repeated`.
+
+        Raises:
+            Misuse: A coroutine function, a session twice, a record for a session, a result that cannot be recorded.
+            SessionEnded, SessionFrozen: A session cannot be used.
+            RateLimited: The player of the first session starts too many.
+            QueueFull: The store does not keep up; nothing ran.
+            OpTooOld, OpReused: See `Op`.
+            RecordError: A record would be invalid, too large, or cannot be stored.
+            AlreadyExists, CommitRefused: It did not happen.
+            CommitPending: The store has not answered for a while; it goes on.
+            CommitUnknown: Ownership was lost before the store answered.
+        """
+        return await self._commit(fn, sessions, ops)
+
+    async def commit_all(
+        self, fn: Callable[[Tx, list[R]], T], sessions: Sequence[Session[R]], *, ops: Sequence[Op | None] = ()
+    ) -> Receipt[T]:
+        """As `commit`, for any number of sessions: `fn(tx, records)`. The limits of one transaction hold: about 140.
+
+        Raises:
+            Misuse, SessionEnded, SessionFrozen, RateLimited, QueueFull, OpTooOld, OpReused, RecordError, AlreadyExists,
+            CommitRefused, CommitPending, CommitUnknown: As `commit`.
+        """
+        if not sessions:
+            raise Misuse("commit_all got no sessions", hint="a commit concerns at least one record")
+
+        def spread(tx: Tx, *records: Any) -> T:
+            return fn(tx, list(records))
+
+        self._engine.commits.check(fn, sessions, ops)
+        return await self._commit(spread, sessions, ops)
+
+    async def _commit(
+        self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> Receipt[T]:
+        engine, commits = self._engine, self._engine.commits
+        commits.check(fn, sessions, ops)
+        self._check_open()
+        if ops and (known := commits.repeated(sessions, ops)) is not None:
+            return await self._repeat(*known)
+        first = sessions[0]
+        if not first.shared:
+            if (bucket := first.limiter) is None:
+                bucket = first.limiter = Bucket()
+            if not bucket.take_now(engine.clock.monotonic_s(), engine.config.tier1_rate_per_s):
+                await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
+                self._check_open()
+                if ops and (known := commits.repeated(sessions, ops)) is not None:
+                    return await self._repeat(*known)
+        write, result = commits.run(fn, sessions, ops)
+        engine.counters.commits += 1
+        return await commits.wait(write, Receipt(result, repeated=False))
+
+    async def _repeat(self, result: Any, write: StagedWrite | None) -> Receipt[Any]:
+        self._engine.counters.repeats += 1
+        receipt = Receipt(result, repeated=True)
+        return receipt if write is None else await self._engine.commits.wait(write, receipt)
+
+    # --- realm-wide values
+
+    async def allocate_id(self, count: int = 1) -> int:
+        """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        return await self._engine.storage.increment(SERVER_ID_COUNTER, count) - count + 1
+
+    async def load_server_config(self) -> dict[str, Any]:
+        """What `save_server_config` stored; empty if nothing.
+
+        Raises:
+            Corrupt: What is stored is not a JSON object.
+            StorageError: The store cannot be reached.
+        """
+        stored = await self._engine.storage.load(SERVER_CONFIG)
+        if stored is None:
+            return {}
+        try:
+            return msgspec.json.decode(stored, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise Corrupt(f"{SERVER_CONFIG} is not a JSON object: {error}", hint="save it anew") from error
+
+    async def save_server_config(self, values: Mapping[str, Any]) -> None:
+        """Replace the configuration that all servers of the realm read at their start.
+
+        Raises:
+            Misuse: It is not made of JSON's types.
+            StorageError: The store cannot be reached.
+        """
+        try:
+            encoded = msgspec.json.encode(dict(values))
+        except (TypeError, ValueError) as error:
+            raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
+        await self._engine.storage.save(SERVER_CONFIG, encoded)
+
+    # --- the end
+
+    def warmed_up(self) -> None:
+        """Tell the garbage collector that what lives now lives long: call it once the world is loaded.
+
+        See `realmkeep.keeping.collector` for the policy.
+        """
+        self._collector.warmed_up()
+
+    async def close(self, *, deadline_s: float | None = None) -> CloseReport:
+        """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
+
+        What cannot be saved before the deadline is written to `rescue.jsonl` and named in the report: a server then
+        exits with a code other than zero.
+
+        Args:
+            deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.
+        """
+        if self._report is None:
+            self._report = await close(self._engine, deadline_s, self._rescue_path)
+            self._collector.stop()
+            if self._owns_storage:
+                await self._engine.storage.disconnect()
+        return self._report
+
+    def abandon(self) -> None:
+        """Forget everything without saving, as a crash does; for tests."""
+        self._engine.abandon()
+        self._collector.stop()
+
+    def _check_open(self) -> None:
+        if self._engine.closing:
+            raise ShuttingDown(f"the keeper {self.name} is closing", hint="connect to another server")
+
+
+async def _store_id(storage: Storage) -> bytes:
+    """What tells this store from another one at the same address; made at its first use."""
+    await storage.write(
+        [Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])]
+    )
+    return await storage.load(SERVER_STORE_ID) or b""

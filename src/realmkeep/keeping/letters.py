@@ -1,0 +1,165 @@
+"""Letters: what one record sends to another, whoever owns it; applied exactly once.
+
+A letter lies in the receiver's inbox from the sender's transaction on. Its owner applies it and drops it in one commit of
+its own. A notice to the owner's server only makes that sooner: what it misses, the next login finds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import RealmkeepError, StorageError
+from realmkeep.keeping.claims import CORRUPT_KEEP_S
+from realmkeep.keeping.lease import Owner
+from realmkeep.storage import Append, DropFirst, Put, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.commit import Commits, Tx
+    from realmkeep.keeping.hooks import Hooks
+    from realmkeep.keeping.hooks import Letter as Apply
+    from realmkeep.keeping.session import Session
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Record
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+LETTERS_A_COMMIT: Final = 32  # a full inbox is applied in a few commits, none of which stalls the loop
+NOTICES_A_ROUND: Final = 1000
+POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+REMEMBERED: Final = 256  # ids of letters applied lately: a store that went backwards shows them again
+
+
+class _Letter(msgspec.Struct, array_like=True):
+    id: str
+    content: Any
+
+
+class Inboxes:
+    """Drains the inboxes of one keeper's sessions."""
+
+    def __init__(self, storage: Storage, commits: Commits, hooks: Hooks) -> None:
+        self._storage = storage
+        self._commits = commits
+        self._hooks = hooks
+        self.applied = 0
+        self.kept = 0
+
+    async def drain(self, session: Session[Any]) -> None:
+        """Apply every letter in the inbox; returns when that is durable. One drain at a time for a session.
+
+        Raises:
+            RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
+        """
+        apply = self._hooks.letter(session.cls)
+        if apply is None:
+            if await self._storage.exists(session.keys.inbox):
+                log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
+            return
+        while letters := await self._storage.load_list(session.keys.inbox, count=LETTERS_A_COMMIT):
+            await self._apply(session, apply, letters)
+
+    async def _apply(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
+        """Apply as many letters as go; a letter that cannot be applied is kept aside, so that the others are not held up."""
+        batch = _Batch(session, apply, letters)
+        try:
+            write, _ = self._commits.run(batch, [session], ())
+        except RealmkeepError:
+            if batch.failed is None:
+                raise
+            write = None
+        except Exception:
+            log.exception("a letter to %s cannot be applied", session.keys.record)
+            write = None
+        if write is None:
+            if batch.at > 0:
+                await self._apply(session, apply, letters[: batch.at])
+            else:
+                await self._keep_aside(session, letters[0])
+            return
+        session.letters_applied.extend(batch.ids)
+        del session.letters_applied[:-REMEMBERED]
+        self.applied += len(batch.ids)
+        await write.wait(patient=True)
+
+    async def _keep_aside(self, session: Session[Any], letter: bytes) -> None:
+        kept_at = keys.corrupt(session.keys, "letter-" + hashlib.sha256(letter).hexdigest()[:16])
+
+        def move(tx: Tx, _: Record) -> None:
+            tx.effects.append(Put(kept_at, letter, expire_s=CORRUPT_KEEP_S))
+            tx.drop_letters(session.keys, 1)
+
+        write, _ = self._commits.run(move, [session], ())
+        self.kept += 1
+        log.error("a letter to %s is kept under %s for a week", session.keys.record, kept_at)
+        await write.wait(patient=True)
+
+
+class _Batch:
+    """The body of the commit that applies letters; remembers which one failed."""
+
+    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
+        self._session = session
+        self._apply = apply
+        self._letters = letters
+        self.at = 0
+        self.failed: bytes | None = None
+        self.ids: list[str] = []
+
+    def __call__(self, tx: Tx, record: Record) -> None:
+        for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
+            self.failed = stored
+            letter = msgspec.json.decode(stored, type=_Letter)
+            if letter.id not in self._session.letters_applied:
+                self._apply(tx, record, letter.content)
+                self.ids.append(letter.id)
+        self.failed = None
+        tx.drop_letters(self._session.keys, len(self._letters))
+
+
+class Notices:
+    """Tells the servers of receivers that there are letters, and hears of those to its own."""
+
+    def __init__(self, storage: Storage, clock: Clock, name: str, arrived: Callable[[str], None]) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._name = name
+        self._arrived = arrived
+
+    async def send(self, receivers: Iterable[RecordKeys]) -> None:
+        """Tell whoever owns the receivers.
+
+        Raises:
+            StorageError: The store cannot be reached; their next login finds the letters.
+        """
+        order = list(receivers)
+        owners = await self._storage.load_many([receiver.owner for receiver in order])
+        notices = [
+            Append(keys.server_notices(Owner.decode(owner, receiver.owner).server), receiver.record.encode())
+            for receiver, owner in zip(order, owners, strict=True)
+            if owner is not None
+        ]
+        await self._storage.write([Transaction([], [notice]) for notice in notices])
+
+    async def listen(self) -> None:
+        """Look for notices, for ever."""
+        key = keys.server_notices(self._name)
+        while True:
+            await self._clock.sleep(POLL_S)
+            try:
+                notices = await self._storage.load_list(key, count=NOTICES_A_ROUND)
+                if notices:
+                    await self._storage.write([Transaction([], [DropFirst(key, len(notices))])])
+            except StorageError as error:
+                log.warning("notices of letters cannot be read: %s", error)
+                continue
+            for record_key in dict.fromkeys(notices):
+                self._arrived(record_key.decode("utf-8", "replace"))

@@ -1,0 +1,180 @@
+"""What became of writes whose attempt was refused, failed or never answered: read from the store, never guessed.
+
+A record's revision in the store names the last write that landed, because every write guards on the revision before it.
+So owner and revision of the records concerned decide each write: landed, to be sent again, refused, or unknown because
+another server owns the record by now. A late duplicate of an earlier attempt fails its own guard.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from realmkeep.errors import (
+    AlreadyExists,
+    CommitRefused,
+    CommitUnknown,
+    OwnershipLost,
+    RealmkeepError,
+    StorageMisconfigured,
+)
+from realmkeep.keeping.healing import read_held
+from realmkeep.keeping.session import mark_all
+from realmkeep.storage import Failed, Refused
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from realmkeep.keeping.healing import Healer, Held
+    from realmkeep.keeping.queue import Trouble
+    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.staging import Member, StagedWrite
+    from realmkeep.storage import Storage
+
+
+class Fates(Protocol):
+    """Who is told what became of a session."""
+
+    def lose(self, session: Session[Any], reason: str) -> None:
+        """Another server owns its record."""
+        ...
+
+    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        """The store will not take its record as it is."""
+        ...
+
+    def escalate(self, session: Session[Any]) -> None:
+        """Write it at once."""
+        ...
+
+
+class Resolver:
+    """Resolves one round of troubled writes."""
+
+    def __init__(self, storage: Storage, fates: Fates, healer: Healer) -> None:
+        self._storage = storage
+        self._fates = fates
+        self._healer = healer
+
+    async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        """The writes to send again, in order; the others are settled or failed, with all that was built on them.
+
+        Raises:
+            StorageError: The store cannot be asked now.
+            StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to heal it yet.
+        """
+        sessions = dict.fromkeys(member.session for trouble in troubled for member in trouble.write.members)
+        held = await read_held(self._storage, sessions)
+        if self._healer.went_backwards(held):
+            await self._healer.heal(troubled, waiting)
+            return []
+        return _Round(self._fates, held).run(troubled, waiting)
+
+
+class _Round:
+    """One pass over the troubled writes, in their order; no await inside."""
+
+    def __init__(self, fates: Fates, held: dict[Session[Any], Held]) -> None:
+        self._fates = fates
+        self._held = held
+        self._at = {session: state.revision for session, state in held.items()}
+        self._lost: dict[Session[Any], None] = {}
+        self._reverted: dict[Session[Any], Member] = {}
+        self._frozen: dict[Session[Any], RealmkeepError] = {}
+
+    def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        again = [trouble.write for trouble in troubled if self._decide(trouble)]
+        kept = [write for write in waiting if not self._built_on_sand(write)]
+        waiting.clear()
+        waiting.extend(kept)
+        for session in self._lost:
+            owner = self._held[session].owner
+            self._fates.lose(session, f"owned by {owner.decode()}" if owner else "released by another server")
+        for session, member in self._reverted.items():
+            if session not in self._lost:
+                self._revert(session, member)
+        return again
+
+    def _decide(self, trouble: Trouble) -> bool:
+        """Settle or fail the write, or say that it is to be sent again."""
+        write, outcome = trouble.write, trouble.outcome
+        if any(self._landed(member) for member in write.members):
+            write.settle()
+            return False
+        if self._built_on_sand(write):
+            return False
+        gone = [member.session for member in write.members if not self._ours(member.session)]
+        if gone:
+            self._lost.update(dict.fromkeys(gone))
+            names = ", ".join(session.keys.record for session in gone)
+            self._refuse(write, lost=names)
+            return False
+        if (error := self._final(write, outcome)) is not None:
+            if isinstance(outcome, Failed):
+                self._frozen.update({member.session: error for member in write.members if member.undo is None})
+            self._refuse(write, error=error)
+            return False
+        for member in write.members:
+            self._at[member.session] = member.leaves
+        return True
+
+    def _ours(self, session: Session[Any]) -> bool:
+        return self._held[session].owner == session.owner_guard.expected
+
+    def _landed(self, member: Member) -> bool:
+        stored = self._held[member.session].revision
+        # A revision is ours to the microsecond; a later one of our own chain was built on it.
+        return stored == member.leaves or (self._ours(member.session) and stored > member.leaves)
+
+    def _final(self, write: StagedWrite, outcome: object) -> RealmkeepError | None:
+        """The error that sending again cannot mend; None if it may."""
+        own = {guard.key for guard in write.transaction.guards[: 2 * len(write.members)]}
+        if isinstance(outcome, Refused) and outcome.guard.key not in own:
+            return AlreadyExists(
+                f"{outcome.guard.key} {'exists' if outcome.guard.expected is None else 'is not as expected'}",
+                hint="nothing happened; choose another id",
+            )
+        if (
+            isinstance(outcome, Failed)
+            and not outcome.error.retryable
+            and not isinstance(outcome.error, StorageMisconfigured)
+        ):
+            return outcome.error
+        return None
+
+    def _built_on_sand(self, write: StagedWrite) -> bool:
+        """Refuse a write that follows, for one of its sessions, a write that did not happen."""
+        lost = [member.session.keys.record for member in write.members if member.session in self._lost]
+        if lost or any(member.session in self._reverted for member in write.members):
+            self._refuse(write, lost=", ".join(lost))
+            return True
+        return False
+
+    def _refuse(self, write: StagedWrite, *, lost: str = "", error: RealmkeepError | None = None) -> None:
+        for member in write.members:
+            self._reverted.setdefault(member.session, member)
+        if error is None and lost and write.maybe_applied:
+            error = CommitUnknown(
+                f"ownership of {lost} was lost before the store answered", hint="the retry at the new owner tells"
+            )
+        elif error is None and lost and len(write.members) == 1:
+            error = OwnershipLost(
+                f"ownership of {lost} was lost; nothing was written", hint="tell the client to reconnect"
+            )
+        elif error is None:
+            why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
+            error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
+        write.fail(error)
+
+    def _revert(self, session: Session[Any], member: Member) -> None:
+        """Back to before the first write that did not happen; what was not yet durable then is written again at once."""
+        if member.undo is not None:
+            session.record.restore(member.undo.fork)
+            session.ring.revert(member.undo.ring)
+        session.revision = member.follows
+        session.stored_version = member.version_was
+        session.crc = member.crc_was
+        mark_all(session.record)
+        if session in self._frozen:
+            self._fates.freeze(session, self._frozen[session])
+        else:
+            self._fates.escalate(session)

@@ -1,0 +1,198 @@
+"""From a live record to a transaction: encode, guard on owner and revision, and what takes it back."""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, Any
+
+from realmkeep.errors import InvalidRecord
+from realmkeep.keeping.session import unmark
+from realmkeep.keeping.writes import Write
+from realmkeep.records import encode, validate_live
+from realmkeep.storage import Delete, Guard, Put, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realmkeep.keeping.ops import Applied
+    from realmkeep.keeping.session import Session
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Codec, Limits, Record
+    from realmkeep.storage import Effect
+
+
+class Undo:
+    """A session as it was before a commit's function ran."""
+
+    __slots__ = ("fork", "ring")
+
+    def __init__(self, fork: Any, ring: list[Applied]) -> None:
+        self.fork = fork
+        self.ring = ring
+
+
+class Member:
+    """One session's part in a write: the revision it follows and the revision it leaves."""
+
+    __slots__ = ("crc_was", "follows", "leaves", "session", "undo", "version_was")
+
+    def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
+        self.session = session
+        self.follows = session.revision
+        self.leaves = leaves
+        self.crc_was = session.crc
+        self.version_was = session.stored_version
+        self.undo = undo
+
+
+class StagedWrite(Write):
+    """A write of live sessions.
+
+    Attributes:
+        members: The sessions it advances; their guards stand first in the transaction, owner and revision of each.
+        extra_from: Where the effects on keys of nobody here begin: letters, records created.
+        receivers: To whose inboxes it delivers letters.
+        on_landed: Called once it is durable, before those who wait hear of it.
+    """
+
+    __slots__ = ("extra_from", "members", "on_landed", "receivers")
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        members: tuple[Member, ...],
+        *,
+        queued_s: float,
+        extra_from: int,
+        receivers: Sequence[RecordKeys] = (),
+        on_landed: Callable[[StagedWrite], None] | None = None,
+    ) -> None:
+        super().__init__(transaction, queued_s=queued_s)
+        self.members = members
+        self.extra_from = extra_from
+        self.receivers = receivers
+        self.on_landed = on_landed
+
+    def settle(self) -> None:
+        """It landed: its members' revisions are durable."""
+        for member in self.members:
+            session = member.session
+            session.durable_revision = max(session.durable_revision, member.leaves)
+        if self.on_landed is not None:
+            self.on_landed(self)
+        super().settle()
+
+    @property
+    def extra(self) -> tuple[Effect, ...]:
+        """The effects on keys of nobody here: letters, records created."""
+        return tuple(self.transaction.effects[self.extra_from :])
+
+
+class Stager:
+    """Makes the transactions of one keeper."""
+
+    def __init__(self, codec: Codec, limits: Limits) -> None:
+        self._codec: Codec = codec
+        self._limits = limits
+
+    def encode(self, session: Session[Any]) -> bytes:
+        """The record's bytes, checked as a loaded one is.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        return self.encode_record(session.record, session.keys.record)
+
+    def encode_record(self, record: Record, key: str) -> bytes:
+        """The bytes of a record that is stored at `key`.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        if issues := validate_live(record):
+            raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
+        return encode(record, self._codec, limits=self._limits)
+
+    def advance(
+        self,
+        session: Session[Any],
+        blob: bytes,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
+        undo: Undo | None = None,
+    ) -> Member:
+        """Add the session's next revision to a transaction, and move the session on to it."""
+        keys = session.keys
+        follows = session.revision
+        leaves = now_us if now_us > follows else follows + 1
+        member = Member(session, leaves=leaves, undo=undo)
+        guards.append(session.owner_guard)
+        guards.append(Guard(keys.updated, b"%d" % follows if follows else None))
+        effects.append(Put(keys.record, blob))
+        effects.append(Put(keys.updated, b"%d" % leaves))
+        version = session.record.__realmkeep__.version
+        if session.stored_version != version:
+            effects.append(Put(keys.version, b"%d" % version))
+            session.stored_version = version
+        session.revision = leaves
+        session.crc = zlib.crc32(blob)
+        unmark(session)
+        return member
+
+    def take_as_stored(self, session: Session[Any]) -> None:
+        """Remember the record as it is as what the store holds, for the sweep."""
+        session.crc = zlib.crc32(self.encode(session))
+
+    def rewrite(
+        self,
+        session: Session[Any],
+        owner: bytes | None,
+        revision: int,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
+    ) -> None:
+        """Add the whole session to a transaction, over what a store that went backwards holds of it.
+
+        Raises:
+            InvalidRecord: The record breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        keys = session.keys
+        session.stored_version = 0
+        latest = session.revision
+        self.advance(session, self.encode(session), max(now_us, latest + 1), guards, effects)
+        guards[-2:] = [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
+        if owner != session.owner_guard.expected and session.owner_guard.expected is not None:
+            effects.append(Put(keys.owner, session.owner_guard.expected))
+        if session.ring.last_id:
+            effects.append(Put(keys.ops, session.ring.encode()))
+
+    def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
+        """The session as it is now, by itself.
+
+        Args:
+            session: Whose record.
+            now_us: Wall time, for the revision.
+            queued_s: Monotonic time.
+            releases: Give up its ownership in the same transaction.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        guards: list[Guard] = []
+        effects: list[Effect] = []
+        member = self.advance(session, self.encode(session), now_us, guards, effects)
+        if releases:
+            effects.append(Delete(session.keys.owner))
+        write = StagedWrite(Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects))
+        session.last_write = write
+        return write

@@ -1,0 +1,91 @@
+"""Records one at a time, for tools and scripts: claim, write and release inside, never around the fence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from realmkeep.errors import Misuse
+from realmkeep.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realmkeep.keeping.commit import Tx
+    from realmkeep.keeping.ops import Receipt
+    from realmkeep.keeping.session import Session
+
+R = TypeVar("R", bound=Record)
+
+
+class Lender(Protocol):
+    """What a table asks of its keeper."""
+
+    async def hold(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]:  # noqa: A002
+        """Own a record."""
+        ...
+
+    async def commit(self, fn: Callable[[Tx, R], Any], a: Session[R], /) -> Receipt[Any]:
+        """Change it, durably."""
+        ...
+
+
+class Reader(Protocol):
+    """What a table asks of what lies beneath its keeper."""
+
+    def is_live(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002
+        """Whether the record has a session here."""
+        ...
+
+    async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002
+        """A copy of the record, live or stored."""
+        ...
+
+
+class Table(Generic[R]):
+    """All records of one class, for simple tools: `players = keeper.table(Player)`."""
+
+    def __init__(self, lender: Lender, reader: Reader, cls: type[R]) -> None:
+        self._lender = lender
+        self._reader = reader
+        self._cls = cls
+
+    async def load(self, id: int | str) -> R | None:  # noqa: A002 - the field's own name
+        """A copy of the record: of the live one if it is live here, otherwise as it is stored. None if it is absent.
+
+        Changing the copy changes nothing; to change a record by what it holds, `borrow` it and commit.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Quarantined: What is stored cannot be used.
+            StorageError: The store cannot be reached.
+        """
+        return await self._reader.copy(self._cls, id)
+
+    async def save(self, id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
+        """Replace the record, or make it: claim, write and release; durable on return.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+            InvalidKey: The id is malformed.
+            Misuse: It is live here; change its session's record instead.
+            RecordError: The record is invalid, too large, or cannot be stored.
+            StorageError: The store cannot be reached.
+        """
+        if type(record) is not self._cls:
+            raise Misuse(f"a table of {self._cls.__name__} got a {type(record).__name__}")
+        if self._reader.is_live(self._cls, id):
+            raise Misuse(
+                f"{self._cls.__name__} {id} is live on this server",
+                hint="change keeper.session(...).record in a commit",
+            )
+        session = await self._lender.hold(self._cls, id, create=lambda: record)
+        try:
+            if session.record is not record:
+                await self._lender.commit(lambda _, live: _replace(live, record), session)
+        finally:
+            await session.release()
+
+
+def _replace(live: Record, record: Record) -> None:
+    for field in live.__realmkeep__.durable:
+        setattr(live, field.name, getattr(record, field.name))

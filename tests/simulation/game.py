@@ -1,0 +1,72 @@
+"""The game that the simulation plays: records whose every change can be told afterwards."""
+
+from typing import Any
+
+from realmkeep.keeping import Tx
+from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable
+
+START_GOLD = 100
+
+
+class Sword(Part):
+    serial: int
+
+
+class Hero(Record, kind="sim-hero", version=1):
+    """Gold and swords are conserved; `applied` and `letters` say what happened, once each."""
+
+    gold: int = durable(default=START_GOLD, ge=0, tier=IMMEDIATE)
+    swords: list[Sword] = durable(default_factory=list, tier=IMMEDIATE)
+    applied: list[int] = durable(default_factory=list, tier=IMMEDIATE)
+    letters: list[int] = durable(default_factory=list, tier=IMMEDIATE)
+    xp: int = durable(default=0, ge=0)
+    hp: int = durable(default=10, ge=0, immediate_when=drops_to(0))
+    deaths: int = durable(default=0)
+    x: float = durable(default=0.0, tier=CHECKPOINT)
+
+
+class Chest(Record, kind="sim-chest", version=1):
+    """A shared record: everybody's gold."""
+
+    gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
+    applied: list[str] = durable(default_factory=list, tier=IMMEDIATE)
+
+
+class Bankrupt(Exception):
+    """The game's own rule refuses: nothing must have happened."""
+
+
+def trade(tx: Tx, giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int], fail: bool) -> dict[str, int]:
+    """Gold and, if there is one, a sword go from one to the other."""
+    giver.gold -= amount
+    if fail:
+        raise Bankrupt
+    taker.gold += amount
+    if giver.swords:
+        taker.swords.append(giver.swords.pop())
+    giver.applied.append(ops[0])
+    taker.applied.append(ops[1])
+    return {"gold": giver.gold}
+
+
+def deposit(tx: Tx, hero: Hero, chest: Chest, *, amount: int, op: int, who: int) -> dict[str, int]:
+    """Gold goes into the chest."""
+    hero.gold -= amount
+    chest.gold += amount
+    hero.applied.append(op)
+    chest.applied.append(f"{who}/{op}")
+    return {"gold": hero.gold}
+
+
+def mail(tx: Tx, hero: Hero, *, to: int, amount: int, op: int, letter: int) -> dict[str, int]:
+    """Gold goes into a letter."""
+    hero.gold -= amount
+    hero.applied.append(op)
+    tx.deliver(Hero, to, {"letter": letter, "gold": amount})
+    return {"gold": hero.gold}
+
+
+def open_letter(tx: Tx, hero: Hero, letter: Any) -> None:
+    """Gold comes out of a letter."""
+    hero.letters.append(letter["letter"])
+    hero.gold += letter["gold"]

@@ -1,0 +1,87 @@
+"""What must hold, whatever happens: checked against the store's own bytes, never against what the keeper believes."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from realmkeep.records import load
+from realmkeep.storage.memory import MemoryStore
+from simulation.game import START_GOLD, Chest, Hero
+
+
+@dataclass
+class Model:
+    """What the players were told.
+
+    Attributes:
+        acked: Operations that were acknowledged, by hero: they must stay applied for ever.
+        sent: Letters whose commit was acknowledged, by receiver.
+        revisions: The highest revision seen, by key.
+        violations: What broke.
+    """
+
+    heroes: int
+    acked: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    sent: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
+    revisions: dict[str, int] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+    def check(self, store: MemoryStore, *, settled: bool = False) -> None:
+        """Look at the store as it is now.
+
+        Args:
+            store: The store.
+            settled: Everybody has logged in since the last letter was sent, so none may be left.
+        """
+        gold = 0
+        serials: list[int] = []
+        for number in range(self.heroes):
+            blob = store.value(f"sim-hero:{number}")
+            inbox = [msgspec.json.decode(letter)[1] for letter in store.entries(f"sim-hero:{number}:inbox")]
+            gold += sum(letter["gold"] for letter in inbox)
+            if blob is None:
+                gold += START_GOLD
+                continue
+            hero = load(blob, Hero).require()
+            gold += hero.gold
+            serials += [sword.serial for sword in hero.swords]
+            self._check_hero(number, hero, {letter["letter"] for letter in inbox})
+            self._check_revision(store, f"sim-hero:{number}:updated")
+            if settled and inbox:
+                self.violations.append(f"hero {number} has letters left: {inbox}")
+        chest = store.value("sim-chest:0")
+        if chest is not None:
+            held = load(chest, Chest).require()
+            gold += held.gold
+            if len(set(held.applied)) != len(held.applied):
+                self.violations.append(f"a deposit was applied twice: {held.applied}")
+        self._check_revision(store, "sim-chest:0:updated")
+        if gold != START_GOLD * self.heroes:
+            self.violations.append(f"{gold} gold in the store instead of {START_GOLD * self.heroes}")
+        if len(serials) != len(set(serials)):
+            self.violations.append(f"a serial is in two places: {sorted(serials)}")
+
+    def _check_hero(self, number: int, hero: Hero, in_inbox: set[int]) -> None:
+        for what, entries in (("operation", hero.applied), ("letter", hero.letters)):
+            if len(set(entries)) != len(entries):
+                self.violations.append(f"hero {number}: an {what} was applied twice: {entries}")
+        if lost := self.acked[number] - set(hero.applied):
+            self.violations.append(f"hero {number}: acknowledged operations are lost: {sorted(lost)}")
+        if lost := self.sent[number] - set(hero.letters) - in_inbox:
+            self.violations.append(f"hero {number}: letters are lost: {sorted(lost)}")
+        if both := set(hero.letters) & in_inbox:
+            self.violations.append(f"hero {number}: letters are applied and in the inbox: {sorted(both)}")
+
+    def _check_revision(self, store: MemoryStore, key: str) -> None:
+        revision = int(store.value(key) or b"0")
+        if revision < self.revisions.get(key, 0):
+            self.violations.append(f"{key} went back from {self.revisions[key]} to {revision}")
+        self.revisions[key] = revision
+
+    def check_tier_2(self, store: MemoryStore, number: int, xp: int) -> None:
+        """The store must hold at least what was earned before the promised window."""
+        blob = store.value(f"sim-hero:{number}")
+        stored = load(blob, Hero).require().xp if blob is not None else 0
+        if stored < xp:
+            self.violations.append(f"hero {number}: {xp - stored} xp older than the promised window are not stored")

@@ -1,0 +1,456 @@
+"""One seed, one history: servers, players, faults and a checker, on a clock that only the simulation turns."""
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import (
+    AlreadyOwned,
+    CommitPending,
+    CommitUnknown,
+    KeepingError,
+    NameTaken,
+    RealmkeepError,
+    SessionEnded,
+    StorageError,
+)
+from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.storage.memory import MemoryStorage, MemoryStore
+from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REPLY, NONE, FaultyStorage, late, seeded
+from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, open_letter, trade
+from simulation.model import Model
+
+FLUSH_S = 3.0  # a tenth of the real intervals, so that a seed's minute sees many of them
+LEASE_S = 3.0
+GRACE_S = 3.0
+STEPS = 50
+STEP_S_MAX = 1.0
+OUTAGE_S_MAX = 6.0
+QUEUE_MAX = 200
+LOGIN_TRIES = 40
+
+
+@dataclass
+class Request:
+    """An operation that a client sends until it is answered."""
+
+    ops: dict[int, int]
+    run: Callable[[Tx, Hero, Any], Any]
+    with_chest: bool = False
+    letter: tuple[int, int] | None = None
+
+
+@dataclass
+class Player:
+    """A client: it raises its op ids, and sends again what it has no answer to."""
+
+    number: int
+    next_op: int = 1
+    unanswered: list[Request] = field(default_factory=list)
+    xp: list[tuple[float, int]] = field(default_factory=list)
+
+    def op(self) -> int:
+        self.next_op += 1
+        return self.next_op - 1
+
+
+class Simulation:
+    """Plays one seed; `model.violations` says what broke.
+
+    Args:
+        seed: Decides everything.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        random.seed(seed)  # the keeper's jitter
+        self.clock = FakeClock()
+        self.store = MemoryStore(self.clock)
+        self.names = [f"s{number}" for number in range(self.random.choice((2, 3)))]
+        self.players = [Player(number) for number in range(self.random.randint(4, 16))]
+        self.model = Model(len(self.players))
+        self.keepers: dict[str, Keeper] = {}
+        self.lines: dict[str, FaultyStorage] = {}
+        self.fault_rate = self.random.choice((0.0, 0.0, 0.02, 0.1, 0.3))
+        self.disturbed_s = 0.0
+        self.tasks: dict[asyncio.Task[None], str] = {}
+        self.letters = 0
+        self.done: dict[str, int] = {}
+
+    # --- the whole story
+
+    async def play(self) -> Model:
+        """From the first login to the last logout."""
+        for name in self.names:
+            await self.start(name)
+        actions = (
+            *(self.earn,) * 6, *(self.hurt,) * 2, *(self.move,) * 2, *(self.trade,) * 8, *(self.deposit,) * 4,
+            *(self.mail,) * 4, *(self.login,) * 8, self.logout, self.disconnect, self.resume, self.crash, self.lose_reply,
+            self.late_request, self.outage, self.pause, self.cancel, self.retry, self.hand_over, self.pile_up,
+        )  # fmt: skip
+        for _ in range(STEPS):
+            action = self.random.choice(actions)
+            self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
+            await action()
+            await self.clock.advance(self.random.choice((0.0, 0.01, 0.1, STEP_S_MAX)))
+            self.check()
+            if self.model.violations:
+                break
+        if not self.model.violations:
+            await self.calm_down()
+        await self.end()
+        return self.model
+
+    def check(self) -> None:
+        self.model.check(self.store)
+        for name, keeper in self.keepers.items():
+            if keeper._engine.queue.depth > QUEUE_MAX + 1024:
+                self.model.violations.append(f"the queue of {name} is {keeper._engine.queue.depth} deep")
+            if keeper._engine.crashed is not None:
+                self.model.violations.append(f"a task of {name} failed: {keeper._engine.crashed!r}")
+
+    async def calm_down(self) -> None:
+        """The faults end, everybody comes back, and everything that was promised is there."""
+        self.fault_rate = 0.0
+        for name in self.names:
+            if name not in self.keepers:
+                await self.start(name)
+            self.lines[name].plan, self.lines[name].down = (lambda _: NONE), False
+        await self.clock.advance(2 * LEASE_S + GRACE_S + 10)
+        for player in self.players:
+            if (session := self.session(player)) is not None:
+                await self.clock.finish(session.logout())
+            await self.come_back(player)
+        await self.clock.advance(5.0)
+        for player in self.players:
+            for _ in range(len(player.unanswered)):
+                await self.send(player.unanswered.pop(0), again=True)
+                await self.clock.advance(0.5)
+        await self.clock.advance(5.0)
+        self.check()
+        degraded = [reason for keeper in self.keepers.values() for reason in keeper.degraded]
+        if degraded:
+            self.model.violations.append(f"degraded at the end: {degraded}")
+        for keeper in list(self.keepers.values()):
+            report = await self.clock.finish(keeper.close())
+            if not report.clean:
+                self.model.violations.append(f"not everything was saved at the end: {report}")
+        self.keepers.clear()
+        self.model.check(self.store, settled=True)
+
+    async def come_back(self, player: Player) -> None:
+        for _ in range(LOGIN_TRIES):
+            if self.session(player) is not None:
+                return
+            await self.enter(player, self.random.choice(self.names))
+            await self.clock.advance(1.0)
+        self.model.violations.append(f"player {player.number} cannot log in")
+
+    async def end(self) -> None:
+        for keeper in self.keepers.values():
+            keeper.abandon()
+        for task in list(self.tasks):
+            task.cancel()
+        await self.clock.advance(30.0)
+
+    # --- servers
+
+    async def start(self, name: str) -> None:
+        line = FaultyStorage(MemoryStorage(self.store, clock=self.clock), clock=self.clock, store=self.store)
+        config = KeeperConfig(
+            name=name, flush_interval_s=FLUSH_S, checkpoint_interval_s=2 * FLUSH_S, sweep_interval_s=2.0,
+            heartbeat_s=LEASE_S / 3, lease_ttl_s=LEASE_S, grace_s=GRACE_S, queue_max=QUEUE_MAX, tier1_rate_per_s=100,
+            strict=False, pending_after_s=1.0, slice_ms=50,
+        )  # fmt: skip
+        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clock))
+        line.plan = seeded(self.random.randrange(1 << 30), rate=self.fault_rate)
+        keeper.on_letter(Hero)(open_letter)
+        self.keepers[name], self.lines[name] = keeper, line
+        if self.random.random() < 0.7:
+            self.spawn(name, self.recover(keeper))
+
+    async def recover(self, keeper: Keeper) -> None:
+        try:
+            await keeper.recover(Hero)
+        except RealmkeepError:
+            return
+
+    async def crash(self) -> None:
+        if not self.keepers:
+            return
+        name = self.random.choice(list(self.keepers))
+        self.check_window(name)
+        keeper = self.keepers.pop(name)
+        keeper.abandon()
+        await self.drop_tasks(name)
+        await self.clock.advance(self.random.choice((0.0, 0.1, LEASE_S + 1)))
+        try:
+            await self.start(name)
+        except (StorageError, NameTaken):
+            return
+
+    async def drop_tasks(self, name: str) -> None:
+        for task in [task for task, at in self.tasks.items() if at == name]:
+            task.cancel()
+        await self.clock.settle()
+
+    def check_window(self, name: str) -> None:
+        """A crash loses at most the promised window of tier 2, if nothing else went wrong meanwhile."""
+        now_s = self.clock.monotonic_s()
+        if self.fault_rate or now_s - self.disturbed_s < 3 * FLUSH_S:
+            return
+        for session in self.keepers[name].sessions(Hero):
+            promised = [xp for at_s, xp in self.players[int(session.id)].xp if at_s <= now_s - FLUSH_S]
+            self.model.check_tier_2(self.store, int(session.id), max(promised, default=0))
+
+    # --- players
+
+    def session(self, player: Player) -> Session[Hero] | None:
+        for keeper in self.keepers.values():
+            session = keeper.session(Hero, player.number)
+            if session is not None and session.connected:
+                return session
+        return None
+
+    def somebody(self) -> tuple[Player, Session[Hero]] | None:
+        here = [(player, session) for player in self.players if (session := self.session(player)) is not None]
+        return self.random.choice(here) if here else None
+
+    async def login(self) -> None:
+        if self.keepers:
+            await self.enter(self.random.choice(self.players), self.random.choice(list(self.keepers)))
+
+    async def enter(self, player: Player, name: str) -> None:
+        self.spawn(name, self._enter(player, self.keepers[name]))
+        await self.clock.settle()
+
+    async def _enter(self, player: Player, keeper: Keeper) -> None:
+        swords = [Sword(player.number)] if player.number % 2 else []
+        try:
+            await keeper.login(Hero, player.number, create=lambda: Hero(swords=swords))
+        except (KeepingError, StorageError):
+            return
+        player.xp = []
+
+    async def logout(self) -> None:
+        if (here := self.somebody()) is not None:
+            self.spawn(here[1]._engine.config.name, self._leave(here[1]))
+
+    async def _leave(self, session: Session[Hero]) -> None:
+        try:
+            await session.logout()
+        except CommitPending as pending:
+            await self._finally(pending)
+        except KeepingError:
+            return
+
+    async def hand_over(self) -> None:
+        """A player changes servers, with the last change of the first one."""
+        here = self.somebody()
+        if here is None or len(self.keepers) < 2:
+            return
+        player, session = here
+        session.record.xp += 1
+        carried = session.record.xp
+        task = self.spawn(session._engine.config.name, self._leave(session))
+        await self.clock.advance(1.0)
+        if self.fault_rate or not task.done() or session.state.value != "ended":
+            return
+        name = self.random.choice(list(self.keepers))
+        await self.enter(player, name)
+        await self.clock.advance(0.5)
+        there = self.session(player)
+        if there is not None and there.record.xp < carried:
+            self.model.violations.append(f"player {player.number} changed servers and lost {carried - there.record.xp} xp")
+
+    async def disconnect(self) -> None:
+        if (here := self.somebody()) is not None:
+            here[1].disconnect()
+
+    async def resume(self) -> None:
+        for keeper in self.keepers.values():
+            for session in keeper.sessions(Hero):
+                if session.state.value == "grace" and self.random.random() < 0.5:
+                    session.resume()
+
+    # --- changes
+
+    async def earn(self) -> None:
+        if (here := self.somebody()) is not None:
+            player, session = here
+            session.record.xp += self.random.randint(1, 5)
+            player.xp.append((self.clock.monotonic_s(), session.record.xp))
+
+    async def hurt(self) -> None:
+        """A death and the respawn in one tick: the death is durable when the session has settled."""
+        if (here := self.somebody()) is not None:
+            record = here[1].record
+            record.hp = max(0, record.hp - 4)
+            if record.hp == 0:
+                record.deaths += 1
+                record.hp = 10
+
+    async def move(self) -> None:
+        if (here := self.somebody()) is not None:
+            here[1].record.x += self.random.random()
+
+    async def pile_up(self) -> None:
+        """Many at once."""
+        for _ in range(8):
+            await self.random.choice((self.trade, self.deposit, self.mail, self.earn))()
+
+    async def trade(self) -> None:
+        here = self.somebody()
+        if here is None:
+            return
+        giver = here[0]
+        others = [
+            player
+            for player in self.players
+            if player is not giver and (at := self.session(player)) is not None and at._engine is here[1]._engine
+        ]
+        if not others:
+            return
+        taker = self.random.choice(others)
+        ops, amount, fail = (giver.op(), taker.op()), self.random.randint(1, 30), self.random.random() < 0.2
+
+        def run(tx: Tx, a: Hero, b: Hero) -> object:
+            return trade(tx, a, b, amount=amount, ops=ops, fail=fail)
+
+        await self.send(Request({giver.number: ops[0], taker.number: ops[1]}, run))
+
+    async def deposit(self) -> None:
+        if (here := self.somebody()) is not None:
+            player, amount = here[0], self.random.randint(1, 20)
+            op = player.op()
+
+            def run(tx: Tx, hero: Hero, chest: Chest) -> object:
+                return deposit(tx, hero, chest, amount=amount, op=op, who=player.number)
+
+            await self.send(Request({player.number: op}, run, with_chest=True))
+
+    async def mail(self) -> None:
+        if (here := self.somebody()) is not None:
+            player, amount, to = here[0], self.random.randint(1, 20), self.random.choice(self.players).number
+            op, self.letters = player.op(), self.letters + 1
+            letter = self.letters
+
+            def run(tx: Tx, hero: Hero) -> object:
+                return mail(tx, hero, to=to, amount=amount, op=op, letter=letter)
+
+            await self.send(Request({player.number: op}, run, letter=(to, letter)))
+
+    async def retry(self) -> None:
+        """A client sends again what was never answered, or what was answered long ago."""
+        player = self.random.choice(self.players)
+        if player.unanswered:
+            await self.send(player.unanswered.pop(0), again=True)
+
+    async def send(self, request: Request, *, again: bool = False) -> None:
+        sessions = [self.session(self.players[number]) for number in request.ops]
+        here = [session for session in sessions if session is not None]
+        if len(here) < len(sessions) or len({id(session._engine) for session in here}) > 1:
+            if again:
+                self.players[next(iter(request.ops))].unanswered.append(request)
+            return
+        name = here[0]._engine.config.name
+        self.spawn(name, self._send(self.keepers[name], request, here))
+        if self.random.random() < 0.2:
+            self.spawn(name, self._send(self.keepers[name], request, here))  # the same request once more, at once
+
+    async def _send(self, keeper: Keeper, request: Request, sessions: list[Session[Hero]]) -> None:
+        first = self.players[next(iter(request.ops))]
+        ops = tuple(Op(op, b"request") for op in request.ops.values())
+        answered = False
+        try:
+            chest = [await keeper.hold(Chest, 0, create=Chest)] if request.with_chest else []
+            await keeper.commit_all(lambda tx, records: request.run(tx, *records), [*sessions, *chest], ops=ops)
+            answered = True
+            self._acknowledge(request)
+        except CommitPending as pending:
+            answered = await self._finally(pending)
+            if answered:
+                self._acknowledge(request)
+        except (Bankrupt, AlreadyOwned):
+            answered = True
+        except CommitUnknown:
+            return
+        except RealmkeepError:
+            answered = not isinstance(keeper, Keeper)
+        finally:
+            if not answered:
+                first.unanswered.append(request)
+
+    def _acknowledge(self, request: Request) -> None:
+        for number, op in request.ops.items():
+            self.model.acked[number].add(op)
+        if request.letter is not None:
+            self.model.sent[request.letter[0]].add(request.letter[1])
+
+    async def _finally(self, pending: CommitPending) -> bool:
+        try:
+            await pending.wait()
+        except KeepingError:
+            return False
+        return True
+
+    # --- faults
+
+    async def lose_reply(self) -> None:
+        self._any_line().script("write", LOSE_REPLY)
+
+    async def late_request(self) -> None:
+        self._any_line().script("write", late(self.random.uniform(0, 2 * LEASE_S)))
+
+    def _any_line(self) -> FaultyStorage:
+        self.disturbed_s = self.clock.monotonic_s()
+        return self.lines[self.random.choice(self.names)]
+
+    async def outage(self) -> None:
+        """The store is away for everybody."""
+        await self._down(self.names)
+
+    async def pause(self) -> None:
+        """One server is cut off, perhaps past its lease, and goes on playing meanwhile."""
+        await self._down([self.random.choice(self.names)])
+
+    async def _down(self, names: list[str]) -> None:
+        for name in names:
+            self.lines[name].down = True
+        for _ in range(3):
+            await self.random.choice((self.trade, self.earn, self.deposit, self.login, self.hurt))()
+            await self.clock.advance(self.random.uniform(0, OUTAGE_S_MAX / 3))
+            self.check()
+        for name in names:
+            self.lines[name].down = False
+        self.disturbed_s = self.clock.monotonic_s()
+
+    async def cancel(self) -> None:
+        """A caller gives up waiting; its commit does not."""
+        if self.tasks:
+            self.random.choice(list(self.tasks)).cancel()
+            await self.clock.settle()
+
+    # --- tasks
+
+    def spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks[task] = name
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self.tasks[task]
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, SessionEnded):
+            self.model.violations.append(f"a client saw {error!r}")
+
+
+def play(seed: int) -> Simulation:
+    """Play one seed."""
+    simulation = Simulation(seed)
+    asyncio.run(simulation.play())
+    return simulation
