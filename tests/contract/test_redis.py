@@ -1,6 +1,4 @@
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,13 +26,11 @@ class RedisBackend(Backend):
         await asyncio.sleep(seconds)
 
 
-def serve(binary: Path | None) -> Iterator[StoreServer]:
-    directory = Path(tempfile.mkdtemp(prefix="rk"))  # pytest's own are too long for the name of a socket
+def serve(directory: Path, binary: Path | None) -> Iterator[StoreServer]:
     server = StoreServer(directory, binary=binary)
     server.start()
     yield server
-    server.stop()
-    shutil.rmtree(directory)
+    server.close()
 
 
 def emptied(server: StoreServer) -> Backend:
@@ -46,8 +42,8 @@ def emptied(server: StoreServer) -> Backend:
 class TestValkey(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def server(cls) -> Iterator[StoreServer]:
-        yield from serve(None)
+    def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+        yield from serve(tmp_path_factory.mktemp("valkey"), None)
 
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:
@@ -58,8 +54,8 @@ class TestValkey(StorageContract):
 class TestDebianRedis(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
-    def server(cls) -> Iterator[StoreServer]:
-        yield from serve(DEBIAN_REDIS)
+    def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+        yield from serve(tmp_path_factory.mktemp("redis"), DEBIAN_REDIS)
 
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:

@@ -282,7 +282,7 @@ class RedisStorage:
                 await connection.connect()
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
-                await ask(connection, "EVALSHA", script_sha, 0, "", 0)  # a user may load and still not run it
+                await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # a user may load and still not run it
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise translated(error, self._address, sent=False) from safe_cause(error, self._address)

@@ -15,22 +15,21 @@ from realmkeep.storage.protocol import (
     Delete,
     Effect,
     Failed,
-    Guard,
     Put,
     Refused,
     Transaction,
     WriteOutcome,
 )
 
-
 # The driver's stub takes tuples of exactly one argument.
 _pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - see above
 
 # Lua's stack holds 8,000 values, and one MSET takes two for each put. A chunk also bounds how long the store serves
 # nobody else and how long packing holds the event loop.
-CHUNK_TRANSACTIONS_MAX: Final = 96
+CHUNK_TRANSACTIONS_MAX: Final = 64  # about 0.3 ms to pack; larger ones were no faster
 CHUNK_OPERATIONS_MAX: Final = 1024  # the most that one transaction may have
 CHUNK_BYTES_MAX: Final = 256 * 1024  # exceeded only by a single transaction
+SHORT_BYTES_MAX: Final = 64  # what lies there now is probably as short, so reading it costs less than asking its type
 
 
 @cache
@@ -44,54 +43,83 @@ class ChunkPacker:
 
     def __init__(self) -> None:
         self._program: list[str] = []
-        self._guard_keys: list[str] = []
+        self._swapped: list[str] = []  # keys, by kind of operation; the kinds are those of the script
+        self._guarded: list[str] = []
+        self._short: list[str] = []
+        self._other: list[str] = []
+        self._swap_expected: list[bytes] = []
+        self._swap_new: list[bytes] = []
         self._expected: list[bytes] = []
-        self._effect_keys: list[str] = []
+        self._short_values: list[bytes] = []
         self._arguments: list[bytes] = []
         self._put: set[str] = set()
         self._is_independent = True
         self._size = 0
+        self._operations = 0
 
     def take(self, transactions: Sequence[Transaction], start: int) -> int:
         """Add transactions from the position `start` on, until the chunk is full; returns where it stopped.
 
         An empty chunk takes at least one, whatever its size.
         """
-        program, room = self._program, CHUNK_OPERATIONS_MAX - len(self._guard_keys) - len(self._effect_keys)
+        program = self._program
         for position in range(start, len(transactions)):
             transaction = transactions[position]
-            room -= len(transaction.guards) + len(transaction.effects)
-            if program and (room < 0 or len(program) >= CHUNK_TRANSACTIONS_MAX or self._size >= CHUNK_BYTES_MAX):
+            operations = self._operations + len(transaction.guards) + len(transaction.effects)
+            if program and (
+                len(program) >= CHUNK_TRANSACTIONS_MAX
+                or self._size >= CHUNK_BYTES_MAX
+                or operations > CHUNK_OPERATIONS_MAX
+            ):
                 return position
+            self._operations = operations
             program.append(self._add(transaction))
         return len(transactions)
 
     def _add(self, transaction: Transaction) -> str:
+        effects, put = transaction.effects, self._put
+        first_on = {effect.key: effect for effect in reversed(effects)}
+        swaps: dict[str, Effect] = {}
         letters = ""
-        put, guard_keys, expected = self._put, self._guard_keys, self._expected
         for guard in transaction.guards:
-            key, value = guard.key, guard.expected
+            key, expected = guard.key, guard.expected
             if key in put:
                 self._is_independent = False
-            guard_keys.append(key)
-            if value is None:
+            if expected is None:
                 letters += "N"
-                expected.append(b"")
+                self._guarded.append(key)
+                self._expected.append(b"")
                 self._is_independent = False  # what is absent looks like a list to MGET: the script has to look closer
+                continue
+            effect = first_on.pop(key, None)
+            if isinstance(effect, Put) and effect.expire_s is None:
+                letters += "C"
+                swaps[key] = effect
+                self._swapped.append(key)
+                self._swap_expected.append(expected)
+                self._swap_new.append(effect.value)
+                self._size += len(effect.value)
             else:
                 letters += "G"
-                expected.append(value)
-        effect_keys, arguments = self._effect_keys, self._arguments
-        for effect in transaction.effects:
+                self._guarded.append(key)
+                self._expected.append(expected)
+        for effect in effects:
             key = effect.key
-            effect_keys.append(key)
             if isinstance(effect, Put) and effect.expire_s is None:
                 if key in put:
                     self._is_independent = False
                 put.add(key)
-                letters += "P"
                 value = effect.value
-                arguments.append(value)
+                if swaps.pop(key, None) is effect:
+                    continue
+                if len(value) <= SHORT_BYTES_MAX:
+                    letters += "S"
+                    self._short.append(key)
+                    self._short_values.append(value)
+                else:
+                    letters += "P"
+                    self._other.append(key)
+                    self._arguments.append(value)
                 self._size += len(value)
             else:
                 letters += self._add_rare(effect)
@@ -107,52 +135,58 @@ class ChunkPacker:
             letter, argument = "D", b""
         else:
             letter, argument = "F", b"%d" % effect.count
+        self._other.append(effect.key)
         self._arguments.append(argument)
         self._size += len(argument)
         return letter
 
     def pack(self, script_sha: bytes) -> bytes:
         """The chunk in the protocol of Redis, ready to be sent."""
-        guards = len(self._guard_keys)
+        swaps, guards, shorts = len(self._swapped), len(self._guarded), len(self._short)
         program = ".".join(self._program) + "."
         return _pack_command(
             (
                 b"EVALSHA",
                 script_sha,
-                guards + len(self._effect_keys),
-                *self._guard_keys,
-                *self._effect_keys,
+                swaps + guards + shorts + len(self._other),
+                *self._swapped,
+                *self._guarded,
+                *self._short,
+                *self._other,
                 "+" + program if self._is_independent else program,
+                swaps,
                 guards,
+                shorts,
+                *self._swap_expected,
                 *self._expected,
+                *self._short_values,
                 *self._arguments,
+                *self._swap_new,
             )
         )
 
 
-def outcomes(transactions: Sequence[Transaction], reply: Iterable[bytes | int | None] | None) -> list[WriteOutcome]:
-    """One outcome for each of the transactions of a chunk, from the reply of the script."""
+def outcomes(transactions: Sequence[Transaction], exceptions: Iterable[bytes | int | None]) -> list[WriteOutcome]:
+    """One outcome for each of the transactions of a chunk, from what the script returned."""
     results: list[WriteOutcome] = [COMMITTED] * len(transactions)
-    exceptions = iter(reply or ())
-    for number, operation, found in zip(exceptions, exceptions, exceptions, strict=True):
+    entries = iter(exceptions)
+    for number, position, found in zip(entries, entries, entries, strict=True):
         index = cast("int", number)
-        results[index] = _exception(transactions[index], cast("int", operation), found)
+        results[index] = _exception(transactions[index], cast("int", position), found)
     return results
 
 
-def _exception(transaction: Transaction, operation: int, found: bytes | int | None) -> WriteOutcome:
-    guards = transaction.guards
-    part: Guard | Effect
-    if operation < len(guards):
-        part = guard = guards[operation]
+def _exception(transaction: Transaction, position: int, found: bytes | int | None) -> WriteOutcome:
+    if position >= 0:
+        guard = transaction.guards[position]
         if not isinstance(found, int):
             return Refused(guard, found)
+        key = guard.key
     else:
-        part = transaction.effects[operation - len(guards)]
-    wanted = "a value" if isinstance(part, (Guard, Put)) else "a list"
+        key = cast("bytes", found).decode()
     return Failed(
         WrongType(
-            f"{part.key!r} does not hold {wanted} but another type; it was not touched",
+            f"{key!r} holds another type than the transaction needs; it was not touched",
             hint="delete it or use another key",
         )
     )

@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError, RedisError
 from realmkeep.clock import Clock
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
-from realmkeep.storage.protocol import Failed, Transaction, Unknown, WriteOutcome
+from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.redis_chunk import ChunkPacker, outcomes, write_script
 from realmkeep.storage.redis_connection import (
     RedisConnection,
@@ -24,7 +24,7 @@ from realmkeep.storage.redis_errors import is_reply
 from realmkeep.storage.redis_url import RedisAddress
 
 CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one is packed or answered
-CHECK_SLICE: Final = 256  # transactions checked before the event loop gets its turn
+CHECK_SLICE: Final = 128  # transactions checked before the event loop gets its turn
 
 
 class _Call:
@@ -52,6 +52,9 @@ class _Chunk:
         self.packed = packed
 
     def settle(self, reply: Reply) -> None:
+        if reply is None:
+            self.settle_all(COMMITTED)
+            return
         transactions = [
             transaction for call, start, stop in self.parts for transaction in call.transactions[start:stop]
         ]

@@ -1,9 +1,9 @@
 """Real servers for tests: started in milliseconds, killed, paused, started again."""
 
-import os
 import signal
 import socket
 import subprocess
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -24,7 +24,7 @@ class StoreServer:
     Synchronous: use it in fixtures, or in a thread.
 
     Args:
-        directory: Empty, or with the files of an earlier run; its name must be short enough for a socket.
+        directory: Empty, or with the files of an earlier run.
         binary: What to run; without it, what the embedded store would run.
         fsync: See `StoreSettings`.
         extra: More lines of configuration, which override those of `realmkeep store config`.
@@ -34,7 +34,8 @@ class StoreServer:
         self, directory: Path, *, binary: Path | None = None, fsync: Fsync = "always", extra: str = ""
     ) -> None:
         self.directory = directory
-        self.socket_path = directory / "s"
+        self._private = tempfile.TemporaryDirectory(prefix="rk-")  # a socket's name must be short
+        self.socket_path = Path(self._private.name) / "s"
         self._binary = binary or find_binary()
         self._fsync: Fsync = fsync
         self._extra = extra
@@ -105,8 +106,13 @@ class StoreServer:
     def stop(self) -> None:
         """End it, however it is doing; harmless if it has ended."""
         if self.process and self.process.poll() is None:
-            os.kill(self.process.pid, signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
             self.kill()
+
+    def close(self) -> None:
+        """`stop`, and forget the socket."""
+        self.stop()
+        self._private.cleanup()
 
     @property
     def _running(self) -> "subprocess.Popen[bytes]":

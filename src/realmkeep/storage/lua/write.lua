@@ -1,53 +1,63 @@
 -- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the earlier.
 --
--- ARGV[1] is the program: '+' if no guard of the chunk looks at what the chunk itself puts, no key is put twice and every
--- effect is a plain put; then one letter for each operation, guards before effects, and '.' after each transaction:
+-- ARGV[1] is the program: '+' if no transaction looks at or puts what another one of the chunk puts, no guard asks for
+-- absence and every effect is a plain put. Then one letter for each operation, guards before effects, and '.' after each
+-- transaction. What stands in brackets is an argument:
+--   C guard and put of one key: holds [expected], becomes [value]
 --   G guard: holds [expected]     N guard: nothing lies there ['']
---   P put [value]      X put, vanishing after so long [milliseconds and ' ' and value]
+--   S put of something short [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
 --   D delete ['']      A append to the list [value]      F drop the first of the list [count]
--- KEYS are the keys of all guards, then those of all effects. ARGV[2] is the number of guards; what stands in brackets
--- follows in the order of KEYS.
+-- KEYS are those of all C, of all G and N, of all S, of all others; ARGV[2] to ARGV[4] count the first three. Then follow
+-- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
 --
--- Returns nothing if all are committed; otherwise only the exceptions, three for each: the position of the transaction and
--- of the operation in it, both from 0, and what was found at its key: a string or nil where a guard did not hold, 1 where
--- another type lies than the operation needs.
+-- Returns nil if all are committed; otherwise only the exceptions, three for each: the position of the transaction, from 0;
+-- then the position of the guard that failed, from 0, and what was found there, a string or nil, or 1 for another type;
+-- or -1 and the key of the effect that does not fit what lies there.
 --
--- A script never rolls back, so nothing is written before everything is decided. `state` is what each key is going to be:
--- a string is a value ('' also stands for one that no guard compares), false is absence, a number is the length of a list,
--- true is any other type.
+-- A script never rolls back, so nothing is written before everything is decided.
 local KEYS, ARGV, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
-local guards, operations = tonumber(ARGV[2]), #KEYS
-local state = {}
+local swaps, guards, shorts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local operations, before = #KEYS, 4 -- ARGV[before + i] belongs to KEYS[i]
+local guarded, looked_at = swaps + guards, swaps + guards + shorts
 
 local function is_value_or_absent(key) -- STRLEN is the cheapest command that refuses every other type
   return type(pcall('STRLEN', key)) == 'number'
 end
 
-local function all_hold_and_fit(found)
-  for i = 1, guards do
-    local value = found[i]
-    if value ~= ARGV[i + 2] then return false end
-    state[KEYS[i]] = value
+-- MGET costs a third of a call for each key, so it looks at what is probably short, too.
+local found = looked_at > 0 and call('MGET', unpack(KEYS, 1, looked_at)) or {}
+
+local function all_hold_and_fit()
+  for i = 1, guarded do
+    if found[i] ~= ARGV[before + i] then return false end
   end
-  for i = guards + 1, operations do
-    if not state[KEYS[i]] and not is_value_or_absent(KEYS[i]) then return false end
+  for i = guarded + 1, looked_at do
+    if not found[i] and not is_value_or_absent(KEYS[i]) then return false end
+  end
+  for i = looked_at + 1, operations do
+    if not is_value_or_absent(KEYS[i]) then return false end
   end
   return true
 end
 
-local found = guards > 0 and call('MGET', unpack(KEYS, 1, guards)) or {}
-if ARGV[1]:byte() == 43 and all_hold_and_fit(found) then
-  local pairs_of, n = {}, 0
-  for i = guards + 1, operations do
-    pairs_of[n + 1], pairs_of[n + 2] = KEYS[i], ARGV[i + 2]
+if ARGV[1]:byte() == 43 and all_hold_and_fit() then
+  local arguments, n = {}, 0
+  for i = 1, swaps do
+    arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + operations + i]
     n = n + 2
   end
-  if n > 0 then call('MSET', unpack(pairs_of)) end
+  for i = guarded + 1, operations do
+    arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
+    n = n + 2
+  end
+  if n > 0 then call('MSET', unpack(arguments)) end
   return nil
 end
 
-state = {}
-for i = 1, guards do
+-- From here on one by one. `state` is what each key is going to be: a string is a value ('' also stands for one that no
+-- guard compares), false is absence, a number is the length of a list, true is any other type.
+local state = {}
+for i = 1, guarded do
   local key, value = KEYS[i], found[i]
   if not value and call('EXISTS', key) == 1 then -- MGET says nil for every other type, too
     local length = pcall('LLEN', key)
@@ -63,48 +73,73 @@ local function look(key, is_list_wanted)
   return length > 0 and length
 end
 
--- What the effects from the e-th on of one transaction leave; or the position of the one that does not fit.
-local function after(letters, e)
-  local left = {}
+local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last of KEYS that was taken, by kind
+local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P'}
+
+-- The operations of a transaction: letter, key, argument, and for C the new value.
+local function take(letters)
+  local taken = {}
   for i = 1, #letters do
-    local letter, key = letters:sub(i, i), KEYS[e + i]
+    local letter = letters:sub(i, i)
+    local kind = kind_of[letter]
+    local at = next_of[kind] + 1
+    next_of[kind] = at
+    taken[i] = {letter, KEYS[at], ARGV[before + at], letter == 'C' and ARGV[before + operations + at]}
+  end
+  return taken
+end
+
+local function failed_guard(taken)
+  for i = 1, #taken do
+    local letter, key, expected = unpack(taken[i])
+    if kind_of[letter] ~= 'C' and kind_of[letter] ~= 'G' then return nil end
+    if letter == 'N' then expected = false end
+    if state[key] ~= expected then return i - 1, state[key] end
+  end
+end
+
+-- What the effects leave, by key; or nil and the key of the first that does not fit.
+local function after(taken)
+  local left = {}
+  for i = 1, #taken do
+    local letter, key, argument, new = unpack(taken[i])
     local now = left[key]
     if now == nil then now = state[key] end
-    if letter == 'D' then
+    if letter == 'C' then
+      left[key] = new
+    elseif letter == 'D' then
       left[key] = false
-    else
+    elseif letter ~= 'G' and letter ~= 'N' then
       local is_list_wanted = letter == 'A' or letter == 'F'
       if now == nil then now = look(key, is_list_wanted) end
-      if now and (type(now) == 'number') ~= is_list_wanted or now == true then return nil, i - 1 end
-      if letter == 'P' then
-        left[key] = ARGV[e + i + 2]
-      elseif letter == 'X' then
-        left[key] = ARGV[e + i + 2]:match(' (.*)') -- Lua's '.' is any byte
-      elseif letter == 'A' then
+      if now and type(now) ~= (is_list_wanted and 'number' or 'string') then return nil, key end
+      if letter == 'A' then
         left[key] = (now or 0) + 1
-      else
-        local rest = (now or 0) - tonumber(ARGV[e + i + 2])
+      elseif letter == 'F' then
+        local rest = (now or 0) - tonumber(argument)
         left[key] = rest > 0 and rest
+      else
+        left[key] = letter == 'X' and argument:match(' (.*)') or argument -- Lua's '.' is any byte
       end
     end
   end
   return left
 end
 
-local commands, puts, replies = {}, {}, {}
+local commands, puts, replies = {}, {'MSET'}, {}
 
 local function close_puts()
   if #puts > 1 then commands[#commands + 1] = puts end
   puts = {'MSET'}
 end
 
-local function plan(letters, e)
-  for i = 1, #letters do
-    local letter, key, argument = letters:sub(i, i), KEYS[e + i], ARGV[e + i + 2]
-    if letter == 'P' then
+local function plan(taken)
+  for i = 1, #taken do
+    local letter, key, argument, new = unpack(taken[i])
+    if letter == 'C' or letter == 'S' or letter == 'P' then
       local n = #puts
-      puts[n + 1], puts[n + 2] = key, argument
-    else
+      puts[n + 1], puts[n + 2] = key, new or argument
+    elseif letter ~= 'G' and letter ~= 'N' then
       close_puts()
       if letter == 'X' then
         local expire_ms, value = argument:match('(%d+) (.*)')
@@ -120,34 +155,28 @@ local function plan(letters, e)
   end
 end
 
-local function refuse(transaction, operation, value)
+local function refuse(transaction, position, value)
   local n = #replies
-  if value and type(value) ~= 'string' then value = 1 end
-  replies[n + 1], replies[n + 2], replies[n + 3] = transaction, operation, value
+  replies[n + 1], replies[n + 2], replies[n + 3] = transaction, position, value
 end
 
-close_puts()
-local g, e, transaction = 0, guards, 0
-for conditions, letters in ARGV[1]:gmatch('([GN]*)([PXDAF]*)%.') do
-  local failed
-  for i = 1, #conditions do
-    local expected = conditions:sub(i, i) == 'G' and ARGV[g + i + 2]
-    if state[KEYS[g + i]] ~= expected then
-      failed = i
-      refuse(transaction, i - 1, state[KEYS[g + i]])
-      break
-    end
-  end
-  if not failed then
-    local left, misfit = after(letters, e)
+local transaction = 0
+for letters in ARGV[1]:gmatch('(%u*)%.') do
+  local taken = take(letters)
+  local position, value = failed_guard(taken)
+  if position then
+    if value and type(value) ~= 'string' then value = 1 end
+    refuse(transaction, position, value)
+  else
+    local left, misfit = after(taken)
     if left then
-      for key, value in next, left do state[key] = value end
-      plan(letters, e)
+      for key, now in next, left do state[key] = now end
+      plan(taken)
     else
-      refuse(transaction, #conditions + misfit, true)
+      refuse(transaction, -1, misfit)
     end
   end
-  g, e, transaction = g + #conditions, e + #letters, transaction + 1
+  transaction = transaction + 1
 end
 close_puts()
 for i = 1, #commands do call(unpack(commands[i])) end

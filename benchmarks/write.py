@@ -1,0 +1,9 @@
+"""`./dev bench write`: the same as `realmkeep bench write --json`."""
+
+from collections.abc import Sequence
+
+from realmkeep.cli import app
+
+
+def main(arguments: Sequence[str]) -> None:
+    app(["bench", "write", "--json", *arguments])
