@@ -285,8 +285,6 @@ def parse(key: str) -> ParsedKey:
     match key.split(":"):
         case ["account", name]:
             return ParsedKey("account", "account", check_id(name, what="username"))
-        case ["server", name, ("lease" | "notices") as role]:
-            return ParsedKey(role, "server", check_id(name, what="server name"))
         case ["server", *parts] if parsed := _parse_server(parts):
             return parsed
         case ["corrupt", kind, id_, digest]:
@@ -307,8 +305,8 @@ def parse(key: str) -> ParsedKey:
 def _parse_server(parts: list[str]) -> ParsedKey | None:
     """What lies beside the server's records, from what follows `server:`; None if it is something else."""
     match parts:
-        case [name, "lease"]:
-            return ParsedKey("lease", "server", check_id(name, what="server name"))
+        case [name, ("lease" | "notices") as role]:
+            return ParsedKey(role, "server", check_id(name, what="server name"))
         case ["sealed", digest]:
             return ParsedKey("sealed", "server", _check_digest(digest))
         case [name, "throttle", table]:

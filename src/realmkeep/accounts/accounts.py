@@ -334,7 +334,7 @@ class Accounts(AccountBook):
             try:
                 await asyncio.to_thread(self._door.keys.reload)
             except BadSealingKey as error:
-                log.error("the sealing keys stay as they are: %s", error)  # noqa: TRY400 - the error says all
+                log.error("the sealing keys stay as they are: %s", error)
 
 
 def open_accounts(

@@ -110,7 +110,7 @@ class Verifier:
         except InvalidKey:
             return None
         except (Quarantined, StorageError) as error:
-            log.error("an account cannot be read: %s", error)  # noqa: TRY400 - the error says all; its trace would not help
+            log.error("an account cannot be read: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
     async def _compare(self, found: Shelved[Account] | None, password: str, address: str) -> bool:
@@ -120,7 +120,7 @@ class Verifier:
                 lambda: verify_password(password, stored or dummy_hash(self.cost)), source=network(address)
             )
         except MalformedHash as error:
-            log.error("the account %s: %s", found.record.username if found else "", error)  # noqa: TRY400 - as above
+            log.error("the account %s: %s", found.record.username if found else "", error)
             return False
 
     def _usable(self, found: Shelved[Account] | None, right: bool, address: str) -> Shelved[Account]:  # noqa: FBT001 - the verdict

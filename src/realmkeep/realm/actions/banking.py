@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import Deposit, Withdraw
 from realmkeep.realm.world.inventory import GOLD, bank, give, take, unbank, unpack_parcels
 from realmkeep.realm.world.player import Player

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
 from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import SERIALS_MAX, OnGround

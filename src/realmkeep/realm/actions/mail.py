@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import Mail
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give, take, unpack_parcels

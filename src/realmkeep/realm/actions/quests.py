@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from realmkeep import Tx
 from realmkeep.realm.actions.learning import gain_xp
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import AcceptQuest, AdvanceQuest
 from realmkeep.realm.world.content import QuestKind, Stage
 from realmkeep.realm.world.inventory import give

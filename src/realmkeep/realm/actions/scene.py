@@ -10,7 +10,7 @@ from realmkeep.realm.world.places import Place, Places, near
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 
-SERIALS_PER_BLOCK: Final = 1024  # one id of the realm's counter makes so many serials
+SERIALS_PER_BLOCK: Final = 1024  # taken from the realm's counter at once
 SERIALS_LOW: Final = 512  # 24 slots of twenty purchases in flight
 
 
@@ -25,9 +25,9 @@ class Serials:
         """Whether the next block should be fetched."""
         return len(self._ready) < SERIALS_LOW
 
-    def add_block(self, unique_id: int) -> None:
-        """Make the serials of one allocated id; numbers that are never used stay unused."""
-        self._ready.extend(range(unique_id * SERIALS_PER_BLOCK, (unique_id + 1) * SERIALS_PER_BLOCK))
+    def add_block(self, first: int) -> None:
+        """Take over an allocated block; numbers that are never used stay unused."""
+        self._ready.extend(range(first, first + SERIALS_PER_BLOCK))
 
     def take(self) -> int:
         """A serial that nothing else has.

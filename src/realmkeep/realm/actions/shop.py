@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import Buy, Sell
 from realmkeep.realm.world.content import Shop
 from realmkeep.realm.world.inventory import free_slots, give, take, unpack_parcels

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import AddFriend, Block, RemoveFriend, SetSetting, Unblock
 from realmkeep.realm.world.player import BLOCKED_MAX, FRIENDS_MAX, SETTINGS_BYTES_MAX, SETTINGS_MAX, Player
 from realmkeep.realm.world.refused import Refused

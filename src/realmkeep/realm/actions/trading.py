@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
+from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.actions.tx import Tx
 from realmkeep.realm.wire.intents import TradeOffer
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels

@@ -52,7 +52,7 @@ class _Stream(asyncio.Protocol):
         for line in lines:
             self._heard(line)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self._ended()
 
 
@@ -60,7 +60,7 @@ class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self, heard: Callable[[bytes], None]) -> None:
         self._heard = heard
 
-    def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - the protocol's signature
+    def datagram_received(self, data: bytes, addr: object) -> None:
         self._heard(data)
 
     def error_received(self, exc: Exception) -> None:

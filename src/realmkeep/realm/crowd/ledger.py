@@ -76,7 +76,8 @@ class Ledger:
                 self._count(result["item"], result["count"], result.get("serial"))
             case "advance_quest" if result["completed"]:
                 self.gold += result["gold_earned"]
-                for item, count in (result["items_earned"] or {}).items():
+                earned: dict[str, int] = result["items_earned"] or {}
+                for item, count in earned.items():
                     self._count(item, count, None)
             case _:
                 pass

@@ -1,6 +1,7 @@
 """A crowd from its first registration to the last check."""
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from realmkeep.realm.crowd.client import Disconnected, Server
 from realmkeep.realm.crowd.journal import Journal
 from realmkeep.realm.crowd.ledger import Ledger, entries
 from realmkeep.realm.crowd.tally import Tally
-from realmkeep.realm.wire.syntax import Message
 
 DOORS: Final = 8  # registrations at once: each is a password hash of some 50 ms
 PAUSE_S: Final = 0.5  # between two activities, on average
@@ -79,10 +79,7 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
     name = plan.name or f"bot{secrets.token_hex(3)}"
     journal = Journal(plan.journal, clock) if plan.journal is not None else None
     crowd = Crowd(server, clock, tally, ledger, asyncio.Semaphore(DOORS), journal, [])
-    bots = [
-        Bot(crowd, f"{name}-{number}", f"{name} plays for the {number}th time", Random(f"{plan.seed}/{number}"))  # noqa: S311 - whims, not secrets
-        for number in range(plan.bots)
-    ]
+    bots = [_bot(crowd, name, number, plan.seed) for number in range(plan.bots)]
     try:
         await _come_in(bots, "login" if plan.name and await _known(bots[0]) else "register", crowd, progress)
         started_s = clock.monotonic_s()
@@ -96,6 +93,12 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
         if journal is not None:
             journal.close()
     return Report(tally, problems, len(bots), played_s)
+
+
+def _bot(crowd: Crowd, name: str, number: int, seed: int) -> Bot:
+    password = hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:24]
+    whims = Random(f"{seed}/{number}")  # noqa: S311 - choices of a bot, not secrets
+    return Bot(crowd, f"{name}-{number}", password, whims)
 
 
 async def _known(bot: Bot) -> bool:
@@ -154,8 +157,8 @@ async def _settle(bot: Bot) -> None:
     for _ in range(UNPACKING_MAX):
         if not bot.state["parcels"]:
             break
-        cheap: list[Message] = sorted(entries(bot.state, "inventory"), key=lambda item: item["count"])
-        await bot.act("drop", slot=cheap[0]["slot"], count=cheap[0]["count"])
+        cheap = min(entries(bot.state, "inventory"), key=lambda item: item["count"])
+        await bot.act("drop", slot=cheap["slot"], count=cheap["count"])
     await bot.log_out()
 
 

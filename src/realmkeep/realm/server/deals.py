@@ -1,10 +1,10 @@
 """Trades between the clients and the store."""
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from realmkeep import KeepingError, Op, Receipt, RecordError, StorageError
+from realmkeep import KeepingError, Op, Receipt, RecordError, StorageError, Tx
 from realmkeep.realm.actions.table import TRADED
 from realmkeep.realm.actions.trading import Confirmation, Trade, swap
 from realmkeep.realm.server.game import Game
@@ -61,8 +61,7 @@ class Deals:
 
     def _confirm(self, wish: Wish) -> None:
         op = wish.op
-        if (receipt := wish.seat.session.recorded(op)) is not None:
-            self._intents.ack(wish, receipt.result, tier=1, fields=TRADED, repeated=True)
+        if self._intents.was_applied(wish):
             return
         if self._game.trades.confirmed_as(wish.seat.player) == wish.op_id:
             return  # sent again while the other one thinks: one answer is enough
@@ -102,14 +101,16 @@ class Deals:
             else:
                 confirmation.undone(refused)
 
-    async def _commit(self, trade: Trade) -> Receipt:
+    async def _commit(self, trade: Trade) -> Receipt[dict[str, Any]]:
         """One atomic write of both players; each operation belongs to its own player."""
         one, other = trade.sides
-        sessions = [self._game.keeper.session(Player, side.player.player_id) for side in (one, other)]
-        ops = tuple(Op(side.confirmed.op_id, REQUEST) for side in (one, other) if side.confirmed is not None)
-        if sessions[0] is None or sessions[1] is None:
+        first, second = (self._game.keeper.session(Player, side.player.player_id) for side in (one, other))
+        if first is None or second is None or one.confirmed is None or other.confirmed is None:
             raise Refused("not_here", "one of you has left the game")
         world = self._game.world
-        return await self._game.keeper.commit(
-            lambda tx, first, second: swap(tx, first, second, trade, world), sessions[0], sessions[1], ops=ops
-        )
+
+        def move(tx: Tx, first: Player, second: Player) -> dict[str, Any]:
+            return swap(tx, first, second, trade, world)
+
+        ops = (Op(one.confirmed.op_id, REQUEST), Op(other.confirmed.op_id, REQUEST))
+        return await self._game.keeper.commit(move, first, second, ops=ops)

@@ -14,7 +14,7 @@ from realmkeep import (
     Session,
     StorageError,
 )
-from realmkeep.accounts import Login, OpenedPayload
+from realmkeep.accounts import Login, OpenedPayload, fold_username
 from realmkeep.realm.actions.fighting import revive
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game
@@ -81,7 +81,7 @@ class Entrance:
         except AlreadyOwned as error:
             answer(_auth_fail("already_owned", error.wait_s))
         except Quarantined as error:
-            log.error("a player cannot be loaded", error=str(error))  # noqa: TRY400 - the error says all
+            log.error("a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
         except (StorageError, KeepingError) as error:
             log.warning("a login failed", error=str(error))
@@ -129,7 +129,7 @@ class Entrance:
                 return await accounts.login_with_ticket(shown.ticket, address=peer.host)
             return await accounts.login(shown.username, shown.password, address=peer.host)
         player_id = await self._game.keeper.allocate_id()
-        player = new_player(self._game.world, player_id, shown.username)
+        player = new_player(self._game.world, player_id, fold_username(shown.username))
         return await accounts.create(shown.username, shown.password, address=peer.host, character=(player_id, player))
 
     async def _session(self, login: Login) -> tuple[Session[Player], bool]:
@@ -142,7 +142,7 @@ class Entrance:
             return live, True
         session = await keeper.login(Player, login.character_id)
         if session is None:
-            raise AuthFailed("the account's character does not exist", reason="quarantined")
+            raise Quarantined(f"the character {login.character_id} of {login.username} does not exist")
         return session, session.resumed
 
     def _seat(self, peer: Peer, session: Session[Player]) -> Seat:

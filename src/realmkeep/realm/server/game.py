@@ -8,9 +8,9 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Clock, Keeper, Session
-from realmkeep.accounts import Accounts
-from realmkeep.realm.actions.scene import Named, Scene, Serials
+from realmkeep import Clock, Keeper, NoSuchAccount, Session
+from realmkeep.accounts import Accounts, fold_username
+from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
 from realmkeep.realm.server.seats import Seat, Seats
 from realmkeep.realm.world.content import World
@@ -81,14 +81,23 @@ class Game:
         Raises:
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
-        for seat in self.seats:
-            if player in {seat.player.player_id, seat.player.name}:
-                return Named(seat.player.player_id, seat.player.name)
-        player_id = player if isinstance(player, int) else await self.accounts.find_character_id(player)
+        if isinstance(player, str):
+            name = fold_username(player)
+            seat = next((seat for seat in self.seats if seat.player.name == name), None)
+            player_id = seat.player.player_id if seat is not None else await self._character_id(name)
+        else:
+            seat, player_id = self.seats.by_id.get(player), player
         if player_id is None:
             return None
-        found = await self.keeper.table(Player).load(player_id)
-        return None if found is None else Named(player_id, found.name)
+        record = seat.player if seat is not None else await self.keeper.table(Player).load(player_id)
+        return None if record is None else Named(player_id, record.name)
+
+    async def _character_id(self, name: str) -> int | None:
+        try:
+            character_id = await self.accounts.character_id(name)
+        except NoSuchAccount:
+            return None
+        return int(character_id) if character_id is not None else None
 
     def show_ground(self, place: Place) -> None:
         """Let the ground show the items with a serial that the zone's record holds, and no others."""
@@ -104,7 +113,7 @@ class Game:
         self.refilling = True
         try:
             while self.serials.low:
-                self.serials.add_block(await self.keeper.allocate_id())
+                self.serials.add_block(await self.keeper.allocate_id(SERIALS_PER_BLOCK))
         finally:
             self.refilling = False
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Keeper, Session
+from realmkeep import Keeper, RealmkeepError, Session, Tx
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive
 from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import outcome
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.world.player import Player
 
@@ -37,16 +38,16 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
         log.warning("player belongs to another server", player=session.record.player_id, reason=reason)
 
     @keeper.on_frozen(Player)
-    def frozen(session: Session[Player], report: object) -> None:
+    def frozen(session: Session[Player], error: RealmkeepError) -> None:
         """The player cannot be saved; an operator has to look."""
         game.seats.tell(
             session.record.player_id,
             {"type": "event", "kind": "warning", "degraded": True, "detail": "your player cannot be saved"},
         )
-        log.error("player cannot be saved", player=session.record.player_id, report=str(report))
+        log.error("player cannot be saved", player=session.record.player_id, error=str(error))
 
     @keeper.on_letter(Player)
-    def letter(tx: Any, player: Player, letter: Any) -> None:
+    def letter(tx: Tx, player: Player, letter: Any) -> None:
         """Mail arrives, in the commit that takes it out of the inbox."""
         event = receive(tx, player, game.world, letter)
         seat = game.seats.by_id.get(player.player_id)
@@ -63,7 +64,7 @@ def flee(game: Game, player: Player) -> None:
 
 async def _tell(seat: Seat, event: dict[str, Any]) -> None:
     """The client hears of what arrived when it is durable."""
-    await seat.session.settled()
+    await outcome(seat.session.settled())
     seat.tell(event)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from realmkeep import KeepingError, Op, RateLimited, RealmkeepError, Receipt, RecordError, StorageError
+from realmkeep import KeepingError, Op, OpReused, OpTooOld, RateLimited, RealmkeepError, Receipt, RecordError, StorageError, Tx
 from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal
@@ -80,8 +80,7 @@ class Intents:
         """
         if isinstance(wish.intent, ALWAYS_DURABLE) and wish.op_id is None:
             raise BadInput("bad_field", f"{wish.action} is tier 1 and needs an op_id")
-        if wish.op_id is not None and (receipt := wish.seat.session.recorded(wish.op)) is not None:
-            self.ack(wish, receipt.result, tier=1, fields=reports_of(wish.intent), repeated=True)
+        if wish.op_id is not None and self.was_applied(wish):
             return
         scene = self._game.scene()
         rule = rule_of(wish.seat.player, scene, wish.intent)
@@ -95,7 +94,30 @@ class Intents:
         wish.seat.unanswered += 1
         self._game.spawn(self._keep(wish, rule), f"{wish.action} of {wish.seat.player.name}")
 
-    def ack(self, wish: Wish, result: Any, *, tier: int, fields: tuple[str, ...], repeated: bool = False) -> None:
+    def was_applied(self, wish: Wish) -> bool:
+        """Answer an operation that was sent again, or whose id cannot be used; False if it is new."""
+        try:
+            if wish.seat.session.recorded(wish.op) is None:
+                return False
+        except (OpTooOld, OpReused) as error:
+            self._failed(wish, error)
+            return True
+        self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
+        return True
+
+    async def _again(self, wish: Wish) -> None:
+        """The keeper has the result, and waits for its write if that is still under way."""
+        try:
+            receipt = await outcome(self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,)), wish.pending)
+        except (KeepingError, StorageError) as error:
+            self._failed(wish, error)
+        else:
+            recorded: dict[str, Any] | None = receipt.result
+            self.ack(wish, recorded, tier=1, fields=reports_of(wish.intent), repeated=True)
+
+    def ack(
+        self, wish: Wish, result: dict[str, Any] | None, *, tier: int, fields: tuple[str, ...], repeated: bool = False
+    ) -> None:
         """Answer that it is done: what the action adds, and the fields of the state that it may have changed."""
         changed = state(wish.seat.player, self._game.clock.wall_us(), fields)
         wish.answer(
@@ -130,7 +152,7 @@ class Intents:
 
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
-        await wish.seat.session.settled()
+        await outcome(wish.seat.session.settled())
         self.ack(wish, result, tier=1, fields=rule.reports)
         self._game.announce_level(wish.seat)
 
@@ -162,7 +184,7 @@ class Intents:
         if peer is not None and (refused is None or flood):
             peer.close()
 
-    async def _commit(self, wish: Wish, rule: Rule, place: Place) -> Receipt:
+    async def _commit(self, wish: Wish, rule: Rule, place: Place) -> Receipt[dict[str, Any]]:
         game, intent, session = self._game, wish.intent, wish.seat.session
         other = None
         if isinstance(intent, NAMES_SOMEBODY):
@@ -171,13 +193,13 @@ class Intents:
                 raise Refused("no_such_player", f"there is no player {intent.player!r}")
         if rule.zone:
 
-            def with_zone(tx: Any, player: Player, zone: Zone) -> dict[str, Any]:
+            def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
                 check_alive(player, intent)
                 return rule.run(tx, player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
 
-        def alone(tx: Any, player: Player) -> dict[str, Any]:
+        def alone(tx: Tx, player: Player) -> dict[str, Any]:
             check_alive(player, intent)
             return rule.run(tx, player, game.scene(other), intent)
 
@@ -193,11 +215,15 @@ class Intents:
         """An item with a serial falls: it exists once the zone's record has it."""
         fallen = GroundItem(item, self._game.serials.take(), x, y)
 
-        def lay(_: Any, zone: Zone) -> None:
+        def lay(_: Tx, zone: Zone) -> None:
             zone.ground = [*zone.ground, fallen]
 
         await self._game.keeper.commit(lay, self._game.zone_of(place))
         self._game.show_ground(place)
+
+
+def nothing(tx: Tx, player: Player) -> None:
+    """What a repeated operation runs: it is answered from the record of operations, so this never does."""
 
 
 def check_alive(player: Player, intent: Intent) -> None:

@@ -5,6 +5,7 @@ from typing import Final
 from realmkeep.realm.actions.fighting import revive, strike
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import outcome
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.world.content import distance
 from realmkeep.realm.world.places import Monster, Place
@@ -88,7 +89,7 @@ class Life:
 
     async def _died(self, seat: Seat, by: str) -> None:
         """The trigger has queued the write; the client hears of the death when it is durable, and rises after that."""
-        await seat.session.settled()
+        await outcome(seat.session.settled())
         seat.tell({"type": "event", "kind": "died", "by": by, "deaths": seat.player.deaths})
         seat.respawn_s = self._game.clock.monotonic_s() + self._game.world.rules.respawn_s
 

@@ -1,7 +1,7 @@
 """How a commit ended, in the words of the protocol."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import structlog
 
@@ -14,7 +14,6 @@ from realmkeep import (
     QueueFull,
     RateLimited,
     RealmkeepError,
-    Receipt,
     SessionEnded,
     SessionFrozen,
     ShuttingDown,
@@ -22,6 +21,7 @@ from realmkeep import (
 )
 from realmkeep.realm.world.refused import Refused
 
+T = TypeVar("T")
 log = structlog.get_logger("realm.intents")
 
 _REASONS: Final[tuple[tuple[type[RealmkeepError], str], ...]] = (
@@ -37,13 +37,13 @@ _REASONS: Final[tuple[tuple[type[RealmkeepError], str], ...]] = (
 )
 
 
-async def outcome(commit: Awaitable[Receipt], waits: Callable[[], None]) -> Receipt:
-    """Wait for a commit's final outcome; `waits` is called if the store keeps us waiting."""
+async def outcome(work: Awaitable[T], waits: Callable[[], object] = lambda: None) -> T:
+    """The final outcome of a commit or of `settled`; `waits` is called if the store keeps us waiting."""
     try:
-        return await commit
+        return await work
     except CommitPending as pending:
         waits()
-        return await pending.outcome()
+        return cast("T", await pending.wait())
 
 
 def refusal(error: RealmkeepError) -> Refused | None:

@@ -113,7 +113,7 @@ class _Lines(asyncio.Protocol):
         self._peer = TcpPeer(self._server, stream)
         self._server.peers.add(self._peer)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         if self._peer is not None:
             self._server.peers.discard(self._peer)
             self._peer.gone()
