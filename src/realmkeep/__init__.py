@@ -1,7 +1,7 @@
 """Realmkeep keeps what players earn: the persistence layer under a multiplayer game server."""
 
 from realmkeep.clock import Clock, SystemClock
-from realmkeep.config import AuthConfig, Config, KeeperConfig, RecordsConfig, StoreConfig, load_config
+from realmkeep.config import AuthConfig, Config, KeeperConfig, RecordsConfig, StoreConfig, load_config, mask_url
 from realmkeep.errors import (
     AlreadyOwned,
     AuthFailed,
@@ -88,6 +88,7 @@ __all__ = [
     "durable",
     "ephemeral",
     "load_config",
+    "mask_url",
     "open_storage",
     "rises",
 ]

@@ -105,7 +105,8 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         Meta(ge=16, le=1_000_000, description="Transactions that wait for the store; beyond it commits are refused."),
     ] = 20_000
     pending_after_s: Annotated[
-        float, Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits.")
+        float,
+        Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits."),
     ] = 5
     shutdown_deadline_s: Annotated[
         float,
@@ -154,6 +155,9 @@ class AuthConfig(Section, frozen=True, kw_only=True):
         str,
         Meta(min_length=1, description="The server's keys for sealed credentials; made, readable by its owner alone."),
     ] = "realm-data/server-keys.json"
+    require_encryption: Annotated[
+        bool, Meta(description="Refuse passwords and tickets that do not come sealed with the server's key.")
+    ] = False
     throttle_account_free: Annotated[
         int, Meta(ge=1, le=1000, description="Wrong passwords for one account before the first delay.")
     ] = 5

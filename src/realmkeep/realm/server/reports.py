@@ -1,13 +1,10 @@
 """What an operator sees: the banner, the logs, and one live line on a terminal."""
 
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
 from typing import IO, Any, Final, Literal
 
 import structlog
 
-from realmkeep import Clock, Keeper, Session
 from realmkeep.realm.server.realm import Realm
 from realmkeep.realm.world.player import Player
 from realmkeep.storage import Capability
@@ -52,65 +49,84 @@ def banner(realm: Realm, capability: Capability, store_url: str, host: str, *, a
     return "\n".join(lines) + "\n"
 
 
-@dataclass
 class StatusLine:
-    """One line on a terminal, written again every second below the logs."""
+    """One line on a terminal, written again every second below the logs.
 
-    realm: Realm
-    clock: Clock
-    stream: IO[str]
-    _commits: int = 0
-    _at_s: float = 0.0
+    Args:
+        realm: What it tells of.
+        stream: A terminal.
+    """
+
+    def __init__(self, realm: Realm, stream: IO[str]) -> None:
+        self._realm = realm
+        self._clock = realm.game.clock
+        self._stream = stream
+        self._commits = 0
+        self._at_s = self._clock.monotonic_s()
+        self._dirty_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
         """Write it until cancelled."""
-        self._at_s = self.clock.monotonic_s()
         while True:
-            await self.clock.sleep(STATUS_INTERVAL_S)
-            self.stream.write(ERASE_LINE + self.text())
-            self.stream.flush()
+            await self._clock.sleep(STATUS_INTERVAL_S)
+            self._stream.write(ERASE_LINE + self.text())
+            self._stream.flush()
 
     def text(self) -> str:
         """Players, what is dirty, commits a second, how late the tick was."""
-        keeper, now_s = self.realm.game.keeper, self.clock.monotonic_s()
+        keeper, now_s = self._realm.game.keeper, self._clock.monotonic_s()
         commits = keeper.counters.commits
         rate = (commits - self._commits) / max(now_s - self._at_s, 1e-3)
         self._commits, self._at_s = commits, now_s
         sessions = keeper.sessions(Player)
-        dirty = [session for session in sessions if session.dirty]
+        since_s = self._dirty_since_s
+        self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
+        oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
         parts = [
             f"players {len(sessions)}",
-            f"dirty {len(dirty)}",
-            f"oldest {_oldest_s(keeper, dirty):.0f} s",
+            f"dirty {len(self._dirty_since_s)}",
+            f"oldest {oldest_s:.0f} s",
             f"commits/s {rate:.0f}",
-            f"tick p99 {self.realm.ticker.lateness_ms(0.99):.1f} ms late",
+            f"tick p99 {self._realm.ticker.lateness_ms(0.99):.1f} ms late",
         ]
         if keeper.degraded:
             parts.append("DEGRADED: " + "; ".join(keeper.degraded))
         return "  ".join(parts)
 
 
-def configure_logs(log_format: LogFormat, stream: IO[str], *, erase: bool) -> None:
+def configure_logs(log_format: LogFormat, stream: IO[str], *, above_status_line: bool) -> None:
     """Send the logs of the realm and of the library to `stream`.
 
     Args:
         log_format: Lines for people, or JSON.
         stream: Usually standard error.
-        erase: There is a status line on it: begin each entry by erasing that.
+        above_status_line: Each entry first erases the status line below it.
     """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: Any = structlog.processors.JSONRenderer()
-    if log_format == "console":
-        last = structlog.dev.ConsoleRenderer(colors=stream.isatty(), pad_event_to=0)
+    console = log_format == "console"
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([structlog.processors.format_exc_info] if log_format == "json" else []),
-            last,
+            *([] if console else [structlog.processors.format_exc_info]),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer(),
         ],
     )
+    handler = _AboveStatusLine(stream) if above_status_line else logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+
+
+class _AboveStatusLine(logging.StreamHandler[IO[str]]):
+    def format(self, record: logging.LogRecord) -> str:
+        return ERASE_LINE + super().format(record)
