@@ -41,14 +41,15 @@ class TcpWire(asyncio.Protocol):
         for line in lines:
             self.heard(line)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         self.ended()
 
     def send(self, encoded: bytes) -> None:
         self.transport.write(encoded + b"\n")
 
     def close(self) -> None:
-        self.transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class UdpWire(asyncio.DatagramProtocol):
@@ -59,14 +60,14 @@ class UdpWire(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
-    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:  # noqa: ARG002 - the protocol's signature
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self.heard(data)
 
     def send(self, encoded: bytes) -> None:
         self.transport.sendto(encoded)
 
     def close(self) -> None:
-        self.transport.close()
+        self.transport.abort()
 
 
 class Seal:
@@ -134,7 +135,7 @@ class Client:
     def _hear(self, encoded: bytes) -> None:
         message = self.decode(encoded)
         self.heard.append(message)
-        if message["type"] == "ack":
+        if message["type"] == "ack" and message["action"] != "look":
             result: Message = message["result"] or {}
             self.state |= {name: value for name, value in result.items() if name in self.state}
         self._news.set()
@@ -232,4 +233,5 @@ class Client:
 
     def drop(self) -> None:
         """Leave without a word."""
-        self.wire.close()
+        if self.wire is not None:
+            self.wire.close()

@@ -215,7 +215,8 @@ class Bot:
         self.crowd.tally.answered(intent["action"], answer, clock.monotonic_s() - started_s)
         if answer["type"] == "ack":
             result: Message = answer["result"] or {}
-            self.state |= {name: value for name, value in result.items() if name in self.state}
+            if intent["action"] != "look":  # which tells of the place, under names that the state has too
+                self.state |= {name: value for name, value in result.items() if name in self.state}
             self.crowd.ledger.acknowledged(self.player_id, answer)
             if answer["tier"] == 1 and self.crowd.journal is not None:
                 self.crowd.journal.acknowledged(self.player_id, answer)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import structlog
@@ -18,25 +18,13 @@ from realmkeep import CloseReport, Config, Keeper, Storage, SystemClock, mask_ur
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs
+from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
 from realmkeep.realm.world.content import World, shipped_world
 
-SERVER_FILE: Final = "server.json"
 RESCUE_FILE: Final = "rescue.jsonl"
 EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
 
 log = structlog.get_logger("realm.serve")
-
-
-class ServerFile(msgspec.Struct):
-    """What `server.json` tells of a running server: port numbers, and the pid of an embedded store."""
-
-    pid: int
-    host: str
-    tcp: int
-    udp: int
-    auth_public_key: str
-    store_url: str
-    store_pid: int | None
 
 
 @dataclass(frozen=True)
@@ -124,14 +112,14 @@ async def _serve(
         )
         keeper.warmed_up()
         sys.stderr.write(banner(realm, storage.capability, mask_url(config.store.url), serving.where.host) + "\n")
-        await asyncio.to_thread(_write_server_file, directory, _server_file(serving, realm))
+        await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
         async with _status_line(realm, shown=live_line):
             await stopping.wait()
         log.info("shutting down", players=len(realm.game.seats.by_id))
         await realm.stop()
         report = await keeper.close()
         realm.hang_up()
-    await asyncio.to_thread((directory / SERVER_FILE).unlink)
+    await asyncio.to_thread(remove_server_file, directory)
     log.info("closed", released=report.released)
     return report
 
@@ -176,17 +164,6 @@ def _server_file(serving: Serving, realm: Realm) -> ServerFile:
         store_url=mask_url(url),
         store_pid=None,
     )
-
-
-def _write_server_file(directory: Path, told: ServerFile) -> None:
-    """Whole or not at all: somebody may be waiting for it."""
-    store = urlsplit(told.store_url)
-    if store.scheme == "embedded":
-        pid_file = Path(unquote(store.path)[1:]) / "store.pid"
-        told.store_pid = int(pid_file.read_text(encoding="ascii"))
-    staged = directory / f".{SERVER_FILE}.{told.pid}"
-    staged.write_bytes(msgspec.json.encode(told) + b"\n")
-    staged.replace(directory / SERVER_FILE)
 
 
 def _allow_many_connections() -> None:
