@@ -1,7 +1,9 @@
 """What a player sees; nothing here changes anything."""
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from heapq import nsmallest
+from operator import itemgetter
+from typing import Any, Final, Protocol, TypeVar
 
 from realmkeep.realm.actions.banking import bank_here
 from realmkeep.realm.actions.quests import given_here
@@ -12,7 +14,21 @@ from realmkeep.realm.world.content import QuestKind, distance
 from realmkeep.realm.world.player import Player
 
 SEEN_MAX: Final = 25  # of each kind, the nearest: an answer must fit a datagram of 8 KiB
-T = TypeVar("T")
+T = TypeVar("T", bound="Located")
+
+
+class Located(Protocol):
+    """Anything that stands or lies somewhere."""
+
+    @property
+    def x(self) -> float:
+        """Tiles to the east."""
+        ...
+
+    @property
+    def y(self) -> float:
+        """Tiles to the south."""
+        ...
 
 
 def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
@@ -55,8 +71,7 @@ def _quest(name: str, kind: QuestKind) -> dict[str, Any]:
 
 
 def _nearest(player: Player, scene: Scene, things: Iterable[T]) -> list[T]:
-    def away(thing: Any) -> float:
-        return distance(player.x, player.y, thing.x, thing.y)
-
-    seen = [thing for thing in things if away(thing) <= scene.world.rules.sight_tiles]
-    return sorted(seen, key=away)[:SEEN_MAX]
+    """Those in sight, the nearest first; measured once each, because a market may be full."""
+    measured = [(distance(player.x, player.y, thing.x, thing.y), thing) for thing in things]
+    seen = [each for each in measured if each[0] <= scene.world.rules.sight_tiles]
+    return [thing for _, thing in nsmallest(SEEN_MAX, seen, key=itemgetter(0))]

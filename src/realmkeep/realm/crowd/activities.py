@@ -1,5 +1,6 @@
 """What bots do all day."""
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -192,8 +193,11 @@ async def deal(bot: Bot) -> None:
     if bot.random.random() < 0.1:
         await bot.act("trade_cancel")
         return
-    await bot.event("trade_offer", TRADE_S)
-    await bot.act("trade_confirm")
+    confirming = asyncio.ensure_future(bot.act("trade_confirm"))
+    await asyncio.wait([confirming], timeout=TRADE_S)
+    if not confirming.done():  # the other one has better things to do
+        await bot.act("trade_cancel")
+    await confirming
 
 
 async def vanish(bot: Bot) -> None:

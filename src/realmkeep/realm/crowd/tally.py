@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from realmkeep.realm.wire.syntax import Message
 
+TRADE: Final = "trade_confirm"
 QUANTILES: Final = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
 
 
@@ -21,7 +22,7 @@ class Tally:
     Attributes:
         acks: Operations done, by action.
         nacks: Operations refused, by action and reason.
-        latencies_s: From request to final answer, by tier.
+        latencies_s: From request to final answer, by tier; of trades apart, because they wait for the other one.
         events: What came unasked, by kind.
         repeated: Acks that said so: operations sent again after a lost answer.
         drops: Rude disconnects.
@@ -32,7 +33,7 @@ class Tally:
 
     acks: Counter[str] = field(default_factory=Counter[str])
     nacks: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
-    latencies_s: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    latencies_s: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     events: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
     drops: int = 0
@@ -48,7 +49,7 @@ class Tally:
         self.acks[action] += 1
         self.repeated += bool(answer["repeated"])
         if not answer["repeated"]:
-            self.latencies_s[answer["tier"]].append(latency_s)
+            self.latencies_s[TRADE if action == TRADE else f"tier_{answer['tier']}"].append(latency_s)
 
     @property
     def operations(self) -> int:
@@ -63,7 +64,7 @@ class Tally:
                 {"action": action, "reason": reason, "count": count}
                 for (action, reason), count in self.nacks.most_common()
             ],
-            "latency_ms": {f"tier_{tier}": self.latency_ms(tier) for tier in sorted(self.latencies_s)},
+            "latency_ms": {what: self.latency_ms(what) for what in sorted(self.latencies_s)},
             "events": dict(self.events),
             "repeated": self.repeated,
             "drops": self.drops,
@@ -72,8 +73,8 @@ class Tally:
             "uncertain": self.uncertain,
         }
 
-    def latency_ms(self, tier: int) -> dict[str, float]:
-        """Quantiles of one tier's answers."""
-        ordered = sorted(self.latencies_s[tier])
+    def latency_ms(self, what: str) -> dict[str, float]:
+        """Quantiles of the answers of one tier."""
+        ordered = sorted(self.latencies_s[what])
         shown = {name: round(1000 * quantile(ordered, share), 2) for name, share in QUANTILES}
         return {"count": len(ordered), **shown, "max": round(1000 * ordered[-1], 2) if ordered else 0.0}

@@ -95,7 +95,7 @@ class Entrance:
         shown = await self._shown(peer, request)
         login = await self._login(peer, shown, register=isinstance(request, Register))
         session, resumed = await self._session(login)
-        seat = self._seat(peer, session)
+        seat = self.seat(peer, session)
         await self._fit(seat, login.username)
         sid = peer.admit()
         ticket = {"ticket": login.ticket}
@@ -145,7 +145,7 @@ class Entrance:
             raise Quarantined(f"the character {login.character_id} of {login.username} does not exist")
         return session, session.resumed
 
-    def _seat(self, peer: Peer, session: Session[Player]) -> Seat:
+    def seat(self, peer: Peer, session: Session[Player]) -> Seat:
         """Put the peer where the player is; whoever talked for the player before is sent away."""
         game = self._game
         seat = game.seats.by_id.get(session.record.player_id)

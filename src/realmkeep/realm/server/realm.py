@@ -48,6 +48,9 @@ class Realm:
 
     Attributes:
         game: What is in it.
+        entrance: Lets players in.
+        reception: Takes what clients say.
+        life: What happens by itself.
         tcp: Listens for TCP clients.
         udp: Listens for datagrams.
         ticker: Moves it on.
@@ -56,11 +59,12 @@ class Realm:
     def __init__(self, game: Game, *, require_encryption: bool) -> None:
         challenges = Challenges(game.clock)
         self.game = game
-        self._entrance = Entrance(game, challenges, require_encryption=require_encryption)
-        reception = Reception(game, challenges, self._entrance, name=game.keeper.name)
-        self.tcp = TcpServer(reception, game.clock)
-        self.udp = UdpServer(reception, challenges, game.clock)
-        self.ticker = Ticker(Life(game).step, game.clock)
+        self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
+        self.reception = Reception(game, challenges, self.entrance, name=game.keeper.name)
+        self.life = Life(game)
+        self.tcp = TcpServer(self.reception, game.clock)
+        self.udp = UdpServer(self.reception, challenges, game.clock)
+        self.ticker = Ticker(self.life.step, game.clock)
 
     @property
     def peers(self) -> list[Peer]:
@@ -69,7 +73,7 @@ class Realm:
 
     async def stop(self) -> None:
         """Let nobody in any more and tell everybody; then close the keeper, and `hang_up`."""
-        self._entrance.open = False
+        self.entrance.open = False
         self.tcp.stop_accepting()
         self.udp.accepting = False
         for peer in self.peers:
@@ -82,6 +86,27 @@ class Realm:
             peer.send({"type": "goodbye"})
         self.tcp.close()
         self.udp.close()
+
+
+async def open_game(
+    keeper: Keeper, accounts: Accounts, world: World, *, clock: Clock, random: Random | None = None
+) -> Game:
+    """Take the zones, and the players that a former run of this server left behind; these are in grace.
+
+    Raises:
+        AlreadyOwned: Another server has this server's zones.
+        KeepingError: The zones cannot be loaded.
+        StorageError: The store cannot be reached.
+    """
+    zones = {name: await _hold_zone(keeper, name) for name in world.zones}
+    places = Places(world, {name: session.record for name, session in zones.items()}, clock.wall_us())
+    game = Game(keeper, accounts, world, places, zones, clock, random or Random(), Serials())  # noqa: S311 - dice, not secrets
+    register_hooks(keeper, game)
+    await game.refill_serials()
+    for session in await keeper.recover(Player):
+        game.seats.by_id[session.record.player_id] = Seat(session, level_told=session.record.level)
+        places.enter(session.record)
+    return game
 
 
 @asynccontextmanager
@@ -99,8 +124,6 @@ async def open_realm(
 
     To end it well: `await realm.stop()`, `await keeper.close()`, `realm.hang_up()`, and leave the block.
 
-    Players that a former run of this server left behind are in grace, and come back with their tickets.
-
     Args:
         keeper: Open, with nobody logged in.
         accounts: Running, on the same store.
@@ -116,14 +139,7 @@ async def open_realm(
         StorageError: The store cannot be reached.
         OSError: The address cannot be listened on.
     """
-    zones = {name: await _hold_zone(keeper, name) for name in world.zones}
-    places = Places(world, {name: session.record for name, session in zones.items()}, clock.wall_us())
-    game = Game(keeper, accounts, world, places, zones, clock, random or Random(), Serials())  # noqa: S311 - dice, not secrets
-    register_hooks(keeper, game)
-    await game.refill_serials()
-    for session in await keeper.recover(Player):
-        game.seats.by_id[session.record.player_id] = Seat(session, level_told=session.record.level)
-        places.enter(session.record)
+    game = await open_game(keeper, accounts, world, clock=clock, random=random)
     realm = Realm(game, require_encryption=require_encryption)
     await realm.tcp.listen(where.host, where.tcp_port)
     await realm.udp.listen(where.host, where.udp_port)

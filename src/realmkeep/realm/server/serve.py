@@ -115,7 +115,8 @@ async def _serve(
         await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
         async with _status_line(realm, shown=live_line):
             await stopping.wait()
-        log.info("shutting down", players=len(realm.game.seats.by_id))
+        late_ms = round(realm.ticker.lateness_ms(0.99), 2)
+        log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
         await realm.stop()
         report = await keeper.close()
         realm.hang_up()
