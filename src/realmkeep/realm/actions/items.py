@@ -7,7 +7,7 @@ from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
 from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import SERIALS_MAX, OnGround
-from realmkeep.realm.world.player import Player, Worn
+from realmkeep.realm.world.player import Item, Player, Worn
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.zone import GroundItem, Zone
 
@@ -114,7 +114,7 @@ def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
     before = player.equipment.get(where)
     player.equipment = {**player.equipment, where: Worn(item.item_id, item.serial)}
     if before is not None:
-        give(player, scene.world, before.item_id, 1, before.serial)
+        player.inventory = [*player.inventory, Item(before.item_id, 1, item.slot, before.serial)]
     return {}
 
 

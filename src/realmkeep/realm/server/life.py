@@ -62,7 +62,7 @@ class Life:
             _step(monster, player.x, player.y)
         elif monster.next_attack_s <= scene.now_s:
             monster.next_attack_s = scene.now_s + STRIKE_INTERVAL_S
-            self._strike(monster, player, scene)
+            self.hit(monster, player, scene)
 
     def _prey(self, monster: Monster, place: Place) -> Player | None:
         reach = monster.kind.hunts_tiles
@@ -75,7 +75,8 @@ class Life:
         ]
         return min(prey, key=lambda player: distance(monster.x, monster.y, player.x, player.y), default=None)
 
-    def _strike(self, monster: Monster, player: Player, scene: Scene) -> None:
+    def hit(self, monster: Monster, player: Player, scene: Scene) -> None:
+        """A monster strikes, and the player hears of it."""
         damage = strike(monster, player, scene)
         seat = self._game.seats.by_id.get(player.player_id)
         if seat is None:
