@@ -27,7 +27,7 @@ class Wire(Protocol):
 
 
 class TcpWire(asyncio.Protocol):
-    def __init__(self, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+    def __init__(self, heard: Callable[[bytes], None], ended: Callable[["TcpWire"], None]) -> None:
         self.heard = heard
         self.ended = ended
         self.rest = b""
@@ -42,7 +42,7 @@ class TcpWire(asyncio.Protocol):
             self.heard(line)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended()
+        self.ended(self)
 
     def send(self, encoded: bytes) -> None:
         self.transport.write(encoded + b"\n")
@@ -116,7 +116,7 @@ class Client:
 
     async def connect(self) -> "Client":
         loop = asyncio.get_running_loop()
-        self.heard, self.sid, self.ended = [], "", False
+        self.heard, self.sid, self.ended, self.wire = [], "", False, None
         if self.over_udp:
             made = loop.create_datagram_endpoint(lambda: UdpWire(self._hear), remote_addr=(self.host, self.udp))
             _, self.wire = await made
@@ -140,9 +140,10 @@ class Client:
             self.state |= {name: value for name, value in result.items() if name in self.state}
         self._news.set()
 
-    def _end(self) -> None:
-        self.ended = True
-        self._news.set()
+    def _end(self, wire: object) -> None:
+        if wire is self.wire:
+            self.ended = True
+            self._news.set()
 
     def send(self, message: Mapping[str, Any]) -> None:
         self.wire.send(self.encode(message))

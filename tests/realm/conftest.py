@@ -1,7 +1,9 @@
 """Tests of the realm import the client, its reader and the server from beside them."""
 
+import asyncio
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,3 +24,16 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server]
 async def server(shared_server: Server) -> AsyncGenerator[Server]:
     yield shared_server
     shared_server.drop_clients()
+    await asyncio.sleep(0)  # a transport needs a turn of its loop to close its socket
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncGenerator[Callable[..., Server]]:
+    """Starts servers of the test's own; each must end well."""
+    with ExitStack() as servers:
+
+        def started(**settings: str) -> Server:
+            return servers.enter_context(running(tmp_path, **settings))
+
+        yield started
+    await asyncio.sleep(0)

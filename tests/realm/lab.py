@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from realmkeep import AuthConfig, Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
+from realmkeep.errors import StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
@@ -17,7 +18,7 @@ from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.requests import read_request
 from realmkeep.realm.world.content import World, shipped_world
 from realmkeep.realm.world.player import Item, Player
-from realmkeep.storage import Transaction, WriteOutcome
+from realmkeep.storage import Failed, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 
@@ -51,13 +52,15 @@ class LabPeer(Peer):
 
 
 class Cut(MemoryStorage):
-    """A store that can stop answering, before it applies a write or after."""
+    """A store that can stop answering, before it applies a write or after; or that is away."""
 
-    cut: Literal["", "before", "after"] = ""
+    cut: Literal["", "before", "after", "away"] = ""
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
         if self.cut == "before":
             await asyncio.Event().wait()
+        if self.cut == "away":
+            return [Failed(StorageUnavailable("the store is away")) for _ in transactions]
         outcomes = await super().write(transactions)
         if self.cut == "after":
             await asyncio.Event().wait()
@@ -99,7 +102,10 @@ class Lab:
     async def crash(self) -> None:
         """As `kill -9`: nothing is written, nobody is told."""
         self.keeper.abandon()
-        await self.clock.settle()
+        ended = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in ended:
+            task.cancel()
+        await asyncio.wait([*ended, asyncio.ensure_future(asyncio.sleep(0))])
 
     async def close(self) -> None:
         await self.clock.finish(self.keeper.close())

@@ -23,11 +23,10 @@ SETTINGS = {
 class Server:
     """One server process and its clients; what it prints stands in `directory/log`."""
 
-    def __init__(self, directory: Path, *, store: str | None = None, name: str = "realm-1", **settings: str) -> None:
+    def __init__(self, directory: Path, **settings: str) -> None:
         self.directory = directory
-        self.arguments = ["--store", store] if store else []
         own = {f"REALMKEEP_{key}": value for key, value in settings.items()}
-        self.environment = {**os.environ, **SETTINGS, "REALMKEEP_KEEPER__NAME": name, **own}
+        self.environment = {**os.environ, **SETTINGS, **own}
         self.process: subprocess.Popen[bytes] | None = None
         self.told: dict[str, Any] = {}
         self.clients: list[Client] = []
@@ -45,13 +44,14 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> "Server":
-        """Returns when `server.json` says that it listens."""
+        """Returns when `server.json` says that it listens; the second time on the same ports."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.file.unlink(missing_ok=True)
+        ports = ["--tcp-port", str(self.told.get("tcp", 0)), "--udp-port", str(self.told.get("udp", 0))]
         command = [sys.executable, "-m", "realmkeep.cli", "serve", "--data", str(self.directory)]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--tcp-port", "0", "--udp-port", "0", *self.arguments],
+                [*command, *ports],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -102,9 +102,9 @@ class Server:
 
 
 @contextmanager
-def running(directory: Path, **how: Any) -> Generator[Server]:
+def running(directory: Path, **settings: str) -> Generator[Server]:
     """A server that is stopped, with its store, at the end, and must have ended well."""
-    server = Server(directory, **how).start()
+    server = Server(directory, **settings).start()
     try:
         yield server
     finally:

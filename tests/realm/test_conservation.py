@@ -105,25 +105,33 @@ class Town:
                 await self.deal(subject, detail)
             case "again":
                 await self.again(subject)
-            case "disconnect":
-                if (peer := self.peers.get(subject)) is not None:
-                    self.lab.drop(peer)
-            case "logout":
-                if (peer := self.peers.get(subject)) is not None and not self.lab.storage.cut:
-                    self.lab.say(peer, {"type": "logout"})
-                    await self.lab.clock.settle()
+            case "disconnect" | "logout":
+                await self.leave(subject, politely=what == "logout")
             case "cut":
                 self.lab.storage.cut = subject
             case "kill":
                 await self.kill()
             case "wait":
-                if not self.lab.storage.cut:
-                    await self.lab.ticks(min(subject, 2.0))
-                    await self.lab.clock.advance(max(0.0, subject - 2.0))
+                await self.wait(subject)
             case "turn":
                 await asyncio.sleep(0)
             case _:
                 await self.act(what, subject, detail)
+
+    async def leave(self, player_id: int, *, politely: bool) -> None:
+        peer = self.peers.get(player_id)
+        if peer is None:
+            return
+        if not politely:
+            self.lab.drop(peer)
+        elif not self.lab.storage.cut:
+            self.lab.say(peer, {"type": "logout"})
+            await self.lab.clock.settle()
+
+    async def wait(self, seconds: float) -> None:
+        if not self.lab.storage.cut:
+            await self.lab.ticks(min(seconds, 2.0))
+            await self.lab.clock.advance(max(0.0, seconds - 2.0))
 
     async def everything(self) -> tuple[int, Counter[int]]:
         """All gold and all serials there are, once all mail has arrived."""

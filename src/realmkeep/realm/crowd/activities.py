@@ -15,7 +15,7 @@ STEP_S: Final = 0.5
 MARKET: Final = (20.0, 20.0)
 HUNTING_GROUND: Final = (46.0, 20.0)
 WEAK_HP: Final = 40
-TRADE_S: Final = 5.0  # patience with another bot
+TRADE_S: Final = 3.0  # patience with another bot
 POCKET_MONEY: Final = 5
 
 Activity = Callable[[Bot], Awaitable[None]]
@@ -23,7 +23,7 @@ Activity = Callable[[Bot], Awaitable[None]]
 
 async def go(bot: Bot, x: float, y: float) -> bool:
     """Walk to a point; False if the way was cut short."""
-    while (away := distance(bot.state["x"], bot.state["y"], x, y)) > 0:
+    while (away := distance(bot.state["x"], bot.state["y"], x, y)) > 0 and not bot.crowd.over:
         share = min(1.0, STEP_TILES / away)
         to_x = bot.state["x"] + (x - bot.state["x"]) * share
         to_y = bot.state["y"] + (y - bot.state["y"]) * share
@@ -32,7 +32,7 @@ async def go(bot: Bot, x: float, y: float) -> bool:
         if share == 1.0:
             return True
         await bot.crowd.clock.sleep(STEP_S)
-    return True
+    return away == 0
 
 
 async def look(bot: Bot) -> Message:
@@ -84,7 +84,7 @@ async def fight(bot: Bot) -> None:
         if bot.state["hp"] < WEAK_HP:
             await eat(bot)
         struck = await bot.done("attack", target=prey["id"])
-        if struck is None or struck["killed"]:
+        if struck is None or struck["killed"] or bot.crowd.over:
             break
         await bot.crowd.clock.sleep(0.65)
     await loot(bot)

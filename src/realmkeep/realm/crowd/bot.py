@@ -41,7 +41,8 @@ class Crowd:
         doors: How many may come in at once: each new password costs the server a hash.
         journal: Where acknowledgements go, if anywhere.
         members: The ids of those who came in.
-        ending: Nobody starts anything new.
+        end_s: When nobody starts anything new, on the monotonic clock.
+        checking: Nobody drops out any more.
     """
 
     server: Server
@@ -51,7 +52,13 @@ class Crowd:
     doors: asyncio.Semaphore
     journal: Journal | None
     members: list[int]
-    ending: bool = False
+    end_s: float = float("inf")
+    checking: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time to stop."""
+        return self.clock.monotonic_s() >= self.end_s
 
 
 class Bot:
@@ -89,10 +96,11 @@ class Bot:
         while True:
             try:
                 entered = await self.try_to_come_in(kind)
+                if not entered.refused:
+                    await self._ask_again()
+                    return
             except Disconnected:
                 entered = Entered({}, refused="no answer", retry_after_s=RETRY_S)
-            if not entered.refused:
-                break
             if entered.refused in FORGET_TICKET and self._ticket:
                 self._ticket = ""
             elif entered.refused == "username_taken":
@@ -100,6 +108,9 @@ class Bot:
             elif self.crowd.clock.monotonic_s() > deadline_s or entered.refused in {"weak_password", "bad_username"}:
                 raise Disconnected(f"{self.username}: {entered.refused}")
             await self.crowd.clock.sleep(max(RETRY_S, entered.retry_after_s) * self.random.uniform(1.0, 1.5))
+
+    async def _ask_again(self) -> None:
+        """Find out what became of the operations whose answer was lost."""
         for op_id, intent in [*self._unanswered.items()]:
             if intent["action"] in SAFE_TO_REPEAT:
                 await self._send(intent)
@@ -208,7 +219,7 @@ class Bot:
         try:
             answer = await connection.act(intent)
         except Disconnected:
-            if not self.crowd.ending:
+            if not self.crowd.checking:
                 self.crowd.tally.lost += connection is self._connection
             raise
         self._unanswered.pop(op_id, None)

@@ -83,7 +83,8 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
     try:
         await _come_in(bots, "login" if plan.name and await _known(bots[0]) else "register", crowd, progress)
         started_s = clock.monotonic_s()
-        await _play(bots, crowd, started_s + plan.duration_s, plan.duration_s, progress)
+        crowd.end_s = started_s + plan.duration_s
+        await _play(bots, crowd, plan.duration_s, progress)
         played_s = clock.monotonic_s() - started_s
         progress("checking", 1.0, tally)
         problems = await _check(bots, crowd)
@@ -114,21 +115,21 @@ async def _come_in(bots: list[Bot], kind: str, crowd: Crowd, progress: Callable[
 
 
 async def _play(
-    bots: list[Bot], crowd: Crowd, end_s: float, duration_s: float, progress: Callable[[str, float, Tally], None]
+    bots: list[Bot], crowd: Crowd, duration_s: float, progress: Callable[[str, float, Tally], None]
 ) -> None:
     async def show() -> None:
-        while (left_s := end_s - crowd.clock.monotonic_s()) > 0:
+        while (left_s := crowd.end_s - crowd.clock.monotonic_s()) > 0:
             progress("playing", 1 - left_s / duration_s, crowd.tally)
             await crowd.clock.sleep(min(0.25, left_s))
 
-    await _all([show(), *(_one_bot(bot, end_s) for bot in bots)])
+    await _all([show(), *(_one_bot(bot) for bot in bots)])
 
 
-async def _one_bot(bot: Bot, end_s: float) -> None:
+async def _one_bot(bot: Bot) -> None:
     activities = [activity for activity, _ in ACTIVITIES]
     weights = [weight for _, weight in ACTIVITIES]
     clock = bot.crowd.clock
-    while clock.monotonic_s() < end_s:
+    while not bot.crowd.over:
         (activity,) = bot.random.choices(activities, weights)
         try:
             await activity(bot)
@@ -140,7 +141,7 @@ async def _one_bot(bot: Bot, end_s: float) -> None:
 
 async def _check(bots: list[Bot], crowd: Crowd) -> list[str]:
     """Everybody comes in once more, so that all mail has arrived, and then says what they have."""
-    crowd.ending = True
+    crowd.checking = True
     for bot in bots:
         bot.hang_up()
     await _all(_settle(bot) for bot in bots)

@@ -23,7 +23,7 @@ class Life:
 
     def __init__(self, game: Game) -> None:
         self._game = game
-        self._degraded: tuple[str, ...] = ()
+        self._degraded = False
 
     def step(self) -> None:
         """One tick."""
@@ -112,13 +112,13 @@ class Life:
 
     def _warn(self) -> None:
         """Say so when the promise stops or starts being kept."""
-        degraded = self._game.keeper.degraded
-        if degraded == self._degraded:
+        reasons = self._game.keeper.degraded
+        if bool(reasons) == self._degraded:
             return
-        self._degraded = degraded
-        detail = "; ".join(degraded) or "everything is kept as promised again"
+        self._degraded = bool(reasons)
+        detail = "; ".join(reasons) or "everything is kept as promised again"
         for seat in self._game.seats:
-            seat.tell({"type": "event", "kind": "warning", "degraded": bool(degraded), "detail": detail})
+            seat.tell({"type": "event", "kind": "warning", "degraded": self._degraded, "detail": detail})
 
 
 def _far(monster: Monster, player: Player) -> bool:

@@ -13,6 +13,7 @@ from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
 LINE_BYTES_MAX: Final = 16 * 1024
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
+LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
 
 
@@ -25,12 +26,13 @@ class TcpPeer(Peer):
         self._server = server
         self._transport = transport
         self._login_deadline: Timer | None = None
+        self._closing = False
         self._await_login()
 
     @property
     def closing(self) -> bool:
         """Whether nothing more is sent or heard."""
-        return self._transport.is_closing()
+        return self._closing or self._transport.is_closing()
 
     def write(self, encoded: bytes) -> None:
         """Send one line; a client that does not read is cut off rather than remembered for."""
@@ -51,8 +53,16 @@ class TcpPeer(Peer):
         self._await_login()
 
     def close(self) -> None:
-        """Close once everything sent has left."""
-        self._transport.close()
+        """Close once everything sent has left.
+
+        A socket that is closed with unread input is reset, and the other side may lose what it was told last: so end our
+        half first, and let the client end its own.
+        """
+        if self.closing:
+            return
+        self._closing = True
+        self._transport.write_eof()
+        self._server.clock.call_later(LINGER_S, self._transport.abort)
 
     def gone(self) -> None:
         """The connection has ended."""

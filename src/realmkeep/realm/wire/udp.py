@@ -32,7 +32,7 @@ class _Limiter:
     def __init__(self, now_s: float) -> None:
         self.bucket = TokenBucket(now_s, rate_per_s=BEFORE_LOGIN_PER_S, burst=BEFORE_LOGIN_BURST)
         self.errors = ErrorWindow()
-        self.muted_until_s = now_s
+        self.muted_until_s = float("-inf")
 
 
 class UdpPeer(Peer):
