@@ -23,6 +23,8 @@ class MemoryBackend(Backend):
 
 
 class FaultyBackend(MemoryBackend):
+    histories = 10
+
     def new(self) -> Storage:
         return FaultyStorage(super().new(), clock=self.clock)
 

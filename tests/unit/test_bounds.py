@@ -88,6 +88,10 @@ def test_none_passes_where_the_type_allows_it() -> None:
     assert judged(int | None, durable(default=None, ge=0), -1) == (-1, [("field", "at least 0", REJECT)])
 
 
+def test_an_integer_in_a_field_of_floats_keeps_their_bounds() -> None:
+    assert judged(float | None, durable(default=None, ge=0), -1)[1] == [("field", "at least 0.0", REJECT)]
+
+
 @pytest.mark.parametrize("value", [-1, -1.5])
 def test_a_field_of_integers_or_floats_is_checked_as_either(value: float) -> None:
     (found,) = judged(int | float | str, durable(ge=0), value)[1]

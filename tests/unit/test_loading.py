@@ -153,6 +153,18 @@ def test_encoding_keeps_the_caps_that_loading_asks_for(codec: Codec) -> None:
         encode(ada(), codec, limits=Limits(bytes_max=size - 1))
 
 
+def test_an_s_expression_larger_than_the_json_keeps_the_cap_too() -> None:
+    class Traced(Record, kind="traced", version=1):
+        path: list[float] = durable(default_factory=list)
+
+    traced = Traced(path=[0.5] * 100)
+    size = len(encode(traced, "sexpr"))
+    assert len(encode(traced)) < size
+    assert len(encode(traced, "sexpr", limits=Limits(bytes_max=size))) == size
+    with pytest.raises(RecordTooLarge, match=f"traced takes {size} bytes"):
+        encode(traced, "sexpr", limits=Limits(bytes_max=size - 1))
+
+
 def test_a_newer_record_is_refused_naming_both_versions() -> None:
     for newer in (stored({"version": 4, "name": "Ada"}), b"(:version 4)"):
         with pytest.raises(RecordTooNew, match=r"version 4, .* up to 3"):

@@ -174,6 +174,7 @@ def test_nil_where_the_type_has_no_such_value_is_refused_by_the_conversion(annot
         ("#(1 2)", list[int], [1, 2]),
         ("'(1 2)", tuple[int, ...], [1, 2]),
         ("(:north 1 1/2)", tuple[Keyword, int, float], ["north", 1, 0.5]),
+        ("(1 2)", tuple[int, float], [1, 2.0]),
         ("((1 2) nil)", list[tuple[int, ...]], [[1, 2], []]),
         ("#()", tuple[int, ...] | None, []),
         ("nil", tuple[int, ...] | None, None),
@@ -270,6 +271,8 @@ def test_unknown_fields_are_written_back_and_read_the_same() -> None:
         (bool, False, "nil"),
         (bool | None, False, ":{false}"),
         (bool | None, None, "nil"),
+        (Literal["a"] | None, None, "nil"),
+        (Literal["a"] | None, "a", ":a"),
         (tuple[int, ...] | None, [], "#()"),
         (list[int], [], "nil"),
         (dict[str, int], {}, "nil"),
@@ -444,3 +447,10 @@ def test_a_checksum_that_a_lisp_program_carried_over_is_corrupt(text: str) -> No
     assert check_crc(text.encode()) is False
     with pytest.raises(Corrupt, match=":crc"):
         decode_plain(text.encode(), Hero.__realmkeep__, DEFAULT_LIMITS)
+
+
+def test_none_inside_a_literal_is_nil() -> None:
+    stance = Literal["melee", None]  # noqa: PYI061 - this spelling is what is tested
+    assert writes(None, stance) == "nil"
+    assert writes("melee", stance) == ":melee"
+    assert reads("nil", stance) is None

@@ -26,6 +26,7 @@ from realmkeep.records.sexpr_names import (
         ("10", "10"),
         ("ÉTÉ", "été"),
         ("Straße", "Straße"),
+        ("\u212a", "\u212a"),  # the Kelvin sign: its small letter has another capital
     ],
 )
 def test_the_case_of_names_is_inverted_as_lisp_itself_does_it_and_back(lisp: str, python: str) -> None:

@@ -86,6 +86,7 @@ def test_a_single_float_is_the_double_nearest_to_its_decimal_text() -> None:
         ("mmorpg:|Foo Bar|", Symbol("Foo Bar")),
         ("|a:b|", Symbol("A:B")),
         ("a#b", Symbol("a#b")),
+        ("1\u017f5", Symbol("1\u017f5")),  # a long s is no exponent letter, though it is an s in capitals
         ("É", Symbol("é")),
     ],
 )

@@ -20,6 +20,7 @@ from realmkeep.errors import (
 from realmkeep.storage import (
     Append,
     Committed,
+    Delete,
     Failed,
     Guard,
     Put,
@@ -32,6 +33,8 @@ from realmkeep.storage import (
 from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.storage.sqlite_contents import Connection
 from realmkeep.testing.clock import FakeClock
+
+HANGS_S = 10  # by then something is wrong; never waited for otherwise
 
 pytestmark = pytest.mark.backend("sqlite")
 
@@ -102,12 +105,12 @@ async def test_every_call_that_waits_for_the_disk_shares_the_next_fsync(disk: Di
     def wait_at_the_gate(operation: str, suffix: str) -> None:
         if (operation, suffix) == ("sync", "-wal"):
             reached.set()
-            gate.wait()
+            gate.wait(HANGS_S)
 
     disk.fault = wait_at_the_gate
     before = disk.syncs["-wal"]
     first = asyncio.create_task(storage.write([put("first")]))
-    await asyncio.to_thread(reached.wait)
+    assert await asyncio.to_thread(reached.wait, HANGS_S), "no commit reached the disk"
     refused = Transaction((Guard("first", None),), (Put("never", b""),))
     others = [asyncio.create_task(storage.write([put(f"key:{n}"), refused])) for n in range(200)]
     counted = asyncio.create_task(storage.increment("n"))
@@ -214,6 +217,9 @@ async def test_a_defect_reaches_the_caller_and_the_store_lives_on(path: Path, mo
         patch.setattr("realmkeep.storage.sqlite_contents.SqliteContents.sweep_expired", defective)
         with pytest.raises(ZeroDivisionError):
             await storage.write([put("a")])
+    other = raw(path)
+    other.execute("BEGIN IMMEDIATE")  # nothing was left open
+    other.close()
     assert await storage.load("a") is None
     assert await storage.write([put("a")]) == [Committed()]
     await storage.disconnect()
@@ -224,12 +230,14 @@ async def test_an_iteration_of_keys_keeps_no_read_open(path: Path) -> None:
     await storage.write([put(f"key:{n}") for n in range(2500)])
     keys = storage.keys()
     assert await anext(keys) == "key:0"
-    await storage.write([put("a")])
+    await storage.write([put("a"), Transaction((), (Delete("key:999"),))])  # the last of them in their order
     other = raw(path)
     busy, *_ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() or (1,)
     assert busy == 0, "somebody still reads the log"
     other.close()
-    assert len([key async for key in keys]) == 2499
+    rest = [key async for key in keys]
+    assert len(rest) == 2498
+    assert "key:999" not in rest, "all was read in one go"
     await storage.disconnect()
 
 

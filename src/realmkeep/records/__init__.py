@@ -11,6 +11,7 @@ from realmkeep.records.fields import (
     REJECT,
     FieldInfo,
     Keyword,
+    RecordInfo,
     Tier,
     Trigger,
     Validity,
@@ -20,8 +21,9 @@ from realmkeep.records.fields import (
     ephemeral,
     rises,
 )
+from realmkeep.records.forking import Fork
 from realmkeep.records.issues import Issue, issue
-from realmkeep.records.limits import Limits
+from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.loading import Loaded, load
 from realmkeep.records.marking import Observer, observe, peek_marks, put_back_marks, take_marks
 from realmkeep.records.migrations import check_all, check_migrations
@@ -33,12 +35,14 @@ __all__ = [
     "BATCHED",
     "CHECKPOINT",
     "CLAMP",
+    "DEFAULT_LIMITS",
     "IMMEDIATE",
     "OK",
     "QUARANTINE",
     "REJECT",
     "Codec",
     "FieldInfo",
+    "Fork",
     "Issue",
     "Keyword",
     "Limits",
@@ -46,6 +50,7 @@ __all__ = [
     "Observer",
     "Part",
     "Record",
+    "RecordInfo",
     "Schema",
     "Tier",
     "Trigger",

@@ -26,7 +26,7 @@ def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LI
     Args:
         record: The record.
         codec: `"json"` or `"sexpr"`.
-        limits: What it must keep.
+        limits: What it must keep; an s-expression is held to them in JSON as well, so that its store can change codec.
 
     Raises:
         Unstorable: A value cannot be stored; the path is named.

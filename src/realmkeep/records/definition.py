@@ -14,8 +14,10 @@ from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
 from realmkeep.records.bounds import BoundsCompiler, Check
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
+from realmkeep.records.schema import type_text
 from realmkeep.records.storable import (
     MUTABLE,
+    has_number_keys,
     immutable_type,
     is_mutable,
     literal_types,
@@ -38,7 +40,8 @@ class Blueprint:
     Attributes:
         names: Of the durable fields, in order.
         containers: The indexes of those that are a list, dictionary or set.
-        nullable_float: A float may be None somewhere inside, so that a NaN written as null would go unnoticed.
+        number_keys: A dictionary is keyed by whole numbers.
+        nan_hides_in: The fields where a float may be None somewhere inside, so that a NaN written as null looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
         checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
@@ -46,7 +49,8 @@ class Blueprint:
 
     names: tuple[str, ...]
     containers: tuple[int, ...]
-    nullable_float: bool
+    number_keys: bool
+    nan_hides_in: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
     checks: tuple[tuple[str, Check], ...]
@@ -175,6 +179,7 @@ def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
         info = replace(declared, name=field_name, type=annotation, tier=None, index=len(fields))
         _check_default(where, info)
         native_annotations[field_name] = immutable_type(annotation, where)
+        info = _with_fitting_default(name, info)
         fields.append(info)
         put_default(namespace, info)
     for key in _ANNOTATIONS:
@@ -189,6 +194,22 @@ def put_default(namespace: dict[str, Any], info: FieldInfo) -> None:
         namespace[info.name] = msgspec.field(default_factory=info.default_factory)
     elif info.default is not MISSING:
         namespace[info.name] = info.default
+
+
+def _with_fitting_default(owner: str, info: FieldInfo) -> FieldInfo:
+    """The field with a default of its type: an int becomes a float where a float is declared."""
+    if info.default is MISSING:
+        return info
+    _, allowed = value_types(info.type)
+    if isinstance(info.default, allowed) and not (isinstance(info.default, bool) and bool not in allowed):
+        return info
+    if float in allowed and type(info.default) is int:
+        return replace(info, default=float(info.default))
+    mended = f"{type_text(info.type)} | None" if info.default is None else type(info.default).__name__
+    raise DefinitionError(
+        f"{owner}.{info.name}: the default {info.default!r} is no {type_text(info.type)}",
+        hint=f"change it, or declare the field as {mended}",
+    )
 
 
 def describe(
@@ -220,7 +241,7 @@ def describe(
     if type(version) is not int or not 1 <= version < 2**31:
         raise DefinitionError(f"{name}: version {version!r} is not a version", hint="a whole number from 1: version=1")
     indexed = {
-        info.name: replace(info, index=index)
+        info.name: replace(_with_fitting_default(name, info), index=index)
         for index, info in enumerate(info for info in fields.values() if info.durable)
     }
     ordered = {field_name: indexed.get(field_name, info) for field_name, info in fields.items()}
@@ -241,12 +262,15 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
             hint="of a union, the stored form must tell which type it is: keep to one of each",
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
-    nullable_float = any(may_hide_nan(field.type) for field in info.durable)
+    number_keys = any(has_number_keys(field.type) for field in info.durable)
+    nan_hides_in = tuple(field.name for field in info.durable if may_hide_nan(field.type))
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = tuple((name, check) for name, check in compiled if check is not None)
-    return Blueprint(tuple(field.name for field in info.durable), containers, nullable_float, decoder, start, checks)
+    return Blueprint(
+        tuple(field.name for field in info.durable), containers, number_keys, nan_hides_in, decoder, start, checks
+    )
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:

@@ -1,6 +1,6 @@
 """What validation reports: the rules a record breaks, where, and what that leads to."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -46,9 +46,9 @@ def issue(path: str, value: object, rule: str, outcome: Validity = OK, *, mended
     return Issue(path, shown(value), rule, outcome, mended)
 
 
-def worst(issues: Iterable[Issue]) -> Validity:
+def worst(issues: Collection[Issue]) -> Validity:
     """The outcome of a report: of several, the gravest; `OK` for none."""
-    return max((found.outcome for found in issues), default=OK)
+    return max(found.outcome for found in issues) if issues else OK
 
 
 def shown(value: object) -> str:

@@ -8,11 +8,11 @@ written form alone, so every change of one byte is seen.
 
 from binascii import hexlify
 from typing import Final, TypeVar
-from zlib import crc32
 
 import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
+from realmkeep.records.checksum import crc32
 from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
@@ -37,7 +37,8 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Encode the durable fields of a record, with version and checksum.
 
     Every value is checked: what is returned can be loaded. The check is left out for a record whose bytes have not
-    changed since they were last checked, which makes a sweep over unchanged records cheap.
+    changed since they were last checked, which makes a sweep over unchanged records cheap; a class where a float may be
+    None is always checked.
 
     Args:
         record: The record.
@@ -55,7 +56,9 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     try:
         _encode_into(record, buffer)
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise unstorable(record, error) from error
+        if not record.__blueprint__.number_keys:
+            raise unstorable(record, error) from error
+        buffer[:] = _with_number_keys(record)
     buffer.pop()  # the brace
     crc = crc32(buffer)
     stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
@@ -68,6 +71,14 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     return _checked(record, stored, crc, limits)
 
 
+def _with_number_keys(record: Record) -> bytes:
+    """The record's JSON; msgspec sorts keys only if all are texts."""
+    try:
+        return msgspec.json.encode(msgspec.to_builtins(record, order="deterministic", str_keys=True))
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise unstorable(record, error) from error
+
+
 def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
     """Prove that the bytes can be loaded, by reading them."""
     blueprint = record.__blueprint__
@@ -75,13 +86,14 @@ def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
         blueprint.decoder.decode(stored[:-_TAIL_BYTES] + b"}")
     except msgspec.MsgspecError as error:
         raise unstorable(record, error) from error
-    if blueprint.nullable_float and b"null" in stored and not is_holdable(msgspec.to_builtins(record)):
-        raise unstorable(record, ValueError("a value that JSON cannot hold"))
+    for name in blueprint.nan_hides_in:
+        if not is_holdable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
+            raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
     if marks.unknown:
         bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
         stored = with_crc(bare)
-    else:
+    elif not blueprint.nan_hides_in:  # there a NaN is the same byte for byte as None: every encoding is checked
         marks.checked = crc
     if len(stored) > limits.bytes_unsuspected:
         _check_size(record, stored, limits)
@@ -166,7 +178,8 @@ def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) 
         record: R = blueprint.decoder.decode(bare)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return record if _encode(record) == bare else None
+    written = _with_number_keys(record) if blueprint.number_keys else _encode(record)
+    return record if written == bare else None
 
 
 def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:

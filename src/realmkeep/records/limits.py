@@ -1,7 +1,8 @@
 """The caps that hold before anything is allocated for a stored record."""
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+
+_BYTES_PER_NODE = 2  # the least that a value takes, with its comma
 
 
 @dataclass(frozen=True)
@@ -12,16 +13,16 @@ class Limits:
         bytes_max: Most bytes of its encoded form.
         depth_max: Deepest nesting of containers.
         nodes_max: Most values, containers and map keys together.
+        bytes_unsuspected: A record of so many bytes keeps `bytes_max`, and cannot break `nodes_max` either.
     """
 
     bytes_max: int = 64 * 1024  # the specification's player with a full bank takes about 4 KiB
     depth_max: int = 64
     nodes_max: int = 10_000
+    bytes_unsuspected: int = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def bytes_unsuspected(self) -> int:
-        """A record of so many bytes keeps `bytes_max`, and `nodes_max` too, since a node takes 2 bytes at the least."""
-        return min(self.bytes_max, 2 * self.nodes_max)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes_unsuspected", min(self.bytes_max, _BYTES_PER_NODE * self.nodes_max))
 
 
 DEFAULT_LIMITS = Limits()

@@ -3,7 +3,6 @@
 Size cap, checksum, decoding, sanity, migrations, conversion to the record, validation, in that order.
 """
 
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -24,8 +23,7 @@ R = TypeVar("R", bound=Record)
 ISSUES_IN_MESSAGE: Final = 5  # a message stays readable; the error's `issues` has all of them
 
 
-@dataclass(frozen=True)
-class Loaded(Generic[R]):
+class Loaded(msgspec.Struct, Generic[R], frozen=True):
     """What became of stored bytes.
 
     Attributes:

@@ -8,6 +8,7 @@ import msgspec
 
 from realmkeep.errors import Unstorable
 from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
+from realmkeep.records.issues import shown
 
 _NO_TIER: Final = 99  # less urgent than any
 _store: Final = (
@@ -148,7 +149,7 @@ def assign(record: Any, name: str, value: Any) -> None:
     if not field.durable:
         set_tracked(record, name, value)
         return
-    value = fitted(record, field, value)
+    value = fitted(type(record), field, value)
     marks = marks_of(record)
     if marks.observer is not None:
         _ask(record, marks, marks.observer, field)
@@ -174,13 +175,13 @@ def delete(record: Any, name: str) -> None:
     del held[name]
 
 
-def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
-    """The value as the field stores it: an int becomes a float where a float is declared.
+def fitted(cls: Any, field: FieldInfo, value: Any) -> Any:
+    """The value as a field of the record class stores it: an int becomes a float where a float is declared.
 
     Raises:
         Unstorable: It has another type than the field.
     """
-    exact, allowed = record.__types__[field.name]
+    exact, allowed = cls.__types__[field.name]
     if type(value) is exact:
         return value
     if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
@@ -189,7 +190,7 @@ def fitted(record: Any, field: FieldInfo, value: Any) -> Any:
         return float(value)
     wanted = " or ".join(kind.__name__ for kind in allowed)
     raise Unstorable(
-        f"{type(record).__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {value!r:.80}",
+        f"{cls.__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {shown(value)}",
         hint=f"convert it, or declare the field as {type(value).__name__}",
     )
 

@@ -55,7 +55,7 @@ class _FirstUse:
         return value
 
 
-@dataclass_transform(field_specifiers=(durable,))
+@dataclass_transform(frozen_default=True, field_specifiers=(durable,))
 class PartMeta(msgspec.StructMeta):
     """Makes Part classes."""
 
@@ -129,7 +129,6 @@ class RecordMeta(msgspec.StructMeta):
             dict=True,
             tag_field="version",
             tag=info.version,
-            forbid_unknown_fields=not keep_unknown,
         )
         cast("Any", cls).__blueprint__ = blueprint(cls, info)
         register(cls, info)

@@ -12,11 +12,11 @@ read must leave the old `:crc` out (`remf`) or append a new one: a record whose 
 """
 
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from realmkeep.errors import Corrupt, Unstorable
+from realmkeep.records.checksum import crc32
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
 from realmkeep.records.sexpr_reader import read
@@ -81,7 +81,7 @@ def encode(fields: Mapping[str, Any], info: RecordInfo) -> bytes:
 
 def with_crc(text: bytes) -> bytes:
     """End a record whose text lacks `:crc` and the closing parenthesis."""
-    return b'%b :crc "%08x")' % (text, zlib.crc32(text))
+    return b'%b :crc "%08x")' % (text, crc32(text))
 
 
 def check_crc(stored: bytes) -> bool:
@@ -93,7 +93,7 @@ def check_crc(stored: bytes) -> bool:
     found = _CRC.search(stored, max(0, len(stored) - _CRC_TAIL))
     if found is None:
         return False
-    crc = zlib.crc32(memoryview(stored)[: found.start()])
+    crc = crc32(memoryview(stored)[: found.start()])
     if int(found[1], 16) != crc:
         raise Corrupt(
             f"The checksum is {crc:08x}, not {found[1].decode()} as stored",

@@ -28,7 +28,6 @@ _PLAIN: Final = re.compile(r"[a-z0-9_-]+")
 _ASCII: Final = re.compile(r"[ -~]+")
 _FIELD: Final = re.compile(r"[a-z0-9_]+")
 _CODE_POINT: Final = re.compile(r"U\+?([0-9A-F]{1,6})", re.IGNORECASE | re.ASCII)
-_CHARACTER_NAME_MAX: Final = 100  # the longest name in Unicode has 83 letters
 
 # The names SBCL prints for characters that Unicode leaves unnamed, by code point; beside them, those of the standard.
 _C0: Final = (
@@ -57,12 +56,12 @@ _CHARACTERS: Final = {
 def _upper(letter: str) -> str:
     """The capital of a letter that has exactly one, and whose capital has exactly this small letter; else itself."""
     capital = letter.upper()
-    return capital if len(capital) == 1 and capital.lower() == letter else letter
+    return capital if capital.lower() == letter else letter
 
 
 def _lower(letter: str) -> str:
     small = letter.lower()
-    return small if len(small) == 1 and small.upper() == letter else letter
+    return small if small.upper() == letter else letter
 
 
 def upcase(text: str) -> str:
@@ -121,8 +120,6 @@ def character(name: str) -> str | None:
     r"""The character written as `#\name`: one character, a name of Lisp or Unicode, or a code point; None if unknown."""
     if len(name) == 1:
         return name
-    if len(name) > _CHARACTER_NAME_MAX:
-        return None
     known = _CHARACTERS.get(name.lower())
     if known is not None:
         return known

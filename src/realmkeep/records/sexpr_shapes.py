@@ -254,8 +254,6 @@ class Dict(Pairs):
     def key(self, datum: Datum) -> str | None:
         if type(datum) is int and self.keys in (INT, CHOICE):
             return str(_whole(datum))
-        if self.keys is INT:
-            return None
         return str(datum) if isinstance(datum, str) and self.keys in (NAME, CHOICE) else _name(datum)
 
     @override

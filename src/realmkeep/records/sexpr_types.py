@@ -42,7 +42,7 @@ def shape_of(annotation: Any) -> Shape:
     if origin in {list, set, frozenset, tuple}:
         return Sequence(shape_of(arguments[0]))
     if origin is Literal:
-        return Maybe(CHOICE) if None in arguments else CHOICE
+        return Maybe(CHOICE) if None in arguments else CHOICE  # storable also as Literal["a", None]
     if origin in {Union, UnionType}:
         some = [member for member in arguments if member is not NoneType]
         return Maybe(shape_of(some[0])) if len(some) == 1 < len(arguments) else UNTYPED

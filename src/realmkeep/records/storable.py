@@ -140,6 +140,14 @@ def _key_type(annotation: Any, where: str) -> Any:
     )
 
 
+def has_number_keys(annotation: Any) -> bool:
+    """Whether it is a dictionary keyed by whole numbers, which JSON writes as text."""
+    if get_origin(annotation) is not dict:
+        return False
+    key = _key_type(get_args(annotation)[0], "")
+    return key == Int64 or literal_types(key) == {int} or (isinstance(key, type) and issubclass(key, int))
+
+
 def may_hide_nan(annotation: Any) -> bool:
     """Whether a NaN inside, which msgspec writes as null, would be read back as None without complaint."""
     members = optional_members(annotation)

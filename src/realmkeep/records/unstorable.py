@@ -81,6 +81,8 @@ def unstorable(record: msgspec.Struct, error: Exception) -> Unstorable:
         fault = first_fault(record, name)
     except RecursionError:
         fault = f"{name} holds a container that contains itself"
+    if fault is None and "str keys" in str(error):
+        fault = f"{name}: a dictionary keyed by text has a key that is none"
     if fault is None:
         what, _, at = str(error).partition(" - at `$")
         fault = f"{name}{at.removesuffix('`')}: {what}" if at.startswith(".") else f"{name}: {error}"

@@ -9,11 +9,12 @@ class TestMyStore(StorageContract):
         return MyBackend(tmp_path)      # a subclass of Backend
 ```
 
-The suite needs pytest and pytest-asyncio (the extra `realmkeep[testing]`). For readable failures, call
+The suite needs pytest, pytest-asyncio and Hypothesis (the extra `realmkeep[testing]`). For readable failures, call
 `pytest.register_assert_rewrite("realmkeep.testing.contract")` in the `conftest.py`, before the first import of it.
 """
 
 from realmkeep.testing.contract.backend import Backend
+from realmkeep.testing.contract.history import HistoryTests
 from realmkeep.testing.contract.ordering import CancellationTests, DurabilityTests, LifeTests, OrderTests
 from realmkeep.testing.contract.reading import ConvenienceTests, KeysTests, ReadTests
 from realmkeep.testing.contract.transactions import TransactionTests
@@ -34,5 +35,6 @@ class StorageContract(
     ReadTests,
     KeysTests,
     ConvenienceTests,
+    HistoryTests,
 ):
     """All of it: derive a class named `Test...` and override the fixture `backend`."""

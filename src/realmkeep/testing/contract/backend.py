@@ -23,9 +23,11 @@ class Backend(ABC):
     Attributes:
         opens_twice: Whether two objects may have the store open at the same time; otherwise the second is refused with
             `StorageLocked`.
+        histories: How many random histories to try; fewer where connecting takes long.
     """
 
     opens_twice: ClassVar[bool]
+    histories: ClassVar[int] = 40
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
