@@ -5,6 +5,8 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
+pytest_plugins = ["realmkeep.testing.plugin"]
+
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no defect
 settings.load_profile("unhurried")
 
@@ -26,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BACKEND",
         help="leave out the tests marked backend(BACKEND); without this a backend that is missing fails the run",
     )
+    parser.addoption("--seed", type=int, default=None, help="play this one history of the simulation again")
+    parser.addoption("--seeds", type=int, default=2000, help="how many histories the simulation plays")
 
 
 def pytest_configure(config: pytest.Config) -> None:

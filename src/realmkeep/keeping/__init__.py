@@ -2,7 +2,7 @@
 
 from realmkeep.keeping.closing import CloseReport
 from realmkeep.keeping.commit import Tx
-from realmkeep.keeping.engine import Counters
+from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.session import Session

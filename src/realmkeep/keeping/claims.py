@@ -15,7 +15,7 @@ from realmkeep.errors import AlreadyOwned, Corrupt, Quarantined, RecordError, St
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
 from realmkeep.records import Record, encode, load
-from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
+from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -39,7 +39,7 @@ class Claimed(NamedTuple, Generic[R]):
     """A record that this server owns now.
 
     Attributes:
-        owner: The owner key's value.
+        token: The fencing token of the claim: larger than that of any claim before it.
         revision: Its revision in the store.
         stored_version: The schema version in its `:version` key; 0 if there is none.
         changed: It was migrated or mended: write it at once.
@@ -47,7 +47,7 @@ class Claimed(NamedTuple, Generic[R]):
 
     record: R
     keys: RecordKeys
-    owner: bytes
+    token: int
     revision: int
     stored_version: int
     ring: OpRing
@@ -60,6 +60,12 @@ class _Stored(NamedTuple):
     updated: bytes | None
     version: bytes | None
     ops: bytes | None
+
+    @property
+    def token(self) -> int:
+        """The fencing token of the owner so far; 0 if there is none."""
+        token = (self.owner or b"").rpartition(b"/")[2]
+        return int(token) if token.isdigit() and len(token) <= REVISION_DIGITS_MAX else 0
 
     @property
     def revision(self) -> int:
@@ -182,9 +188,9 @@ class Claims:
 
     def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
-        revision = max(self._clock.wall_us(), stored.revision + 1)
+        revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
         version = record.__realmkeep__.version
-        return Claimed(record, record_keys, self._lease.owner(revision), revision, version, OpRing(), changed=False)
+        return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
 
     async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
         blob = stored.record or b""
@@ -196,9 +202,9 @@ class Claims:
         loaded = await self._load(cls, record_keys, blob)
         if loaded.issues:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
-        owner = self._lease.owner(max(self._clock.wall_us(), revision + 1))
+        token = max(self._clock.wall_us(), revision + 1, stored.token + 1)
         version = int(stored.version) if stored.version is not None and stored.version.isdigit() else 0
-        return Claimed(loaded.require(), record_keys, owner, revision, version, ring, changed=loaded.changed)
+        return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
 
     async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
         """The record that these bytes hold, without owning it.
@@ -231,7 +237,8 @@ class Claims:
         """Write the owner key, if nothing changed since it was read; False if something did."""
         record_keys = claimed.keys
         guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
-        effects = [Put(record_keys.owner, claimed.owner)]
+        owner = self._lease.owner(claimed.token)
+        effects = [Put(record_keys.owner, owner)]
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
             effects += [
@@ -242,18 +249,10 @@ class Claims:
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
             return True
-        if isinstance(outcome, Refused):
-            # An attempt whose answer was lost may have been ours: then the owner key says so.
-            return outcome.found == claimed.owner
-        raise outcome.error
-
-    async def give_up(self, record_keys: RecordKeys, owner: bytes) -> None:
-        """Release a claim whose session was never made.
-
-        Raises:
-            StorageError: The store cannot be reached; the claim ends with this server's lease.
-        """
-        await self._storage.write([Transaction([Guard(record_keys.owner, owner)], [Delete(record_keys.owner)])])
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        # Nothing stands on a claim that was refused or whose answer was lost: what the store holds now tells.
+        return False
 
 
 def _companions(record_keys: RecordKeys) -> list[str]:

@@ -52,6 +52,8 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
     try:
         async with engine.clock.timeout(deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s):
             await _release_all(engine, sessions)
+            if engine.entering:
+                await asyncio.wait(engine.entering.values())  # each lets go of what it brought
             await engine.queue.drained()
             await engine.storage.flush()
             await engine.storage.snapshot()

@@ -211,6 +211,7 @@ class Commits:
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
                 session.record.restore(undo.fork)
+                session.ring.revert(undo.ring)
             raise
         finally:
             tx.close()
@@ -237,11 +238,7 @@ class Commits:
         entries = [
             session.ring.add(op, recorded, None) for session, op in zip(sessions, ops, strict=False) if op is not None
         ]
-        effects += [
-            Put(session.keys.ops, session.ring.encode())
-            for session, op in zip(sessions, ops, strict=False)
-            if op is not None
-        ]
+        effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
         extra_from = len(effects)
         write = StagedWrite(
             Transaction(guards + tx.guards, effects + tx.effects),
@@ -251,6 +248,7 @@ class Commits:
             receivers=tx.delivered,
             on_landed=self._on_landed,
         )
+        write.applied = entries
         for entry in entries:
             entry.write = write
         for session in sessions:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.errors import (
@@ -20,8 +19,9 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
+from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
-from realmkeep.keeping.healing import Healer
+from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.letters import Inboxes, Notices
@@ -47,32 +47,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 WATCH_S = 0.25  # how often those who wait for the store are looked after
-LETTER_RETRY_S = 1.0
-
-
-@dataclass
-class Counters:
-    """What happened since the keeper opened.
-
-    Attributes:
-        commits: Commits that ran.
-        repeats: Commits answered from the op ring.
-        escalations: Writes made at once because of a trigger.
-        forgotten_marks: Changes that only the sweep found.
-        tier_violations: IMMEDIATE fields changed outside a commit.
-        changes_after_end: Changes of records whose session was over.
-        frozen: Times a record could not be saved as it was.
-        lost: Sessions whose record another server took.
-    """
-
-    commits: int = 0
-    repeats: int = 0
-    escalations: int = 0
-    forgotten_marks: int = 0
-    tier_violations: int = 0
-    changes_after_end: int = 0
-    frozen: int = 0
-    lost: int = 0
+RETRY_S = 1.0  # after the store could not be asked
 
 
 class _Dismissal:
@@ -99,13 +74,14 @@ class Engine:
         self.counters = Counters()
         self.hooks = Hooks()
         self.sessions: dict[str, Session[Any]] = {}
-        self.entering: dict[str, asyncio.Event] = {}
+        self.entering: dict[str, asyncio.Task[Any]] = {}
+        self.awaited: dict[str, asyncio.Event] = {}
         self.store_id = b""
         self.closing = False
         self.crashed: BaseException | None = None
         self.lease = LeaseHolder(storage, clock, config, self)
         self.stager = Stager(records.codec, limits)
-        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
+        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
         self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
@@ -115,6 +91,11 @@ class Engine:
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        return self.config.name
 
     # --- tasks
 
@@ -165,7 +146,7 @@ class Engine:
         self.closing = True
         self.queue.abandon()
         self.lease.forget()
-        for task in self._tasks:
+        for task in (*self._tasks, *self.entering.values()):
             task.cancel()
         for session in list(self.sessions.values()):
             self.dismiss(session, State.ENDED)
@@ -182,7 +163,8 @@ class Engine:
             self,
             claimed.record,
             claimed.keys,
-            owner=claimed.owner,
+            owner=self.lease.owner(claimed.token),
+            token=claimed.token,
             revision=claimed.revision,
             stored_version=claimed.stored_version,
             ring=claimed.ring,
@@ -218,7 +200,7 @@ class Engine:
             await self.drain(session)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
 
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
@@ -228,6 +210,16 @@ class Engine:
             session.grace_timer = None
         self.sessions.pop(session.keys.record, None)
         observe(session.record, AfterEnd(session.keys.record, state, self))
+        self.wake(session)
+
+    async def gone(self, session: Session[Any]) -> None:
+        """Return when the session is over, or has been given back by whoever borrowed it."""
+        await self.awaited.setdefault(session.keys.record, asyncio.Event()).wait()
+
+    def wake(self, session: Session[Any]) -> None:
+        """Those who wait until it is gone may look again."""
+        if (awaited := self.awaited.pop(session.keys.record, None)) is not None:
+            awaited.set()
 
     # --- what records tell through their sessions: session.Engine
 
@@ -332,7 +324,7 @@ class Engine:
 
     def _require_here(self, session: Session[Any]) -> None:
         if session.ended or session.state is State.LEAVING:
-            raise SessionEnded(f"the session of {session.keys.record} is {session.state.value}", hint="log in again")
+            session.require_usable()
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -405,6 +397,7 @@ class Engine:
             session.frozen = str(error)
             self.hooks.run("frozen", session.cls, session, error)
         session.frozen = str(error)
+        self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
 
     # --- letters
 
@@ -432,7 +425,7 @@ class Engine:
             await self.drain(session)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(LETTER_RETRY_S, lambda: self.notice_letters(session))
+            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
 
     async def drain(self, session: Session[Any]) -> None:
         """Apply the letters in the session's inbox.
@@ -461,10 +454,14 @@ class Engine:
             self.spawn(self._notify(elsewhere))
 
     async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
-        try:
-            await self.notices.send(receivers)
-        except StorageError as error:
-            log.info("no notice of letters was sent: %s; the next login finds them", error)
+        while True:
+            try:
+                await self.notices.send(receivers)
+            except StorageError as error:
+                log.info("no notice of letters was sent yet: %s", error)
+                await self.clock.sleep(RETRY_S)
+            else:
+                return
 
     # --- what the lease tells: lease.LeaseEvents
 
@@ -475,6 +472,16 @@ class Engine:
             self.lose(session, f"another keeper took the name {self.config.name}: {by}")
 
     def store_went_backwards(self) -> None:
-        """The lease in the store is older than ours: let a write find out how much else is."""
-        for session in list(self.sessions.values())[:1]:
-            self.escalate(session)
+        """The lease in the store is older than ours: look what else is."""
+        self.spawn(self._look_back())
+
+    async def _look_back(self) -> None:
+        try:
+            held = await read_held(self.storage, list(self.sessions.values()))
+        except StorageError as error:
+            log.warning("what the store lost cannot be read yet: %s", error)
+            self.clock.call_later(RETRY_S, self.store_went_backwards)
+            return
+        for session, state in held.items():
+            if state.is_behind(session):
+                self.escalate(session)

@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from realmkeep.errors import CommitRefused, RecordError, StorageUnavailable, StoreWentBackwards
+from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Committed, DropFirst, Refused, Transaction
 
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
-    from realmkeep.keeping.staging import StagedWrite, Stager
+    from realmkeep.keeping.staging import Member, StagedWrite, Stager
+    from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Guard, Storage
 
 log = logging.getLogger(__name__)
 
-REMEMBER_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+TOKEN_DIGITS_MAX: Final = 18  # microseconds until the year 33658
 SESSIONS_A_TRANSACTION: Final = 128  # six keys each stay below the protocol's 1,024
 
 
@@ -38,6 +40,23 @@ class Held(NamedTuple):
 
     owner: bytes | None
     revision: int
+
+    def is_ours(self, session: Session[Any]) -> bool:
+        """The owner is this very session."""
+        return self.owner == session.owner_guard.expected
+
+    def is_lost(self, session: Session[Any]) -> bool:
+        """The owner is a later one: claims of a record have rising tokens."""
+        return self.owner is not None and not self.is_ours(session) and _token(self.owner) > session.token
+
+    def is_behind(self, session: Session[Any]) -> bool:
+        """The store lost something of it: a revision that it acknowledged, or our claim.
+
+        Nobody owns it, or an earlier owner, at our own revision or before it: a later one would have left a later one.
+        """
+        if self.is_ours(session):
+            return self.revision < session.durable_revision
+        return self.revision <= session.durable_revision and not self.is_lost(session)
 
 
 async def read_held(storage: Storage, sessions: Iterable[Session[Any]]) -> dict[Session[Any], Held]:
@@ -76,6 +95,10 @@ class Realm(Protocol):
         """Its inbox may have changed."""
         ...
 
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable."""
+        ...
+
 
 class _Joint(NamedTuple):
     """What is remembered of a write that concerned more than one record: whom it advanced, and its other effects."""
@@ -84,25 +107,39 @@ class _Joint(NamedTuple):
     leaves: tuple[tuple[Session[Any], int], ...]
     guards: tuple[Guard, ...]
     effects: tuple[Effect, ...]
+    receivers: tuple[RecordKeys, ...]
 
 
 def _joint(write: StagedWrite, at_s: float) -> _Joint:
     # The owner alone drops letters; the letters that came back are told by their ids.
     extra = tuple(effect for effect in write.extra if not isinstance(effect, DropFirst))
     guards = tuple(write.transaction.guards[2 * len(write.members) :])
-    return _Joint(at_s, tuple((member.session, member.leaves) for member in write.members), guards, extra)
+    leaves = tuple((member.session, member.leaves) for member in write.members)
+    return _Joint(at_s, leaves, guards, extra, tuple(write.receivers))
 
 
 class Healer:
-    """Notices that a store went backwards, and writes again what it lost."""
+    """Notices that a store went backwards, and writes again what it lost.
 
-    def __init__(self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool) -> None:
+    Args:
+        storage: The store.
+        clock: The clock.
+        stager: Encodes sessions.
+        realm: The keeper.
+        heal: Whether to write over a store that had promised to lose nothing.
+        notice_s: How long a loss may go unnoticed: the lease is renewed that often, and its beat is in the store, too.
+    """
+
+    def __init__(
+        self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool, notice_s: float
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
         self._realm = realm
         self._recent: deque[_Joint] = deque()
-        self.allowed = heal
+        self._remember_s = LOSS_S + notice_s
+        self._always = self.allowed = heal
         self.halted = ""
         self.healed_sessions = 0
 
@@ -112,15 +149,12 @@ class Healer:
             return
         now_s = self._clock.monotonic_s()
         self._recent.append(_joint(write, now_s))
-        while self._recent[0].at_s < now_s - REMEMBER_S:
+        while self._recent[0].at_s < now_s - self._remember_s:
             self._recent.popleft()
 
     def went_backwards(self, held: dict[Session[Any], Held]) -> bool:
-        """Whether a record that is still ours, or nobody's, is older in the store than what it acknowledged."""
-        return any(
-            state.revision < session.durable_revision and state.owner in (None, session.owner_guard.expected)
-            for session, state in held.items()
-        )
+        """Whether the store lost something of these."""
+        return any(state.is_behind(session) for session, state in held.items())
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
         """Write every live session again that the store lost something of; settles the writes that this supersedes.
@@ -129,24 +163,26 @@ class Healer:
             StoreWentBackwards: The store had promised not to, and `allowed` is not set.
             StorageError: The store cannot be asked or written now; ask again.
         """
-        await self._check_allowed()
         pending = [trouble.write for trouble in troubled]
-        held = await read_held(
-            self._storage, dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
-        )
-        lost = [session for session, state in held.items() if state.owner not in (None, session.owner_guard.expected)]
-        behind = {session for session, state in held.items() if state.revision < session.durable_revision}
+        sessions = dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
+        held = await read_held(self._storage, sessions)
+        if any(
+            state.revision < session.durable_revision and not state.is_lost(session) for session, state in held.items()
+        ):
+            await self._check_allowed()
+        lost = [session for session, state in held.items() if state.is_lost(session)]
+        behind = {session for session, state in held.items() if state.is_behind(session)}
         behind.update(_sessions(pending))
         for session in lost:
             self._realm.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
+        pending = _undo_what_lost_a_member(pending, waiting, lost, held)
         behind.difference_update([session for session in behind if not self._savable(session)])
-        log.critical("the store went backwards: writing %d sessions again", len(behind))
+        log.critical("the store lost data: writing %d sessions again", len(behind))
         for group in self._groups(behind, [*pending, *waiting]):
             await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
-        _fail_what_is_left(pending, waiting, set(lost))
         self.halted = ""
-        self.allowed = False
+        self.allowed = self._always
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
@@ -205,7 +241,8 @@ class Healer:
         superseded = [
             write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)
         ]
-        transaction = self._stage(group, held, superseded)
+        joints = self._lost_joints(group, held, superseded)
+        transaction = self._stage(group, held, joints)
         for write in superseded:
             if write in waiting:
                 waiting.remove(write)
@@ -225,33 +262,56 @@ class Healer:
         self.healed_sessions += len(group)
         for write in superseded:
             write.settle()
+        self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
-    def _stage(
+    def _lost_joints(
         self, group: list[Session[Any]], held: dict[Session[Any], Held], superseded: list[StagedWrite]
-    ) -> Transaction:
+    ) -> list[_Joint]:
+        """The joint writes of these sessions that the store does not have, in their order."""
+        joints = [*self._recent, *(_joint(write, 0.0) for write in superseded)]
+        return [joint for joint in joints if any(s in group and held[s].revision < left for s, left in joint.leaves)]
+
+    def _stage(self, group: list[Session[Any]], held: dict[Session[Any], Held], joints: list[_Joint]) -> Transaction:
         guards: list[Guard] = []
         effects: list[Effect] = []
         now_us = self._clock.wall_us()
         for session in group:
             self._stager.rewrite(session, held[session].owner, held[session].revision, now_us, guards, effects)
-        lost = [
-            joint for joint in self._recent if any(s in group and held[s].revision < left for s, left in joint.leaves)
-        ]
-        lost.extend(_joint(write, 0.0) for write in superseded)
-        for joint in lost:
+        for joint in joints:
             guards.extend(joint.guards)
             effects.extend(joint.effects)
         return Transaction(guards, effects)
+
+
+def _token(owner: bytes) -> int:
+    token = owner.rpartition(b"/")[2]
+    return int(token) if token.isdigit() and len(token) <= TOKEN_DIGITS_MAX else 0
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
     return {member.session: None for write in writes for member in write.members}
 
 
-def _fail_what_is_left(pending: list[StagedWrite], waiting: deque[StagedWrite], lost: set[Session[Any]]) -> None:
-    for write in pending:
-        if not write.done:
-            write.fail(CommitRefused("the store lost data, and with it the ownership of a record of this commit"))
-    for write in [write for write in waiting if any(member.session in lost for member in write.members)]:
-        waiting.remove(write)
-        write.fail(CommitRefused("the store lost data, and with it the ownership of a record of this commit"))
+def _undo_what_lost_a_member(
+    pending: list[StagedWrite],
+    waiting: deque[StagedWrite],
+    lost: list[Session[Any]],
+    held: dict[Session[Any], Held],
+) -> list[StagedWrite]:
+    """Fail the writes that concern a lost session, and those built on them; returns what is left of `pending`."""
+    undone: dict[Session[Any], Member] = {}
+    for write in [*pending, *waiting]:
+        if any(held[m.session].is_ours(m.session) and held[m.session].revision >= m.leaves for m in write.members):
+            write.settle()
+        elif any(member.session in undone or member.session in lost for member in write.members):
+            for member in write.members:
+                undone.setdefault(member.session, member)
+            error = CommitUnknown if write.maybe_applied else CommitRefused
+            write.fail(error("the store lost data, and with it the ownership of a record of this commit"))
+    for session, member in undone.items():
+        if session not in lost:
+            member.take_back()
+    kept = [write for write in waiting if not write.done]
+    waiting.clear()
+    waiting.extend(kept)
+    return [write for write in pending if not write.done]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from contextlib import asynccontextmanager
@@ -12,12 +11,13 @@ import msgspec
 
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, ShuttingDown
+from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.closing import CloseReport, close
 from realmkeep.keeping.collector import Collector
 from realmkeep.keeping.degraded import reasons
-from realmkeep.keeping.engine import Counters, Engine
+from realmkeep.keeping.engine import Engine
+from realmkeep.keeping.entering import Entrance
 from realmkeep.keeping.hooks import HookRegistry
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.commit import Tx
+    from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.staging import StagedWrite
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Keeper(HookRegistry):
         self._rescue_path = rescue_path
         self._report: CloseReport | None = None
         self._collector = Collector(engine.clock)
+        self._entrance = Entrance(engine)
 
     @classmethod
     async def open(
@@ -93,7 +95,11 @@ class Keeper(HookRegistry):
         await store.connect()
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig())
         await engine.lease.take()
-        engine.store_id = await _store_id(store)
+        try:
+            engine.store_id = await _store_id(store)
+        except BaseException:
+            engine.lease.forget()
+            raise
         engine.start()
         return cls(engine, owns_storage=isinstance(storage, str), rescue_path=rescue_path)
 
@@ -114,9 +120,24 @@ class Keeper(HookRegistry):
         return self._engine.config.name
 
     @property
+    def incarnation(self) -> str:
+        """What tells this run of the server from the ones before it."""
+        return self._engine.lease.incarnation
+
+    @property
     def counters(self) -> Counters:
         """What happened since it opened."""
         return self._engine.counters
+
+    @property
+    def queue_depth(self) -> int:
+        """Writes that are not known to be durable yet."""
+        return self._engine.queue.depth
+
+    @property
+    def recoveries(self) -> int:
+        """How often writes had to be sent again or were refused."""
+        return self._engine.queue.recoveries
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -156,7 +177,7 @@ class Keeper(HookRegistry):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        return await self._enter(cls, id, create, shared=False)
+        return await self._entrance.enter(cls, id, create, shared=False)
 
     @overload
     async def hold(self, cls: type[R], id: int | str) -> Session[R] | None: ...
@@ -177,64 +198,7 @@ class Keeper(HookRegistry):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        return await self._enter(cls, id, create, shared=True)
-
-    async def _enter(
-        self,
-        cls: type[R],
-        id: int | str,  # noqa: A002 - the field's own name
-        create: Callable[[], R] | None,
-        *,
-        shared: bool,
-    ) -> Session[R] | None:
-        engine = self._engine
-        record_keys = keys_of(cls, id)
-        while True:
-            self._check_open()
-            if (live := self.session(cls, id)) is not None and (taken := self._take_over(live, shared=shared)):
-                return taken
-            if (entering := engine.entering.get(record_keys.record)) is not None:
-                await entering.wait()
-            elif live is not None and live.last_write is not None:
-                await live.last_write.wait()  # it is leaving
-            else:
-                break
-        engine.entering[record_keys.record] = done = asyncio.Event()
-        try:
-            await engine.queue.room(engine.config.queue_max)
-            claimed = await engine.claims.claim(cls, record_keys, create)
-            if claimed is None:
-                return None
-            if engine.closing:
-                await engine.claims.give_up(record_keys, claimed.owner)
-                self._check_open()
-            session = engine.admit(claimed, shared=shared)
-        finally:
-            del engine.entering[record_keys.record]
-            done.set()
-        await engine.welcome(session)
-        return session
-
-    def _take_over(self, live: Session[R], *, shared: bool) -> Session[R] | None:
-        """The live session if it may be had; None while it is leaving or borrowed.
-
-        Raises:
-            AlreadyOwned: It is connected.
-        """
-        if live.state is State.LEAVING or (live.borrowers and not shared):
-            return None
-        if shared and live.shared:
-            return live
-        if live.state is State.GRACE and not shared:
-            live.resumed = True
-            live.resume()
-            return live
-        raise AlreadyOwned(
-            f"{live.keys.record} has a session on this server",
-            server=self.name,
-            wait_s=0.0,
-            hint="use keeper.session(...), or disconnect() it first to take it over",
-        )
+        return await self._entrance.enter(cls, id, create, shared=True)
 
     async def recover(self, cls: type[R]) -> list[Session[R]]:
         """Take back what a former incarnation of this server owned when it ended; each session starts in grace.
@@ -279,7 +243,9 @@ class Keeper(HookRegistry):
         if live is not None and live.state is not State.LEAVING and not live.borrowers:
             yield live
             return
-        session = live if live is not None and live.borrowers else await self._enter(cls, id, None, shared=True)
+        session = (
+            live if live is not None and live.borrowers else await self._entrance.enter(cls, id, None, shared=True)
+        )
         if session is None:
             yield None
             return
@@ -288,8 +254,11 @@ class Keeper(HookRegistry):
             yield session
         finally:
             session.borrowers -= 1
-            if not session.borrowers and not session.ended:
-                await session.release()
+            try:
+                if not session.borrowers and not session.ended:
+                    await session.release()
+            finally:
+                self._engine.wake(session)
 
     def session(self, cls: type[R], id: int | str) -> Session[R] | None:  # noqa: A002 - the field's own name
         """The live session of a record here; None if there is none.
@@ -382,8 +351,8 @@ class Keeper(HookRegistry):
         """As `commit`, for any number of sessions: `fn(tx, records)`. The limits of one transaction hold: about 140.
 
         Raises:
-            Misuse, SessionEnded, SessionFrozen, RateLimited, QueueFull, OpTooOld, OpReused, RecordError, AlreadyExists,
-            CommitRefused, CommitPending, CommitUnknown: As `commit`.
+            Misuse: As `commit`; or no session at all, or more than one transaction takes.
+            RealmkeepError: As `commit`.
         """
         if not sessions:
             raise Misuse("commit_all got no sessions", hint="a commit concerns at least one record")
@@ -399,7 +368,7 @@ class Keeper(HookRegistry):
     ) -> Receipt[T]:
         engine, commits = self._engine, self._engine.commits
         commits.check(fn, sessions, ops)
-        self._check_open()
+        self._entrance.check_open()
         if ops and (known := commits.repeated(sessions, ops)) is not None:
             return await self._repeat(*known)
         first = sessions[0]
@@ -408,7 +377,7 @@ class Keeper(HookRegistry):
                 bucket = first.limiter = Bucket()
             if not bucket.take_now(engine.clock.monotonic_s(), engine.config.tier1_rate_per_s):
                 await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
-                self._check_open()
+                self._entrance.check_open()
                 if ops and (known := commits.repeated(sessions, ops)) is not None:
                     return await self._repeat(*known)
         write, result = commits.run(fn, sessions, ops)
@@ -487,10 +456,6 @@ class Keeper(HookRegistry):
         """Forget everything without saving, as a crash does; for tests."""
         self._engine.abandon()
         self._collector.stop()
-
-    def _check_open(self) -> None:
-        if self._engine.closing:
-            raise ShuttingDown(f"the keeper {self.name} is closing", hint="connect to another server")
 
 
 async def _store_id(storage: Storage) -> bytes:

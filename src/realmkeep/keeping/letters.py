@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import RealmkeepError, StorageError
+from realmkeep.errors import Misuse, RealmkeepError, RecordError, StorageError
 from realmkeep.keeping.claims import CORRUPT_KEEP_S
 from realmkeep.keeping.lease import Owner
-from realmkeep.storage import Append, DropFirst, Put, Transaction
+from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LETTERS_A_COMMIT: Final = 32  # a full inbox is applied in a few commits, none of which stalls the loop
+LETTERS_A_COMMIT: Final = 16  # half of what the ring remembers; none of these commits stalls the loop
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
-REMEMBERED: Final = 256  # ids of letters applied lately: a store that went backwards shows them again
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -72,21 +71,22 @@ class Inboxes:
         batch = _Batch(session, apply, letters)
         try:
             write, _ = self._commits.run(batch, [session], ())
-        except RealmkeepError:
-            if batch.failed is None:
+        except RealmkeepError as error:
+            if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
                 raise
+            log.warning("letters to %s cannot be applied: %s", session.keys.record, error)
             write = None
         except Exception:
             log.exception("a letter to %s cannot be applied", session.keys.record)
             write = None
         if write is None:
-            if batch.at > 0:
-                await self._apply(session, apply, letters[: batch.at])
+            # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
+            going = len(letters) // 2 if batch.failed is None else batch.at
+            if going > 0:
+                await self._apply(session, apply, letters[:going])
             else:
                 await self._keep_aside(session, letters[0])
             return
-        session.letters_applied.extend(batch.ids)
-        del session.letters_applied[:-REMEMBERED]
         self.applied += len(batch.ids)
         await write.wait(patient=True)
 
@@ -118,10 +118,11 @@ class _Batch:
         for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
             self.failed = stored
             letter = msgspec.json.decode(stored, type=_Letter)
-            if letter.id not in self._session.letters_applied:
+            if not self._session.ring.has_letter(letter.id):
                 self._apply(tx, record, letter.content)
                 self.ids.append(letter.id)
         self.failed = None
+        self._session.ring.add_letters(self.ids)
         tx.drop_letters(self._session.keys, len(self._letters))
 
 
@@ -138,7 +139,7 @@ class Notices:
         """Tell whoever owns the receivers.
 
         Raises:
-            StorageError: The store cannot be reached; their next login finds the letters.
+            StorageError: The store cannot be reached; some may not have been told.
         """
         order = list(receivers)
         owners = await self._storage.load_many([receiver.owner for receiver in order])
@@ -147,7 +148,9 @@ class Notices:
             for receiver, owner in zip(order, owners, strict=True)
             if owner is not None
         ]
-        await self._storage.write([Transaction([], [notice]) for notice in notices])
+        for outcome in await self._storage.write([Transaction([], [notice]) for notice in notices]):
+            if isinstance(outcome, (Failed, Unknown)):
+                raise outcome.error  # a notice that arrives twice does no harm
 
     async def listen(self) -> None:
         """Look for notices, for ever."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from realmkeep.errors import RateLimited
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from realmkeep.config import KeeperConfig
 
 log = logging.getLogger(__name__)
+
+ROUNDING_S: Final = 1e-6  # ten tenths of a second are a little more than a second
 
 
 class Bucket:
@@ -35,7 +37,7 @@ class Bucket:
             rate_per_s: Operations a second; as many may come at once.
         """
         slot_s = max(self._next_s, now_s - 1.0) + 1.0 / rate_per_s
-        if slot_s > now_s:
+        if slot_s > now_s + ROUNDING_S:
             return False
         self._next_s = slot_s
         self._warned = False

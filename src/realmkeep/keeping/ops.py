@@ -6,7 +6,7 @@ import hashlib
 import zlib
 from bisect import insort
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writes import Write
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
+RING_LETTERS: Final = 32  # a store that lost its last seconds shows a few letters again, not many
 RESULT_BYTES_MAX: Final = 256  # 32 results and their ids stay below 16 KiB a record
 OP_ID_MAX: Final = 2**53 - 1  # what every JSON client can count to
 
@@ -71,6 +72,9 @@ class Applied:
         return msgspec.json.decode(self.result)
 
 
+RingState: TypeAlias = tuple[list[Applied], list[str]]
+
+
 def digest_of(op: Op) -> str:
     """Eight bytes of BLAKE2b of the request, in hex: it tells requests of one player apart, it is no seal."""
     return hashlib.blake2b(op.request, digest_size=8).hexdigest()
@@ -98,12 +102,30 @@ def encode_result(result: object) -> bytes:
 
 
 class OpRing:
-    """The 32 operations with the highest ids, by id."""
+    """The 32 operations with the highest ids, by id, and the letters applied last.
 
-    __slots__ = ("_entries",)
+    Attributes:
+        changed: Something was added that no write carries yet.
+    """
 
-    def __init__(self, entries: list[Applied] | None = None) -> None:
+    __slots__ = ("_entries", "_letters", "changed")
+
+    def __init__(self, entries: list[Applied] | None = None, letters: list[str] | None = None) -> None:
         self._entries = entries if entries is not None else []
+        self._letters = letters if letters is not None else []
+        self.changed = False
+
+    def __bool__(self) -> bool:
+        return bool(self._entries or self._letters)
+
+    def has_letter(self, letter_id: str) -> bool:
+        """Whether this letter was applied lately: a store that lost data may show it again."""
+        return letter_id in self._letters
+
+    def add_letters(self, letter_ids: list[str]) -> None:
+        """Record letters that a commit applies."""
+        self._letters = [*self._letters, *letter_ids][-RING_LETTERS:]
+        self.changed = True
 
     @property
     def last_id(self) -> int:
@@ -147,19 +169,24 @@ class OpRing:
             insort(self._entries, entry, key=_by_id)
         if len(self._entries) > RING_OPS:
             del self._entries[0]
+        self.changed = True
         return entry
 
-    def snapshot(self) -> list[Applied]:
+    def snapshot(self) -> RingState:
         """What `revert` takes back."""
-        return self._entries.copy()
+        return self._entries.copy(), self._letters
 
-    def revert(self, snapshot: list[Applied]) -> None:
+    def revert(self, snapshot: RingState) -> None:
         """Forget what was added since `snapshot` was taken."""
-        self._entries = snapshot
+        self._entries, self._letters = snapshot
+        self.changed = False
 
     def encode(self) -> bytes:
         """The ring as it is stored: JSON, its CRC-32 last."""
+        self.changed = False
         body = b'{"ops":[%b]' % b",".join([entry.encoded for entry in self._entries])
+        if self._letters:
+            body += b',"letters":' + msgspec.json.encode(self._letters)
         return b'%b,"crc":"%08x"}' % (body, zlib.crc32(body))
 
     @classmethod
@@ -181,9 +208,11 @@ class OpRing:
             plain = msgspec.json.decode(stored, type=_StoredRing)
         except msgspec.DecodeError as error:
             raise Corrupt(f"{key} does not hold an op ring: {error}", hint="restore it from a backup") from error
-        return cls([Applied(op_id, digest, bytes(result), None) for op_id, digest, result in plain.ops])
+        entries = [Applied(op_id, digest, bytes(result), None) for op_id, digest, result in plain.ops]
+        return cls(entries, plain.letters)
 
 
 class _StoredRing(msgspec.Struct):
     ops: list[tuple[int, str, msgspec.Raw]]
     crc: str
+    letters: list[str] = []

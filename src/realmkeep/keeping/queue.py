@@ -74,6 +74,7 @@ class WriteQueue:
         self.trouble_since_s: float | None = None
         self.sent_batches = 0
         self.landed_writes = 0
+        self.recoveries = 0
 
     @property
     def depth(self) -> int:
@@ -180,6 +181,7 @@ class WriteQueue:
             self._empty.set()
 
     async def _resolve(self) -> None:
+        self.recoveries += 1
         if self.trouble_since_s is None:
             self.trouble_since_s = self._clock.monotonic_s()
         self._troubled.sort(key=_by_order)

@@ -18,7 +18,6 @@ from realmkeep.errors import (
     StorageMisconfigured,
 )
 from realmkeep.keeping.healing import read_held
-from realmkeep.keeping.session import mark_all
 from realmkeep.storage import Failed, Refused
 
 if TYPE_CHECKING:
@@ -80,6 +79,7 @@ class _Round:
         self._lost: dict[Session[Any], None] = {}
         self._reverted: dict[Session[Any], Member] = {}
         self._frozen: dict[Session[Any], RealmkeepError] = {}
+        self._foreign: dict[Session[Any], None] = {}
 
     def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
         again = [trouble.write for trouble in troubled if self._decide(trouble)]
@@ -88,7 +88,12 @@ class _Round:
         waiting.extend(kept)
         for session in self._lost:
             owner = self._held[session].owner
-            self._fates.lose(session, f"owned by {owner.decode()}" if owner else "released by another server")
+            if session in self._foreign:
+                self._fates.lose(session, "its record was changed in the store by somebody who does not own it")
+                continue
+            self._fates.lose(
+                session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
+            )
         for session, member in self._reverted.items():
             if session not in self._lost:
                 self._revert(session, member)
@@ -97,7 +102,7 @@ class _Round:
     def _decide(self, trouble: Trouble) -> bool:
         """Settle or fail the write, or say that it is to be sent again."""
         write, outcome = trouble.write, trouble.outcome
-        if any(self._landed(member) for member in write.members):
+        if any(self._landed(member, releases=write.releases) for member in write.members):
             write.settle()
             return False
         if self._built_on_sand(write):
@@ -113,17 +118,27 @@ class _Round:
                 self._frozen.update({member.session: error for member in write.members if member.undo is None})
             self._refuse(write, error=error)
             return False
+        if strange := [member.session for member in write.members if self._at[member.session] != member.follows]:
+            self._foreign.update(dict.fromkeys(strange))
+            self._lost.update(dict.fromkeys(strange))
+            self._refuse(write, lost=", ".join(session.keys.record for session in strange))
+            return False
         for member in write.members:
             self._at[member.session] = member.leaves
         return True
 
     def _ours(self, session: Session[Any]) -> bool:
-        return self._held[session].owner == session.owner_guard.expected
+        return self._held[session].is_ours(session)
 
-    def _landed(self, member: Member) -> bool:
-        stored = self._held[member.session].revision
-        # A revision is ours to the microsecond; a later one of our own chain was built on it.
-        return stored == member.leaves or (self._ours(member.session) and stored > member.leaves)
+    def _landed(self, member: Member, *, releases: bool) -> bool:
+        """The store holds what the write leaves, or a later revision of our own chain, which was built on it.
+
+        If another server owns the record, an equal revision proves nothing: its clock may have given the same.
+        """
+        held = self._held[member.session]
+        if held.is_ours(member.session):
+            return held.revision >= member.leaves
+        return releases and held.owner is None and held.revision == member.leaves
 
     def _final(self, write: StagedWrite, outcome: object) -> RealmkeepError | None:
         """The error that sending again cannot mend; None if it may."""
@@ -167,13 +182,7 @@ class _Round:
 
     def _revert(self, session: Session[Any], member: Member) -> None:
         """Back to before the first write that did not happen; what was not yet durable then is written again at once."""
-        if member.undo is not None:
-            session.record.restore(member.undo.fork)
-            session.ring.revert(member.undo.ring)
-        session.revision = member.follows
-        session.stored_version = member.version_was
-        session.crc = member.crc_was
-        mark_all(session.record)
+        member.take_back()
         if session in self._frozen:
             self._fates.freeze(session, self._frozen[session])
         else:

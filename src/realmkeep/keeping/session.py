@@ -23,6 +23,11 @@ NEVER: Final = float("inf")
 class Engine(Protocol):
     """What a session asks of the keeper that made it."""
 
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        ...
+
     def marked(self, session: Session[Any], tier: Tier) -> None:
         """A first or a more urgent change of its record."""
         ...
@@ -105,7 +110,6 @@ class Session(Generic[R_co]):
         "id",
         "keys",
         "last_write",
-        "letters_applied",
         "limiter",
         "owner_guard",
         "record",
@@ -115,6 +119,7 @@ class Session(Generic[R_co]):
         "shared",
         "state",
         "stored_version",
+        "token",
     )
 
     def __init__(
@@ -124,6 +129,7 @@ class Session(Generic[R_co]):
         keys: RecordKeys,
         *,
         owner: bytes,
+        token: int,
         revision: int,
         stored_version: int,
         ring: OpRing,
@@ -134,6 +140,7 @@ class Session(Generic[R_co]):
         self.keys = keys
         self.id = keys.id
         self.owner_guard = Guard(keys.owner, owner)
+        self.token = token
         self.revision = revision
         self.durable_revision = revision
         self.stored_version = stored_version
@@ -149,7 +156,6 @@ class Session(Generic[R_co]):
         self.escalating = False
         self.draining = False
         self.drain_again = False
-        self.letters_applied: list[str] = []
         self.last_write: Write | None = None
         self.limiter: Bucket | None = None
         self.grace_timer: Timer | None = None
@@ -164,6 +170,11 @@ class Session(Generic[R_co]):
     def cls(self) -> type[Record]:
         """The record's class."""
         return type(self.record)
+
+    @property
+    def server(self) -> str:
+        """The name of the server that owns it."""
+        return self._engine.name
 
     @property
     def connected(self) -> bool:

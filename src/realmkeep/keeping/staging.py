@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import InvalidRecord
-from realmkeep.keeping.session import unmark
+from realmkeep.keeping.session import mark_all, unmark
 from realmkeep.keeping.writes import Write
 from realmkeep.records import encode, validate_live
 from realmkeep.storage import Delete, Guard, Put, Transaction
@@ -14,11 +14,15 @@ from realmkeep.storage import Delete, Guard, Put, Transaction
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from realmkeep.keeping.ops import Applied
+    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.ops import Applied, RingState
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
+
+
+NOTHING: Final = Transaction((), ())
 
 
 class Undo:
@@ -26,7 +30,7 @@ class Undo:
 
     __slots__ = ("fork", "ring")
 
-    def __init__(self, fork: Any, ring: list[Applied]) -> None:
+    def __init__(self, fork: Any, ring: RingState) -> None:
         self.fork = fork
         self.ring = ring
 
@@ -44,18 +48,31 @@ class Member:
         self.version_was = session.stored_version
         self.undo = undo
 
+    def take_back(self) -> None:
+        """Its write did not happen: the session is as before it, and all of it is to be written again."""
+        session = self.session
+        if self.undo is not None:
+            session.record.restore(self.undo.fork)
+            session.ring.revert(self.undo.ring)
+        session.revision = self.follows
+        session.stored_version = self.version_was
+        session.crc = self.crc_was
+        mark_all(session.record)
+
 
 class StagedWrite(Write):
     """A write of live sessions.
 
     Attributes:
         members: The sessions it advances; their guards stand first in the transaction, owner and revision of each.
+        releases: It gives up the ownership of its member.
         extra_from: Where the effects on keys of nobody here begin: letters, records created.
         receivers: To whose inboxes it delivers letters.
         on_landed: Called once it is durable, before those who wait hear of it.
+        applied: The operations that it carries; they refer to it until its outcome is known.
     """
 
-    __slots__ = ("extra_from", "members", "on_landed", "receivers")
+    __slots__ = ("applied", "extra_from", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
@@ -64,14 +81,17 @@ class StagedWrite(Write):
         *,
         queued_s: float,
         extra_from: int,
+        releases: bool = False,
         receivers: Sequence[RecordKeys] = (),
         on_landed: Callable[[StagedWrite], None] | None = None,
     ) -> None:
         super().__init__(transaction, queued_s=queued_s)
         self.members = members
         self.extra_from = extra_from
+        self.releases = releases
         self.receivers = receivers
         self.on_landed = on_landed
+        self.applied: Sequence[Applied] = ()
 
     def settle(self) -> None:
         """It landed: its members' revisions are durable."""
@@ -81,6 +101,20 @@ class StagedWrite(Write):
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
+        self._forget()
+
+    def fail(self, error: RealmkeepError) -> None:
+        """It did not happen, or nobody can say."""
+        super().fail(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
+        for entry in self.applied:
+            entry.write = None
+        self.transaction = NOTHING
+        self.applied = self.members = self.receivers = ()
+        self.on_landed = None
 
     @property
     def extra(self) -> tuple[Effect, ...]:
@@ -171,7 +205,7 @@ class Stager:
         guards[-2:] = [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
         if owner != session.owner_guard.expected and session.owner_guard.expected is not None:
             effects.append(Put(keys.owner, session.owner_guard.expected))
-        if session.ring.last_id:
+        if session.ring:
             effects.append(Put(keys.ops, session.ring.encode()))
 
     def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
@@ -193,6 +227,8 @@ class Stager:
         member = self.advance(session, self.encode(session), now_us, guards, effects)
         if releases:
             effects.append(Delete(session.keys.owner))
-        write = StagedWrite(Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects))
+        write = StagedWrite(
+            Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects), releases=releases
+        )
         session.last_write = write
         return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,11 +53,14 @@ class Write:
             RealmkeepError: It did not happen, or nobody can say; the error tells which.
         """
         if not self.done:
-            waiter = asyncio.get_running_loop().create_future()
-            (self._patient if patient else self._waiters).append(waiter)
-            await waiter
+            await self._waiter(patient=patient)
         if self._error is not None:
-            raise self._error
+            raise copy.copy(self._error)  # one for each: a traceback refers to this frame, and so to this write
+
+    def _waiter(self, *, patient: bool) -> asyncio.Future[None]:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        (self._patient if patient else self._waiters).append(waiter)
+        return waiter
 
     def settle(self) -> None:
         """It landed."""

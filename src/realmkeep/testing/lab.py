@@ -1,24 +1,42 @@
 """A realm in memory with a clock that the test turns: so that a game's own dupe test is ten lines."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Self, TypeVar
 
 import msgspec
 
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.claims import keys_of
-from realmkeep.records import Record, load
+from realmkeep.records import Limits, Record, load
+from realmkeep.storage import Capability
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import LOSE_REPLY, FaultyStorage
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
+
+
+class _LabStorage(MemoryStorage):
+    """One server's connection to the lab's store, which promises what the lab says."""
+
+    def __init__(self, lab: "Lab") -> None:
+        super().__init__(lab.store, clock=lab.clock)
+        self._loss_window_s = lab.loss_window_s
+
+    @property
+    def capability(self) -> Capability:
+        """As of a store on a disk of its own, which other servers share."""
+        safe = self._loss_window_s == 0
+        return msgspec.structs.replace(
+            super().capability,
+            durable_on_return=safe,
+            survives_power_loss=safe,
+            loss_window_s=self._loss_window_s,
+            shared=True,
+            warnings=(),
+        )
 
 
 class Lab:
@@ -29,16 +47,21 @@ class Lab:
         ada = await lab.keeper.login(Player, 1, create=lambda: Player(name="Ada"))
     ```
 
+    The store answers at once and loses nothing unless a test disturbs a server's line to it. No time passes but in
+    `advance`, `finish`, `server`, `crash` and `restart`.
+
     Args:
         name: The first server's name.
         strict: Violations raise, as in development; False: as in production.
         config: Intervals and limits of every server.
+        records: Caps and codec of every server.
         setup: Called with every keeper that opens: registers the game's hooks.
+        loss_window_s: What the store admits that a crash of its own may lose: 0 nothing, None everything.
 
     Attributes:
         clock: The clock of all servers.
-        store: What outlives their crashes.
-        keeper: The first server's keeper.
+        store: What outlives their crashes; `store.snapshot()` and `store.restore(...)` take it back in time.
+        loss_window_s: As above.
     """
 
     def __init__(
@@ -49,9 +72,11 @@ class Lab:
         config: KeeperConfig | None = None,
         records: RecordsConfig | None = None,
         setup: Callable[[Keeper], object] | None = None,
+        loss_window_s: float | None = 0.0,
     ) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
+        self.loss_window_s = loss_window_s
         self._name = name
         self._config = msgspec.structs.replace(config or KeeperConfig(), strict=strict)
         self._records = records or RecordsConfig()
@@ -64,35 +89,54 @@ class Lab:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for keeper in self._keepers.values():
-            keeper.abandon()
-        await self.clock.settle()
+        for name in list(self._keepers):
+            await self.crash(name)
 
     @property
     def keeper(self) -> Keeper:
-        """The first server's keeper, as it is now: another one after `restart`."""
-        return self._keepers[self._name]
+        """The first server's keeper, as it is now: another one after `restart`.
+
+        Raises:
+            LookupError: It has crashed.
+        """
+        return self._keepers[self._running(None)]
+
+    def keeper_of(self, name: str) -> Keeper | None:
+        """The keeper of the server of this name; None if it does not run."""
+        return self._keepers.get(name)
 
     async def server(self, name: str) -> Keeper:
-        """Open a server of this realm by this name."""
-        line = self._lines[name] = FaultyStorage(MemoryStorage(self.store, clock=self.clock), clock=self.clock)
-        keeper = await self.finish(
-            Keeper.open(
-                line, config=msgspec.structs.replace(self._config, name=name), records=self._records, clock=self.clock
-            )
-        )
+        """Open a server of this realm by this name.
+
+        Raises:
+            NameTaken: It runs.
+        """
+        line = FaultyStorage(_LabStorage(self), clock=self.clock, store=self.store)
+        config = msgspec.structs.replace(self._config, name=name)
+        keeper = await self.finish(Keeper.open(line, config=config, records=self._records, clock=self.clock))
         if self._setup is not None:
             self._setup(keeper)
-        self._keepers[name] = keeper
+        self._keepers[name], self._lines[name] = keeper, line
         return keeper
 
     async def crash(self, name: str | None = None) -> None:
-        """A server ends without saving anything; the store keeps what was durable."""
-        self._keepers.pop(name or self._name).abandon()
+        """A server ends without saving anything; the store keeps what was durable. What waits for the server waits for ever.
+
+        Args:
+            name: The first server without it.
+
+        Raises:
+            LookupError: It does not run.
+        """
+        self._keepers.pop(self._running(name)).abandon()
         await self.clock.settle()
 
     async def restart(self, name: str | None = None) -> Keeper:
-        """Crash a server if it runs, and start it again by the same name."""
+        """Crash a server if it runs, and start it again by the same name.
+
+        Args:
+            name: The first server without it.
+        """
         if (name or self._name) in self._keepers:
             await self.crash(name)
         return await self.server(name or self._name)
@@ -102,16 +146,24 @@ class Lab:
         await self.clock.advance(by_s)
 
     async def finish(self, awaitable: Awaitable[T]) -> T:
-        """Let time pass until `awaitable` is done, and return its result."""
+        """Let time pass until `awaitable` is done, and return its result.
+
+        Raises:
+            TimeoutError: Nothing that could happen within an hour will bring it about.
+        """
         return await self.clock.finish(awaitable)
 
     def line(self, name: str | None = None) -> FaultyStorage:
-        """A server's connection to the store, to be disturbed."""
+        """A server's connection to the store, to be disturbed: `line().down = True`, `line().script("write", ...)`."""
         return self._lines[name or self._name]
 
     def lose_next_reply(self, name: str | None = None) -> None:
         """The next write of a server is applied, and its answer is lost."""
         self.line(name).script("write", LOSE_REPLY)
+
+    def lose_next_request(self, name: str | None = None) -> None:
+        """The next write of a server never arrives, and the server cannot know."""
+        self.line(name).script("write", LOSE_REQUEST)
 
     def stored(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
         """What the store holds of a record, as a copy; None if nothing.
@@ -120,8 +172,10 @@ class Lab:
             RecordError: It cannot be read.
         """
         blob = self.store.value(keys_of(cls, id).record)
-        return None if blob is None else load(blob, cls).require()
+        caps = Limits(self._records.bytes_max, self._records.depth_max, self._records.nodes_max)
+        return None if blob is None else load(blob, cls, limits=caps).require()
 
-    def kept(self, key: str) -> Any:
-        """The bytes at a key of the store, or None."""
-        return self.store.value(key)
+    def _running(self, name: str | None) -> str:
+        if (name or self._name) not in self._keepers:
+            raise LookupError(f"the server {name or self._name!r} of this lab does not run; restart() it")
+        return name or self._name

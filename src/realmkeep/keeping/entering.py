@@ -1,0 +1,136 @@
+"""How a record comes to life here: one entry of a record at a time, and no session that nobody asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from realmkeep.errors import AlreadyOwned, RealmkeepError, ShuttingDown
+from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.session import Session, State
+from realmkeep.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from realmkeep.keeping.engine import Engine
+    from realmkeep.keys import RecordKeys
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+
+class Entrance:
+    """Lets records in.
+
+    An entry goes on when its caller is cancelled, because its claim may be in the store by then; what it brought is let
+    go again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._unwanted: set[str] = set()
+
+    def check_open(self) -> None:
+        """Nothing begins while the keeper closes.
+
+        Raises:
+            ShuttingDown: It does.
+        """
+        if self._engine.closing:
+            raise ShuttingDown(f"the keeper {self._engine.name} is closing", hint="connect to another server")
+
+    async def enter(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+        *,
+        shared: bool,
+    ) -> Session[R] | None:
+        """A session of the record; None if it is absent and `create` is None.
+
+        Raises:
+            AlreadyOwned: A live server owns it, or it is connected here.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            QueueFull: The store does not keep up.
+            ShuttingDown: The keeper is closing.
+            StorageError: The store cannot be reached.
+        """
+        engine, record_keys = self._engine, keys_of(cls, id)
+        while True:
+            self.check_open()
+            live: Session[R] | None = engine.sessions.get(record_keys.record)
+            if (entering := engine.entering.get(record_keys.record)) is not None:
+                await asyncio.wait([entering])
+            elif live is None:
+                break
+            elif (taken := self._take_over(live, shared=shared)) is not None:
+                return taken
+            else:
+                await engine.gone(live)
+        entry = asyncio.get_running_loop().create_task(self._bring(cls, record_keys, create, shared=shared))
+        engine.entering[record_keys.record] = entry
+        try:
+            return await asyncio.shield(entry)
+        except asyncio.CancelledError:
+            self._unwanted.add(record_keys.record)
+            entry.add_done_callback(self._nobody_waits)
+            raise
+
+    def _take_over(self, live: Session[R], *, shared: bool) -> Session[R] | None:
+        """The live session if it may be had; None while it is leaving or borrowed.
+
+        Raises:
+            AlreadyOwned: It is connected.
+        """
+        if live.state is State.LEAVING or (live.borrowers and not shared):
+            return None
+        if shared and live.shared:
+            return live
+        if live.state is State.GRACE and not shared:
+            live.resumed = True
+            live.resume()
+            return live
+        raise AlreadyOwned(
+            f"{live.keys.record} has a session on this server",
+            server=self._engine.name,
+            wait_s=0.0,
+            hint="use keeper.session(...), or disconnect() it first to take it over",
+        )
+
+    async def _bring(
+        self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None, *, shared: bool
+    ) -> Session[R] | None:
+        engine, key = self._engine, record_keys.record
+        try:
+            await engine.queue.room(engine.config.queue_max)
+            claimed = await engine.claims.claim(cls, record_keys, create)
+            if claimed is None:
+                return None
+            session = engine.admit(claimed, shared=shared)
+            if not engine.closing and key not in self._unwanted:
+                await engine.welcome(session)
+            if engine.closing or key in self._unwanted:
+                await engine.release(session, patient=True)
+                self.check_open()
+            return session
+        finally:
+            self._unwanted.discard(key)
+            del engine.entering[key]
+
+    def _nobody_waits(self, entry: asyncio.Task[Session[Any] | None]) -> None:
+        if entry.cancelled():
+            return
+        if (error := entry.exception()) is not None:
+            log.info("an entry that nobody waits for any more failed: %s", error)
+        elif (session := entry.result()) is not None and not session.ended:
+            self._engine.spawn(self._let_go(session))  # it had ended in the very turn in which its caller was cancelled
+
+    async def _let_go(self, session: Session[Any]) -> None:
+        try:
+            await self._engine.release(session, patient=True)
+        except RealmkeepError as error:
+            log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)

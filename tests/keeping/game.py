@@ -1,0 +1,76 @@
+"""The records that the tests of keeping play with."""
+
+from realmkeep.keeping import Keeper, Session, Tx
+from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
+from realmkeep.testing.lab import Lab
+
+
+class Item(Part):
+    item: str
+    count: int = 1
+
+
+class Player(Record, kind="hero", version=1):
+    name: str = durable(default="")
+    gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
+    bank: list[Item] = durable(default_factory=list[Item], tier=IMMEDIATE)
+    inventory: list[Item] = durable(default_factory=list[Item])
+    hp: int = durable(default=100, ge=0, immediate_when=drops_to(0))
+    level: int = durable(default=1, immediate_when=rises)
+    xp: int = durable(default=0)
+    diary: str = durable(default="")
+    x: float = durable(default=0.0, tier=CHECKPOINT)
+    target: int | None = ephemeral(default=None)
+
+
+class Guild(Record, kind="guild", version=1):
+    gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
+    motto: str = durable(default="")
+
+
+class NotEnough(Exception):
+    """The game's own rule says no."""
+
+
+def pay(_: Tx, payer: Player, payee: Player, amount: int = 10) -> int:
+    """Gold from one to the other; returns what the payer has left."""
+    if payer.gold < amount:
+        raise NotEnough
+    payer.gold -= amount
+    payee.gold += amount
+    return payer.gold
+
+
+def deposit(_: Tx, member: Player, guild: Guild) -> int:
+    """One gold into the guild's bank."""
+    member.gold -= 1
+    guild.gold += 1
+    return guild.gold
+
+
+def earn(_: Tx, player: Player) -> int:
+    """Ten gold, from nowhere."""
+    player.gold += 10
+    return player.gold
+
+
+def swap_names(_: Tx, a: Player, b: Player) -> None:
+    """Both change, in batched fields."""
+    a.name, b.name = b.name, a.name
+
+
+async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[Player]:
+    """A player logs in, with this gold if it is new."""
+    return await keeper.login(Player, number, create=lambda: Player(name=f"hero-{number}", gold=gold))
+
+
+def kept(lab: Lab, number: int = 1) -> Player:
+    """What the store holds of a player."""
+    stored = lab.stored(Player, number)
+    assert stored is not None
+    return stored
+
+
+def revision(lab: Lab, number: int = 1) -> int:
+    """The revision that the store holds of a player."""
+    return int(lab.store.value(f"hero:{number}:updated") or b"0")

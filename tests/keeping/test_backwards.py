@@ -1,0 +1,208 @@
+"""A store that went backwards: rewritten where that was to be expected, halted where it had promised not to."""
+
+import asyncio
+
+import pytest
+
+from keeping.game import Guild, Player, deposit, earn, enter, kept, pay, revision
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import CommitPending
+from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keys import SERVER_STORE_ID
+from realmkeep.storage import Put
+from realmkeep.testing.lab import Lab
+
+
+async def hurt(lab: Lab, *numbers: int) -> None:
+    """Something must be written for the loss to be noticed."""
+    for number in numbers:
+        session = lab.keeper.session(Player, number)
+        assert session is not None
+        session.record.hp = 0
+    await lab.advance(2)
+
+
+async def test_within_a_known_window_everything_lost_is_written_again() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        ada, bob, cid = [await enter(lab.keeper, number) for number in (1, 2, 3)]
+        before = lab.store.snapshot()
+        await lab.keeper.commit(pay, ada, bob, ops=(Op(1), Op(1)))
+        await lab.keeper.commit(earn, cid)
+        lab.store.restore(before)
+        assert kept(lab, 1).gold == 100
+        await hurt(lab, 3)
+        assert [kept(lab, number).gold for number in (1, 2, 3)] == [90, 110, 110]
+        assert lab.keeper.degraded == ()
+        assert not ada.dirty
+        keeper = await lab.restart()
+        again = await keeper.commit(pay, await enter(keeper, 1), await enter(keeper, 2), ops=(Op(1), Op(1)))
+        assert again.repeated
+
+
+async def test_a_loss_is_noticed_by_the_next_heartbeat_even_if_nobody_plays() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        await lab.advance(25)
+        before = lab.store.snapshot()
+        await lab.advance(9)
+        await lab.keeper.commit(earn, ada)
+        lab.store.restore(before)
+        await lab.advance(12)
+        assert kept(lab).gold == 110
+
+
+async def test_what_committed_together_is_rewritten_together() -> None:
+    """A crash of this server between two single rewrites would otherwise tear the trade."""
+    async with Lab(loss_window_s=1.0) as lab:
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(pay, ada, bob)
+        lab.store.restore(before)
+        bob.record.hp = 0
+        torn = False
+        for _ in range(300):
+            await asyncio.sleep(0)
+            torn |= kept(lab, 1).gold + kept(lab, 2).gold != 200
+        await lab.advance(2)
+        assert not torn
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+
+
+async def test_letters_and_new_records_of_lost_commits_are_written_again() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        before = lab.store.snapshot()
+
+        def founds(tx: Tx, player: Player) -> None:
+            player.gold -= 30
+            tx.create(Guild, 7, Guild(gold=10))
+            tx.deliver(Player, 2, {"gold": 20})
+
+        await lab.keeper.commit(founds, ada)
+        lab.store.restore(before)
+        await hurt(lab, 1)
+        assert kept(lab).gold == 70
+        guild = lab.stored(Guild, 7)
+        assert guild is not None
+        assert guild.gold == 10
+        assert len(lab.store.entries("hero:2:inbox")) == 1
+
+
+async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice() -> None:
+    def setup(keeper: Keeper) -> None:
+        @keeper.on_letter(Player)
+        def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
+            player.gold += letter["gold"]
+
+    async with Lab(loss_window_s=1.0, setup=setup) as lab:
+        ada = await enter(lab.keeper, 1)
+        await lab.keeper.commit(lambda tx, player: tx.deliver(Player, 2, {"gold": 20}), ada)
+        before = lab.store.snapshot()
+        bob = await enter(lab.keeper, 2)
+        assert bob.record.gold == 120
+        lab.store.restore(before)
+        await hurt(lab, 2)
+        await lab.advance(5)
+        assert bob.record.gold == 120
+        assert kept(lab, 2).gold == 120
+        assert lab.store.entries("hero:2:inbox") == []
+
+
+async def test_a_store_that_promised_to_lose_nothing_halts_until_an_operator_looks(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    before = lab.store.snapshot()
+    await keeper.commit(pay, ada, bob)
+    lab.store.restore(before)
+    with pytest.raises(CommitPending) as caught:
+        await lab.finish(keeper.commit(earn, ada))
+    await lab.advance(60)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 100)
+    (said, *_) = keeper.degraded
+    assert "promised to lose nothing" in said
+    assert "writing stopped" in said
+    keeper.heal()
+    await lab.finish(caught.value.wait())
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
+    assert keeper.degraded == ()
+
+
+async def test_after_healing_the_next_loss_halts_again(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    for _ in range(2):
+        before = lab.store.snapshot()
+        await lab.finish(keeper.commit(earn, ada))
+        lab.store.restore(before)
+        await hurt(lab, 1)
+        assert any("writing stopped" in reason for reason in keeper.degraded)
+        keeper.heal()
+        await lab.advance(5)
+        assert kept(lab).gold == ada.record.gold
+        ada.record.hp = 100
+
+
+async def test_heal_true_needs_no_operator() -> None:
+    async with Lab(config=KeeperConfig(heal=True)) as lab:
+        ada = await enter(lab.keeper)
+        for gold in (110, 120):
+            before = lab.store.snapshot()
+            await lab.keeper.commit(earn, ada)
+            lab.store.restore(before)
+            await hurt(lab, 1)
+            assert kept(lab).gold == gold
+            ada.record.hp = 100
+
+
+async def test_another_store_at_the_same_address_halts_whatever_its_window() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        lab.store.restore(before)
+        lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
+        await hurt(lab, 1)
+        assert kept(lab).gold == 100
+        assert any("another store than at the start" in reason for reason in lab.keeper.degraded)
+
+
+async def test_a_player_claimed_elsewhere_while_the_store_had_forgotten_its_owner_is_lost_here() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        await (await enter(lab.keeper, 2)).logout()
+        nobody = lab.store.snapshot()
+        bob = await enter(lab.keeper, 2)
+        ada = await enter(lab.keeper, 1)
+        await lab.keeper.commit(pay, ada, bob)
+        lab.store.restore(nobody)
+        await lab.advance(0.5)
+        other = await lab.server("lab-2")
+        theirs = await enter(other, 2)
+        ada.record.hp = 0
+        await lab.advance(5)
+        assert bob.ended
+        assert not theirs.ended
+        assert kept(lab, 1).gold == 90
+
+
+async def test_revisions_never_go_back_by_healing() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        highest = revision(lab)
+        lab.store.restore(before)
+        await hurt(lab, 1)
+        assert revision(lab) > highest
+
+
+async def test_shared_records_heal_with_their_members() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        guild = await lab.keeper.hold(Guild, 1, create=Guild)
+        members = [await enter(lab.keeper, number) for number in range(5)]
+        before = lab.store.snapshot()
+        for member in members:
+            await lab.keeper.commit(deposit, member, guild)
+        lab.store.restore(before)
+        await hurt(lab, 3)
+        stored = lab.stored(Guild, 1)
+        assert stored is not None
+        assert stored.gold == 5
+        assert [kept(lab, number).gold for number in range(5)] == [99] * 5

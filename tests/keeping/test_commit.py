@@ -1,0 +1,326 @@
+"""Tier 1: memory runs ahead, the acknowledgement waits; one FIFO."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, kept, pay, revision
+from keeping.wire import tap
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import CommitRefused, InvalidRecord, RecordTooLarge, Unstorable
+from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.storage import Guard
+from realmkeep.testing.faulty import delay
+from realmkeep.testing.lab import Lab
+
+QUICK = KeeperConfig(tier1_rate_per_s=10_000)
+
+
+async def test_memory_is_ahead_and_the_caller_hears_yes_only_when_it_is_durable(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    lab.line().plan = lambda _: delay(1.0, 1.0)
+    commit = asyncio.create_task(keeper.commit(pay, ada, bob))
+    await lab.clock.settle()
+    assert (ada.record.gold, bob.record.gold) == (90, 110)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 100)
+    await lab.advance(1.5)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+    assert not commit.done()
+    await lab.advance(0.5)
+    assert commit.done()
+    assert commit.result().result == 90
+
+
+async def test_a_commit_is_one_transaction_that_guards_on_owner_and_revision_of_each(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    before = {number: lab.store.value(f"hero:{number}:updated") for number in (1, 2)}
+    wire = tap(monkeypatch, lab.line())
+    await keeper.commit(pay, ada, bob)
+    (transaction,) = wire.transactions
+    assert list(transaction.guards) == [
+        ada.owner_guard,
+        Guard("hero:1:updated", before[1]),
+        bob.owner_guard,
+        Guard("hero:2:updated", before[2]),
+    ]
+
+
+async def test_revisions_rise_even_when_the_wall_clock_goes_back(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    revisions = [revision(lab)]
+    for _ in range(3):
+        lab.clock.step_wall(-3600)
+        await keeper.commit(earn, ada)
+        revisions.append(revision(lab))
+    assert revisions == sorted(set(revisions))
+
+
+@pytest.mark.parametrize("batched", ["xp", "diary"])
+async def test_if_the_function_raises_nothing_happened(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, batched: str
+) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    setattr(ada.record, batched, 5 if batched == "xp" else "5")
+    bag = ada.record.inventory
+    bag.append(Item("rope"))
+    before = ada.record.fork(), bob.record.fork()
+    as_before = repr((ada.record, bob.record))
+    wire = tap(monkeypatch, lab.line())
+
+    def fails(tx: Tx, a: Player, b: Player) -> None:
+        pay(tx, a, b)
+        a.inventory.append(Item("sword"))
+        b.bank.append(Item("sword"))
+        a.level += 1
+        raise NotEnough
+
+    with pytest.raises(NotEnough):
+        await keeper.commit(fails, ada, bob, ops=(Op(1), Op(1)))
+    assert repr((ada.record, bob.record)) == as_before
+    assert ada.record.inventory is bag
+    assert (ada.last_op, bob.last_op) == (0, 0)
+    await lab.clock.settle()
+    assert wire.transactions == []
+    assert before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda player: setattr(player, "gold", -1), InvalidRecord),
+        (lambda player: setattr(player, "diary", "x" * 70_000), RecordTooLarge),
+        (lambda player: setattr(player, "x", float("nan")), Unstorable),
+    ],
+    ids=["invalid", "too large", "unstorable"],
+)
+async def test_if_a_record_cannot_be_stored_nothing_happened(
+    lab: Lab, keeper: Keeper, spoil: Callable[[Player], None], error: type[Exception]
+) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+
+    def spoiled(tx: Tx, a: Player, b: Player) -> None:
+        pay(tx, a, b)
+        spoil(b)
+
+    with pytest.raises(error):
+        await keeper.commit(spoiled, ada, bob)
+    assert (ada.record, bob.record) == (kept(lab, 1), kept(lab, 2))
+    assert ada.frozen is None
+    assert bob.frozen is None
+    await keeper.commit(pay, ada, bob)
+
+
+async def test_later_changes_build_on_a_commit_under_way(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    lab.line().plan = lambda _: delay(0.5)
+    left = await lab.finish(asyncio.gather(*(keeper.commit(pay, ada, bob) for _ in range(5))))
+    assert [receipt.result for receipt in left] == [90, 80, 70, 60, 50]
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (50, 150)
+
+
+async def test_a_tick_s_damage_during_a_commit_in_flight_is_kept(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda _: delay(0.5, 0.5)
+    commit = asyncio.create_task(keeper.commit(earn, ada))
+    await lab.advance(0.25)
+    ada.record.hp -= 30
+    await lab.advance(5)
+    assert commit.done()
+    assert ada.record.hp == 70
+    assert (kept(lab).hp, kept(lab).gold) == (100, 110)
+    assert ada.dirty
+    await lab.advance(26)
+    assert kept(lab).hp == 70
+    assert not ada.dirty
+
+
+async def test_a_tick_s_damage_before_a_commit_that_fails_stays(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1, gold=0), await enter(keeper, 2)
+    ada.record.hp -= 30
+    with pytest.raises(NotEnough):
+        await keeper.commit(pay, ada, bob)
+    assert ada.record.hp == 70
+    await lab.advance(31)
+    assert kept(lab).hp == 70
+
+
+async def test_a_batched_change_is_carried_along_by_a_commit(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = await enter(keeper)
+    ada.record.xp = 12
+    wire = tap(monkeypatch, lab.line())
+    await keeper.commit(earn, ada)
+    assert kept(lab).xp == 12
+    await lab.advance(120)
+    assert len(wire.writes_of("hero:1")) == 1
+
+
+async def test_trades_in_opposite_directions_never_wait_for_each_other(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    lab.line().plan = lambda _: delay(0.1)
+    await lab.finish(asyncio.gather(*(keeper.commit(pay, *pair) for pair in [(ada, bob), (bob, ada)] * 4)))
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 100)
+
+
+async def test_a_cancelled_caller_cancels_its_wait_and_never_the_commit() -> None:
+    """Cancelled after each number of turns of the loop, so at every await."""
+    applied: list[int] = []
+    for turns in range(100):
+        async with Lab() as lab:
+            ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+            commit = asyncio.create_task(lab.keeper.commit(pay, ada, bob))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            if commit.done():
+                break
+            commit.cancel()
+            await lab.clock.settle()
+            assert commit.cancelled()
+            assert (ada.record, bob.record) == (kept(lab, 1), kept(lab, 2))
+            assert kept(lab, 1).gold + kept(lab, 2).gold == 200
+            assert (await lab.keeper.commit(earn, ada)).result == kept(lab, 1).gold
+            applied.append(110 - kept(lab, 1).gold)
+    assert applied[0] == 0  # it had not begun
+    assert set(applied[1:]) == {10}
+    assert len(applied) > 5
+
+
+async def test_a_cancelled_caller_that_waited_for_its_rate_ran_nothing(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    await asyncio.gather(*(keeper.commit(earn, ada) for _ in range(10)))
+    late = asyncio.create_task(keeper.commit(earn, ada))
+    await lab.clock.settle()
+    late.cancel()
+    await lab.advance(5)
+    assert kept(lab).gold == 200
+
+
+async def test_tier_1_and_tier_2_leave_in_the_order_in_which_they_were_made(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    players = [await enter(keeper, number) for number in range(3)]
+    wire = tap(monkeypatch, lab.line())
+    players[0].record.level += 1
+    first = asyncio.create_task(keeper.commit(earn, players[1]))
+    await lab.clock.settle()
+    players[2].record.level += 1
+    await lab.clock.settle()
+    await first
+    records = [t.effects[0].key for t in wire.transactions]
+    assert records in (["hero:0", "hero:1", "hero:2"], ["hero:1", "hero:0", "hero:2"])
+    revisions = [int(t.effects[1].value) for t in wire.transactions]  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(revisions) == 3
+
+
+async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Lab(config=QUICK) as lab:
+        ada = await enter(lab.keeper)
+        wire = tap(monkeypatch, lab.line())
+        lab.line().plan = lambda method: delay(0.0, 1.0) if method == "write" else delay(0.0)
+        commits: list[asyncio.Task[object]] = []
+        for _ in range(100):
+            commits.append(asyncio.create_task(lab.keeper.commit(earn, ada)))
+            await lab.clock.settle()
+        await lab.finish(asyncio.gather(*commits))
+        assert [len(batch) for batch in wire.batches] == [1, 1, 1, 1, 96]
+        assert wire.in_flight_max == 4
+        assert kept(lab).gold == 1100
+
+
+async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab: Lab, keeper: Keeper) -> None:
+    ada, bob, cid = [await enter(keeper, number) for number in (1, 2, 3)]
+    await lab.line().save("hero:9", b"somebody")
+    ada.record.xp = 7
+
+    def found(tx: Tx, player: Player) -> None:
+        player.gold -= 50
+        tx.create(Player, 9, Player(gold=50))
+
+    lab.line().plan = lambda _: delay(0.5)
+    commits = [
+        asyncio.create_task(keeper.commit(found, ada)),
+        asyncio.create_task(keeper.commit(pay, ada, bob)),
+        asyncio.create_task(keeper.commit(pay, bob, cid)),
+        asyncio.create_task(keeper.commit(earn, await enter_quietly(lab, keeper, 4))),
+    ]
+    await lab.finish(asyncio.wait(commits))
+    errors = [commit.exception() for commit in commits]
+    assert [isinstance(error, CommitRefused) for error in errors] == [True, True, True, False]
+    assert "built on a commit that did not happen" in str(errors[2])
+    assert [session.record.gold for session in (ada, bob, cid)] == [100, 100, 100]
+    await lab.advance(2)
+    assert [kept(lab, number).gold for number in (1, 2, 3, 4)] == [100, 100, 100, 110]
+    assert kept(lab).xp == 7
+    assert (await lab.finish(keeper.commit(pay, ada, bob))).result == 90
+
+
+async def enter_quietly(lab: Lab, keeper: Keeper, number: int) -> Session[Player]:
+    return await lab.finish(enter(keeper, number))
+
+
+async def test_fifty_on_one_shared_record_reach_half_the_rate_of_fifty_alone() -> None:
+    """Counted in virtual time over a line of 2 ms each way: no commit waits for another's answer."""
+    async with Lab(config=QUICK) as lab:
+        keeper = lab.keeper
+        members = [await enter(keeper, number) for number in range(50)]
+        guild = await keeper.hold(Guild, 1, create=Guild)
+        lab.line().plan = lambda method: delay(0.002, 0.002) if method == "write" else delay(0.0)
+
+        async def plays(member: Session[Player], *, shared: bool) -> None:
+            for _ in range(20):
+                await (keeper.commit(deposit, member, guild) if shared else keeper.commit(earn, member))
+
+        async def takes_s(*, shared: bool) -> float:
+            began_s = lab.clock.monotonic_s()
+            await lab.finish(asyncio.gather(*(plays(member, shared=shared) for member in members)))
+            return lab.clock.monotonic_s() - began_s
+
+        alone_s, together_s = await takes_s(shared=False), await takes_s(shared=True)
+        stored = lab.stored(Guild, 1)
+        assert stored is not None
+        assert stored.gold == 1000
+        assert together_s <= 2 * alone_s
+        assert alone_s < 50 * 20 * 0.004 / 10  # the control: one after the other takes 4 s
+
+
+async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    commits = keeper._engine.commits
+    write, _ = commits.run(pay, [ada, bob], (Op(1), Op(1)))
+    assert write.transaction.effects
+    await lab.clock.settle()
+    assert write.landed
+    assert (write.transaction.effects, write.members) == ((), ())
+    assert [entry.write for session in (ada, bob) for entry in session.ring.snapshot()[0]] == [None, None]
+
+
+async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: Lab, keeper: Keeper) -> None:
+    """The collector's policy stands on it: what is frozen and in a cycle stays for ever."""
+    await lab.line().save("hero:9", b"somebody")
+
+    async def plays(number: int) -> tuple[weakref.ref[object], weakref.ref[object]]:
+        session = await enter(keeper, number)
+        await keeper.commit(earn, session, ops=(Op(1),))
+        with pytest.raises(CommitRefused):
+            await keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), session, ops=(Op(2),))
+        session.record.hp = 0
+        await session.settled()
+        session.disconnect()
+        session.resume()
+        await session.logout()
+        return weakref.ref(session), weakref.ref(session.keys)
+
+    gc.collect()
+    gc.disable()
+    try:
+        refs = [await plays(number) for number in range(3)]
+        await lab.advance(61)  # until no deadline refers to them
+        assert [ref() for pair in refs for ref in pair] == [None] * 6
+    finally:
+        gc.enable()

@@ -1,0 +1,245 @@
+"""Letters: delivered in the sender's transaction, applied exactly once by whoever owns the receiver."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from keeping.game import NotEnough, Player, enter, kept
+from realmkeep.errors import Misuse
+from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping.letters import LETTERS_A_COMMIT
+from realmkeep.testing.faulty import NONE, reject
+from realmkeep.testing.lab import Lab
+
+
+def mailbox(keeper: Keeper) -> None:
+    """Gold comes out of letters; the diary says in which order."""
+
+    @keeper.on_letter(Player)
+    def _(_: Tx, player: Player, letter: dict[str, int]) -> None:
+        player.gold += letter["gold"]
+        player.diary += f"{letter['gold']} "
+
+
+def send(tx: Tx, sender: Player, *, to: int = 2, gold: int = 10) -> int:
+    sender.gold -= gold
+    tx.deliver(Player, to, {"gold": gold})
+    return sender.gold
+
+
+def wealth(lab: Lab) -> int:
+    """All gold there is: in the records and in the letters, as the store has it."""
+    stored = [lab.stored(Player, number) for number in (1, 2)]
+    letters = lab.store.entries("hero:2:inbox")
+    return sum(player.gold for player in stored if player is not None) + 10 * len(letters)
+
+
+@pytest.fixture
+async def post(lab: Lab) -> Lab:
+    mailbox(lab.keeper)
+    return lab
+
+
+async def test_a_letter_to_a_player_who_is_offline_is_applied_at_login(post: Lab) -> None:
+    await (await enter(post.keeper, 2)).logout()
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(send, ada)
+    assert (kept(post, 1).gold, kept(post, 2).gold, len(post.store.entries("hero:2:inbox"))) == (90, 100, 1)
+    bob = await enter(post.keeper, 2)
+    assert bob.record.gold == 110
+    assert kept(post, 2).gold == 110
+    assert post.store.entries("hero:2:inbox") == []
+
+
+async def test_a_letter_to_a_player_of_this_server_is_applied_at_once(post: Lab) -> None:
+    ada, bob = await enter(post.keeper, 1), await enter(post.keeper, 2)
+    await post.keeper.commit(send, ada)
+    await post.clock.settle()
+    assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
+
+
+async def test_a_letter_to_a_player_of_another_server_is_applied_on_notice(post: Lab) -> None:
+    other = await post.server("lab-2")
+    mailbox(other)
+    ada, bob = await enter(post.keeper, 1), await enter(other, 2)
+    await post.keeper.commit(send, ada)
+    await post.advance(1.5)
+    assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
+
+
+async def test_a_notice_that_the_store_did_not_take_is_sent_again(post: Lab) -> None:
+    other = await post.server("lab-2")
+    mailbox(other)
+    ada, bob = await enter(post.keeper, 1), await enter(other, 2)
+    post.line().script("load_many", reject())
+    post.line().script("write", NONE, reject())
+    await post.keeper.commit(send, ada)
+    await post.advance(5)
+    assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
+
+
+async def test_letters_are_applied_in_the_order_in_which_they_were_sent(post: Lab) -> None:
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2, 3)], ada)
+    await post.keeper.commit(send, ada)
+    assert (await enter(post.keeper, 2)).record.diary == "1 2 3 10 "
+
+
+async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
+    ada = await enter(post.keeper, 1)
+
+    def fails(tx: Tx, player: Player) -> None:
+        send(tx, player)
+        raise NotEnough
+
+    with pytest.raises(NotEnough):
+        await post.keeper.commit(fails, ada)
+    assert post.store.entries("hero:2:inbox") == []
+
+
+async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
+    ada = await enter(post.keeper, 1, gold=1000)
+    letters = 2 * LETTERS_A_COMMIT + 5
+    await post.keeper.commit(lambda tx, player: [send(tx, player, gold=1) for _ in range(letters)], ada)
+    assert (await enter(post.keeper, 2)).record.gold == 100 + letters
+    assert post.store.entries("hero:2:inbox") == []
+
+
+async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_up_the_others(
+    post: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await enter(post.keeper, 1)
+
+    def sends(tx: Tx, player: Player) -> None:
+        send(tx, player)
+        tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
+        tx.deliver(Player, 2, {"gold": -10_000})  # the record would be invalid
+        send(tx, player)
+
+    await post.keeper.commit(sends, ada)
+    with caplog.at_level(logging.ERROR):
+        bob = await enter(post.keeper, 2)
+    assert (bob.record.gold, kept(post, 2).gold) == (120, 120)
+    aside = [key for key in post.store.live_keys() if key.startswith("corrupt:hero:2:letter-")]
+    assert len(aside) == 2
+    assert all(key in caplog.text for key in aside)
+    assert post.store.entries("hero:2:inbox") == []
+
+
+async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await enter(lab.keeper, 1)
+    await lab.keeper.commit(send, ada)
+    await enter(lab.keeper, 2)
+    assert "register keeper.on_letter" in caplog.text
+    assert len(lab.store.entries("hero:2:inbox")) == 1
+
+
+async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post: Lab) -> None:
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(send, ada)
+    post.line().script("load_list", reject())
+    bob = await enter(post.keeper, 2)
+    assert bob.record.gold == 100
+    await post.advance(2)
+    assert bob.record.gold == 110
+
+
+@pytest.mark.parametrize(("letter", "said"), [(object(), "cannot be stored"), ("x" * 70_000, "bytes")])
+async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: Lab, letter: object, said: str) -> None:
+    ada = await enter(post.keeper, 1)
+    with pytest.raises(Misuse, match=said):
+        await post.keeper.commit(lambda tx, player: tx.deliver(Player, 2, letter), ada)
+
+
+# --- crashes at every step
+
+Crash = Callable[[Lab], Awaitable[None]]
+
+
+async def sender_crashes(lab: Lab) -> None:
+    await lab.crash("lab-1")
+
+
+async def receiver_crashes(lab: Lab) -> None:
+    await lab.crash("lab-2")
+
+
+async def both_crash(lab: Lab) -> None:
+    await lab.crash("lab-1")
+    await lab.crash("lab-2")
+
+
+async def store_is_away(lab: Lab) -> None:
+    lab.line("lab-1").down = lab.line("lab-2").down = True
+    await lab.advance(3)
+    lab.line("lab-1").down = lab.line("lab-2").down = False
+
+
+@pytest.mark.parametrize("receiver_is_here_first", [True, False])
+@pytest.mark.parametrize("crash", [sender_crashes, receiver_crashes, both_crash, store_is_away])
+async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step(
+    crash: Crash,
+    receiver_is_here_first: bool,  # noqa: FBT001 - a test's parameter
+) -> None:
+    """Crashed after every number of turns of the event loop until the letter is applied; then the sender retries."""
+    outcomes: set[str] = set()
+    for turns in range(400):
+        async with Lab(setup=mailbox) as lab:
+            other = await lab.server("lab-2")
+            await (await enter(other, 2)).logout()
+            await enter(lab.keeper, 1)
+            bob = await enter(other, 2) if receiver_is_here_first else None
+            story = asyncio.create_task(tell(lab, other, receiver_is_here=bob is not None))
+            for _ in range(turns):
+                if story.done():
+                    break
+                await asyncio.sleep(0)
+            over = story.done()
+            outcomes.add(f"{kept(lab, 1).gold} {len(lab.store.entries('hero:2:inbox'))} {kept(lab, 2).gold}")
+            await crash(lab)
+            assert wealth(lab) == 200
+            story.cancel()
+            await asyncio.wait([story])
+            await come_back(lab)
+            assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+            assert lab.store.entries("hero:2:inbox") == []
+        if over:
+            break
+    assert over
+    assert {"100 0 100", "90 1 100", "90 0 110"} <= outcomes
+
+
+async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
+    ada = lab.keeper.session(Player, 1)
+    assert ada is not None
+    await lab.keeper.commit(send, ada, ops=(Op(1, b"send"),))
+    if receiver_is_here:
+        bob = other.session(Player, 2)
+        assert bob is not None
+        await other._engine.drain(bob)  # as on notice, without the second that a notice may take
+    else:
+        await enter(other, 2)
+
+
+async def come_back(lab: Lab) -> None:
+    """Whoever crashed is started again; the client sends its operation again, as it had no answer.
+
+    The receiver comes anew in any case: the notice may have been lost with the sender.
+    """
+    for name in ("lab-1", "lab-2"):
+        if lab.keeper_of(name) is None:
+            await lab.restart(name)
+    for name, number in (("lab-1", 1), ("lab-2", 2)):
+        keeper = lab.keeper_of(name)
+        assert keeper is not None
+        session = keeper.session(Player, number) or await lab.finish(enter(keeper, number))
+        if number == 1:
+            await lab.finish(keeper.commit(send, session, ops=(Op(1, b"send"),)))
+        else:
+            await lab.finish(session.logout())
+            await lab.finish(enter(keeper, number))
+    await lab.advance(5)
