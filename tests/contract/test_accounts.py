@@ -1,8 +1,6 @@
 """Registration on every backend: one account for one name, and never half of one."""
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -31,22 +29,20 @@ class Hero(Record, kind="hero-of-contract", version=1):
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Callable[[], str]]:
-    """The URL of a Valkey, started when it is first asked for."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
+    """The URL of an empty Valkey, started when it is first asked for."""
     started: list[StoreServer] = []
-    directory = Path(tempfile.mkdtemp(prefix="rk"))  # pytest's own are too long for the name of a socket
 
     def url() -> str:
         if not started:
-            started.append(StoreServer(directory))
+            started.append(StoreServer(tmp_path_factory.mktemp("valkey")))
             started[0].start()
         assert started[0].ask("FLUSHALL") == b"OK"
         return started[0].url
 
     yield url
     for each in started:
-        each.stop()
-    shutil.rmtree(directory)
+        each.close()
 
 
 @pytest.fixture(params=BACKENDS)

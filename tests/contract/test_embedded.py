@@ -11,6 +11,7 @@ from realmkeep.testing.contract import Backend, StorageContract
 
 class EmbeddedBackend(Backend):
     opens_twice = False
+    histories = 5  # each starts its store several times; the engine itself has its histories in test_redis.py
 
     def __init__(self, directory: Path) -> None:
         super().__init__(SystemClock())

@@ -41,7 +41,7 @@ urls = st.builds(str.__add__, st.sampled_from(["sqlite:///", "embedded:///"]), p
 
 
 @given(urls, st.integers(1024, 512 * 1024), st.floats(0.05, 600), st.booleans())
-def test_a_printed_configuration_reads_back_as_it_is(url: str, bytes_max: int, flush_s: float, strict: bool) -> None:  # noqa: FBT001 - Hypothesis draws it
+def test_a_printed_configuration_reads_back_as_it_is(url: str, bytes_max: int, flush_s: float, strict: bool) -> None:
     config = Config(
         store=StoreConfig(url=url),
         records=RecordsConfig(bytes_max=bytes_max),

@@ -12,6 +12,7 @@ from realmkeep.errors import (
     Quarantined,
     StorageError,
     StorageFull,
+    StorageMisconfigured,
     StorageUnavailable,
     Unstorable,
 )
@@ -209,6 +210,15 @@ async def test_an_answer_that_stays_lost_is_unknown_after_a_while(
     with pytest.raises(OutcomeUnknown, match=KEY):
         await in_time(clock, shelf.create(7, Note(text="a")))
     assert RESOLVE_S <= clock.monotonic_s() - started_s < 3 * RESOLVE_S
+    assert await shelf.get(7) is not None
+
+
+async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened(
+    shelf: Shelf[Note], storage: FaultyStorage, clock: FakeClock
+) -> None:
+    storage.script("write", LOSE_REPLY, reject(StorageMisconfigured("another version by now")))
+    with pytest.raises(OutcomeUnknown, match=KEY):
+        await in_time(clock, shelf.create(7, Note(text="a")))
     assert await shelf.get(7) is not None
 
 

@@ -25,12 +25,7 @@ def fold_username(name: str) -> str:
 
     Folding twice changes nothing. It does not say whether the name is allowed: `check_username` does.
     """
-    for _ in range(_FOLD_ROUNDS_MAX):
-        folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-        if folded == name:
-            break
-        name = folded
-    return name
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
 
 def check_username(name: str) -> str:

@@ -36,7 +36,7 @@ def write(
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
         return
     sys.stdout.write(f"{report.engine}, {records:,} players of {size:,} bytes, median of {report.rounds} rounds\n")
-    sys.stdout.write(f"{'':16}{'always':>12}{'everysec':>12}\n")
+    sys.stdout.write(f"{'':18}{'always':>12}{'everysec':>12}\n")
     for name in WriteFigures.__struct_fields__:
         always, everysec = (getattr(figures, name) for figures in (report.always, report.everysec))
-        sys.stdout.write(f"{name:16}{always:12,.2f}{everysec:12,.2f}\n")
+        sys.stdout.write(f"{name:18}{always:12,.2f}{everysec:12,.2f}\n")

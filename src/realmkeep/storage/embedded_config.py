@@ -54,7 +54,10 @@ def configuration(settings: StoreSettings) -> str:
         ("after 1 minute if a thousand keys changed.", "save 60 1000"),
         ("Rewrite the file when it has doubled,", "auto-aof-rewrite-percentage 100"),
         ("but not before it is worth it.", "auto-aof-rewrite-min-size 64mb"),
-        ("Refuse writes at this size; without a limit the system kills the store.", _maxmemory(settings)),
+        (
+            "Refuse writes at this size; without a limit the system kills the store.",
+            f"maxmemory {settings.maxmemory_bytes}",
+        ),
         ("Never evict: every key is somebody's property.", "maxmemory-policy noeviction"),
         ("Stop when snapshots fail: a full disk must be noticed.", "stop-writes-on-bgsave-error yes"),
         ("Smaller snapshots for little time.", "rdbcompression yes"),
@@ -75,17 +78,10 @@ def configuration(settings: StoreSettings) -> str:
     return "".join(f"# {reason}\n{line}\n" for reason, line in lines)
 
 
-def _maxmemory(settings: StoreSettings) -> str:
-    return f"maxmemory {settings.maxmemory_bytes}"
-
-
 def _quoted(text: str) -> str:
-    """`text` as one argument of a configuration file, whose quotes know the escapes of C."""
-    return '"' + "".join(f"\\x{byte:02x}" if byte < 32 or byte in b'"\\' else chr(byte) for byte in _latin(text)) + '"'
-
-
-def _latin(text: str) -> bytes:
-    return os.fsencode(text)
+    """`text` as one argument of a configuration file, in ASCII: its quotes know the escapes of C."""
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(text))
+    return f'"{"".join(plain)}"'
 
 
 def find_binary(environment: Mapping[str, str] | None = None) -> Path:

@@ -15,13 +15,11 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from redis.exceptions import BusyLoadingError
-
 from realmkeep.clock import Clock
 from realmkeep.errors import StorageLocked, StorageMisconfigured, StorageUnavailable
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
-from realmkeep.storage.redis_errors import is_reply
+from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
 
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
@@ -105,9 +103,6 @@ class StoreProcess:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
-        if self._child:
-            await asyncio.to_thread(self._child.wait)
-            self._child = None
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
 
     # --- blocking parts, each run in a thread
@@ -147,8 +142,7 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
-        if self._child:
-            self._child.wait()  # it is dead, or it would hold the lock
+        self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
@@ -203,7 +197,13 @@ class StoreProcess:
             return True
         finally:
             os.close(fd)
+        self._reap()
         return False
+
+    def _reap(self) -> None:
+        if self._child:
+            self._child.wait()
+            self._child = None
 
     def _pid(self) -> int | None:
         try:
@@ -228,7 +228,7 @@ class StoreProcess:
             answer = await self._ping()
             if answer is None:
                 return
-            if isinstance(answer, BusyLoadingError):
+            if reply_code(answer) == "LOADING":
                 deadline_s = self._clock.monotonic_s() + SILENCE_S_MAX
             elif not await asyncio.to_thread(self._is_alive):
                 raise StorageMisconfigured(

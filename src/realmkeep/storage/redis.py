@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Final, cast
 from urllib.parse import SplitResult
 
-from redis.exceptions import BusyLoadingError, RedisError
+from redis.exceptions import RedisError
 
 from realmkeep import keys as schema
 from realmkeep.clock import Clock, SystemClock
@@ -34,6 +34,7 @@ from realmkeep.storage.redis_connection import (
     safe_cause,
     translated,
 )
+from realmkeep.storage.redis_errors import reply_code
 from realmkeep.storage.redis_pipe import RedisPipe
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 from realmkeep.storage.transact import wrong_type
@@ -99,7 +100,7 @@ class RedisStorage:
             try:
                 await self._open()
             except StorageUnavailable as error:
-                is_loading = isinstance(error.__cause__, BusyLoadingError)
+                is_loading = bool(error.__cause__) and reply_code(error.__cause__) == "LOADING"
                 if not is_loading or self._clock.monotonic_s() >= deadline_s:
                     raise
                 await self._clock.sleep(BACKOFF_S_MIN)

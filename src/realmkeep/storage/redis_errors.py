@@ -67,12 +67,20 @@ REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
 
 def reply_code(error: BaseException) -> str:
     """The first word of an error reply, such as `LOADING`; empty if `error` is no reply but a broken connection."""
+    error = unwrapped(error)
     if not isinstance(error, RedisError):
         return ""
     if error.status_code:
         return error.status_code
     code = str(error).partition(" ")[0]
     return code if code.isascii() and code.isupper() and code.isalpha() else ""
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """What the server said: while connecting, the driver wraps its own errors in a ConnectionError."""
+    while isinstance(error, RedisError) and isinstance(error.__cause__, RedisError):
+        error = error.__cause__
+    return error
 
 
 def is_reply(error: BaseException) -> bool:
@@ -85,7 +93,7 @@ def meaning_of(error: BaseException) -> Meaning | None:
     code = reply_code(error)
     if code in REJECTED_BEFORE_EXECUTION:
         return REJECTED_BEFORE_EXECUTION[code]
-    text = str(error).removeprefix("ERR ")
+    text = str(unwrapped(error))
     return next((meaning for start, meaning in REJECTED_ERR if code == "ERR" and start in text), None)
 
 
@@ -98,6 +106,7 @@ def translate(error: BaseException, store: str, *, sent: bool, subject: str = ""
         sent: Whether a request that changes something may have reached the store.
         subject: The key that the call was for.
     """
+    error = unwrapped(error)
     about = f" (asked for {subject!r})" if subject else ""
     if meaning := meaning_of(error):
         if meaning.error is WrongType and subject:

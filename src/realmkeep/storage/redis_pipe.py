@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import InvalidResponse, NoScriptError, RedisError
 
-from realmkeep.clock import Clock
+from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
@@ -27,15 +27,28 @@ CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets its turn
 
 
+_TAKEN: Final = Transaction((), ())
+
+
 class _Call:
     """One `write`: what is left to send, what has been answered."""
 
     def __init__(self, transactions: Sequence[Transaction]) -> None:
-        self.transactions = transactions
+        self.transactions = list(transactions)
         self.outcomes: list[WriteOutcome] = []
         self.is_checked = False
         self.packed = 0
         self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
+
+    def give(self, stop: int) -> list[Transaction]:
+        """The next transactions, up to the position `stop`; they are not kept.
+
+        If the caller does not keep them either, they vanish chunk by chunk: letting go of 20,000 at once takes 8 ms.
+        """
+        given = self.transactions[self.packed : stop]
+        self.transactions[self.packed : stop] = [_TAKEN] * len(given)
+        self.packed = stop
+        return given
 
     def settle(self, results: Sequence[WriteOutcome]) -> None:
         """The outcomes of the next transactions; every call is answered from its first to its last."""
@@ -45,28 +58,26 @@ class _Call:
 
 
 class _Chunk:
-    """One script call: stretches of calls, in order."""
+    """One script call: stretches of calls, in order, and how long each is."""
 
-    def __init__(self, parts: list[tuple[_Call, int, int]], packed: bytes) -> None:
-        self.parts = parts
+    def __init__(self, parts: list[tuple[_Call, int]], transactions: list[Transaction], packed: bytes) -> None:
+        self._parts = parts
+        self._transactions = transactions
         self.packed = packed
 
     def settle(self, reply: Reply) -> None:
         if reply is None:
             self.settle_all(COMMITTED)
             return
-        transactions = [
-            transaction for call, start, stop in self.parts for transaction in call.transactions[start:stop]
-        ]
-        results = outcomes(transactions, reply)
+        results = outcomes(self._transactions, reply)
         taken = 0
-        for call, start, stop in self.parts:
-            call.settle(results[taken : taken + stop - start])
-            taken += stop - start
+        for call, count in self._parts:
+            call.settle(results[taken : taken + count])
+            taken += count
 
     def settle_all(self, result: WriteOutcome) -> None:
-        for call, start, stop in self.parts:
-            call.settle([result] * (stop - start))
+        for call, count in self._parts:
+            call.settle([result] * count)
 
 
 class RedisPipe:
@@ -101,10 +112,10 @@ class RedisPipe:
         self._in_flight: deque[_Chunk] = deque()
         self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; nothing is sent meanwhile
         self._again: deque[_Chunk] = deque()
-        self._newest: _Call | None = None
+        self._newest: asyncio.Future[list[WriteOutcome]] | None = None
         self._broken: StorageError | None = None
         self._sender_wakes = asyncio.Event()
-        self._reader_wakes = asyncio.Event()
+        self._timer: Timer | None = None
         self._tasks = [asyncio.create_task(self._run(work)) for work in (self._send, self._read)]
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
@@ -114,7 +125,7 @@ class RedisPipe:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
         """
-        call = _Call(tuple(transactions))
+        call = _Call(transactions)
         if not call.transactions:
             return []
         self._waiting.append(call)  # keeps its place while it is checked in slices
@@ -128,7 +139,7 @@ class RedisPipe:
             self._sender_wakes.set()
             raise
         call.is_checked = True
-        self._newest = call
+        self._newest = call.answer
         if self._broken:
             self._waiting.remove(call)
             call.settle([Failed(self._broken)] * len(call.transactions))
@@ -138,30 +149,36 @@ class RedisPipe:
     async def drain(self) -> None:
         """Return when everything accepted so far is answered."""
         if self._newest:
-            await asyncio.shield(self._newest.answer)
+            await asyncio.shield(self._newest)
 
     async def close(self) -> None:
         """Close the connection; what is not answered yet is reported as unknown, what is not sent as failed."""
         self._break(StorageUnavailable(f"the store {self._address} was disconnected", hint="connect() first"))
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._connection.disconnect(nowait=True)
+        try:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        finally:
+            await self._connection.disconnect(nowait=True)
 
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - callers wait for this task: whatever ends it has to reach them
-            if not self._broken:
-                reason = translated(error, self._address, sent=False)
-                reason.__cause__ = safe_cause(error, self._address)
-                self._break(reason)
-                self._on_broken(reason)
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self._broken:
+            reason = translated(error, self._address, sent=False)
+            reason.__cause__ = safe_cause(error, self._address)
+            self._break(reason)
+            self._on_broken(reason)
 
     def _break(self, reason: StorageError) -> None:
         if self._broken:
             return
         self._broken = reason
+        self._stop_timer()
         lost = OutcomeUnknown(
             f"the connection to {self._address} ended before the answer: {reason.message}",
             hint="it happened wholly or not at all; read a guarded key before sending it again",
@@ -187,7 +204,8 @@ class RedisPipe:
             while self._may_send():
                 chunk = self._again.popleft() if self._again else self._next_chunk()
                 self._in_flight.append(chunk)
-                self._reader_wakes.set()
+                if len(self._in_flight) == 1:
+                    self._expect_answer()
                 await self._connection.send_packed_command([chunk.packed], check_health=False)
                 await self._clock.sleep(0)  # packing the next one is a slice of its own
             self._sender_wakes.clear()
@@ -195,31 +213,45 @@ class RedisPipe:
 
     def _next_chunk(self) -> _Chunk:
         packer = ChunkPacker()
-        parts: list[tuple[_Call, int, int]] = []
+        parts: list[tuple[_Call, int]] = []
+        transactions: list[Transaction] = []
         while self._waiting and self._waiting[0].is_checked:
             call = self._waiting[0]
-            start, call.packed = call.packed, packer.take(call.transactions, call.packed)
-            if call.packed > start:
-                parts.append((call, start, call.packed))
+            given = call.give(packer.take(call.transactions, call.packed))
+            if given:
+                parts.append((call, len(given)))
+                transactions += given
             if call.packed < len(call.transactions):
                 break
             self._waiting.popleft()
-        return _Chunk(parts, packer.pack(self._sha))
+        return _Chunk(parts, transactions, packer.pack(self._sha))
+
+    def _expect_answer(self) -> None:
+        """Give the store another `timeout_s`, from now."""
+        self._stop_timer()
+        if self._in_flight:
+            late = TimeoutError(f"no answer for {self._address.timeout_s} s")
+            self._timer = self._clock.call_later(self._address.timeout_s, lambda: self._fail(late))
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
 
     async def _read(self) -> None:
+        """Read also while nothing is expected: that is how the end of an idle connection is noticed."""
         while True:
-            while self._in_flight:
-                async with self._clock.timeout(self._address.timeout_s):
-                    await self._read_one()
-                self._sender_wakes.set()
-                if self._forgotten and not self._in_flight:
-                    await self._teach_again()
-            self._reader_wakes.clear()
-            await self._reader_wakes.wait()
+            await self._read_one()
+            self._expect_answer()
+            self._sender_wakes.set()
+            if self._forgotten and not self._in_flight:
+                await self._teach_again()
 
     async def _read_one(self) -> None:
         try:
             reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
+            if not self._in_flight:
+                raise InvalidResponse("an answer that nobody asked for")
         except NoScriptError:
             self._forgotten.append(self._in_flight.popleft())
         except RedisError as error:

@@ -1,5 +1,6 @@
 """Real servers for tests: started in milliseconds, killed, paused, started again."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -96,8 +97,9 @@ class StoreServer:
         self._running.wait()
 
     def pause(self) -> None:
-        """SIGSTOP."""
+        """SIGSTOP, and wait until it stands still: a system call under way ends first."""
         self._running.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._running.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         """SIGCONT."""

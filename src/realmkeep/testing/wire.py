@@ -29,7 +29,7 @@ class _Line:
     to_store: asyncio.StreamWriter
     fault: Fault | None = None
     held: bytearray = field(default_factory=bytearray)
-    late_replies: "asyncio.Queue[bytes]" = field(default_factory=lambda: asyncio.Queue[bytes]())
+    late_replies: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue[bytes])
 
     def close(self) -> None:
         self.to_client.transport.abort()

@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from realmkeep.accounts.account import Account, Ban
 from realmkeep.accounts.accounts import Accounts, Login
 from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost
+from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.sealed import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.errors import AccountError, AlreadyExists, AuthFailed, NoSuchAccount, OutcomeUnknown, Quarantined
+from realmkeep.keeping.shelf import Shelf
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
 from realmkeep.records.loading import load
@@ -27,7 +30,7 @@ OTHER = "some other long words"
 CHEAP = Argon2Cost(8, 1, 1)
 
 
-class Hero(Record, kind="hero-of-accounts", version=2):
+class Hero(Record, kind="hero-of-accounts", version=1):
     name: str = durable()
     gold: int = durable(default=100)
 
@@ -64,7 +67,7 @@ async def test_account_and_character_are_stored_in_one_transaction(
     stored = store.value(keys.record)
     assert stored is not None
     assert load(stored, Hero).require().gold == 100
-    assert store.value(keys.version) == b"2"
+    assert store.value(keys.version) == b"1"
     assert store.value(keys.updated) == str(clock.wall_us()).encode()
     assert store.value(keys.owner) is None
 
@@ -563,3 +566,43 @@ async def test_a_key_rotated_elsewhere_is_used_here(
     assert credentials.password == PASSWORD
     with pytest.raises(AuthFailed):
         await accounts.open_sealed(request.payload)
+
+
+async def test_what_nobody_could_judge_is_no_failure(
+    accounts: Accounts, ada: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(*_: object, **__: object) -> bool:
+        raise AuthFailed("busy", reason="throttled", retry_after_s=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HashPool, "run", busy)
+        for _ in range(50):
+            assert await reason(accounts.login("ada", PASSWORD)) == "throttled"
+    await accounts.login("ada", PASSWORD)
+
+
+async def test_a_banned_account_is_refused_even_if_somebody_left_it_a_ticket(
+    accounts: Accounts, ada: Login, storage: FaultyStorage
+) -> None:
+    shelf = Shelf(Account, storage)
+    found = await shelf.get("ada")
+    assert found is not None
+    found.record.ban = Ban(reason="by hand")
+    assert await shelf.replace("ada", found, found.record)
+    assert await reason(accounts.login_with_ticket(ada.ticket)) == "bad_credentials"
+
+
+async def test_a_lifted_ban_brings_no_ticket_back(accounts: Accounts, ada: Login) -> None:
+    await accounts.ban("ada", "duping")
+    await accounts.lift_ban("ada")
+    assert await reason(accounts.login_with_ticket(ada.ticket)) == "bad_credentials"
+
+
+async def test_a_password_change_forgets_where_the_account_logged_in_before(accounts: Accounts, ada: Login) -> None:
+    """Whoever knew the old password may have succeeded there."""
+    await accounts.login("ada", PASSWORD, address="203.0.113.1")
+    await accounts.change_password("ada", PASSWORD, OTHER, address="10.0.0.1")
+    for number in range(20):
+        await reason(accounts.login("ada", "wrong", address=f"198.51.100.{number}"))
+    assert await reason(accounts.login("ada", OTHER, address="203.0.113.1")) == "throttled"
+    await accounts.login("ada", OTHER, address="10.0.0.1")

@@ -1,0 +1,249 @@
+"""The embedded store: adopted after a crash of ours, never doubled, restarted when it dies, stopped cleanly."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from realmkeep.clock import SystemClock
+from realmkeep.errors import StorageLocked, StorageMisconfigured, StorageUnavailable
+from realmkeep.storage import Committed, Put, Storage, Transaction, open_storage
+from realmkeep.storage import embedded_process as process_module
+from realmkeep.storage.embedded import EmbeddedStorage
+from realmkeep.storage.embedded_config import StoreSettings
+from realmkeep.storage.embedded_process import StoreProcess, socket_path
+from realmkeep.testing.servers import StoreServer
+
+pytestmark = pytest.mark.backend("embedded")
+
+# Another process that opens the store, writes, says so, and waits to be killed.
+SERVER = """
+import asyncio, pathlib, sys
+from realmkeep.storage import Put, Transaction
+from realmkeep.storage.embedded import EmbeddedStorage
+
+async def main():
+    storage = EmbeddedStorage(pathlib.Path(sys.argv[1]))
+    await storage.connect()
+    print(await storage.write([Transaction((), (Put("a", b"1"),))]), flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def put(key: str, value: bytes) -> Transaction:
+    return Transaction((), (Put(key, value),))
+
+
+def store_pid(directory: Path) -> int:
+    return int((directory / "store.pid").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+async def until_back(storage: Storage) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await storage.exists("a")
+            except (StorageUnavailable, StorageMisconfigured):
+                await asyncio.sleep(0.01)
+            else:
+                return
+
+
+def crashed_server(directory: Path, *, stopped: bool = False) -> int:
+    """A server of ours wrote and was killed; its store lives on, or stands still. Returns the store's pid."""
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(directory)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout
+    assert server.stdout.readline() == "[Committed()]\n"
+    pid = store_pid(directory)
+    if stopped:
+        os.kill(pid, signal.SIGSTOP)
+    server.kill()
+    server.wait()
+    server.stdout.close()
+    assert is_alive(pid)
+    return pid
+
+
+async def test_it_outlives_a_crash_of_ours_and_is_adopted(tmp_path: Path) -> None:
+    pid = await asyncio.to_thread(crashed_server, tmp_path)
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    assert store_pid(tmp_path) == pid
+    assert await storage.load("a") == b"1"
+    await storage.disconnect()
+    assert not is_alive(pid)
+
+
+async def test_a_store_that_stands_still_is_waited_for_and_not_doubled(tmp_path: Path) -> None:
+    pid = await asyncio.to_thread(crashed_server, tmp_path, stopped=True)
+    storage = EmbeddedStorage(tmp_path)
+    connecting = asyncio.create_task(storage.connect())
+    done, _ = await asyncio.wait([connecting], timeout=0.5)
+    assert not done
+    assert store_pid(tmp_path) == pid
+    os.kill(pid, signal.SIGCONT)
+    await connecting
+    assert store_pid(tmp_path) == pid
+    assert await storage.load("a") == b"1"
+    await storage.disconnect()
+
+
+async def test_a_store_that_stands_still_too_long_is_reported_with_its_pid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_module, "SILENCE_S_MAX", 0.2)
+    pid = await asyncio.to_thread(crashed_server, tmp_path, stopped=True)
+    storage = EmbeddedStorage(tmp_path)
+    with pytest.raises(StorageUnavailable, match=f"kill -CONT {pid}"):
+        await storage.connect()
+    assert is_alive(pid)
+    os.kill(pid, signal.SIGCONT)
+    await storage.connect()  # the failed attempt has let go of the directory
+    await storage.disconnect()
+
+
+async def test_another_configuration_than_the_adopted_ones_takes_effect(tmp_path: Path) -> None:
+    pid = await asyncio.to_thread(crashed_server, tmp_path)
+    storage = EmbeddedStorage(tmp_path, maxmemory_bytes=64 * 1024**2)
+    await storage.connect()
+    assert store_pid(tmp_path) != pid
+    assert not is_alive(pid)
+    assert await storage.load("a") == b"1"
+    assert "maxmemory 67108864\n" in (tmp_path / "store.conf").read_text()
+    await storage.disconnect()
+
+
+async def test_control_two_plain_stores_run_happily_on_one_directory(tmp_path: Path) -> None:
+    """What the locks are there to prevent."""
+    first = await asyncio.to_thread(StoreServer, tmp_path)
+    second = await asyncio.to_thread(StoreServer, tmp_path)
+    await asyncio.to_thread(first.start)
+    await asyncio.to_thread(second.start)
+    await asyncio.to_thread(first.close)
+    await asyncio.to_thread(second.close)
+
+
+async def test_a_second_server_is_refused_at_once_and_told_who_has_it(tmp_path: Path) -> None:
+    first = EmbeddedStorage(tmp_path)
+    await first.connect()
+    other = subprocess.run(
+        [sys.executable, "-c", SERVER, str(tmp_path)], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert "StorageLocked" in other.stderr
+    assert f"process {os.getpid()}" in other.stderr
+    with pytest.raises(StorageLocked):
+        await EmbeddedStorage(tmp_path).connect()
+    assert await first.write([put("a", b"1")]) == [Committed()]
+    await first.disconnect()
+
+
+async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    for number in range(3):
+        value = b"%d" % number
+        assert await storage.write([put("a", value)]) == [Committed()]
+        pid = store_pid(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while store_pid_or_none(tmp_path) in {pid, None}:
+                await asyncio.sleep(0.01)
+        await until_back(storage)
+        assert await storage.load("a") == value
+    await storage.disconnect()
+
+
+def store_pid_or_none(directory: Path) -> int | None:
+    try:
+        return store_pid(directory)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+async def test_disconnect_while_it_is_down_leaves_nothing_running(tmp_path: Path) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    os.kill(store_pid(tmp_path), signal.SIGKILL)
+    await storage.disconnect()
+    again = EmbeddedStorage(tmp_path)
+    await again.connect()
+    pid = store_pid(tmp_path)
+    await again.disconnect()
+    assert not is_alive(pid)
+
+
+async def test_stopping_uses_stronger_means_when_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "STOP_S_MAX", 0.3)
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    assert await storage.write([put("a", b"1")]) == [Committed()]
+    pid = store_pid(tmp_path)
+    os.kill(pid, signal.SIGSTOP)  # neither SHUTDOWN nor SIGTERM reach it
+    await storage.disconnect()
+    assert not is_alive(pid)
+    await storage.connect()
+    assert await storage.load("a") == b"1"
+    await storage.disconnect()
+
+
+async def test_a_store_that_cannot_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "appendonly.aof.manifest").write_text("file nonsense seq 1 type b\n")
+    with pytest.raises(StorageMisconfigured, match="nonsense"):
+        await EmbeddedStorage(tmp_path).connect()
+
+
+async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageMisconfigured, match="file/store"):
+        await EmbeddedStorage(tmp_path / "file" / "store").connect()
+
+
+async def test_a_long_directory_has_its_socket_elsewhere_and_its_owners_alone(tmp_path: Path) -> None:
+    directory = tmp_path / ("d" * 120)
+    storage = EmbeddedStorage(directory)
+    await storage.connect()
+    socket = socket_path(directory)
+    assert len(os.fsencode(socket)) <= 103
+    assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
+    assert await storage.write([put("a", b"1")]) == [Committed()]
+    await storage.disconnect()
+    assert not socket.exists()
+
+
+async def test_socket_and_directory_are_their_owners_alone_and_there_is_no_tcp(tmp_path: Path) -> None:
+    storage = open_storage(f"embedded:///{tmp_path}/new")
+    await storage.connect()
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "new" / "store.sock").stat().st_mode) == 0o700
+    assert "\nport 0\n" in (tmp_path / "new" / "store.conf").read_text()
+    capability = storage.capability
+    assert (capability.backend, capability.shared, capability.fsync) == ("embedded", False, "always")
+    assert capability.durable_on_return
+    assert capability.survives_power_loss
+    assert capability.warnings == ()
+    await storage.disconnect()
+
+
+async def test_ctrl_c_does_not_reach_the_store(tmp_path: Path) -> None:
+    process = StoreProcess(tmp_path, StoreSettings(str(tmp_path)), clock=SystemClock())
+    await process.lock()
+    assert await process.ensure_running()
+    assert os.getsid(store_pid(tmp_path)) != os.getsid(0)
+    await process.stop()
+    process.unlock()

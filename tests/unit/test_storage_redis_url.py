@@ -1,0 +1,105 @@
+import logging
+from urllib.parse import urlsplit
+
+import pytest
+
+from realmkeep.errors import ConfigError, RealmkeepError, StorageUnavailable
+from realmkeep.storage import open_storage
+from realmkeep.storage.redis_connection import safe_cause, translated
+from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
+
+SECRET = "gr4vel&tide"
+ENCODED = "gr4vel%26tide"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://example.org", RedisAddress(host="example.org")),
+        ("redis://example.org:7000/3", RedisAddress(host="example.org", port=7000, database=3)),
+        ("redis://[::1]:7000", RedisAddress(host="::1", port=7000)),
+        (
+            f"redis://ke%40per:{ENCODED}@h?timeout_s=2.5&connect_timeout_s=1",
+            RedisAddress(host="h", username="ke@per", password=SECRET, timeout_s=2.5, connect_timeout_s=1.0),
+        ),
+        (f"redis://:{ENCODED}@h", RedisAddress(host="h", password=SECRET)),
+        (
+            "rediss://h/1?tls_ca=/ca.pem&tls_cert=/c.pem&tls_key=/k.pem",
+            RedisAddress(host="h", database=1, tls=True, tls_ca="/ca.pem", tls_cert="/c.pem", tls_key="/k.pem"),
+        ),
+        ("redis+unix:///run/a%20store?db=2", RedisAddress(socket_path="/run/a store", database=2)),
+        (
+            f"redis+unix://u:{ENCODED}@/run/s",
+            RedisAddress(socket_path="/run/s", username="u", password=SECRET),
+        ),
+    ],
+)
+def test_every_part_of_a_url_has_its_place(url: str, expected: RedisAddress) -> None:
+    assert parse_redis_url(urlsplit(url)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://u:{SECRET}",
+        f"redis://:{SECRET}@h:port",
+        f"redis://:{SECRET}@h:99999",
+        f"redis://:{SECRET}@",
+        f"redis://:{SECRET}@h/first",
+        f"redis://:{SECRET}@h/-1",
+        f"redis://:{SECRET}@h?colour={SECRET}",
+        f"redis://:{SECRET}@h?{SECRET}",
+        f"redis://:{SECRET}@h?timeout_s=0",
+        f"redis://:{SECRET}@h?timeout_s=nan",
+        f"redis://:{SECRET}@h?timeout_s=never",
+        f"redis://:{SECRET}@h?tls_ca=/ca.pem",
+        f"redis://:{SECRET}@h#x",
+        "redis://user@h",
+        f"rediss://:{SECRET}@h?tls_cert=/c.pem",
+        f"redis+unix://:{SECRET}@h/run/s",
+        "redis+unix://",
+    ],
+)
+def test_a_malformed_url_is_refused_without_repeating_its_secret(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_storage(url)
+    assert SECRET not in f"{caught.value!s} {caught.value!r} {caught.value.__cause__!r}"
+    assert caught.value.hint
+
+
+def test_no_repr_shows_user_or_password() -> None:
+    url = f"redis://keeper:{ENCODED}@h:7000/1"
+    storage = open_storage(url)
+    shown = f"{storage!r} {storage!s} {parse_redis_url(urlsplit(url))!r} {parse_redis_url(urlsplit(url))!s}"
+    assert SECRET not in shown
+    assert ENCODED not in shown
+    assert "keeper" not in shown
+    assert "redis://h:7000/1" in shown
+
+
+def test_an_answer_that_repeats_the_password_is_not_repeated() -> None:
+    address = RedisAddress(host="h", password=SECRET)
+    echo = OSError(f"unknown command 'AUTH', with args beginning with: '{SECRET}'")
+    error = translated(echo, address, sent=False)
+    assert SECRET not in f"{error} {error!r}"
+    assert safe_cause(echo, address) is None
+    assert safe_cause(OSError("reset"), address) is not None
+
+
+async def test_a_failed_connection_puts_no_secret_in_errors_or_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    storage = open_storage(f"redis+unix://keeper:{ENCODED}@/nowhere/s")
+    with pytest.raises(StorageUnavailable) as caught:
+        await storage.connect()
+    chain: list[BaseException] = []
+    error: BaseException | None = caught.value
+    while error is not None:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    assert len(chain) > 1
+    said = " ".join(f"{each!s} {each!r} {each.args!r}" for each in chain) + caplog.text
+    assert SECRET not in said
+    assert ENCODED not in said
+    await storage.disconnect()
+    with pytest.raises(RealmkeepError):
+        await storage.load("a")
