@@ -12,7 +12,7 @@ from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
-from realmkeep.storage.redis_chunk import ChunkPacker, outcomes, write_script
+from realmkeep.storage.redis_chunk import PACK_SLICE, ChunkPacker, outcomes, write_script
 from realmkeep.storage.redis_connection import (
     RedisConnection,
     Reply,
@@ -60,10 +60,27 @@ class _Call:
 class _Chunk:
     """One script call: stretches of calls, in order, and how long each is."""
 
-    def __init__(self, parts: list[tuple[_Call, int]], transactions: list[Transaction], packed: bytes) -> None:
-        self._parts = parts
-        self._transactions = transactions
-        self.packed = packed
+    def __init__(self) -> None:
+        self.packed = b""
+        self._packer = ChunkPacker()
+        self._parts: list[tuple[_Call, int]] = []
+        self._transactions: list[Transaction] = []
+
+    def take(self, call: _Call) -> bool:
+        """Add a slice of `call`; False if there was no room for any of it."""
+        given = call.give(self._packer.take(call.transactions, call.packed))
+        if given:
+            self._parts.append((call, len(given)))
+            self._transactions += given
+        return bool(given)
+
+    @property
+    def is_large(self) -> bool:
+        return len(self._transactions) > PACK_SLICE
+
+    def pack(self, script_sha: bytes) -> None:
+        self.packed = self._packer.pack(script_sha)
+        del self._packer
 
     def settle(self, reply: Reply) -> None:
         if reply is None:
@@ -111,7 +128,8 @@ class RedisPipe:
         self._waiting: deque[_Call] = deque()
         self._in_flight: deque[_Chunk] = deque()
         self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; nothing is sent meanwhile
-        self._again: deque[_Chunk] = deque()
+        self._ready: deque[_Chunk] = deque()  # packed, in order
+        self._packing: _Chunk | None = None
         self._newest: asyncio.Future[list[WriteOutcome]] | None = None
         self._broken: StorageError | None = None
         self._sender_wakes = asyncio.Event()
@@ -186,7 +204,7 @@ class RedisPipe:
         lost.__cause__ = reason
         for chunk in self._in_flight:
             chunk.settle_all(Unknown(lost))
-        for chunk in (*self._forgotten, *self._again):
+        for chunk in (*self._forgotten, *self._ready, *([self._packing] if self._packing else [])):
             chunk.settle_all(Failed(reason))
         for call in [call for call in self._waiting if call.is_checked]:
             self._waiting.remove(call)
@@ -196,13 +214,19 @@ class RedisPipe:
         return (
             len(self._in_flight) < CHUNKS_IN_FLIGHT_MAX
             and not self._forgotten
-            and (bool(self._again) or (bool(self._waiting) and self._waiting[0].is_checked))
+            and (bool(self._ready) or (bool(self._waiting) and self._waiting[0].is_checked))
         )
 
     async def _send(self) -> None:
         while True:
             while self._may_send():
-                chunk = self._again.popleft() if self._again else self._next_chunk()
+                if not self._ready:
+                    self._ready.append(await self._next_chunk())
+                    if self._broken:
+                        return
+                    if self._forgotten:  # meanwhile: they go first
+                        continue
+                chunk = self._ready.popleft()
                 self._in_flight.append(chunk)
                 if len(self._in_flight) == 1:
                     self._expect_answer()
@@ -211,20 +235,24 @@ class RedisPipe:
             self._sender_wakes.clear()
             await self._sender_wakes.wait()
 
-    def _next_chunk(self) -> _Chunk:
-        packer = ChunkPacker()
-        parts: list[tuple[_Call, int]] = []
-        transactions: list[Transaction] = []
+    async def _next_chunk(self) -> _Chunk:
+        self._packing = chunk = _Chunk()
         while self._waiting and self._waiting[0].is_checked:
             call = self._waiting[0]
-            given = call.give(packer.take(call.transactions, call.packed))
-            if given:
-                parts.append((call, len(given)))
-                transactions += given
-            if call.packed < len(call.transactions):
+            if not chunk.take(call):
                 break
-            self._waiting.popleft()
-        return _Chunk(parts, transactions, packer.pack(self._sha))
+            if call.packed == len(call.transactions):
+                self._waiting.popleft()
+            else:
+                await self._clock.sleep(0)  # each slice of a large call is a turn of its own
+        if chunk.is_large:  # packing and sending it are turns of their own
+            await self._clock.sleep(0)
+            chunk.pack(self._sha)
+            await self._clock.sleep(0)
+        else:
+            chunk.pack(self._sha)
+        self._packing = None
+        return chunk
 
     def _expect_answer(self) -> None:
         """Give the store another `timeout_s`, from now."""
@@ -278,6 +306,6 @@ class RedisPipe:
         """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
         async with self._clock.timeout(self._address.timeout_s):
             self._sha = await ask(self._connection, "SCRIPT", "LOAD", write_script())
-        self._again.extend(self._forgotten)
+        self._ready.extendleft(reversed(self._forgotten))
         self._forgotten.clear()
         self._sender_wakes.set()
