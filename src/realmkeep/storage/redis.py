@@ -248,6 +248,15 @@ class RedisStorage:
             if capability.fsync == "everysec":
                 await self._wait_for_fsync(connection)
 
+    async def snapshot(self) -> None:
+        """Ask for a snapshot in the background, `BGSAVE`; it begins after one that is running, or a rewrite.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
+        self._check_connected()
+        await self._pool.ask("BGSAVE", "SCHEDULE")
+
     async def _wait_for_fsync(self, connection: RedisConnection) -> None:
         """Watch what the store says of itself until an fsync of everything written so far must be over.
 
