@@ -277,7 +277,7 @@ async def test_friends_blocks_and_settings(realm: Lab, ada: LabPeer) -> None:
     kept = await realm.done(ada, "set", name="music_volume", value=0.5)
     assert kept["settings"] == {"music_volume": 0.5}
     for number in range(63):
-        await realm.done(ada, "set", name=f"name_{number}", value=f"value {number}")
+        await realm.done(ada, "set", name=f"name_{number}", value=f"v{number}")
     assert await realm.refused(ada, "set", name="one_more", value=1) == "settings_full"
     await realm.done(ada, "set", name="name_5", value=None)
 

@@ -55,7 +55,7 @@ def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dic
     """Keep a setting of the client.
 
     Raises:
-        Refused: `settings_full`: more than 64 names, or more than 2,560 bytes in all.
+        Refused: `settings_full`: more than 64 names, or more than 2,048 bytes in all.
     """
     settings = {**player.settings, intent.name: intent.value}
     if len(settings) > SETTINGS_MAX or len(msgspec.json.encode(settings)) > SETTINGS_BYTES_MAX:

@@ -230,7 +230,7 @@ class Bot:
                 self.state |= {name: value for name, value in result.items() if name in self.state}
             self.crowd.ledger.acknowledged(self.player_id, answer)
             if answer["tier"] == 1 and self.crowd.journal is not None:
-                self.crowd.journal.acknowledged(self.player_id, answer)
+                await self.crowd.journal.acknowledged(self.player_id, answer)
         return answer
 
     def _hear(self, message: Message) -> None:

@@ -92,7 +92,7 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
         for bot in bots:
             bot.hang_up()
         if journal is not None:
-            journal.close()
+            await asyncio.to_thread(journal.close)
     return Report(tally, problems, len(bots), played_s)
 
 

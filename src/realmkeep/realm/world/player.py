@@ -5,11 +5,11 @@ from typing import Final
 from realmkeep import CHECKPOINT, IMMEDIATE, Keyword, Part, Record, drops_to, durable, ephemeral, rises
 
 INVENTORY_SLOTS: Final = 24
-BANK_ENTRIES_MAX: Final = 40
-FRIENDS_MAX: Final = 32
-BLOCKED_MAX: Final = 32
+BANK_ENTRIES_MAX: Final = 36
+FRIENDS_MAX: Final = 28
+BLOCKED_MAX: Final = 28
 SETTINGS_MAX: Final = 64
-SETTINGS_BYTES_MAX: Final = 2_560  # as JSON: 64 settings of 40 bytes; the longest state must fit a datagram of 8 KiB
+SETTINGS_BYTES_MAX: Final = 2_048  # as JSON: 64 settings of 32 bytes; the longest state must fit a datagram of 8 KiB
 PARCELS_MAX: Final = 100
 GOLD_MAX: Final = (1 << 53) - 1  # what every client's JSON reader keeps exact
 HP_PER_LEVEL: Final = 10
