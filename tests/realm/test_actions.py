@@ -181,6 +181,20 @@ async def test_killing_teaches_drops_loot_and_levels_up_durably(realm: Lab, ada:
     )
 
 
+async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: Lab, ada: LabPeer) -> None:
+    def rats_alive() -> int:
+        monsters = realm.realm.game.places.by_name["meadow"].monsters.values()
+        return len([monster for monster in monsters if monster.name == "rat" and monster.alive])
+
+    before = rats_alive()
+    await kill_rat(realm, ada)
+    await realm.close()
+    await realm.start()
+    assert rats_alive() == before - 1
+    await realm.ticks(WORLD.monsters["rat"].respawn_s + 1)
+    assert rats_alive() == before
+
+
 async def test_blows_need_a_rest(realm: Lab, ada: LabPeer) -> None:
     place = realm.realm.game.places.by_name["meadow"]
     wolf = next(m for m in place.monsters.values() if m.name == "wolf")

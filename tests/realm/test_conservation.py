@@ -27,6 +27,8 @@ offer = st.fixed_dictionaries(
 step = st.one_of(
     st.tuples(st.just("trade_request"), who, st.fixed_dictionaries({"player": who})),
     st.tuples(st.just("deal"), st.permutations(PLAYERS), st.tuples(offer, offer)),
+    st.tuples(st.just("grab"), st.permutations(PLAYERS), slot),
+    st.tuples(st.just("bank"), who, st.just("dagger")),
     st.tuples(st.just("trade_offer"), who, offer),
     st.tuples(st.sampled_from(["trade_confirm", "trade_confirm", "trade_cancel"]), who, st.just({})),
     st.tuples(st.just("drop"), who, st.fixed_dictionaries({"slot": slot, "count": st.just(1)})),
@@ -54,6 +56,9 @@ class Town:
     lab: Lab
     peers: dict[int, LabPeer] = field(default_factory=dict[int, LabPeer])
     last: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
+    sent: dict[tuple[int, int], dict[str, Any]] = field(default_factory=dict[tuple[int, int], dict[str, Any]])
+    sends: Counter[tuple[int, int]] = field(default_factory=Counter[tuple[int, int]])
+    everybody: list[tuple[int, LabPeer]] = field(default_factory=list[tuple[int, LabPeer]])
 
     async def peer(self, player_id: int) -> LabPeer | None:
         """The player's connection, made anew if it is gone; None while the store does not answer."""
@@ -63,6 +68,7 @@ class Town:
         if self.lab.storage.cut:
             return None
         self.peers[player_id] = await self.lab.join(player_id)
+        self.everybody.append((player_id, self.peers[player_id]))
         return self.peers[player_id]
 
     async def act(self, action: str, player_id: int, fields: dict[str, Any]) -> None:
@@ -76,7 +82,8 @@ class Town:
                 return
             fields = {"ground_id": singles[0].ground_id}
         op = self.lab.want(peer, action, **fields)
-        self.last[player_id] = {"action": action, "op": op, **fields}
+        self.sends[player_id, op] += 1
+        self.last[player_id] = self.sent[player_id, op] = {"action": action, "op": op, **fields}
 
     async def deal(self, players: tuple[int, ...], offers: tuple[dict[str, Any], ...]) -> None:
         """A whole trade in a breath."""
@@ -88,10 +95,23 @@ class Town:
         for player_id in (one, other):
             await self.act("trade_confirm", player_id, {})
 
+    async def grab(self, players: tuple[int, ...], dropped: int) -> None:
+        """One drops a thing, and all of them reach for it in one breath."""
+        await self.act("drop", players[0], {"slot": dropped, "count": 1})
+        await self.lab.clock.settle()
+        for player_id in players:
+            await self.act("pickup", player_id, {})
+
+    async def bank(self, player_id: int, item: str) -> None:
+        """In and out in a breath."""
+        for action in ("deposit", "withdraw", "withdraw"):
+            await self.act(action, player_id, {"item": item, "count": 1})
+
     async def again(self, player_id: int) -> None:
         """The client did not hear the answer and asks once more."""
         peer, last = await self.peer(player_id), self.last.get(player_id)
         if peer is not None and last is not None:
+            self.sends[player_id, last["op"]] += 1
             self.lab.want(peer, **last)
 
     async def kill(self) -> None:
@@ -103,20 +123,29 @@ class Town:
         match what:
             case "deal":
                 await self.deal(subject, detail)
+            case "grab":
+                await self.grab(subject, detail)
+            case "bank":
+                await self.bank(subject, detail)
             case "again":
                 await self.again(subject)
             case "disconnect" | "logout":
                 await self.leave(subject, politely=what == "logout")
+            case "cut" | "kill" | "wait" | "turn":
+                await self.world(what, subject)
+            case _:
+                await self.act(what, subject, detail)
+
+    async def world(self, what: str, subject: Any) -> None:
+        match what:
             case "cut":
                 self.lab.storage.cut = subject
             case "kill":
                 await self.kill()
             case "wait":
                 await self.wait(subject)
-            case "turn":
-                await asyncio.sleep(0)
             case _:
-                await self.act(what, subject, detail)
+                await asyncio.sleep(0)
 
     async def leave(self, player_id: int, *, politely: bool) -> None:
         peer = self.peers.get(player_id)
@@ -132,6 +161,25 @@ class Town:
         if not self.lab.storage.cut:
             await self.lab.ticks(min(seconds, 2.0))
             await self.lab.clock.advance(max(0.0, seconds - 2.0))
+
+    async def nothing_refused_has_happened(self) -> None:
+        """An operation that was answered with `nack`, and never with `ack`, runs anew when it is sent again."""
+        finals = {"ack": Counter[tuple[int, int]](), "nack": Counter[tuple[int, int]]()}
+        for player_id, peer in self.everybody:
+            for message in peer.heard:
+                if message["type"] in finals:
+                    finals[message["type"]][player_id, message["op_id"]] += 1
+        answers = finals["ack"] + finals["nack"]
+        assert not answers - self.sends, "nothing is answered more often than it was asked"
+        for player_id, op in finals["nack"].keys() - finals["ack"].keys():
+            peer = await self.peer(player_id)
+            assert peer is not None
+            since = len(peer.heard)
+            self.lab.want(peer, **self.sent[player_id, op])
+            await self.lab.clock.settle()
+            assert not any(m.get("repeated") for m in peer.heard[since:] if m.get("op_id") == op), self.sent[
+                player_id, op
+            ]
 
     async def everything(self) -> tuple[int, Counter[int]]:
         """All gold and all serials there are, once all mail has arrived."""
@@ -166,6 +214,7 @@ async def play(directory: Path, steps: list[tuple[str, Any, Any]]) -> None:
     assert await town.everything() == (len(PLAYERS) * GOLD_EACH, singles)
     await town.kill()
     assert await town.everything() == (len(PLAYERS) * GOLD_EACH, singles), "what is in memory is what is kept"
+    await town.nothing_refused_has_happened()
     await town.lab.close()
 
 

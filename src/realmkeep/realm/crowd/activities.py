@@ -27,11 +27,13 @@ async def go(bot: Bot, x: float, y: float) -> bool:
         share = min(1.0, STEP_TILES / away)
         to_x = bot.state["x"] + (x - bot.state["x"]) * share
         to_y = bot.state["y"] + (y - bot.state["y"]) * share
-        if await bot.done("move", x=round(to_x, 3), y=round(to_y, 3)) is None:
+        answer = await bot.act("move", x=round(to_x, 3), y=round(to_y, 3))
+        if answer["type"] != "ack" and answer["reason"] != "too_fast":
             return False
-        if share == 1.0:
+        if share < 1.0 or answer["type"] != "ack":
+            await bot.crowd.clock.sleep(STEP_S)
+        else:
             return True
-        await bot.crowd.clock.sleep(STEP_S)
     return away == 0
 
 
