@@ -16,6 +16,8 @@ import pytest
 from client import Message, Seal
 from server import Server, running
 
+from realmkeep.storage.embedded_process import socket_path
+
 Start = Callable[..., Server]
 BOTH = pytest.mark.parametrize("over_udp", [False, True], ids=["tcp", "udp"])
 SYNTAXES = pytest.mark.parametrize("lisp", [False, True], ids=["json", "lisp"])
@@ -211,6 +213,24 @@ async def test_a_server_may_insist_on_sealed_credentials(start: Start) -> None:
     assert "ticket" not in next(m for m in sealed.heard if m["type"] == "auth_ok")
     plain.ticket = sealed.ticket
     assert (await plain.resume())["reason"] == "encryption_required"
+
+
+async def test_double_login_on_two_servers_is_refused_until_the_first_lets_go(start: Start) -> None:
+    one = start()
+    two = start("realm-2", STORE__URL=f"redis+unix://{socket_path(one.directory / 'store')}")
+    ada = await one.player("ada")
+    await ada.done("buy", item="bread", count=1)
+    again = await two.client().connect()
+    refused = await again.login("ada")
+    assert (refused["reason"], refused["retry_after_s"] > 0) == ("already_owned", True)
+    bob = await two.player("bob")
+    await bob.done("mail", player="ada", gold=40)
+    mail = await ada.event("mail")
+    assert mail["sent"] == {"gold": 40}
+    await ada.logout()
+    answer = await again.login("ada")
+    assert (answer["type"], answer["state"]["gold"]) == ("auth_ok", 100 - 4 + 40)
+    assert two.stop() == 0  # before the store, which is the first one's
 
 
 def crowd(server: Server, *arguments: str) -> subprocess.Popen[bytes]:
