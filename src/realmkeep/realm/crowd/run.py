@@ -19,6 +19,7 @@ from realmkeep.realm.crowd.tally import Tally
 
 DOORS: Final = 8  # registrations at once: each is a password hash of some 50 ms
 PAUSE_S: Final = 0.5  # between two activities, on average
+CHECKED_AT_ONCE: Final = 16  # so that the check is no rush hour of its own
 UNPACKING_MAX: Final = 200  # sales to make room for parcels, before giving up
 
 
@@ -130,13 +131,13 @@ async def _one_bot(bot: Bot) -> None:
     weights = [weight for _, weight in ACTIVITIES]
     clock = bot.crowd.clock
     while not bot.crowd.over:
+        await clock.sleep(bot.random.uniform(0, 2 * PAUSE_S))
         (activity,) = bot.random.choices(activities, weights)
         try:
             await activity(bot)
             await answer_trades(bot)
         except Disconnected:
             await bot.come_in()
-        await clock.sleep(bot.random.uniform(0, 2 * PAUSE_S))
 
 
 async def _check(bots: list[Bot], crowd: Crowd) -> list[str]:
@@ -144,23 +145,31 @@ async def _check(bots: list[Bot], crowd: Crowd) -> list[str]:
     crowd.checking = True
     for bot in bots:
         bot.hang_up()
-    await _all(_settle(bot) for bot in bots)
-    await _all(bot.come_in() for bot in bots)
+    few = asyncio.Semaphore(CHECKED_AT_ONCE)
+    await _all(_settle(bot, few) for bot in bots)
+    await _all(_last_look(bot, few) for bot in bots)
     states = [bot.state for bot in bots]
-    await _all(bot.log_out() for bot in bots)
     tier2_kept = not crowd.tally.lost and not crowd.tally.uncertain
     return crowd.ledger.problems(states, tier2_kept=tier2_kept)
 
 
-async def _settle(bot: Bot) -> None:
+async def _settle(bot: Bot, few: asyncio.Semaphore) -> None:
     """Make room for what waits in parcels: only what is carried can be seen."""
-    await bot.come_in()
-    for _ in range(UNPACKING_MAX):
-        if not bot.state["parcels"]:
-            break
-        cheap = min(entries(bot.state, "inventory"), key=lambda item: item["count"])
-        await bot.act("drop", slot=cheap["slot"], count=cheap["count"])
-    await bot.log_out()
+    async with few:
+        await bot.come_in()
+        for _ in range(UNPACKING_MAX):
+            if not bot.state["parcels"]:
+                break
+            cheap = min(entries(bot.state, "inventory"), key=lambda item: item["count"])
+            await bot.act("drop", slot=cheap["slot"], count=cheap["count"])
+        await bot.log_out()
+
+
+async def _last_look(bot: Bot, few: asyncio.Semaphore) -> None:
+    """What a login tells is what there is: mail that came last has arrived."""
+    async with few:
+        await bot.come_in()
+        await bot.log_out()
 
 
 async def _all(work: Any) -> None:

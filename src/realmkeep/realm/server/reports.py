@@ -24,7 +24,7 @@ def promise(capability: Capability) -> str:
     return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
 
 
-def banner(realm: Realm, capability: Capability, store_url: str, host: str, *, admin: str = "") -> str:
+def banner(realm: Realm, capability: Capability, store_url: str, host: str) -> str:
     """What stands at the top of the console.
 
     Args:
@@ -32,7 +32,6 @@ def banner(realm: Realm, capability: Capability, store_url: str, host: str, *, a
         capability: Of its store.
         store_url: Without secrets.
         host: Where it listens.
-        admin: The address of the admin server; empty if there is none.
     """
     keeper, accounts = realm.game.keeper, realm.game.accounts
     lines = [
@@ -43,8 +42,6 @@ def banner(realm: Realm, capability: Capability, store_url: str, host: str, *, a
         f"udp         {host}:{realm.udp.port}",
         f"public key  {accounts.public_key}",
     ]
-    if admin:
-        lines.append(f"admin       {admin}")
     lines += [f"warning     {warning}" for warning in capability.warnings]
     return "\n".join(lines) + "\n"
 
