@@ -1,6 +1,6 @@
 """Realmkeep keeps what players earn: the persistence layer under a multiplayer game server."""
 
-from realmkeep.clock import Clock, SystemClock
+from realmkeep.clock import Clock, SystemClock, Timer
 from realmkeep.config import AuthConfig, Config, KeeperConfig, RecordsConfig, StoreConfig, load_config, mask_url
 from realmkeep.errors import (
     AlreadyOwned,
@@ -9,6 +9,7 @@ from realmkeep.errors import (
     CommitRefused,
     CommitUnknown,
     ConfigError,
+    Corrupt,
     KeepingError,
     NoSuchAccount,
     OpReused,
@@ -19,6 +20,7 @@ from realmkeep.errors import (
     RateLimited,
     RealmkeepError,
     RecordError,
+    RecordTooLarge,
     SealBroken,
     SessionEnded,
     SessionFrozen,
@@ -55,6 +57,7 @@ __all__ = [
     "CommitUnknown",
     "Config",
     "ConfigError",
+    "Corrupt",
     "Keeper",
     "KeeperConfig",
     "KeepingError",
@@ -72,6 +75,7 @@ __all__ = [
     "Receipt",
     "Record",
     "RecordError",
+    "RecordTooLarge",
     "RecordsConfig",
     "SealBroken",
     "Session",
@@ -82,6 +86,7 @@ __all__ = [
     "StorageError",
     "StoreConfig",
     "SystemClock",
+    "Timer",
     "Tx",
     "changed",
     "drops_to",

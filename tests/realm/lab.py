@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from realmkeep import AuthConfig, Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
+from realmkeep.accounts.rules import common_passwords
 from realmkeep.errors import StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game
@@ -34,6 +35,10 @@ class LabPeer(Peer):
         self.heard: list[Message] = []
         self.closed = False
         self.op_id = 0
+
+    @property
+    def closing(self) -> bool:
+        return self.closed
 
     def write(self, encoded: bytes) -> None:
         self.heard.append(json.loads(encoded))
@@ -93,6 +98,7 @@ class Lab:
                 rescue_path=self.directory / "rescue.jsonl",
             )
         )
+        await asyncio.to_thread(common_passwords)  # `accounts.running()` does it, whose timers nobody needs here
         config = AuthConfig(key_file=str(self.directory / "keys.json"))
         accounts = await asyncio.to_thread(open_accounts, self.storage, config, server_name=self.name, clock=self.clock)
         game = await open_game(self.keeper, accounts, WORLD, clock=self.clock, random=Random(7))

@@ -187,3 +187,16 @@ async def test_what_does_not_fit_calls_the_trade_off_and_moves_nothing(realm: La
     assert (await realm.act(bob, "trade_confirm"))["reason"] == "inventory_full"
     assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]
     assert len(realm.player(bob).inventory) == 24
+
+
+async def test_a_drop_that_a_trade_overtakes_does_not_lose_the_serial(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await realm.outfit(bob, items={"sword": 1})
+    await opened(realm, ada, bob)
+    await realm.done(bob, "trade_offer", items=[{"slot": 1, "count": 1}])
+    realm.want(ada, "trade_confirm")
+    realm.want(bob, "trade_confirm")
+    op = realm.want(ada, "drop", slot=1, count=1)  # the slot is empty yet
+    await realm.clock.settle()
+    (nack,) = answers(ada, op)
+    assert nack["reason"] == "slot_changed"
+    assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]

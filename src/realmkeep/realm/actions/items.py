@@ -61,9 +61,11 @@ def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str,
     """Part with stackable items; once that is durable they lie on the ground for a while.
 
     Raises:
-        Refused: `empty_slot` or `not_enough`.
+        Refused: `empty_slot`, `not_enough` or `slot_changed`.
     """
     dropped = take(player, intent.slot, intent.count)
+    if dropped.serial is not None:  # a trade has put it there since this was begun: it must not go without its zone
+        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
     unpack_parcels(player, scene.world)
     return {"item": dropped.item_id, "count": dropped.count}
 
@@ -72,11 +74,11 @@ def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) 
     """Lay an item with a serial down: out of the inventory and into the zone in one commit.
 
     Raises:
-        Refused: `empty_slot`, `not_enough` or `ground_full`.
+        Refused: `empty_slot`, `not_enough`, `slot_changed` or `ground_full`.
     """
     dropped = take(player, intent.slot, intent.count)
     if dropped.serial is None:
-        raise Refused("empty_slot", f"slot {intent.slot} has changed meanwhile")
+        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
     if len(zone.ground) >= SERIALS_MAX:
         raise Refused("ground_full", "there is no room left on the ground here")
     zone.ground = [*zone.ground, GroundItem(dropped.item_id, dropped.serial, player.x, player.y)]

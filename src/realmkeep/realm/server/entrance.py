@@ -10,6 +10,7 @@ from realmkeep import (
     AuthFailed,
     KeepingError,
     Quarantined,
+    RealmkeepError,
     SealBroken,
     Session,
     StorageError,
@@ -79,7 +80,7 @@ class Entrance:
         except SealBroken:
             answer(_auth_fail("bad_credentials"))
         except AlreadyOwned as error:
-            answer(_auth_fail("already_owned", error.wait_s))
+            answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
         except Quarantined as error:
             log.error("a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
@@ -96,8 +97,14 @@ class Entrance:
         login = await self._login(peer, shown, register=isinstance(request, Register))
         session, resumed = await self._session(login)
         seat = self.seat(peer, session)
-        await self._fit(seat, login.username)
+        try:
+            await self._fit(seat, login.username)
+        except RealmkeepError:
+            self._game.leave(seat)
+            raise
         sid = peer.admit()
+        if peer.closing:  # gone while we were looking things up: nobody else would notice
+            self._game.leave(seat)
         ticket = {"ticket": login.ticket}
         if shown.sealed is not None:
             ticket = {"sealed_ticket": shown.sealed.seal_ticket(login.ticket)}
@@ -155,6 +162,9 @@ class Entrance:
         if former is not None and former is not peer:
             former.send({"type": "goodbye", "reason": "taken_over"})
             former.close()
+        other = game.seats.by_peer.get(peer)
+        if other is not None:
+            game.leave(other)
         game.trades.left(session.record, "disconnected")
         game.seats.take(seat, peer)
         game.places.enter(session.record)

@@ -71,6 +71,13 @@ class Game:
         while self._tasks:
             await asyncio.wait([*self._tasks])
 
+    def leave(self, seat: Seat) -> None:
+        """A player is disconnected: grace begins, in which the player can still be fought."""
+        self.seats.part(seat)
+        self.trades.left(seat.player, "disconnected")
+        if not seat.session.ended:
+            seat.session.disconnect()
+
     def zone_of(self, place: Place) -> Session[Zone]:
         """The session of a place's record."""
         return self.zones[place.name]

@@ -74,12 +74,8 @@ class Reception:
     def lost(self, peer: Peer) -> None:
         """A client is gone: its player stays for the time of grace, and can be fought."""
         seat = self._game.seats.by_peer.get(peer)
-        if seat is None:
-            return
-        self._game.seats.part(seat)
-        self._game.trades.left(seat.player, "disconnected")
-        if not seat.session.ended:
-            seat.session.disconnect()
+        if seat is not None:
+            self._game.leave(seat)
 
     async def _logout(self, seat: Seat, peer: Peer, answer: Answer) -> None:
         game = self._game

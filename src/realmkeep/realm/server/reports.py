@@ -110,7 +110,9 @@ def configure_logs(log_format: LogFormat, stream: IO[str], *, above_status_line:
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([] if console else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty()) if console else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            if console
+            else structlog.processors.JSONRenderer(),
         ],
     )
     handler = _AboveStatusLine(stream) if above_status_line else logging.StreamHandler(stream)

@@ -40,6 +40,11 @@ class Peer(ABC):
     def write(self, encoded: bytes) -> None:
         """Send one encoded message."""
 
+    @property
+    @abstractmethod
+    def closing(self) -> bool:
+        """Whether nothing more is sent or heard."""
+
     @abstractmethod
     def admit(self) -> str | None:
         """Begin a session; returns its `sid` where the transport has none of its own."""

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Final, TypeAlias, cast
 
-from realmkeep.clock import Clock
+from realmkeep import Clock
 from realmkeep.realm.wire.answered import Answered
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
@@ -44,6 +44,11 @@ class UdpPeer(Peer):
         self.sid = ""
         self.heard_s = now_s
         self._server = server
+
+    @property
+    def closing(self) -> bool:
+        """Never known: silence will tell."""
+        return False
 
     def write(self, encoded: bytes) -> None:
         """Send one datagram."""
