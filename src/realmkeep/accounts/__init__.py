@@ -3,6 +3,7 @@
 from realmkeep.accounts.account import Account, Ban, CharacterId
 from realmkeep.accounts.accounts import Accounts, Login, open_accounts
 from realmkeep.accounts.credentials import Credentials
+from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, verify_password
 from realmkeep.accounts.sealed import OpenedPayload, SealedRequest, decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, get_server_public_key, init_server_encryption
@@ -24,6 +25,7 @@ __all__ = [
     "ServerKeys",
     "decrypt_auth_payload",
     "encrypt_auth_payload",
+    "fold_username",
     "get_server_public_key",
     "hash_password",
     "init_server_encryption",

@@ -8,6 +8,8 @@ from realmkeep.errors import RealmkeepError
 
 app = App(name="realmkeep", help="The persistence layer under a multiplayer game server.")
 app.command("realmkeep.cli.bench:app", name="bench")
+app.command("realmkeep.cli.crowd:crowd", name="crowd")
+app.command("realmkeep.cli.serve:serve", name="serve")
 app.command("realmkeep.cli.store:app", name="store")
 
 

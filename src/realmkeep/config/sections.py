@@ -155,6 +155,9 @@ class AuthConfig(Section, frozen=True, kw_only=True):
         str,
         Meta(min_length=1, description="The server's keys for sealed credentials; made, readable by its owner alone."),
     ] = "realm-data/server-keys.json"
+    require_encryption: Annotated[
+        bool, Meta(description="Refuse passwords and tickets that do not come sealed with the server's key.")
+    ] = False
     throttle_account_free: Annotated[
         int, Meta(ge=1, le=1000, description="Wrong passwords for one account before the first delay.")
     ] = 5

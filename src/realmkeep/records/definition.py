@@ -304,12 +304,13 @@ _kinds: WeakValueDictionary[tuple[str, str], type] = WeakValueDictionary()
 def register(cls: type, info: RecordInfo) -> None:
     """Claim a kind and suffix for a class; the same class defined again, by reloading its module, takes its own place.
 
-    A class defined inside a function is not registered: nothing else can reach it.
+    A class defined inside a function is not registered: nothing else can reach it. Nor are those of `realmkeep.testing`:
+    a game's tests import them beside the game's own player.
 
     Raises:
         DefinitionError: Another class has this kind.
     """
-    if "<locals>" in cls.__qualname__:
+    if "<locals>" in cls.__qualname__ or cls.__module__.startswith("realmkeep.testing."):
         return
     key = (info.kind, info.suffix)
     other = _kinds.get(key)

@@ -1,0 +1,72 @@
+"""`realmkeep crowd`: bots that play, and the check that nothing was lost or doubled."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+Count = Annotated[int, Parameter(validator=Number(gte=1, lte=5000))]
+Seconds = Annotated[float, Parameter(validator=Number(gt=0))]
+
+
+def crowd(
+    *,
+    bots: Count = 200,
+    duration: Seconds = 60.0,
+    host: str | None = None,
+    tcp_port: int | None = None,
+    udp_port: int | None = None,
+    data: Path = Path("realm-data"),
+    udp: bool = False,
+    sealed: bool = False,
+    lisp: bool = False,
+    json: bool = False,
+    journal: Path | None = None,
+    name: str = "",
+    seed: int = 0,
+) -> None:
+    """Let bots walk, fight, loot, shop, bank, trade, quest, and drop out rudely; then check that all is conserved.
+
+    Exits with 1 if something was lost or doubled, or if the server went away for good.
+
+    Args:
+        bots: How many.
+        duration: Seconds that they play, once all are in.
+        host: Where the server is; what DATA/server.json says unless given.
+        tcp_port: As above.
+        udp_port: As above.
+        data: The directory of a server on this machine.
+        udp: Over UDP instead of TCP.
+        sealed: With sealed credentials.
+        lisp: In s-expressions instead of JSON.
+        json: Print the report as JSON, and no progress bar.
+        journal: Append every acknowledged tier-1 operation to this file, as JSON lines.
+        name: The bots' names begin with it; a crowd that played before logs in again. A new crowd unless given.
+        seed: Of what the bots choose.
+    """
+    from realmkeep import ConfigError, SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.realm.crowd.client import Disconnected, Server  # noqa: PLC0415 - as above
+    from realmkeep.realm.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
+    from realmkeep.realm.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
+    from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
+
+    if host is None or (udp_port if udp else tcp_port) is None:
+        told = read_server_file(data)
+        if told is None:
+            raise ConfigError(
+                f"no realm was found: there is no {data / SERVER_FILE}",
+                hint="start `realmkeep serve`, or give --host and a port",
+            )
+        host, tcp_port, udp_port = host or told.host, tcp_port or told.tcp, udp_port or told.udp
+    server = Server(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp)
+    plan = Plan(bots, duration, name, journal, seed)
+    try:
+        with progress_bar(quiet=json or not sys.stderr.isatty()) as progress:
+            report = asyncio.run(run_crowd(server, plan, SystemClock(), progress))
+    except* Disconnected as gone:
+        sys.exit(f"realmkeep: the server is gone: {gone.exceptions[0]}")
+    print_report(report, as_json=json)
+    sys.exit(1 if report.problems else 0)

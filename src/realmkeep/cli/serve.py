@@ -1,0 +1,45 @@
+"""`realmkeep serve`: the reference game server."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+
+
+def serve(
+    *,
+    store: str | None = None,
+    data: Path = Path("realm-data"),
+    host: str = "127.0.0.1",
+    tcp_port: Port = 7777,
+    udp_port: Port = 7777,
+    log_format: Literal["console", "json"] | None = None,
+) -> None:
+    """Run the reference game server until it is told to stop.
+
+    Once it is ready, DATA/server.json says where it listens; a clean exit removes it. SIGTERM or Ctrl-C saves everything
+    and exits with 0; a second one ends it at once. All other settings: realmkeep.toml or REALMKEEP_*.
+
+    Args:
+        store: URL of the store; an embedded one in DATA/store if nothing else is set.
+        data: Where the server keeps its keys and its own store.
+        host: The address to listen on.
+        tcp_port: 0 picks a free one.
+        udp_port: 0 picks a free one.
+        log_format: console on a terminal and JSON otherwise, unless given.
+    """
+    from realmkeep import load_config  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.realm.server.realm import Where  # noqa: PLC0415 - as above
+    from realmkeep.realm.server.serve import Serving, in_directory  # noqa: PLC0415 - as above
+    from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above
+
+    config = in_directory(load_config(flags={"store.url": store}), data)
+    try:
+        code = run(Serving(config, data, Where(host, tcp_port, udp_port), log_format))
+    except OSError as error:  # a port that is taken, a directory that is not ours
+        sys.exit(f"realmkeep: {error}")
+    sys.exit(code)

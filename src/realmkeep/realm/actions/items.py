@@ -1,0 +1,134 @@
+"""What one does with things: picking up, dropping, eating, wearing."""
+
+from typing import Any
+
+from realmkeep import Tx
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
+from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
+from realmkeep.realm.world.places import SERIALS_MAX, OnGround
+from realmkeep.realm.world.player import Item, Player, Worn
+from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.zone import GroundItem, Zone
+
+
+def reachable(player: Player, scene: Scene, ground_id: int) -> OnGround:
+    """The thing on the ground that an intent means.
+
+    Raises:
+        Refused: `gone` or `out_of_range`.
+    """
+    thing = scene.place(player).ground.get(ground_id)
+    if thing is None:
+        raise Refused("gone", f"there is nothing with the id {ground_id} here")
+    if not scene.in_arm(player, thing.x, thing.y):
+        raise Refused("out_of_range", f"{thing.item} is out of arm's length")
+    return thing
+
+
+def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any]:
+    """Take a common thing, which lies in memory only.
+
+    Raises:
+        Refused: `gone`, `out_of_range`, `inventory_full` or `stack_full`.
+    """
+    place = scene.place(player)
+    thing = reachable(player, scene, intent.ground_id)
+    give(player, scene.world, thing.item, thing.count)
+    place.gone(thing)
+    if thing.spot is not None and (spot := place.spot_of(thing)) is not None:
+        place.growing[thing.spot] = spot
+        place.comes_back(thing.spot, scene.wall_us + int(spot.respawn_s * 1e6))
+    return {"item": thing.item, "count": thing.count}
+
+
+def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pickup) -> dict[str, Any]:
+    """Take an item with a serial: out of the zone and into the inventory in one commit.
+
+    Raises:
+        Refused: `gone`, `out_of_range` or `inventory_full`.
+    """
+    thing = reachable(player, scene, intent.ground_id)
+    left = [item for item in zone.ground if item.serial != thing.serial]
+    if thing.serial is None or len(left) == len(zone.ground):
+        raise Refused("gone", f"somebody else took {thing.item}")
+    zone.ground = left
+    given = give(player, scene.world, thing.item, 1, thing.serial)
+    return {"item": thing.item, "count": 1, "serial": thing.serial, "slot": given.slot}
+
+
+def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str, Any]:
+    """Part with stackable items; once that is durable they lie on the ground for a while.
+
+    Raises:
+        Refused: `empty_slot`, `not_enough` or `slot_changed`.
+    """
+    dropped = take(player, intent.slot, intent.count)
+    if dropped.serial is not None:  # a trade has put it there since this was begun: it must not go without its zone
+        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
+    unpack_parcels(player, scene.world)
+    return {"item": dropped.item_id, "count": dropped.count}
+
+
+def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) -> dict[str, Any]:
+    """Lay an item with a serial down: out of the inventory and into the zone in one commit.
+
+    Raises:
+        Refused: `empty_slot`, `not_enough`, `slot_changed` or `ground_full`.
+    """
+    dropped = take(player, intent.slot, intent.count)
+    if dropped.serial is None:
+        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
+    if len(zone.ground) >= SERIALS_MAX:
+        raise Refused("ground_full", "there is no room left on the ground here")
+    zone.ground = [*zone.ground, GroundItem(dropped.item_id, dropped.serial, player.x, player.y)]
+    unpack_parcels(player, scene.world)
+    return {"item": dropped.item_id, "count": 1, "serial": dropped.serial}
+
+
+def consume(tx: Tx, player: Player, scene: Scene, intent: Consume) -> dict[str, Any]:
+    """Eat or drink.
+
+    Raises:
+        Refused: `empty_slot`, `not_enough` or `not_edible`.
+    """
+    kind = scene.world.item(in_slot(player, intent.slot).item_id)
+    if not kind.heals:
+        raise Refused("not_edible", "that is nothing to eat or drink")
+    eaten = take(player, intent.slot, intent.count)
+    healed = min(player.max_hp, player.hp + kind.heals * intent.count) - player.hp
+    player.hp += healed
+    unpack_parcels(player, scene.world)
+    return {"item": eaten.item_id, "count": eaten.count, "healed": healed}
+
+
+def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
+    """Wear or wield what is in a slot; what was worn before takes its slot.
+
+    Raises:
+        Refused: `empty_slot` or `not_wearable`.
+    """
+    item = in_slot(player, intent.slot)
+    where = scene.world.item(item.item_id).equipment
+    if where is None:
+        raise Refused("not_wearable", f"{item.item_id} cannot be worn")
+    take(player, intent.slot, 1)
+    before = player.equipment.get(where)
+    player.equipment = {**player.equipment, where: Worn(item.item_id, item.serial)}
+    if before is not None:
+        player.inventory = [*player.inventory, Item(before.item_id, 1, item.slot, before.serial)]
+    return {}
+
+
+def unequip(player: Player, scene: Scene, intent: Unequip) -> dict[str, Any]:
+    """Put what is worn into the inventory.
+
+    Raises:
+        Refused: `not_worn` or `inventory_full`.
+    """
+    worn = player.equipment.get(intent.equipment)
+    if worn is None:
+        raise Refused("not_worn", f"nothing is worn as {intent.equipment!r}")
+    give(player, scene.world, worn.item_id, 1, worn.serial)
+    player.equipment = {where: item for where, item in player.equipment.items() if where != intent.equipment}
+    return {}

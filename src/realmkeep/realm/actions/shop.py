@@ -1,0 +1,60 @@
+"""Buying and selling, at the server's prices."""
+
+from typing import Any
+
+from realmkeep import Tx
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.wire.intents import Buy, Sell
+from realmkeep.realm.world.content import Shop
+from realmkeep.realm.world.inventory import free_slots, give, take, unpack_parcels
+from realmkeep.realm.world.player import INVENTORY_SLOTS, Player
+from realmkeep.realm.world.refused import Refused
+
+
+def shops_here(player: Player, scene: Scene) -> list[Shop]:
+    """The shops within reach."""
+    return [shop for shop in scene.place(player).kind.shops if scene.in_reach(player, shop.x, shop.y)]
+
+
+def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
+    """Buy; an item that does not stack gets a serial and a slot of its own.
+
+    Raises:
+        Refused: `no_shop`, `not_sold_here`, `not_enough_gold`, `inventory_full`, `stack_full` or `busy`.
+    """
+    shops = shops_here(player, scene)
+    if not shops:
+        raise Refused("no_shop", "there is no shop within reach")
+    if not any(intent.item in shop.sells for shop in shops):
+        raise Refused("not_sold_here", f"no {intent.item!r} is sold here")
+    kind = scene.world.item(intent.item)
+    price = kind.price * intent.count
+    if price > player.gold:
+        raise Refused("not_enough_gold", f"{intent.count} {intent.item} cost {price}, and there are {player.gold}")
+    if kind.stackable:
+        give(player, scene.world, intent.item, intent.count)
+    elif intent.count > len(free_slots(player)):
+        raise Refused("inventory_full", f"{intent.count} slots of {INVENTORY_SLOTS} are needed")
+    else:
+        for _ in range(intent.count):
+            give(player, scene.world, intent.item, 1, scene.serials.take())
+    player.gold -= price
+    return {"item": intent.item, "count": intent.count, "price": price}
+
+
+def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
+    """Sell what is in a slot.
+
+    Raises:
+        Refused: `no_shop`, `empty_slot`, `not_enough` or `worthless`.
+    """
+    if not shops_here(player, scene):
+        raise Refused("no_shop", "there is no shop within reach")
+    sold = take(player, intent.slot, intent.count)
+    kind = scene.world.item(sold.item_id)
+    if not kind.sell_price:
+        raise Refused("worthless", f"no shop wants {sold.item_id}")
+    price = kind.sell_price * sold.count
+    player.gold += price
+    unpack_parcels(player, scene.world)
+    return {"item": sold.item_id, "count": sold.count, "price": price, "serial": sold.serial}

@@ -1,0 +1,257 @@
+"""Trades: two offers, two confirmations, one atomic write.
+
+Offers live in memory and move nothing: what is offered stays where it is until both have confirmed, and is checked again
+when it moves. So a trade that is cancelled, by whatever, has nothing to give back.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from realmkeep import Tx
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.wire.intents import TradeOffer
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
+from realmkeep.realm.world.places import near
+from realmkeep.realm.world.player import Item, Player
+from realmkeep.realm.world.refused import Refused
+
+INACTIVE_S: Final = 60.0
+
+Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
+"""Sends an event to a player, if that player is connected."""
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """One player's yes, under the operation's id.
+
+    Attributes:
+        undone: Called if nothing comes of it.
+        done: Called once the trade is durable; True if it had been before.
+        waits: Called if the store lets us wait.
+    """
+
+    op_id: int
+    undone: Callable[[Refused], None]
+    done: Callable[[bool], None]
+    waits: Callable[[], None]
+
+
+@dataclass
+class Side:
+    """One player's part of a trade; `offered` are the slots' contents when they were offered."""
+
+    player: Player
+    offered: list[Item] = field(default_factory=list[Item])
+    gold: int = 0
+    confirmed: Confirmation | None = None
+
+    def shown(self) -> dict[str, Any]:
+        """The offer as both clients see it."""
+        items = [
+            {"slot": item.slot, "item": item.item_id, "count": item.count}
+            | ({"serial": item.serial} if item.serial is not None else {})
+            for item in self.offered
+        ]
+        return {"player": self.player.player_id, "items": items, "gold": self.gold}
+
+
+@dataclass(eq=False)
+class Trade:
+    """An open trade; `closing` once both have confirmed: from then on only the store decides."""
+
+    sides: tuple[Side, Side]
+    touched_s: float
+    closing: bool = False
+
+    def side(self, player: Player) -> Side:
+        """A player's own side."""
+        return next(side for side in self.sides if side.player is player)
+
+    def other(self, player: Player) -> Side:
+        """The other side."""
+        return next(side for side in self.sides if side.player is not player)
+
+
+class TradeBook:
+    """All requests and open trades of one server.
+
+    Args:
+        tell: How events reach players.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._requests: dict[int, tuple[int, float]] = {}  # who asked whom, and when
+        self._trades: dict[int, Trade] = {}
+
+    def request(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
+        """Ask for a trade; asking back opens it.
+
+        Raises:
+            Refused: `not_here`, `too_far`, `in_combat`, `already_trading` or `blocked`.
+        """
+        if other is None or other is player or other.zone_id != player.zone_id or other.dead:
+            raise Refused("not_here", "that player is not in this zone")
+        if not near(player.x, player.y, other.x, other.y, scene.world.rules.trade_tiles):
+            raise Refused("too_far", f"a trade takes {scene.world.rules.trade_tiles:g} tiles at most")
+        if scene.in_combat(player) or scene.in_combat(other):
+            raise Refused("in_combat", "nobody trades in a fight")
+        if player.player_id in self._trades or other.player_id in self._trades:
+            raise Refused("already_trading", "one of you is trading")
+        if player.player_id in other.blocked or other.player_id in player.blocked:
+            raise Refused("blocked", "one of you has blocked the other")
+        asked, asked_s = self._requests.get(other.player_id, (None, 0.0))
+        if asked == player.player_id and scene.now_s - asked_s <= INACTIVE_S:
+            self._open(player, other, scene.now_s)
+            return {"opened": True}
+        self._requests[player.player_id] = (other.player_id, scene.now_s)
+        self._event(other, "trade_requested", player=player.player_id, name=player.name)
+        return {"opened": False}
+
+    def offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:
+        """Replace one's offer; whoever had confirmed has not any more.
+
+        Raises:
+            Refused: `not_trading`, `trade_closing`, `empty_slot`, `not_enough`, `same_slot_twice` or `not_enough_gold`.
+        """
+        trade = self._open_trade(player)
+        offered: list[Item] = []
+        for part in intent.items or []:
+            item = in_slot(player, part.slot)
+            if part.count > item.count:
+                raise Refused("not_enough", f"slot {part.slot} has {item.count}")
+            if any(item.slot == part.slot for item in offered):
+                raise Refused("same_slot_twice", f"slot {part.slot} is offered twice")
+            offered.append(Item(item.item_id, part.count, item.slot, item.serial))
+        if (intent.gold or 0) > player.gold:
+            raise Refused("not_enough_gold", f"there are {player.gold}")
+        side = trade.side(player)
+        side.offered, side.gold = offered, intent.gold or 0
+        trade.touched_s = scene.now_s
+        self._unconfirm(trade, Refused("offer_changed", "an offer changed after it had been confirmed"))
+        for each in trade.sides:
+            self._event(each.player, "trade_offer", **side.shown())
+        return {"items": side.shown()["items"], "gold": side.gold}
+
+    def confirm(self, player: Player, confirmation: Confirmation, scene: Scene) -> Trade | None:
+        """Agree; returns the trade, closing, once both have.
+
+        Raises:
+            Refused: `not_trading`, `trade_closing` or `already_confirmed`.
+        """
+        trade = self._open_trade(player)
+        if trade.side(player).confirmed is not None:
+            raise Refused("already_confirmed", "wait for the other one")
+        trade.side(player).confirmed = confirmation
+        trade.touched_s = scene.now_s
+        for each in trade.sides:
+            self._event(each.player, "trade_confirmed", player=player.player_id)
+        if trade.other(player).confirmed is None:
+            return None
+        trade.closing = True
+        return trade
+
+    def confirmed_as(self, player: Player) -> int | None:
+        """The id of the operation by which a player has confirmed; None if they have not."""
+        trade = self._trades.get(player.player_id)
+        confirmation = trade.side(player).confirmed if trade is not None else None
+        return confirmation.op_id if confirmation is not None else None
+
+    def cancel(self, player: Player) -> dict[str, Any]:
+        """Call one's trade off.
+
+        Raises:
+            Refused: `not_trading` or `trade_closing`.
+        """
+        self._end(self._open_trade(player), "cancelled")
+        return {}
+
+    def left(self, player: Player, reason: str) -> None:
+        """A player is gone from the zone or the game: an open trade is off, one that is closing goes on."""
+        self._requests.pop(player.player_id, None)
+        trade = self._trades.get(player.player_id)
+        if trade is not None and not trade.closing:
+            self._end(trade, reason)
+
+    def closed(self, trade: Trade, refused: Refused | None) -> None:
+        """The store has decided; `done` or `undone` of both confirmations is the caller's to call."""
+        self._forget(trade)
+        for side in trade.sides:
+            if refused is not None:
+                self._event(side.player, "trade_cancelled", reason=refused.reason)
+                continue
+            other = trade.other(side.player)
+            self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())
+
+    def sweep(self, now_s: float) -> None:
+        """End trades and forget requests that nobody touched for a minute."""
+        for trade in {id(trade): trade for trade in self._trades.values()}.values():
+            if not trade.closing and now_s - trade.touched_s > INACTIVE_S:
+                self._end(trade, "inactive")
+        for player_id, (_, asked_s) in [*self._requests.items()]:
+            if now_s - asked_s > INACTIVE_S:
+                del self._requests[player_id]
+
+    def _open(self, player: Player, other: Player, now_s: float) -> None:
+        trade = Trade((Side(player), Side(other)), now_s)
+        for one, two in ((player, other), (other, player)):
+            self._requests.pop(one.player_id, None)
+            self._trades[one.player_id] = trade
+            self._event(one, "trade_opened", player=two.player_id, name=two.name)
+
+    def _open_trade(self, player: Player) -> Trade:
+        trade = self._trades.get(player.player_id)
+        if trade is None:
+            raise Refused("not_trading", "there is no trade")
+        if trade.closing:
+            raise Refused("trade_closing", "both have confirmed; it is being written")
+        return trade
+
+    def _unconfirm(self, trade: Trade, refused: Refused) -> None:
+        for side in trade.sides:
+            if side.confirmed is not None:
+                side.confirmed.undone(refused)
+                side.confirmed = None
+
+    def _end(self, trade: Trade, reason: str) -> None:
+        self._forget(trade)
+        self._unconfirm(trade, Refused("trade_cancelled", f"the trade is off: {reason}"))
+        for side in trade.sides:
+            self._event(side.player, "trade_cancelled", reason=reason)
+
+    def _forget(self, trade: Trade) -> None:
+        for side in trade.sides:
+            self._trades.pop(side.player.player_id, None)
+
+    def _event(self, to: Player, kind: str, **fields: Any) -> None:
+        self._tell(to.player_id, {"type": "event", "kind": kind, **fields})
+
+
+def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
+    """Move both offers at once; runs in one commit of both players.
+
+    Raises:
+        Refused: `offer_changed` if a slot or a purse no longer holds what was offered; `inventory_full` or `stack_full` if
+            what comes in does not fit.
+    """
+    taken = {player.player_id: _take_offer(player, trade.side(player)) for player in (one, other)}
+    for giver, taker in ((one, other), (other, one)):
+        taker.gold += trade.side(giver).gold
+        for item in taken[giver.player_id]:
+            give(taker, world, item.item_id, item.count, item.serial)
+        unpack_parcels(taker, world)
+    return {"players": [one.player_id, other.player_id]}
+
+
+def _take_offer(player: Player, side: Side) -> list[Item]:
+    for item in side.offered:
+        held = next((held for held in player.inventory if held.slot == item.slot), None)
+        if held is None or (held.item_id, held.serial) != (item.item_id, item.serial) or held.count < item.count:
+            raise Refused("offer_changed", f"slot {item.slot} no longer holds what was offered")
+    if player.gold < side.gold:
+        raise Refused("offer_changed", "the gold that was offered has been spent")
+    player.gold -= side.gold
+    return [take(player, item.slot, item.count) for item in side.offered]

@@ -1,0 +1,219 @@
+"""One bot's connection: requests that are answered, events that are heard, and a seal where it is wanted."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from realmkeep import Clock
+from realmkeep.accounts import SealedRequest, encrypt_auth_payload
+from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode
+
+ANSWER_S: Final = 90.0  # after which a request counts as lost: a trade waits a minute for the other one
+RESEND_S: Final = 1.0  # over UDP: the identical datagram gets the same answer
+WELCOME_PAD: Final = "." * 300
+MESSAGE_BYTES_MAX: Final = 64 * 1024
+
+
+class Disconnected(Exception):
+    """The server hung up, or cannot be reached, or does not answer."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the realm is, and how to talk to it."""
+
+    host: str
+    tcp_port: int
+    udp_port: int
+    udp: bool = False
+    sealed: bool = False
+    lisp: bool = False
+
+
+@dataclass(frozen=True)
+class Entered:
+    """What a bot knows after it came in; `refused` is the reason if it did not."""
+
+    answer: Message
+    ticket: str = ""
+    refused: str = ""
+    retry_after_s: float = 0.0
+
+
+class _Stream(asyncio.Protocol):
+    def __init__(self, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
+        self._heard = heard
+        self._ended = ended
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._heard(line)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, heard: Callable[[bytes], None]) -> None:
+        self._heard = heard
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self._heard(data)
+
+    def error_received(self, exc: Exception) -> None:
+        """The server's port is closed: the answer will not come."""
+
+
+class Connection:
+    """One connection, from its opening to whichever end.
+
+    Args:
+        server: Where to.
+        on_event: Hears what comes unasked.
+        clock: For timestamps and patience.
+    """
+
+    def __init__(self, server: Server, on_event: Callable[[Message], None], clock: Clock) -> None:
+        self._server = server
+        self._on_event = on_event
+        self._clock = clock
+        self._syntax = Syntax.SEXPR if server.lisp else Syntax.JSON
+        self._transport: Any = None
+        self._sid = ""
+        self._waiting: dict[object, asyncio.Future[Message]] = {}
+        self.ended = False
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            Disconnected: Nobody listens.
+        """
+        loop = asyncio.get_running_loop()
+        server = self._server
+        try:
+            if server.udp:
+                self._transport, _ = await loop.create_datagram_endpoint(
+                    lambda: _Datagrams(self._heard), remote_addr=(server.host, server.udp_port)
+                )
+            else:
+                self._transport, _ = await loop.create_connection(
+                    lambda: _Stream(self._heard, self._ended), server.host, server.tcp_port
+                )
+        except OSError as error:
+            raise Disconnected(str(error)) from error
+
+    async def enter(self, kind: str, credentials: Mapping[str, str]) -> Entered:
+        """Register or log in.
+
+        Args:
+            kind: `register` or `login`.
+            credentials: `username` and `password`, or `ticket`.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        request: Message = {"type": kind}
+        sealed: SealedRequest | None = None
+        welcome: Message = {}
+        if self._server.udp or self._server.sealed:
+            welcome = await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
+        if self._server.sealed:
+            sealed = encrypt_auth_payload(credentials, welcome["auth_public_key"], clock=self._clock)
+            request["encrypted_payload"] = sealed.payload
+        else:
+            request |= credentials
+        if self._server.udp:
+            request["challenge"] = welcome["challenge"]
+        answer = await self._ask(request, "auth")
+        if answer["type"] == "auth_fail":
+            return Entered(answer, refused=answer["reason"], retry_after_s=answer.get("retry_after_s") or 0.0)
+        self._sid = answer.get("sid") or ""
+        ticket = answer.get("ticket") or ""
+        if sealed is not None:
+            ticket = sealed.open_ticket(answer["sealed_ticket"])
+        return Entered(answer, ticket)
+
+    async def act(self, intent: Message) -> Message:
+        """Send an intent, which has an `op_id`; returns the final `ack`, `nack` or `error`.
+
+        Raises:
+            Disconnected: No answer came; whether it happened is known once it has been sent again.
+        """
+        return await self._ask({"type": "intent", **intent}, intent["op_id"])
+
+    def throw(self, intent: Message) -> None:
+        """Send an intent without waiting for what becomes of it."""
+        self._write(self._encoded({"type": "intent", **intent}))
+
+    async def ping(self, number: int) -> Message:
+        """Stay.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        return await self._ask({"type": "ping", "t": number}, "pong")
+
+    async def logout(self) -> None:
+        """Leave; everything is durable when this returns.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        await self._ask({"type": "logout"}, "goodbye")
+        self.drop()
+
+    def drop(self) -> None:
+        """Leave without a word."""
+        if self._transport is not None:
+            self._transport.close()
+        self._ended()
+
+    async def _ask(self, message: Message, key: object) -> Message:
+        encoded = self._encoded(message)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[key] = future
+        try:
+            for _ in range(int(ANSWER_S / RESEND_S)):
+                if self.ended:
+                    break
+                self._write(encoded)
+                patience_s = RESEND_S if self._server.udp else ANSWER_S
+                done, _ = await asyncio.wait([future], timeout=patience_s)
+                if done:
+                    return future.result()
+        finally:
+            self._waiting.pop(key, None)
+        raise Disconnected(f"no answer to {message.get('action') or message['type']}")
+
+    def _encoded(self, message: Message) -> bytes:
+        return encode({**message, "sid": self._sid} if self._sid else message, self._syntax)
+
+    def _write(self, encoded: bytes) -> None:
+        if self._server.udp:
+            self._transport.sendto(encoded)
+        else:
+            self._transport.write(encoded + b"\n")
+
+    def _heard(self, encoded: bytes) -> None:
+        message = decode(encoded, bytes_max=MESSAGE_BYTES_MAX)
+        kind = message["type"]
+        key: object = kind
+        if kind in {"auth_ok", "auth_fail"}:
+            key = "auth"
+        elif kind in {"ack", "nack", "error"} and message.get("op_id") is not None:
+            key = message["op_id"]
+        future = self._waiting.get(key)
+        if future is not None and not future.done():
+            future.set_result(message)
+        elif kind in {"event", "shutdown", "goodbye", "error"}:
+            self._on_event(message)
+
+    def _ended(self) -> None:
+        self.ended = True
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Disconnected("the server hung up"))

@@ -1,0 +1,213 @@
+"""Coming in: registration, passwords, tickets, taking over a session, and coming back from grace."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from realmkeep import (
+    AlreadyOwned,
+    AuthFailed,
+    KeepingError,
+    Quarantined,
+    RealmkeepError,
+    SealBroken,
+    Session,
+    StorageError,
+)
+from realmkeep.accounts import Login, OpenedPayload, fold_username
+from realmkeep.realm.actions.fighting import revive
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.peer import Answer, Peer
+from realmkeep.realm.wire.requests import Credentials, Register
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.inventory import give
+from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.state import state
+
+log = structlog.get_logger("realm.entrance")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The credentials of a request, opened if they came sealed."""
+
+    username: str
+    password: str
+    ticket: str
+    sealed: OpenedPayload | None
+
+
+class Entrance:
+    """Lets players in.
+
+    Args:
+        game: The realm.
+        challenges: Those that sealed credentials may carry.
+        require_encryption: Plain passwords and tickets are refused.
+    """
+
+    def __init__(self, game: Game, challenges: Challenges, *, require_encryption: bool) -> None:
+        self._game = game
+        self._challenges = challenges
+        self._require_encryption = require_encryption
+        self._entering = set[Peer]()
+        self.open = True
+
+    def begin(self, peer: Peer, request: Credentials, answer: Answer) -> None:
+        """Start letting a peer in; the answer is `auth_ok` or `auth_fail`.
+
+        Raises:
+            BadInput: `bad_field`: no credentials, or `rate_limited`: another login of this peer is under way.
+        """
+        if peer in self._entering:
+            raise BadInput("rate_limited", "a login is under way; wait for its answer")
+        plain = (request.username is not None and request.password is not None) or request.ticket is not None
+        if request.encrypted_payload is None and not plain:
+            raise BadInput("bad_field", "`username` and `password`, `ticket`, or `encrypted_payload` is needed")
+        self._entering.add(peer)
+        self._game.spawn(self._enter(peer, request, answer), f"login from {peer.address}")
+
+    async def _enter(self, peer: Peer, request: Credentials, answer: Answer) -> None:
+        try:
+            answer(await self._admit(peer, request))
+        except AuthFailed as error:
+            answer(_auth_fail(error.reason, error.retry_after_s))
+        except SealBroken:
+            answer(_auth_fail("bad_credentials"))
+        except AlreadyOwned as error:
+            answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
+        except Quarantined as error:
+            log.error("a player cannot be loaded", error=str(error))
+            answer(_auth_fail("quarantined"))
+        except (StorageError, KeepingError) as error:
+            log.warning("a login failed", error=str(error))
+            answer(_auth_fail("unavailable"))
+        finally:
+            self._entering.discard(peer)
+
+    async def _admit(self, peer: Peer, request: Credentials) -> dict[str, Any]:
+        if not self.open:
+            raise AuthFailed("the server is shutting down", reason="unavailable")
+        shown = await self._shown(peer, request)
+        login = await self._login(peer, shown, register=isinstance(request, Register))
+        session, resumed = await self._session(login)
+        seat = self.seat(peer, session)
+        try:
+            await self._fit(seat, login.username)
+        except RealmkeepError:
+            self._game.leave(seat)
+            raise
+        sid = peer.admit()
+        if peer.closing:  # gone while we were looking things up: nobody else would notice
+            self._game.leave(seat)
+        ticket = {"ticket": login.ticket}
+        if shown.sealed is not None:
+            ticket = {"sealed_ticket": shown.sealed.seal_ticket(login.ticket)}
+        log.info("player came in", player=seat.player.player_id, name=seat.player.name, resumed=resumed)
+        return {
+            "type": "auth_ok",
+            "player_id": seat.player.player_id,
+            **({"sid": sid} if sid is not None else {}),
+            "last_op": session.last_op,
+            **ticket,
+            "resumed": resumed,
+            "state": state(seat.player, self._game.clock.wall_us()),
+        }
+
+    async def _shown(self, peer: Peer, request: Credentials) -> Shown:
+        if request.encrypted_payload is None:
+            if self._require_encryption:
+                raise AuthFailed("credentials have to be sealed", reason="encryption_required")
+            return Shown(request.username or "", request.password or "", request.ticket or "", None)
+        credentials, opened = await self._game.accounts.open_sealed(
+            request.encrypted_payload, challenge_holds=lambda challenge: self._challenges.holds(challenge, peer.address)
+        )
+        return Shown(credentials.username, credentials.password, credentials.ticket, opened)
+
+    async def _login(self, peer: Peer, shown: Shown, *, register: bool) -> Login:
+        accounts = self._game.accounts
+        if not register:
+            if shown.ticket:
+                return await accounts.login_with_ticket(shown.ticket, address=peer.host)
+            return await accounts.login(shown.username, shown.password, address=peer.host)
+        player_id = await self._game.keeper.allocate_id()
+        player = new_player(self._game.world, player_id, fold_username(shown.username))
+        return await accounts.create(shown.username, shown.password, address=peer.host, character=(player_id, player))
+
+    async def _session(self, login: Login) -> tuple[Session[Player], bool]:
+        """The player's session, and whether it was there before."""
+        keeper = self._game.keeper
+        if login.character_id is None:
+            raise AuthFailed("the account has no character", reason="unavailable")
+        live = keeper.session(Player, login.character_id)
+        if live is not None and live.connected:
+            return live, True
+        session = await keeper.login(Player, login.character_id)
+        if session is None:
+            raise Quarantined(f"the character {login.character_id} of {login.username} does not exist")
+        return session, session.resumed
+
+    def seat(self, peer: Peer, session: Session[Player]) -> Seat:
+        """Put the peer where the player is; whoever talked for the player before is sent away."""
+        game = self._game
+        seat = game.seats.by_id.get(session.record.player_id)
+        if seat is None or seat.session is not session:
+            seat = Seat(session, level_told=session.record.level)
+        former = game.seats.part(seat)
+        if former is not None and former is not peer:
+            former.send({"type": "goodbye", "reason": "taken_over"})
+            former.close()
+        other = game.seats.by_peer.get(peer)
+        if other is not None:
+            game.leave(other)
+        game.trades.left(session.record, "disconnected")
+        game.seats.take(seat, peer)
+        game.places.enter(session.record)
+        return seat
+
+    async def _fit(self, seat: Seat, username: str) -> None:
+        """Mend what older records lack, and stand a fallen player up."""
+        game, player = self._game, seat.player
+        if not player.name:
+            player.name = username
+        if player.dead and seat.respawn_s is None:
+            revive(player, game.scene())
+        unnumbered = [
+            item for item in player.inventory if item.serial is None and not game.world.item(item.item_id).stackable
+        ]
+        if unnumbered:
+            await game.keeper.commit(lambda _, record: number_items(record, game.scene()), seat.session)
+
+
+def new_player(world: World, player_id: int, name: str) -> Player:
+    """A player as one begins: in the safe town, in full health, with a little gold."""
+    start = world.start
+    player = Player(player_id=player_id, name=name, zone_id=start.zone, x=start.x, y=start.y)
+    player.hp = player.max_hp
+    player.gold = world.rules.start_gold
+    for item, count in world.rules.start_items.items():
+        give(player, world, item, count)
+    return player
+
+
+def number_items(player: Player, scene: Scene) -> None:
+    """Give a serial to every single item that has none: records of older versions did not know them."""
+    numbered = [
+        item
+        if item.serial is not None or scene.world.item(item.item_id).stackable
+        else type(item)(item.item_id, 1, item.slot, scene.serials.take())
+        for item in player.inventory
+    ]
+    player.inventory = numbered
+
+
+def _auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:
+    answer: dict[str, Any] = {"type": "auth_fail", "reason": reason}
+    if retry_after_s:
+        answer["retry_after_s"] = round(retry_after_s, 3)
+    return answer

@@ -1,0 +1,137 @@
+"""What the parts of the server share: the keeper, the world, who is in it, and what time it is."""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import structlog
+
+from realmkeep import Clock, Keeper, NoSuchAccount, Session
+from realmkeep.accounts import Accounts, fold_username
+from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
+from realmkeep.realm.actions.trading import TradeBook
+from realmkeep.realm.server.seats import Seat, Seats
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.places import Place, Places
+from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.zone import Zone
+
+log = structlog.get_logger("realm")
+
+
+@dataclass(eq=False)
+class Game:
+    """One running realm.
+
+    Attributes:
+        zones: The sessions of the zones' records, by zone name.
+        random: The only source of chance.
+        ticks: Since the start.
+        refilling: A block of serials is on its way.
+    """
+
+    keeper: Keeper
+    accounts: Accounts
+    world: World
+    places: Places
+    zones: dict[str, Session[Zone]]
+    clock: Clock
+    random: Random
+    serials: Serials
+    seats: Seats = field(default_factory=Seats)
+    ticks: int = 0
+    refilling: bool = False
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def __post_init__(self) -> None:
+        self.trades = TradeBook(self.seats.tell)
+
+    def scene(self, other: Named | None = None) -> Scene:
+        """This moment."""
+        return Scene(
+            self.world,
+            self.places,
+            self.serials,
+            self.random,
+            now_s=self.clock.monotonic_s(),
+            wall_us=self.clock.wall_us(),
+            other=other,
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run something beside; what it raises is logged, because nobody else would hear of it."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    async def settled(self) -> None:
+        """Wait for everything that was spawned."""
+        while self._tasks:
+            await asyncio.wait([*self._tasks])
+
+    def leave(self, seat: Seat) -> None:
+        """A player is disconnected: grace begins, in which the player can still be fought."""
+        self.seats.part(seat)
+        self.trades.left(seat.player, "disconnected")
+        if not seat.session.ended:
+            seat.session.disconnect()
+
+    def zone_of(self, place: Place) -> Session[Zone]:
+        """The session of a place's record."""
+        return self.zones[place.name]
+
+    async def find(self, player: int | str) -> Named | None:
+        """A player by id or by name, whether in the game or not; None if there is no such player.
+
+        Raises:
+            StorageUnavailable: The player is not in the game, and the store cannot tell.
+        """
+        if isinstance(player, str):
+            name = fold_username(player)
+            seat = next((seat for seat in self.seats if seat.player.name == name), None)
+            player_id = seat.player.player_id if seat is not None else await self._character_id(name)
+        else:
+            seat, player_id = self.seats.by_id.get(player), player
+        if player_id is None:
+            return None
+        record = seat.player if seat is not None else await self.keeper.table(Player).load(player_id)
+        return None if record is None else Named(player_id, record.name)
+
+    async def _character_id(self, name: str) -> int | None:
+        try:
+            character_id = await self.accounts.character_id(name)
+        except NoSuchAccount:
+            return None
+        return int(character_id) if character_id is not None else None
+
+    def show_ground(self, place: Place) -> None:
+        """Let the ground show the items with a serial that the zone's record holds, and no others."""
+        held = {item.serial: item for item in place.record.ground}
+        for thing in [*place.ground.values()]:
+            if thing.serial is not None and held.pop(thing.serial, None) is None:
+                place.gone(thing)
+        for item in held.values():
+            place.show(item)
+
+    async def refill_serials(self) -> None:
+        """Fetch the next block of serials when they run low."""
+        self.refilling = True
+        try:
+            while self.serials.low:
+                self.serials.add_block(await self.keeper.allocate_id(SERIALS_PER_BLOCK))
+        finally:
+            self.refilling = False
+
+    def announce_level(self, seat: Seat) -> None:
+        """Tell a player of a level-up, once it is durable."""
+        player = seat.player
+        if player.level > seat.level_told:
+            seat.level_told = player.level
+            seat.tell({"type": "event", "kind": "level_up", "level": player.level, "max_hp": player.max_hp})
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("something beside failed", task=task.get_name(), exc_info=error)

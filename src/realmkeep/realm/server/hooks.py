@@ -1,0 +1,80 @@
+"""What the keeper tells the game: somebody comes back, stays away, gets mail, or belongs to another server now."""
+
+from typing import Any
+
+import structlog
+
+from realmkeep import Keeper, RealmkeepError, Session, Tx
+from realmkeep.realm.actions.fighting import to_safety
+from realmkeep.realm.actions.mail import receive
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import outcome
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.world.player import Player
+
+log = structlog.get_logger("realm.sessions")
+
+
+def register_hooks(keeper: Keeper, game: Game) -> None:
+    """Register the game's rules; call it before the first login."""
+
+    @keeper.on_resume(Player)
+    def safe_place(session: Session[Player]) -> None:
+        """Whoever dropped out where it is dangerous comes back where it is safe."""
+        flee(game, session.record)
+
+    @keeper.on_evict(Player)
+    def leave(session: Session[Player]) -> None:
+        """Grace is over: the final snapshot is of a player in a safe place."""
+        player = session.record
+        flee(game, player)
+        _remove(game, player)
+        log.info("player stayed away", player=player.player_id, name=player.name)
+
+    @keeper.on_lost_ownership(Player)
+    def lost(session: Session[Player], reason: str) -> None:
+        """Another server has the player; nothing done here counts any more."""
+        _remove(game, session.record, "ownership_lost")
+        log.warning("player belongs to another server", player=session.record.player_id, reason=reason)
+
+    @keeper.on_frozen(Player)
+    def frozen(session: Session[Player], error: RealmkeepError) -> None:
+        """The player cannot be saved; an operator has to look."""
+        game.seats.tell(
+            session.record.player_id,
+            {"type": "event", "kind": "warning", "degraded": True, "detail": "your player cannot be saved"},
+        )
+        log.error("player cannot be saved", player=session.record.player_id, error=str(error))
+
+    @keeper.on_letter(Player)
+    def letter(tx: Tx, player: Player, letter: Any) -> None:
+        """Mail arrives, in the commit that takes it out of the inbox."""
+        event = receive(tx, player, game.world, letter)
+        seat = game.seats.by_id.get(player.player_id)
+        if event and seat is not None:
+            game.spawn(_tell(seat, event), f"mail for {player.name}")
+
+
+def flee(game: Game, player: Player) -> None:
+    """Put a player to safety who stands in a dangerous place."""
+    zone = game.world.zones.get(player.zone_id)
+    if zone is None or not zone.safe:
+        to_safety(player, game.scene())
+
+
+async def _tell(seat: Seat, event: dict[str, Any]) -> None:
+    """The client hears of what arrived when it is durable."""
+    await outcome(seat.session.settled())
+    seat.tell(event)
+
+
+def _remove(game: Game, player: Player, reason: str | None = None) -> None:
+    game.trades.left(player, "disconnected")
+    game.places.leave(player)
+    seat = game.seats.by_id.get(player.player_id)
+    if seat is None:
+        return
+    peer = game.seats.remove(seat)
+    if peer is not None:
+        peer.send({"type": "goodbye", "reason": reason})
+        peer.close()

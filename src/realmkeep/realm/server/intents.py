@@ -1,0 +1,247 @@
+"""Doing what clients want: tier 2 at once, tier 1 in a commit that is answered when it is durable."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from realmkeep import (
+    KeepingError,
+    Op,
+    OpReused,
+    OpTooOld,
+    RateLimited,
+    RealmkeepError,
+    Receipt,
+    RecordError,
+    StorageError,
+    Tx,
+)
+from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import outcome, refusal
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.wire import intents
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.intents import Intent
+from realmkeep.realm.wire.peer import Answer
+from realmkeep.realm.world.places import Place
+from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.state import state
+from realmkeep.realm.world.zone import GroundItem, Zone
+
+UNANSWERED_MAX: Final = 32
+ALLOWED_TO_THE_DEAD: Final = (intents.Look, intents.SetSetting, intents.TradeCancel)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One intent on its way to its answer."""
+
+    seat: Seat
+    intent: Intent
+    op_id: int | None
+    answer: Answer
+
+    @property
+    def action(self) -> str:
+        """The protocol's name of it."""
+        return str(self.intent.__struct_config__.tag)
+
+    @property
+    def op(self) -> Op:
+        """The operation for the keeper: the checked intent is the request, whatever padding came with it.
+
+        Raises:
+            BadInput: `bad_field`: the client gave it no id, and here and now it needs one.
+        """
+        if self.op_id is None:
+            raise BadInput("bad_field", f"{self.action} is tier 1 here and needs an op_id")
+        return Op(self.op_id, msgspec.json.encode(self.intent))
+
+    def nack(self, refused: Refused) -> None:
+        """Answer that nothing changed, and why."""
+        self.answer(
+            {
+                "type": "nack",
+                "op_id": self.op_id,
+                "action": self.action,
+                "reason": refused.reason,
+                "detail": refused.detail,
+            }
+        )
+
+    def pending(self) -> None:
+        """Answer that the store has not answered yet."""
+        self.answer({"type": "pending", "op_id": self.op_id})
+
+
+class Intents:
+    """Does what the clients of one game want."""
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+
+    def begin(self, wish: Wish) -> None:
+        """Do it, or start doing it.
+
+        Raises:
+            BadInput: `bad_field`: it is tier 1 and has no `op_id`.
+        """
+        if isinstance(wish.intent, ALWAYS_DURABLE) and wish.op_id is None:
+            raise BadInput("bad_field", f"{wish.action} is tier 1 and needs an op_id")
+        if wish.op_id is not None and self.was_applied(wish):
+            return
+        scene = self._game.scene()
+        rule = rule_of(wish.seat.player, scene, wish.intent)
+        if not rule.durable:
+            self._at_once(wish, rule)
+            return
+        _ = wish.op
+        if wish.seat.unanswered >= UNANSWERED_MAX:
+            wish.nack(Refused("rate_limited", f"{UNANSWERED_MAX} operations are unanswered"))
+            return
+        wish.seat.unanswered += 1
+        self._game.spawn(self._keep(wish, rule), f"{wish.action} of {wish.seat.player.name}")
+
+    def was_applied(self, wish: Wish) -> bool:
+        """Answer an operation that was sent again, or whose id cannot be used; False if it is new."""
+        try:
+            if wish.seat.session.recorded(wish.op) is None:
+                return False
+        except (OpTooOld, OpReused) as error:
+            self._failed(wish, error)
+            return True
+        self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
+        return True
+
+    async def _again(self, wish: Wish) -> None:
+        """The keeper has the result, and waits for its write if that is still under way."""
+        try:
+            receipt = await outcome(self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,)), wish.pending)
+        except (KeepingError, StorageError) as error:
+            self._failed(wish, error)
+        else:
+            recorded: dict[str, Any] | None = receipt.result
+            self.ack(wish, recorded, tier=1, fields=reports_of(wish.intent), repeated=True)
+
+    def ack(
+        self, wish: Wish, result: dict[str, Any] | None, *, tier: int, fields: tuple[str, ...], repeated: bool = False
+    ) -> None:
+        """Answer that it is done: what the action adds, and the fields of the state that it may have changed."""
+        changed = state(wish.seat.player, self._game.clock.wall_us(), fields)
+        wish.answer(
+            {
+                "type": "ack",
+                "op_id": wish.op_id,
+                "action": wish.action,
+                "tier": tier,
+                "result": {**changed, **(result or {})},
+                "repeated": repeated,
+            }
+        )
+
+    def _at_once(self, wish: Wish, rule: Rule) -> None:
+        game, player = self._game, wish.seat.player
+        scene = game.scene()
+        zone = player.zone_id
+        try:
+            check_alive(player, wish.intent)
+            result = rule.run(player, scene, wish.intent)
+        except Refused as refused:
+            wish.nack(refused)
+            return
+        if player.zone_id != zone:
+            game.trades.left(player, "left_zone")
+        for place, item, x, y in scene.unique_loot:
+            game.spawn(self._leave_unique(place, item, x, y), f"{item} falls in {place.name}")
+        if player.level > wish.seat.level_told:
+            game.spawn(self._level_up(wish, rule, result), f"level-up of {player.name}")
+        else:
+            self.ack(wish, result, tier=2, fields=rule.reports)
+
+    async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
+        """The trigger has queued the write; the client hears of the level when it is durable."""
+        await outcome(wish.seat.session.settled())
+        self.ack(wish, result, tier=1, fields=rule.reports)
+        self._game.announce_level(wish.seat)
+
+    async def _keep(self, wish: Wish, rule: Rule) -> None:
+        game, session = self._game, wish.seat.session
+        place = game.places.of(session.record)
+        try:
+            receipt = await outcome(self._commit(wish, rule, place), wish.pending)
+        except Refused as refused:
+            wish.nack(refused)
+        except (KeepingError, RecordError, StorageError) as error:
+            self._failed(wish, error)
+        else:
+            if not receipt.repeated:
+                self._landed(wish.intent, receipt.result, session.record, place)
+            self.ack(wish, receipt.result, tier=1, fields=rule.reports, repeated=receipt.repeated)
+            game.announce_level(wish.seat)
+        finally:
+            wish.seat.unanswered -= 1
+            if rule.zone:
+                game.show_ground(place)
+
+    def _failed(self, wish: Wish, error: RealmkeepError) -> None:
+        """Say so; whoever goes on in spite of `rate_limited` is disconnected, as after any other flood."""
+        refused, peer = refusal(error), wish.seat.peer
+        if refused is not None:
+            wish.nack(refused)
+        flood = isinstance(error, RateLimited) and peer is not None and peer.errors.add(self._game.clock.monotonic_s())
+        if peer is not None and (refused is None or flood):
+            peer.close()
+
+    async def _commit(self, wish: Wish, rule: Rule, place: Place) -> Receipt[dict[str, Any]]:
+        game, intent, session = self._game, wish.intent, wish.seat.session
+        other = None
+        if isinstance(intent, NAMES_SOMEBODY):
+            other = await game.find(intent.player)
+            if other is None:
+                raise Refused("no_such_player", f"there is no player {intent.player!r}")
+        if rule.zone:
+
+            def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
+                check_alive(player, intent)
+                return rule.run(tx, player, zone, game.scene(other), intent)
+
+            return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
+
+        def alone(tx: Tx, player: Player) -> dict[str, Any]:
+            check_alive(player, intent)
+            return rule.run(tx, player, game.scene(other), intent)
+
+        return await game.keeper.commit(alone, session, ops=(wish.op,))
+
+    def _landed(self, intent: Intent, result: Any, player: Player, place: Place) -> None:
+        """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
+        if isinstance(intent, intents.Drop) and "serial" not in result:
+            decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
+            place.lay(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
+
+    async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
+        """An item with a serial falls: it exists once the zone's record has it."""
+        fallen = GroundItem(item, self._game.serials.take(), x, y)
+
+        def lay(_: Tx, zone: Zone) -> None:
+            zone.ground = [*zone.ground, fallen]
+
+        await self._game.keeper.commit(lay, self._game.zone_of(place))
+        self._game.show_ground(place)
+
+
+def nothing(tx: Tx, player: Player) -> None:
+    """What a repeated operation runs: it is answered from the record of operations, so this never does."""
+
+
+def check_alive(player: Player, intent: Intent) -> None:
+    """The dead wait.
+
+    Raises:
+        Refused: `dead`.
+    """
+    if player.dead and not isinstance(intent, ALLOWED_TO_THE_DEAD):
+        raise Refused("dead", "wait until you stand again")

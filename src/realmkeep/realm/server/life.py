@@ -1,0 +1,134 @@
+"""What happens by itself: monsters move and strike, things grow back, the fallen stand up, what is dropped decays."""
+
+from typing import Final
+
+from realmkeep.realm.actions.fighting import revive, strike
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import outcome
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.world.content import distance
+from realmkeep.realm.world.places import Monster, Place
+from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.state import state
+
+TICKS_PER_S: Final = 20
+STRIKE_INTERVAL_S: Final = 1.2
+MONSTER_STEP_TILES: Final = 0.25  # five tiles a second: half a player's walk, so that one can run
+LEASH_TILES: Final = 12.0  # from home; beyond it a monster gives up
+
+
+class Life:
+    """Moves one game on, a tick at a time."""
+
+    def __init__(self, game: Game) -> None:
+        self._game = game
+        self._degraded = False
+
+    def step(self) -> None:
+        """One tick."""
+        scene = self._game.scene()
+        for place in self._game.places.by_name.values():
+            for monster in place.monsters.values():
+                if monster.alive and place.present:
+                    self._monster(monster, place, scene)
+        self._game.ticks += 1
+        if self._game.ticks % TICKS_PER_S == 0:
+            self._second(scene)
+
+    def _second(self, scene: Scene) -> None:
+        """What is slow enough to be looked at once a second."""
+        for place in self._game.places.by_name.values():
+            self._come_back(place, scene)
+            for thing in [*place.ground.values()]:
+                if thing.decays_s is not None and thing.decays_s <= scene.now_s:
+                    place.gone(thing)
+        for seat in self._game.seats:
+            if seat.respawn_s is not None and seat.respawn_s <= scene.now_s:
+                self._stand_up(seat, scene)
+        self._game.trades.sweep(scene.now_s)
+        self._warn()
+        if self._game.serials.low and not self._game.refilling:
+            self._game.spawn(self._game.refill_serials(), "refill of serials")
+
+    def _monster(self, monster: Monster, place: Place, scene: Scene) -> None:
+        player = place.present.get(monster.target) if monster.target is not None else self._prey(monster, place)
+        if player is None or player.dead or _far(monster, player):
+            monster.target = None
+            _step(monster, monster.home_x, monster.home_y)
+            return
+        monster.target = player.player_id
+        if not scene.in_arm(player, monster.x, monster.y):
+            _step(monster, player.x, player.y)
+        elif monster.next_attack_s <= scene.now_s:
+            monster.next_attack_s = scene.now_s + STRIKE_INTERVAL_S
+            self.hit(monster, player, scene)
+
+    def _prey(self, monster: Monster, place: Place) -> Player | None:
+        reach = monster.kind.hunts_tiles
+        if not reach:
+            return None
+        prey = [
+            player
+            for player in place.present.values()
+            if not player.dead and distance(monster.x, monster.y, player.x, player.y) <= reach
+        ]
+        return min(prey, key=lambda player: distance(monster.x, monster.y, player.x, player.y), default=None)
+
+    def hit(self, monster: Monster, player: Player, scene: Scene) -> None:
+        """A monster strikes, and the player hears of it."""
+        damage = strike(monster, player, scene)
+        seat = self._game.seats.by_id.get(player.player_id)
+        if seat is None:
+            return
+        if damage:
+            wounds = state(player, scene.wall_us, ("hp", "in_combat"))
+            seat.tell({"type": "event", "kind": "damaged", "by": monster.name, "damage": damage, **wounds})
+        if player.dead:
+            self._game.trades.left(player, "died")
+            self._game.spawn(self._died(seat, monster.name), f"death of {player.name}")
+
+    async def _died(self, seat: Seat, by: str) -> None:
+        """The trigger has queued the write; the client hears of the death when it is durable, and rises after that."""
+        await outcome(seat.session.settled())
+        seat.tell({"type": "event", "kind": "died", "by": by, "deaths": seat.player.deaths})
+        seat.respawn_s = self._game.clock.monotonic_s() + self._game.world.rules.respawn_s
+
+    def _stand_up(self, seat: Seat, scene: Scene) -> None:
+        seat.respawn_s = None
+        revive(seat.player, scene)
+        where = state(seat.player, scene.wall_us, ("zone", "x", "y", "hp", "max_hp", "in_combat", "deaths"))
+        seat.tell({"type": "event", "kind": "respawned", **where})
+
+    def _come_back(self, place: Place, scene: Scene) -> None:
+        due = [spot for spot, wall_us in place.record.respawns.items() if wall_us <= scene.wall_us]
+        for spot in due:
+            place.is_back(spot)
+            if (growing := place.growing.get(spot)) is not None:
+                place.grow(spot, growing)
+            for monster in place.monsters.values():
+                if monster.spot == spot and not monster.alive:
+                    monster.revive()
+
+    def _warn(self) -> None:
+        """Say so when the promise stops or starts being kept."""
+        reasons = self._game.keeper.degraded
+        if bool(reasons) == self._degraded:
+            return
+        self._degraded = bool(reasons)
+        detail = "; ".join(reasons) or "everything is kept as promised again"
+        for seat in self._game.seats:
+            seat.tell({"type": "event", "kind": "warning", "degraded": self._degraded, "detail": detail})
+
+
+def _far(monster: Monster, player: Player) -> bool:
+    return distance(monster.home_x, monster.home_y, player.x, player.y) > LEASH_TILES
+
+
+def _step(monster: Monster, x: float, y: float) -> None:
+    away = distance(monster.x, monster.y, x, y)
+    if away <= MONSTER_STEP_TILES:
+        monster.x, monster.y = x, y
+    else:
+        monster.x += (x - monster.x) * MONSTER_STEP_TILES / away
+        monster.y += (y - monster.y) * MONSTER_STEP_TILES / away

@@ -1,0 +1,57 @@
+"""How a commit ended, in the words of the protocol."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar, cast
+
+import structlog
+
+from realmkeep import (
+    CommitPending,
+    CommitRefused,
+    CommitUnknown,
+    OpReused,
+    OpTooOld,
+    QueueFull,
+    RateLimited,
+    RealmkeepError,
+    SessionEnded,
+    SessionFrozen,
+    ShuttingDown,
+    StorageError,
+)
+from realmkeep.realm.world.refused import Refused
+
+T = TypeVar("T")
+log = structlog.get_logger("realm.intents")
+
+_REASONS: Final[tuple[tuple[type[RealmkeepError], str], ...]] = (
+    (OpTooOld, "op_too_old"),
+    (OpReused, "op_reused"),
+    (RateLimited, "rate_limited"),
+    (QueueFull, "busy"),
+    (CommitRefused, "refused"),
+    (SessionFrozen, "frozen"),
+    (SessionEnded, "session_ended"),
+    (ShuttingDown, "shutting_down"),
+    (StorageError, "unavailable"),
+)
+
+
+async def outcome(work: Awaitable[T], waits: Callable[[], object] = lambda: None) -> T:
+    """The final outcome of a commit or of `settled`; `waits` is called if the store keeps us waiting."""
+    try:
+        return await work
+    except CommitPending as pending:
+        waits()
+        return cast("T", await pending.wait())
+
+
+def refusal(error: RealmkeepError) -> Refused | None:
+    """What the client is told; None if nobody here can say whether it happened."""
+    if isinstance(error, CommitUnknown):
+        return None
+    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
+    if reason is None:
+        log.error("an operation failed", error=str(error))
+        reason = "invalid"
+    return Refused(reason, error.message)

@@ -1,0 +1,157 @@
+"""A realm from opening to closing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+import structlog
+
+from realmkeep import Clock, Keeper, Session
+from realmkeep.accounts import Accounts
+from realmkeep.realm.actions.scene import Serials
+from realmkeep.realm.server.entrance import Entrance
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.hooks import register_hooks
+from realmkeep.realm.server.life import Life
+from realmkeep.realm.server.reception import Reception
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.ticker import Ticker
+from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.peer import Peer
+from realmkeep.realm.wire.tcp import TcpServer
+from realmkeep.realm.wire.udp import UdpServer
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.places import Places
+from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.zone import Zone
+
+FIRST_SERVER: Final = "realm-1"  # the default name; a server of another name has zones of its own beside it
+SHUTDOWN_NOTICE_S: Final = 0.5  # time for the notice to arrive before the answers stop
+
+log = structlog.get_logger("realm")
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where to listen; port 0 picks a free one."""
+
+    host: str = "127.0.0.1"
+    tcp_port: int = 0
+    udp_port: int = 0
+
+
+class Realm:
+    """A running realm. Make it with `open_realm`.
+
+    Attributes:
+        game: What is in it.
+        entrance: Lets players in.
+        reception: Takes what clients say.
+        life: What happens by itself.
+        tcp: Listens for TCP clients.
+        udp: Listens for datagrams.
+        ticker: Moves it on.
+    """
+
+    def __init__(self, game: Game, *, require_encryption: bool) -> None:
+        challenges = Challenges(game.clock)
+        self.game = game
+        self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
+        self.reception = Reception(game, challenges, self.entrance, name=game.keeper.name)
+        self.life = Life(game)
+        self.tcp = TcpServer(self.reception, game.clock)
+        self.udp = UdpServer(self.reception, challenges, game.clock)
+        self.ticker = Ticker(self.life.step, game.clock)
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Everybody who is connected."""
+        return [*self.tcp.peers, *self.udp.sessions.values()]
+
+    async def stop(self) -> None:
+        """Let nobody in any more and tell everybody; then close the keeper, and `hang_up`."""
+        self.entrance.open = False
+        self.tcp.stop_accepting()
+        self.udp.accepting = False
+        for peer in self.peers:
+            peer.send({"type": "shutdown", "reason": "stopping", "in_s": SHUTDOWN_NOTICE_S})
+        await self.game.clock.sleep(SHUTDOWN_NOTICE_S)
+
+    def hang_up(self) -> None:
+        """Say goodbye, because the final state of everybody is durable, and close every connection."""
+        for peer in self.peers:
+            peer.send({"type": "goodbye"})
+        self.tcp.close()
+        self.udp.close()
+
+
+async def open_game(
+    keeper: Keeper, accounts: Accounts, world: World, *, clock: Clock, random: Random | None = None
+) -> Game:
+    """Take the zones, and the players that a former run of this server left behind; these are in grace.
+
+    Raises:
+        AlreadyOwned: Another server has this server's zones.
+        KeepingError: The zones cannot be loaded.
+        StorageError: The store cannot be reached.
+    """
+    zones = {name: await _hold_zone(keeper, name) for name in world.zones}
+    places = Places(world, {name: session.record for name, session in zones.items()}, clock.wall_us())
+    game = Game(keeper, accounts, world, places, zones, clock, random or Random(), Serials())  # noqa: S311 - dice, not secrets
+    register_hooks(keeper, game)
+    await game.refill_serials()
+    for session in await keeper.recover(Player):
+        game.seats.by_id[session.record.player_id] = Seat(session, level_told=session.record.level)
+        places.enter(session.record)
+    return game
+
+
+@asynccontextmanager
+async def open_realm(
+    keeper: Keeper,
+    accounts: Accounts,
+    world: World,
+    where: Where,
+    *,
+    clock: Clock,
+    random: Random | None = None,
+    require_encryption: bool = False,
+) -> AsyncGenerator[Realm]:
+    """A realm that listens and ticks while the block runs.
+
+    To end it well: `await realm.stop()`, `await keeper.close()`, `realm.hang_up()`, and leave the block.
+
+    Args:
+        keeper: Open, with nobody logged in.
+        accounts: Running, on the same store.
+        world: What exists.
+        where: Where to listen.
+        clock: The keeper's.
+        random: For a game that can be repeated.
+        require_encryption: Refuse plain passwords and tickets.
+
+    Raises:
+        AlreadyOwned: Another server has this server's zones.
+        KeepingError: The zones or the players of a former run cannot be loaded.
+        StorageError: The store cannot be reached.
+        OSError: The address cannot be listened on.
+    """
+    game = await open_game(keeper, accounts, world, clock=clock, random=random)
+    realm = Realm(game, require_encryption=require_encryption)
+    await realm.tcp.listen(where.host, where.tcp_port)
+    await realm.udp.listen(where.host, where.udp_port)
+    ticking = asyncio.create_task(realm.ticker.run(), name="tick")
+    try:
+        yield realm
+    finally:
+        ticking.cancel()
+        await asyncio.wait([ticking])
+        realm.tcp.close()
+        realm.udp.close()
+
+
+async def _hold_zone(keeper: Keeper, name: str) -> Session[Zone]:
+    return await keeper.hold(Zone, name if keeper.name == FIRST_SERVER else f"{name}.{keeper.name}", create=Zone)

@@ -1,0 +1,72 @@
+"""Who is in the game: a session of the keeper's, and the peer it talks through while there is one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from realmkeep import Session
+from realmkeep.realm.wire.peer import Peer
+from realmkeep.realm.world.player import Player
+
+
+@dataclass(eq=False)
+class Seat:
+    """One player in the game.
+
+    Attributes:
+        peer: None while the player is disconnected and in grace.
+        unanswered: Tier-1 operations that wait for the store.
+        level_told: The level that the client knows of.
+        respawn_s: When a fallen player stands up again, on the monotonic clock.
+    """
+
+    session: Session[Player]
+    peer: Peer | None = None
+    unanswered: int = 0
+    level_told: int = 1
+    respawn_s: float | None = None
+
+    @property
+    def player(self) -> Player:
+        """The live record."""
+        return self.session.record
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """Send an event, if anybody listens."""
+        if self.peer is not None:
+            self.peer.send(message)
+
+
+@dataclass
+class Seats:
+    """All players in the game, by id and by peer."""
+
+    by_id: dict[int, Seat] = field(default_factory=dict[int, Seat])
+    by_peer: dict[Peer, Seat] = field(default_factory=dict[Peer, Seat])
+
+    def __iter__(self) -> Iterator[Seat]:
+        return iter([*self.by_id.values()])
+
+    def take(self, seat: Seat, peer: Peer) -> None:
+        """Put a peer onto a seat."""
+        seat.peer = peer
+        self.by_id[seat.player.player_id] = seat
+        self.by_peer[peer] = seat
+
+    def part(self, seat: Seat) -> Peer | None:
+        """Take the peer off a seat, which stays; returns the peer."""
+        peer, seat.peer = seat.peer, None
+        if peer is not None:
+            self.by_peer.pop(peer, None)
+        return peer
+
+    def remove(self, seat: Seat) -> Peer | None:
+        """Take a player out of the game; returns the peer that was on the seat."""
+        self.by_id.pop(seat.player.player_id, None)
+        return self.part(seat)
+
+    def tell(self, player_id: int, message: dict[str, Any]) -> None:
+        """Send an event to a player, if that player is connected."""
+        seat = self.by_id.get(player_id)
+        if seat is not None:
+            seat.tell(message)

@@ -1,0 +1,176 @@
+"""The server as a process: settings, signals, `server.json`, and the order of its beginning and end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+import msgspec
+import structlog
+
+from realmkeep import CloseReport, Config, Keeper, Storage, SystemClock, mask_url, open_storage
+from realmkeep.accounts import Accounts, open_accounts
+from realmkeep.realm.server.realm import Realm, Where, open_realm
+from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs
+from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
+from realmkeep.realm.world.content import World, shipped_world
+
+RESCUE_FILE: Final = "rescue.jsonl"
+EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
+
+log = structlog.get_logger("realm.serve")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What `realmkeep serve` is asked to do.
+
+    Attributes:
+        config: All settings, already completed with `in_directory`.
+        directory: Holds `server.json`, and what nothing else says where to put.
+        log_format: None: console on a terminal, JSON otherwise.
+    """
+
+    config: Config
+    directory: Path
+    where: Where
+    log_format: LogFormat | None = None
+
+
+def in_directory(config: Config, directory: Path) -> Config:
+    """The settings, with everything that nobody placed anywhere placed in `directory`."""
+    placed = config
+    if "store.url" not in config.sources:
+        url = f"embedded:///{quote(str(directory / 'store'))}"
+        placed = msgspec.structs.replace(placed, store=msgspec.structs.replace(config.store, url=url))
+    if "auth.key_file" not in config.sources:
+        key_file = str(directory / "server-keys.json")
+        placed = msgspec.structs.replace(placed, auth=msgspec.structs.replace(config.auth, key_file=key_file))
+    return placed
+
+
+def serve(serving: Serving) -> int:
+    """Serve until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Returns:
+        The exit code: 0 if everything was saved.
+
+    Raises:
+        ConfigError: The world's data file is wrong.
+        NameTaken: Another live server has this name on this store.
+        StorageError: The store cannot be opened.
+        BadSealingKey: The key file cannot be used.
+        OSError: The directory cannot be used, or an address cannot be listened on.
+    """
+    on_terminal = sys.stderr.isatty()
+    log_format = serving.log_format or ("console" if on_terminal else "json")
+    live_line = on_terminal and log_format == "console"
+    configure_logs(log_format, sys.stderr, above_status_line=live_line)
+    serving.directory.mkdir(parents=True, exist_ok=True)
+    _allow_many_connections()
+    config = serving.config
+    clock = SystemClock()
+    storage = open_storage(config.store.url, clock=clock)
+    accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock)
+    report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), live_line=live_line))
+    if not report.clean:
+        log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
+    return 0 if report.clean else 1
+
+
+async def _serve(
+    serving: Serving, storage: Storage, accounts: Accounts, world: World, *, live_line: bool
+) -> CloseReport:
+    config, directory = serving.config, serving.directory
+    stopping = _stop_on_signals()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(storage.disconnect)
+        keeper = await Keeper.open(
+            storage,
+            config=config.keeper,
+            records=config.records,
+            clock=SystemClock(),
+            rescue_path=directory / RESCUE_FILE,
+        )
+        stack.push_async_callback(keeper.close)
+        await stack.enter_async_context(accounts.running())
+        realm = await stack.enter_async_context(
+            open_realm(
+                keeper,
+                accounts,
+                world,
+                serving.where,
+                clock=SystemClock(),
+                require_encryption=config.auth.require_encryption,
+            )
+        )
+        keeper.warmed_up()
+        sys.stderr.write(banner(realm, storage.capability, mask_url(config.store.url), serving.where.host) + "\n")
+        await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
+        async with _status_line(realm, shown=live_line):
+            await stopping.wait()
+        late_ms = round(realm.ticker.lateness_ms(0.99), 2)
+        log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
+        await realm.stop()
+        report = await keeper.close()
+        realm.hang_up()
+    await asyncio.to_thread(remove_server_file, directory)
+    log.info("closed", released=report.released)
+    return report
+
+
+@asynccontextmanager
+async def _status_line(realm: Realm, *, shown: bool) -> AsyncGenerator[None]:
+    if not shown:
+        yield
+        return
+    writing = asyncio.create_task(StatusLine(realm, sys.stderr).run(), name="status line")
+    try:
+        yield
+    finally:
+        writing.cancel()
+        await asyncio.wait([writing])
+        sys.stderr.write("\n")
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGTERM or SIGINT; the second ends the process as it stands."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop(_number: int, _frame: object) -> None:
+        if stopping.is_set():
+            os._exit(EXIT_AT_ONCE)
+        loop.call_soon_threadsafe(stopping.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return stopping
+
+
+def _server_file(serving: Serving, realm: Realm) -> ServerFile:
+    url = serving.config.store.url
+    return ServerFile(
+        pid=os.getpid(),
+        host=serving.where.host,
+        tcp=realm.tcp.port,
+        udp=realm.udp.port,
+        auth_public_key=realm.game.accounts.public_key,
+        store_url=mask_url(url),
+        store_pid=None,
+    )
+
+
+def _allow_many_connections() -> None:
+    """Each player is a file descriptor, and 1,024 is the usual limit."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - POSIX only
+
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,47 @@
+"""A fixed tick, and how late it was."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from realmkeep import Clock
+from realmkeep.realm.server.life import TICKS_PER_S
+
+TICK_S: Final = 1 / TICKS_PER_S
+REMEMBERED: Final = 60 * TICKS_PER_S  # the last minute
+BEHIND_S_MAX: Final = 1.0  # a realm that was stopped for longer does not catch up: it goes on from now
+
+
+class Ticker:
+    """Calls `step` twenty times a second.
+
+    Attributes:
+        count: Ticks so far.
+        skipped: Ticks left out because the process had been stopped.
+    """
+
+    def __init__(self, step: Callable[[], None], clock: Clock) -> None:
+        self._step = step
+        self._clock = clock
+        self._late_s = deque[float](maxlen=REMEMBERED)
+        self.count = 0
+        self.skipped = 0
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        due_s = self._clock.monotonic_s() + TICK_S
+        while True:
+            await self._clock.sleep(due_s - self._clock.monotonic_s())
+            late_s = self._clock.monotonic_s() - due_s
+            self._late_s.append(late_s)
+            self._step()
+            self.count += 1
+            if late_s > BEHIND_S_MAX:
+                self.skipped += int(late_s / TICK_S)
+                due_s += TICK_S * int(late_s / TICK_S)
+            due_s += TICK_S
+
+    def lateness_ms(self, quantile: float) -> float:
+        """How late the ticks of the last minute were, at a quantile from 0 to 1; 0 before the first."""
+        ordered = sorted(self._late_s)
+        return 1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0

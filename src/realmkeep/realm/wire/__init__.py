@@ -1,0 +1,1 @@
+"""The wire protocol: bytes to typed requests and back, over TCP and UDP; it knows no game."""

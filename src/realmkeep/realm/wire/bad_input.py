@@ -1,0 +1,30 @@
+"""What is wrong with a message, in the words of the protocol."""
+
+from typing import Literal, TypeAlias
+
+Reason: TypeAlias = Literal[
+    "malformed", "too_large", "unknown_type", "unknown_action", "bad_field", "not_logged_in", "rate_limited"
+]
+
+
+class BadInput(Exception):
+    """A message that is answered with `error` and has no other effect.
+
+    Attributes:
+        reason: The protocol's word.
+        detail: One sentence for the developer of the client.
+        op_id: The operation it belonged to, so that the client stops waiting for it; None if none could be read.
+    """
+
+    def __init__(self, reason: Reason, detail: str, *, op_id: int | None = None) -> None:
+        super().__init__(reason, detail)
+        self.reason: Reason = reason
+        self.detail = detail
+        self.op_id = op_id
+
+    def message(self) -> dict[str, object]:
+        """The `error` that the client gets."""
+        answer: dict[str, object] = {"type": "error", "reason": self.reason, "detail": self.detail}
+        if self.op_id is not None:
+            answer["op_id"] = self.op_id
+        return answer

@@ -1,0 +1,229 @@
+"""What a client may want: one typed intent for each action, checked before the game sees it."""
+
+from typing import Annotated, Any, Final, TypeAlias, cast
+
+import msgspec
+from msgspec import Meta, Struct
+
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.syntax import Message
+
+COUNT_MAX: Final = 999_999
+OP_ID_MAX: Final = (1 << 53) - 1  # what every JSON reader keeps exact
+PLAYER_ID_MAX: Final = (1 << 63) - 1
+SLOT_MAX: Final = 999  # more than any inventory has; the game says which of them exist
+OFFER_SLOTS_MAX: Final = 64
+
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
+Gold: TypeAlias = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
+OpId: TypeAlias = Annotated[int, Meta(ge=1, le=OP_ID_MAX)]
+Slot: TypeAlias = Annotated[int, Meta(ge=0, le=SLOT_MAX)]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
+Id: TypeAlias = Annotated[int, Meta(ge=0, le=PLAYER_ID_MAX)]
+PlayerRef: TypeAlias = Id | Name
+"""A player by id or by name."""
+Scalar: TypeAlias = (
+    bool | Annotated[int, Meta(ge=-OP_ID_MAX, le=OP_ID_MAX)] | float | Annotated[str, Meta(max_length=64)] | None
+)
+
+
+class Intent(Struct, frozen=True, tag_field="action"):
+    """The root of the intents. Fields that an action does not have are ignored: whatever they claim, nobody asks."""
+
+
+class Move(Intent, frozen=True, tag="move"):
+    """Go there, at walking speed."""
+
+    x: float
+    y: float
+
+
+class Attack(Intent, frozen=True, tag="attack"):
+    """Strike a monster in reach."""
+
+    target: Id
+
+
+class Look(Intent, frozen=True, tag="look"):
+    """Ask what is around."""
+
+
+class Pickup(Intent, frozen=True, tag="pickup"):
+    """Take what lies in reach."""
+
+    ground_id: Id
+
+
+class Drop(Intent, frozen=True, tag="drop"):
+    """Lay items on the ground."""
+
+    slot: Slot
+    count: Count
+
+
+class Sell(Intent, frozen=True, tag="sell"):
+    """Sell items to the shop in reach, at its price."""
+
+    slot: Slot
+    count: Count
+
+
+class Consume(Intent, frozen=True, tag="consume"):
+    """Eat or drink."""
+
+    slot: Slot
+    count: Count
+
+
+class Buy(Intent, frozen=True, tag="buy"):
+    """Buy from the shop in reach, at its price."""
+
+    item: Name
+    count: Count
+
+
+class Equip(Intent, frozen=True, tag="equip"):
+    """Wear or wield what is in a slot; what was there before goes back into it."""
+
+    slot: Slot
+
+
+class Unequip(Intent, frozen=True, tag="unequip"):
+    """Put what is worn into the inventory."""
+
+    equipment: Name
+
+
+class Deposit(Intent, frozen=True, tag="deposit"):
+    """Bring gold or items to the bank in reach."""
+
+    item: Name
+    count: Count
+
+
+class Withdraw(Intent, frozen=True, tag="withdraw"):
+    """Fetch gold or items from the bank in reach."""
+
+    item: Name
+    count: Count
+
+
+class TradeRequest(Intent, frozen=True, tag="trade_request"):
+    """Ask a player nearby for a trade, or accept by asking back."""
+
+    player: PlayerRef
+
+
+class Offered(Struct, frozen=True):
+    """A part of an offer."""
+
+    slot: Slot
+    count: Count
+
+
+class TradeOffer(Intent, frozen=True, tag="trade_offer"):
+    """Say what one gives; replaces the offer before."""
+
+    items: Annotated[list[Offered], Meta(max_length=OFFER_SLOTS_MAX)] | None = None
+    gold: Gold | None = None
+
+
+class TradeConfirm(Intent, frozen=True, tag="trade_confirm"):
+    """Agree to both offers as they stand."""
+
+
+class TradeCancel(Intent, frozen=True, tag="trade_cancel"):
+    """Call the trade off."""
+
+
+class Mail(Intent, frozen=True, tag="mail"):
+    """Send gold, or what is in a slot, to a player wherever that player is."""
+
+    player: PlayerRef
+    gold: Count | None = None
+    slot: Slot | None = None
+    count: Count | None = None
+
+    def __post_init__(self) -> None:
+        if (self.gold is None) == (self.slot is None):
+            raise ValueError("mail carries either `gold`, or `slot` and `count`")
+        if (self.slot is None) != (self.count is None):
+            raise ValueError("`slot` and `count` belong together")
+
+
+class AcceptQuest(Intent, frozen=True, tag="accept_quest"):
+    """Take a quest from the giver in reach."""
+
+    quest: Name
+
+
+class AdvanceQuest(Intent, frozen=True, tag="advance_quest"):
+    """Report a finished stage; the last one brings the reward."""
+
+    quest: Name
+
+
+class AddFriend(Intent, frozen=True, tag="add_friend"):
+    """Put a player on the friends list."""
+
+    player: PlayerRef
+
+
+class RemoveFriend(Intent, frozen=True, tag="remove_friend"):
+    """Take a player off the friends list."""
+
+    player: PlayerRef
+
+
+class Block(Intent, frozen=True, tag="block"):
+    """Refuse trades and mail of a player."""
+
+    player: PlayerRef
+
+
+class Unblock(Intent, frozen=True, tag="unblock"):
+    """Allow them again."""
+
+    player: PlayerRef
+
+
+class SetSetting(Intent, frozen=True, tag="set"):
+    """Keep a setting of the client."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
+    value: Scalar = None
+
+
+INTENTS: Final[dict[str, type[Intent]]] = {
+    cast("str", kind.__struct_config__.tag): kind for kind in Intent.__subclasses__()
+}
+
+
+def read_op_id(message: Message) -> int | None:
+    """The operation's id; None if the message has none.
+
+    Raises:
+        BadInput: `bad_field`.
+    """
+    if message.get("op_id") is None:
+        return None
+    try:
+        return msgspec.convert(message["op_id"], OpId)
+    except msgspec.ValidationError as error:
+        raise BadInput("bad_field", f"op_id: {error}") from error
+
+
+def read_intent(message: Message) -> Intent:
+    """The intent of a message with the type `intent`.
+
+    Raises:
+        BadInput: `unknown_action` or `bad_field`.
+    """
+    op_id = read_op_id(message)
+    action: Any = message.get("action")
+    if not isinstance(action, str) or action not in INTENTS:
+        raise BadInput("unknown_action", f"action is one of {', '.join(INTENTS)}", op_id=op_id)
+    try:
+        return msgspec.convert(message, INTENTS[action])
+    except msgspec.ValidationError as error:
+        raise BadInput("bad_field", str(error), op_id=op_id) from error

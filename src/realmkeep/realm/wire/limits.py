@@ -1,0 +1,81 @@
+"""How much one client may ask, and how often it may be wrong."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, Generic, TypeVar
+
+ERRORS_MAX: Final = 20
+ERRORS_WINDOW_S: Final = 10.0
+MESSAGES_PER_S: Final = 200.0  # ten times what a client of a 20 Hz server has reason to send
+MESSAGES_BURST: Final = 400.0
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class ErrorWindow:
+    """Counts the errors of the last ten seconds."""
+
+    __slots__ = ("_times_s",)
+
+    def __init__(self) -> None:
+        self._times_s: deque[float] = deque(maxlen=ERRORS_MAX)
+
+    def add(self, now_s: float) -> bool:
+        """Count one error; True if it is the twentieth within ten seconds."""
+        self._times_s.append(now_s)
+        return len(self._times_s) == ERRORS_MAX and now_s - self._times_s[0] <= ERRORS_WINDOW_S
+
+
+class TokenBucket:
+    """Lets `rate_per_s` through in the long run and `burst` at once."""
+
+    __slots__ = ("_at_s", "_burst", "_rate_per_s", "_tokens")
+
+    def __init__(self, now_s: float, *, rate_per_s: float = MESSAGES_PER_S, burst: float = MESSAGES_BURST) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = burst
+        self._at_s = now_s
+
+    def take(self, now_s: float, amount: float = 1.0) -> bool:
+        """Take `amount` out, if it is there."""
+        self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate_per_s)
+        self._at_s = now_s
+        if self._tokens < amount:
+            return False
+        self._tokens -= amount
+        return True
+
+
+class Bounded(Generic[K, V]):
+    """A map of at most `entries_max` entries; the one used least recently goes first."""
+
+    def __init__(self, make: Callable[[], V], *, entries_max: int) -> None:
+        self._make = make
+        self._entries_max = entries_max
+        self._entries: OrderedDict[K, V] = OrderedDict()
+
+    def __getitem__(self, key: K) -> V:
+        if key not in self._entries:
+            self._entries[key] = self._make()
+            if len(self._entries) > self._entries_max:
+                self._entries.popitem(last=False)
+        self._entries.move_to_end(key)
+        return self._entries[key]
+
+    def get(self, key: K) -> V | None:
+        """The entry, if there is one, without making it."""
+        return self._entries.get(key)
+
+    def pop(self, key: K) -> None:
+        """Forget an entry; harmless if there is none."""
+        self._entries.pop(key, None)
+
+    def drop(self, is_done: Callable[[V], bool]) -> None:
+        """Forget every entry that is done."""
+        for key in [key for key, value in self._entries.items() if is_done(value)]:
+            del self._entries[key]
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._entries.values())

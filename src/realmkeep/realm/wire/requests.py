@@ -1,0 +1,88 @@
+"""What a client may say: one typed request for each message type."""
+
+from typing import Annotated, Final, TypeAlias
+
+import msgspec
+from msgspec import Meta, Struct
+
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.intents import Intent, read_intent, read_op_id
+from realmkeep.realm.wire.syntax import Message
+
+_INT_64: Final = 1 << 63
+
+Text: TypeAlias = Annotated[str, Meta(max_length=1024)]
+Hex: TypeAlias = Annotated[str, Meta(max_length=8192)]
+Echo: TypeAlias = (
+    bool | Annotated[int, Meta(ge=-_INT_64, le=_INT_64 - 1)] | float | Annotated[str, Meta(max_length=256)] | None
+)
+
+
+class Hello(Struct, frozen=True):
+    """Ask who is there."""
+
+
+class Credentials(Struct, frozen=True):
+    """What `register` and `login` carry: plain, or sealed in `encrypted_payload`."""
+
+    username: Text | None = None
+    password: Text | None = None
+    ticket: Text | None = None
+    encrypted_payload: Hex | None = None
+    challenge: Text | None = None
+
+
+class Register(Credentials, frozen=True):
+    """Make an account and a player, and log in."""
+
+
+class Login(Credentials, frozen=True):
+    """Log in with a password or a ticket."""
+
+
+class Logout(Struct, frozen=True):
+    """Leave; answered once the final state is durable."""
+
+
+class Ping(Struct, frozen=True):
+    """Stay; `t` comes back."""
+
+    t: Echo = None
+
+
+class Act(Struct, frozen=True):
+    """An intent with the id of its operation."""
+
+    intent: Intent
+    op_id: int | None
+
+
+Request: TypeAlias = Hello | Register | Login | Logout | Ping | Act
+
+_PLAIN: Final[dict[str, type[Hello | Register | Login | Logout | Ping]]] = {
+    "hello": Hello,
+    "register": Register,
+    "login": Login,
+    "logout": Logout,
+    "ping": Ping,
+}
+BEFORE_LOGIN: Final = frozenset({"hello", "register", "login"})
+
+
+def read_request(message: Message, *, logged_in: bool) -> Request:
+    """The request that a message stands for.
+
+    Raises:
+        BadInput: `unknown_type`, `not_logged_in`, `unknown_action` or `bad_field`.
+    """
+    kind = message.get("type")
+    if not isinstance(kind, str) or (kind != "intent" and kind not in _PLAIN):
+        raise BadInput("unknown_type", f"type is one of intent, {', '.join(_PLAIN)}")
+    if not logged_in and kind not in BEFORE_LOGIN:
+        raise BadInput("not_logged_in", f"{kind} needs a session: register or log in first")
+    if kind == "intent":
+        return Act(read_intent(message), read_op_id(message))
+    try:
+        return msgspec.convert(message, _PLAIN[kind])
+    except msgspec.ValidationError as error:
+        raise BadInput("bad_field", str(error)) from error

@@ -1,0 +1,134 @@
+"""One message set in two syntaxes: JSON objects and s-expression property lists."""
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, Final, TypeAlias, cast
+
+import msgspec
+
+from realmkeep import Corrupt, RecordTooLarge
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.records.limits import Limits
+from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text
+from realmkeep.records.sexpr_reader import NIL, Datum, read
+
+Message: TypeAlias = dict[str, Any]
+
+WHITE_SPACE: Final = b" \t\r\n\f"
+DEPTH_MAX: Final = 8  # the deepest message of a client nests three
+NODES_MAX: Final = 2_000  # no message of the protocol has a tenth of it
+NAMES: Final = frozenset({"type", "action", "kind", "reason", "item", "zone", "quest"})
+"""Fields whose text is a name of the game, so that an s-expression has a keyword there (`:type :login`)."""
+FREE_TEXT: Final = frozenset({"settings"})
+"""Fields below which every text is the player's own."""
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Syntax(Enum):
+    """How a message is written; the server answers in the syntax of the request."""
+
+    JSON = "json"
+    SEXPR = "sexpr"
+
+
+def syntax_of(encoded: bytes) -> Syntax:
+    """Tell the two apart by the first byte that is not white space."""
+    return Syntax.SEXPR if encoded.lstrip(WHITE_SPACE)[:1] == b"(" else Syntax.JSON
+
+
+def decode(encoded: bytes, *, bytes_max: int) -> Message:
+    """Read one message. Names are in `snake_case` whichever the syntax; Lisp's `nil` is None.
+
+    Raises:
+        BadInput: `too_large` or `malformed`.
+    """
+    if len(encoded) > bytes_max:
+        raise BadInput("too_large", f"a message has at most {bytes_max} bytes")
+    if syntax_of(encoded) is Syntax.SEXPR:
+        return _decode_sexpr(encoded)
+    try:
+        message = msgspec.json.decode(encoded)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadInput("malformed", f"not JSON: {error}") from error
+    if not isinstance(message, dict):
+        raise BadInput("malformed", "a message is one JSON object or one property list")
+    return cast("Message", message)
+
+
+def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
+    """Write one message, without a line end."""
+    if syntax is Syntax.JSON:
+        return msgspec.json.encode(message)
+    return _plist(message, names=True).encode()
+
+
+def _decode_sexpr(encoded: bytes) -> Message:
+    limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=NODES_MAX)
+    try:
+        datum = read(encoded, limits)
+    except Corrupt as error:
+        raise BadInput("malformed", error.message) from error
+    except RecordTooLarge as error:
+        raise BadInput("malformed", f"too many values or too deep: {error.message}") from error
+    message = _plain(datum)
+    if not isinstance(message, dict):
+        raise BadInput("malformed", "a message is one JSON object or one property list")
+    return cast("Message", message)
+
+
+def _plain(datum: Datum) -> object:
+    """A datum as JSON would have it: a list that begins with a keyword is a property list."""
+    if datum is NIL:
+        return None
+    if isinstance(datum, Symbol):
+        return key_name(datum)
+    if not isinstance(datum, list):
+        return datum
+    if not datum or not isinstance(datum[0], Colon):
+        return [_plain(entry) for entry in datum]
+    if len(datum) % 2 or not all(isinstance(key, Colon) for key in datum[::2]):
+        raise BadInput("malformed", "a property list has a keyword before each value")
+    message: Message = {}
+    for key, value in zip(datum[::2], datum[1::2], strict=True):
+        message.setdefault(key_name(cast("Colon", key)), _plain(value))  # the first wins, as with getf
+    return message
+
+
+def _plist(message: Mapping[str, object], *, names: bool) -> str:
+    if not message:
+        return "nil"
+    parts: list[str] = []
+    for name, value in message.items():
+        text = _printed(value, is_name=names and name in NAMES, names=names and name not in FREE_TEXT)
+        parts.append(f"{key_text(name)} {text}")
+    return f"({' '.join(parts)})"
+
+
+def _printed(value: object, *, is_name: bool, names: bool) -> str:
+    match value:
+        case None | False:
+            return "nil"
+        case True:
+            return "t"
+        case str():
+            return key_text(value) if is_name and _NAME.fullmatch(value) else string_text(value)
+        case int():
+            return str(value)
+        case float():
+            return _float(value)
+        case Mapping():
+            return _plist(cast("Mapping[str, object]", value), names=names)
+        case Sequence():
+            entries = [_printed(entry, is_name=False, names=names) for entry in cast("Sequence[object]", value)]
+            return f"({' '.join(entries)})" if entries else "nil"
+        case _:
+            raise TypeError(f"{type(value).__name__} is no value of a message")
+
+
+def _float(value: float) -> str:
+    """With the exponent letter of a double: Lisp's default single float would lose digits."""
+    mantissa, _, exponent = repr(value).partition("e")
+    if "." not in mantissa:
+        mantissa += ".0"
+    return f"{mantissa}d{int(exponent or 0)}"

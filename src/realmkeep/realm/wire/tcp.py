@@ -1,0 +1,186 @@
+"""The protocol over TCP: one message a line."""
+
+import asyncio
+import socket
+from typing import Final, cast
+
+from realmkeep import Clock, Timer
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.peer import Handler, Peer
+from realmkeep.realm.wire.requests import Hello, read_request
+from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
+
+LINE_BYTES_MAX: Final = 16 * 1024
+LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
+UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
+LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
+CONNECTIONS_MAX: Final = 10_000
+
+
+class TcpPeer(Peer):
+    """One TCP connection."""
+
+    def __init__(self, server: "TcpServer", transport: asyncio.Transport) -> None:
+        host, port = transport.get_extra_info("peername")[:2]
+        super().__init__(host, port, server.clock.monotonic_s())
+        self._server = server
+        self._transport = transport
+        self._login_deadline: Timer | None = None
+        self._closing = False
+        self._await_login()
+
+    @property
+    def closing(self) -> bool:
+        """Whether nothing more is sent or heard."""
+        return self._closing or self._transport.is_closing()
+
+    def write(self, encoded: bytes) -> None:
+        """Send one line; a client that does not read is cut off rather than remembered for."""
+        if self.closing:
+            return
+        self._transport.write(encoded + b"\n")
+        if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+            self._transport.abort()
+
+    def admit(self) -> None:
+        """Begin a session: the connection is its identity."""
+        self.logged_in = True
+        self._stop_waiting()
+
+    def dismiss(self) -> None:
+        """End the session; the client has another minute to log in again."""
+        self.logged_in = False
+        self._await_login()
+
+    def close(self) -> None:
+        """Close once everything sent has left.
+
+        A socket that is closed with unread input is reset, and the other side may lose what it was told last: so end our
+        half first, and let the client end its own.
+        """
+        if self.closing:
+            return
+        self._closing = True
+        self._transport.write_eof()
+        self._server.clock.call_later(LINGER_S, self._transport.abort)
+
+    def gone(self) -> None:
+        """The connection has ended."""
+        self._stop_waiting()
+        if self.logged_in:
+            self.logged_in = False
+            self._server.handler.lost(self)
+
+    def take(self, encoded: bytes) -> None:
+        """Take one line."""
+        if not encoded.strip(WHITE_SPACE):
+            return
+        self.syntax = syntax_of(encoded)
+        now_s = self._server.clock.monotonic_s()
+        try:
+            self._obey(encoded, now_s)
+        except BadInput as error:
+            self.send(error.message())
+            if self.errors.add(now_s):
+                self.close()
+
+    def _obey(self, encoded: bytes, now_s: float) -> None:
+        if not self.bucket.take(now_s):
+            raise BadInput("rate_limited", "too many messages; wait a little")
+        request = read_request(decode(encoded, bytes_max=LINE_BYTES_MAX), logged_in=self.logged_in)
+        syntax = self.syntax
+        if isinstance(request, Hello):
+            self.send(self._server.handler.welcome(self))
+        else:
+            self._server.handler.handle(self, request, lambda answer: self.write(encode(answer, syntax)))
+
+    def _await_login(self) -> None:
+        self._stop_waiting()
+        self._login_deadline = self._server.clock.call_later(LOGIN_S, self.close)
+
+    def _stop_waiting(self) -> None:
+        if self._login_deadline is not None:
+            self._login_deadline.cancel()
+            self._login_deadline = None
+
+
+class _Lines(asyncio.Protocol):
+    """Cuts what arrives into lines, and never holds more than one."""
+
+    def __init__(self, server: "TcpServer") -> None:
+        self._server = server
+        self._peer: TcpPeer | None = None
+        self._buffer = bytearray()
+        self._skipping = False  # the rest of a line that was too long
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        stream = cast("asyncio.Transport", transport)
+        if len(self._server.peers) >= CONNECTIONS_MAX:
+            stream.abort()
+            return
+        connected: socket.socket = stream.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self._peer = TcpPeer(self._server, stream)
+        self._server.peers.add(self._peer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._peer is not None:
+            self._server.peers.discard(self._peer)
+            self._peer.gone()
+            self._peer = None
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        start = 0
+        while (end := self._buffer.find(b"\n", start)) >= 0:
+            if not self._skipping:
+                self._take(start, end)
+            self._skipping = False
+            start = end + 1
+        del self._buffer[:start]
+        if len(self._buffer) > LINE_BYTES_MAX:
+            if not self._skipping:
+                self._take(0, len(self._buffer))
+            self._skipping = True
+            self._buffer.clear()
+
+    def _take(self, start: int, end: int) -> None:
+        if self._peer is not None and not self._peer.closing:
+            self._peer.take(bytes(self._buffer[start:end]))
+
+
+class TcpServer:
+    """Listens for TCP clients.
+
+    Attributes:
+        peers: All that are connected, logged in or not.
+        port: The port it listens on.
+    """
+
+    def __init__(self, handler: Handler, clock: Clock) -> None:
+        self.handler = handler
+        self.clock = clock
+        self.peers: set[TcpPeer] = set()
+        self.port = 0
+        self._server: asyncio.Server | None = None
+
+    async def listen(self, host: str, port: int) -> None:
+        """Start; port 0 picks a free one.
+
+        Raises:
+            OSError: The address cannot be used.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Lines(self), host, port, backlog=1024)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def stop_accepting(self) -> None:
+        """Refuse new connections; those that stand go on."""
+        if self._server is not None:
+            self._server.close()
+
+    def close(self) -> None:
+        """Close every connection once what was sent to it has left."""
+        self.stop_accepting()
+        for peer in [*self.peers]:
+            peer.close()

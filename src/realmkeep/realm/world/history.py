@@ -1,0 +1,26 @@
+"""How players of older versions become today's. Steps are never deleted: somebody may come back after years."""
+
+from typing import Any, Final, cast
+
+from realmkeep.realm.world.player import Player, level_of
+
+COINS: Final = "coins"  # what gold was called while it was an item
+
+
+@Player.migration(1)
+def add_lifetime_xp(player: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 counts all experience ever earned: so far, what there is."""
+    player.setdefault("lifetime_xp", player.get("xp", 0))
+    return player
+
+
+@Player.migration(2)
+def gold_is_no_item(player: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 keeps gold as a number and has one level above the others."""
+    for holding, purse in (("inventory", "gold"), ("bank", "bank_gold")):
+        items = cast("list[dict[str, Any]]", player.get(holding) or [])
+        coins = sum(item.get("count", 1) for item in items if item.get("item_id") == COINS)
+        player[purse] = player.get(purse, 0) + coins
+        player[holding] = [item for item in items if item.get("item_id") != COINS]
+    player.setdefault("level", level_of(player.get("xp", 0)))
+    return player

@@ -1,0 +1,132 @@
+"""Slots and stacks: every change of what a player holds, checked before it happens.
+
+The functions replace lists and never change them in place, so that the record notices by itself.
+"""
+
+from typing import Final
+
+from realmkeep.realm.world.content import ItemKind, World
+from realmkeep.realm.world.player import BANK_ENTRIES_MAX, INVENTORY_SLOTS, Item, Player, Stored
+from realmkeep.realm.world.refused import Refused
+
+GOLD: Final = "gold"  # `deposit` and `withdraw` take it for an item
+
+
+def in_slot(player: Player, slot: int) -> Item:
+    """What lies in a slot.
+
+    Raises:
+        Refused: `empty_slot`.
+    """
+    for item in player.inventory:
+        if item.slot == slot:
+            return item
+    raise Refused("empty_slot", f"there is nothing in slot {slot}")
+
+
+def free_slots(player: Player) -> list[int]:
+    """The empty slots, lowest first."""
+    taken = {item.slot for item in player.inventory}
+    return [slot for slot in range(INVENTORY_SLOTS) if slot not in taken]
+
+
+def take(player: Player, slot: int, count: int) -> Item:
+    """Take `count` out of a slot; returns what was taken.
+
+    Raises:
+        Refused: `empty_slot` or `not_enough`.
+    """
+    item = in_slot(player, slot)
+    if item.count < count:
+        raise Refused("not_enough", f"slot {slot} has {item.count}")
+    left = [Item(item.item_id, item.count - count, slot, item.serial)] if item.count > count else []
+    player.inventory = [other for other in player.inventory if other.slot != slot] + left
+    return Item(item.item_id, count, slot, item.serial)
+
+
+def give(player: Player, world: World, item_id: str, count: int, serial: int | None = None) -> Item:
+    """Put items into the inventory: onto their stack, or into the lowest free slot.
+
+    Args:
+        player: Who gets them.
+        world: Knows what stacks, and how high.
+        item_id: What.
+        count: How many; 1 if there is a serial.
+        serial: Of an item that does not stack.
+
+    Returns:
+        What lies in the slot now.
+
+    Raises:
+        Refused: `inventory_full` or `stack_full`.
+    """
+    kind = world.item(item_id)
+    stack = next((item for item in player.inventory if item.item_id == item_id and item.serial is None), None)
+    if serial is None and stack is not None and kind.stackable:
+        _check_stack(kind, item_id, stack.count + count)
+        filled = Item(item_id, stack.count + count, stack.slot)
+    else:
+        _check_stack(kind, item_id, count)
+        free = free_slots(player)
+        if not free:
+            raise Refused("inventory_full", f"all {INVENTORY_SLOTS} slots are taken")
+        filled = Item(item_id, count, free[0], serial)
+    player.inventory = [item for item in player.inventory if item.slot != filled.slot] + [filled]
+    return filled
+
+
+def bank(player: Player, world: World, item: Item) -> None:
+    """Put items into the bank.
+
+    Raises:
+        Refused: `bank_full` or `stack_full`.
+    """
+    entries = [*player.bank]
+    for index, entry in enumerate(entries):
+        if item.serial is None and entry.item_id == item.item_id and entry.serial is None:
+            _check_stack(world.item(item.item_id), item.item_id, entry.count + item.count)
+            entries[index] = Stored(item.item_id, entry.count + item.count)
+            player.bank = entries
+            return
+    if len(entries) >= BANK_ENTRIES_MAX:
+        raise Refused("bank_full", f"the bank has {BANK_ENTRIES_MAX} places")
+    player.bank = [*entries, Stored(item.item_id, item.count, item.serial)]
+
+
+def unbank(player: Player, item_id: str, count: int) -> list[Stored]:
+    """Take items out of the bank: from their stack, or as many single ones; returns what was taken.
+
+    Raises:
+        Refused: `not_enough`.
+    """
+    taken: list[Stored] = []
+    left: list[Stored] = []
+    wanted = count
+    for entry in player.bank:
+        part = min(wanted, entry.count) if entry.item_id == item_id else 0
+        wanted -= part
+        if part:
+            taken.append(Stored(item_id, part, entry.serial))
+        if part < entry.count:
+            left.append(Stored(entry.item_id, entry.count - part, entry.serial))
+    if wanted:
+        raise Refused("not_enough", f"the bank has {count - wanted} of {item_id}")
+    player.bank = left
+    return taken
+
+
+def unpack_parcels(player: Player, world: World) -> None:
+    """Mail that found no room moves in as far as there is some now."""
+    waiting: list[Stored] = []
+    for parcel in player.parcels:
+        try:
+            give(player, world, parcel.item_id, parcel.count, parcel.serial)
+        except Refused:
+            waiting.append(parcel)
+    if len(waiting) < len(player.parcels):
+        player.parcels = waiting
+
+
+def _check_stack(kind: ItemKind, item_id: str, count: int) -> None:
+    if count > kind.stack_max:
+        raise Refused("stack_full", f"{item_id} stacks to {kind.stack_max}")

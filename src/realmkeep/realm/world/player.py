@@ -1,0 +1,114 @@
+"""The player: the specification's record and what this game adds, every field classified."""
+
+from typing import Final
+
+from realmkeep import CHECKPOINT, IMMEDIATE, Keyword, Part, Record, drops_to, durable, ephemeral, rises
+
+INVENTORY_SLOTS: Final = 24
+BANK_ENTRIES_MAX: Final = 36
+FRIENDS_MAX: Final = 28
+BLOCKED_MAX: Final = 28
+SETTINGS_MAX: Final = 64
+SETTINGS_BYTES_MAX: Final = 2_048  # as JSON: 64 settings of 32 bytes; the longest state must fit a datagram of 8 KiB
+PARCELS_MAX: Final = 100
+GOLD_MAX: Final = (1 << 53) - 1  # what every client's JSON reader keeps exact
+HP_PER_LEVEL: Final = 10
+XP_PER_LEVEL: Final = 50  # level n begins at 50 * n * (n - 1) / 2
+LEVEL_MAX: Final = 99
+
+
+class Item(Part):
+    """What lies in one slot of the inventory."""
+
+    item_id: Keyword
+    count: int
+    slot: int
+    serial: int | None = None
+
+
+class Stored(Part):
+    """What lies in the bank, or waits in a parcel."""
+
+    item_id: Keyword
+    count: int
+    serial: int | None = None
+
+
+class Worn(Part):
+    """What is worn or wielded."""
+
+    item_id: Keyword
+    serial: int | None = None
+
+
+class QuestProgress(Part):
+    """How far a quest has come; `count` is of the stage at hand."""
+
+    quest_id: Keyword
+    stage: int = 0
+    count: int = 0
+    complete: bool = False
+
+
+class Player(Record, kind="player", version=3):
+    """What a player has become.
+
+    Death and level-ups are written at once by trigger. What is worth money or concerns other people changes in commits
+    only. The rest follows within 30 s, the position within 60 s.
+    """
+
+    player_id: int = durable(default=0, ge=0)
+    name: str = durable(default="", length_max=64)
+
+    zone_id: Keyword = durable(default="nowhere", tier=CHECKPOINT)
+    x: float = durable(default=0.0, tier=CHECKPOINT)
+    y: float = durable(default=0.0, tier=CHECKPOINT)
+
+    hp: int = durable(default=100, ge=0, immediate_when=drops_to(0))
+    combat_until_us: int = durable(default=0, ge=0)  # wall time: leaving does not end a fight, nor does a crash
+    deaths: int = durable(default=0, ge=0)
+    xp: int = durable(default=0, ge=0)
+    lifetime_xp: int = durable(default=0, ge=0)
+    level: int = durable(default=1, ge=1, immediate_when=rises)
+    attack_level: int = durable(default=1, ge=1, immediate_when=rises)
+    strength_level: int = durable(default=1, ge=1, immediate_when=rises)
+    defense_level: int = durable(default=1, ge=1, immediate_when=rises)
+    hitpoints_level: int = durable(default=10, ge=1, immediate_when=rises)
+
+    inventory: list[Item] = durable(default_factory=list[Item], length_max=INVENTORY_SLOTS)
+    equipment: dict[str, Worn] = durable(default_factory=dict[str, Worn])
+    gold: int = durable(default=0, ge=0, le=GOLD_MAX, tier=IMMEDIATE)
+    bank: list[Stored] = durable(default_factory=list[Stored], tier=IMMEDIATE)
+    bank_gold: int = durable(default=0, ge=0, le=GOLD_MAX, tier=IMMEDIATE)
+    parcels: list[Stored] = durable(default_factory=list[Stored], tier=IMMEDIATE)  # mail that found no free slot
+
+    quest_progress: list[QuestProgress] = durable(default_factory=list[QuestProgress])
+    achievements: list[Keyword] = durable(default_factory=list[str])
+    friends: list[int] = durable(default_factory=list[int], tier=IMMEDIATE)
+    blocked: list[int] = durable(default_factory=list[int], tier=IMMEDIATE)
+    settings: dict[str, bool | int | float | str | None] = durable(
+        default_factory=dict[str, bool | int | float | str | None], tier=IMMEDIATE
+    )
+
+    next_attack_s: float = ephemeral(default=0.0)
+    walk_saved_tiles: float = ephemeral(default=2.0)  # two steps at once after a login, so that nobody starts stuck
+    walked_s: float | None = ephemeral(default=None)
+    left_in_danger: bool = ephemeral(default=False)
+
+    @property
+    def max_hp(self) -> int:
+        """Full health: ten for each level of hitpoints."""
+        return HP_PER_LEVEL * self.hitpoints_level
+
+    @property
+    def dead(self) -> bool:
+        """Fallen and not yet back."""
+        return self.hp <= 0
+
+
+def level_of(xp: int) -> int:
+    """The level that so much experience makes, from 1."""
+    level = 1
+    while level < LEVEL_MAX and xp >= XP_PER_LEVEL * level * (level + 1) // 2:
+        level += 1
+    return level

@@ -1,0 +1,219 @@
+"""A realm in one process, without a network: time passes when a test says so, and a crash is a call."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from realmkeep import AuthConfig, Keeper, KeeperConfig
+from realmkeep.accounts import open_accounts
+from realmkeep.accounts.rules import common_passwords
+from realmkeep.errors import StorageUnavailable
+from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.server.realm import Realm, open_game
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.peer import Peer
+from realmkeep.realm.wire.requests import read_request
+from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.player import Item, Player
+from realmkeep.storage import Failed, Transaction, WriteOutcome
+from realmkeep.storage.memory import MemoryStorage, MemoryStore
+from realmkeep.testing.clock import FakeClock
+
+Message = dict[str, Any]
+WORLD: World = shipped_world()
+
+
+class LabPeer(Peer):
+    """A client that writes down what it is told."""
+
+    def __init__(self, name: str, now_s: float) -> None:
+        super().__init__(name, 1, now_s)
+        self.heard: list[Message] = []
+        self.closed = False
+        self.op_id = 0
+
+    @property
+    def closing(self) -> bool:
+        return self.closed
+
+    def write(self, encoded: bytes) -> None:
+        self.heard.append(json.loads(encoded))
+
+    def admit(self) -> None:
+        self.logged_in = True
+
+    def dismiss(self) -> None:
+        self.logged_in = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def events(self, kind: str) -> list[Message]:
+        return [message for message in self.heard if message.get("kind") == kind]
+
+
+class Cut(MemoryStorage):
+    """A store that can stop answering, before it applies a write or after; or that is away."""
+
+    cut: Literal["", "before", "after", "away"] = ""
+
+    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        if self.cut == "before":
+            await asyncio.Event().wait()
+        if self.cut == "away":
+            return [Failed(StorageUnavailable("the store is away")) for _ in transactions]
+        outcomes = await super().write(transactions)
+        if self.cut == "after":
+            await asyncio.Event().wait()
+        return outcomes
+
+
+class Lab:
+    """One server after another on one store that outlives them.
+
+    Attributes:
+        store: What is durable.
+        storage: How the present server reaches it.
+    """
+
+    def __init__(self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None) -> None:
+        self.clock = FakeClock()
+        self.directory = directory
+        self.name = name
+        self.store = store or MemoryStore(self.clock)
+        self.realm: Realm = None  # pyright: ignore[reportAttributeAccessIssue] - there is one once `start` has run
+        self.keeper: Keeper = None  # pyright: ignore[reportAttributeAccessIssue] - as above
+
+    async def start(self) -> "Lab":
+        self.storage = Cut(self.store, clock=self.clock)
+        self.keeper = await self.clock.finish(
+            Keeper.open(
+                self.storage,
+                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=10_000),
+                clock=self.clock,
+                rescue_path=self.directory / "rescue.jsonl",
+            )
+        )
+        await asyncio.to_thread(common_passwords)  # `accounts.running()` does it, whose timers nobody needs here
+        config = AuthConfig(key_file=str(self.directory / "keys.json"))
+        accounts = await asyncio.to_thread(open_accounts, self.storage, config, server_name=self.name, clock=self.clock)
+        game = await open_game(self.keeper, accounts, WORLD, clock=self.clock, random=Random(7))
+        self.realm = Realm(game, require_encryption=False)
+        return self
+
+    async def crash(self) -> None:
+        """As `kill -9`: nothing is written, nobody is told."""
+        self.keeper.abandon()
+        ended = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in ended:
+            task.cancel()
+        await asyncio.wait([*ended, asyncio.ensure_future(asyncio.sleep(0))])
+
+    async def close(self) -> None:
+        await self.clock.finish(self.keeper.close())
+
+    # --- players
+
+    async def join(self, player_id: int, *, at: tuple[str, float, float] | None = None) -> LabPeer:
+        """A player at the market, or somewhere else; one that is not there yet is made."""
+        peer = LabPeer(f"player-{player_id}", self.clock.monotonic_s())
+        entrance, keeper = self.realm.entrance, self.keeper
+        session = keeper.session(Player, player_id)
+        if session is None or not session.connected:
+            session = await self.clock.finish(
+                keeper.login(Player, player_id, create=lambda: new_player(WORLD, player_id, f"player{player_id}"))
+            )
+        seat = entrance.seat(peer, session)
+        peer.admit()
+        peer.op_id = session.last_op
+        if at is not None:
+            self.realm.game.places.move(seat.player, *at)
+        return peer
+
+    def player(self, peer: LabPeer) -> Player:
+        return self.realm.game.seats.by_peer[peer].player
+
+    def player_of(self, player_id: int) -> Player:
+        """Also one in grace."""
+        return self.realm.game.seats.by_id[player_id].player
+
+    async def outfit(self, peer: LabPeer, *, gold: int = 0, items: Mapping[str, int] | None = None) -> None:
+        """Give a player gold and items, as nobody in the game can."""
+        game = self.realm.game
+
+        def give(_: object, player: Player) -> None:
+            player.gold += gold
+            for item_id, count in (items or {}).items():
+                free = next(slot for slot in range(24) if all(item.slot != slot for item in player.inventory))
+                serial = None if WORLD.items[item_id].stackable else game.serials.take()
+                player.inventory = [*player.inventory, Item(item_id, count, free, serial)]
+
+        session = game.seats.by_peer[peer].session
+        await self.clock.finish(self.keeper.commit(give, session))
+
+    def drop(self, peer: LabPeer) -> None:
+        """The connection is gone."""
+        peer.closed = True
+        if peer.logged_in:
+            peer.logged_in = False
+            self.realm.reception.lost(peer)
+
+    # --- what clients say
+
+    def say(self, peer: LabPeer, message: Message) -> None:
+        """Hand a message in; what comes of it is heard once the loop has settled."""
+        if peer.closed:
+            return
+        try:
+            request = read_request(message, logged_in=peer.logged_in)
+            self.realm.reception.handle(peer, request, lambda answer: peer.write(json.dumps(answer).encode()))
+        except BadInput as error:
+            peer.send(error.message())
+
+    def want(self, peer: LabPeer, action: str, *, op: int | None = None, **fields: Any) -> int:
+        """Say an intent; returns its op_id."""
+        if op is None:
+            peer.op_id += 1
+            op = peer.op_id
+        self.say(peer, {"type": "intent", "action": action, "op_id": op, **fields})
+        return op
+
+    async def act(self, peer: LabPeer, action: str, *, op: int | None = None, **fields: Any) -> Message:
+        """An intent and its final answer."""
+        since = len(peer.heard)
+        op = self.want(peer, action, op=op, **fields)
+        await self.clock.settle()
+        for message in peer.heard[since:]:
+            if message["type"] in {"ack", "nack", "error"} and message.get("op_id") == op:
+                return message
+        raise AssertionError(f"no answer to {action}; heard {peer.heard[since:]}")
+
+    async def done(self, peer: LabPeer, action: str, **fields: Any) -> Message:
+        answer = await self.act(peer, action, **fields)
+        assert answer["type"] == "ack", answer
+        return answer["result"]
+
+    async def refused(self, peer: LabPeer, action: str, **fields: Any) -> str:
+        answer = await self.act(peer, action, **fields)
+        assert answer["type"] in {"nack", "error"}, answer
+        return answer["reason"]
+
+    async def ticks(self, seconds: float) -> None:
+        """Let the world go on."""
+        for _ in range(round(seconds * 20)):
+            self.realm.life.step()
+            await self.clock.advance(0.05)
+
+
+@asynccontextmanager
+async def lab(directory: Path, **how: Any) -> AsyncGenerator[Lab]:
+    """A realm that is closed at the end, and must then have saved everything."""
+    running = await Lab(directory, **how).start()
+    yield running
+    await running.close()
+    assert running.keeper.counters.tier_violations == 0
+    assert running.keeper.counters.forgotten_marks == 0

@@ -1,0 +1,309 @@
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from lab import WORLD, Lab, LabPeer, lab
+
+MEADOW = ("meadow", 60.0, 20.0)
+
+
+@pytest.fixture
+async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
+    async with lab(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def ada(realm: Lab) -> LabPeer:
+    return await realm.join(7)
+
+
+async def test_a_new_player_has_what_the_page_promises(realm: Lab, ada: LabPeer) -> None:
+    seen = await realm.done(ada, "look")
+    assert (seen["zone"], seen["safe"], seen["bank"]) == ("town", True, True)
+    affordable = [item for item in seen["shop"] if item["price"] <= realm.player(ada).gold]
+    assert {item["stackable"] for item in affordable} == {True, False}
+    assert seen["quests"]
+    assert realm.player(ada).gold == 100
+    assert realm.player(ada).hp == realm.player(ada).max_hp
+
+
+async def test_what_is_bought_costs_the_servers_price_and_singles_have_serials(realm: Lab, ada: LabPeer) -> None:
+    bought = await realm.done(ada, "buy", item="bread", count=2, price=0)
+    assert (bought["price"], bought["gold"]) == (2 * WORLD.items["bread"].price, 92)
+    await realm.outfit(ada, gold=200)
+    await realm.done(ada, "buy", item="dagger", count=3)
+    serials = [item.serial for item in realm.player(ada).inventory if item.item_id == "dagger"]
+    assert len(set(serials)) == 3
+    assert None not in serials
+
+
+async def test_buying_is_checked_before_anything_changes(realm: Lab, ada: LabPeer) -> None:
+    before = realm.player(ada).fork().values
+    assert await realm.refused(ada, "buy", item="sword", count=2) == "not_enough_gold"
+    assert await realm.refused(ada, "buy", item="crown", count=1) == "not_sold_here"
+    await realm.outfit(ada, gold=10_000_000)
+    assert await realm.refused(ada, "buy", item="bread", count=999_999) == "stack_full"
+    assert await realm.refused(ada, "buy", item="dagger", count=24) == "inventory_full"
+    assert realm.player(ada).inventory == before[[*realm.player(ada).__struct_fields__].index("inventory")]
+    realm.realm.game.places.move(realm.player(ada), *MEADOW)
+    assert await realm.refused(ada, "buy", item="bread", count=1) == "no_shop"
+    assert await realm.refused(ada, "sell", slot=0, count=1) == "no_shop"
+    assert await realm.refused(ada, "deposit", item="gold", count=1) == "no_bank"
+
+
+async def test_selling_pays_half(realm: Lab, ada: LabPeer) -> None:
+    sold = await realm.done(ada, "sell", slot=0, count=3)
+    assert (sold["gold"], sold["inventory"]) == (100 + 3 * (WORLD.items["bread"].price // 2), [])
+    assert await realm.refused(ada, "sell", slot=0, count=1) == "empty_slot"
+
+
+async def test_the_bank_takes_and_gives_gold_stacks_and_singles(realm: Lab, ada: LabPeer) -> None:
+    await realm.outfit(ada, items={"dagger": 1})
+    serial = realm.player(ada).inventory[-1].serial
+    await realm.done(ada, "deposit", item="gold", count=60)
+    await realm.done(ada, "deposit", item="bread", count=2)
+    banked = await realm.done(ada, "deposit", item="dagger", count=1)
+    assert banked["bank"] == [{"item": "bread", "count": 2}, {"item": "dagger", "count": 1, "serial": serial}]
+    assert (realm.player(ada).gold, realm.player(ada).bank_gold) == (40, 60)
+    assert await realm.refused(ada, "withdraw", item="gold", count=61) == "not_enough_gold"
+    assert await realm.refused(ada, "withdraw", item="bread", count=3) == "not_enough"
+    assert await realm.refused(ada, "deposit", item="bread", count=2) == "not_enough"
+    fetched = await realm.done(ada, "withdraw", item="dagger", count=1)
+    assert {"item": "dagger", "count": 1, "slot": 1, "serial": serial} in fetched["inventory"]
+
+
+async def test_eating_heals_no_further_than_full_health(realm: Lab, ada: LabPeer) -> None:
+    realm.player(ada).hp = 90
+    eaten = await realm.done(ada, "consume", slot=0, count=2)
+    assert (eaten["hp"], eaten["healed"]) == (100, 10)
+    await realm.outfit(ada, items={"arrow": 5})
+    assert await realm.refused(ada, "consume", slot=1, count=1) == "not_edible"
+
+
+async def test_what_is_worn_takes_the_slot_of_what_is_put_on(realm: Lab, ada: LabPeer) -> None:
+    await realm.outfit(ada, items={"dagger": 1})
+    await realm.outfit(ada, items={"sword": 1})
+    dagger, sword = realm.player(ada).inventory[1:]
+    await realm.done(ada, "equip", slot=dagger.slot)
+    worn = await realm.done(ada, "equip", slot=sword.slot)
+    assert worn["equipment"] == {"weapon": {"item": "sword", "serial": sword.serial}}
+    assert {item["item"]: item.get("serial") for item in worn["inventory"]} == {"bread": None, "dagger": dagger.serial}
+    bare = await realm.done(ada, "unequip", equipment="weapon")
+    assert bare["equipment"] == {}
+    assert await realm.refused(ada, "unequip", equipment="weapon") == "not_worn"
+    assert await realm.refused(ada, "equip", slot=0) == "not_wearable"
+
+
+async def test_common_things_lie_in_memory_and_grow_back(realm: Lab, ada: LabPeer) -> None:
+    await realm.done(ada, "move", x=22.0, y=20.0)
+    await realm.clock.advance(1)
+    await realm.done(ada, "move", x=24.0, y=23.0)
+    (berry,) = (await realm.done(ada, "look"))["ground"]
+    taken = await realm.act(ada, "pickup", ground_id=berry["ground_id"])
+    assert taken["tier"] == 2
+    assert {"item": "berry", "count": 1, "slot": 1} in taken["result"]["inventory"]
+    assert await realm.refused(ada, "pickup", ground_id=berry["ground_id"]) == "gone"
+    assert (await realm.done(ada, "look"))["ground"] == []
+    await realm.ticks(6)
+    (berry,) = (await realm.done(ada, "look"))["ground"]
+    assert berry["item"] == "berry"
+
+
+async def test_what_is_dropped_lies_there_for_others_and_decays(realm: Lab, ada: LabPeer) -> None:
+    bob = await realm.join(8)
+    dropped = await realm.act(ada, "drop", slot=0, count=2)
+    assert dropped["tier"] == 1
+    (bread,) = [thing for thing in (await realm.done(bob, "look"))["ground"] if thing["item"] == "bread"]
+    await realm.done(bob, "pickup", ground_id=bread["ground_id"])
+    assert sum(item.count for item in realm.player(bob).inventory if item.item_id == "bread") == 5
+    await realm.done(ada, "drop", slot=0, count=1)
+    await realm.ticks(WORLD.rules.ground_decay_s + 2)
+    assert [thing["item"] for thing in (await realm.done(bob, "look"))["ground"]] == ["berry"]
+
+
+async def test_a_serial_moves_between_zone_and_player_in_one_commit(realm: Lab, ada: LabPeer) -> None:
+    await realm.outfit(ada, items={"dagger": 1})
+    serial = realm.player(ada).inventory[-1].serial
+    zone = realm.realm.game.places.by_name["town"].record
+    dropped = await realm.act(ada, "drop", slot=1, count=1)
+    assert dropped["tier"] == 1
+    assert [item.serial for item in zone.ground] == [serial]
+    (thing,) = [thing for thing in (await realm.done(ada, "look"))["ground"] if thing.get("serial")]
+    without_op = {"type": "intent", "action": "pickup", "ground_id": thing["ground_id"]}
+    realm.say(ada, without_op)
+    assert ada.heard[-1]["reason"] == "bad_field"
+    taken = await realm.act(ada, "pickup", ground_id=thing["ground_id"])
+    assert taken["tier"] == 1
+    assert zone.ground == []
+    assert realm.player(ada).inventory[-1].serial == serial
+    assert (await realm.act(ada, "pickup", op=taken["op_id"], ground_id=thing["ground_id"]))["repeated"] is True
+
+
+async def test_reach_is_checked(realm: Lab, ada: LabPeer) -> None:
+    far = next(iter(realm.realm.game.places.by_name["town"].ground.values()))
+    assert await realm.refused(ada, "pickup", ground_id=far.ground_id) == "out_of_range"
+    assert await realm.refused(ada, "pickup", ground_id=999) == "gone"
+    realm.realm.game.places.move(realm.player(ada), *MEADOW)
+    rat = next(m for m in realm.realm.game.places.by_name["meadow"].monsters.values() if m.name == "rat")
+    assert await realm.refused(ada, "attack", target=rat.monster_id) == "out_of_range"
+    assert await realm.refused(ada, "attack", target=99_999) == "no_such_target"
+    assert await realm.refused(ada, "accept_quest", quest="welcome") == "no_such_quest"
+
+
+async def kill_rat(realm: Lab, peer: LabPeer) -> None:
+    place = realm.realm.game.places.by_name["meadow"]
+    rat = next(m for m in place.monsters.values() if m.name == "rat" and m.alive)
+    realm.realm.game.places.move(realm.player(peer), "meadow", rat.x, rat.y)
+    while rat.alive:
+        await realm.act(peer, "attack", target=rat.monster_id)
+        await realm.clock.advance(0.6)
+
+
+async def test_killing_teaches_drops_loot_and_levels_up_durably(realm: Lab, ada: LabPeer) -> None:
+    for _ in range(5):
+        await kill_rat(realm, ada)
+    assert realm.player(ada).level == 2
+    assert realm.player(ada).max_hp == 110
+    assert "first_blood" in realm.player(ada).achievements
+    (level_up,) = ada.events("level_up")
+    assert level_up["level"] == 2
+    tiers = [message["tier"] for message in ada.heard if message.get("action") == "attack" and message["type"] == "ack"]
+    assert tiers.count(1) == 1
+    assert realm.realm.game.places.by_name["meadow"].record.respawns
+    await realm.crash()
+    await realm.start()
+    assert realm.keeper.session(type(realm.realm.game.seats.by_id[7].player), 7) is not None
+    assert realm.realm.game.seats.by_id[7].player.level == 2
+    assert (
+        all(not m.alive for m in realm.realm.game.places.by_name["meadow"].monsters.values() if m.name == "rat")
+        is False
+    )
+
+
+async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: Lab, ada: LabPeer) -> None:
+    def rats_alive() -> int:
+        monsters = realm.realm.game.places.by_name["meadow"].monsters.values()
+        return len([monster for monster in monsters if monster.name == "rat" and monster.alive])
+
+    before = rats_alive()
+    await kill_rat(realm, ada)
+    await realm.close()
+    await realm.start()
+    assert rats_alive() == before - 1
+    await realm.ticks(WORLD.monsters["rat"].respawn_s + 1)
+    assert rats_alive() == before
+
+
+async def test_blows_need_a_rest(realm: Lab, ada: LabPeer) -> None:
+    place = realm.realm.game.places.by_name["meadow"]
+    wolf = next(m for m in place.monsters.values() if m.name == "wolf")
+    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.x, wolf.y)
+    await realm.done(ada, "attack", target=wolf.monster_id)
+    assert await realm.refused(ada, "attack", target=wolf.monster_id) == "too_soon"
+
+
+async def test_quests_go_stage_by_stage_and_reward_once(realm: Lab, ada: LabPeer) -> None:
+    await realm.done(ada, "accept_quest", quest="pests")
+    assert await realm.refused(ada, "accept_quest", quest="pests") == "already_accepted"
+    assert await realm.refused(ada, "advance_quest", quest="pests") == "not_finished"
+    for _ in range(3):
+        await kill_rat(realm, ada)
+    stage = await realm.act(ada, "advance_quest", quest="pests")
+    assert (stage["tier"], stage["result"]["completed"]) == (2, False)
+    assert await realm.refused(ada, "advance_quest", quest="pests") == "not_finished"
+    realm.realm.game.places.move(realm.player(ada), "town", 20.0, 20.0)
+    gold = realm.player(ada).gold
+    reward = await realm.act(ada, "advance_quest", quest="pests")
+    assert (reward["tier"], reward["result"]["gold"]) == (1, gold + WORLD.quests["pests"].reward.gold)
+    assert {"item": "potion", "count": 1, "slot": 1} in reward["result"]["inventory"]
+    assert await realm.refused(ada, "advance_quest", quest="pests") == "no_such_quest"
+    again = await realm.act(ada, "advance_quest", op=reward["op_id"], quest="pests")
+    assert (again["repeated"], realm.player(ada).gold) == (True, reward["result"]["gold"])
+
+
+async def test_visiting_counts_for_a_quest(realm: Lab, ada: LabPeer) -> None:
+    await realm.done(ada, "accept_quest", quest="scout")
+    realm.realm.game.places.move(realm.player(ada), "town", 20.0, 39.5)
+    assert await realm.refused(ada, "advance_quest", quest="scout") == "not_finished"
+    await realm.done(ada, "move", x=20.0, y=40.5)
+    assert (await realm.done(ada, "advance_quest", quest="scout"))["completed"] is False
+    await realm.clock.advance(1)
+    await realm.done(ada, "move", x=20.0, y=39.5)
+    assert (await realm.done(ada, "advance_quest", quest="scout"))["completed"] is True
+
+
+async def test_mail_reaches_the_present_the_absent_and_nobody_else(realm: Lab, ada: LabPeer) -> None:
+    bob = await realm.join(8)
+    sent = await realm.done(ada, "mail", player=8, gold=30)
+    assert (sent["gold"], sent["sent"]) == (70, {"gold": 30})
+    await realm.clock.settle()
+    assert realm.player(bob).gold == 130
+    assert [event["sent"] for event in bob.events("mail")] == [{"gold": 30}]
+    realm.say(bob, {"type": "logout"})
+    await realm.clock.settle()
+    await realm.outfit(ada, items={"dagger": 1})
+    serial = realm.player(ada).inventory[-1].serial
+    await realm.done(ada, "mail", player=8, slot=1, count=1)
+    await realm.done(ada, "mail", player=8, slot=0, count=1)
+    bob = await realm.join(8)
+    held = {(item.item_id, item.count, item.serial) for item in realm.player(bob).inventory}
+    assert held == {("bread", 4, None), ("dagger", 1, serial)}
+    assert await realm.refused(ada, "mail", player=999, gold=1) == "no_such_player"
+    assert await realm.refused(ada, "mail", player=7, gold=1) == "not_to_oneself"
+    assert await realm.refused(ada, "mail", player=8, gold=71) == "not_enough_gold"
+
+
+async def test_mail_that_finds_no_room_waits_and_moves_in_later(realm: Lab, ada: LabPeer) -> None:
+    bob = await realm.join(8)
+    await realm.outfit(bob, items={"arrow": 1})
+    for _ in range(22):
+        await realm.outfit(bob, items={"dagger": 1})
+    await realm.outfit(ada, items={"sword": 1})
+    serial = realm.player(ada).inventory[-1].serial
+    await realm.done(ada, "mail", player=8, slot=1, count=1)
+    await realm.clock.settle()
+    assert [parcel.serial for parcel in realm.player(bob).parcels] == [serial]
+    made_room = await realm.done(bob, "drop", slot=0, count=3)
+    assert made_room["parcels"] == 0
+    assert serial in [item.serial for item in realm.player(bob).inventory]
+
+
+async def test_mail_of_the_blocked_comes_back(realm: Lab, ada: LabPeer) -> None:
+    bob = await realm.join(8)
+    await realm.done(bob, "block", player=7)
+    await realm.done(ada, "mail", player=8, gold=30)
+    await realm.clock.settle()
+    assert (realm.player(ada).gold, realm.player(bob).gold) == (100, 100)
+    (back,) = ada.events("mail")
+    assert back["returned"] is True
+    assert bob.events("mail") == []
+
+
+async def test_friends_blocks_and_settings(realm: Lab, ada: LabPeer) -> None:
+    await realm.join(8)
+    assert (await realm.done(ada, "add_friend", player="player8"))["friends"] == [8]
+    assert await realm.refused(ada, "add_friend", player=8) == "already_listed"
+    assert await realm.refused(ada, "add_friend", player=7) == "not_oneself"
+    assert await realm.refused(ada, "add_friend", player=404) == "no_such_player"
+    assert (await realm.done(ada, "remove_friend", player=8))["friends"] == []
+    assert await realm.refused(ada, "unblock", player=8) == "not_listed"
+    kept = await realm.done(ada, "set", name="music_volume", value=0.5)
+    assert kept["settings"] == {"music_volume": 0.5}
+    for number in range(63):
+        await realm.done(ada, "set", name=f"name_{number}", value=f"v{number}")
+    assert await realm.refused(ada, "set", name="one_more", value=1) == "settings_full"
+    await realm.done(ada, "set", name="name_5", value=None)
+
+
+async def test_a_tier_1_intent_without_an_op_id_is_a_bad_field(realm: Lab, ada: LabPeer) -> None:
+    for intent in (
+        {"action": "buy", "item": "bread", "count": 1},
+        {"action": "trade_confirm"},
+        {"action": "mail", "player": 8, "gold": 1},
+        {"action": "set", "name": "a", "value": 1},
+    ):
+        realm.say(ada, {"type": "intent", **intent})
+        assert (ada.heard[-1]["type"], ada.heard[-1]["reason"]) == ("error", "bad_field")
+    realm.say(ada, {"type": "intent", "action": "look"})
+    assert ada.heard[-1]["type"] == "ack"

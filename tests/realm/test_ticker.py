@@ -1,0 +1,62 @@
+import asyncio
+
+from realmkeep.realm.server.ticker import TICK_S, Ticker
+from realmkeep.testing.clock import FakeClock
+
+
+class StallingClock(FakeClock):
+    """A clock of a process that is held up."""
+
+    def stall(self, by_s: float) -> None:
+        self._now_ns += round(by_s * 1e9)
+
+
+async def ticking(ticker: Ticker) -> asyncio.Task[None]:
+    task = asyncio.create_task(ticker.run())
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_twenty_ticks_a_second_and_none_of_them_late() -> None:
+    clock = FakeClock()
+    ticker = Ticker(lambda: None, clock)
+    task = await ticking(ticker)
+    await clock.advance(3.0)
+    assert ticker.count == 60
+    assert ticker.lateness_ms(0.99) < 0.001
+    task.cancel()
+
+
+async def test_a_slow_tick_makes_the_next_one_late_and_the_schedule_stays() -> None:
+    clock = StallingClock()
+    steps: list[float] = []
+
+    def step() -> None:
+        steps.append(clock.monotonic_s())
+        if len(steps) == 10:
+            clock.stall(0.12)
+
+    ticker = Ticker(step, clock)
+    task = await ticking(ticker)
+    await clock.advance(2.0)
+    assert ticker.count == 40, "what was missed is caught up"
+    assert 60 < ticker.lateness_ms(1.0) < 80
+    assert ticker.skipped == 0
+    task.cancel()
+
+
+async def test_after_a_long_stop_the_realm_goes_on_from_now() -> None:
+    clock = StallingClock()
+    steps: list[float] = []
+
+    def step() -> None:
+        steps.append(clock.monotonic_s())
+        if len(steps) == 10:
+            clock.stall(30.0)
+
+    ticker = Ticker(step, clock)
+    task = await ticking(ticker)
+    await clock.advance(32.0)
+    assert ticker.count < 60
+    assert ticker.skipped * TICK_S > 29
+    task.cancel()

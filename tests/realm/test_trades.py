@@ -1,0 +1,202 @@
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+from lab import Lab, LabPeer, Message, lab
+
+
+@pytest.fixture
+async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
+    async with lab(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def ada(realm: Lab) -> LabPeer:
+    return await realm.join(7)
+
+
+@pytest.fixture
+async def bob(realm: Lab) -> LabPeer:
+    return await realm.join(8)
+
+
+async def opened(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    assert (await realm.done(ada, "trade_request", player=8))["opened"] is False
+    assert bob.events("trade_requested")[-1]["player"] == 7
+    assert (await realm.done(bob, "trade_request", player=7))["opened"] is True
+    assert ada.events("trade_opened")[-1]["player"] == 8
+
+
+def answers(peer: LabPeer, op: int) -> list[Message]:
+    return [message for message in peer.heard if message.get("op_id") == op]
+
+
+async def test_a_trade_is_one_atomic_write_and_both_are_told(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await realm.outfit(ada, items={"sword": 1})
+    serial = realm.player(ada).inventory[-1].serial
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}, {"slot": 0, "count": 2}])
+    await realm.done(bob, "trade_offer", gold=80)
+    assert ada.events("trade_offer")[-1] | {"type": 0} == {
+        "type": 0, "kind": "trade_offer", "player": 8, "items": [], "gold": 80,
+    }  # fmt: skip
+    op = realm.want(ada, "trade_confirm")
+    await realm.clock.settle()
+    assert answers(ada, op) == []
+    assert bob.events("trade_confirmed")[-1]["player"] == 7
+    done = await realm.act(bob, "trade_confirm")
+    assert (done["type"], done["tier"], done["result"]["gold"]) == ("ack", 1, 20)
+    (ack,) = answers(ada, op)
+    assert (ack["type"], ack["tier"], ack["result"]["gold"]) == ("ack", 1, 180)
+    assert {"item": "sword", "count": 1, "slot": 1, "serial": serial} in done["result"]["inventory"]
+    assert [item.count for item in realm.player(bob).inventory if item.item_id == "bread"] == [5]
+    assert len(ada.events("trade_completed")) == len(bob.events("trade_completed")) == 1
+    await realm.crash()
+    await realm.start()
+    kept = realm.realm.game.seats.by_id
+    assert [kept[7].player.gold, kept[8].player.gold] == [180, 20]
+    assert serial in [item.serial for item in kept[8].player.inventory]
+    assert serial not in [item.serial for item in kept[7].player.inventory]
+
+
+async def test_confirming_again_after_a_lost_ack_is_answered_from_the_record(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=10)
+    op = realm.want(ada, "trade_confirm")
+    realm.want(ada, "trade_confirm", op=op)  # sent twice: one yes
+    await realm.act(bob, "trade_confirm")
+    assert len(answers(ada, op)) == 1
+    again = await realm.act(ada, "trade_confirm", op=op)
+    assert (again["type"], again["repeated"], again["result"]["gold"]) == ("ack", True, 90)
+
+
+async def test_a_changed_offer_takes_the_confirmations_back(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=10)
+    op = realm.want(bob, "trade_confirm")
+    await realm.done(ada, "trade_offer", gold=1)
+    (nack,) = answers(bob, op)
+    assert (nack["type"], nack["reason"]) == ("nack", "offer_changed")
+    realm.want(ada, "trade_confirm")
+    await realm.clock.settle()
+    assert (realm.player(ada).gold, realm.player(bob).gold) == (100, 100)
+
+
+@pytest.mark.parametrize("how", ["cancel", "disconnect", "walk", "wait", "logout", "die"])
+async def test_a_trade_ends_by_cancel_disconnect_leaving_inactivity_logout_and_death(
+    realm: Lab, ada: LabPeer, bob: LabPeer, how: str
+) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=50)
+    op = realm.want(bob, "trade_confirm")
+    match how:
+        case "cancel":
+            await realm.done(ada, "trade_cancel")
+        case "disconnect":
+            realm.drop(ada)
+        case "walk":
+            realm.realm.game.places.move(realm.player(ada), "town", 20.0, 39.5)
+            await realm.done(ada, "move", x=20.0, y=40.5)
+        case "wait":
+            await realm.ticks(62)
+        case "logout":
+            realm.say(ada, {"type": "logout"})
+        case _:
+            place = realm.realm.game.places.by_name["meadow"]
+            monster = next(iter(place.monsters.values()))
+            realm.player(ada).hp = 1
+            while not realm.player(ada).dead:
+                realm.realm.life.hit(monster, realm.player(ada), realm.realm.game.scene())
+    await realm.clock.settle()
+    (nack,) = answers(bob, op)
+    assert (nack["type"], nack["reason"]) == ("nack", "trade_cancelled")
+    assert len(bob.events("trade_cancelled")) == 1
+    assert await realm.refused(bob, "trade_confirm") == "not_trading"
+    assert realm.player(bob).gold == 100
+
+
+async def test_what_no_longer_holds_when_both_have_confirmed_calls_the_trade_off(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", items=[{"slot": 0, "count": 3}], gold=100)
+    op = realm.want(bob, "trade_confirm")
+    await realm.done(ada, "buy", item="arrow", count=1)
+    assert (await realm.act(ada, "trade_confirm"))["reason"] == "offer_changed"
+    (nack,) = answers(bob, op)
+    assert nack["reason"] == "offer_changed"
+    assert (realm.player(ada).gold, realm.player(bob).gold) == (98, 100)
+
+
+async def test_bait_and_switch_a_slot_that_holds_something_else_is_not_what_was_offered(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await realm.outfit(ada, items={"sword": 1})
+    await realm.outfit(ada, items={"dagger": 1})
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}])
+    await realm.done(bob, "trade_offer", gold=100)
+    realm.want(bob, "trade_confirm")
+    await realm.done(ada, "equip", slot=1)
+    await realm.done(ada, "equip", slot=2)
+    await realm.done(ada, "unequip", equipment="weapon")
+    assert {item.slot: item.item_id for item in realm.player(ada).inventory}[1] == "dagger"
+    assert (await realm.act(ada, "trade_confirm"))["reason"] == "offer_changed"
+    assert realm.player(bob).gold == 100
+
+
+async def test_offers_are_checked(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    assert await realm.refused(ada, "trade_offer", gold=1) == "not_trading"
+    await opened(realm, ada, bob)
+    assert await realm.refused(ada, "trade_offer", gold=101) == "not_enough_gold"
+    assert await realm.refused(ada, "trade_offer", items=[{"slot": 0, "count": 4}]) == "not_enough"
+    assert await realm.refused(ada, "trade_offer", items=[{"slot": 5, "count": 1}]) == "empty_slot"
+    twice = [{"slot": 0, "count": 2}, {"slot": 0, "count": 2}]
+    assert await realm.refused(ada, "trade_offer", items=twice) == "same_slot_twice"
+
+
+async def test_who_may_trade_with_whom(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    eve = await realm.join(9)
+    assert await realm.refused(ada, "trade_request", player=7) == "not_here"
+    assert await realm.refused(ada, "trade_request", player=404) == "not_here"
+    realm.realm.game.places.move(realm.player(eve), "town", 35.0, 35.0)
+    assert await realm.refused(ada, "trade_request", player=9) == "too_far"
+    realm.realm.game.places.move(realm.player(eve), "meadow", 45.0, 30.0)
+    assert await realm.refused(ada, "trade_request", player=9) == "not_here"
+    realm.realm.game.places.move(realm.player(eve), "town", 20.0, 20.0)
+    await opened(realm, ada, bob)
+    assert await realm.refused(eve, "trade_request", player=7) == "already_trading"
+    assert await realm.refused(ada, "trade_request", player=9) == "already_trading"
+    await realm.done(ada, "trade_cancel")
+    await realm.done(bob, "block", player=7)
+    assert await realm.refused(ada, "trade_request", player=8) == "blocked"
+    realm.player(eve).combat_until_us = realm.clock.wall_us() + 5_000_000
+    assert await realm.refused(eve, "trade_request", player=7) == "in_combat"
+
+
+async def test_what_does_not_fit_calls_the_trade_off_and_moves_nothing(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    for _ in range(23):
+        await realm.outfit(bob, items={"dagger": 1})
+    await realm.outfit(ada, items={"sword": 1})
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}])
+    realm.want(ada, "trade_confirm")
+    assert (await realm.act(bob, "trade_confirm"))["reason"] == "inventory_full"
+    assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]
+    assert len(realm.player(bob).inventory) == 24
+
+
+async def test_a_drop_that_a_trade_overtakes_does_not_lose_the_serial(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await realm.outfit(bob, items={"sword": 1})
+    await opened(realm, ada, bob)
+    await realm.done(bob, "trade_offer", items=[{"slot": 1, "count": 1}])
+    realm.want(ada, "trade_confirm")
+    realm.want(bob, "trade_confirm")
+    op = realm.want(ada, "drop", slot=1, count=1)  # the slot is empty yet
+    await realm.clock.settle()
+    (nack,) = answers(ada, op)
+    assert nack["reason"] == "slot_changed"
+    assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]

@@ -1,0 +1,218 @@
+import json
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sexpr import read, write
+
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.intents import INTENTS, Mail, read_intent, read_op_id
+from realmkeep.realm.wire.requests import Act, Ping, read_request
+from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode, syntax_of
+
+LINE = 16 * 1024
+
+
+def test_the_two_examples_of_the_page_are_one_message() -> None:
+    as_json = b'{"type": "login", "username": "player1", "password": "secret"}'
+    as_sexpr = b'(:type :login :username "player1" :password "secret")'
+    assert decode(as_json, bytes_max=LINE) == decode(as_sexpr, bytes_max=LINE)
+
+
+def test_reading_ignores_case_and_maps_names() -> None:
+    shouted = b"  (:TYPE :INTENT :ACTION :TRADE-OFFER :OP-ID 5 :ITEMS ((:SLOT 1 :COUNT 2)) :GOLD NIL)"
+    assert decode(shouted, bytes_max=LINE) == {
+        "type": "intent",
+        "action": "trade_offer",
+        "op_id": 5,
+        "items": [{"slot": 1, "count": 2}],
+        "gold": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"",
+        b"[]",
+        b"7",
+        b'"hello"',
+        b"{",
+        b'{"type": "login"} {"type": "login"}',
+        b'{"type": NaN}',
+        b'{"type": "\xff"}',
+        b'{"type": "\\ud800"}',
+        b"[" * 5_000,
+        b'{"a":' * 3_000,
+        b"(:type",
+        b"(:type :login) (:type :login)",
+        b"(:type :login :username)",
+        b"(:type :login username 5)",
+        b"(1 2 3)",
+        b"()",
+        b"(:type #.(quit))",
+        b"(" * 5_000,
+        b"(:type " + b"(" * 100,
+        b"(:a " + b"1 " * 5_000 + b")",
+        b"(:type . :login)",
+        b"(:type \x00)",
+    ],
+)
+def test_what_is_no_message_is_malformed(encoded: bytes) -> None:
+    with pytest.raises(BadInput) as caught:
+        decode(encoded, bytes_max=LINE)
+    assert caught.value.reason == "malformed"
+
+
+def test_a_message_too_long_is_not_even_read() -> None:
+    with pytest.raises(BadInput) as caught:
+        decode(b"{" + b" " * LINE, bytes_max=LINE)
+    assert caught.value.reason == "too_large"
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+names = st.from_regex(r"[a-z][a-z0-9]{0,5}(_[a-z0-9]{1,3})?", fullmatch=True).filter(
+    lambda name: name not in {"t", "nil"}
+)
+scalars = st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | texts
+settings_of_players = st.dictionaries(names, scalars, max_size=5)
+
+
+@given(texts, names, settings_of_players, st.lists(st.integers(0, 99), max_size=3))
+def test_the_tests_own_reader_reads_what_the_server_writes(
+    text: str, name: str, settings: dict[str, object], numbers: list[int]
+) -> None:
+    message: Message = {
+        "type": "ack",
+        "op_id": 7,
+        "result": {"settings": settings, "inventory": [{"item": name, "count": 3}], "friends": numbers},
+        "detail": text,
+    }
+    assert json.loads(encode(message, Syntax.JSON)) == message
+
+    def as_lisp(value: Any) -> Any:
+        if value in (False, [], {}) and type(value) in {bool, list, dict}:
+            return None
+        if isinstance(value, dict):
+            return {key: as_lisp(inner) for key, inner in cast("Message", value).items()}
+        return [as_lisp(inner) for inner in cast("list[Any]", value)] if isinstance(value, list) else value
+
+    assert read(encode(message, Syntax.SEXPR).decode()) == as_lisp(message)
+
+
+@given(text=texts, number=st.integers(1, 2**53 - 1), upper=st.booleans())
+def test_the_server_reads_what_the_tests_own_printer_writes(text: str, number: int, *, upper: bool) -> None:
+    message = {"type": "login", "username": text, "op_id": number, "item": "iron_sword", "x": 1.5}
+    encoded = write(message, upper=upper).encode()
+    assert syntax_of(encoded) is Syntax.SEXPR
+    assert decode(encoded, bytes_max=LINE) == message
+
+
+def intent(**fields: object) -> Message:
+    return {"type": "intent", "op_id": 1, **fields}
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1_000_000, 10**30, 1.0, 1.5, "1", True, None, [], {}, [1]])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": "buy", "item": "bread"},
+        {"action": "sell", "slot": 0},
+        {"action": "drop", "slot": 0},
+        {"action": "consume", "slot": 0},
+        {"action": "deposit", "item": "gold"},
+        {"action": "withdraw", "item": "gold"},
+    ],
+)
+def test_a_count_that_is_no_whole_number_in_range_is_a_bad_field(fields: Message, count: object) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_intent(intent(**fields, count=count))
+    assert (caught.value.reason, caught.value.op_id) == ("bad_field", 1)
+
+
+@pytest.mark.parametrize("op_id", [0, -1, 2**53, 10**30, 1.0, "1", True, []])
+def test_an_op_id_is_a_positive_whole_number_that_json_keeps_exact(op_id: object) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_op_id({"op_id": op_id})
+    assert caught.value.reason == "bad_field"
+    assert read_op_id({"op_id": 2**53 - 1}) == 2**53 - 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"action": "move", "x": "1", "y": 2},
+        {"action": "move", "x": True, "y": 2},
+        {"action": "move", "x": 1},
+        {"action": "attack", "target": "rat"},
+        {"action": "attack", "target": -1},
+        {"action": "equip", "slot": 1.5},
+        {"action": "buy", "item": 7, "count": 1},
+        {"action": "buy", "item": "", "count": 1},
+        {"action": "trade_offer", "items": [{"slot": 1, "count": -5}]},
+        {"action": "trade_offer", "items": [{"slot": 1}]},
+        {"action": "trade_offer", "gold": -1},
+        {"action": "trade_offer", "items": "all"},
+        {"action": "mail", "player": 3},
+        {"action": "mail", "player": 3, "gold": 5, "slot": 1, "count": 1},
+        {"action": "mail", "player": 3, "slot": 1},
+        {"action": "mail", "player": 3, "gold": 0},
+        {"action": "mail", "player": 3.5, "gold": 5},
+        {"action": "set", "name": "Bad Name", "value": 1},
+        {"action": "set", "name": "volume", "value": [1]},
+        {"action": "set", "name": "volume", "value": "x" * 65},
+    ],
+)
+def test_a_field_of_the_wrong_type_or_range_is_a_bad_field(fields: Message) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_intent(intent(**fields))
+    assert caught.value.reason == "bad_field"
+
+
+@pytest.mark.parametrize("action", [None, 7, "fly", "Move", ["move"]])
+def test_an_action_that_is_none_is_unknown(action: object) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_intent(intent(action=action))
+    assert caught.value.reason == "unknown_action"
+
+
+def test_what_an_intent_claims_beside_its_fields_is_not_looked_at() -> None:
+    sent = intent(action="mail", player="ada", gold=5, price=0, pad="....")
+    assert read_intent(sent) == Mail(player="ada", gold=5)
+
+
+def test_every_action_of_the_page_is_known() -> None:
+    page = (
+        "move attack look pickup drop sell consume buy equip unequip deposit withdraw trade_request trade_offer "
+        "trade_confirm trade_cancel mail accept_quest advance_quest add_friend remove_friend block unblock set"
+    )
+    assert set(page.split()) == set(INTENTS)
+
+
+@pytest.mark.parametrize(
+    ("message", "logged_in", "reason"),
+    [
+        ({}, False, "unknown_type"),
+        ({"type": "dance"}, True, "unknown_type"),
+        ({"type": 7}, True, "unknown_type"),
+        ({"type": "ping"}, False, "not_logged_in"),
+        ({"type": "logout"}, False, "not_logged_in"),
+        ({"type": "intent", "action": "fly"}, False, "not_logged_in"),
+        ({"type": "intent", "action": "fly"}, True, "unknown_action"),
+        ({"type": "login", "username": 7}, False, "bad_field"),
+        ({"type": "ping", "t": [1]}, True, "bad_field"),
+        ({"type": "ping", "t": 10**30}, True, "bad_field"),
+    ],
+)
+def test_each_reason_has_its_place(message: Message, reason: str, *, logged_in: bool) -> None:
+    with pytest.raises(BadInput) as caught:
+        read_request(message, logged_in=logged_in)
+    assert caught.value.reason == reason
+
+
+def test_a_request_is_typed() -> None:
+    assert read_request({"type": "ping", "t": 1.5, "pad": "x"}, logged_in=True) == Ping(1.5)
+    act = read_request(intent(action="look"), logged_in=True)
+    assert isinstance(act, Act)
+    assert act.op_id == 1
