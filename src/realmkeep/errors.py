@@ -157,7 +157,7 @@ class AlreadyOwned(KeepingError):
 
     Attributes:
         server: The name of the server that owns it.
-        wait_s: After how many seconds at most the record is free if that server is dead: what is left of its lease.
+        wait_s: After how many seconds at most the record is free if that server is dead: the length of its lease.
     """
 
     retryable = True
@@ -217,14 +217,21 @@ class CommitPending(KeepingError):
 
     def __init__(self, message: str, *, wait: Callable[[], Awaitable[object]], hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self._wait = wait
+        self._wait: Callable[[], Awaitable[object]] | None = wait
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What it waits for lives in this process alone.
+        return _rebuilt, (type(self), self.args), self.__dict__ | {"_wait": None}
 
     async def wait(self) -> object:
         """The final outcome: what the call would have returned.
 
         Raises:
             KeepingError: What the call would have raised.
+            Misuse: This error came from another process, where the commit is.
         """
+        if self._wait is None:
+            raise Misuse("the commit runs in another process", hint="wait where it was started")
         return await self._wait()
 
 

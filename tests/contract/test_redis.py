@@ -14,6 +14,7 @@ DEBIAN_REDIS = Path("/usr/bin/redis-server")
 
 class RedisBackend(Backend):
     opens_twice = True
+    histories = 20  # on two engines, and tests/property has more for the script
 
     def __init__(self, server: StoreServer) -> None:
         super().__init__(SystemClock())

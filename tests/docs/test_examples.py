@@ -39,9 +39,10 @@ def run_examples(text: str, name: str, module: ModuleType) -> None:
 
 @pytest.fixture
 def page_module(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """A module that classes of an example can look up their annotations in; the working directory is empty."""
+    """A module that classes of an example can look up their annotations in; no kind is taken, the directory is empty."""
     module = ModuleType("example_page")
     monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr("realmkeep.records.definition._kinds", {})
     monkeypatch.chdir(tmp_path)
     return module
 

@@ -4,15 +4,13 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from realmkeep.errors import StorageUnavailable
 from realmkeep.storage import Committed, Guard, Put, Storage, Transaction, Unknown, open_storage
-from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -98,67 +96,63 @@ async def test_every_committed_transaction_survives_sigkill_of_the_store_under_l
         assert await what_is_wrong(server, committed) == []
 
 
-async def test_control_a_store_without_append_only_file_loses_and_is_caught(tmp_path: Path) -> None:
-    server = await asyncio.to_thread(StoreServer, tmp_path, extra='appendonly no\nsave ""\n')
-    await asyncio.to_thread(server.start)
+async def test_control_a_store_without_append_only_file_loses_and_is_caught(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path, extra='appendonly no\nsave ""\n')
     committed = await crash_under_load(server, server.kill)
     await asyncio.to_thread(server.start)
     assert len(await what_is_wrong(server, committed)) == PLAYERS
-    await asyncio.to_thread(server.close)
 
 
-@contextmanager
-def mounted(image: Path, at: Path) -> Generator[None]:
-    at.mkdir(exist_ok=True)
-    subprocess.run(["mount", "-o", "loop", image, at], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", at], check=True, capture_output=True)
-
-
-async def survivors_of_power_loss(tmp_path: Path, fsync: Fsync, extra: str) -> list[str]:
-    """Run on a file system in a file, and copy that file while it runs.
+class PowerFailure:
+    """Runs a store on a file system in a file, and copies that file while the store stands still.
 
     What the inner file system has only in memory is not in the file: the copy is the disk after a power failure.
     """
-    image, after = tmp_path / "disk", tmp_path / "disk-after-power-loss"
-    image.touch()
-    os.truncate(image, IMAGE_BYTES)
-    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True, capture_output=True)
-    with mounted(image, tmp_path / "before"):
-        server = await asyncio.to_thread(StoreServer, tmp_path / "before", fsync=fsync, extra=extra)
-        await asyncio.to_thread(server.start)
-        os.sync()  # the empty store is on the disk; what follows is only if it is fsynced
-        committed: list[int] = []
 
-        def lose_power() -> None:
+    def __init__(self, directory: Path, mount: Callable[..., Path], new_server: Callable[..., StoreServer]) -> None:
+        self._directory = directory
+        self._mount = mount
+        self._new_server = new_server
+
+    async def losses(self, extra: str = "") -> list[str]:
+        """What is missing afterwards, although it had been committed."""
+        disk, after = self._directory / "disk", self._directory / "disk-after"
+        disk.touch()
+        os.truncate(disk, IMAGE_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", "-F", disk], check=True, capture_output=True)
+        before = self._mount("-o", "loop", disk, at=self._directory / "before")
+        server = await asyncio.to_thread(self._new_server, before, extra=extra)
+        os.sync()  # the empty store is on the disk; what follows is only if it is fsynced
+
+        def fail() -> None:
             server.pause()
-            shutil.copyfile(image, after)
+            shutil.copyfile(disk, after)
             server.kill()  # without waking it: it must not answer anything that the copy does not have
 
-        committed = await crash_under_load(server, lose_power)
-        await asyncio.to_thread(server.close)
-    with mounted(after, tmp_path / "after"):
-        server = await asyncio.to_thread(StoreServer, tmp_path / "after")
-        await asyncio.to_thread(server.start)
-        wrong = await what_is_wrong(server, committed)
-        await asyncio.to_thread(server.close)
-    return wrong
+        committed = await crash_under_load(server, fail)
+        copied = self._mount("-o", "loop", after, at=self._directory / "after")
+        return await what_is_wrong(await asyncio.to_thread(self._new_server, copied), committed)
+
+
+@pytest.fixture
+def power(tmp_path: Path, mount: Callable[..., Path], new_server: Callable[..., StoreServer]) -> PowerFailure:
+    return PowerFailure(tmp_path, mount, new_server)
 
 
 needs_mount = pytest.mark.backend("mount")  # root and a loop device: --without mount where there are none
 
 
 @needs_mount
-async def test_every_committed_transaction_survives_a_power_failure(tmp_path: Path) -> None:
-    assert await survivors_of_power_loss(tmp_path, "always", "") == []
+async def test_every_committed_transaction_survives_a_power_failure(power: PowerFailure) -> None:
+    assert await power.losses() == []
 
 
 @needs_mount
 @pytest.mark.parametrize("lie", ["appendfsync no", "appendfsync everysec"])
-async def test_control_a_store_that_answers_before_its_fsync_loses_and_is_caught(tmp_path: Path, lie: str) -> None:
-    assert len(await survivors_of_power_loss(tmp_path, "always", f"{lie}\n")) > 0
+async def test_control_a_store_that_answers_before_its_fsync_loses_and_is_caught(power: PowerFailure, lie: str) -> None:
+    assert await power.losses(f"{lie}\n") != []
 
 
 async def test_a_stopped_store_is_waited_for_and_then_given_up(server: StoreServer) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -130,11 +129,10 @@ async def test_scripts_that_were_forgotten_are_taught_again_and_the_order_is_kep
     await storage.disconnect()
 
 
-async def test_loading_is_waited_for_while_connecting(tmp_path: Path) -> None:
+async def test_loading_is_waited_for_while_connecting(tmp_path: Path, new_server: Callable[..., StoreServer]) -> None:
     server = await asyncio.to_thread(
-        StoreServer, tmp_path, extra="key-load-delay 2000\nloading-process-events-interval-bytes 1024\n"
+        new_server, tmp_path, extra="key-load-delay 2000\nloading-process-events-interval-bytes 1024\n"
     )
-    await asyncio.to_thread(server.start)
     storage = await connected(server)
     await storage.write([put(f"key:{n}") for n in range(500)])
     await storage.disconnect()
@@ -150,7 +148,6 @@ async def test_loading_is_waited_for_while_connecting(tmp_path: Path) -> None:
     storage = await connected(server)
     assert await storage.load("key:499") == b"1"
     await storage.disconnect()
-    await asyncio.to_thread(server.close)
 
 
 async def until_answer(server: StoreServer) -> object:
@@ -159,16 +156,6 @@ async def until_answer(server: StoreServer) -> object:
             return await ask(server, "PING")
         except OSError:
             await asyncio.sleep(0.002)
-
-
-@contextmanager
-def small_disk(at: Path) -> Generator[None]:
-    at.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", at], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", at], check=True, capture_output=True)
 
 
 async def fill(storage: Storage) -> tuple[list[str], object]:
@@ -182,46 +169,50 @@ async def fill(storage: Storage) -> tuple[list[str], object]:
     raise AssertionError("40 MB fitted on the disk")
 
 
-@pytest.mark.backend("mount")
-async def test_a_full_disk_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk"):
-        server = await asyncio.to_thread(StoreServer, tmp_path / "disk", extra='save ""\n')
-        await asyncio.to_thread(server.start)
-        storage = await connected(server)
-        committed, outcome = await fill(storage)
-        assert isinstance(outcome, (Unknown, Failed))  # with `always` the store ends itself rather than answer wrongly
-        await storage.disconnect()
-        await asyncio.to_thread(server.stop)
-        subprocess.run(["mount", "-o", "remount,size=20m", tmp_path / "disk"], check=True)
-        await asyncio.to_thread(server.start)
-        storage = await connected(server)
-        assert committed
-        assert await storage.load_many(committed) == [LARGE] * len(committed)
-        assert await storage.write([put("after")]) == [Committed()]
-        await storage.disconnect()
-        await asyncio.to_thread(server.close)
+@pytest.fixture
+def small_disk(tmp_path: Path, mount: Callable[..., Path]) -> Path:
+    return mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", at=tmp_path / "disk")
 
 
 @pytest.mark.backend("mount")
-async def test_a_full_disk_is_a_refusal_to_everysec_and_flush_says_so(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk"):
-        server = await asyncio.to_thread(StoreServer, tmp_path / "disk", fsync="everysec", extra='save ""\n')
-        await asyncio.to_thread(server.start)
-        storage = await connected(server)
-        committed, outcome = await fill(storage)
-        failure(outcome, StorageFull)
-        with pytest.raises(StorageFull):
-            await storage.flush()
-        assert committed
-        assert await storage.load_many(committed) == [LARGE] * len(committed)
-        await storage.disconnect()
-        await asyncio.to_thread(server.close)
+async def test_a_full_disk_loses_nothing_that_was_committed(
+    small_disk: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, small_disk, extra='save ""\n')
+    storage = await connected(server)
+    committed, outcome = await fill(storage)
+    assert isinstance(outcome, (Unknown, Failed))  # with `always` the store ends itself rather than answer wrongly
+    await storage.disconnect()
+    await asyncio.to_thread(server.stop)
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    await asyncio.to_thread(server.start)
+    storage = await connected(server)
+    assert committed
+    assert await storage.load_many(committed) == [LARGE] * len(committed)
+    assert await storage.write([put("after")]) == [Committed()]
+    await storage.disconnect()
 
 
-async def test_a_foreign_type_under_our_key_is_never_overwritten(server: StoreServer) -> None:
+@pytest.mark.backend("mount")
+async def test_a_full_disk_is_a_refusal_to_everysec_and_flush_says_so(
+    small_disk: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, small_disk, fsync="everysec", extra='save ""\n')
+    storage = await connected(server)
+    committed, outcome = await fill(storage)
+    failure(outcome, StorageFull)
+    with pytest.raises(StorageFull):
+        await storage.flush()
+    assert committed
+    assert await storage.load_many(committed) == [LARGE] * len(committed)
+    await storage.disconnect()
+
+
+@pytest.mark.parametrize("value", [b"1", LARGE], ids=["short", "long"])  # the script looks at them in different ways
+async def test_a_foreign_type_under_our_key_is_never_overwritten(server: StoreServer, value: bytes) -> None:
     storage = await connected(server)
     await ask(server, "HSET", "player:7", "field", "1")
-    (outcome,) = await storage.write([Transaction((), (Put("player:8", b"1"), Put("player:7", b"1")))])
+    (outcome,) = await storage.write([Transaction((), (Put("player:8", b"1"), Put("player:7", value)))])
     assert "'player:7'" in failure(outcome, WrongType).message
     (outcome,) = await storage.write([Transaction((Guard("player:7", None),), (Put("player:8", b"1"),))])
     failure(outcome, WrongType)
@@ -301,16 +292,16 @@ async def test_capability_is_read_from_the_live_server(
     await storage.disconnect()
 
 
-async def test_flush_of_an_everysec_store_waits_for_an_fsync(tmp_path: Path) -> None:
-    server = await asyncio.to_thread(StoreServer, tmp_path, fsync="everysec")
-    await asyncio.to_thread(server.start)
+async def test_flush_of_an_everysec_store_waits_for_an_fsync(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path, fsync="everysec")
     storage = await connected(server)
     await storage.write([put("a", LARGE)])
     before = await fsynced_bytes(server)
     await storage.flush()
     assert await fsynced_bytes(server) >= before + len(LARGE) or before >= len(LARGE)
     await storage.disconnect()
-    await asyncio.to_thread(server.close)
 
 
 async def fsynced_bytes(server: StoreServer) -> int:

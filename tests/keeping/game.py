@@ -1,6 +1,7 @@
 """The records that the tests of keeping play with."""
 
 from realmkeep.keeping import Keeper, Session, Tx
+from realmkeep.keeping.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
 
@@ -10,7 +11,7 @@ class Item(Part):
     count: int = 1
 
 
-class Player(Record, kind="hero", version=1):
+class Player(Record, kind="rover", version=1):
     name: str = durable(default="")
     gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
     bank: list[Item] = durable(default_factory=list[Item], tier=IMMEDIATE)
@@ -59,9 +60,18 @@ def swap_names(_: Tx, a: Player, b: Player) -> None:
     a.name, b.name = b.name, a.name
 
 
+def inside(keeper: Keeper) -> Engine:
+    """What no game needs to see."""
+    return keeper._engine
+
+
+def changes_nothing(*_: object) -> None:
+    """A commit of whatever is batched."""
+
+
 async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[Player]:
     """A player logs in, with this gold if it is new."""
-    return await keeper.login(Player, number, create=lambda: Player(name=f"hero-{number}", gold=gold))
+    return await keeper.login(Player, number, create=lambda: Player(name=f"rover-{number}", gold=gold))
 
 
 def kept(lab: Lab, number: int = 1) -> Player:
@@ -73,4 +83,4 @@ def kept(lab: Lab, number: int = 1) -> Player:
 
 def revision(lab: Lab, number: int = 1) -> int:
     """The revision that the store holds of a player."""
-    return int(lab.store.value(f"hero:{number}:updated") or b"0")
+    return int(lab.store.value(f"rover:{number}:updated") or b"0")

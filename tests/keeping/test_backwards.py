@@ -85,7 +85,7 @@ async def test_letters_and_new_records_of_lost_commits_are_written_again() -> No
         guild = lab.stored(Guild, 7)
         assert guild is not None
         assert guild.gold == 10
-        assert len(lab.store.entries("hero:2:inbox")) == 1
+        assert len(lab.store.entries("rover:2:inbox")) == 1
 
 
 async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice() -> None:
@@ -96,7 +96,7 @@ async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice()
 
     async with Lab(loss_window_s=1.0, setup=setup) as lab:
         ada = await enter(lab.keeper, 1)
-        await lab.keeper.commit(lambda tx, player: tx.deliver(Player, 2, {"gold": 20}), ada)
+        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()
         bob = await enter(lab.keeper, 2)
         assert bob.record.gold == 120
@@ -105,7 +105,7 @@ async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice()
         await lab.advance(5)
         assert bob.record.gold == 120
         assert kept(lab, 2).gold == 120
-        assert lab.store.entries("hero:2:inbox") == []
+        assert lab.store.entries("rover:2:inbox") == []
 
 
 async def test_a_store_that_promised_to_lose_nothing_halts_until_an_operator_looks(lab: Lab, keeper: Keeper) -> None:

@@ -3,11 +3,10 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable
 
 import pytest
 
-from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, kept, pay, revision
+from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, inside, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, RecordTooLarge, Unstorable
@@ -38,15 +37,15 @@ async def test_a_commit_is_one_transaction_that_guards_on_owner_and_revision_of_
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
-    before = {number: lab.store.value(f"hero:{number}:updated") for number in (1, 2)}
+    before = {number: lab.store.value(f"rover:{number}:updated") for number in (1, 2)}
     wire = tap(monkeypatch, lab.line())
     await keeper.commit(pay, ada, bob)
     (transaction,) = wire.transactions
     assert list(transaction.guards) == [
         ada.owner_guard,
-        Guard("hero:1:updated", before[1]),
+        Guard("rover:1:updated", before[1]),
         bob.owner_guard,
-        Guard("hero:2:updated", before[2]),
+        Guard("rover:2:updated", before[2]),
     ]
 
 
@@ -68,7 +67,6 @@ async def test_if_the_function_raises_nothing_happened(
     setattr(ada.record, batched, 5 if batched == "xp" else "5")
     bag = ada.record.inventory
     bag.append(Item("rope"))
-    before = ada.record.fork(), bob.record.fork()
     as_before = repr((ada.record, bob.record))
     wire = tap(monkeypatch, lab.line())
 
@@ -86,26 +84,26 @@ async def test_if_the_function_raises_nothing_happened(
     assert (ada.last_op, bob.last_op) == (0, 0)
     await lab.clock.settle()
     assert wire.transactions == []
-    assert before
 
 
 @pytest.mark.parametrize(
     ("spoil", "error"),
     [
-        (lambda player: setattr(player, "gold", -1), InvalidRecord),
-        (lambda player: setattr(player, "diary", "x" * 70_000), RecordTooLarge),
-        (lambda player: setattr(player, "x", float("nan")), Unstorable),
+        ({"gold": -1}, InvalidRecord),
+        ({"diary": "x" * 70_000}, RecordTooLarge),
+        ({"x": float("nan")}, Unstorable),
     ],
     ids=["invalid", "too large", "unstorable"],
 )
 async def test_if_a_record_cannot_be_stored_nothing_happened(
-    lab: Lab, keeper: Keeper, spoil: Callable[[Player], None], error: type[Exception]
+    lab: Lab, keeper: Keeper, spoil: dict[str, object], error: type[Exception]
 ) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
 
     def spoiled(tx: Tx, a: Player, b: Player) -> None:
         pay(tx, a, b)
-        spoil(b)
+        for name, value in spoil.items():
+            setattr(b, name, value)
 
     with pytest.raises(error):
         await keeper.commit(spoiled, ada, bob)
@@ -158,7 +156,7 @@ async def test_a_batched_change_is_carried_along_by_a_commit(
     await keeper.commit(earn, ada)
     assert kept(lab).xp == 12
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
 
 
 async def test_trades_in_opposite_directions_never_wait_for_each_other(lab: Lab, keeper: Keeper) -> None:
@@ -213,9 +211,7 @@ async def test_tier_1_and_tier_2_leave_in_the_order_in_which_they_were_made(
     await lab.clock.settle()
     await first
     records = [t.effects[0].key for t in wire.transactions]
-    assert records in (["hero:0", "hero:1", "hero:2"], ["hero:1", "hero:0", "hero:2"])
-    revisions = [int(t.effects[1].value) for t in wire.transactions]  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(revisions) == 3
+    assert records == ["rover:0", "rover:1", "rover:2"]
 
 
 async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +231,7 @@ async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.Mo
 
 async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab: Lab, keeper: Keeper) -> None:
     ada, bob, cid = [await enter(keeper, number) for number in (1, 2, 3)]
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
     ada.record.xp = 7
 
     def found(tx: Tx, player: Player) -> None:
@@ -291,24 +287,25 @@ async def test_fifty_on_one_shared_record_reach_half_the_rate_of_fifty_alone() -
 
 async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
-    commits = keeper._engine.commits
+    commits = inside(keeper).commits
     write, _ = commits.run(pay, [ada, bob], (Op(1), Op(1)))
     assert write.transaction.effects
     await lab.clock.settle()
     assert write.landed
     assert (write.transaction.effects, write.members) == ((), ())
-    assert [entry.write for session in (ada, bob) for entry in session.ring.snapshot()[0]] == [None, None]
+    applied = [session.ring.find(Op(1)) for session in (ada, bob)]
+    assert [entry is not None and entry.write for entry in applied] == [None, None]
 
 
 async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: Lab, keeper: Keeper) -> None:
     """The collector's policy stands on it: what is frozen and in a cycle stays for ever."""
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
 
     async def plays(number: int) -> tuple[weakref.ref[object], weakref.ref[object]]:
         session = await enter(keeper, number)
         await keeper.commit(earn, session, ops=(Op(1),))
         with pytest.raises(CommitRefused):
-            await keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), session, ops=(Op(2),))
+            await keeper.commit(lambda tx, _: tx.create(Player, 9, Player()), session, ops=(Op(2),))
         session.record.hp = 0
         await session.settled()
         session.disconnect()

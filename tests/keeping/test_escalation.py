@@ -1,10 +1,11 @@
 """Escalation: a trigger writes at once; an IMMEDIATE field changed outside a commit is a violation."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
-from keeping.game import Item, Player, earn, enter, kept
+from keeping.game import Item, Player, earn, enter, inside, kept
 from keeping.wire import tap
 from realmkeep.errors import CommitPending, SessionEnded, SessionFrozen, TierViolation
 from realmkeep.keeping import Keeper
@@ -39,7 +40,7 @@ async def test_a_death_followed_by_a_respawn_in_one_tick_is_still_written(
     ada.record.diary = "died once"
     ada.record.hp = 100
     await lab.clock.settle()
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert (kept(lab).hp, kept(lab).diary) == (100, "died once")
 
 
@@ -59,7 +60,7 @@ async def test_an_escalation_carries_the_batched_changes_of_its_turn_along(
     ada.record.xp = 300
     ada.record.level += 1
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert (kept(lab).level, kept(lab).xp) == (3, 300)
 
 
@@ -68,9 +69,9 @@ async def test_a_trigger_inside_a_commit_needs_no_write_of_its_own(
 ) -> None:
     ada = await enter(keeper)
     wire = tap(monkeypatch, lab.line())
-    await keeper.commit(lambda tx, player: setattr(player, "level", 2), ada)
+    await keeper.commit(lambda _, player: setattr(player, "level", 2), ada)
     await lab.advance(120)
-    assert len(wire.writes_of("hero:1")) == 1
+    assert len(wire.writes_of("rover:1")) == 1
     assert keeper.counters.escalations == 0
 
 
@@ -85,7 +86,7 @@ async def test_settled_returns_at_once_where_nothing_waits(keeper: Keeper) -> No
 async def test_settled_waits_for_commits_too(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
     lab.line().plan = lambda _: delay(0.5, 0.5)
-    write, _ = keeper._engine.commits.run(earn, [ada], ())
+    write, _ = inside(keeper).commits.run(earn, [ada], ())
     await lab.finish(ada.settled())
     assert write.landed
     assert kept(lab).gold == 110
@@ -106,20 +107,25 @@ async def test_settled_of_a_record_that_cannot_be_saved_says_so(lab: Lab, keeper
     ada = await enter(keeper)
     ada.record.diary = "x" * 70_000
     ada.record.hp = 0
-    with pytest.raises(SessionFrozen, match="hero:1 cannot be saved"):
+    with pytest.raises(SessionFrozen, match="rover:1 cannot be saved"):
         await ada.settled()
 
 
-@pytest.mark.parametrize("change", ["assignment", "touch"])
+def assigns(player: Player) -> None:
+    player.gold += 1
+
+
+def touches(player: Player) -> None:
+    player.touch("bank")
+
+
+@pytest.mark.parametrize("change", [assigns, touches])
 async def test_strict_an_immediate_field_outside_a_commit_is_refused_and_unchanged(
-    lab: Lab, keeper: Keeper, change: str
+    lab: Lab, keeper: Keeper, change: Callable[[Player], None]
 ) -> None:
     ada = await enter(keeper)
-    with pytest.raises(TierViolation, match=r"hero:1: \w+ is IMMEDIATE.*keeper\.commit"):
-        if change == "assignment":
-            ada.record.gold += 1
-        else:
-            ada.record.touch("bank")
+    with pytest.raises(TierViolation, match=r"rover:1: \w+ is IMMEDIATE.*keeper\.commit"):
+        change(ada.record)
     assert ada.record.gold == 100
     assert not ada.dirty
 
@@ -134,7 +140,7 @@ async def test_production_an_immediate_field_outside_a_commit_is_written_at_once
         assert kept(lab).gold == 101
         assert lab.keeper.counters.tier_violations == 1
         (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-        assert "hero:1: gold is IMMEDIATE" in said.message
+        assert "rover:1: gold is IMMEDIATE" in said.message
 
 
 async def test_production_a_list_of_immediate_tier_changed_in_place_is_found_by_the_sweep() -> None:
@@ -159,14 +165,14 @@ async def test_immediate_fields_change_freely_inside_a_commit_and_in_a_new_recor
 
 
 @pytest.mark.parametrize("strict", [True, False])
-async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:  # noqa: FBT001 - a test's parameter
+async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_production(strict: bool) -> None:
     async with Lab(strict=strict) as lab:
         ada = await enter(lab.keeper)
         record = ada.record
         await ada.logout()
         before = kept(lab)
         if strict:
-            with pytest.raises(SessionEnded, match=r"hero:1\.xp was changed after its session was ended.*drop"):
+            with pytest.raises(SessionEnded, match=r"rover:1\.xp was changed after its session was ended.*drop"):
                 record.xp += 1
         else:
             record.xp += 1

@@ -55,7 +55,7 @@ async def test_a_retry_during_the_commit_waits_for_it(lab: Lab, keeper: Keeper) 
 
 async def test_a_retry_during_a_commit_that_does_not_happen_hears_that_too(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
     lab.line().plan = lambda _: delay(0.5, 0.5)
 
     def creates(tx: Tx, player: Player) -> None:
@@ -117,13 +117,13 @@ async def test_the_ring_is_written_in_the_commit_s_own_transaction_and_by_commit
     wire = tap(monkeypatch, lab.line())
     await keeper.commit(earn, ada, ops=(Op(1),))
     (transaction,) = wire.transactions
-    assert {"hero:1", "hero:1:ops"} <= {effect.key for effect in transaction.effects}
+    assert {"rover:1", "rover:1:ops"} <= {effect.key for effect in transaction.effects}
     await keeper.commit(earn, ada)
     ada.record.hp = 0
     await ada.settled()
     ada.record.xp = 1
     await ada.logout()
-    assert wire.writes_of("hero:1:ops") == [transaction]
+    assert wire.writes_of("rover:1:ops") == [transaction]
 
 
 async def test_the_last_32_are_kept_and_below_them_is_too_old() -> None:
@@ -235,10 +235,10 @@ async def test_a_ring_that_cannot_be_read_denies_the_login(lab: Lab, keeper: Kee
     ada = await enter(keeper)
     await keeper.commit(earn, ada, ops=(Op(1),))
     await ada.logout()
-    ring = lab.store.value("hero:1:ops")
+    ring = lab.store.value("rover:1:ops")
     assert ring is not None
-    lab.store.perform(Put("hero:1:ops", ring.replace(b"110", b"111")))
-    with pytest.raises(Quarantined, match=r"hero:1:ops.*kept"):
+    lab.store.perform(Put("rover:1:ops", ring.replace(b"110", b"111")))
+    with pytest.raises(Quarantined, match=r"rover:1:ops.*kept"):
         await enter(keeper)
 
 
@@ -246,7 +246,7 @@ async def test_a_full_ring_stays_below_16_kib() -> None:
     async with Lab(config=QUICK) as lab:
         ada = await enter(lab.keeper)
         for number in range(40):
-            await lab.keeper.commit(lambda tx, player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
-        ring = lab.store.value("hero:1:ops")
+            await lab.keeper.commit(lambda _tx, _player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
+        ring = lab.store.value("rover:1:ops")
         assert ring is not None
         assert 32 * 256 < len(ring) < 16 * 1024

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from keeping.game import NotEnough, Player, enter, kept
+from keeping.game import NotEnough, Player, enter, inside, kept
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
@@ -32,7 +32,7 @@ def send(tx: Tx, sender: Player, *, to: int = 2, gold: int = 10) -> int:
 def wealth(lab: Lab) -> int:
     """All gold there is: in the records and in the letters, as the store has it."""
     stored = [lab.stored(Player, number) for number in (1, 2)]
-    letters = lab.store.entries("hero:2:inbox")
+    letters = lab.store.entries("rover:2:inbox")
     return sum(player.gold for player in stored if player is not None) + 10 * len(letters)
 
 
@@ -46,11 +46,11 @@ async def test_a_letter_to_a_player_who_is_offline_is_applied_at_login(post: Lab
     await (await enter(post.keeper, 2)).logout()
     ada = await enter(post.keeper, 1)
     await post.keeper.commit(send, ada)
-    assert (kept(post, 1).gold, kept(post, 2).gold, len(post.store.entries("hero:2:inbox"))) == (90, 100, 1)
+    assert (kept(post, 1).gold, kept(post, 2).gold, len(post.store.entries("rover:2:inbox"))) == (90, 100, 1)
     bob = await enter(post.keeper, 2)
     assert bob.record.gold == 110
     assert kept(post, 2).gold == 110
-    assert post.store.entries("hero:2:inbox") == []
+    assert post.store.entries("rover:2:inbox") == []
 
 
 async def test_a_letter_to_a_player_of_this_server_is_applied_at_once(post: Lab) -> None:
@@ -96,7 +96,7 @@ async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
 
     with pytest.raises(NotEnough):
         await post.keeper.commit(fails, ada)
-    assert post.store.entries("hero:2:inbox") == []
+    assert post.store.entries("rover:2:inbox") == []
 
 
 async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
@@ -104,7 +104,7 @@ async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
     letters = 2 * LETTERS_A_COMMIT + 5
     await post.keeper.commit(lambda tx, player: [send(tx, player, gold=1) for _ in range(letters)], ada)
     assert (await enter(post.keeper, 2)).record.gold == 100 + letters
-    assert post.store.entries("hero:2:inbox") == []
+    assert post.store.entries("rover:2:inbox") == []
 
 
 async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_up_the_others(
@@ -122,10 +122,10 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
     with caplog.at_level(logging.ERROR):
         bob = await enter(post.keeper, 2)
     assert (bob.record.gold, kept(post, 2).gold) == (120, 120)
-    aside = [key for key in post.store.live_keys() if key.startswith("corrupt:hero:2:letter-")]
+    aside = [key for key in post.store.live_keys() if key.startswith("corrupt:rover:2:letter-")]
     assert len(aside) == 2
     assert all(key in caplog.text for key in aside)
-    assert post.store.entries("hero:2:inbox") == []
+    assert post.store.entries("rover:2:inbox") == []
 
 
 async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
@@ -135,7 +135,7 @@ async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
     await lab.keeper.commit(send, ada)
     await enter(lab.keeper, 2)
     assert "register keeper.on_letter" in caplog.text
-    assert len(lab.store.entries("hero:2:inbox")) == 1
+    assert len(lab.store.entries("rover:2:inbox")) == 1
 
 
 async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post: Lab) -> None:
@@ -152,7 +152,7 @@ async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post
 async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: Lab, letter: object, said: str) -> None:
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
-        await post.keeper.commit(lambda tx, player: tx.deliver(Player, 2, letter), ada)
+        await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
 
 
 # --- crashes at every step
@@ -183,10 +183,11 @@ async def store_is_away(lab: Lab) -> None:
 @pytest.mark.parametrize("crash", [sender_crashes, receiver_crashes, both_crash, store_is_away])
 async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step(
     crash: Crash,
-    receiver_is_here_first: bool,  # noqa: FBT001 - a test's parameter
+    receiver_is_here_first: bool,
 ) -> None:
     """Crashed after every number of turns of the event loop until the letter is applied; then the sender retries."""
     outcomes: set[str] = set()
+    over = False
     for turns in range(400):
         async with Lab(setup=mailbox) as lab:
             other = await lab.server("lab-2")
@@ -199,14 +200,14 @@ async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step
                     break
                 await asyncio.sleep(0)
             over = story.done()
-            outcomes.add(f"{kept(lab, 1).gold} {len(lab.store.entries('hero:2:inbox'))} {kept(lab, 2).gold}")
+            outcomes.add(f"{kept(lab, 1).gold} {len(lab.store.entries('rover:2:inbox'))} {kept(lab, 2).gold}")
             await crash(lab)
             assert wealth(lab) == 200
             story.cancel()
             await asyncio.wait([story])
             await come_back(lab)
             assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
-            assert lab.store.entries("hero:2:inbox") == []
+            assert lab.store.entries("rover:2:inbox") == []
         if over:
             break
     assert over
@@ -220,7 +221,7 @@ async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
     if receiver_is_here:
         bob = other.session(Player, 2)
         assert bob is not None
-        await other._engine.drain(bob)  # as on notice, without the second that a notice may take
+        await inside(other).drain(bob)  # as on notice, without the second that a notice may take
     else:
         await enter(other, 2)
 

@@ -35,7 +35,7 @@ async def test_the_excess_waits_its_turn_in_order_and_warns_once(
     await lab.finish(asyncio.gather(*(one(number) for number in range(15))))
     assert done == [(number, max(0, number - 9) * 100) for number in range(15)]
     assert [record.message for record in caplog.records if "tier-1 operations a second" in record.message] == [
-        "hero:1 starts more than 10 tier-1 operations a second; the excess waits"
+        "rover:1 starts more than 10 tier-1 operations a second; the excess waits"
     ]
 
 
@@ -43,7 +43,7 @@ async def test_beyond_the_queue_the_game_may_kick(lab: Lab, keeper: Keeper) -> N
     ada = await enter(keeper)
     waiting = [asyncio.create_task(keeper.commit(earn, ada)) for _ in range(10 + 32)]
     await lab.clock.settle()
-    with pytest.raises(RateLimited, match=r"hero:1 has 32 tier-1 operations waiting.*kick") as caught:
+    with pytest.raises(RateLimited, match=r"rover:1 has 32 tier-1 operations waiting.*kick") as caught:
         await keeper.commit(earn, ada)
     assert caught.value.retryable
     await lab.finish(asyncio.gather(*waiting))
@@ -87,7 +87,7 @@ async def test_shared_records_are_never_limited(lab: Lab, keeper: Keeper) -> Non
     members = [await enter(keeper, number) for number in range(20)]
     for member in members:
         await keeper.commit(deposit, member, guild)
-        await keeper.commit(lambda tx, held: setattr(held, "motto", "all for one"), guild)
+        await keeper.commit(lambda _, held: setattr(held, "motto", "all for one"), guild)
     stored = lab.stored(Guild, 1)
     assert stored is not None
     assert stored.gold == 20

@@ -1,6 +1,7 @@
 """Login: claim, load, mend or quarantine, session."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,8 +26,8 @@ async def test_an_absent_player_is_created_and_durable_on_return(lab: Lab, keepe
     session = await keeper.login(Player, 1, create=lambda: Player(name="Ada", gold=7))
     assert session.connected
     assert kept(lab) == Player(name="Ada", gold=7)
-    assert lab.store.value("hero:1:version") == b"1"
-    assert lab.store.value("hero:1:owner") == session.owner_guard.expected
+    assert lab.store.value("rover:1:version") == b"1"
+    assert lab.store.value("rover:1:owner") == session.owner_guard.expected
 
 
 async def test_create_is_not_called_for_a_player_that_exists(lab: Lab, keeper: Keeper) -> None:
@@ -44,7 +45,7 @@ async def test_ephemeral_fields_are_back_at_their_defaults(keeper: Keeper) -> No
 
 async def test_a_second_login_is_refused_and_says_what_to_do(keeper: Keeper) -> None:
     await enter(keeper)
-    with pytest.raises(AlreadyOwned, match=r"hero:1 has a session on this server.*disconnect\(\)") as caught:
+    with pytest.raises(AlreadyOwned, match=r"rover:1 has a session on this server.*disconnect\(\)") as caught:
         await enter(keeper)
     assert (caught.value.server, caught.value.wait_s) == (keeper.name, 0.0)
 
@@ -79,27 +80,27 @@ async def test_a_login_while_the_player_is_leaving_waits_and_sees_the_last_chang
 )
 async def test_an_unreadable_player_is_quarantined_and_never_overwritten(lab: Lab, blob: bytes, why: str) -> None:
     storage = lab.line()
-    await storage.save("hero:1", blob)
+    await storage.save("rover:1", blob)
     for _ in range(2):
-        with pytest.raises(Quarantined, match="hero:1 cannot be used") as caught:
+        with pytest.raises(Quarantined, match="rover:1 cannot be used") as caught:
             await enter(lab.keeper)
         assert lab.store.value(caught.value.kept_at) == blob
-    assert lab.store.value("hero:1") == blob
+    assert lab.store.value("rover:1") == blob
     assert len([key for key in lab.store.live_keys() if key.startswith("corrupt:")]) == 1
-    assert lab.store.value("hero:1:owner") is None
+    assert lab.store.value("rover:1:owner") is None
 
 
 async def test_an_invalid_player_is_quarantined_with_its_report(lab: Lab) -> None:
     await (await enter(lab.keeper)).logout()
     cheat = Player()
     msgspec.structs.force_setattr(cheat, "gold", -1)
-    await lab.line().save("hero:1", encode(cheat, "json"))
+    await lab.line().save("rover:1", encode(cheat, "json"))
     with pytest.raises(Quarantined, match="gold"):
         await enter(lab.keeper)
 
 
 async def test_quarantined_bytes_are_kept_for_a_week(lab: Lab) -> None:
-    await lab.line().save("hero:1", b"{")
+    await lab.line().save("rover:1", b"{")
     with pytest.raises(Quarantined) as caught:
         await enter(lab.keeper)
     await lab.crash()
@@ -110,10 +111,10 @@ async def test_quarantined_bytes_are_kept_for_a_week(lab: Lab) -> None:
 
 
 async def test_a_record_newer_than_the_code_is_quarantined(lab: Lab) -> None:
-    class Later(Record, kind="hero", version=2):
+    class Later(Record, kind="rover", version=2):
         gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
 
-    await lab.line().save("hero:1", encode(Later(gold=3), "json"))
+    await lab.line().save("rover:1", encode(Later(gold=3), "json"))
     with pytest.raises(Quarantined, match="version"):
         await enter(lab.keeper)
 
@@ -143,7 +144,10 @@ async def test_a_migrated_record_is_saved_at_once_with_its_version(lab: Lab) -> 
         miles: int = durable(default=0)
         feet: int = durable(default=0)
 
-    Scout.migration(1)(lambda scout: {**scout, "feet": scout["miles"] * 5280})
+    @Scout.migration(1)
+    def _(scout: dict[str, Any]) -> dict[str, Any]:
+        return {**scout, "feet": scout["miles"] * 5280}
+
     first = await lab.keeper.login(Old, 1, create=lambda: Old(miles=2))
     await first.logout()
     session = await lab.keeper.login(Scout, 1)
@@ -159,14 +163,14 @@ async def test_a_claim_whose_answer_is_lost_is_resolved_by_looking(
     lab: Lab,
     keeper: Keeper,
     fault: Fault,
-    exists: bool,  # noqa: FBT001 - a test's parameter
+    exists: bool,
 ) -> None:
     if exists:
         await (await enter(keeper)).logout()
     lab.line().script("write", fault)
     session = await enter(keeper)
     await lab.advance(5)
-    assert lab.store.value("hero:1:owner") == session.owner_guard.expected
+    assert lab.store.value("rover:1:owner") == session.owner_guard.expected
     await session.logout()
     assert (await enter(await lab.server("lab-2"))).record.gold == 100
 
@@ -179,6 +183,7 @@ async def test_a_login_that_fails_leaves_the_way_free(lab: Lab, keeper: Keeper) 
 
 
 async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() -> None:
+    turns = 0
     for turns in range(200):
         async with Lab() as lab:
             login = asyncio.create_task(enter(lab.keeper))
@@ -194,6 +199,7 @@ async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() 
 
 
 async def test_a_cancelled_login_leaves_the_player_free_for_another_server() -> None:
+    turns = 0
     for turns in range(200):
         async with Lab() as lab:
             other = await lab.server("lab-2")
@@ -237,7 +243,7 @@ async def test_no_record_is_read_from_the_store_during_play(lab: Lab, monkeypatc
         bob.record.x += 1.0
         if second % 10 == 0:
             ada.record.level += 1
-            await keeper.commit(lambda tx, a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
+            await keeper.commit(lambda _, a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
         await lab.advance(1)
     assert len(wire.transactions) > 10
     assert {key for key in wire.keys_read if not key.startswith("server:")} == set()

@@ -11,8 +11,8 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, NameTaken, OwnershipLost, StorageUnavailable
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.lease import Lease
-from realmkeep.storage import Delete, Put
-from realmkeep.testing.faulty import delay, reject
+from realmkeep.storage import Put
+from realmkeep.testing.faulty import NONE, delay, reject
 from realmkeep.testing.lab import Lab
 
 LEASE = "server:lab-1:lease"
@@ -21,7 +21,7 @@ LEASE = "server:lab-1:lease"
 async def test_an_owned_player_is_refused_with_the_server_s_name_and_a_time(lab: Lab, keeper: Keeper) -> None:
     await enter(keeper)
     other = await lab.server("lab-2")
-    with pytest.raises(AlreadyOwned, match=r"hero:1 is owned by the live server 'lab-1'.*30 s at most") as caught:
+    with pytest.raises(AlreadyOwned, match=r"rover:1 is owned by the live server 'lab-1'.*30 s at most") as caught:
         await enter(other)
     assert (caught.value.server, caught.value.wait_s, caught.value.retryable) == ("lab-1", 30, True)
 
@@ -132,18 +132,18 @@ async def test_a_restart_takes_its_own_sessions_back_at_once_and_gives_them_thei
     assert back.resumed
     await lab.advance(31)
     assert keeper.sessions(Player) == [back]
-    assert lab.store.value("hero:0:owner") is None
+    assert lab.store.value("rover:0:owner") is None
 
 
 async def test_recovery_goes_on_past_a_player_that_cannot_be_used(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     for number in range(3):
         await enter(lab.keeper, number)
-    await lab.line().save("hero:1", b"{")
+    await lab.line().save("rover:1", b"{")
     keeper = await lab.restart()
     with caplog.at_level(logging.ERROR):
         sessions = await keeper.recover(Player)
     assert sorted(session.id for session in sessions) == ["0", "2"]
-    assert "hero:1 was not recovered" in caplog.text
+    assert "rover:1 was not recovered" in caplog.text
 
 
 async def test_what_a_former_incarnation_owned_can_be_claimed_without_recovery(lab: Lab) -> None:
@@ -156,7 +156,7 @@ async def test_each_claim_has_a_token_of_its_own(lab: Lab, keeper: Keeper) -> No
     owners: set[bytes | None] = set()
     for _ in range(5):
         session = await enter(keeper)
-        owners.add(lab.store.value("hero:1:owner"))
+        owners.add(lab.store.value("rover:1:owner"))
         await session.logout()
     assert len(owners) == 5
 
@@ -214,7 +214,11 @@ async def test_a_process_that_is_gone_from_this_machine_is_replaced_at_once(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("realmkeep.keeping.lease.socket.gethostname", lambda: "elsewhere")
-    monkeypatch.setattr("realmkeep.keeping.lease._pid_may_live", lambda pid: pid != 4711)
+
+    def no_such_process(pid: int, _: int) -> None:
+        raise ProcessLookupError(pid)
+
+    monkeypatch.setattr("realmkeep.keeping.lease.os.kill", no_such_process)
     lab.store.perform(foreign(1))
     began_s = lab.clock.monotonic_s()
     await lab.server("town")
@@ -234,14 +238,11 @@ async def test_a_keeper_whose_name_was_taken_ends_its_sessions_and_says_so(lab: 
 
 async def test_a_keeper_that_could_not_open_can_be_opened_again(lab: Lab) -> None:
     """What it had taken of its name is given back."""
-    lab.store.perform(Delete("server:store-id"))
     line = lab.line()
-    line.script("load", reject(), reject())
-    with pytest.raises(StorageUnavailable):
-        await Keeper.open(line, config=KeeperConfig(name="town"), clock=lab.clock)
-    line.script("load", delay(0.0), reject())
-    with pytest.raises(StorageUnavailable):
-        await Keeper.open(line, config=KeeperConfig(name="town"), clock=lab.clock)
+    for loads_that_work in (0, 1):  # the lease, what the store is called
+        line.script("load", *[NONE] * loads_that_work, reject())
+        with pytest.raises(StorageUnavailable):
+            await Keeper.open(line, config=KeeperConfig(name="town"), clock=lab.clock)
     keeper = await lab.server("town")
     assert keeper.name == "town"
 
@@ -252,3 +253,19 @@ async def test_a_closed_keeper_leaves_its_name_free_at_once(lab: Lab, keeper: Ke
     began_s = lab.clock.monotonic_s()
     await lab.server("lab-1")
     assert lab.clock.monotonic_s() == began_s
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_player_who_comes_back_at_any_turn_of_the_recovery_is_here(
+    lab: Lab, keeper: Keeper, turns: int
+) -> None:
+    await enter(keeper, 1)
+    again = await lab.restart()
+    recovery = asyncio.create_task(again.recover(Player))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    session = await lab.finish(again.login(Player, 1))
+    assert await lab.finish(recovery) in ([], [session])
+    assert session is not None
+    await lab.advance(60)
+    assert session.connected

@@ -1,7 +1,7 @@
 """Refused: another server owns the record. One session ends, the others go on."""
 
 import asyncio
-import itertools
+from itertools import pairwise
 
 import pytest
 
@@ -28,7 +28,7 @@ async def take_over(lab: Lab, *numbers: int, pause_s: float = PAUSE_S) -> Keeper
 async def test_the_writes_of_a_server_that_was_replaced_are_refused(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
     other = await take_over(lab, 1)
-    with pytest.raises(OwnershipLost, match=r"hero:1.*tell the client to reconnect") as caught:
+    with pytest.raises(OwnershipLost, match=r"rover:1.*tell the client to reconnect") as caught:
         await lab.finish(keeper.commit(earn, ada))
     assert caught.value.outcome == "not_applied"
     assert kept(lab).gold == 100
@@ -54,7 +54,7 @@ async def test_the_session_of_the_lost_owner_ends_and_the_game_is_told_once(lab:
     assert keeper.sessions(Player) == []
     assert keeper.counters.lost == 1
     for later in (keeper.commit(earn, ada), ada.logout()):
-        with pytest.raises(OwnershipLost, match="hero:1"):
+        with pytest.raises(OwnershipLost, match="rover:1"):
             await later
 
 
@@ -62,7 +62,7 @@ async def test_the_other_sessions_of_the_transaction_are_as_before_it_and_go_on(
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     bob.record.xp = 77  # batched, not yet durable
     await take_over(lab, 1, pause_s=PAUSE_S)
-    with pytest.raises(CommitRefused, match="hero:1"):
+    with pytest.raises(CommitRefused, match="rover:1"):
         await lab.finish(keeper.commit(pay, ada, bob, ops=(Op(1), Op(1))))
     assert not bob.ended
     assert (bob.record.gold, bob.record.xp, bob.last_op) == (100, 77, 0)
@@ -84,7 +84,7 @@ async def test_a_whole_chain_on_a_lost_record_is_refused_and_nothing_of_it_is_st
     players = [await enter(keeper, number) for number in range(5)]
     await take_over(lab, 0)
     lab.line().plan = lambda _: delay(0.2)
-    commits = [asyncio.create_task(keeper.commit(pay, a, b)) for a, b in itertools.pairwise(players)]
+    commits = [asyncio.create_task(keeper.commit(pay, a, b)) for a, b in pairwise(players)]
     untouched = asyncio.create_task(keeper.commit(earn, await lab.finish(enter(keeper, 9))))
     await lab.finish(asyncio.wait([*commits, untouched]))
     assert all(isinstance(commit.exception(), CommitRefused | OwnershipLost) for commit in commits)
@@ -102,7 +102,7 @@ async def test_a_commit_that_creates_what_exists_is_refused_and_nothing_happened
         player.gold -= 50
         tx.create(Player, 2, Player(gold=50))
 
-    with pytest.raises(AlreadyExists, match=r"hero:2 exists.*choose another id") as caught:
+    with pytest.raises(AlreadyExists, match=r"rover:2 exists.*choose another id") as caught:
         await keeper.commit(gives_birth, ada)
     assert not caught.value.retryable
     assert ada.record.gold == 100
@@ -112,7 +112,7 @@ async def test_a_commit_that_creates_what_exists_is_refused_and_nothing_happened
 async def test_changes_after_a_commit_that_is_refused_are_undone_with_it(lab: Lab, keeper: Keeper) -> None:
     """They may have been built on it; what was before it stays."""
     ada = await enter(keeper)
-    await lab.line().save("hero:9", b"somebody")
+    await lab.line().save("rover:9", b"somebody")
     ada.record.xp = 1
     lab.line().plan = lambda _: delay(0.5)
 
@@ -131,7 +131,7 @@ async def test_changes_after_a_commit_that_is_refused_are_undone_with_it(lab: La
 async def test_two_players_of_one_trade_both_lost_are_both_told(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     await take_over(lab, 1, 2)
-    with pytest.raises(CommitRefused, match="hero:1, hero:2"):
+    with pytest.raises(CommitRefused, match="rover:1, rover:2"):
         await lab.finish(keeper.commit(swap_names, ada, bob))
     assert ada.ended
     assert bob.ended

@@ -98,3 +98,15 @@ def test_a_chunk_does_what_the_memory_store_does(
 ) -> None:
     assert server.ask("FLUSHALL") == b"OK"
     runner.run(compare(storage, [PUT_ALL, *batches] if filled else batches))
+
+
+def test_a_guard_on_what_the_chunk_itself_puts_sees_it(
+    server: StoreServer, storage: Storage, runner: asyncio.Runner
+) -> None:
+    """Each of these would be taken for independent by its guards alone: the store holds what they expect."""
+    assert server.ask("FLUSHALL") == b"OK"
+    chained = [Transaction((), (Put("a", b"2"),)), Transaction((Guard("a", b"1"),), (Put("b", b"2"),))]
+    swapped = [Transaction((Guard("c", b"1"),), (Put("c", b"2"),)), Transaction((Guard("c", b"1"),), (Put("d", b"2"),))]
+    twice = [Transaction((), (Put("a", LONG), Put("b", b"3"))), Transaction((), (Put("b", LONG), Put("a", b"3")))]
+    same = [Transaction((Guard("b", LONG),), (Put("b", b"x"), Put("b", b"y"), Put("b", b"x")))]
+    runner.run(compare(storage, [PUT_ALL, chained, swapped, twice, same]))

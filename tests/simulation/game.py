@@ -3,7 +3,7 @@
 from typing import Any
 
 from realmkeep.keeping import Tx
-from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable
+from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral
 
 START_GOLD = 100
 
@@ -23,6 +23,7 @@ class Hero(Record, kind="sim-hero", version=1):
     hp: int = durable(default=10, ge=0, immediate_when=drops_to(0))
     deaths: int = durable(default=0)
     x: float = durable(default=0.0, tier=CHECKPOINT)
+    target: int | None = ephemeral(default=None)
 
 
 class Chest(Record, kind="sim-chest", version=1):

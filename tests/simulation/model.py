@@ -1,13 +1,21 @@
 """What must hold, whatever happens: checked against the store's own bytes, never against what the keeper believes."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
 from realmkeep.records import load
-from realmkeep.storage.memory import MemoryStore
 from simulation.game import START_GOLD, Chest, Hero
+
+
+class Contents(Protocol):
+    """What a store holds: a `MemoryStore`, or a reading of a real one."""
+
+    def value(self, key: str) -> bytes | None: ...
+    def entries(self, key: str) -> Sequence[bytes]: ...
 
 
 @dataclass
@@ -27,7 +35,7 @@ class Model:
     revisions: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
 
-    def check(self, store: MemoryStore, *, settled: bool = False) -> None:
+    def check(self, store: Contents, *, settled: bool = False) -> None:
         """Look at the store as it is now.
 
         Args:
@@ -73,13 +81,13 @@ class Model:
         if both := set(hero.letters) & in_inbox:
             self.violations.append(f"hero {number}: letters are applied and in the inbox: {sorted(both)}")
 
-    def _check_revision(self, store: MemoryStore, key: str) -> None:
+    def _check_revision(self, store: Contents, key: str) -> None:
         revision = int(store.value(key) or b"0")
         if revision < self.revisions.get(key, 0):
             self.violations.append(f"{key} went back from {self.revisions[key]} to {revision}")
         self.revisions[key] = revision
 
-    def check_tier_2(self, store: MemoryStore, number: int, xp: int) -> None:
+    def check_tier_2(self, store: Contents, number: int, xp: int) -> None:
         """The store must hold at least what was earned before the promised window."""
         blob = store.value(f"sim-hero:{number}")
         stored = load(blob, Hero).require().xp if blob is not None else 0

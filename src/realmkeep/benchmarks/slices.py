@@ -1,14 +1,15 @@
 """How long each callback holds the event loop: what a game's tick would have to wait for."""
 
 import asyncio
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from time import thread_time
 from typing import Any, Final, NamedTuple
 
 from realmkeep.clock import Clock
 
 MS: Final = 1000.0
+TICK_S: Final = 1 / 20
 
 
 class Slice(NamedTuple):
@@ -27,12 +28,12 @@ def measured_slices(clock: Clock) -> Generator[list[Slice]]:
     """
     slices: list[Slice] = []
     original: Any = getattr(asyncio.Handle, "_run")  # noqa: B009 - private to asyncio, and the only place
-    now_s, cpu_s, note = clock.monotonic_s, time.thread_time, slices.append
+    now_s, note = clock.monotonic_s, slices.append
 
     def timed(handle: asyncio.Handle) -> None:
-        start_s, start_cpu_s = now_s(), cpu_s()
+        start_s, start_cpu_s = now_s(), thread_time()
         original(handle)
-        note(Slice(now_s() - start_s, cpu_s() - start_cpu_s))
+        note(Slice(now_s() - start_s, thread_time() - start_cpu_s))
 
     setattr(asyncio.Handle, "_run", timed)  # noqa: B010 - as above
     try:
@@ -46,3 +47,19 @@ def percentile(values: Sequence[float], share: float) -> float:
     ranked = sorted(values)
     rank = -int(-share * len(ranked) // 1)
     return ranked[max(rank, 1) - 1]
+
+
+class Tick:
+    """A game's tick, 20 times a second in the same loop: how late each one starts."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.late_s: list[float] = []
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        due_s = self._clock.monotonic_s()
+        while True:
+            due_s += TICK_S
+            await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
+            self.late_s.append(self._clock.monotonic_s() - due_s)

@@ -11,26 +11,24 @@ The four take turns, so that a disturbed moment hits all of them; medians are re
 
 import asyncio
 import gc
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Final, cast
+from typing import Final
 
-import hiredis
 import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from realmkeep.benchmarks.limit import QUIET, packed_mset, send_all
 from realmkeep.benchmarks.slices import MS, Slice, measured_slices, percentile
 from realmkeep.clock import SystemClock
 from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.storage import Committed, Guard, Put, Storage, Transaction, open_storage
 from realmkeep.storage.embedded_config import Fsync
 from realmkeep.storage.redis_chunk import CHUNK_TRANSACTIONS_MAX
-from realmkeep.storage.redis_pipe import CHUNKS_IN_FLIGHT_MAX
 from realmkeep.testing.servers import StoreServer
 
 FSYNC_MODES: Final[tuple[Fsync, ...]] = ("always", "everysec")
@@ -39,8 +37,6 @@ PIPELINE_PLAYERS: Final = 1000  # what a batch of redis-py usually holds; smalle
 OWNER: Final = b"town-1/5f3a/912"
 FIRST_REVISION_US: Final = 1_732_371_000_000_000
 SPACING_US: Final = 30_000_000  # a flush every 30 s
-# A snapshot or a rewrite in the background would hit one of the four by chance.
-QUIET: Final = 'save ""\nauto-aof-rewrite-percentage 0\nmaxmemory 0\n'
 
 
 class WriteFigures(msgspec.Struct, frozen=True):
@@ -169,7 +165,7 @@ class _Contest:
         revision = self._next_round()
         keys = self._players.keys
         packed = [
-            _mset(
+            packed_mset(
                 [
                     pair
                     for one in keys[start : start + CHUNK_TRANSACTIONS_MAX]
@@ -178,7 +174,7 @@ class _Contest:
             )
             for start in range(0, len(keys), CHUNK_TRANSACTIONS_MAX)
         ]
-        return await self._timed(lambda: asyncio.to_thread(_send_all, self._server.socket_path, packed))
+        return await self._timed(lambda: asyncio.to_thread(send_all, self._server.socket_path, packed))
 
     def _next_round(self) -> int:
         self._round += 1
@@ -188,29 +184,6 @@ class _Contest:
         start_s = self._clock.monotonic_s()
         await run()
         return self._clock.monotonic_s() - start_s
-
-
-def _mset(pairs: Sequence[tuple[str, bytes]]) -> bytes:
-    parts = [b"MSET", *(part for key, value in pairs for part in (key.encode(), value))]
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-
-
-def _send_all(socket_path: Path, packed: Sequence[bytes]) -> None:
-    """Send commands with as many in flight as the hot path has."""
-    reader = hiredis.Reader()
-    with socket.socket(socket.AF_UNIX) as channel:
-        channel.connect(str(socket_path))
-        for number, command in enumerate([*packed, *[b""] * CHUNKS_IN_FLIGHT_MAX]):
-            channel.sendall(command)
-            if number >= CHUNKS_IN_FLIGHT_MAX:
-                _expect_ok(channel, reader)
-
-
-def _expect_ok(channel: socket.socket, reader: hiredis.Reader) -> None:
-    while (reply := cast("object", reader.gets())) is False:
-        reader.feed(channel.recv(65536))
-    if reply != b"OK":
-        raise AssertionError(f"MSET was answered with {reply!r}")
 
 
 async def _measure(records: int, size: int, fsync: Fsync, directory: Path) -> tuple[str, WriteFigures]:

@@ -11,10 +11,10 @@ import logging
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep import keys
-from realmkeep.errors import AlreadyOwned, Corrupt, Quarantined, RecordError, StorageUnavailable
+from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
-from realmkeep.records import Record, encode, load
+from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
 
 if TYPE_CHECKING:
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.lease import LeaseHolder
+    from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
-    from realmkeep.records import Codec, Limits, Loaded
+    from realmkeep.records import Limits, Loaded
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -103,14 +104,14 @@ class Claims:
         lease: LeaseHolder,
         *,
         limits: Limits,
-        codec: Codec,
+        stager: Stager,
         accept_unchecked: bool,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._lease = lease
         self._limits = limits
-        self._codec: Codec = codec
+        self._stager = stager
         self._accept_unchecked = accept_unchecked
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
@@ -118,7 +119,9 @@ class Claims:
 
         Raises:
             AlreadyOwned: A live server owns it.
+            Misuse: `create` makes records of another class.
             Quarantined: What is stored cannot be used; the bytes are kept.
+            RecordError: What `create` made cannot be stored.
             StorageError: The store cannot be reached.
         """
         for _ in range(CLAIM_ATTEMPTS):
@@ -127,7 +130,7 @@ class Claims:
             if stored.record is None:
                 if create is None:
                     return None
-                claimed = self._made(record_keys, stored, create())
+                claimed = self._made(record_keys, stored, _of(cls, create(), record_keys))
             else:
                 claimed = await self._loaded(cls, record_keys, stored)
             if await self._own(claimed, stored, lease_guards):
@@ -242,7 +245,7 @@ class Claims:
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
             effects += [
-                Put(record_keys.record, encode(claimed.record, self._codec, limits=self._limits)),
+                Put(record_keys.record, self._stager.encode_record(claimed.record, record_keys.record)),
                 Put(record_keys.version, b"%d" % claimed.stored_version),
                 Put(record_keys.updated, b"%d" % claimed.revision),
             ]
@@ -253,6 +256,14 @@ class Claims:
             raise outcome.error
         # Nothing stands on a claim that was refused or whose answer was lost: what the store holds now tells.
         return False
+
+
+def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:
+    if type(record) is not cls:
+        raise Misuse(
+            f"create made a {type(record).__name__} for {record_keys.record}", hint=f"make a {cls.__name__} there"
+        )
+    return record
 
 
 def _companions(record_keys: RecordKeys) -> list[str]:

@@ -59,7 +59,7 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
             await engine.storage.snapshot()
             await engine.lease.drop()
     except (TimeoutError, StorageError) as error:
-        log.critical("the keeper could not close cleanly: %s", error or "the deadline passed")
+        log.critical("the keeper could not close cleanly: %s", str(error) or "the deadline passed")
     left = list(engine.sessions.values())
     released = len([session for session in sessions if session.state is State.ENDED])
     path = await asyncio.to_thread(_rescue, left, rescue_path or Path(RESCUE_FILE)) if left else None

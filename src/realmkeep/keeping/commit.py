@@ -41,6 +41,8 @@ R = TypeVar("R", bound=Record)
 class Tx:
     """What a commit's function may do beside changing its records; usable only while the function runs."""
 
+    __slots__ = ("_now_us", "_open", "_stager", "delivered", "effects", "guards")
+
     def __init__(self, stager: Stager, now_us: int) -> None:
         self._stager = stager
         self._now_us = now_us
@@ -172,9 +174,9 @@ class Commits:
             OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
         """
         found = [session.ring.find(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)]
-        applied = [entry for entry in found if entry is not None]
-        if not applied:
+        if not any(found):
             return None
+        applied = [entry for entry in found if entry is not None]
         if any(entry is None and op is not None for entry, op in zip(found, ops, strict=True)):
             raise OpReused(
                 "one op of this commit was applied before, another was not",
@@ -206,7 +208,7 @@ class Commits:
                 _discard(result)
                 raise Misuse("the function of a commit returned an awaitable", hint="a commit runs without awaiting")
             blobs = [self._stager.encode(session) for session in sessions]
-            recorded = encode_result(result) if any(op is not None for op in ops) else b""
+            recorded = encode_result(result) if any(ops) else b""
             _check_size(blobs, tx)
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
@@ -235,9 +237,9 @@ class Commits:
             self._stager.advance(session, blob, now_us, guards, effects, undo)
             for session, blob, undo in zip(sessions, blobs, undos, strict=True)
         )
-        entries = [
-            session.ring.add(op, recorded, None) for session, op in zip(sessions, ops, strict=False) if op is not None
-        ]
+        applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
+        for ring, op in applied:
+            ring.add(op, recorded)
         effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
         extra_from = len(effects)
         write = StagedWrite(
@@ -248,9 +250,8 @@ class Commits:
             receivers=tx.delivered,
             on_landed=self._on_landed,
         )
-        write.applied = entries
-        for entry in entries:
-            entry.write = write
+        for ring, op in applied:
+            ring.carry(op, write)
         for session in sessions:
             session.last_write = write
         self._queue.put(write)

@@ -91,25 +91,20 @@ class Flusher:
             await self._flush_due()
             await self._sweep()
 
-    async def flush_all(self) -> None:
-        """Queue every changed record now, whenever it is due."""
-        self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
-        for session in list(self._sessions.live()):
-            if peek_marks(session.record) or self._forgotten(session):
-                await self._queue_write(session)
-
     async def _flush_due(self) -> None:
         for due in (self._batched, self._checkpoint):
             while due and due[0][0] <= self._clock.monotonic_s():
                 due_s, session = due.popleft()
-                if session.due_s == due_s and not session.ended:
+                if session.due_s == due_s:
                     await self._queue_write(session)
 
     async def _queue_write(self, session: Session[Any]) -> None:
-        await self._queue.room(AHEAD_WRITES)
-        if not session.ended:
+        if self._queue.depth >= AHEAD_WRITES:
+            await self._queue.room(AHEAD_WRITES)
+        if session.writable:
             self.write(session)
-        await self._breathe()
+        if self._clock.monotonic_s() >= self._slice_ends_s:
+            await self._breathe()
 
     def write(self, session: Session[Any]) -> None:
         """Queue the session's record as it is now; freeze the session if it cannot be encoded."""
@@ -124,10 +119,9 @@ class Flusher:
             self._queue.put(write)
 
     async def _breathe(self) -> None:
-        """Yield to the loop when the slice is used up."""
-        if self._clock.monotonic_s() >= self._slice_ends_s:
-            await self._clock.sleep(0)
-            self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
+        """Yield to the loop: the slice is used up."""
+        await self._clock.sleep(0)
+        self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
 
     async def _sweep(self) -> None:
         """Look at a share of all live records, so that each is looked at once in an interval."""
@@ -140,11 +134,12 @@ class Flusher:
                 mark_all(session.record)
                 self.marked(session, Tier.BATCHED)
                 self._sessions.forgotten(session)
-            await self._breathe()
+            if self._clock.monotonic_s() >= self._slice_ends_s:
+                await self._breathe()
 
     def _forgotten(self, session: Session[Any]) -> bool:
         """Whether the record differs from what was written last, and nobody marked it."""
-        if session.ended or session.frozen or peek_marks(session.record):
+        if not session.writable or session.frozen or peek_marks(session.record):
             return False
         try:
             blob = self._stager.encode(session)

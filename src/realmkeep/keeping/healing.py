@@ -10,7 +10,7 @@ on keys of nobody here (letters, records created), in their order: healing does 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
@@ -138,19 +138,29 @@ class Healer:
         self._stager = stager
         self._realm = realm
         self._recent: deque[_Joint] = deque()
+        self._ties: OrderedDict[tuple[Session[Any], ...], float] = OrderedDict()
         self._remember_s = LOSS_S + notice_s
         self._always = self.allowed = heal
         self.halted = ""
         self.healed_sessions = 0
 
     def remember(self, write: StagedWrite) -> None:
-        """Keep for a while what an acknowledged write concerned, if it concerned more than one record."""
-        if len(write.members) < 2 and write.extra_from == len(write.transaction.effects):
-            return
+        """Keep for a while what an acknowledged write concerned, if it concerned more than one record.
+
+        Of most it is enough who committed together when last: a crowd of traders is a few ties, not every trade.
+        """
         now_s = self._clock.monotonic_s()
-        self._recent.append(_joint(write, now_s))
-        while self._recent[0].at_s < now_s - self._remember_s:
-            self._recent.popleft()
+        old_s = now_s - self._remember_s
+        if write.extra_from < len(write.transaction.effects):
+            self._recent.append(_joint(write, now_s))
+            while self._recent[0].at_s < old_s:
+                self._recent.popleft()
+        if len(write.members) > 1:
+            tie = tuple([member.session for member in write.members])
+            self._ties[tie] = now_s
+            self._ties.move_to_end(tie)
+            while self._ties[oldest := next(iter(self._ties))] < old_s:
+                del self._ties[oldest]
 
     def went_backwards(self, held: dict[Session[Any], Held]) -> bool:
         """Whether the store lost something of these."""
@@ -213,7 +223,7 @@ class Healer:
                 session = above
             return session
 
-        ties = [[session for session, _ in joint.leaves] for joint in self._recent]
+        ties: list[Iterable[Session[Any]]] = [*self._ties]
         ties.extend([member.session for member in write.members] for write in pending)
         for tie in ties:
             alive = [session for session in tie if not session.ended]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
 
@@ -22,9 +23,10 @@ from realmkeep.keeping.hooks import HookRegistry
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.session import Session, State
+from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
 from realmkeep.keys import SERVER_CONFIG, SERVER_ID_COUNTER, SERVER_STORE_ID
-from realmkeep.records import Record, check_all
+from realmkeep.records import Limits, Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
 if TYPE_CHECKING:
@@ -45,6 +47,8 @@ C = TypeVar("C", bound=Record)
 D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
 
+RECOVER_AT_ONCE: Final = 64  # as many fsyncs become a few
+
 
 class Keeper(HookRegistry):
     """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
@@ -59,6 +63,7 @@ class Keeper(HookRegistry):
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
         self._report: CloseReport | None = None
+        self._closing = asyncio.Lock()
         self._collector = Collector(engine.clock)
         self._entrance = Entrance(engine)
 
@@ -210,18 +215,25 @@ class Keeper(HookRegistry):
             StorageError: The store cannot be reached.
         """
         recovered: list[Session[R]] = []
-        async for id_ in self._engine.claims.former(cls):
-            if self.session(cls, id_) is not None:
-                continue
-            try:
-                session = await self.login(cls, id_)
-            except (AlreadyOwned, Quarantined) as error:
-                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
-                continue
-            if session is not None:
-                session.disconnect()
-                recovered.append(session)
+        former = [id_ async for id_ in self._engine.claims.former(cls)]
+        for start in range(0, len(former), RECOVER_AT_ONCE):
+            some = [self._recover(cls, id_) for id_ in former[start : start + RECOVER_AT_ONCE]]
+            for outcome in await asyncio.gather(*some, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                if outcome is not None:
+                    recovered.append(outcome)
         return recovered
+
+    async def _recover(self, cls: type[R], id_: str) -> Session[R] | None:
+        if self.session(cls, id_) is not None:
+            return None
+        try:
+            return await self._entrance.enter(cls, id_, None, shared=False, away=True)
+        except (AlreadyOwned, Quarantined) as error:
+            if self.session(cls, id_) is None:  # otherwise its player was faster
+                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+            return None
 
     @asynccontextmanager
     async def borrow(
@@ -275,6 +287,18 @@ class Keeper(HookRegistry):
     def table(self, cls: type[R]) -> Table[R]:
         """Load and save records of a class one at a time, for tools: claim, write and release inside."""
         return Table(self, self._engine, cls)
+
+    def shelf(self, cls: type[R]) -> Shelf[R]:
+        """Small records of a class that no server owns: get, create, and replace by compare-and-set."""
+        records = self._engine.records
+        return Shelf(
+            cls,
+            self._engine.storage,
+            codec=records.codec,
+            limits=Limits(records.bytes_max, records.depth_max, records.nodes_max),
+            accept_unchecked=records.accept_unchecked,
+            clock=self._engine.clock,
+        )
 
     # --- commits
 
@@ -436,6 +460,10 @@ class Keeper(HookRegistry):
         """
         self._collector.warmed_up()
 
+    def collect_all(self) -> int:
+        """Collect all garbage now, for as long as that takes: for a maintenance window. Returns the objects freed."""
+        return self._collector.collect_all()
+
     async def close(self, *, deadline_s: float | None = None) -> CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
@@ -445,12 +473,13 @@ class Keeper(HookRegistry):
         Args:
             deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.
         """
-        if self._report is None:
-            self._report = await close(self._engine, deadline_s, self._rescue_path)
-            self._collector.stop()
-            if self._owns_storage:
-                await self._engine.storage.disconnect()
-        return self._report
+        async with self._closing:
+            if self._report is None:
+                self._report = await close(self._engine, deadline_s, self._rescue_path)
+                self._collector.stop()
+                if self._owns_storage:
+                    await self._engine.storage.disconnect()
+            return self._report
 
     def abandon(self) -> None:
         """Forget everything without saving, as a crash does; for tests."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from bisect import insort
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from realmkeep.errors import Corrupt, Misuse, OpReused, OpTooOld
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realmkeep.keeping.writes import Write
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
@@ -21,6 +22,7 @@ RESULT_BYTES_MAX: Final = 256  # 32 results and their ids stay below 16 KiB a re
 OP_ID_MAX: Final = 2**53 - 1  # what every JSON client can count to
 
 _CRC_TAIL: Final = len(b',"crc":"00000000"}')
+_SEPARATOR: Final = b",\n"  # compact JSON has no line feed of its own
 _by_id = attrgetter("id")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -55,24 +57,27 @@ class Receipt(Generic[T_co]):
         return f"Receipt({self.result!r}, repeated={self.repeated})"
 
 
-class Applied:
-    """An operation that was applied: in the ring, and in memory also while its write is under way."""
+class Applied(NamedTuple):
+    """An operation that was applied.
 
-    __slots__ = ("digest", "encoded", "id", "result", "write")
+    Attributes:
+        id: Its id.
+        digest: Of its request.
+        result: What was recorded, as JSON.
+        write: What carries it to the store, while that is under way.
+    """
 
-    def __init__(self, op_id: int, digest: str, result: bytes, write: Write | None) -> None:
-        self.id = op_id
-        self.digest = digest
-        self.result = result
-        self.write = write
-        self.encoded = b'[%d,"%b",%b]' % (op_id, digest.encode(), result)
+    id: int
+    digest: str
+    result: bytes
+    write: Write | None = None
 
     def value(self) -> Any:
         """The recorded result, as plain JSON values."""
         return msgspec.json.decode(self.result)
 
 
-RingState: TypeAlias = tuple[list[Applied], list[str]]
+RingState: TypeAlias = tuple[bytes, int, int, tuple[str, ...]]
 
 
 def digest_of(op: Op) -> str:
@@ -104,19 +109,29 @@ def encode_result(result: object) -> bytes:
 class OpRing:
     """The 32 operations with the highest ids, by id, and the letters applied last.
 
+    Kept as the bytes that are stored, one operation a line: a full ring takes 2 KB and not 10, a commit cuts off the first
+    line and adds one, and only what asks for an operation of the past takes the lines apart.
+
     Attributes:
         changed: Something was added that no write carries yet.
+        last_id: The highest id applied; 0 if none.
     """
 
-    __slots__ = ("_entries", "_letters", "changed")
+    __slots__ = ("_body", "_count", "_letters", "_under_way", "changed", "last_id")
 
-    def __init__(self, entries: list[Applied] | None = None, letters: list[str] | None = None) -> None:
-        self._entries = entries if entries is not None else []
-        self._letters = letters if letters is not None else []
+    def __init__(self, entries: Sequence[Applied] = (), letters: Sequence[str] = ()) -> None:
+        self._letters = tuple(letters)
+        self._under_way: dict[int, Write] | None = None
         self.changed = False
+        self._hold(entries)
+
+    def _hold(self, entries: Sequence[Applied]) -> None:
+        self._body = _SEPARATOR.join(_line(entry.id, entry.digest, entry.result) for entry in entries)
+        self._count = len(entries)
+        self.last_id = entries[-1].id if entries else 0
 
     def __bool__(self) -> bool:
-        return bool(self._entries or self._letters)
+        return bool(self._count or self._letters)
 
     def has_letter(self, letter_id: str) -> bool:
         """Whether this letter was applied lately: a store that lost data may show it again."""
@@ -124,13 +139,8 @@ class OpRing:
 
     def add_letters(self, letter_ids: list[str]) -> None:
         """Record letters that a commit applies."""
-        self._letters = [*self._letters, *letter_ids][-RING_LETTERS:]
+        self._letters = (*self._letters, *letter_ids)[-RING_LETTERS:]
         self.changed = True
-
-    @property
-    def last_id(self) -> int:
-        """The highest id applied; 0 if none."""
-        return self._entries[-1].id if self._entries else 0
 
     def find(self, op: Op) -> Applied | None:
         """The entry of `op` if it was applied before; None if it may run.
@@ -142,10 +152,10 @@ class OpRing:
         """
         if type(op.id) is not int or not 1 <= op.id <= OP_ID_MAX:
             raise Misuse(f"op id {op.id!r} is not a whole number from 1 to 2^53 - 1")
-        entries = self._entries
-        if not entries or op.id > entries[-1].id:
+        if op.id > self.last_id:
             return None
-        for entry in reversed(entries):
+        entries = self._entries()
+        for entry in entries:
             if entry.id == op.id:
                 if entry.digest != digest_of(op):
                     raise OpReused(
@@ -160,31 +170,53 @@ class OpRing:
             )
         return None
 
-    def add(self, op: Op, result: bytes, write: Write | None) -> Applied:
+    def _entries(self) -> list[Applied]:
+        under_way = self._under_way or {}
+        lines = _lines.decode(b"[%b]" % self._body)
+        return [Applied(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in lines]
+
+    def add(self, op: Op, result: bytes) -> None:
         """Record `op`; the lowest id leaves a full ring. `find` has allowed it."""
-        entry = Applied(op.id, digest_of(op), result, write)
-        if not self._entries or op.id > self._entries[-1].id:
-            self._entries.append(entry)
-        else:
-            insort(self._entries, entry, key=_by_id)
-        if len(self._entries) > RING_OPS:
-            del self._entries[0]
         self.changed = True
-        return entry
+        if op.id <= self.last_id:
+            entries = [*self._entries(), Applied(op.id, digest_of(op), result)]
+            self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
+            return
+        self.last_id = op.id
+        line = _line(op.id, digest_of(op), result)
+        if not self._count:
+            self._body = line
+        elif self._count < RING_OPS:
+            self._body += _SEPARATOR + line
+        else:
+            self._body = b"%b,\n%b" % (self._body[self._body.index(b"\n") + 1 :], line)
+            return
+        self._count += 1
+
+    def carry(self, op: Op, write: Write) -> None:
+        """Until `written`, who repeats `op` waits for this write."""
+        if self._under_way is None:
+            self._under_way = {}
+        self._under_way[op.id] = write
+
+    def written(self, write: Write) -> None:
+        """The fate of a write is known."""
+        if self._under_way:
+            self._under_way = {op_id: other for op_id, other in self._under_way.items() if other is not write} or None
 
     def snapshot(self) -> RingState:
         """What `revert` takes back."""
-        return self._entries.copy(), self._letters
+        return self._body, self._count, self.last_id, self._letters
 
     def revert(self, snapshot: RingState) -> None:
         """Forget what was added since `snapshot` was taken."""
-        self._entries, self._letters = snapshot
+        self._body, self._count, self.last_id, self._letters = snapshot
         self.changed = False
 
     def encode(self) -> bytes:
         """The ring as it is stored: JSON, its CRC-32 last."""
         self.changed = False
-        body = b'{"ops":[%b]' % b",".join([entry.encoded for entry in self._entries])
+        body = b'{"ops":[%b]' % self._body
         if self._letters:
             body += b',"letters":' + msgspec.json.encode(self._letters)
         return b'%b,"crc":"%08x"}' % (body, zlib.crc32(body))
@@ -205,14 +237,21 @@ class OpRing:
                 hint="restore it from a backup, or delete it to forget the last operations",
             )
         try:
-            plain = msgspec.json.decode(stored, type=_StoredRing)
+            plain = _stored.decode(stored)
         except msgspec.DecodeError as error:
             raise Corrupt(f"{key} does not hold an op ring: {error}", hint="restore it from a backup") from error
-        entries = [Applied(op_id, digest, bytes(result), None) for op_id, digest, result in plain.ops]
-        return cls(entries, plain.letters)
+        return cls([Applied(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops], plain.letters)
+
+
+def _line(op_id: int, digest: str, result: bytes) -> bytes:
+    return b'[%d,"%b",%b]' % (op_id, digest.encode(), result)
 
 
 class _StoredRing(msgspec.Struct):
     ops: list[tuple[int, str, msgspec.Raw]]
     crc: str
     letters: list[str] = []
+
+
+_lines = msgspec.json.Decoder(list[tuple[int, str, msgspec.Raw]])
+_stored = msgspec.json.Decoder(_StoredRing)

@@ -60,6 +60,7 @@ class WriteQueue:
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
+        self._sent = 0  # writes in flight: asked for at every commit
         self._troubled: list[Trouble] = []
         self._pump_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -79,7 +80,7 @@ class WriteQueue:
     @property
     def depth(self) -> int:
         """Writes not known to be durable yet."""
-        return len(self._waiting) + sum(map(len, self._in_flight)) + len(self._troubled)
+        return len(self._waiting) + self._sent + len(self._troubled)
 
     @property
     def full(self) -> bool:
@@ -133,6 +134,7 @@ class WriteQueue:
             waiting = self._waiting
             batch = [waiting.popleft() for _ in range(min(BATCH_WRITES, len(waiting)))]
             self._in_flight.append(batch)
+            self._sent += len(batch)
             self.sent_batches += 1
             self._start(self._send(batch))
 
@@ -144,6 +146,7 @@ class WriteQueue:
     async def _send(self, batch: list[StagedWrite]) -> None:
         outcomes = await self._attempt(batch)
         self._in_flight.remove(batch)
+        self._sent -= len(batch)
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
                 self.landed_writes += 1

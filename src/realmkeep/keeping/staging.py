@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from realmkeep.errors import InvalidRecord
 from realmkeep.keeping.session import mark_all, unmark
 from realmkeep.keeping.writes import Write
-from realmkeep.records import encode, validate_live
+from realmkeep.records import encode, validate_encoded
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realmkeep.errors import RealmkeepError
-    from realmkeep.keeping.ops import Applied, RingState
+    from realmkeep.keeping.ops import RingState
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
@@ -69,10 +69,9 @@ class StagedWrite(Write):
         extra_from: Where the effects on keys of nobody here begin: letters, records created.
         receivers: To whose inboxes it delivers letters.
         on_landed: Called once it is durable, before those who wait hear of it.
-        applied: The operations that it carries; they refer to it until its outcome is known.
     """
 
-    __slots__ = ("applied", "extra_from", "members", "on_landed", "receivers", "releases")
+    __slots__ = ("extra_from", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
@@ -91,7 +90,6 @@ class StagedWrite(Write):
         self.releases = releases
         self.receivers = receivers
         self.on_landed = on_landed
-        self.applied: Sequence[Applied] = ()
 
     def settle(self) -> None:
         """It landed: its members' revisions are durable."""
@@ -110,10 +108,12 @@ class StagedWrite(Write):
 
     def _forget(self) -> None:
         # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
-        for entry in self.applied:
-            entry.write = None
+        for member in self.members:
+            member.session.ring.written(self)
+            if member.session.last_write is self and self.landed:
+                member.session.last_write = None
         self.transaction = NOTHING
-        self.applied = self.members = self.receivers = ()
+        self.members = self.receivers = ()
         self.on_landed = None
 
     @property
@@ -147,9 +147,10 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: It holds a value that cannot be stored.
         """
-        if issues := validate_live(record):
+        blob = encode(record, self._codec, limits=self._limits)
+        if issues := validate_encoded(record):
             raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
-        return encode(record, self._codec, limits=self._limits)
+        return blob
 
     def advance(
         self,

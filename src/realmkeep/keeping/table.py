@@ -78,9 +78,10 @@ class Table(Generic[R]):
                 f"{self._cls.__name__} {id} is live on this server",
                 hint="change keeper.session(...).record in a commit",
             )
-        session = await self._lender.hold(self._cls, id, create=lambda: record)
+        made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
+        session = await self._lender.hold(self._cls, id, create=lambda: made)  # the caller's own stays the caller's
         try:
-            if session.record is not record:
+            if session.record is not made:
                 await self._lender.commit(lambda _, live: _replace(live, record), session)
         finally:
             await session.release()

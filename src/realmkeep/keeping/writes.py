@@ -85,7 +85,8 @@ class Write:
         return bool(self._waiters)
 
     def _wake(self) -> None:
-        for waiter in self._waiters + self._patient:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters = self._patient = []
+        for waiters in (self._waiters, self._patient):
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            waiters.clear()

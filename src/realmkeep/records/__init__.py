@@ -29,7 +29,7 @@ from realmkeep.records.marking import Observer, observe, peek_marks, put_back_ma
 from realmkeep.records.migrations import check_all, check_migrations
 from realmkeep.records.record import Part, Record
 from realmkeep.records.schema import Schema
-from realmkeep.records.validation import validate_live
+from realmkeep.records.validation import validate_encoded
 
 __all__ = [
     "BATCHED",
@@ -69,5 +69,5 @@ __all__ = [
     "put_back_marks",
     "rises",
     "take_marks",
-    "validate_live",
+    "validate_encoded",
 ]

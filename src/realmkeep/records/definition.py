@@ -12,8 +12,9 @@ import msgspec
 
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
-from realmkeep.records.bounds import BoundsCompiler, Check
+from realmkeep.records.bounds import Bounds, BoundsCompiler
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
+from realmkeep.records.narrowing import narrowed_decoder
 from realmkeep.records.schema import type_text
 from realmkeep.records.storable import (
     MUTABLE,
@@ -44,7 +45,9 @@ class Blueprint:
         nan_hides_in: The fields where a float may be None somewhere inside, so that a NaN written as null looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: What that JSON begins with.
-        checks: Of the durable fields that declare bounds, or hold Parts that do, the name and the compiled bounds.
+        bounds: Those of the durable fields, compiled.
+        narrowed: As `decoder`, of what keeps those bounds that types can express.
+        beyond: The other bounds.
     """
 
     names: tuple[str, ...]
@@ -53,7 +56,9 @@ class Blueprint:
     nan_hides_in: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
-    checks: tuple[tuple[str, Check], ...]
+    bounds: Bounds
+    narrowed: "msgspec.json.Decoder[Any]"
+    beyond: Bounds
 
 
 def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
@@ -267,9 +272,18 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     start = b'{"version":%d' % info.version
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
-    checks = tuple((name, check) for name, check in compiled if check is not None)
+    checks = [(name, check) for name, check in compiled if check is not None]
+    narrowed, beyond = narrowed_decoder(cls, info, decoder)
     return Blueprint(
-        tuple(field.name for field in info.durable), containers, number_keys, nan_hides_in, decoder, start, checks
+        tuple(field.name for field in info.durable),
+        containers,
+        number_keys,
+        nan_hides_in,
+        decoder,
+        start,
+        Bounds(checks),
+        narrowed,
+        Bounds((name, check) for name, check in checks if name in beyond),
     )
 
 

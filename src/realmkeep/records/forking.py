@@ -18,10 +18,11 @@ class Fork(Generic[R]):
     __slots__ = ("contents", "fired", "mask", "record", "takes", "values")
 
     def __init__(self, record: R) -> None:
+        live: Any = record  # a cast would be a call, at every commit
         self.record = record
-        self.values = _values(cast("Any", record))
-        self.contents = [self.values[index].copy() for index in cast("Any", record).__blueprint__.containers]
-        marks = marks_of(cast("Live", record))
+        self.values = values = _values(live)
+        self.contents = [values[index].copy() for index in live.__blueprint__.containers]
+        marks = marks_of(live)
         self.mask, self.fired, self.takes = marks.mask, marks.fired, marks.takes
 
 

@@ -82,14 +82,21 @@ def _with_number_keys(record: Record) -> bytes:
 def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
     """Prove that the bytes can be loaded, by reading them."""
     blueprint = record.__blueprint__
+    bare = stored[:-_TAIL_BYTES] + b"}"
     try:
-        blueprint.decoder.decode(stored[:-_TAIL_BYTES] + b"}")
-    except msgspec.MsgspecError as error:
-        raise unstorable(record, error) from error
+        blueprint.narrowed.decode(bare)
+        within = True
+    except msgspec.MsgspecError:
+        within = False
+        try:
+            blueprint.decoder.decode(bare)
+        except msgspec.MsgspecError as error:
+            raise unstorable(record, error) from error
     for name in blueprint.nan_hides_in:
         if not is_holdable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
             raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
+    marks.within = within
     if marks.unknown:
         bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
         stored = with_crc(bare)

@@ -22,6 +22,8 @@ class Live(Protocol):
     """A record, as far as marking sees it."""
 
     __realmkeep__: ClassVar[RecordInfo]
+    __blueprint__: ClassVar[Any]
+    __marks__: "Marks"
 
 
 class Observer(Protocol):
@@ -60,10 +62,11 @@ class Marks:
         observer: Who is told.
         sentry: The observer, if it sees every assignment.
         checked: The CRC of the record's bytes when they were last found to be storable, or -1.
+        within: What was checked last keeps the bounds that types can express.
         unknown: Stored fields that the class does not know and keeps; empty for most.
     """
 
-    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency")
+    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency", "within")
 
     def __init__(self) -> None:
         self.mask = 0
@@ -74,6 +77,7 @@ class Marks:
         self.observer: Observer | None = None
         self.sentry: Sentry | None = None
         self.checked = -1
+        self.within = False
         self.unknown: Mapping[str, Any] = {}
 
 
@@ -87,7 +91,7 @@ class Markable:
 def marks_of(record: Live) -> Marks:
     """The record's own marks, made on first use."""
     try:
-        return cast("Markable", record).__marks__
+        return record.__marks__
     except AttributeError:
         marks = Marks()
         set_tracked(cast("Any", record), "__marks__", marks)
@@ -205,7 +209,7 @@ def _ask(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> Non
 def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
     bit = 1 << field.index
     marks.mask |= bit
-    tier = cast("Tier", field.tier)
+    tier: Any = field.tier
     if tier is not IMMEDIATE and marks.sentry is None:
         marks.quiet |= bit
     if tier < marks.urgency:
@@ -230,7 +234,7 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
     """
     info = record.__realmkeep__
     if not names:
-        containers: tuple[int, ...] = cast("Any", record).__blueprint__.containers
+        containers: tuple[int, ...] = record.__blueprint__.containers
         fields = [info.durable[index] for index in containers]
         fields = [field for field in fields if field.tier is not IMMEDIATE]
     else:

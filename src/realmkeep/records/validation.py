@@ -7,12 +7,12 @@ that is about to be stored (`validate_live`, which never touches it).
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from realmkeep.errors import DefinitionError, Unstorable
-from realmkeep.records.bounds import Check
+from realmkeep.records.bounds import Bounds
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, RecordInfo, Validity
 from realmkeep.records.issues import Issue, shown, worst
 from realmkeep.records.marking import Live
@@ -93,17 +93,41 @@ def validate_live(record: Live) -> tuple[Issue, ...]:
     Args:
         record: The record; a rule that breaks its promise and changes it changes this one.
     """
+    return _issues_of(record, record.__blueprint__.bounds)
+
+
+def validate_encoded(record: Live) -> tuple[Issue, ...]:
+    """As `validate_live`, of a record whose last encoding is of its present state: most bounds were seen to then.
+
+    Args:
+        record: As it was just given to `encode`, which has returned.
+    """
+    within = record.__marks__.within
+    return _issues_of(record, record.__blueprint__.beyond if within else record.__blueprint__.bounds)
+
+
+def _issues_of(record: Live, bounds: Bounds) -> tuple[Issue, ...]:
     issues: list[Issue] = []
-    for name, check in _checks(record):
+    try:
+        held = bounds.hold(record)
+    except (TypeError, AttributeError):
+        held = False
+    if not held:
+        _look_closer(record, bounds, issues)
+    for rule in record.__realmkeep__.rules:
+        issues += rule(record)
+    return tuple(issues)
+
+
+def _look_closer(record: Live, bounds: Bounds, issues: list[Issue]) -> None:
+    """Tell which bounds a live record breaks."""
+    for name, check in bounds.checks:
         value = getattr(record, name)
         try:
             if not check.holds(value):
                 check.mend(value, name, issues)
         except (TypeError, AttributeError) as error:
             issues.append(Issue(name, shown(value), f"comparable with its bounds ({error})", REJECT))
-    for rule in record.__realmkeep__.rules:
-        issues += rule(record)
-    return tuple(issues)
 
 
 def validate(record: Live) -> tuple[Issue, ...]:
@@ -116,7 +140,7 @@ def validate(record: Live) -> tuple[Issue, ...]:
         record: The record, whose types are right.
     """
     issues: list[Issue] = []
-    for name, check in _checks(record):
+    for name, check in record.__blueprint__.bounds.checks:
         value = getattr(record, name)
         if not check.holds(value):
             setattr(record, name, check.mend(value, name, issues))
@@ -140,7 +164,3 @@ def _mended(record: Live, found: Issue) -> Issue:
         log.exception("the mended value of a rule cannot be assigned")
         return replace(found, rule=f"{found.rule} (cannot be mended: {error})", outcome=QUARANTINE)
     return found
-
-
-def _checks(record: Live) -> tuple[tuple[str, Check], ...]:
-    return cast("Any", record).__blueprint__.checks

@@ -249,13 +249,16 @@ class RedisStorage:
                 await self._wait_for_fsync(connection)
 
     async def snapshot(self) -> None:
-        """Ask for a snapshot in the background, `BGSAVE`; it begins after one that is running, or a rewrite.
+        """Start a BGSAVE, or one after the rewrite that is under way; a snapshot under way is good enough.
 
         Raises:
-            StorageUnavailable: The store cannot be reached.
+            StorageUnavailable: It cannot be reached.
         """
-        self._check_connected()
-        await self._pool.ask("BGSAVE", "SCHEDULE")
+        try:
+            await self._ask("BGSAVE", "SCHEDULE")
+        except StorageError as error:
+            if "already in progress" not in str(error.__cause__):
+                raise
 
     async def _wait_for_fsync(self, connection: RedisConnection) -> None:
         """Watch what the store says of itself until an fsync of everything written so far must be over.
@@ -301,7 +304,12 @@ class RedisStorage:
             raise
         self._capability = capability
         self._pipe = RedisPipe(
-            connection, script_sha, address=self._address, clock=self._clock, on_broken=self._on_broken
+            connection,
+            script=script,
+            script_sha=script_sha,
+            address=self._address,
+            clock=self._clock,
+            on_broken=self._on_broken,
         )
 
     def _on_broken(self, reason: StorageError) -> None:

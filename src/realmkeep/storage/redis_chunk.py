@@ -83,7 +83,7 @@ class ChunkPacker:
     def _add(self, transaction: Transaction) -> str:
         effects, put = transaction.effects, self._put
         first_on = {effect.key: effect for effect in reversed(effects)}
-        swaps: dict[str, Effect] = {}
+        swaps: set[str] = set()
         letters = ""
         for guard in transaction.guards:
             key, expected = guard.key, guard.expected
@@ -98,7 +98,7 @@ class ChunkPacker:
             effect = first_on.pop(key, None)
             if isinstance(effect, Put) and effect.expire_s is None:
                 letters += "C"
-                swaps[key] = effect
+                swaps.add(key)
                 self._swapped.append(key)
                 self._swap_expected.append(expected)
                 self._swap_new.append(effect.value)
@@ -114,7 +114,8 @@ class ChunkPacker:
                     self._is_independent = False
                 put.add(key)
                 value = effect.value
-                if swaps.pop(key, None) is effect:
+                if key in swaps:  # the first effect on its key
+                    swaps.remove(key)
                     continue
                 if len(value) <= SHORT_BYTES_MAX:
                     letters += "S"

@@ -12,7 +12,7 @@ from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
-from realmkeep.storage.redis_chunk import PACK_SLICE, ChunkPacker, outcomes, write_script
+from realmkeep.storage.redis_chunk import PACK_SLICE, ChunkPacker, outcomes
 from realmkeep.storage.redis_connection import (
     RedisConnection,
     Reply,
@@ -35,7 +35,8 @@ class _Call:
 
     def __init__(self, transactions: Sequence[Transaction]) -> None:
         self.transactions = list(transactions)
-        self.outcomes: list[WriteOutcome] = []
+        self.outcomes: list[WriteOutcome] = [COMMITTED] * len(self.transactions)
+        self.unanswered = len(self.transactions)
         self.is_checked = False
         self.packed = 0
         self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
@@ -50,27 +51,29 @@ class _Call:
         self.packed = stop
         return given
 
-    def settle(self, results: Sequence[WriteOutcome]) -> None:
-        """The outcomes of the next transactions; every call is answered from its first to its last."""
-        self.outcomes += results
-        if len(self.outcomes) == len(self.transactions):
+    def settle(self, start: int, results: Sequence[WriteOutcome]) -> None:
+        """The outcomes of the transactions from the position `start` on."""
+        self.outcomes[start : start + len(results)] = results
+        self.unanswered -= len(results)
+        if not self.unanswered:
             self.answer.set_result(self.outcomes)
 
 
 class _Chunk:
-    """One script call: stretches of calls, in order, and how long each is."""
+    """One script call: stretches of calls, in order: where each begins, and how long it is."""
 
     def __init__(self) -> None:
         self.packed = b""
         self._packer = ChunkPacker()
-        self._parts: list[tuple[_Call, int]] = []
+        self._parts: list[tuple[_Call, int, int]] = []
         self._transactions: list[Transaction] = []
 
     def take(self, call: _Call) -> bool:
         """Add a slice of `call`; False if there was no room for any of it."""
-        given = call.give(self._packer.take(call.transactions, call.packed))
+        start = call.packed
+        given = call.give(self._packer.take(call.transactions, start))
         if given:
-            self._parts.append((call, len(given)))
+            self._parts.append((call, start, len(given)))
             self._transactions += given
         return bool(given)
 
@@ -88,13 +91,13 @@ class _Chunk:
             return
         results = outcomes(self._transactions, reply)
         taken = 0
-        for call, count in self._parts:
-            call.settle(results[taken : taken + count])
+        for call, start, count in self._parts:
+            call.settle(start, results[taken : taken + count])
             taken += count
 
     def settle_all(self, result: WriteOutcome) -> None:
-        for call, count in self._parts:
-            call.settle([result] * count)
+        for call, start, count in self._parts:
+            call.settle(start, [result] * count)
 
 
 class RedisPipe:
@@ -105,7 +108,8 @@ class RedisPipe:
 
     Args:
         connection: Connected, and used by nobody else from now on.
-        script_sha: What `SCRIPT LOAD` of the script returned on it.
+        script: `lua/write.lua`.
+        script_sha: What `SCRIPT LOAD` of it returned on this connection.
         address: For timeouts, and for errors.
         clock: Time.
         on_broken: Called once, with the reason, when the connection broke; not when it is closed.
@@ -114,13 +118,15 @@ class RedisPipe:
     def __init__(
         self,
         connection: RedisConnection,
-        script_sha: bytes,
         *,
+        script: str,
+        script_sha: bytes,
         address: RedisAddress,
         clock: Clock,
         on_broken: Callable[[StorageError], None],
     ) -> None:
         self._connection = connection
+        self._script = script
         self._sha = script_sha
         self._address = address
         self._clock = clock
@@ -160,7 +166,7 @@ class RedisPipe:
         self._newest = call.answer
         if self._broken:
             self._waiting.remove(call)
-            call.settle([Failed(self._broken)] * len(call.transactions))
+            call.settle(0, [Failed(self._broken)] * len(call.transactions))
         self._sender_wakes.set()
         return await asyncio.shield(call.answer)
 
@@ -208,7 +214,7 @@ class RedisPipe:
             chunk.settle_all(Failed(reason))
         for call in [call for call in self._waiting if call.is_checked]:
             self._waiting.remove(call)
-            call.settle([Failed(reason)] * (len(call.transactions) - call.packed))
+            call.settle(call.packed, [Failed(reason)] * (len(call.transactions) - call.packed))
 
     def _may_send(self) -> bool:
         return (
@@ -305,7 +311,7 @@ class RedisPipe:
     async def _teach_again(self) -> None:
         """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
         async with self._clock.timeout(self._address.timeout_s):
-            self._sha = await ask(self._connection, "SCRIPT", "LOAD", write_script())
+            self._sha = await ask(self._connection, "SCRIPT", "LOAD", self._script)
         self._ready.extendleft(reversed(self._forgotten))
         self._forgotten.clear()
         self._sender_wakes.set()

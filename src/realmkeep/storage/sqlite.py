@@ -151,7 +151,7 @@ class SqliteStorage:
         await self._change(lambda _: None)
 
     async def snapshot(self) -> None:
-        """The file is whole after every commit, and its log is folded in when it is closed: there is nothing to ask for."""
+        """Nothing of its own: the file with its log is one, and closing folds the log in."""
         await self.flush()
 
     async def save(self, key: str, value: bytes) -> None:

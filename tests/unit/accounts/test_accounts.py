@@ -135,7 +135,7 @@ async def test_every_cause_of_refusal_has_one_voice_and_one_moment(
         caplog.clear()
         started_s = clock.monotonic_s()
         refusal = asyncio.create_task(accounts.login(name, OTHER if name == "right" else PASSWORD, address="10.0.0.1"))
-        while not caplog.messages:  # noqa: ASYNC110 - decided and not told yet; a thread's work sets no event
+        while not caplog.messages:
             await asyncio.sleep(0.001)
         assert not refusal.done()
         await clock.advance(0.499)
@@ -245,7 +245,7 @@ async def test_an_account_of_version_2_logs_in_and_is_renewed(accounts: Accounts
         (CHEAP, Pbkdf2Cost(1), False),
     ],
 )
-async def test_a_login_renews_a_weaker_hash_and_no_other(realm: Any, stored: Any, cost: Any, is_renewed: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_a_login_renews_a_weaker_hash_and_no_other(realm: Any, stored: Any, cost: Any, is_renewed: bool) -> None:
     before: Accounts = await realm.server(cost=stored)
     await before.create("ada", PASSWORD)
     old = (await before.account("ada")).password_hash

@@ -181,6 +181,6 @@ def test_every_changed_character_of_a_hash_makes_it_another(cost: HashCost) -> N
 def test_a_hash_is_renewed_when_it_is_older_or_weaker_and_only_then(
     stored: str,
     today: HashCost,
-    expected: bool,  # noqa: FBT001 - a parameter of the table
+    expected: bool,
 ) -> None:
     assert needs_rehash(stored, today) is expected

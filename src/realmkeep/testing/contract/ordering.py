@@ -94,6 +94,12 @@ class DurabilityTests(ContractTests):
         assert len(await storage.load_list("log")) == 20
         assert await asyncio.gather(*calls) == [[COMMITTED]] * 20
 
+    async def test_a_snapshot_changes_nothing_and_may_be_asked_for_twice(self, storage: Storage) -> None:
+        await hold_both(storage)
+        await storage.snapshot()
+        await storage.snapshot()
+        await assert_both_untouched(storage)
+
     async def test_disconnect_finishes_what_was_accepted(self, storage: Storage, backend: Backend) -> None:
         calls = [asyncio.create_task(storage.write([do(Append("log", b"%d" % n))])) for n in range(20)]
         await asyncio.sleep(0)  # each call has started to run
@@ -170,6 +176,7 @@ class CancellationTests(ContractTests):
             lambda: storage.save("saved", b"s"),
             lambda: storage.delete("absent"),
             storage.flush,
+            storage.snapshot,
             lambda: all_keys(storage, "a"),
             storage.sweep_temp,
         )
@@ -210,6 +217,7 @@ class LifeTests(ContractTests):
             lambda: all_keys(storage),
             lambda: storage.increment("a"),
             storage.flush,
+            storage.snapshot,
             lambda: storage.save("a", b"1"),
             lambda: storage.delete("a"),
             storage.sweep_temp,

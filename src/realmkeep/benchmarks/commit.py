@@ -1,0 +1,266 @@
+"""`realmkeep bench commit`: durable two-player trades a second, through the public API, with fsync before each answer.
+
+A trade moves an item one way and coins the other, with an operation of each player, whose op rings are full: two records,
+two revisions and two rings in one transaction. Beside it, on the same disk, moving the same bytes in one transaction each:
+
+- `sqlite`: SQLite in WAL mode with `synchronous=FULL`, on this thread.
+- `multi`: redis-py's asyncio MULTI on the same store, 64 at a time.
+- `fdatasync`: appending as many bytes to a file and asking for them to be on disk: what every durable answer waits for.
+- `round_trip`: one packed MSET to the store and its answer, alone.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import apsw
+import msgspec
+from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from realmkeep.benchmarks.crowd import (
+    FIRST_REVISION_US,
+    REQUEST,
+    full_ring,
+    keys_of_player,
+    log_in,
+    opened_keeper,
+    populate,
+    started_server,
+)
+from realmkeep.benchmarks.limit import packed_mset, send_all
+from realmkeep.benchmarks.slices import MS, percentile
+from realmkeep.clock import SystemClock
+from realmkeep.config import KeeperConfig
+from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.records import encode
+from realmkeep.testing.servers import StoreServer
+from realmkeep.testing.specification import SpecPlayer, SpecStack, specification_player
+
+CONCURRENCIES: Final = (1, 64, 1024)
+MULTI_AT_ONCE: Final = 64
+ROUNDS: Final = 3
+ROUND_TRIPS: Final = 300
+WARM_UP_S: Final = 0.3
+TIER1_RATE_PER_S: Final = 10_000.0  # the limiter is not what is measured
+
+Pair = tuple[Session[SpecPlayer], Session[SpecPlayer]]
+
+
+class TradeFigures(msgspec.Struct, frozen=True):
+    """Of one concurrency; the median round."""
+
+    concurrency: int
+    trades_per_s: float
+    latency_ms_p50: float
+    latency_ms_p99: float
+
+
+class CommitReport(msgspec.Struct, frozen=True):
+    """What was measured, and with what."""
+
+    engine: str
+    seconds: float
+    rounds: int
+    trade_bytes: int
+    trades: tuple[TradeFigures, ...]
+    sqlite_per_s: float
+    multi_per_s: float
+    fdatasync_per_s: float
+    round_trip_ms_p50: float
+
+
+def _trade(_: Tx, seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
+    item = seller.inventory.pop()
+    buyer.inventory.append(item)
+    seller.touch("inventory")
+    buyer.touch("inventory")
+    (mine,), (theirs,) = seller.bank, buyer.bank
+    seller.bank = [SpecStack("coins", mine.count + 1)]
+    buyer.bank = [SpecStack("coins", theirs.count - 1)]
+    return {"ok": True, "item": item.item_id, "slot": item.slot}
+
+
+class _Market:
+    """Pairs of players who trade back and forth."""
+
+    def __init__(self, keeper: Keeper, sessions: Sequence[Session[SpecPlayer]]) -> None:
+        self._keeper = keeper
+        self._clock = SystemClock()
+        self._pairs: list[Pair] = list(zip(sessions[::2], sessions[1::2], strict=True))
+        self._ops = 1000
+        self._latencies_s: list[float] = []
+
+    async def run(self, concurrency: int, seconds: float) -> TradeFigures:
+        """Trade for a while."""
+        self._latencies_s = []
+        start_s = self._clock.monotonic_s()
+        deadline_s = start_s + seconds
+        await asyncio.gather(*(self._trade_until(deadline_s, pair) for pair in self._pairs[:concurrency]))
+        elapsed_s = self._clock.monotonic_s() - start_s
+        return TradeFigures(
+            concurrency=concurrency,
+            trades_per_s=round(len(self._latencies_s) / elapsed_s, 1),
+            latency_ms_p50=round(percentile(self._latencies_s, 0.5) * MS, 3),
+            latency_ms_p99=round(percentile(self._latencies_s, 0.99) * MS, 3),
+        )
+
+    async def _trade_until(self, deadline_s: float, pair: Pair) -> None:
+        commit, now_s, note = self._keeper.commit, self._clock.monotonic_s, self._latencies_s.append
+        seller, buyer = pair
+        start_s = now_s()
+        while start_s < deadline_s:
+            op = Op(max(seller.last_op, buyer.last_op) + 1, REQUEST)
+            await commit(_trade, seller, buyer, ops=(op, op))
+            end_s = now_s()
+            note(end_s - start_s)
+            start_s = end_s
+            seller, buyer = buyer, seller
+
+
+def _puts(number: int) -> list[tuple[str, bytes]]:
+    """What a trade of two players writes."""
+    blob, ring = encode(specification_player(14)), full_ring()
+    pairs: list[tuple[str, bytes]] = []
+    for keys in (keys_of_player(2 * number), keys_of_player(2 * number + 1)):
+        pairs += [(keys.record, blob), (keys.updated, b"%d" % FIRST_REVISION_US), (keys.ops, ring)]
+    return pairs
+
+
+class _Others:
+    """The same transfer by other ways."""
+
+    def __init__(self, server: StoreServer, seconds: float) -> None:
+        self._clock = SystemClock()
+        self._server = server
+        self._seconds = seconds
+        self._puts = [_puts(number) for number in range(MULTI_AT_ONCE)]
+
+    @property
+    def trade_bytes(self) -> int:
+        """Keys and values of one transfer."""
+        return sum(len(key) + len(value) for key, value in self._puts[0])
+
+    def blocking(self) -> tuple[float, float, float]:
+        """What blocks, one after the other: transfers in SQLite a second, fdatasyncs a second, a round trip in ms."""
+        return self.sqlite(), self.fdatasync(), self.round_trip_ms()
+
+    def sqlite(self) -> float:
+        """One transaction each. Blocks."""
+        with tempfile.TemporaryDirectory(dir=self._server.directory) as inside:
+            connection: Any = apsw.Connection(str(Path(inside) / "trades.db"))  # the stub of execute is partly unknown
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("CREATE TABLE kept (key TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID")
+
+            def transfer(number: int) -> None:
+                with connection:
+                    for key, value in self._puts[number % MULTI_AT_ONCE]:
+                        connection.execute("INSERT OR REPLACE INTO kept VALUES (?, ?)", (key, value))
+
+            per_s = self._per_s(transfer)
+            connection.close()
+        return per_s
+
+    def fdatasync(self) -> float:
+        """Append a trade's bytes and wait for the disk. Blocks."""
+        row = b"".join(value for _, value in self._puts[0])
+        with tempfile.NamedTemporaryFile(dir=self._server.directory, buffering=0) as file:
+
+            def append(_: int) -> None:
+                file.write(row)
+                os.fdatasync(file.fileno())
+
+            return self._per_s(append)
+
+    def round_trip_ms(self) -> float:
+        """One MSET and its answer, alone. Blocks."""
+        packed = packed_mset(self._puts[0])
+        took_s: list[float] = []
+        for _ in range(ROUND_TRIPS):
+            start_s = self._clock.monotonic_s()
+            send_all(self._server.socket_path, [packed], in_flight=0)
+            took_s.append(self._clock.monotonic_s() - start_s)
+        return round(median(took_s) * MS, 3)
+
+    def _per_s(self, once: Callable[[int], None]) -> float:
+        start_s = self._clock.monotonic_s()
+        number = 0
+        while (now_s := self._clock.monotonic_s()) < start_s + self._seconds:
+            once(number)
+            number += 1
+        return number / (now_s - start_s)
+
+    async def multi(self) -> float:
+        """redis-py's MULTI, 64 callers with a connection each."""
+        pool = BlockingConnectionPool(
+            connection_class=UnixDomainSocketConnection,
+            path=str(self._server.socket_path),
+            max_connections=MULTI_AT_ONCE,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        redis = Redis(connection_pool=pool)
+        deadline_s = self._clock.monotonic_s() + self._seconds
+
+        async def transfers(number: int) -> int:
+            done = 0
+            while self._clock.monotonic_s() < deadline_s:
+                async with redis.pipeline(transaction=True) as pipeline:
+                    for key, value in self._puts[number]:
+                        pipeline.set(key, value)
+                    await pipeline.execute()
+                done += 1
+            return done
+
+        done = sum(await asyncio.gather(*map(transfers, range(MULTI_AT_ONCE))))
+        await redis.aclose()
+        await pool.disconnect()
+        return done / self._seconds
+
+
+async def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
+    """Measure trades, and the other ways of moving the same bytes.
+
+    Args:
+        seconds: Of each round and each other way.
+        directory: Where the store's files lie meanwhile: it is this disk that is measured.
+
+    Raises:
+        StorageMisconfigured: There is no Valkey or Redis to start.
+    """
+    rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
+    config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
+    async with started_server(directory, "always") as server:
+        others = _Others(server, seconds)
+        async with opened_keeper(server, config) as (keeper, storage):
+            await populate(storage, 2 * max(CONCURRENCIES))
+            market = _Market(keeper, await log_in(keeper, 2 * max(CONCURRENCIES)))
+            keeper.warmed_up()
+            await market.run(max(CONCURRENCIES), WARM_UP_S)
+            for _ in range(ROUNDS):
+                for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):
+                    of_concurrency.append(await market.run(concurrency, seconds))
+            engine = storage.capability.engine
+        multi_per_s = await others.multi()
+        sqlite_per_s, fdatasync_per_s, round_trip_ms = await asyncio.to_thread(others.blocking)
+    return CommitReport(
+        engine=engine,
+        seconds=seconds,
+        rounds=ROUNDS,
+        trade_bytes=others.trade_bytes,
+        trades=tuple(sorted(figures, key=_per_s)[len(figures) // 2] for figures in rounds),
+        sqlite_per_s=round(sqlite_per_s, 1),
+        multi_per_s=round(multi_per_s, 1),
+        fdatasync_per_s=round(fdatasync_per_s, 1),
+        round_trip_ms_p50=round_trip_ms,
+    )
+
+
+def _per_s(figures: TradeFigures) -> float:
+    return figures.trades_per_s

@@ -1,0 +1,112 @@
+"""What the benchmarks of keeping share: a keeper on a store of its own, and a crowd of the specification's players."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from realmkeep.benchmarks.limit import QUIET
+from realmkeep.config import KeeperConfig
+from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping.ops import RING_OPS, OpRing, encode_result
+from realmkeep.keys import RecordKeys, record_keys
+from realmkeep.records import encode
+from realmkeep.storage import Committed, Put, Storage, Transaction, open_storage
+from realmkeep.storage.embedded_config import Fsync
+from realmkeep.testing.servers import StoreServer
+from realmkeep.testing.specification import SpecPlayer, specification_player
+
+ITEMS: Final = 14  # what a player of some experience carries
+LOGINS_AT_ONCE: Final = 64
+PLAYERS_A_WRITE: Final = 1000
+FIRST_REVISION_US: Final = 1_732_371_000_000_000
+REQUEST: Final = b'{"op":"trade","with":12346,"give":[3],"take":[]}'
+RESULT: Final = {"ok": True, "item": "rune-13", "slot": 13}
+
+
+@asynccontextmanager
+async def started_server(directory: Path, fsync: Fsync) -> AsyncGenerator[StoreServer]:
+    """A store of its own in a temporary directory inside `directory`.
+
+    Raises:
+        StorageMisconfigured: There is no Valkey or Redis to start.
+    """
+    with tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as inside:
+        server = await asyncio.to_thread(StoreServer, Path(inside), fsync=fsync, extra=QUIET)
+        try:
+            await asyncio.to_thread(server.start)
+            yield server
+        finally:
+            await asyncio.to_thread(server.close)
+
+
+@asynccontextmanager
+async def opened_keeper(server: StoreServer, config: KeeperConfig) -> AsyncGenerator[tuple[Keeper, Storage]]:
+    """A keeper on the server, which ends as in a crash: nobody measures the logout of a benchmark."""
+    storage = open_storage(server.url)
+    await storage.connect()
+    keeper = await Keeper.open(storage, config=config)
+    try:
+        yield keeper, storage
+    finally:
+        keeper.abandon()
+        await storage.disconnect()
+
+
+async def populate(storage: Storage, count: int, *, full_rings: bool = True) -> None:
+    """Store players that nobody owns, with their op rings full.
+
+    Args:
+        storage: Where.
+        count: Players 0 to `count` - 1.
+        full_rings: False: without any operation.
+    """
+    ring = full_ring() if full_rings else None
+    for start in range(0, count, PLAYERS_A_WRITE):
+        batch = [_stored(number, ring) for number in range(start, min(start + PLAYERS_A_WRITE, count))]
+        outcomes = await storage.write(batch)
+        assert all(isinstance(outcome, Committed) for outcome in outcomes), "the store refused a player"
+
+
+def full_ring() -> bytes:
+    """An op ring as it is stored after 32 trades."""
+    ring = OpRing()
+    for number in range(1, RING_OPS + 1):
+        ring.add(Op(number, REQUEST), encode_result(RESULT))
+    return ring.encode()
+
+
+def keys_of_player(number: int) -> RecordKeys:
+    """The keys of one of the crowd."""
+    return record_keys("player", number)
+
+
+def _stored(number: int, ring: bytes | None) -> Transaction:
+    player = specification_player(ITEMS)
+    player.player_id = number
+    keys = keys_of_player(number)
+    puts = [
+        Put(keys.record, encode(player)),
+        Put(keys.version, b"%d" % player.__realmkeep__.version),
+        Put(keys.updated, b"%d" % (FIRST_REVISION_US + number)),
+    ]
+    if ring is not None:
+        puts.append(Put(keys.ops, ring))
+    return Transaction((), puts)
+
+
+async def log_in(keeper: Keeper, count: int) -> list[Session[SpecPlayer]]:
+    """Log the players in, 64 at a time; in the order of their numbers."""
+    sessions: list[Session[SpecPlayer] | None] = [None] * count
+    numbers = iter(range(count))
+
+    async def some() -> None:
+        for number in numbers:
+            sessions[number] = await keeper.login(SpecPlayer, number)
+
+    await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
+    present = [session for session in sessions if session is not None]
+    assert len(present) == count, "a player was not there"
+    return present

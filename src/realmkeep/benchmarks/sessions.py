@@ -1,0 +1,155 @@
+"""`realmkeep bench sessions`: what a live session costs: memory, the garbage collector's pauses, login and recovery.
+
+Memory is what `tracemalloc` counts for live sessions beyond their records alone, and beyond their full op rings, which are
+the players' own data. The collector's pauses are taken while the whole crowd is written, twice, and logged-in players trade
+objects with the young generation, as in play: first as Python has it, then after `keeper.warmed_up()`. A full collection is
+asked for once without it: left alone, Python runs one sooner or later.
+"""
+
+import gc
+import tracemalloc
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from realmkeep.benchmarks.crowd import log_in, opened_keeper, populate, started_server
+from realmkeep.benchmarks.slices import MS
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.config import KeeperConfig
+from realmkeep.keeping import Keeper, Session
+from realmkeep.keys import record_keys
+from realmkeep.records import load
+from realmkeep.storage import Storage
+from realmkeep.testing.servers import StoreServer
+from realmkeep.testing.specification import SpecPlayer
+
+COUNTED: Final = 2000  # sessions whose memory is counted: tracemalloc slows everything down
+FLUSH_INTERVAL_S: Final = 1.0
+POLL_S: Final = 0.005
+
+
+class SessionFigures(msgspec.Struct, frozen=True):
+    """What was measured, and with what."""
+
+    engine: str
+    sessions: int
+    record_bytes: int
+    session_bytes: int
+    full_ring_bytes: int
+    gc_pause_ms_max: float
+    gc_pause_ms_max_warmed_up: float
+    logins_per_s: float
+    recovered_per_s: float
+
+
+@contextmanager
+def measured_pauses(clock: Clock) -> Generator[list[float]]:
+    """The seconds that each garbage collection took while the block ran."""
+    pauses: list[float] = []
+    started_s = 0.0
+
+    def note(phase: str, _info: dict[str, int]) -> None:
+        nonlocal started_s
+        if phase == "start":
+            started_s = clock.monotonic_s()
+        else:
+            pauses.append(clock.monotonic_s() - started_s)
+
+    gc.callbacks.append(note)
+    try:
+        yield pauses
+    finally:
+        gc.callbacks.remove(note)
+
+
+async def _memory(storage: Storage, keeper: Keeper, count: int) -> tuple[int, int]:
+    """The bytes of a record, and of a record with its session."""
+    blobs = await storage.load_many([record_keys("player", number).record for number in range(count)])
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        records = [load(blob, SpecPlayer).require() for blob in blobs if blob is not None]
+        of_records = tracemalloc.get_traced_memory()[0] - before
+        assert len(records) == count
+        del records
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        crowd = await log_in(keeper, count)
+        gc.collect()
+        of_sessions = tracemalloc.get_traced_memory()[0] - before
+        del crowd
+    finally:
+        tracemalloc.stop()
+    return of_records // count, of_sessions // count
+
+
+async def _play(crowd: Sequence[Session[SpecPlayer]], clock: Clock) -> None:
+    """Everybody changes and is written, in time."""
+    for number, session in enumerate(crowd):
+        session.record.xp += 1
+        if number % 500 == 0:
+            await clock.sleep(0)
+    while any(session.dirty for session in (crowd[0], crowd[-1])):
+        await clock.sleep(POLL_S)
+
+
+async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
+    clock = SystemClock()
+    bytes_of: dict[bool, tuple[int, int]] = {}
+    counted = min(COUNTED, sessions)
+    for full_rings in (False, True):
+        async with opened_keeper(server, KeeperConfig(name=f"memory-{full_rings}")) as (keeper, storage):
+            await populate(storage, counted, full_rings=full_rings)
+            bytes_of[full_rings] = await _memory(storage, keeper, counted)
+            for session in keeper.sessions(SpecPlayer):
+                await session.release()
+    config = KeeperConfig(name="bench", flush_interval_s=FLUSH_INTERVAL_S)
+    async with opened_keeper(server, config) as (keeper, storage):
+        engine = storage.capability.engine
+        await populate(storage, sessions)
+        start_s = clock.monotonic_s()
+        crowd = await log_in(keeper, sessions)
+        login_s = clock.monotonic_s() - start_s
+        with measured_pauses(clock) as pauses:
+            await _play(crowd, clock)
+            gc.collect()
+        keeper.warmed_up()
+        with measured_pauses(clock) as pauses_warm:
+            await _play(crowd, clock)
+            await _play(crowd, clock)
+        del crowd
+    async with opened_keeper(server, config) as (keeper, _):
+        start_s = clock.monotonic_s()
+        recovered = await keeper.recover(SpecPlayer)
+        recover_s = clock.monotonic_s() - start_s
+        assert len(recovered) == sessions, "a session was not recovered"
+    (record_bytes, without_ring), (_, with_ring) = bytes_of[False], bytes_of[True]
+    return SessionFigures(
+        engine=engine,
+        sessions=sessions,
+        record_bytes=record_bytes,
+        session_bytes=without_ring - record_bytes,
+        full_ring_bytes=with_ring - without_ring,
+        gc_pause_ms_max=round(max(pauses) * MS, 3),
+        gc_pause_ms_max_warmed_up=round(max(pauses_warm, default=0.0) * MS, 3),
+        logins_per_s=round(sessions / login_s, 1),
+        recovered_per_s=round(sessions / recover_s, 1),
+    )
+
+
+async def bench_sessions(*, sessions: int, directory: Path) -> SessionFigures:
+    """Measure live sessions on a store that fsyncs once a second: the disk is not what is asked.
+
+    Args:
+        sessions: How many players, at least 1; with 14 items and full op rings each.
+        directory: Where the store's files lie meanwhile.
+
+    Raises:
+        StorageMisconfigured: There is no Valkey or Redis to start.
+    """
+    async with started_server(directory, "everysec") as server:
+        return await _measure(server, sessions)

@@ -1,0 +1,284 @@
+"""A game server of the simulation's game in a process of its own, so that it can be killed.
+
+One JSON line for a request, one for its answer, over a unix socket; requests run side by side. It ends when its standard
+input does, so that nothing is left behind by a test that dies.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
+from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping.commit import Commits
+from realmkeep.keeping.staging import Member, Stager
+from realmkeep.keeping.writes import Write
+from realmkeep.records import Record
+from realmkeep.storage import Effect, Guard
+from simulation.game import Chest, Hero, Sword, deposit, mail, open_letter, trade
+
+REPORT_S = 0.05
+MUTANT = "REALM_TEST_MUTANT"
+
+
+class Settings(msgspec.Struct):
+    """What the parent gives as its one argument."""
+
+    store_url: str
+    socket: str
+    rescue: str
+    keeper: KeeperConfig
+
+
+class Absent(Exception):
+    """The player is not here."""
+
+
+class Apart(Exception):
+    """The other player of a trade is not here, and the trade has not happened."""
+
+
+def stamp(session: Session[Hero]) -> None:
+    """Every write of a hero shows under which claim it was made: the checker compares it with the owner key.
+
+    A token is microseconds since 1970, which a float holds exactly.
+    """
+    if session.record.x != float(session.token):
+        session.record.x = float(session.token)
+
+
+class Server:
+    """The game's rules around a keeper."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.closed = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        keeper.on_letter(Hero)(self._open_letter)
+
+    def _open_letter(self, tx: Tx, hero: Hero, letter: Any) -> None:
+        (session,) = [session for session in self.keeper.sessions(Hero) if session.record is hero]
+        open_letter(tx, hero, letter)
+        stamp(session)
+
+    # --- the wire
+
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        while line := await reader.readline():
+            task = asyncio.create_task(self._answer(msgspec.json.decode(line), writer))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        self._writers.discard(writer)
+
+    async def _answer(self, request: dict[str, Any], writer: asyncio.StreamWriter) -> None:
+        try:
+            answer = await getattr(self, "do_" + request["do"])(**request["with"])
+        except (Absent, Apart, InvalidRecord) as error:  # the last: somebody has less gold than that
+            answer = {"no": type(error).__name__}
+        except AlreadyOwned as error:
+            answer = {"no": "AlreadyOwned", "server": error.server}
+        except RealmkeepError as error:
+            answer = {"error": type(error).__name__, "text": str(error)}
+        except Exception:  # noqa: BLE001 - reported, and the test fails
+            answer = {"error": "a defect", "defect": traceback.format_exc()}
+        writer.write(msgspec.json.encode({"id": request["id"], **answer}) + b"\n")
+
+    async def report(self) -> None:
+        """Say of every hero that is not dirty what it has: that is a promise, too."""
+        while True:
+            await asyncio.sleep(REPORT_S)
+            clean = {session.id: session.record.xp for session in self.keeper.sessions(Hero) if not session.dirty}
+            for writer in self._writers:
+                writer.write(msgspec.json.encode({"clean": clean}) + b"\n")
+
+    # --- players come and go
+
+    async def recover(self) -> None:
+        """Until the store answers; what then is recovered starts in grace."""
+        while True:
+            try:
+                recovered = await self.keeper.recover(Hero)
+            except StorageError:
+                await asyncio.sleep(REPORT_S)
+                continue
+            for session in recovered:
+                stamp(session)
+            return
+
+    def _here(self, number: int) -> Session[Hero]:
+        session = self.keeper.session(Hero, number)
+        if session is None or not session.connected:
+            raise Absent
+        stamp(session)
+        return session
+
+    async def do_login(self, who: int) -> dict[str, Any]:
+        live = self.keeper.session(Hero, who)
+        if live is None or not live.connected:
+            swords = [Sword(who)] if who % 2 else []
+            stamp(await self.keeper.login(Hero, who, create=lambda: Hero(swords=swords)))
+        return {"xp": self._here(who).record.xp}
+
+    async def do_logout(self, who: int) -> dict[str, Any]:
+        try:
+            await self._here(who).logout()
+        except CommitPending as pending:
+            await pending.wait()
+        return {}
+
+    async def do_disconnect(self, who: int) -> dict[str, Any]:
+        self._here(who).disconnect()
+        return {}
+
+    async def do_leave_chest(self) -> dict[str, Any]:
+        chest = self.keeper.session(Chest, 0)
+        if chest is not None:
+            await chest.release()
+        return {}
+
+    # --- changes of tier 2, and one that escalates
+
+    async def do_earn(self, who: int, xp: int) -> dict[str, Any]:
+        hero = self._here(who).record
+        hero.xp += xp
+        hero.target = xp
+        return {"xp": hero.xp}
+
+    async def do_die(self, who: int) -> dict[str, Any]:
+        session = self._here(who)
+        session.record.deaths += 1
+        session.record.hp, deaths = 0, session.record.deaths
+        session.record.hp = 10
+        try:
+            await session.settled()
+        except CommitPending as pending:
+            await pending.wait()
+        return {"deaths": deaths}
+
+    # --- commits
+
+    async def do_trade(self, who: int, to: int, amount: int, ops: tuple[int, int]) -> dict[str, Any]:
+        giver, request = self._here(who), repr((who, to, amount, ops)).encode()
+        taker = self.keeper.session(Hero, to)
+        if taker is None or not taker.connected:
+            return await self._recorded(giver, Op(ops[0], request))
+        stamp(taker)
+
+        def run(tx: Tx, records: list[Any]) -> object:
+            return trade(tx, records[0], records[1], amount=amount, ops=(ops[0], ops[1]), fail=False)
+
+        return await self._commit(run, [giver, taker], Op(ops[0], request), Op(ops[1], request))
+
+    async def _recorded(self, giver: Session[Hero], op: Op) -> dict[str, Any]:
+        """A trade whose players have parted: it has happened if the giver's ring says so, and never will otherwise."""
+        if giver.recorded(op) is None:
+            raise Apart
+        await giver.settled()
+        return {"repeated": True}
+
+    async def do_deposit(self, who: int, amount: int, op: int) -> dict[str, Any]:
+        hero = self._here(who)
+        chest = await self.keeper.hold(Chest, 0, create=Chest)
+
+        def run(tx: Tx, records: list[Any]) -> object:
+            return deposit(tx, records[0], records[1], amount=amount, op=op, who=who)
+
+        return await self._commit(run, [hero, chest], Op(op, repr((who, amount)).encode()))
+
+    async def do_mail(self, who: int, to: int, amount: int, op: int, letter: int) -> dict[str, Any]:
+        def run(tx: Tx, records: list[Any]) -> object:
+            return mail(tx, records[0], to=to, amount=amount, op=op, letter=letter)
+
+        return await self._commit(run, [self._here(who)], Op(op, repr((who, to, amount, letter)).encode()))
+
+    async def _commit(
+        self, run: Callable[[Tx, list[Any]], object], sessions: list[Session[Any]], *ops: Op
+    ) -> dict[str, Any]:
+        try:
+            receipt = await self.keeper.commit_all(run, sessions, ops=ops)
+        except CommitPending as pending:
+            await pending.wait()
+            return {"late": True}
+        return {"repeated": receipt.repeated}
+
+    # --- the server itself
+
+    async def do_state(self) -> dict[str, Any]:
+        return {
+            "degraded": self.keeper.degraded,
+            "forgotten": self.keeper.counters.forgotten_marks,
+            "violations": self.keeper.counters.tier_violations,
+            "owned": [session.id for session in self.keeper.sessions(Hero)],
+        }
+
+    async def do_close(self) -> dict[str, Any]:
+        for session in self.keeper.sessions(Hero):
+            stamp(session)
+        report = await self.keeper.close()
+        self.closed.set()
+        return {"rescued": report.rescued}
+
+
+def break_on_purpose(mutant: str) -> None:
+    """What the checker must catch."""
+    advance = Stager.advance
+
+    def without_fence(
+        self: Stager, session: Session[Any], blob: bytes, now_us: int,
+        guards: list[Guard], effects: list[Effect], undo: Any = None,
+    ) -> Member:  # fmt: skip
+        member = advance(self, session, blob, now_us, guards, effects, undo)
+        guards[-2] = guards[-1]
+        return member
+
+    async def at_once(self: Write, *, patient: bool = False) -> None:
+        return None
+
+    def never_repeated(self: Commits, sessions: list[Session[Record]], ops: list[Op]) -> None:
+        return None
+
+    if mutant == "fence":
+        Stager.advance = without_fence
+    elif mutant == "early answer":
+        Write.wait = at_once
+    elif mutant == "op ring":
+        Commits.repeated = never_repeated  # pyright: ignore[reportAttributeAccessIssue] - it never finds any
+    elif mutant:
+        raise ValueError(mutant)
+
+
+async def standard_input_ends() -> None:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await reader.read()
+
+
+async def main(settings: Settings) -> None:
+    """Serve until closed."""
+    keeper = await Keeper.open(settings.store_url, config=settings.keeper, rescue_path=Path(settings.rescue))
+    server = Server(keeper)
+    listening = await asyncio.start_unix_server(server.accept, settings.socket)
+    work = [asyncio.create_task(each) for each in (server.report(), server.recover(), standard_input_ends())]
+    closed = asyncio.create_task(server.closed.wait())
+    done, _ = await asyncio.wait([closed, work[2]], return_when=asyncio.FIRST_COMPLETED)
+    listening.close()
+    if closed not in done:
+        os._exit(1)
+    for task in work:
+        task.cancel()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(format="%(relativeCreated)d %(levelname)s %(message)s", level=logging.INFO)
+    break_on_purpose(os.environ.get(MUTANT, ""))
+    asyncio.run(main(msgspec.json.decode(sys.argv[1], type=Settings)))

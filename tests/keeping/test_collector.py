@@ -1,0 +1,95 @@
+"""The garbage collector's policy: never over the live sessions."""
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from keeping.game import Player, earn, enter
+from realmkeep.keeping import Keeper
+from realmkeep.keeping.collector import FREEZE_EVERY_S
+from realmkeep.testing.lab import Lab
+
+
+@pytest.fixture
+def generations() -> Iterator[list[int]]:
+    """The generation of every collection that begins."""
+    seen: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            seen.append(info["generation"])
+
+    gc.callbacks.append(note)
+    yield seen
+    gc.callbacks.remove(note)
+
+
+async def test_nothing_changes_until_the_world_is_loaded(keeper: Keeper) -> None:
+    assert gc.get_freeze_count() == 0
+    assert gc.get_threshold() == (700, 10, 10)
+    assert not keeper.degraded
+
+
+async def test_after_warm_up_live_sessions_are_out_of_the_collector_s_sight(lab: Lab, keeper: Keeper) -> None:
+    sessions = [await enter(keeper, number) for number in range(50)]
+    keeper.warmed_up()
+    try:
+        frozen = gc.get_freeze_count()
+        assert frozen > 50
+        seen = {id(found) for found in gc.get_objects()}
+        assert not any(id(session) in seen for session in sessions)
+        late = await enter(keeper, 99)
+        assert id(late) in {id(found) for found in gc.get_objects()}
+        await lab.advance(FREEZE_EVERY_S + 1)
+        assert id(late) not in {id(found) for found in gc.get_objects()}
+    finally:
+        await keeper.close()
+    assert gc.get_freeze_count() == 0
+
+
+async def test_after_warm_up_no_full_collection_runs_by_itself(
+    lab: Lab, keeper: Keeper, generations: list[int]
+) -> None:
+    keeper.warmed_up()
+    try:
+        generations.clear()
+        ada = await enter(keeper)
+        kept_alive: list[list[int]] = []
+        for _ in range(60):
+            await lab.advance(1)
+            await keeper.commit(earn, ada)
+            kept_alive.extend([] for _ in range(2_000))  # enough allocations for several collections
+        assert 0 in generations
+        assert 2 not in generations
+    finally:
+        await keeper.close()
+
+
+async def test_the_collector_is_given_back_as_it_was(keeper: Keeper) -> None:
+    before = gc.get_threshold()
+    keeper.warmed_up()
+    assert gc.get_threshold() != before
+    await keeper.close()
+    assert gc.get_threshold() == before
+
+
+async def test_warming_up_twice_is_warming_up_once(lab: Lab, keeper: Keeper) -> None:
+    before = gc.get_threshold()
+    keeper.warmed_up()
+    keeper.warmed_up()
+    await keeper.close()
+    assert gc.get_threshold() == before
+    assert lab.keeper.sessions(Player) == []
+
+
+async def test_a_maintenance_window_collects_everything(keeper: Keeper) -> None:
+    keeper.warmed_up()
+    try:
+        cycle: list[object] = []
+        cycle.append(cycle)
+        gc.freeze()
+        del cycle
+        assert keeper.collect_all() >= 1
+    finally:
+        await keeper.close()

@@ -1,0 +1,150 @@
+"""The lab and its fixtures: what a game's own tests stand on."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keeping.game import Player, earn, enter, pay
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import AlreadyOwned, Corrupt, NameTaken, TierViolation
+from realmkeep.keeping import Keeper, Op
+from realmkeep.testing.lab import Lab
+
+
+async def test_the_fixtures_are_one_lab_and_its_first_keeper(lab: Lab, keeper: Keeper) -> None:
+    assert lab.keeper is keeper
+    assert keeper.name == "lab-1"
+
+
+async def test_no_dupe_in_ten_lines(lab: Lab) -> None:
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    lab.lose_next_reply()
+    trade = asyncio.create_task(lab.keeper.commit(pay, ada, bob, ops=(Op(1), Op(1))))
+    await asyncio.sleep(0)
+    keeper = await lab.restart()
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    await keeper.commit(pay, ada, bob, ops=(Op(1), Op(1)))
+    stored = lab.stored(Player, 1), lab.stored(Player, 2)
+    assert [player.gold for player in stored if player is not None] == [90, 110]
+    trade.cancel()
+
+
+async def test_a_crash_saves_nothing_and_the_store_keeps_what_was_durable(lab: Lab) -> None:
+    ada = await enter(lab.keeper)
+    await lab.keeper.commit(earn, ada)
+    ada.record.xp = 50
+    await lab.crash()
+    await lab.advance(120)
+    stored = lab.stored(Player, 1)
+    assert stored is not None
+    assert (stored.gold, stored.xp) == (110, 0)
+    with pytest.raises(LookupError, match=r"'lab-1' of this lab does not run; restart\(\) it"):
+        assert lab.keeper
+    with pytest.raises(LookupError):
+        await lab.crash()
+    keeper = await lab.restart()
+    assert lab.keeper is keeper
+
+
+async def test_what_is_on_the_wire_at_a_crash_still_arrives(lab: Lab) -> None:
+    ada = await enter(lab.keeper)
+    seen: set[int] = set()
+    for turns in range(8):
+        keeper = await lab.restart()
+        ada = await enter(keeper)
+        gold = ada.record.gold
+        commit = asyncio.create_task(keeper.commit(earn, ada))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await lab.crash()
+        commit.cancel()
+        stored = lab.stored(Player, 1)
+        assert stored is not None
+        seen.add(stored.gold - gold)
+    assert seen == {0, 10}
+
+
+async def test_lost_replies_and_requests(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    for disturb in (lab.lose_next_reply, lab.lose_next_request):
+        disturb()
+        before = ada.record.gold
+        await lab.finish(keeper.commit(earn, ada))
+        stored = lab.stored(Player, 1)
+        assert stored is not None
+        assert stored.gold == before + 10
+
+
+async def test_stored_is_a_copy_none_or_an_error(lab: Lab, keeper: Keeper) -> None:
+    assert lab.stored(Player, 1) is None
+    await enter(keeper)
+    copy = lab.stored(Player, 1)
+    assert copy is not None
+    copy.xp = 5
+    again = lab.stored(Player, 1)
+    assert again is not None
+    assert again.xp == 0
+    await lab.line().save("rover:1", b"{")
+    with pytest.raises(Corrupt):
+        lab.stored(Player, 1)
+
+
+async def test_a_lab_has_as_many_servers_as_the_game_needs(lab: Lab, keeper: Keeper) -> None:
+    other = await lab.server("zone-2")
+    await enter(other)
+    with pytest.raises(AlreadyOwned, match="zone-2"):
+        await enter(keeper)
+    with pytest.raises(NameTaken):
+        await lab.server("zone-2")
+    assert lab.keeper_of("zone-2") is other
+    await lab.crash("zone-2")
+    assert lab.keeper_of("zone-2") is None
+    assert (await lab.restart("zone-2")).name == "zone-2"
+
+
+async def test_hooks_and_settings_reach_every_server_also_after_a_restart() -> None:
+    opened: list[str] = []
+    async with Lab(
+        "town", strict=False, config=KeeperConfig(grace_s=5), setup=lambda keeper: opened.append(keeper.name)
+    ) as lab:
+        await lab.server("forest")
+        await lab.restart()
+        assert opened == ["town", "forest", "town"]
+        ada = await enter(lab.keeper)
+        ada.record.gold = 1
+        ada.disconnect()
+        await lab.advance(6)
+        assert ada.ended
+
+
+async def test_a_lab_is_strict_unless_told_otherwise(keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    with pytest.raises(TierViolation):
+        ada.record.gold = 1
+
+
+def test_a_game_s_own_suite_gets_the_fixtures_by_naming_the_plugin(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["realmkeep.testing.plugin"]\n', encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n", encoding="utf-8")
+    (tmp_path / "test_game.py").write_text(
+        "import pytest\n"
+        "from realmkeep import Record, durable\n\n"
+        'class Hero(Record, kind="rover", version=1):\n'
+        "    xp: int = durable(default=0)\n\n"
+        "@pytest.mark.asyncio\n"
+        "async def test_xp(lab, keeper):\n"
+        "    hero = await keeper.login(Hero, 1, create=Hero)\n"
+        "    hero.record.xp = 5\n"
+        "    await lab.advance(30)\n"
+        "    assert lab.stored(Hero, 1).xp == 5\n",
+        encoding="utf-8",
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:valkey", "-W", "error", str(tmp_path)],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "1 passed" in ran.stdout

@@ -1,0 +1,213 @@
+"""What nobody here owns: held and borrowed records, records made and deleted in commits."""
+
+import asyncio
+
+import pytest
+
+from keeping.game import Guild, NotEnough, Player, changes_nothing, deposit, earn, enter, kept
+from realmkeep.errors import AlreadyExists, AlreadyOwned, Misuse, SessionEnded
+from realmkeep.keeping import Keeper, Tx
+from realmkeep.testing.lab import Lab
+
+
+def guild_of(lab: Lab) -> Guild:
+    stored = lab.stored(Guild, 1)
+    assert stored is not None
+    return stored
+
+
+async def test_a_held_record_is_one_session_for_everybody_who_asks(keeper: Keeper) -> None:
+    first = await keeper.hold(Guild, 1, create=Guild)
+    assert await keeper.hold(Guild, 1) is first
+    assert await asyncio.gather(*(keeper.hold(Guild, 1) for _ in range(3))) == [first] * 3
+    assert await keeper.hold(Guild, 2) is None
+
+
+async def test_fifty_members_use_one_bank_at_once_and_not_a_coin_is_lost(lab: Lab, keeper: Keeper) -> None:
+    guild = await keeper.hold(Guild, 1, create=Guild)
+    members = [await enter(keeper, number) for number in range(50)]
+    await asyncio.gather(*(keeper.commit(deposit, member, guild) for member in members for _ in range(5)))
+    assert guild_of(lab).gold == 250
+    assert all(kept(lab, number).gold == 95 for number in range(50))
+
+
+async def test_a_held_record_is_refused_to_other_servers_until_it_is_released(lab: Lab, keeper: Keeper) -> None:
+    other = await lab.server("lab-2")
+    guild = await keeper.hold(Guild, 1, create=Guild)
+    with pytest.raises(AlreadyOwned, match="guild:1 is owned by the live server 'lab-1'"):
+        await other.hold(Guild, 1)
+    guild.record.motto = "moved"
+    await guild.release()
+    theirs = await other.hold(Guild, 1)
+    assert theirs is not None
+    assert theirs.record.motto == "moved"
+
+
+async def test_a_player_who_is_logged_in_cannot_be_held(keeper: Keeper) -> None:
+    await enter(keeper)
+    with pytest.raises(AlreadyOwned, match=r"keeper\.session"):
+        await keeper.hold(Player, 1)
+
+
+# --- borrow
+
+
+async def test_borrowing_an_offline_player_claims_loads_and_releases(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper)).logout()
+    async with keeper.borrow(Player, 1) as ada:
+        assert ada is not None
+        assert lab.store.value("rover:1:owner") is not None
+        await keeper.commit(earn, ada)
+        ada.record.xp = 3
+    assert lab.store.value("rover:1:owner") is None
+    assert (kept(lab).gold, kept(lab).xp) == (110, 3)
+    assert keeper.sessions(Player) == []
+
+
+async def test_borrowing_a_live_player_is_its_session_and_leaves_it_live(keeper: Keeper) -> None:
+    session = await enter(keeper)
+    async with keeper.borrow(Player, 1) as ada:
+        assert ada is session
+    assert session.connected
+
+
+async def test_borrowing_a_player_in_grace_neither_resumes_nor_ends_it(keeper: Keeper) -> None:
+    session = await enter(keeper)
+    session.disconnect()
+    async with keeper.borrow(Player, 1) as ada:
+        assert ada is session
+    assert not session.connected
+    assert not session.ended
+
+
+async def test_borrowing_beside_a_live_owner_elsewhere_is_refused_with_its_name(lab: Lab, keeper: Keeper) -> None:
+    await enter(await lab.server("lab-2"))
+    with pytest.raises(AlreadyOwned, match="lab-2") as caught:
+        async with keeper.borrow(Player, 1):
+            pytest.fail("it is not ours")
+    assert caught.value.server == "lab-2"
+
+
+async def test_borrowing_what_does_not_exist_is_none(keeper: Keeper) -> None:
+    async with keeper.borrow(Player, 1) as nobody:
+        assert nobody is None
+
+
+async def test_whoever_logs_in_while_a_record_is_borrowed_waits_until_the_block_ends(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper)).logout()
+    async with keeper.borrow(Player, 1) as ada:
+        assert ada is not None
+        login = asyncio.create_task(enter(keeper))
+        await lab.clock.settle()
+        assert not login.done()
+        assert keeper.session(Player, 1) is ada
+        await keeper.commit(earn, ada)
+        await lab.clock.settle()
+        assert not login.done()
+    session = await login
+    assert session is not ada
+    assert session.record.gold == 110
+
+
+async def test_a_record_is_borrowed_by_several_and_released_by_the_last(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper)).logout()
+    async with keeper.borrow(Player, 1) as first:
+        async with keeper.borrow(Player, 1) as second:
+            assert first is second
+        assert first is not None
+        assert not first.ended
+        await keeper.commit(earn, first)
+    assert first.ended
+
+
+async def test_a_block_that_raises_releases_what_it_borrowed(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper)).logout()
+    with pytest.raises(NotEnough):
+        async with keeper.borrow(Player, 1):
+            raise NotEnough
+    assert lab.store.value("rover:1:owner") is None
+
+
+async def test_a_block_that_is_cancelled_releases_what_it_borrowed(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper)).logout()
+    inside = asyncio.Event()
+
+    async def borrows() -> None:
+        async with keeper.borrow(Player, 1):
+            inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(borrows())
+    await inside.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    await lab.clock.settle()
+    assert lab.store.value("rover:1:owner") is None
+    assert (await enter(keeper)).connected
+
+
+# --- records made and deleted in a commit
+
+
+async def test_a_commit_makes_a_record_whole_or_not_at_all(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+
+    def founds(tx: Tx, player: Player) -> None:
+        player.gold -= 60
+        tx.create(Guild, 1, Guild(gold=60))
+        if player.gold < 0:
+            raise NotEnough
+
+    await keeper.commit(founds, ada)
+    assert (kept(lab).gold, guild_of(lab).gold) == (40, 60)
+    with pytest.raises(NotEnough):
+        await keeper.commit(founds, ada)
+    guild = await keeper.hold(Guild, 1)
+    assert guild is not None
+    assert guild.record.gold == 60
+
+
+async def test_a_commit_deletes_a_record_with_everything_beside_it(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper, 1)
+    bob = await enter(keeper, 2)
+    await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
+    await bob.logout()
+    await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == []
+
+
+async def test_a_record_that_somebody_owns_is_not_deleted(lab: Lab, keeper: Keeper) -> None:
+    ada, _ = await enter(keeper, 1), await enter(keeper, 2)
+    with pytest.raises(AlreadyExists, match="rover:2:owner"):
+        await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    assert kept(lab, 2).gold == 100
+
+
+async def test_a_record_made_anew_under_a_deleted_id_goes_on_with_higher_revisions(lab: Lab, keeper: Keeper) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    await bob.logout()
+    highest = int(lab.store.value("rover:2:updated") or b"0")
+    await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    await lab.advance(0.001)
+    await enter(keeper, 2)
+    assert int(lab.store.value("rover:2:updated") or b"0") > highest
+
+
+async def test_the_transaction_is_usable_only_while_the_function_runs(keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    kept_tx: list[Tx] = []
+    await keeper.commit(lambda tx, _: kept_tx.append(tx), ada)
+    (tx,) = kept_tx
+    with pytest.raises(Misuse, match="use tx only inside the function"):
+        tx.deliver(Player, 2, "late")
+    with pytest.raises(Misuse, match="use tx only inside the function"):
+        tx.create(Guild, 1, Guild())
+    with pytest.raises(Misuse, match="use tx only inside the function"):
+        tx.delete(Guild, 1)
+
+
+async def test_a_released_shared_record_takes_no_more_commits(keeper: Keeper) -> None:
+    guild = await keeper.hold(Guild, 1, create=Guild)
+    await guild.release()
+    with pytest.raises(SessionEnded, match="log in again"):
+        await keeper.commit(changes_nothing, guild)
