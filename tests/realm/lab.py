@@ -8,9 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from realmkeep import AuthConfig, Keeper, KeeperConfig
+from realmkeep import Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
 from realmkeep.accounts.rules import common_passwords
+from realmkeep.config import AuthConfig
 from realmkeep.errors import StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game

@@ -68,6 +68,7 @@ class Town:
         if self.lab.storage.cut:
             return None
         self.peers[player_id] = await self.lab.join(player_id)
+        self.peers[player_id].op_id = max((op for who_, op in self.sends if who_ == player_id), default=0)
         self.everybody.append((player_id, self.peers[player_id]))
         return self.peers[player_id]
 

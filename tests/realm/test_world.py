@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from lab import WORLD
 
-from realmkeep import ConfigError
+from realmkeep.errors import ConfigError
 from realmkeep.realm.actions.looking import SEEN_MAX, look
 from realmkeep.realm.actions.scene import Scene, Serials
 from realmkeep.realm.server.entrance import new_player

@@ -47,7 +47,8 @@ def crowd(
         name: The bots' names begin with it; a crowd that played before logs in again. A new crowd unless given.
         seed: Of what the bots choose.
     """
-    from realmkeep import ConfigError, SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.realm.crowd.client import Disconnected, Server  # noqa: PLC0415 - as above
     from realmkeep.realm.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
     from realmkeep.realm.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above

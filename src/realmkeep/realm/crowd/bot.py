@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 from realmkeep.realm.crowd.client import Connection, Disconnected, Entered, Server
 from realmkeep.realm.crowd.journal import Journal
 from realmkeep.realm.crowd.ledger import Ledger

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from realmkeep import Clock
 from realmkeep.accounts import SealedRequest, encrypt_auth_payload
+from realmkeep.clock import Clock
 from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode
 
 ANSWER_S: Final = 90.0  # after which a request counts as lost: a trade waits a minute for the other one

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 from realmkeep.realm.wire.syntax import Message
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 from realmkeep.realm.crowd.activities import ACTIVITIES, answer_trades
 from realmkeep.realm.crowd.bot import Bot, Crowd
 from realmkeep.realm.crowd.client import Disconnected, Server

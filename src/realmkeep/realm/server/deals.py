@@ -4,7 +4,8 @@ from typing import Any, Final
 
 import msgspec
 
-from realmkeep import KeepingError, Op, Receipt, RecordError, StorageError, Tx
+from realmkeep import Op, Receipt, Tx
+from realmkeep.errors import KeepingError, RecordError, StorageError
 from realmkeep.realm.actions.table import TRADED
 from realmkeep.realm.actions.trading import Confirmation, Trade, swap
 from realmkeep.realm.server.game import Game

@@ -5,17 +5,17 @@ from typing import Any
 
 import structlog
 
-from realmkeep import (
+from realmkeep import Session
+from realmkeep.accounts import Login, OpenedPayload, fold_username
+from realmkeep.errors import (
     AlreadyOwned,
     AuthFailed,
     KeepingError,
     Quarantined,
     RealmkeepError,
     SealBroken,
-    Session,
     StorageError,
 )
-from realmkeep.accounts import Login, OpenedPayload, fold_username
 from realmkeep.realm.actions.fighting import revive
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game

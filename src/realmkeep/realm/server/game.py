@@ -8,8 +8,10 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Clock, Keeper, NoSuchAccount, Session
+from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts, fold_username
+from realmkeep.clock import Clock
+from realmkeep.errors import NoSuchAccount
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
 from realmkeep.realm.server.seats import Seat, Seats

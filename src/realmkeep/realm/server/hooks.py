@@ -4,7 +4,8 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Keeper, RealmkeepError, Session, Tx
+from realmkeep import Keeper, Session, Tx
+from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive
 from realmkeep.realm.server.game import Game

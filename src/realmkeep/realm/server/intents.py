@@ -5,18 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from realmkeep import (
-    KeepingError,
-    Op,
-    OpReused,
-    OpTooOld,
-    RateLimited,
-    RealmkeepError,
-    Receipt,
-    RecordError,
-    StorageError,
-    Tx,
-)
+from realmkeep import Op, Receipt, Tx
+from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, RealmkeepError, RecordError, StorageError
 from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal

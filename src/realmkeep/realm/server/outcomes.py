@@ -5,7 +5,7 @@ from typing import Final, TypeVar, cast
 
 import structlog
 
-from realmkeep import (
+from realmkeep.errors import (
     CommitPending,
     CommitRefused,
     CommitUnknown,

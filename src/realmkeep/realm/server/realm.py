@@ -9,8 +9,9 @@ from typing import Final
 
 import structlog
 
-from realmkeep import Clock, Keeper, Session
+from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
+from realmkeep.clock import Clock
 from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game

@@ -14,8 +14,10 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from realmkeep import CloseReport, Config, Keeper, Storage, SystemClock, mask_url, open_storage
+from realmkeep import CloseReport, Config, Keeper, Storage, open_storage
 from realmkeep.accounts import Accounts, open_accounts
+from realmkeep.clock import SystemClock
+from realmkeep.config import mask_url
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 from realmkeep.realm.server.life import TICKS_PER_S
 
 TICK_S: Final = 1 / TICKS_PER_S

@@ -9,7 +9,7 @@ import secrets
 import struct
 from typing import Final
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 
 CHALLENGE_S: Final = 30
 _SECOND: Final = struct.Struct(">I")

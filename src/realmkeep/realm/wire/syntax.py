@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
-from realmkeep import Corrupt, RecordTooLarge
+from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.records.limits import Limits
 from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text

@@ -4,7 +4,7 @@ import asyncio
 import socket
 from typing import Final, cast
 
-from realmkeep import Clock, Timer
+from realmkeep.clock import Clock, Timer
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Hello, read_request

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Final, TypeAlias, cast
 
-from realmkeep import Clock
+from realmkeep.clock import Clock
 from realmkeep.realm.wire.answered import Answered
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges

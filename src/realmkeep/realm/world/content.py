@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, TypeVa
 import msgspec
 from msgspec import Meta, Struct
 
-from realmkeep import ConfigError
+from realmkeep.errors import ConfigError
 from realmkeep.realm.world.toml_lines import line_numbers, line_of
 
 WORLD_FILE: Final = "world.toml"
