@@ -55,7 +55,7 @@ class Narrowing:
             inner = [one if one is ... else self._narrow(one, info, depth + 1) for one in arguments[len(kept) :]]
             if any(one is None for one in inner):
                 return None
-            narrowed = origin[(*kept, *inner)]
+            narrowed = types.GenericAlias(origin, (*kept, *inner))
         elif isinstance(origin, type) and issubclass(origin, msgspec.Struct):
             return self._part(origin)
         elif origin is not str:
