@@ -157,7 +157,7 @@ class AlreadyOwned(KeepingError):
 
     Attributes:
         server: The name of the server that owns it.
-        wait_s: After how many seconds at most the record is free if that server is dead: what is left of its lease.
+        wait_s: After how many seconds at most the record is free if that server is dead: the length of its lease.
     """
 
     retryable = True
@@ -261,3 +261,59 @@ class ShuttingDown(KeepingError):
 
 class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
+
+
+# --- accounts
+
+AuthReason = Literal[
+    "bad_credentials",
+    "username_taken",
+    "bad_username",
+    "weak_password",
+    "throttled",
+    "encryption_required",
+    "replayed",
+    "unavailable",
+]
+
+
+class AccountError(RealmkeepError):
+    """The root of what can be wrong with an account or its credentials; no message ever holds a secret."""
+
+
+class AuthFailed(AccountError):
+    """A registration, login or change of credentials was refused; nothing was changed. Its text may be shown to the player.
+
+    Attributes:
+        reason: The wire protocol's word for it.
+        retry_after_s: With `throttled`: seconds until the next attempt is looked at; otherwise 0.
+    """
+
+    def __init__(self, message: str, *, reason: AuthReason, retry_after_s: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason: AuthReason = reason
+        self.retry_after_s = retry_after_s
+
+
+class NoSuchAccount(AccountError):
+    """An operator or the game named an account that does not exist."""
+
+
+class MalformedHash(AccountError):
+    """A stored password hash cannot be read, or asks for more work than allowed; no password matches it."""
+
+
+class SealBroken(AccountError):
+    """A sealed payload cannot be opened. One text for every cause: what is wrong with it helps nobody but an attacker."""
+
+    def __init__(
+        self,
+        message: str = "the sealed payload cannot be opened",
+        *,
+        hint: str = "seal it anew with the server's current public key",
+    ) -> None:
+        super().__init__(message, hint=hint)
+
+
+class BadSealingKey(AccountError):
+    """A public key is malformed, or the file with the server's keys is malformed or open to other users of the machine."""

@@ -7,6 +7,7 @@ player:7:updated    its revision        server:town-1:lease  server:town-1:notic
 player:7:owner      who may write it    account:ada
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
+server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 ```
 """
 
@@ -179,6 +180,24 @@ def server_lease(name: str) -> str:
     return f"server:{check_id(name, what='server name')}:lease"
 
 
+def server_throttle(name: str, table: str) -> str:
+    """Where one table of failed logins of the server `name` lies.
+
+    Raises:
+        InvalidKey: A name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:throttle:{check_kind(table)}"
+
+
+def sealed(digest: str) -> str:
+    """Where a sealed payload that was accepted leaves its mark for as long as it could be sent again.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:sealed:{_check_digest(digest)}"
+
+
 def corrupt(keys: RecordKeys, digest: str) -> str:
     """Where unreadable bytes of a record are kept; the same bytes give the same key.
 
@@ -230,11 +249,13 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`, `config`,
-            `id-counter`, `store-id`, `corrupt` or `temp`.
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`,
+            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name; for `temp` the key that it stages; empty for singletons.
-        suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the unique part of a `temp` one.
+        id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
+            stages; empty for singletons.
+        suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
+            unique part of a `temp` one.
         staged_us: When a `temp` key was staged, in microseconds since the epoch; None for the others.
     """
 
@@ -264,8 +285,8 @@ def parse(key: str) -> ParsedKey:
     match key.split(":"):
         case ["account", name]:
             return ParsedKey("account", "account", check_id(name, what="username"))
-        case ["server", name, ("lease" | "notices") as role]:
-            return ParsedKey(role, "server", check_id(name, what="server name"))
+        case ["server", *parts] if parsed := _parse_server(parts):
+            return parsed
         case ["corrupt", kind, id_, digest]:
             keys = record_keys(kind, id_, internal=True)
             return ParsedKey("corrupt", keys.kind, keys.id, _check_digest(digest))
@@ -279,3 +300,16 @@ def parse(key: str) -> ParsedKey:
             return ParsedKey("record", keys.kind, keys.id, keys.suffix)
         case _:
             raise InvalidKey(f"{key!r:.200} is not a key of the schema", hint="realmkeep.keys has the schema")
+
+
+def _parse_server(parts: list[str]) -> ParsedKey | None:
+    """What lies beside the server's records, from what follows `server:`; None if it is something else."""
+    match parts:
+        case [name, ("lease" | "notices") as role]:
+            return ParsedKey(role, "server", check_id(name, what="server name"))
+        case ["sealed", digest]:
+            return ParsedKey("sealed", "server", _check_digest(digest))
+        case [name, "throttle", table]:
+            return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))
+        case _:
+            return None

@@ -2,6 +2,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,8 +29,8 @@ def new_server(mount: Callable[..., Path]) -> Iterator[Callable[..., StoreServer
     """Starts a `StoreServer` that ends with the test."""
     with ExitStack() as servers:
 
-        def new_server(directory: Path, **options: str) -> StoreServer:
-            server = StoreServer(directory, **options)  # pyright: ignore[reportArgumentType] - as StoreServer has them
+        def new_server(directory: Path, **options: Any) -> StoreServer:
+            server = StoreServer(directory, **options)
             servers.callback(server.close)
             server.start()
             return server

@@ -111,6 +111,11 @@ class ServerProcess:
         """What all of its incarnations wrote."""
         return self._directory / f"{self.name}.log"
 
+    def alarms(self) -> list[str]:
+        """What it must never say on a store that keeps its promise."""
+        lines = self.log.read_text().splitlines()
+        return [line for line in lines if " CRITICAL " in line or "by somebody who does not own it" in line]
+
     async def start(self, crowd: Crowd) -> Line:
         """Start it and connect to it; one that could not open its store is started again."""
         async with asyncio.timeout(START_S_MAX):
@@ -229,8 +234,10 @@ class Realm:
             raise AssertionError(wrong)
 
     async def kill_a_server(self) -> None:
-        """And start it again; meanwhile others may take its players."""
+        """After the store did what it was asked, before the server could answer; meanwhile others may take its players."""
         name = self.random.choice(sorted(self.servers))
+        self.servers[name].pause()
+        self.players_of(name)  # asked of the store after everything that the server had sent
         await self.kill(name)
         if self.random.random() < 0.5 and len(self.servers) > 1:
             await self.play_on(5)
@@ -313,6 +320,7 @@ class Realm:
             state = await self.lines[name].send("state")
             assert (state["forgotten"], state["violations"]) == (0, 0), state
             await self.close(name)
+            assert not (said := self.servers[name].alarms()), said
         return await asyncio.to_thread(self._read_at_the_end)
 
     async def _until_no_letter_is_left(self) -> None:

@@ -87,9 +87,9 @@ async def test_a_server_that_slept_past_its_lease_writes_nothing_more(tmp_path: 
 async def test_control_a_server_without_the_owner_in_its_guards_is_caught(tmp_path: Path) -> None:
     async with open_realm(tmp_path, seed=4, config=SLEEPERS, store_options="", mutant="fence") as realm:
         assert await request_to_a_server_that_slept(realm) == ""
-        (wrong,) = check_history(realm.store.directory, HEROES)
-        assert wrong.startswith("sim-hero:0 was written under the claim ")
-        assert "while b'south/" in wrong
+        first, *_ = check_history(realm.store.directory, HEROES)  # the letter may be opened under a lost claim, too
+        assert first.startswith("sim-hero:0 was written under the claim ")
+        assert "while b'south/" in first
 
 
 async def test_control_answers_before_the_store_has_it_are_caught(tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ async def test_ownership_is_released_only_once_the_snapshot_is_durable(lab: Lab,
     assert logout.done()
 
 
+async def test_a_change_after_the_final_snapshot_is_counted_and_said(
+    lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda method: delay(0.0, 2.0) if method == "write" else delay(0.0)
+    logout = asyncio.create_task(ada.logout())
+    await lab.advance(1)
+    ada.record.xp = 5
+    await lab.finish(logout)
+    assert kept(lab).xp == 0
+    assert keeper.counters.changes_after_end == 1
+    assert "rover:1 changed while its session was leaving; that is not stored" in caplog.text
+
+
 async def test_a_logout_follows_the_commits_before_it(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     lab.line().plan = lambda _: delay(0.1)

@@ -33,6 +33,10 @@ def rebuilt(parsed: ParsedKey) -> str:
             return keys.account(parsed.id)
         case "lease":
             return keys.server_lease(parsed.id)
+        case "throttle":
+            return keys.server_throttle(parsed.id, parsed.suffix)
+        case "sealed":
+            return keys.sealed(parsed.id)
         case "config":
             return keys.SERVER_CONFIG
         case "id-counter":
@@ -82,6 +86,12 @@ def test_two_records_share_no_key(kind: str, id_: str, other_kind: str, other_id
 def test_an_account_and_a_lease_parse_into_their_names(name: str) -> None:
     assert parse(keys.account(name)) == ParsedKey("account", "account", name)
     assert parse(keys.server_lease(name)) == ParsedKey("lease", "server", name)
+
+
+@given(ids, names.filter(lambda name: name not in RESERVED_KINDS), digests)
+def test_what_lies_beside_a_servers_records_parses_into_its_parts(name: str, table: str, digest: str) -> None:
+    assert parse(keys.server_throttle(name, table)) == ParsedKey("throttle", "server", name, table)
+    assert parse(keys.sealed(digest)) == ParsedKey("sealed", "server", digest)
 
 
 @given(kinds, record_ids, digests, times_us, ids)

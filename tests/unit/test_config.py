@@ -305,7 +305,7 @@ def test_a_printed_configuration_is_toml_with_every_value_and_its_source() -> No
     config = read("[keeper]\ngrace_s = 5", {"REALMKEEP_KEEPER__STRICT": "true"})
     printed = str(config)
     assert tomllib.loads(printed) == {
-        name: msgspec.to_builtins(getattr(config, name)) for name in ("store", "records", "keeper")
+        name: msgspec.to_builtins(getattr(config, name)) for name in ("store", "records", "keeper", "auth")
     }
     assert "grace_s = 5.0  # realmkeep.toml" in printed
     assert "strict = true  # environment REALMKEEP_KEEPER__STRICT" in printed

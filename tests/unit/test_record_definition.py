@@ -296,7 +296,7 @@ def test_reloading_a_module_replaces_its_record() -> None:
 
 
 def test_realmkeep_s_own_records_may_use_a_reserved_kind() -> None:
-    assert define("realmkeep.accounts.of_tests", "Account", "account").__realmkeep__.kind == "account"
+    assert define("realmkeep.of_tests", "Settings", "server").__realmkeep__.kind == "server"
 
 
 def test_a_record_without_kind_shares_its_fields_and_methods() -> None:

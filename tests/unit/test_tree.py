@@ -77,6 +77,8 @@ def clock_readings(tree: ast.AST) -> list[str]:
         match node:
             case ast.Import(names):
                 found += [f"import {name.name}" for name in names if name.name == "time"]
+            case ast.ImportFrom(module="time", names=[ast.alias(name="thread_time")]):
+                pass  # the processor's time is a cost, not a time
             case ast.ImportFrom(module="time"):
                 found += ["from time import"]
             case ast.ImportFrom(module="asyncio", names=names):

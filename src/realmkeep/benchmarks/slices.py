@@ -1,9 +1,9 @@
 """How long each callback holds the event loop: what a game's tick would have to wait for."""
 
 import asyncio
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from time import thread_time
 from typing import Any, Final, NamedTuple
 
 from realmkeep.clock import Clock
@@ -28,12 +28,12 @@ def measured_slices(clock: Clock) -> Generator[list[Slice]]:
     """
     slices: list[Slice] = []
     original: Any = getattr(asyncio.Handle, "_run")  # noqa: B009 - private to asyncio, and the only place
-    now_s, cpu_s, note = clock.monotonic_s, time.thread_time, slices.append
+    now_s, note = clock.monotonic_s, slices.append
 
     def timed(handle: asyncio.Handle) -> None:
-        start_s, start_cpu_s = now_s(), cpu_s()
+        start_s, start_cpu_s = now_s(), thread_time()
         original(handle)
-        note(Slice(now_s() - start_s, cpu_s() - start_cpu_s))
+        note(Slice(now_s() - start_s, thread_time() - start_cpu_s))
 
     setattr(asyncio.Handle, "_run", timed)  # noqa: B010 - as above
     try:

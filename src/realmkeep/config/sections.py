@@ -129,6 +129,47 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
             )
 
 
+class AuthConfig(Section, frozen=True, kw_only=True):
+    """Accounts: passwords, sealed credentials, and what slows guessing down."""
+
+    password_length_min: Annotated[
+        int, Meta(ge=8, le=64, description="Fewest characters of a new password; under 15 only beside another factor.")
+    ] = 15
+    hash: Annotated[
+        Literal["argon2id", "pbkdf2-sha256"],
+        Meta(description="How new passwords are hashed; the second where the rules demand a FIPS-approved function."),
+    ] = "argon2id"
+    hash_threads: Annotated[
+        int, Meta(ge=1, le=64, description="Passwords hashed at once; each takes a core and, with Argon2id, 19 MiB.")
+    ] = 2
+    hash_queue_max: Annotated[
+        int, Meta(ge=1, le=100_000, description="Passwords that wait to be hashed; beyond it logins are throttled.")
+    ] = 256
+    answer_time_s: Annotated[
+        float,
+        Meta(
+            ge=0, le=30, description="A refused login is answered this long after it came, whatever was wrong with it."
+        ),
+    ] = 0.5
+    key_file: Annotated[
+        str,
+        Meta(min_length=1, description="The server's keys for sealed credentials; made, readable by its owner alone."),
+    ] = "realm-data/server-keys.json"
+    throttle_account_free: Annotated[
+        int, Meta(ge=1, le=1000, description="Wrong passwords for one account before the first delay.")
+    ] = 5
+    throttle_address_free: Annotated[
+        int, Meta(ge=1, le=100_000, description="Failures from one address before its first delay.")
+    ] = 20
+    throttle_delay_s_max: Annotated[
+        float, Meta(ge=1, le=86_400, description="Longest delay after failures; it begins at 1 s and doubles.")
+    ] = 900
+    throttle_save_interval_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600, description="How often failures are saved, so that a restart does not forget them."),
+    ] = 30
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -139,6 +180,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: StoreConfig = StoreConfig()
     records: RecordsConfig = RecordsConfig()
     keeper: KeeperConfig = KeeperConfig()
+    auth: AuthConfig = AuthConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

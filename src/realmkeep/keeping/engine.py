@@ -30,7 +30,7 @@ from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.staging import StagedWrite, Stager
-from realmkeep.records import FieldInfo, Limits, Record, Tier, observe
+from realmkeep.records import FieldInfo, Limits, Record, Tier, observe, peek_marks
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, ValuesView
@@ -60,6 +60,8 @@ class _Dismissal:
         self._session = session
 
     def __call__(self, write: StagedWrite) -> None:
+        if peek_marks(self._session.record):
+            self._engine.changed_while_leaving(self._session)
         self._engine.dismiss(self._session, State.ENDED)
 
 
@@ -71,6 +73,7 @@ class Engine:
         self.storage = storage
         self.clock = clock
         self.config = config
+        self.records = records
         self.counters = Counters()
         self.hooks = Hooks()
         self.sessions: dict[str, Session[Any]] = {}
@@ -263,6 +266,11 @@ class Engine:
                 f"{key}.{field.name} was changed after its session was {state.value}",
                 hint="drop the record when on_lost_ownership or on_evict runs",
             )
+
+    def changed_while_leaving(self, session: Session[Any]) -> None:
+        """Its record changed after the final snapshot was taken."""
+        self.counters.changes_after_end += 1
+        log.error("%s changed while its session was leaving; that is not stored", session.keys.record)
 
     def forgotten(self, session: Session[Any]) -> None:
         """The sweep found a change that nobody had marked."""

@@ -49,8 +49,16 @@ class Entrance:
         create: Callable[[], R] | None,
         *,
         shared: bool,
+        away: bool = False,
     ) -> Session[R] | None:
         """A session of the record; None if it is absent and `create` is None.
+
+        Args:
+            cls: The record's class.
+            id: Its id.
+            create: Makes it if it is absent.
+            shared: For many; no grace, no rate limit.
+            away: Its player is not here: it starts in grace, for whoever logs in to resume.
 
         Raises:
             AlreadyOwned: A live server owns it, or it is connected here.
@@ -71,7 +79,7 @@ class Entrance:
                 return taken
             else:
                 await engine.gone(live)
-        entry = asyncio.get_running_loop().create_task(self._bring(cls, record_keys, create, shared=shared))
+        entry = asyncio.get_running_loop().create_task(self._bring(cls, record_keys, create, shared=shared, away=away))
         engine.entering[record_keys.record] = entry
         try:
             return await asyncio.shield(entry)
@@ -102,7 +110,7 @@ class Entrance:
         )
 
     async def _bring(
-        self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None, *, shared: bool
+        self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None, *, shared: bool, away: bool
     ) -> Session[R] | None:
         engine, key = self._engine, record_keys.record
         try:
@@ -111,6 +119,8 @@ class Entrance:
             if claimed is None:
                 return None
             session = engine.admit(claimed, shared=shared)
+            if away:
+                engine.disconnect(session)
             if not engine.closing and key not in self._unwanted:
                 await engine.welcome(session)
             if engine.closing or key in self._unwanted:

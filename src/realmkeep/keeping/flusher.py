@@ -101,7 +101,7 @@ class Flusher:
     async def _queue_write(self, session: Session[Any]) -> None:
         if self._queue.depth >= AHEAD_WRITES:
             await self._queue.room(AHEAD_WRITES)
-        if not session.ended:
+        if session.writable:
             self.write(session)
         if self._clock.monotonic_s() >= self._slice_ends_s:
             await self._breathe()
@@ -139,7 +139,7 @@ class Flusher:
 
     def _forgotten(self, session: Session[Any]) -> bool:
         """Whether the record differs from what was written last, and nobody marked it."""
-        if session.ended or session.frozen or peek_marks(session.record):
+        if not session.writable or session.frozen or peek_marks(session.record):
             return False
         try:
             blob = self._stager.encode(session)

@@ -23,9 +23,10 @@ from realmkeep.keeping.hooks import HookRegistry
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.session import Session, State
+from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
 from realmkeep.keys import SERVER_CONFIG, SERVER_ID_COUNTER, SERVER_STORE_ID
-from realmkeep.records import Record, check_all
+from realmkeep.records import Limits, Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
 if TYPE_CHECKING:
@@ -228,13 +229,11 @@ class Keeper(HookRegistry):
         if self.session(cls, id_) is not None:
             return None
         try:
-            session = await self.login(cls, id_)
+            return await self._entrance.enter(cls, id_, None, shared=False, away=True)
         except (AlreadyOwned, Quarantined) as error:
-            log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+            if self.session(cls, id_) is None:  # otherwise its player was faster
+                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
             return None
-        if session is not None:
-            session.disconnect()
-        return session
 
     @asynccontextmanager
     async def borrow(
@@ -288,6 +287,18 @@ class Keeper(HookRegistry):
     def table(self, cls: type[R]) -> Table[R]:
         """Load and save records of a class one at a time, for tools: claim, write and release inside."""
         return Table(self, self._engine, cls)
+
+    def shelf(self, cls: type[R]) -> Shelf[R]:
+        """Small records of a class that no server owns: get, create, and replace by compare-and-set."""
+        records = self._engine.records
+        return Shelf(
+            cls,
+            self._engine.storage,
+            codec=records.codec,
+            limits=Limits(records.bytes_max, records.depth_max, records.nodes_max),
+            accept_unchecked=records.accept_unchecked,
+            clock=self._engine.clock,
+        )
 
     # --- commits
 

@@ -104,6 +104,7 @@ class LeaseHolder:
         self.incarnation = secrets.token_hex(4)
         self.renewed_s = float("-inf")
         self.replaced = False
+        self._dropped = False
 
     @property
     def ttl_s(self) -> float:
@@ -181,6 +182,8 @@ class LeaseHolder:
         wait_s = self._config.heartbeat_s
         while not self.replaced:
             await self._clock.sleep(wait_s)
+            if self._dropped:
+                return
             try:
                 async with self._clock.timeout(self._config.heartbeat_s):
                     await self._renew()
@@ -209,6 +212,7 @@ class LeaseHolder:
             StorageError: The store cannot be reached; the lease runs out by itself.
         """
         self.forget()
+        self._dropped = True  # a renewal under way must not put it back
         if self._value is not None and not self.replaced:
             (outcome,) = await self._storage.write([Transaction([Guard(self._key, self._value)], [Delete(self._key)])])
             if not isinstance(outcome, (Committed, Refused)):

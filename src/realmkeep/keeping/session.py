@@ -187,6 +187,11 @@ class Session(Generic[R_co]):
         return self.state in (State.ENDED, State.LOST)
 
     @property
+    def writable(self) -> bool:
+        """Its record may be written: it is neither over nor on its way out, with its final snapshot made."""
+        return self.state in (State.CONNECTED, State.GRACE)
+
+    @property
     def dirty(self) -> bool:
         """Something of the record is not durable yet: changed, or on its way."""
         return self.durable_revision != self.revision or bool(peek_marks(self.record))
@@ -197,7 +202,9 @@ class Session(Generic[R_co]):
         return self.ring.last_id
 
     def recorded(self, op: Op) -> Receipt[Any] | None:
-        """The receipt of `op` if it was applied before; its write may still be under way (`Receipt.durable`).
+        """The receipt of `op` if it was applied before.
+
+        Its write may still be under way, so await `settled()` before a client hears of it.
 
         Raises:
             OpTooOld: Its id lies below the last 32.

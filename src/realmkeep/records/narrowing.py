@@ -8,7 +8,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -55,7 +55,7 @@ class Narrowing:
             inner = [one if one is ... else self._narrow(one, info, depth + 1) for one in arguments[len(kept) :]]
             if any(one is None for one in inner):
                 return None
-            narrowed = types.GenericAlias(origin, (*kept, *inner))
+            narrowed = types.GenericAlias(cast("type", origin), (*kept, *inner))
         elif isinstance(origin, type) and issubclass(origin, msgspec.Struct):
             return self._part(origin)
         elif origin is not str:

@@ -92,7 +92,11 @@ class StoreProcess:
         return started
 
     async def stop(self) -> None:
-        """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone."""
+        """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone.
+
+        Raises:
+            StorageUnavailable: It lives on after all three; the directory stays locked.
+        """
         if not await asyncio.to_thread(self._is_alive):
             return
         for end in (self._ask_to_shut_down, self._terminate, self._kill):

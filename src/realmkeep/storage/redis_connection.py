@@ -60,9 +60,8 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
         "driver_info": None,
         "socket_timeout": answer_timeout_s,
         "socket_connect_timeout": address.connect_timeout_s,
-        "retry": Retry(
-            NoBackoff(), 0
-        ),  # the driver's default sends a command again whose answer was lost: one INCR counts twice
+        # The driver's default sends a command again whose answer was lost: one INCR counts twice.
+        "retry": Retry(NoBackoff(), 0),
         "protocol": 2,  # nothing here needs RESP3, and nothing can be pushed between two replies
     }
     if address.socket_path:

@@ -64,6 +64,10 @@ REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
     ),
 )
 
+_UNTRUSTED: Final = Meaning(
+    StorageMisconfigured, "shows a certificate that is not trusted", "name its authority with tls_ca=FILE in the URL"
+)
+
 
 def reply_code(error: BaseException) -> str:
     """The first word of an error reply, such as `LOADING`; empty if `error` is no reply but a broken connection."""
@@ -90,6 +94,8 @@ def is_reply(error: BaseException) -> bool:
 
 def meaning_of(error: BaseException) -> Meaning | None:
     """What an error reply means; None if `error` does not tell whether the request was executed."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):  # OpenSSL's name for it; the driver keeps no more than the text
+        return _UNTRUSTED
     code = reply_code(error)
     if code in REJECTED_BEFORE_EXECUTION:
         return REJECTED_BEFORE_EXECUTION[code]

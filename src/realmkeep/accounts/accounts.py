@@ -1,0 +1,403 @@
+"""Registration and login: what a player does with an account."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
+from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
+from realmkeep.accounts.credentials import Credentials
+from realmkeep.accounts.names import check_username
+from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, needs_rehash
+from realmkeep.accounts.pool import HashPool
+from realmkeep.accounts.rules import PasswordRules, common_passwords
+from realmkeep.accounts.sealed import OpenedPayload
+from realmkeep.accounts.sealed_door import SealedDoor
+from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, network, network_digest
+from realmkeep.accounts.throttle_store import ThrottleStore
+from realmkeep.accounts.tickets import issue_ticket
+from realmkeep.accounts.verifier import Verifier
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.config import AuthConfig
+from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
+from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
+from realmkeep.records.record import Record
+from realmkeep.storage import Storage
+
+KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
+
+log = logging.getLogger("realmkeep.accounts")
+
+
+@dataclass(frozen=True)
+class Login:
+    """Somebody who may come in.
+
+    Attributes:
+        username: The account, folded.
+        character_id: Whom they play; None if the account has no character yet.
+        character_ids: All characters of the account, the first first.
+        ticket: The resume ticket to hand out; empty if the store was away when it was to be kept.
+    """
+
+    username: str
+    character_id: CharacterId | None
+    character_ids: tuple[CharacterId, ...]
+    ticket: str = field(repr=False)
+
+
+class Accounts(AccountBook):
+    """Everything about accounts. Make it with `open_accounts`, and use it inside `async with accounts.running():`.
+
+    Args:
+        shelf: Where they are kept.
+        storage: The same store: the marks of sealed payloads and the failures of this server lie there.
+        config: The section `auth`.
+        server_name: Whose failures these are.
+        realm_name: Must not be the substance of a password.
+        keys: Open sealed credentials.
+        cost: Of a new hash; None: what `config.hash` says.
+        clock: Time.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf[Account],
+        storage: Storage,
+        *,
+        config: AuthConfig,
+        server_name: str,
+        keys: ServerKeys,
+        realm_name: str = "",
+        cost: HashCost | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        super().__init__(shelf, clock)
+        self._config = config
+        self._rules = PasswordRules(config.password_length_min, realm_name)
+        self._cost = cost or (Argon2Cost() if config.hash == "argon2id" else Pbkdf2Cost())
+        self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
+        self._throttle = Throttle(_throttle_settings(config), clock)
+        self._throttle_store = ThrottleStore(self._throttle, storage, server_name, clock)
+        self._verifier = Verifier(shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s)
+        self._door = SealedDoor(keys, storage, clock)
+
+    @property
+    def public_key(self) -> str:
+        """What clients seal with, for `welcome`."""
+        return self._door.keys.public_key
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator["Accounts"]:
+        """Load the failures of the last run; while the block runs, save them and follow the key file; then close the pool.
+
+        Raises:
+            StorageError: The store cannot be reached at the start.
+        """
+        await asyncio.to_thread(common_passwords)  # a file: not on the event loop
+        await self._throttle_store.load()
+        tasks = [asyncio.create_task(self._keep_saving()), asyncio.create_task(self._keep_reading_keys())]
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await self._throttle_store.save()
+            await self._pool.close()
+
+    async def create(
+        self,
+        username: str,
+        password: str,
+        *,
+        address: str = "",
+        character: tuple[CharacterId, Record] | None = None,
+        also: tuple[Also, ...] = (),
+    ) -> Login:
+        """Register an account, and its first character with it: both are stored, or neither.
+
+        A plaintext account of version 1 gives its name, and not its character, to whoever registers it again.
+
+        Args:
+            username: As typed.
+            password: As typed.
+            address: Where the request comes from; empty if there is no network.
+            character: The id of the character, which must not exist, and its record.
+            also: More guards and effects of the same transaction.
+
+        Raises:
+            AuthFailed: `bad_username`, `weak_password`, `username_taken`, `throttled` or `unavailable`.
+            AlreadyExists: The character exists, or a guard of `also` does not hold; nothing happened.
+            RecordError: The character is invalid, too large, or cannot be stored.
+            OutcomeUnknown: The store's answer was lost and it stays away; log in to see whether the account exists.
+        """
+        name = check_username(username)
+        self._rules.check(password, username=name)
+        if wait_s := self._throttle.address_wait_s(address):
+            raise AuthFailed("too many failures", reason="throttled", retry_after_s=wait_s)
+        with _unavailable_is_refused():
+            before = await self._find(name)
+            self._check_free(before, address)
+            hashed = await self._hash(password, address)
+            made = self._new_account(name, hashed, address, before.record if before else None)
+            if character is not None:
+                made.character_ids = [character[0]]
+                also = (*new_record(character[1], character[0], now_us=self._clock.wall_us()), *also)
+            first_ticket = issue_ticket(made, _first(made), self._verifier.now_s())
+            made.tickets = first_ticket.kept
+            if before is None:
+                is_ours = await self._shelf.create(name, made, *also)
+            else:
+                is_ours = await self._shelf.replace(name, before, made, *also)
+        if not is_ours:
+            raise self._taken(address)
+        log.info("account %s was registered from %r", name, address)
+        return _login(made, first_ticket.ticket)
+
+    async def verify_credentials(self, username: str, password: str, *, address: str = "") -> Account:
+        """The account, if this is its password; nothing is written.
+
+        Raises:
+            AuthFailed: `bad_credentials` (one text and one time for every cause; the log knows which), `throttled` or
+                `unavailable`.
+        """
+        return (await self._verifier.password(username, password, address)).record
+
+    async def login(
+        self, username: str, password: str, *, address: str = "", character_id: CharacterId | None = None
+    ) -> Login:
+        """Log in with a password, and get a ticket. An older or weaker hash is renewed on the way.
+
+        Args:
+            username: As typed.
+            password: As typed.
+            address: Where the request comes from; empty if there is no network.
+            character_id: Whom to play; None: the account's first character.
+
+        Raises:
+            AuthFailed: `bad_credentials` (also for a character of somebody else), `throttled` or `unavailable`.
+        """
+        found = await self._verifier.password(username, password, address)
+        verified_hash = found.record.password_hash
+        renewed_hash = await self._renewed(found.record, password, address)
+        for _ in range(CHANGE_TURNS_MAX):
+            account = found.record
+            playing = _first(account) if character_id is None else character_id
+            if playing is not None and playing not in account.character_ids:
+                log.info("login of %s with a character that is not theirs", account.username)
+                raise AuthFailed("no such character of this account", reason="bad_credentials")
+            issued = issue_ticket(account, playing, self._verifier.now_s())
+            account.tickets = issued.kept
+            account.last_login_s = self._verifier.now_s()
+            account.password_hash = renewed_hash
+            _remember_address(account, address)
+            try:
+                if await self._shelf.replace(account.username, found, account):
+                    return _login(account, issued.ticket, playing)
+                again = await self._shelf.get(account.username)
+            except StorageError as error:
+                log.warning("%s logged in without a ticket: %s", account.username, error)
+                return _login(account, "", playing)
+            if again is None or again.record.password_hash not in {verified_hash, renewed_hash}:
+                break
+            if again.record.is_banned(self._verifier.now_s()):
+                break
+            found = again
+        raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+
+    async def login_with_ticket(self, ticket: str, *, address: str = "") -> Login:
+        """Log in with a resume ticket, and get the next one. `ticket` goes on working until that one is used.
+
+        Raises:
+            AuthFailed: `bad_credentials` or `unavailable`; the ticket is as good as before.
+        """
+        for _ in range(CHANGE_TURNS_MAX):
+            found, issued = await self._verifier.ticket(ticket, address)
+            account = found.record
+            account.tickets = issued.kept
+            account.last_login_s = self._verifier.now_s()
+            playing = _first(account) if issued.character_id is None else issued.character_id
+            with _unavailable_is_refused():
+                if await self._shelf.replace(account.username, found, account):
+                    return _login(account, issued.ticket, playing)
+        raise AuthFailed("the account is being changed; try again", reason="unavailable")
+
+    async def change_password(self, username: str, password: str, new_password: str, *, address: str = "") -> Login:
+        """Replace the password; every ticket, and what is known of other addresses, ends in the same write.
+
+        Returns:
+            A login of this device, with the only ticket there is.
+
+        Raises:
+            AuthFailed: `weak_password`, `bad_credentials`, `throttled` or `unavailable`.
+        """
+        found = await self._verifier.password(username, password, address)
+        account = found.record
+        self._rules.check(new_password, username=account.username)
+        with _unavailable_is_refused():
+            account.password_hash = await self._hash(new_password, address)
+            account.addresses = []
+            _remember_address(account, address)
+            account.tickets = []
+            issued = issue_ticket(account, _first(account), self._verifier.now_s())
+            account.tickets = issued.kept
+            if not await self._shelf.replace(account.username, found, account):
+                raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+        log.info("the password of %s was changed", account.username)
+        return _login(account, issued.ticket)
+
+    async def reset_password(self, username: str, new_password: str) -> None:
+        """Give an account a new password without the old one: for an operator. Every ticket ends in the same write.
+
+        It also gives a plaintext account of version 1, with its character, back to its owner.
+
+        Raises:
+            AuthFailed: `weak_password` or `throttled`.
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+        self._rules.check(new_password, username=username)
+        hashed = await self._hash(new_password, "")
+
+        def renewed(account: Account) -> None:
+            account.password_hash = hashed
+            account.tickets = []
+            account.addresses = []
+
+        await self._change(username, renewed)
+
+    async def open_sealed(
+        self, payload: str, *, challenge_holds: Callable[[str], bool] = lambda _: False
+    ) -> tuple[Credentials, OpenedPayload]:
+        """Open an `encrypted_payload`, once; see `SealedDoor.open`.
+
+        Raises:
+            SealBroken: It cannot be opened, or holds no credentials.
+            AuthFailed: `replayed` or `unavailable`.
+        """
+        return await self._door.open(payload, challenge_holds=challenge_holds)
+
+    async def _hash(self, password: str, address: str) -> str:
+        return await self._pool.run(lambda: hash_password(password, self._cost), source=network(address))
+
+    async def _renewed(self, account: Account, password: str, address: str) -> str:
+        """The hash to keep from now on: a new one if the stored one is older or weaker, and there is time to make it."""
+        if not needs_rehash(account.password_hash, self._cost):
+            return account.password_hash
+        try:
+            return await self._hash(password, address)
+        except AuthFailed:
+            log.info("%s keeps an old password hash until a less busy login", account.username)
+            return account.password_hash
+
+    def _new_account(self, name: str, hashed: str, address: str, before: Account | None) -> Account:
+        former = [] if before is None else [*before.character_ids, *before.former_character_ids]
+        if former:
+            log.warning("%s, a plaintext account, was registered again; its characters %s are unlinked", name, former)
+        made = Account(
+            username=name,
+            password_hash=hashed,
+            created_s=self._verifier.now_s(),
+            former_character_ids=former,
+            last_login_s=self._verifier.now_s(),
+        )
+        _remember_address(made, address)
+        return made
+
+    def _check_free(self, found: Shelved[Account] | None, address: str) -> None:
+        if found is not None and found.record.password_hash:
+            raise self._taken(address)
+        if found is not None and found.record.is_banned(self._verifier.now_s()):
+            raise self._taken(address)
+
+    def _taken(self, address: str) -> AuthFailed:
+        self._throttle.count_address(address)  # asking for names is how one learns which exist
+        return AuthFailed("this user name is taken", reason="username_taken")
+
+    async def _keep_saving(self) -> None:
+        while True:
+            await self._clock.sleep(self._config.throttle_save_interval_s)
+            await self._throttle_store.save()
+
+    async def _keep_reading_keys(self) -> None:
+        """Another server, or the operator, may rotate the key."""
+        while True:
+            await self._clock.sleep(KEYS_READ_INTERVAL_S)
+            try:
+                await asyncio.to_thread(self._door.keys.reload)
+            except BadSealingKey as error:
+                log.error("the sealing keys stay as they are: %s", error)
+
+
+def open_accounts(
+    storage: Storage,
+    config: AuthConfig,
+    *,
+    server_name: str,
+    realm_name: str = "",
+    clock: Clock | None = None,
+) -> Accounts:
+    """The accounts in `storage`. Blocks on the key file: call it before the event loop runs, or on a thread.
+
+    Args:
+        storage: Connected before `running()` is entered.
+        config: The section `auth`.
+        server_name: This server's name, `keeper.name`.
+        realm_name: The name of the game.
+        clock: Time; the machine's own without it.
+
+    Raises:
+        BadSealingKey: The key file is unreadable, malformed, or open to other users.
+    """
+    keys = init_server_encryption(Path(config.key_file), clock=clock)
+    shelf = Shelf(Account, storage, clock=clock)
+    return Accounts(
+        shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
+    )
+
+
+def _first(account: Account) -> CharacterId | None:
+    return account.character_ids[0] if account.character_ids else None
+
+
+def _login(account: Account, ticket: str, playing: CharacterId | None = None) -> Login:
+    return Login(
+        account.username, _first(account) if playing is None else playing, tuple(account.character_ids), ticket
+    )
+
+
+def _remember_address(account: Account, address: str) -> None:
+    """Put the address first among those where the password was right; an attacker elsewhere cannot close it."""
+    if address:
+        digest = network_digest(account.username, address)
+        others = [each for each in account.addresses if each != digest]
+        account.addresses = [digest, *others][:ADDRESSES_MAX]
+
+
+def _throttle_settings(config: AuthConfig) -> ThrottleSettings:
+    longest_s = config.throttle_delay_s_max
+    return ThrottleSettings(
+        account=Backoff(config.throttle_account_free, 1.0, longest_s),
+        address=Backoff(config.throttle_address_free, 1.0, longest_s),
+        pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, 60.0)),
+    )
+
+
+@contextmanager
+def _unavailable_is_refused() -> Generator[None]:
+    """A store that is away, or an unreadable account, is a refusal; a lost answer stays what it is."""
+    try:
+        yield
+    except (Quarantined, StorageError) as error:
+        if error.outcome == "unknown":
+            raise
+        log.warning("an account could not be read or written: %s", error)
+        raise AuthFailed("the server cannot do this now", reason="unavailable") from error

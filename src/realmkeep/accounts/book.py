@@ -1,0 +1,216 @@
+"""Accounts as the game and its operators see and change them: no password is needed here, and none is looked at."""
+
+from collections.abc import Callable
+from typing import Final
+
+from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
+from realmkeep.accounts.names import fold_username
+from realmkeep.clock import Clock
+from realmkeep.errors import AccountError, InvalidKey, NoSuchAccount, StorageUnavailable
+from realmkeep.keeping.shelf import Also, Shelf, Shelved
+
+CHANGE_TURNS_MAX: Final = 10  # two servers that change one account at once are rare; ten times in a row is a fault
+
+
+class AccountBook:
+    """The accounts of a realm.
+
+    Args:
+        shelf: Where they are kept.
+        clock: For the ends of bans.
+    """
+
+    def __init__(self, shelf: Shelf[Account], clock: Clock) -> None:
+        self._shelf = shelf
+        self._clock = clock
+
+    async def exists(self, username: str) -> bool:
+        """Whether the name is taken. A plaintext account of version 1 does not keep it from being registered again.
+
+        Raises:
+            Quarantined: Something unreadable lies there, so the name is not free.
+            StorageUnavailable: The store cannot be reached.
+        """
+        found = await self._find(username)
+        return found is not None and bool(found.record.password_hash)
+
+    async def account(self, username: str) -> Account:
+        """The account as it is stored now, for an operator to look at.
+
+        Raises:
+            NoSuchAccount: There is none.
+            Quarantined: It cannot be read.
+            StorageUnavailable: The store cannot be reached.
+        """
+        found = await self._find(username)
+        if found is None:
+            raise self._no_such(username)
+        return found.record
+
+    async def character_id(self, username: str) -> CharacterId | None:
+        """The account's first character; None if it has none.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageUnavailable: The store cannot be reached.
+        """
+        characters = (await self.account(username)).character_ids
+        return characters[0] if characters else None
+
+    async def character_ids(self, username: str) -> list[CharacterId]:
+        """All its characters, the first first.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageUnavailable: The store cannot be reached.
+        """
+        return (await self.account(username)).character_ids
+
+    async def set_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
+        """Make a character the account's first, linking it if it is not yet.
+
+        Args:
+            username: The account.
+            character_id: The character; that it exists is the caller's to know.
+            also: Guards and effects of the same transaction, such as those of `new_record` for a new character.
+
+        Raises:
+            AccountError: The account has 64 characters.
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def first(account: Account) -> None:
+            others = [each for each in account.character_ids if each != character_id]
+            if len(others) >= CHARACTERS_MAX:
+                raise AccountError(f"{account.username} has {CHARACTERS_MAX} characters", hint="remove one first")
+            account.character_ids = [character_id, *others]
+
+        await self._change(username, first, *also)
+
+    async def add_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
+        """Link another character, after those there are; linking one again changes nothing.
+
+        Raises:
+            AccountError: The account has 64 characters.
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def last(account: Account) -> None:
+            if character_id in account.character_ids:
+                return
+            if len(account.character_ids) >= CHARACTERS_MAX:
+                raise AccountError(f"{account.username} has {CHARACTERS_MAX} characters", hint="remove one first")
+            account.character_ids = [*account.character_ids, character_id]
+
+        await self._change(username, last, *also)
+
+    async def remove_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
+        """Unlink a character; its tickets end with it. The character's record is not touched unless `also` deletes it.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def without(account: Account) -> None:
+            account.character_ids = [each for each in account.character_ids if each != character_id]
+            account.tickets = [each for each in account.tickets if each.character_id != character_id]
+
+        await self._change(username, without, *also)
+
+    async def ban(self, username: str, reason: str, *, until_s: int | None = None) -> None:
+        """Refuse logins, and end every ticket in the same write. Who plays now is the game's to disconnect.
+
+        Args:
+            username: The account.
+            reason: For the operators; players are not told.
+            until_s: When it ends, in seconds since the Unix epoch; None: when it is lifted.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def banned(account: Account) -> None:
+            account.ban = Ban(reason=reason, until_s=until_s)
+            account.tickets = []
+
+        await self._change(username, banned)
+
+    async def lift_ban(self, username: str) -> None:
+        """Allow logins again; without a ban nothing changes.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def free(account: Account) -> None:
+            account.ban = None
+
+        await self._change(username, free)
+
+    async def logout_everywhere(self, username: str) -> None:
+        """End every ticket in one write.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def without_tickets(account: Account) -> None:
+            account.tickets = []
+
+        await self._change(username, without_tickets)
+
+    async def delete(self, username: str, *also: Also) -> None:
+        """Delete the account, and in the same transaction whatever `also` says, such as its characters.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+        for _ in range(CHANGE_TURNS_MAX):
+            found = await self._find(username)
+            if found is None:
+                raise self._no_such(username)
+            if await self._shelf.remove(found.record.username, found, *also):
+                return
+        raise self._contended(username)
+
+    async def _find(self, username: str) -> Shelved[Account] | None:
+        try:
+            return await self._shelf.get(fold_username(username))
+        except InvalidKey:
+            return None
+
+    async def _change(self, username: str, change: Callable[[Account], None], *also: Also) -> Account:
+        """Read, change and replace, again if somebody else was faster."""
+        for _ in range(CHANGE_TURNS_MAX):
+            found = await self._find(username)
+            if found is None:
+                raise self._no_such(username)
+            change(found.record)
+            if await self._shelf.replace(found.record.username, found, found.record, *also):
+                return found.record
+        raise self._contended(username)
+
+    def _no_such(self, username: str) -> NoSuchAccount:
+        return NoSuchAccount(f"there is no account {fold_username(username)!r:.80}", hint="check the spelling")
+
+    def _contended(self, username: str) -> StorageUnavailable:
+        return StorageUnavailable(
+            f"account {fold_username(username)!r:.80} changed {CHANGE_TURNS_MAX} times while it was to be changed",
+            hint="try again",
+        )

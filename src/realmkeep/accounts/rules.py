@@ -1,0 +1,83 @@
+"""What a new password must be: long enough and not among the first that an attacker tries (NIST SP 800-63B-4, 3.1.1.2).
+
+No composition rules: they make passwords weaker and people angry. Every character of Unicode is welcome, and counts as one.
+"""
+
+import gzip
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise
+from typing import Final
+
+from realmkeep.accounts.names import fold_username
+from realmkeep.errors import AuthFailed
+
+PASSWORD_CHARS_MIN: Final = 15  # where the password is the only factor
+PASSWORD_CHARS_MIN_ALLOWED: Final = 8  # where it is not
+PASSWORD_BYTES_MAX: Final = (
+    1024  # 64 characters of any script fit four times over, and a flood of long ones costs nothing
+)
+
+
+@dataclass(frozen=True)
+class PasswordRules:
+    """The rules of one realm.
+
+    Attributes:
+        length_min: Fewest characters (code points, after NFC), from 8.
+        realm_name: The name of the game or realm, which must not be the substance of a password; empty: not compared.
+    """
+
+    length_min: int = PASSWORD_CHARS_MIN
+    realm_name: str = ""
+
+    def check(self, password: str, *, username: str) -> None:
+        """Return if `username` may have `password`.
+
+        Args:
+            password: As typed.
+            username: As typed or folded.
+
+        Raises:
+            AuthFailed: `weak_password`, with the reason in words that may be shown to the player; never the password.
+        """
+        if any("\ud800" <= char <= "\udfff" for char in password):
+            raise _weak("is not valid text")
+        normal = unicodedata.normalize("NFC", password)
+        if len(normal) < self.length_min:
+            raise _weak(f"is too short; use {self.length_min} characters or more, such as four words")
+        if max(len(normal.encode()), len(password.encode())) > PASSWORD_BYTES_MAX:
+            raise _weak(f"is longer than {PASSWORD_BYTES_MAX} bytes")
+        folded = fold_username(password)
+        if folded in common_passwords():
+            raise _weak("is among the first that attackers try")
+        if _is_pattern(folded):
+            raise _weak("only repeats or counts")
+        rest = folded
+        for name in (fold_username(username), fold_username(self.realm_name)):
+            rest = rest.replace(name, "") if name else rest
+        if rest != folded and len(rest) < PASSWORD_CHARS_MIN_ALLOWED:
+            raise _weak("is little more than the name of the user or of the game")
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """The blocklist that ships with the package, case-folded: 20,000 entries, read once (a file: not on the event loop)."""
+    packed = files(__package__ or "").joinpath("common_passwords.txt.gz").read_bytes()
+    return frozenset(gzip.decompress(packed).decode().splitlines())
+
+
+def _is_pattern(folded: str) -> bool:
+    """Whether it repeats one part that would not be a password by itself, or steps evenly: `abcabcabc`, `123456789`, `aaaa`."""
+    period = (folded + folded).find(folded, 1)
+    part = folded[:period]
+    if period < len(folded) and (period < PASSWORD_CHARS_MIN_ALLOWED or part in common_passwords()):
+        return True
+    steps = {ord(after) - ord(before) for before, after in pairwise(folded)}
+    return len(steps) == 1
+
+
+def _weak(what: str) -> AuthFailed:
+    return AuthFailed(f"the password {what}", reason="weak_password")

@@ -1,0 +1,166 @@
+"""The server's static X25519 keys: kept in a file across restarts, rotated with an overlap in which both work.
+
+The file is JSON, readable by its owner alone (0600); the newest key comes first:
+
+```json
+{"version": 1, "keys": [{"private_key": "<64 hex>", "retires_s": null}, {"private_key": "<64 hex>", "retires_s": 1767312000}]}
+```
+"""
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.errors import BadSealingKey
+
+OVERLAP_S: Final = 7 * 24 * 3600.0  # a week for clients that carry the public key in their configuration
+_PRIVATE: Final = 0o600
+_DIRECTORY: Final = 0o700
+_OTHERS: Final = 0o077
+
+log = logging.getLogger("realmkeep.accounts")
+
+
+class _StoredKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    private_key: str
+    retires_s: int | None = None
+
+    def __repr__(self) -> str:
+        return f"_StoredKey(retires_s={self.retires_s})"
+
+
+class _KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    keys: list[_StoredKey]
+
+
+class ServerKeys:
+    """The keys that open sealed payloads now. Make it with `init_server_encryption`.
+
+    All methods that touch the file block: call them before the event loop starts, or on a thread.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self._path = path
+        self._clock = clock
+        self._keys: list[tuple[X25519PrivateKey, int | None]] = []
+
+    def __repr__(self) -> str:
+        return f"ServerKeys({str(self._path)!r}, public_key={self.public_key!r})"
+
+    @property
+    def public_key(self) -> str:
+        """The newest public key, in hexadecimal: the one that clients should seal with."""
+        return self._keys[0][0].public_key().public_bytes_raw().hex()
+
+    def usable(self) -> list[X25519PrivateKey]:
+        """The private keys that open a payload now, the newest first."""
+        now_s = self._clock.wall_us() // 1_000_000
+        return [key for key, retires_s in self._keys if retires_s is None or now_s < retires_s]
+
+    def reload(self) -> None:
+        """Read the file again; another server or the operator may have rotated the key.
+
+        Raises:
+            BadSealingKey: The file is unreadable, malformed, or open to other users; the keys in use stay as they are.
+        """
+        self._keys = [
+            (X25519PrivateKey.from_private_bytes(bytes.fromhex(key.private_key)), key.retires_s)
+            for key in _read(self._path)
+        ]
+
+    def rotate(self, *, overlap_s: float = OVERLAP_S) -> None:
+        """Make a new key and write the file; payloads sealed with the present one open for `overlap_s` more seconds.
+
+        Raises:
+            BadSealingKey: The file cannot be read or written; nothing was changed.
+        """
+        now_s = self._clock.wall_us() // 1_000_000
+        retires_s = now_s + int(overlap_s)
+        kept = [
+            _StoredKey(key.private_key, retires_s if key.retires_s is None else min(key.retires_s, retires_s))
+            for key in _read(self._path)
+            if key.retires_s is None or key.retires_s > now_s
+        ]
+        _write(self._path, [_StoredKey(secrets.token_hex(32)), *kept], replace=True)
+        self.reload()
+
+
+def init_server_encryption(path: Path | str, *, clock: Clock | None = None) -> ServerKeys:
+    """Load the server's keys from `path`, made there (0600) if absent, and log the public one for the clients.
+
+    Args:
+        path: The key file; servers of one realm may share it.
+        clock: Says when an old key retires.
+
+    Raises:
+        BadSealingKey: The file is unreadable, malformed, or open to other users of the machine.
+    """
+    path = Path(path)
+    if not path.exists():
+        with suppress(FileExistsError):  # another server was faster: its key is everybody's
+            _write(path, [_StoredKey(secrets.token_hex(32))], replace=False)
+    keys = ServerKeys(path, clock or SystemClock())
+    keys.reload()
+    log.info("SERVER: Auth encryption enabled. Public key: %s", keys.public_key)
+    return keys
+
+
+def get_server_public_key(keys: ServerKeys) -> str:
+    """The public key that clients seal with, in hexadecimal."""
+    return keys.public_key
+
+
+def _read(path: Path) -> list[_StoredKey]:
+    try:
+        if os.name == "posix" and path.stat().st_mode & _OTHERS:
+            raise BadSealingKey(f"{path} can be read by other users", hint=f"chmod 600 {path}, then rotate the key")
+        stored = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
+        if stored.version != 1 or not stored.keys or stored.keys[0].retires_s is not None:
+            raise BadSealingKey(f"{path} is not a key file of version 1 with a current key", hint="restore it")
+        if any(len(bytes.fromhex(key.private_key)) != 32 for key in stored.keys):
+            raise BadSealingKey(f"{path} holds a key that has not 32 bytes", hint="restore it")
+    except OSError as error:
+        raise BadSealingKey(f"{path} cannot be read: {error.strerror}", hint="check path and permissions") from error
+    except ValueError:  # not chained: the text of such an error can quote the file
+        raise BadSealingKey(f"{path} is not a key file", hint="restore it, or remove it for a new key") from None
+    return stored.keys
+
+
+def _write(path: Path, keys: list[_StoredKey], *, replace: bool) -> None:
+    """Write the whole file or nothing, on disk when it returns.
+
+    Raises:
+        FileExistsError: Without `replace`, and it exists.
+        BadSealingKey: It cannot be written.
+    """
+    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(_DIRECTORY, parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(msgspec.json.encode(_KeyFile(1, keys)))
+                file.flush()
+                os.fsync(file.fileno())
+            if replace:
+                staged.replace(path)
+            else:
+                os.link(staged, path)  # fails if it exists, unlike a rename
+        finally:
+            staged.unlink(missing_ok=True)
+        if os.name == "posix":
+            directory = os.open(path.parent, os.O_RDONLY)
+            os.fsync(directory)
+            os.close(directory)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise BadSealingKey(f"{path} cannot be written: {error.strerror}", hint="check the directory") from error

@@ -1,0 +1,213 @@
+"""Slows guessing down: exponential delays per account, per address, and per account at an address where it logged in before.
+
+The last is why an attacker locks nobody out: whoever succeeded from an address before is measured by their own failures from
+there alone, and a ticket is never throttled, since 256 bits are not guessed. Everybody else shares the account's delay.
+
+Memory is bounded: the entries used least recently go first. An attacker who wants a delay forgotten must push `ENTRIES_MAX`
+other names or addresses through, each at the price of one password hash (45 ms of a core: 24 minutes for all), and wins the
+five free guesses; waiting out the longest delay is cheaper. Addresses count as IPv6 /64 networks, so that one machine is one
+entry.
+"""
+
+import hashlib
+import ipaddress
+import struct
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from realmkeep.clock import Clock
+
+ENTRIES_MAX: Final = 32_000  # one table of 16 bytes each fits one stored value of 512 KiB
+TABLES: Final[tuple[str, ...]] = ("accounts", "addresses", "pairs")
+_ENTRY: Final = struct.Struct("<8sHxxI")  # digest, failures, second of the last one
+_FAILURES_MAX: Final = 0xFFFF
+_SLICE: Final = 2_000  # entries packed between two turns of the event loop: about 1 ms
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How delays grow: none for `free` failures, then `first_s`, twice that, and so on up to `max_s`."""
+
+    free: int
+    first_s: float
+    max_s: float
+
+    def delay_s(self, failures: int) -> float:
+        """Seconds to wait after the last of so many failures."""
+        if failures < self.free:
+            return 0.0
+        return float(min(self.max_s, self.first_s * 2.0 ** min(failures - self.free, 62)))
+
+
+@dataclass(frozen=True)
+class ThrottleSettings:
+    """The delays of one realm.
+
+    Attributes:
+        account: For one account, from addresses where it never logged in.
+        address: For one address, over all accounts.
+        pair: For one account at an address where it logged in before.
+        forget_s: Failures older than this are forgotten.
+    """
+
+    account: Backoff = Backoff(free=5, first_s=1.0, max_s=900.0)
+    address: Backoff = Backoff(free=20, first_s=1.0, max_s=900.0)  # more: a household or a school is one address
+    pair: Backoff = Backoff(free=5, first_s=1.0, max_s=60.0)
+    forget_s: float = 24 * 3600.0
+
+
+class _Table:
+    """Failures by digest, the least recently used first."""
+
+    def __init__(self, backoff: Backoff, forget_s: float) -> None:
+        self.backoff = backoff
+        self.forget_s = forget_s
+        self.entries: OrderedDict[bytes, tuple[int, float]] = OrderedDict()
+
+    def failures(self, key: bytes, now_s: float) -> int:
+        failures, last_s = self.entries.get(key, (0, 0.0))
+        return failures if now_s - last_s < self.forget_s else 0
+
+    def wait_s(self, key: bytes, now_s: float) -> float:
+        failures = self.failures(key, now_s)
+        if not failures:
+            return 0.0
+        delay_s = self.backoff.delay_s(failures)
+        return min(delay_s, max(0.0, self.entries[key][1] + delay_s - now_s))  # min: the clock may have been set back
+
+    def add(self, key: bytes, now_s: float) -> None:
+        self.entries[key] = (min(self.failures(key, now_s) + 1, _FAILURES_MAX), now_s)
+        self.entries.move_to_end(key)
+        if len(self.entries) > ENTRIES_MAX:
+            self.entries.popitem(last=False)
+
+    def remove_one(self, key: bytes) -> None:
+        failures, last_s = self.entries.get(key, (0, 0.0))
+        if failures > 1:
+            self.entries[key] = (failures - 1, last_s)
+        else:
+            self.entries.pop(key, None)
+
+
+class Attempt:
+    """One password attempt that was let through. Until it is judged it counts as a failure of its account.
+
+    So parallel guesses cannot slip through together. Call exactly one of the methods.
+    """
+
+    def __init__(self, throttle: "Throttle", table: _Table, key: bytes, address: str) -> None:
+        self._throttle = throttle
+        self._table = table
+        self._key = key
+        self._address = address
+
+    def succeeded(self) -> None:
+        """The password was right: the account's failures are forgotten.
+
+        The address's are not: whoever owns one account could reset them at will.
+        """
+        self._table.entries.pop(self._key, None)
+
+    def failed(self) -> None:
+        """The password was wrong."""
+        self._throttle.count_address(self._address)
+
+    def withdrawn(self) -> None:
+        """Nobody judged it: the store was away or the queue was full."""
+        self._table.remove_one(self._key)
+
+
+class Throttle:
+    """The failures of one server, in memory.
+
+    Args:
+        settings: The delays.
+        clock: Its wall time is what survives a restart.
+
+    Attributes:
+        changes: Counts the attempts that were let through and the failures: whoever saves compares it.
+    """
+
+    def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
+        self._clock = clock
+        self._accounts = _Table(settings.account, settings.forget_s)
+        self._addresses = _Table(settings.address, settings.forget_s)
+        self._pairs = _Table(settings.pair, settings.forget_s)
+        self.changes = 0
+        self._tables: dict[str, _Table] = dict(zip(TABLES, (self._accounts, self._addresses, self._pairs), strict=True))
+
+    def begin(self, username: str, address: str, *, known: bool) -> Attempt | float:
+        """Let a password attempt through, or say how many seconds it has to wait.
+
+        Args:
+            username: The folded name, whether such an account exists or not.
+            address: Where it comes from; empty if there is no network.
+            known: This account logged in from this address before.
+        """
+        now_s = self._now_s()
+        where = network(address)
+        if known:
+            table, key = self._pairs, _digest(username, where)
+            wait_s = table.wait_s(key, now_s)
+        else:
+            table, key = self._accounts, _digest(username)
+            wait_s = max(table.wait_s(key, now_s), self.address_wait_s(address))
+        if wait_s > 0:
+            return wait_s
+        table.add(key, now_s)
+        self.changes += 1
+        return Attempt(self, table, key, address)
+
+    def address_wait_s(self, address: str) -> float:
+        """Seconds until this address may try or register another name; 0 where there is no address."""
+        return self._addresses.wait_s(_digest(network(address)), self._now_s()) if address else 0.0
+
+    def count_address(self, address: str) -> None:
+        """Count a failure against an address: a wrong password, or asking for a name that is taken."""
+        if address:
+            self.changes += 1
+            self._addresses.add(_digest(network(address)), self._now_s())
+
+    def pack(self, name: str) -> Iterator[bytes]:
+        """The entries of one of `TABLES` as they are now, in parts; joined they are what `unpack` takes."""
+        entries = list(self._tables[name].entries.items())
+        for start in range(0, len(entries), _SLICE):
+            yield b"".join(
+                _ENTRY.pack(key, failures, int(last_s)) for key, (failures, last_s) in entries[start : start + _SLICE]
+            )
+
+    def unpack(self, name: str, packed: bytes) -> bool:
+        """Take over entries that were packed; False, and nothing taken, if they cannot be read."""
+        if len(packed) % _ENTRY.size or len(packed) > ENTRIES_MAX * _ENTRY.size:
+            return False
+        entries = self._tables[name].entries
+        for key, failures, last_s in _ENTRY.iter_unpack(packed):
+            entries[key] = (failures, float(last_s))
+        return True
+
+    def _now_s(self) -> float:
+        return self._clock.wall_us() / 1e6
+
+
+def network(address: str) -> str:
+    """What counts as one address: an IPv4 address, an IPv6 /64 network, or the text itself where it is neither."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
+    return str(parsed)
+
+
+def network_digest(username: str, address: str) -> str:
+    """What an account keeps of an address where its password was right."""
+    return hashlib.sha256(f"{username}\0{network(address)}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _digest(*parts: str) -> bytes:
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()

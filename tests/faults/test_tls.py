@@ -1,0 +1,107 @@
+"""TLS on Debian's Redis; the wheel's Valkey is built without it."""
+
+import asyncio
+import datetime as dt
+import ipaddress
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from realmkeep.errors import StorageError, StorageMisconfigured
+from realmkeep.storage import Committed, Put, Transaction, open_storage
+from realmkeep.testing.servers import StoreServer
+
+pytestmark = pytest.mark.backend("redis-7.0")
+
+
+@dataclass
+class Certificates:
+    """An authority, and a certificate of this machine that it has signed."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def signed(
+    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, by: ec.EllipticCurvePrivateKey, *, is_authority: bool
+) -> bytes:
+    today = dt.datetime.now(dt.UTC)
+    addresses = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(today - dt.timedelta(days=1))
+        .not_valid_after(today + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        .sign(by, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> Certificates:
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    made = Certificates(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
+    made.authority.write_bytes(signed("authority", authority_key, "authority", authority_key, is_authority=True))
+    made.certificate.write_bytes(signed("localhost", key, "authority", authority_key, is_authority=False))
+    made.key.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return made
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def tls_port(tmp_path: Path, certificates: Certificates, new_server: Callable[..., StoreServer]) -> int:
+    port = free_port()
+    extra = (
+        f"bind 127.0.0.1\ntls-port {port}\ntls-cert-file {certificates.certificate}\ntls-key-file {certificates.key}\n"
+        f"tls-ca-cert-file {certificates.authority}\ntls-auth-clients yes\n"
+    )
+    directory = tmp_path / "store"
+    directory.mkdir()
+    server = new_server(directory, binary=Path("/usr/bin/redis-server"), extra=extra)
+    assert server.ask("CONFIG", "SET", "requirepass", "s3cr3t") == b"OK"
+    return port
+
+
+async def test_tls_with_a_client_certificate_and_a_password(tls_port: int, certificates: Certificates) -> None:
+    files = f"tls_ca={certificates.authority}&tls_cert={certificates.certificate}&tls_key={certificates.key}"
+    storage = open_storage(f"rediss://:s3cr3t@localhost:{tls_port}/1?{files}")
+    await storage.connect()
+    batch = [Transaction((), (Put(f"k{number}", b"x" * 5000),)) for number in range(500)]
+    assert await storage.write(batch) == [Committed()] * len(batch)
+    assert await storage.load("k499") == b"x" * 5000
+    await storage.disconnect()
+
+
+async def test_a_server_of_an_unknown_authority_is_refused(tls_port: int) -> None:
+    with pytest.raises(StorageMisconfigured, match="tls_ca"):
+        await open_storage(f"rediss://:s3cr3t@localhost:{tls_port}").connect()
+
+
+async def test_plain_text_to_a_tls_port_fails_and_hangs_nobody(tls_port: int) -> None:
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageError):
+            await open_storage(f"redis://:s3cr3t@localhost:{tls_port}").connect()
