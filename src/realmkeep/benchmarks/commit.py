@@ -204,6 +204,7 @@ class _Others:
             max_connections=MULTI_AT_ONCE,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            driver_info=None,
         )
         redis = Redis(connection_pool=pool)
         deadline_s = self._clock.monotonic_s() + self._seconds
@@ -224,7 +225,39 @@ class _Others:
         return done / self._seconds
 
 
-async def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
+async def _measure(server: StoreServer, seconds: float) -> CommitReport:
+    rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
+    others = _Others(server, seconds)
+    config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
+    async with opened_keeper(server, config) as (keeper, storage):
+        await populate(storage, 2 * max(CONCURRENCIES))
+        market = _Market(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
+        keeper.warmed_up()
+        await market.run(max(CONCURRENCIES), WARM_UP_S)
+        for _ in range(ROUNDS):
+            for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):
+                of_concurrency.append(await market.run(concurrency, seconds))
+        engine = storage.capability.engine
+    multi_per_s = await others.multi()
+    sqlite_per_s, fdatasync_per_s, round_trip_ms = await asyncio.to_thread(others.blocking)
+    return CommitReport(
+        engine=engine,
+        seconds=seconds,
+        rounds=ROUNDS,
+        trade_bytes=others.trade_bytes,
+        trades=tuple(sorted(figures, key=_trades_per_s)[len(figures) // 2] for figures in rounds),
+        sqlite_per_s=round(sqlite_per_s, 1),
+        multi_per_s=round(multi_per_s, 1),
+        fdatasync_per_s=round(fdatasync_per_s, 1),
+        round_trip_ms_p50=round_trip_ms,
+    )
+
+
+def _trades_per_s(figures: TradeFigures) -> float:
+    return figures.trades_per_s
+
+
+def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
     """Measure trades, and the other ways of moving the same bytes.
 
     Args:
@@ -234,33 +267,5 @@ async def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
     """
-    rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
-    config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
-    async with started_server(directory, "always") as server:
-        others = _Others(server, seconds)
-        async with opened_keeper(server, config) as (keeper, storage):
-            await populate(storage, 2 * max(CONCURRENCIES))
-            market = _Market(keeper, await log_in(keeper, 2 * max(CONCURRENCIES)))
-            keeper.warmed_up()
-            await market.run(max(CONCURRENCIES), WARM_UP_S)
-            for _ in range(ROUNDS):
-                for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):
-                    of_concurrency.append(await market.run(concurrency, seconds))
-            engine = storage.capability.engine
-        multi_per_s = await others.multi()
-        sqlite_per_s, fdatasync_per_s, round_trip_ms = await asyncio.to_thread(others.blocking)
-    return CommitReport(
-        engine=engine,
-        seconds=seconds,
-        rounds=ROUNDS,
-        trade_bytes=others.trade_bytes,
-        trades=tuple(sorted(figures, key=_per_s)[len(figures) // 2] for figures in rounds),
-        sqlite_per_s=round(sqlite_per_s, 1),
-        multi_per_s=round(multi_per_s, 1),
-        fdatasync_per_s=round(fdatasync_per_s, 1),
-        round_trip_ms_p50=round_trip_ms,
-    )
-
-
-def _per_s(figures: TradeFigures) -> float:
-    return figures.trades_per_s
+    with started_server(directory, "always") as server:
+        return asyncio.run(_measure(server, seconds))

@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -26,20 +26,20 @@ REQUEST: Final = b'{"op":"trade","with":12346,"give":[3],"take":[]}'
 RESULT: Final = {"ok": True, "item": "rune-13", "slot": 13}
 
 
-@asynccontextmanager
-async def started_server(directory: Path, fsync: Fsync) -> AsyncGenerator[StoreServer]:
-    """A store of its own in a temporary directory inside `directory`.
+@contextmanager
+def started_server(directory: Path, fsync: Fsync) -> Generator[StoreServer]:
+    """A store of its own in a temporary directory inside `directory`. Blocks: start it before the event loop.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
     """
     with tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as inside:
-        server = await asyncio.to_thread(StoreServer, Path(inside), fsync=fsync, extra=QUIET)
+        server = StoreServer(Path(inside), fsync=fsync, extra=QUIET)
         try:
-            await asyncio.to_thread(server.start)
+            server.start()
             yield server
         finally:
-            await asyncio.to_thread(server.close)
+            server.close()
 
 
 @asynccontextmanager
@@ -97,16 +97,16 @@ def _stored(number: int, ring: bytes | None) -> Transaction:
     return Transaction((), puts)
 
 
-async def log_in(keeper: Keeper, count: int) -> list[Session[SpecPlayer]]:
-    """Log the players in, 64 at a time; in the order of their numbers."""
-    sessions: list[Session[SpecPlayer] | None] = [None] * count
-    numbers = iter(range(count))
+async def log_in(keeper: Keeper, players: range) -> list[Session[SpecPlayer]]:
+    """Log players in, 64 at a time; in the order of their numbers."""
+    sessions: dict[int, Session[SpecPlayer]] = {}
+    numbers = iter(players)
 
     async def some() -> None:
         for number in numbers:
-            sessions[number] = await keeper.login(SpecPlayer, number)
+            session = await keeper.login(SpecPlayer, number)
+            assert session is not None, "a player was not there"
+            sessions[number] = session
 
     await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
-    present = [session for session in sessions if session is not None]
-    assert len(present) == count, "a player was not there"
-    return present
+    return [sessions[number] for number in players]

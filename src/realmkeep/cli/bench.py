@@ -2,8 +2,9 @@
 
 import asyncio
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import msgspec
 from cyclopts import App, Parameter
@@ -11,14 +12,16 @@ from cyclopts.validators import Number
 from cyclopts.validators import Path as PathRule
 
 app = App(name="bench", help="Measure Realmkeep on this machine against other ways of doing the same.")
+Players = Annotated[int, Parameter(validator=Number(gte=1))]
+Directory = Annotated[Path, Parameter(validator=PathRule(exists=True, file_okay=False))]
 
 
 @app.command
 def write(
     *,
-    records: Annotated[int, Parameter(validator=Number(gte=1))] = 20_000,
+    records: Players = 20_000,
     size: Annotated[int, Parameter(validator=Number(gte=1, lte=512 * 1024))] = 768,
-    directory: Annotated[Path, Parameter(validator=PathRule(exists=True, file_okay=False))] = Path(),
+    directory: Directory = Path(),
     json: bool = False,
 ) -> None:
     """Players written a second, by Realmkeep, by SET and RENAME, by plain SETs, and by the bare limit of the store.
@@ -40,3 +43,72 @@ def write(
     for name in WriteFigures.__struct_fields__:
         always, everysec = (getattr(figures, name) for figures in (report.always, report.everysec))
         sys.stdout.write(f"{name:18}{always:12,.2f}{everysec:12,.2f}\n")
+
+
+@app.command
+def flush(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
+    """Dirty players saved a second, beside the bare limit of the store, and what a 20 Hz tick notices of it.
+
+    Args:
+        players: How many, each with 14 items and a full op ring.
+        directory: Where the store's files lie meanwhile; it is this disk that is measured.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.flush import bench_flush  # noqa: PLC0415 - the driver is imported when it is needed
+
+    _print(bench_flush(players=players, directory=directory), json=json)
+
+
+@app.command
+def commit(
+    *,
+    seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
+    directory: Directory = Path(),
+    json: bool = False,
+) -> None:
+    """Durable two-player trades a second, beside SQLite, MULTI and the disk's own fdatasync.
+
+    Args:
+        seconds: How long each of them is measured; trades three times.
+        directory: Where the store's files lie meanwhile; it is this disk that is measured.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.commit import bench_commit  # noqa: PLC0415 - the drivers are imported when they are needed
+
+    _print(bench_commit(seconds=seconds, directory=directory), json=json)
+
+
+@app.command
+def sessions(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
+    """What a live session costs: memory, pauses of the garbage collector, logins and recoveries a second.
+
+    Args:
+        players: How many are live at once.
+        directory: Where the store's files lie meanwhile.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.sessions import bench_sessions  # noqa: PLC0415 - the driver is imported when it is needed
+
+    _print(bench_sessions(sessions=players, directory=directory), json=json)
+
+
+def _print(report: msgspec.Struct, *, json: bool) -> None:
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+        return
+    for name, value in _rows(msgspec.to_builtins(report)):
+        sys.stdout.write(f"{name:32}{f'{value:,}' if isinstance(value, (int, float)) else value:>16}\n")
+
+
+def _rows(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The figures of a report by name, those of its parts below them."""
+    for name, value in values.items():
+        if isinstance(value, (dict, list)):
+            pairs = (
+                cast("dict[Any, Any]", value).items()
+                if isinstance(value, dict)
+                else enumerate(cast("list[Any]", value))
+            )
+            yield from _rows({f"{name}.{key}": part for key, part in pairs})
+        else:
+            yield name, value

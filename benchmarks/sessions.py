@@ -1,0 +1,9 @@
+"""`./dev bench sessions`: the same as `realmkeep bench sessions --json`."""
+
+from collections.abc import Sequence
+
+from realmkeep.cli import app
+
+
+def main(arguments: Sequence[str]) -> None:
+    app(["bench", "sessions", "--json", *arguments])

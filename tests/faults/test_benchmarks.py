@@ -1,0 +1,51 @@
+"""The benchmarks of keeping run from end to end on a real store; how fast is not asked here."""
+
+import gc
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from realmkeep.benchmarks import commit, flush, sessions, slices
+from realmkeep.benchmarks.sessions import measured_pauses
+from realmkeep.testing.clock import FakeClock
+
+
+def test_flush_measures_both_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush, "ROUNDS", 1)
+    monkeypatch.setattr(flush, "IDLE_S", 0.1)
+    monkeypatch.setattr(slices, "TICK_S", 0.001)  # so that a small crowd sees a tick
+    report = flush.bench_flush(players=300, directory=tmp_path)
+    for figures in (report.always, report.everysec):
+        plain = msgspec.to_builtins(figures)
+        assert all(value > 0 for value in plain.values())
+        assert figures.slice_ms_p999 <= figures.slice_ms_max
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_commit_measures_each_concurrency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "CONCURRENCIES", (1, 4))
+    monkeypatch.setattr(commit, "ROUNDS", 1)
+    report = commit.bench_commit(seconds=0.1, directory=tmp_path)
+    assert [figures.concurrency for figures in report.trades] == [1, 4]
+    for figures in report.trades:
+        assert figures.trades_per_s > 0
+        assert 0 < figures.latency_ms_p50 <= figures.latency_ms_p99
+    assert min(report.sqlite_per_s, report.multi_per_s, report.fdatasync_per_s, report.round_trip_ms_p50) > 0
+
+
+def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "COUNTED", 1000)
+    figures = sessions.bench_sessions(sessions=1000, directory=tmp_path)
+    assert 0 < figures.session_bytes < 2048, "memory is no matter of time: the promise of the design"
+    assert figures.record_bytes > 0
+    assert figures.full_ring_bytes > 0
+    assert min(figures.logins_per_s, figures.recovered_per_s, figures.gc_pause_ms_max) > 0
+
+
+def test_a_pause_is_what_a_collection_takes() -> None:
+    with measured_pauses(FakeClock()) as pauses:
+        gc.collect()
+        gc.collect()
+    gc.collect()
+    assert pauses == [0.0, 0.0]
