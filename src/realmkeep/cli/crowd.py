@@ -46,6 +46,9 @@ def crowd(
         journal: Append every acknowledged tier-1 operation to this file, as JSON lines.
         name: The bots' names begin with it; a crowd that played before logs in again. A new crowd unless given.
         seed: Of what the bots choose.
+
+    Raises:
+        ConfigError: No address is given, and no server runs in `data`.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs

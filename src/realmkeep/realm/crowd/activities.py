@@ -196,10 +196,12 @@ async def deal(bot: Bot) -> None:
         await bot.act("trade_cancel")
         return
     confirming = asyncio.ensure_future(bot.act("trade_confirm"))
-    await asyncio.wait([confirming], timeout=TRADE_S)
-    if not confirming.done():  # the other one has better things to do
+    try:
+        async with bot.crowd.clock.timeout(TRADE_S):
+            await asyncio.shield(confirming)
+    except TimeoutError:  # the other one has better things to do
         await bot.act("trade_cancel")
-    await confirming
+        await confirming
 
 
 async def vanish(bot: Bot) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -182,9 +183,9 @@ class Connection:
                     break
                 self._write(encoded)
                 patience_s = RESEND_S if self._server.udp else ANSWER_S
-                done, _ = await asyncio.wait([future], timeout=patience_s)
-                if done:
-                    return future.result()
+                with suppress(TimeoutError):
+                    async with self._clock.timeout(patience_s):
+                        return await asyncio.shield(future)
         finally:
             self._waiting.pop(key, None)
         raise Disconnected(f"no answer to {message.get('action') or message['type']}")
