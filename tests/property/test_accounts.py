@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +26,14 @@ from realmkeep.storage.memory import MemoryStorage
 LONG = "and then four more words"
 letters = st.text(st.characters(categories=["L", "M", "N"]), min_size=1, max_size=12)
 anything = st.text(st.characters(), max_size=40)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_a_line_for_each_refusal() -> Iterator[None]:
+    log = logging.getLogger("realmkeep.accounts")
+    log.setLevel(logging.ERROR)
+    yield
+    log.setLevel(logging.NOTSET)
 
 
 @cache
@@ -80,5 +89,4 @@ async def registered_and_logged_in(keys: ServerKeys, username: str, password: st
 def test_whatever_was_registered_logs_in_and_whatever_was_refused_does_not(
     username: str, password: str, other: str
 ) -> None:
-    logging.getLogger("realmkeep.accounts").setLevel(logging.ERROR)
     asyncio.run(registered_and_logged_in(server_keys(), username, password, other))

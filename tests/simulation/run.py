@@ -297,11 +297,15 @@ class Simulation:
         if here is None or len(self.keepers) < 2:
             return
         player, session = here
+        leaves = self.keepers[session.server]
+        if leaves.queue_depth:
+            return  # what is under way may be refused, and takes back with it what came after
+        recoveries = leaves.recoveries
         session.record.xp += 1
         carried = session.record.xp
         task = self.spawn(session.server, self._leave(session))
         await self.clock.advance(1.0)
-        if self.fault_rate or not task.done() or session.state.value != "ended":
+        if not task.done() or session.state.value != "ended" or leaves.recoveries != recoveries:
             return
         name = self.random.choice(list(self.keepers))
         await self.enter(player, name)
