@@ -33,7 +33,7 @@ from realmkeep.benchmarks.crowd import (
     populate,
     started_server,
 )
-from realmkeep.benchmarks.limit import packed_mset, send_all
+from realmkeep.benchmarks.limit import packed_mset, round_trips_s
 from realmkeep.benchmarks.slices import MS, percentile
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
@@ -181,11 +181,7 @@ class _Others:
     def round_trip_ms(self) -> float:
         """One MSET and its answer, alone. Blocks."""
         packed = packed_mset(self._puts[0])
-        took_s: list[float] = []
-        for _ in range(ROUND_TRIPS):
-            start_s = self._clock.monotonic_s()
-            send_all(self._server.socket_path, [packed], in_flight=0)
-            took_s.append(self._clock.monotonic_s() - start_s)
+        took_s = round_trips_s(self._server.socket_path, packed, ROUND_TRIPS, self._clock.monotonic_s)
         return round(median(took_s) * MS, 3)
 
     def _per_s(self, once: Callable[[int], None]) -> float:

@@ -1,7 +1,8 @@
 """The bare limit of a store: commands that were packed beforehand, over a socket, with as many in flight as the hot path has."""
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -19,24 +20,44 @@ def packed_mset(pairs: Sequence[tuple[str, bytes]]) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
-def send_all(socket_path: Path, packed: Sequence[bytes], *, in_flight: int = CHUNKS_IN_FLIGHT_MAX) -> None:
+def send_all(socket_path: Path, packed: Sequence[bytes]) -> None:
     """Send MSETs, and return when all are answered. Blocks: run it in a thread.
 
     Args:
         socket_path: Where the store listens.
         packed: From `packed_mset`.
-        in_flight: So many are sent before the answer to the first is awaited.
 
     Raises:
         AssertionError: The store did not say OK.
     """
-    reader = hiredis.Reader()
+    with _connected(socket_path) as (channel, reader):
+        for number, command in enumerate([*packed, *[b""] * CHUNKS_IN_FLIGHT_MAX]):
+            channel.sendall(command)
+            if number >= CHUNKS_IN_FLIGHT_MAX:
+                _expect_ok(channel, reader)
+
+
+def round_trips_s(socket_path: Path, packed: bytes, count: int, now_s: Callable[[], float]) -> list[float]:
+    """The seconds from sending an MSET to its answer, one after the other. Blocks: run it in a thread.
+
+    Raises:
+        AssertionError: The store did not say OK.
+    """
+    took_s: list[float] = []
+    with _connected(socket_path) as (channel, reader):
+        for _ in range(count):
+            start_s = now_s()
+            channel.sendall(packed)
+            _expect_ok(channel, reader)
+            took_s.append(now_s() - start_s)
+    return took_s
+
+
+@contextmanager
+def _connected(socket_path: Path) -> Generator[tuple[socket.socket, hiredis.Reader]]:
     with socket.socket(socket.AF_UNIX) as channel:
         channel.connect(str(socket_path))
-        for number, command in enumerate([*packed, *[b""] * in_flight]):
-            channel.sendall(command)
-            if number >= in_flight:
-                _expect_ok(channel, reader)
+        yield channel, hiredis.Reader()
 
 
 def _expect_ok(channel: socket.socket, reader: hiredis.Reader) -> None:

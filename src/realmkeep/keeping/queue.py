@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.staging import StagedWrite
     from realmkeep.storage import Storage, WriteOutcome
 
-BATCH_WRITES: Final = 256  # about 200 KiB: several batches a fsync, and a slice of the loop below a millisecond
+BATCH_WRITES: Final = (
+    128  # about 100 KiB: several batches a fsync; settling 256 took more than a millisecond of the loop
+)
 BATCHES_IN_FLIGHT: Final = 4  # one being executed, one on its way there, one back, one being packed
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0

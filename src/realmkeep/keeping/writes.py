@@ -30,8 +30,8 @@ class Write:
         self.order = 0
         self._landed = False
         self._error: RealmkeepError | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._patient: list[asyncio.Future[None]] = []
+        self._waiters: tuple[asyncio.Future[None], ...] = ()  # nobody waits for most writes
+        self._patient: tuple[asyncio.Future[None], ...] = ()
 
     @property
     def done(self) -> bool:
@@ -59,7 +59,10 @@ class Write:
 
     def _waiter(self, *, patient: bool) -> asyncio.Future[None]:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._patient if patient else self._waiters).append(waiter)
+        if patient:
+            self._patient += (waiter,)
+        else:
+            self._waiters += (waiter,)
         return waiter
 
     def settle(self) -> None:
@@ -74,7 +77,7 @@ class Write:
 
     def give_up_waiting(self, error: RealmkeepError) -> None:
         """Those who wait, and are not patient, hear `error` now; the write itself goes on."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
@@ -85,8 +88,7 @@ class Write:
         return bool(self._waiters)
 
     def _wake(self) -> None:
-        for waiters in (self._waiters, self._patient):
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None)
-            waiters.clear()
+        for waiter in self._waiters + self._patient:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters = self._patient = ()
