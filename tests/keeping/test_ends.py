@@ -14,6 +14,7 @@ from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import (
     CommitPending,
+    CommitRefused,
     RealmkeepError,
     SessionEnded,
     SessionFrozen,
@@ -425,3 +426,17 @@ async def test_a_task_of_the_keeper_that_failed_is_told(lab: Lab, keeper: Keeper
     await lab.clock.settle()
     (said,) = keeper.degraded
     assert said == "a task of the keeper failed: ZeroDivisionError()"
+
+
+async def test_a_logout_whose_caller_is_gone_survives_the_refusal_of_what_it_follows(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper, 1)
+    await lab.line().save("rover:9", b"somebody")
+    unheard = asyncio.create_task(keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), ada))
+    logout = asyncio.create_task(ada.logout())
+    await asyncio.sleep(0)
+    logout.cancel()
+    with pytest.raises(CommitRefused):
+        await lab.finish(unheard)
+    await lab.advance(1)
+    assert ada.ended
+    assert lab.store.value("rover:1:owner") is None

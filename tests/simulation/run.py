@@ -228,6 +228,8 @@ class Simulation:
         name = self.random.choice(list(self.keepers))
         self.check_window(name)
         keeper = self.keepers.pop(name)
+        for session in keeper.sessions(Hero):
+            self.players[int(session.id)].xp = []  # what was promised of this life
         keeper.abandon()
         await self.drop_tasks(name)
         await self.clock.advance(self.random.choice((0.0, 0.1, LEASE_S + 1)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.errors import (
     CommitPending,
     CommitRefused,
+    KeepingError,
     OwnershipLost,
     RealmkeepError,
     RecordError,
@@ -48,21 +50,6 @@ R = TypeVar("R", bound=Record)
 
 WATCH_S = 0.25  # how often those who wait for the store are looked after
 RETRY_S = 1.0  # after the store could not be asked
-
-
-class _Dismissal:
-    """Ends a session when its release has landed."""
-
-    __slots__ = ("_engine", "_session")
-
-    def __init__(self, engine: Engine, session: Session[Any]) -> None:
-        self._engine = engine
-        self._session = session
-
-    def __call__(self, write: StagedWrite) -> None:
-        if peek_marks(self._session.record):
-            self._engine.changed_while_leaving(self._session)
-        self._engine.dismiss(self._session, State.ENDED)
 
 
 class Engine:
@@ -208,9 +195,7 @@ class Engine:
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
         session.state = state
-        if session.grace_timer is not None:
-            session.grace_timer.cancel()
-            session.grace_timer = None
+        session.stop_grace()
         self.sessions.pop(session.keys.record, None)
         observe(session.record, AfterEnd(session.keys.record, state, self))
         self.wake(session)
@@ -312,7 +297,7 @@ class Engine:
             return
         self._require_here(session)
         session.state = State.GRACE
-        session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
+        self._evict_later(session)
         self.hooks.run("disconnect", session.cls, session)
 
     def resume(self, session: Session[Any]) -> None:
@@ -325,14 +310,15 @@ class Engine:
             return
         self._require_here(session)
         session.state = State.CONNECTED
-        if session.grace_timer is not None:
-            session.grace_timer.cancel()
-            session.grace_timer = None
+        session.stop_grace()
         self.hooks.run("resume", session.cls, session)
 
     def _require_here(self, session: Session[Any]) -> None:
         if session.ended or session.state is State.LEAVING:
             session.require_usable()
+
+    def _evict_later(self, session: Session[Any]) -> None:
+        session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -342,32 +328,44 @@ class Engine:
         try:
             await self.release(session)
         except SessionFrozen:
-            session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
+            self._evict_later(session)
         except (SessionEnded, CommitPending) as error:
             log.info("the eviction of %s: %s", session.keys.record, error)
 
     async def release(self, session: Session[Any], *, patient: bool = False) -> None:
-        """Write the final snapshot and give up ownership, in one transaction; durable on return.
-
-        Args:
-            session: Whose.
-            patient: Wait for the store however long it takes.
-
-        Raises:
-            SessionFrozen: The record cannot be saved as it is; the session stays.
-            SessionEnded: The session is over, or on its way.
-            CommitPending: The store has not answered for a while; the release goes on.
-        """
+        """As `Session.release`; a patient caller waits for the store however long it takes."""
         self._require_here(session)
+        write = self._queue_release(session)
+        leaving = self.spawn(self._see_out(session, write))
+        try:
+            await write.wait(patient=patient)
+        except CommitRefused:
+            await asyncio.shield(leaving)
+            if not session.ended:
+                session.require_usable()
+
+    async def _see_out(self, session: Session[Any], write: StagedWrite) -> None:
+        """Release anew as often as a commit that the release follows turns out not to have happened.
+
+        A task of its own: whoever asked for the release may have stopped waiting.
+        """
         while True:
-            write = self._queue_release(session)
             try:
-                await write.wait(patient=patient)
-            except CommitRefused:  # it followed a commit that did not happen; what is left is released anew
+                await write.wait(patient=True)
+            except CommitRefused:
                 if session.ended:
-                    raise
-                continue
-            return
+                    return
+                try:
+                    write = self._queue_release(session)
+                except KeepingError as error:  # it cannot be saved as it is now: it stays, and is tried again
+                    log.error("%s was not released: %s", session.keys.record, error)
+                    session.state = State.GRACE
+                    self._evict_later(session)
+                    return
+            except KeepingError:
+                return  # lost, and said so
+            else:
+                return
 
     def _queue_release(self, session: Session[Any]) -> StagedWrite:
         try:
@@ -379,12 +377,15 @@ class Engine:
             session.require_usable()
             raise
         session.state = State.LEAVING
-        if session.grace_timer is not None:
-            session.grace_timer.cancel()
-            session.grace_timer = None
-        write.on_landed = _Dismissal(self, session)
+        session.stop_grace()
+        write.on_landed = partial(self._released, session)
         self.queue.put(write)
         return write
+
+    def _released(self, session: Session[Any], _: StagedWrite) -> None:
+        if peek_marks(session.record):
+            self.changed_while_leaving(session)
+        self.dismiss(session, State.ENDED)
 
     # --- what the store tells: resolver.Fates, healing.Realm
 

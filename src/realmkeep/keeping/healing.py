@@ -91,6 +91,10 @@ class Realm(Protocol):
         """Its record cannot be saved as it is."""
         ...
 
+    def escalate(self, session: Session[Any]) -> None:
+        """Write it at once."""
+        ...
+
     def notice_letters(self, session: Session[Any]) -> None:
         """Its inbox may have changed."""
         ...
@@ -186,7 +190,9 @@ class Healer:
         for session in lost:
             self._realm.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
-        pending = _undo_what_lost_a_member(pending, waiting, lost, held)
+        pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
+        for session in undone:
+            self._realm.escalate(session)
         behind.difference_update([session for session in behind if not self._savable(session)])
         log.critical("the store lost data: writing %d sessions again", len(behind))
         for group in self._groups(behind, [*pending, *waiting]):
@@ -271,7 +277,10 @@ class Healer:
             self._realm.notice_letters(session)
         self.healed_sessions += len(group)
         for write in superseded:
-            write.settle()
+            if write.releases:  # the record was written again with its owner; its session leaves anew
+                write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
+            else:
+                write.settle()
         self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
     def _lost_joints(
@@ -307,8 +316,12 @@ def _undo_what_lost_a_member(
     waiting: deque[StagedWrite],
     lost: list[Session[Any]],
     held: dict[Session[Any], Held],
-) -> list[StagedWrite]:
-    """Fail the writes that concern a lost session, and those built on them; returns what is left of `pending`."""
+) -> tuple[list[StagedWrite], list[Session[Any]]]:
+    """Fail the writes that concern a lost session, and those built on them.
+
+    Returns:
+        What is left of `pending`, and the sessions that are as before such a write.
+    """
     undone: dict[Session[Any], Member] = {}
     for write in [*pending, *waiting]:
         if any(held[m.session].is_ours(m.session) and held[m.session].revision >= m.leaves for m in write.members):
@@ -324,4 +337,4 @@ def _undo_what_lost_a_member(
     kept = [write for write in waiting if not write.done]
     waiting.clear()
     waiting.extend(kept)
-    return [write for write in pending if not write.done]
+    return [write for write in pending if not write.done], [session for session in undone if session not in lost]

@@ -261,6 +261,12 @@ class Session(Generic[R_co]):
 
     # --- what keeping asks
 
+    def stop_grace(self) -> None:
+        """The grace does not run any more."""
+        if self.grace_timer is not None:
+            self.grace_timer.cancel()
+            self.grace_timer = None
+
     def require_usable(self) -> None:
         """Refuse a session that is over, on its way out, or frozen.
 
