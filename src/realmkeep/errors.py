@@ -157,7 +157,7 @@ class AlreadyOwned(KeepingError):
 
     Attributes:
         server: The name of the server that owns it.
-        wait_s: After how many seconds at most the record is free if that server is dead: the length of its lease.
+        wait_s: After how many seconds at most the record is free if that server is dead: what is left of its lease.
     """
 
     retryable = True

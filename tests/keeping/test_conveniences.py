@@ -5,10 +5,11 @@ import asyncio
 import pytest
 
 from keeping.game import Item, Player, earn, enter, kept
+from keeping.wire import tap
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, StorageUnavailable
 from realmkeep.keeping import Keeper
 from realmkeep.records import Record, durable
-from realmkeep.testing.faulty import LOSE_REPLY, reject
+from realmkeep.testing.faulty import LOSE_REPLY, delay, reject
 from realmkeep.testing.lab import Lab
 
 
@@ -42,6 +43,52 @@ async def test_what_is_live_is_never_saved_around_its_session(lab: Lab, keeper: 
     with pytest.raises(AlreadyOwned, match="lab-1"):
         await (await lab.server("lab-2")).table(Player).save(1, Player(gold=0))
     assert kept(lab).gold == 100
+
+
+@pytest.mark.parametrize("exists", [True, False])
+async def test_a_record_that_several_save_at_once_is_saved_by_each_in_turn(
+    lab: Lab, keeper: Keeper, exists: bool
+) -> None:
+    players = keeper.table(Player)
+    if exists:
+        await players.save(1, Player(gold=0))
+    lab.line().plan = lambda _: delay(0.01, 0.01)
+    saves: list[asyncio.Task[None]] = []
+    for gold in range(1, 11):
+        saves.append(asyncio.create_task(keeper.table(Player).save(1, Player(gold=gold, inventory=[Item("x")] * gold))))
+        await lab.advance(gold * 0.004)  # so that each meets another moment of the one before
+    await lab.finish(asyncio.gather(*saves))
+    await lab.advance(1)
+    assert kept(lab) == Player(gold=10, inventory=[Item("x")] * 10)
+    assert keeper.sessions(Player) == []
+    assert lab.store.value("rover:1:owner") is None
+
+
+async def test_a_save_waits_for_the_player_who_is_leaving(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    ada.record.xp = 5
+    leaving = asyncio.create_task(ada.logout())
+    await asyncio.sleep(0)
+    assert not leaving.done()
+    await keeper.table(Player).save(1, Player(name="anew"))
+    await leaving
+    assert kept(lab) == Player(name="anew")
+
+
+async def test_a_table_knows_what_exists_without_reading_it(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    players = keeper.table(Player)
+    assert not await players.exists(1)
+    await players.save(1, Player())
+    await enter(keeper, 2)
+    await lab.line().save("rover:3", b"{")
+    wire = tap(monkeypatch, lab.line())
+    assert [await players.exists(number) for number in (1, 2, 3, 4)] == [True, True, True, False]
+    assert wire.keys_read == ["rover:1", "rover:3", "rover:4"]  # one that is live here costs nothing
+    lab.line().script("exists", reject())
+    with pytest.raises(StorageUnavailable):
+        await players.exists(1)
 
 
 async def test_a_table_reads_what_is_live_elsewhere_as_it_is_stored(lab: Lab, keeper: Keeper) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import logging
+import re
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -397,13 +399,89 @@ async def test_an_outage_is_told_with_its_cause_and_is_over_when_it_is_over(lab:
     lab.line().down = True
     ada.record.hp = 0
     await lab.advance(5)
-    (said,) = keeper.degraded
-    assert said.startswith("nothing could be stored for 5.0 s: the store is down")
-    await lab.advance(30)
+    said = keeper.degraded
+    assert said == ("nothing can be stored: the store is down (wait until it is up)",)
+    for _ in range(20):
+        await lab.advance(1)
+        assert keeper.degraded == said, "it can be compared with what was said before"
+    await lab.advance(10)
     assert any("lease of lab-1 could not be renewed; other servers may take over" in said for said in keeper.degraded)
     lab.line().down = False
     await lab.advance(3)
     assert keeper.degraded == ()
+
+
+async def test_a_store_that_hangs_without_an_error_is_told_by_the_write_that_waits(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda method: delay(60.0) if method == "write" else delay(0.0)
+    ada.record.hp = 0
+    await lab.advance(4.9)
+    assert keeper.degraded == ()
+    await lab.advance(0.2)
+    assert keeper.degraded == ("nothing can be stored: the store does not answer",)
+    lab.line().plan = lambda _: delay(0.0)
+    await lab.advance(60)
+    assert keeper.degraded == ()
+    assert kept(lab).hp == 0
+
+
+async def test_a_store_that_hangs_is_told_even_if_nothing_is_to_be_written(lab: Lab, keeper: Keeper) -> None:
+    await lab.advance(5)
+    lab.line().plan = lambda _: delay(60.0)
+    await lab.advance(7.1)
+    assert keeper.degraded == ("nothing can be stored: the store does not answer",)
+
+
+async def test_a_write_that_is_refused_or_whose_answer_is_lost_is_no_outage(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda method: delay(0.05, 0.05)
+    for disturb in (lab.lose_next_reply, lab.lose_next_request):
+        disturb()
+        ada.record.xp += 1
+        ada.record.level += 1
+        for _ in range(20):
+            await lab.advance(0.05)
+            assert keeper.degraded == ()
+
+
+def outage_log(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [
+        record.message
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.name.startswith("realmkeep")
+    ]
+
+
+async def test_an_outage_is_logged_when_it_begins_rarely_while_it_lasts_and_when_it_ends(
+    lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada = await enter(keeper)
+    await lab.advance(5)
+    ada.record.hp = 0
+    lab.line().down = True
+    await lab.advance(60)
+    lab.line().down = False
+    await lab.advance(20)
+    began, *reminders, ended = outage_log(caplog)
+    assert began == "nothing can be stored: the store is down (wait until it is up)"
+    assert len(reminders) == 5
+    assert reminders[0].startswith(began + ": for 12 s, ")
+    assert int(reminders[-1].split()[-3]) > 50  # a lease and notices, each once a second
+    assert re.fullmatch(r"the store serves again after 6\d\.\d s; \d+ attempts had failed", ended)
+
+
+async def test_a_hanging_store_is_logged_once_with_how_long_it_lasted(
+    lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lab.advance(5)
+    lab.line().plan = lambda _: delay(12.0)
+    await lab.advance(8)
+    lab.line().plan = lambda _: delay(0.0)
+    await lab.advance(30)
+    assert outage_log(caplog) == [
+        "nothing can be stored: the store does not answer",
+        "the store serves again after 13.0 s; 0 attempts had failed",
+    ]
 
 
 async def test_changed_records_that_are_late_are_told(lab: Lab, keeper: Keeper) -> None:
@@ -412,10 +490,10 @@ async def test_changed_records_that_are_late_are_told(lab: Lab, keeper: Keeper) 
     for session in sessions:
         session.record.xp = 1
     lab.line().plan = lambda method: delay(0.0, 60.0) if method == "write" else delay(0.0)
-    await lab.advance(40)
-    assert any("changed records are 11.0 s late" in said for said in keeper.degraded)
-    await lab.advance(120)
-    assert not any("late" in said for said in keeper.degraded)
+    await lab.advance(31)
+    assert "changed records are written late" in keeper.degraded
+    await lab.advance(129)
+    assert "changed records are written late" not in keeper.degraded
 
 
 async def test_a_task_of_the_keeper_that_failed_is_told(lab: Lab, keeper: Keeper) -> None:

@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from keeping.game import NotEnough, Player, enter, inside, kept
 from realmkeep.errors import Misuse
-from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
-from realmkeep.testing.faulty import NONE, reject
+from realmkeep.testing.faulty import NONE, delay, reject
 from realmkeep.testing.lab import Lab
 
 
@@ -153,6 +154,65 @@ async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: 
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
         await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
+
+
+# --- told when it is durable
+
+
+async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_what_the_hook_returned(
+    post: Lab, keeper: Keeper
+) -> None:
+    told: list[tuple[str, object, object, int]] = []
+
+    @keeper.on_letter(Player)
+    def apply(_: Tx, player: Player, letter: dict[str, int]) -> str:
+        player.gold += letter["gold"]
+        return f"{player.gold} in all"
+
+    @keeper.on_letter_settled(Player)
+    def tell_client(session: Session[Player], letter: Any, result: Any) -> None:
+        told.append((session.id, letter, result, kept(post, 2).gold))
+
+    ada, _ = await enter(keeper, 1), await enter(keeper, 2)
+    post.line().plan = lambda method: delay(0.5, 0.5) if method == "write" else NONE
+    await post.finish(keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2)], ada))
+    await post.advance(0.5)
+    assert told == []
+    await post.advance(2)
+    assert told == [("2", {"gold": 1}, "101 in all", 103), ("2", {"gold": 2}, "103 in all", 103)]
+
+
+async def test_a_letter_that_did_not_stay_applied_is_not_told(post: Lab, keeper: Keeper) -> None:
+    """Its owner was replaced while the commit was under way: the new owner applies it, and tells."""
+    told: list[int] = []
+    keeper.on_letter_settled(Player)(lambda session, letter, result: told.append(1))
+    ada = await enter(keeper, 1)
+    await enter(keeper, 2)
+    await keeper.commit(send, ada)
+    assert told == []
+    post.line().down = True
+    await post.advance(40)
+    other = await post.server("lab-2")
+    mailbox(other)
+    other.on_letter_settled(Player)(lambda session, letter, result: told.append(2))
+    assert (await post.finish(enter(other, 2))).record.gold == 110
+    post.line().down = False
+    await post.advance(10)
+    assert told == [2]
+
+
+async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper) -> None:
+    told: list[object] = []
+    keeper.on_letter_settled(Player)(lambda _, letter, __: told.append(letter))
+    ada = await enter(keeper, 1)
+
+    def sends(tx: Tx, player: Player) -> None:
+        send(tx, player)
+        tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
+
+    await keeper.commit(sends, ada)
+    await enter(keeper, 2)
+    assert told == [{"gold": 10}]
 
 
 # --- crashes at every step

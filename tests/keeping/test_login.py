@@ -194,7 +194,9 @@ async def test_a_cancelled_login_can_be_tried_again_whenever_it_was_cancelled() 
             login.cancel()
             await lab.clock.settle()
             assert lab.keeper.sessions(Player) == []
-            assert (await lab.finish(enter(lab.keeper))).record.gold == 100
+            again = await lab.finish(enter(lab.keeper))
+            assert again.connected
+            assert again.record.gold == 100
     assert 3 < turns < 199
 
 

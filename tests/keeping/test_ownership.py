@@ -11,8 +11,9 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, NameTaken, OwnershipLost, StorageUnavailable
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.lease import Lease
-from realmkeep.storage import Put
-from realmkeep.testing.faulty import NONE, delay, reject
+from realmkeep.storage import Committed, Put
+from realmkeep.storage.memory import MemoryStorage
+from realmkeep.testing.faulty import NONE, FaultyStorage, delay, late, reject
 from realmkeep.testing.lab import Lab
 
 LEASE = "server:lab-1:lease"
@@ -24,6 +25,44 @@ async def test_an_owned_player_is_refused_with_the_server_s_name_and_a_time(lab:
     with pytest.raises(AlreadyOwned, match=r"rover:1 is owned by the live server 'lab-1'.*30 s at most") as caught:
         await enter(other)
     assert (caught.value.server, caught.value.wait_s, caught.value.retryable) == ("lab-1", 30, True)
+
+
+async def test_who_is_refused_is_told_what_is_left_of_the_owner_s_lease(lab: Lab, keeper: Keeper) -> None:
+    await enter(keeper)
+    other = await lab.server("lab-2")
+    await lab.crash()
+    waits: list[float] = []
+    for _ in range(3):
+        with pytest.raises(AlreadyOwned) as caught:
+            await enter(other)
+        waits.append(caught.value.wait_s)
+        await lab.advance(11)
+    assert waits == [30, 19, 8]
+    assert (await enter(other)).connected
+
+
+async def test_the_owner_s_lease_counts_and_not_that_of_who_asks() -> None:
+    async with Lab(config=KeeperConfig(lease_ttl_s=100)) as lab:
+        await enter(lab.keeper)
+        line = FaultyStorage(MemoryStorage(lab.store, clock=lab.clock), clock=lab.clock)
+        async with await Keeper.open(line, config=KeeperConfig(name="lab-2"), clock=lab.clock) as other:
+            with pytest.raises(AlreadyOwned) as caught:
+                await enter(other)
+    assert caught.value.wait_s == 100
+
+
+@pytest.mark.parametrize(
+    ("lease", "left_s"),
+    [
+        (Lease("i", 1, "h", 1, expires_us=12_500_000, ttl_s=30), 2.5),
+        (Lease("i", 1, "h", 1, expires_us=10_100_000, ttl_s=30), 1),  # who comes back at once hears the same again
+        (Lease("i", 1, "h", 1, expires_us=1_000_000, ttl_s=30), 1),  # the owner's clock is behind
+        (Lease("i", 1, "h", 1, expires_us=99_000_000, ttl_s=30), 30),  # it is ahead
+        (Lease("i", 1, "h", 1), 45),  # of an earlier version of Realmkeep
+    ],
+)
+def test_what_is_left_of_a_lease_is_never_more_than_it_lives_nor_nothing(lease: Lease, left_s: float) -> None:
+    assert lease.left_s(10_000_000, ttl_s=45) == left_s
 
 
 async def test_a_player_changes_servers_in_under_a_second_with_the_last_change_of_the_first(
@@ -115,6 +154,47 @@ async def test_a_paused_server_that_was_replaced_finds_its_writes_refused(lab: L
     await lab.advance(60)
     assert ada.ended
     assert kept(lab).xp == 1
+
+
+async def test_a_paused_server_hears_of_every_player_it_lost_though_nobody_plays(lab: Lab, keeper: Keeper) -> None:
+    """An idle session writes nothing, so no refusal would tell; its player would go on in a dream."""
+    lost: list[str] = []
+    keeper.on_lost_ownership(Player)(lambda session, _: lost.append(session.id))
+    taken, left, ours = [await enter(keeper, number) for number in (1, 2, 3)]
+    other = await lab.server("lab-2")
+    lab.line().down = True
+    await lab.advance(40)
+    await enter(other, 1)
+    await (await enter(other, 2)).logout()
+    lab.line().down = False
+    await lab.advance(3)
+    assert sorted(lost) == ["1", "2"]
+    assert taken.ended
+    assert left.ended
+    assert ours.connected
+    assert (await enter(keeper, 2)).connected
+
+
+async def test_a_lease_that_a_former_self_sent_long_ago_does_not_end_the_keeper(lab: Lab) -> None:
+    """It arrives on a connection of the dead, while the lease of the living has run out."""
+    line = lab.line()
+    line.down = True
+    await lab.advance(40)
+    line.down = False
+    line.script("write", late(100.0))  # its attempt to renew, guarded on nothing
+    await lab.advance(1.5)
+    await lab.crash()
+    keeper = await lab.restart()
+    ada = await enter(keeper)
+    lab.line().down = True
+    await lab.advance(120)
+    (renewal,) = line.late_results
+    assert renewal == [Committed()]
+    lab.line().down = False
+    await lab.advance(5)
+    assert ada.connected
+    assert keeper.degraded == ()
+    assert (await keeper.commit(earn, ada)).result == 110
 
 
 async def test_a_restart_takes_its_own_sessions_back_at_once_and_gives_them_their_grace(lab: Lab) -> None:

@@ -7,6 +7,7 @@ import pytest
 from keeping.game import Guild, NotEnough, Player, changes_nothing, deposit, earn, enter, kept
 from realmkeep.errors import AlreadyExists, AlreadyOwned, Misuse, SessionEnded
 from realmkeep.keeping import Keeper, Tx
+from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
 
 
@@ -118,6 +119,74 @@ async def test_a_record_is_borrowed_by_several_and_released_by_the_last(lab: Lab
         assert not first.ended
         await keeper.commit(earn, first)
     assert first.ended
+
+
+async def test_a_record_that_is_held_while_somebody_begins_to_borrow_it_stays_held(lab: Lab, keeper: Keeper) -> None:
+    await keeper.table(Guild).save(1, Guild())
+    lab.line().plan = lambda _: delay(0.01, 0.01)
+
+    async def borrows() -> object:
+        async with keeper.borrow(Guild, 1) as guild:
+            return guild
+
+    holding = asyncio.create_task(keeper.hold(Guild, 1))
+    await asyncio.sleep(0)  # its entry has begun
+    borrowing = asyncio.create_task(borrows())
+    guild = await lab.finish(holding)
+    assert await lab.finish(borrowing) is guild
+    assert guild is not None
+    assert guild.connected
+
+
+async def test_whoever_holds_a_record_while_it_is_borrowed_waits_until_the_block_ends(lab: Lab, keeper: Keeper) -> None:
+    """The session of the block ends with it; the holder needs one that stays."""
+    await keeper.table(Guild).save(1, Guild())
+    async with keeper.borrow(Guild, 1) as guild:
+        holding = asyncio.create_task(keeper.hold(Guild, 1))
+        await lab.clock.settle()
+        assert not holding.done()
+    held = await holding
+    assert held is not None
+    assert held is not guild
+    assert held.connected
+
+
+async def test_a_record_can_be_made_to_be_borrowed(lab: Lab, keeper: Keeper) -> None:
+    async with keeper.borrow(Guild, 1, create=lambda: Guild(gold=3)) as guild:
+        assert guild.record.gold == 3
+    assert guild_of(lab).gold == 3
+    assert guild.ended
+
+
+async def test_a_borrower_that_is_cancelled_at_any_moment_leaves_the_block_of_another_alone() -> None:
+    turns = 0
+    for turns in range(200):
+        async with Lab() as lab:
+            await lab.keeper.table(Guild).save(1, Guild())
+            over = asyncio.Event()
+            tasks = [asyncio.create_task(borrow_until(lab.keeper, over)) for _ in range(2)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            tasks[0].cancel()
+            await lab.clock.settle()
+            guild = lab.keeper.session(Guild, 1)
+            assert guild is not None
+            await lab.keeper.commit(changes_nothing, guild)
+            was_inside = guild.borrowers == 1
+            over.set()
+            await tasks[1]
+            assert lab.store.value("guild:1:owner") is None
+            if was_inside and turns > 20:
+                break
+    assert turns < 199
+
+
+async def borrow_until(keeper: Keeper, over: asyncio.Event) -> None:
+    async with keeper.borrow(Guild, 1) as guild:
+        assert guild is not None
+        assert not guild.ended
+        await over.wait()
+        assert not guild.ended
 
 
 async def test_a_block_that_raises_releases_what_it_borrowed(lab: Lab, keeper: Keeper) -> None:

@@ -1,6 +1,11 @@
+import pytest
+
 from keeping.game import Guild
 from realmkeep.config import RecordsConfig
+from realmkeep.errors import Quarantined, RecordTooLarge
 from realmkeep.keeping import Keeper
+from realmkeep.keeping.shelf import new_record
+from realmkeep.storage import Put
 from realmkeep.testing.lab import Lab
 
 
@@ -25,3 +30,31 @@ async def test_a_shelf_writes_as_the_store_is_configured() -> None:
         stored = lab.store.value("guild:7")
         assert stored is not None
         assert stored.startswith(b"(:version 1 ")
+
+
+async def test_a_shelf_has_the_caps_of_the_store_s_configuration() -> None:
+    async with Lab(records=RecordsConfig(bytes_max=1024)) as lab:
+        with pytest.raises(RecordTooLarge):
+            await lab.keeper.shelf(Guild).create(7, Guild(motto="m" * 2000))
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_a_shelf_reads_an_imported_store_if_that_is_configured(accepted: bool) -> None:
+    async with Lab(records=RecordsConfig(accept_unchecked=accepted)) as lab:
+        await lab.line().save("guild:7", b'{"version":1,"gold":5,"motto":""}')
+        read = lab.keeper.shelf(Guild).get(7)
+        if accepted:
+            shelved = await read
+            assert shelved is not None
+            assert shelved.record.gold == 5
+        else:
+            with pytest.raises(Quarantined):
+                await read
+
+
+async def test_a_new_record_is_written_as_the_store_is_configured() -> None:
+    (_, _, record, *_) = new_record(Guild(), 7, now_us=5, records=RecordsConfig(codec="sexpr"))
+    assert isinstance(record, Put)
+    assert record.value.startswith(b"(:version 1 ")
+    with pytest.raises(RecordTooLarge):
+        new_record(Guild(motto="m" * 2000), 7, now_us=5, records=RecordsConfig(bytes_max=1024))

@@ -23,7 +23,7 @@ from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.accounts.verifier import Verifier
 from realmkeep.clock import Clock, SystemClock
-from realmkeep.config import AuthConfig
+from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
 from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
 from realmkeep.records.record import Record
@@ -148,8 +148,9 @@ class Accounts(AccountBook):
             hashed = await self._hash(password, address)
             made = self._new_account(name, hashed, address, before.record if before else None)
             if character is not None:
-                made.character_ids = [character[0]]
-                also = (*new_record(character[1], character[0], now_us=self._clock.wall_us()), *also)
+                id_, record = character
+                made.character_ids = [id_]
+                also = (*new_record(record, id_, now_us=self._clock.wall_us(), records=self._shelf.records), *also)
             first_ticket = issue_ticket(made, _first(made), self._verifier.now_s())
             made.tickets = first_ticket.kept
             if before is None:
@@ -343,6 +344,7 @@ def open_accounts(
     *,
     server_name: str,
     realm_name: str = "",
+    records: RecordsConfig | None = None,
     clock: Clock | None = None,
 ) -> Accounts:
     """The accounts in `storage`. Blocks on the key file: call it before the event loop runs, or on a thread.
@@ -352,13 +354,14 @@ def open_accounts(
         config: The section `auth`.
         server_name: This server's name, `keeper.name`.
         realm_name: The name of the game.
+        records: The section `records`: how accounts, and characters made with them, are written; its defaults without it.
         clock: Time; the machine's own without it.
 
     Raises:
         BadSealingKey: The key file is unreadable, malformed, or open to other users.
     """
     keys = init_server_encryption(Path(config.key_file), clock=clock)
-    shelf = Shelf(Account, storage, clock=clock)
+    shelf = Shelf(Account, storage, records=records, clock=clock)
     return Accounts(
         shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
     )

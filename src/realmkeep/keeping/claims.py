@@ -180,12 +180,14 @@ class Claims:
             return []
         lease_key = keys.server_lease(owner.server)
         found = await self._storage.load(lease_key)
-        if found is not None and Lease.decode(found, lease_key).incarnation == owner.incarnation:
+        lease = None if found is None else Lease.decode(found, lease_key)
+        if lease is not None and lease.incarnation == owner.incarnation:
+            wait_s = lease.left_s(self._clock.wall_us(), ttl_s=self._lease.ttl_s)
             raise AlreadyOwned(
                 f"{record_keys.record} is owned by the live server {owner.server!r}",
                 server=owner.server,
-                wait_s=self._lease.ttl_s,
-                hint=f"log in there, or release it there; if that server is dead, wait {self._lease.ttl_s:g} s at most",
+                wait_s=wait_s,
+                hint=f"log in there, or release it there; if that server is dead, wait {wait_s:.0f} s at most",
             )
         return [Guard(lease_key, found)]
 

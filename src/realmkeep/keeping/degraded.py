@@ -13,19 +13,18 @@ LATE_S: Final = 1.0  # a flush that is later than its lead breaks the promise
 
 
 def reasons(engine: Engine) -> Iterator[str]:
-    """One sentence for each; none while the promise is kept."""
-    queue, now_s = engine.queue, engine.clock.monotonic_s()
+    """One sentence for each, which changes only with the reason; none while the promise is kept."""
     if engine.crashed is not None:
         yield f"a task of the keeper failed: {engine.crashed!r}"
     if engine.healer.halted:
         yield engine.healer.halted
-    elif queue.trouble_since_s is not None:
-        yield f"nothing could be stored for {now_s - queue.trouble_since_s:.1f} s: {queue.last_error or 'no answer'}"
+    elif (reason := engine.outage.reason()) is not None:
+        yield reason
     if engine.lease.replaced:
         yield f"another keeper took the name {engine.config.name}"
     elif engine.lease.lapsed:
         yield f"the lease of {engine.config.name} could not be renewed; other servers may take over its players"
-    if (overdue_s := engine.flusher.overdue_s()) > LATE_S:
-        yield f"changed records are {overdue_s:.1f} s late"
+    if engine.flusher.overdue_s() > LATE_S:
+        yield "changed records are written late"
     if frozen := [session.keys.record for session in engine.live() if session.frozen]:
         yield f"{len(frozen)} records cannot be saved as they are, first {frozen[0]}"

@@ -26,13 +26,15 @@ from realmkeep.keeping.flusher import Flusher
 from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.lease import LeaseHolder
-from realmkeep.keeping.letters import Inboxes, Notices
+from realmkeep.keeping.letters import POLL_S, Inboxes, Notices
 from realmkeep.keeping.ops import Receipt
+from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
+from realmkeep.keeping.shelf import limits_of
 from realmkeep.keeping.staging import StagedWrite, Stager
-from realmkeep.records import FieldInfo, Limits, Record, Tier, observe, peek_marks
+from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, ValuesView
@@ -56,7 +58,7 @@ class Engine:
     """Everything of one keeper that sessions, queue, flusher, healer and lease tell each other through."""
 
     def __init__(self, storage: Storage, clock: Clock, config: KeeperConfig, records: RecordsConfig) -> None:
-        limits = Limits(records.bytes_max, records.depth_max, records.nodes_max)
+        limits = limits_of(records)
         self.storage = storage
         self.clock = clock
         self.config = config
@@ -69,7 +71,8 @@ class Engine:
         self.store_id = b""
         self.closing = False
         self.crashed: BaseException | None = None
-        self.lease = LeaseHolder(storage, clock, config, self)
+        self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
+        self.lease = LeaseHolder(storage, clock, config, self, self.outage)
         self.stager = Stager(records.codec, limits)
         self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
         self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
@@ -79,7 +82,7 @@ class Engine:
             storage, clock, self.lease, limits=limits, stager=self.stager, accept_unchecked=records.accept_unchecked
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
-        self.notices = Notices(storage, clock, config.name, self.letter_arrived)
+        self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -87,12 +90,11 @@ class Engine:
         """The server's name."""
         return self.config.name
 
-    # --- tasks
-
     def start(self) -> None:
         """Start what runs for as long as the keeper is open."""
         for loop in (self.lease.keep(), self.flusher.run(), self.notices.listen(), self._watch()):
             self.spawn(loop)
+        self.spawn(self.outage.watch(self.queue))
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of this keeper; if it fails, the keeper is degraded and says why."""
@@ -168,9 +170,10 @@ class Engine:
             self.stager.take_as_stored(session)
         return session
 
-    def is_live(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002 - the field's own name
-        """Whether the record has a session here."""
-        return keys_of(cls, id).record in self.sessions
+    async def exists(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002 - the field's own name
+        """Whether there is such a record, live here or stored."""
+        key = keys_of(cls, id).record
+        return key in self.sessions or await self.storage.exists(key)
 
     async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
         """A copy of the record: of the live one, or of what is stored; None if it is absent.
@@ -480,17 +483,17 @@ class Engine:
         for session in list(self.sessions.values()):
             self.lose(session, f"another keeper took the name {self.config.name}: {by}")
 
-    def store_went_backwards(self) -> None:
-        """The lease in the store is older than ours: look what else is."""
+    def look_back(self) -> None:
+        """Others may own records of ours by now, or the store may have lost some: an idle session would not notice."""
         self.spawn(self._look_back())
 
     async def _look_back(self) -> None:
         try:
             held = await read_held(self.storage, list(self.sessions.values()))
         except StorageError as error:
-            log.warning("what the store lost cannot be read yet: %s", error)
-            self.clock.call_later(RETRY_S, self.store_went_backwards)
+            log.info("whose the records are cannot be read yet: %s", error)
+            self.clock.call_later(RETRY_S, self.look_back)
             return
         for session, state in held.items():
-            if state.is_behind(session):
+            if state.is_behind(session) or not state.is_ours(session):
                 self.escalate(session)

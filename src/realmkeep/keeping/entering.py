@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.errors import AlreadyOwned, RealmkeepError, ShuttingDown
@@ -12,7 +13,7 @@ from realmkeep.keeping.session import Session, State
 from realmkeep.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from realmkeep.keeping.engine import Engine
     from realmkeep.keys import RecordKeys
@@ -50,6 +51,7 @@ class Entrance:
         *,
         shared: bool,
         away: bool = False,
+        lent: bool = False,
     ) -> Session[R] | None:
         """A session of the record; None if it is absent and `create` is None.
 
@@ -59,6 +61,7 @@ class Entrance:
             create: Makes it if it is absent.
             shared: For many; no grace, no rate limit.
             away: Its player is not here: it starts in grace, for whoever logs in to resume.
+            lent: For one more borrower (`Session.borrowers`), unless it is live here by itself.
 
         Raises:
             AlreadyOwned: A live server owns it, or it is connected here.
@@ -75,26 +78,62 @@ class Entrance:
                 await asyncio.wait([entering])
             elif live is None:
                 break
-            elif (taken := self._take_over(live, shared=shared)) is not None:
+            elif (taken := self._take_over(live, shared=shared, lent=lent)) is not None:
                 return taken
             else:
                 await engine.gone(live)
-        entry = asyncio.get_running_loop().create_task(self._bring(cls, record_keys, create, shared=shared, away=away))
+        bringing = self._bring(cls, record_keys, create, shared=shared, away=away, lent=lent)
+        entry = asyncio.get_running_loop().create_task(bringing)
         engine.entering[record_keys.record] = entry
         try:
             return await asyncio.shield(entry)
         except asyncio.CancelledError:
-            self._unwanted.add(record_keys.record)
+            if not entry.done():
+                self._unwanted.add(record_keys.record)
             entry.add_done_callback(self._nobody_waits)
             raise
 
-    def _take_over(self, live: Session[R], *, shared: bool) -> Session[R] | None:
+    @asynccontextmanager
+    async def borrow(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+    ) -> AsyncGenerator[Session[R] | None]:
+        """A session for the length of the block: the live one, or one that is released after its last borrower.
+
+        Raises:
+            RealmkeepError: As `enter`.
+        """
+        session = await self.enter(cls, id, create, shared=True, lent=True)
+        if session is None or not session.borrowers:
+            yield session
+            return
+        try:
+            yield session
+        finally:
+            await self._give_back(session)
+
+    async def _give_back(self, session: Session[Any]) -> None:
+        session.borrowers -= 1
+        try:
+            if not session.borrowers and not session.ended:
+                await self._engine.release(session)
+        finally:
+            self._engine.wake(session)
+
+    def _take_over(self, live: Session[R], *, shared: bool, lent: bool) -> Session[R] | None:
         """The live session if it may be had; None while it is leaving or borrowed.
 
         Raises:
             AlreadyOwned: It is connected.
         """
-        if live.state is State.LEAVING or (live.borrowers and not shared):
+        if live.state is State.LEAVING:
+            return None
+        if lent:
+            live.borrowers += bool(live.borrowers)
+            return live
+        if live.borrowers:
             return None
         if shared and live.shared:
             return live
@@ -110,7 +149,14 @@ class Entrance:
         )
 
     async def _bring(
-        self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None, *, shared: bool, away: bool
+        self,
+        cls: type[R],
+        record_keys: RecordKeys,
+        create: Callable[[], R] | None,
+        *,
+        shared: bool,
+        away: bool,
+        lent: bool,
     ) -> Session[R] | None:
         engine, key = self._engine, record_keys.record
         try:
@@ -119,6 +165,7 @@ class Entrance:
             if claimed is None:
                 return None
             session = engine.admit(claimed, shared=shared)
+            session.borrowers = int(lent)
             if away:
                 engine.disconnect(session)
             if not engine.closing and key not in self._unwanted:
@@ -141,6 +188,9 @@ class Entrance:
 
     async def _let_go(self, session: Session[Any]) -> None:
         try:
-            await self._engine.release(session, patient=True)
+            if session.borrowers:  # another may have borrowed it as well by now
+                await self._give_back(session)
+            else:
+                await self._engine.release(session, patient=True)
         except RealmkeepError as error:
             log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)

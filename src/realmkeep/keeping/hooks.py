@@ -20,8 +20,9 @@ SessionHook: TypeAlias = Callable[[Session[R]], object]
 ErrorHook: TypeAlias = Callable[[Session[R], RealmkeepError], object]
 ReasonHook: TypeAlias = Callable[[Session[R], str], object]
 LetterHook: TypeAlias = Callable[[Tx, R, Any], object]
+SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
 
-Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership"]
+Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership", "letter_settled"]
 Letter: TypeAlias = Callable[..., object]
 
 
@@ -84,7 +85,8 @@ class HookRegistry:
     def on_letter(self, cls: type[R]) -> Callable[[LetterHook[R]], LetterHook[R]]:
         """Apply letters with a function of the transaction, the receiver's record and the letter; one for a class.
 
-        It runs inside a commit, exactly once for each letter. A letter for which it raises is kept aside for a week.
+        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable. A letter
+        for which it raises is kept aside for a week. What it returns is passed on to `on_letter_settled`.
         """
 
         def register(hook: LetterHook[R]) -> LetterHook[R]:
@@ -92,6 +94,13 @@ class HookRegistry:
             return hook
 
         return register
+
+    def on_letter_settled(self, cls: type[R]) -> Callable[[SettledLetterHook[R]], SettledLetterHook[R]]:
+        """Run a function once a letter's change is durable: tell the client. Never twice for a letter, and not after a crash.
+
+        It gets the session, which may be over by then, the letter, and what the function of `on_letter` returned.
+        """
+        return self._hook("letter_settled", cls)
 
     def _hook(self, event: Event, cls: type[Record]) -> Callable[[H], H]:
         def register(hook: H) -> H:

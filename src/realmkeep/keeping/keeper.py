@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
@@ -22,20 +21,21 @@ from realmkeep.keeping.entering import Entrance
 from realmkeep.keeping.hooks import HookRegistry
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
-from realmkeep.keeping.session import Session, State
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
 from realmkeep.keys import SERVER_CONFIG, SERVER_ID_COUNTER, SERVER_STORE_ID
-from realmkeep.records import Limits, Record, check_all
+from realmkeep.records import Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.commit import Tx
     from realmkeep.keeping.counters import Counters
+    from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import StagedWrite
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,10 @@ class Keeper(HookRegistry):
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """Why the promise is not being kept right now, one sentence each; empty while it is."""
+        """Why the promise is not being kept right now, one sentence each; empty while it is.
+
+        A sentence changes only with its reason, so that the tuple can be compared with the one before.
+        """
         return tuple(reasons(self._engine))
 
     def heal(self) -> None:
@@ -235,15 +238,23 @@ class Keeper(HookRegistry):
                 log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
             return None
 
-    @asynccontextmanager
-    async def borrow(
+    @overload
+    def borrow(self, cls: type[R], id: int | str) -> AbstractAsyncContextManager[Session[R] | None]: ...
+    @overload
+    def borrow(
+        self, cls: type[R], id: int | str, *, create: Callable[[], R]
+    ) -> AbstractAsyncContextManager[Session[R]]: ...
+    def borrow(
         self,
         cls: type[R],
         id: int | str,  # noqa: A002 - the field's own name
-    ) -> AsyncGenerator[Session[R] | None]:
+        *,
+        create: Callable[[], R] | None = None,
+    ) -> AbstractAsyncContextManager[Session[R] | None]:
         """The live session of a record here, or for the length of the block one of a record that nobody has live.
 
-        None if the record is absent. Whoever logs in meanwhile waits until the block ends.
+        None if the record is absent and there is no `create`. Several may borrow one record at once; whoever logs in or
+        holds it meanwhile waits until the last of their blocks ends.
 
         Raises:
             AlreadyOwned: Another live server owns it; the error names it.
@@ -251,26 +262,7 @@ class Keeper(HookRegistry):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        live = self.session(cls, id)
-        if live is not None and live.state is not State.LEAVING and not live.borrowers:
-            yield live
-            return
-        session = (
-            live if live is not None and live.borrowers else await self._entrance.enter(cls, id, None, shared=True)
-        )
-        if session is None:
-            yield None
-            return
-        session.borrowers += 1
-        try:
-            yield session
-        finally:
-            session.borrowers -= 1
-            try:
-                if not session.borrowers and not session.ended:
-                    await session.release()
-            finally:
-                self._engine.wake(session)
+        return self._entrance.borrow(cls, id, create)
 
     def session(self, cls: type[R], id: int | str) -> Session[R] | None:  # noqa: A002 - the field's own name
         """The live session of a record here; None if there is none.
@@ -290,15 +282,7 @@ class Keeper(HookRegistry):
 
     def shelf(self, cls: type[R]) -> Shelf[R]:
         """Small records of a class that no server owns: get, create, and replace by compare-and-set."""
-        records = self._engine.records
-        return Shelf(
-            cls,
-            self._engine.storage,
-            codec=records.codec,
-            limits=Limits(records.bytes_max, records.depth_max, records.nodes_max),
-            accept_unchecked=records.accept_unchecked,
-            clock=self._engine.clock,
-        )
+        return Shelf(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
 
     # --- commits
 

@@ -21,6 +21,7 @@ from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transactio
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.outage import Outage
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 _OPEN_HERE: Final[set[str]] = set()  # incarnations of this process: two keepers of one name are told at once
 WATCH_S: Final = 1.0  # how often a starting server looks whether the lease in its way is renewed
 RETRY_S: Final = 1.0  # between attempts to renew while the store is away
+LEFT_S_MIN: Final = 1.0  # of a lease that is still there; who is told to wait shall not come back at once
 
 
 class Owner(NamedTuple):
@@ -55,12 +57,42 @@ class Owner(NamedTuple):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What `server:{name}:lease` holds while the server lives."""
+    """What `server:{name}:lease` holds while the server lives.
+
+    Attributes:
+        incarnation: Which run of the server holds it.
+        beat: Rises with each renewal.
+        host: The machine it runs on.
+        pid: Its process there.
+        expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if it does not say.
+        ttl_s: How long it lived when it was renewed; 0 if it does not say.
+    """
 
     incarnation: str
     beat: int
     host: str
     pid: int
+    expires_us: int = 0
+    ttl_s: float = 0.0
+
+    @property
+    def renewed_us(self) -> float:
+        """When it was sent, by the server's own wall clock; infinity if it does not say."""
+        return self.expires_us - self.ttl_s * 1_000_000 if self.ttl_s else float("inf")
+
+    def left_s(self, now_us: int, *, ttl_s: float) -> float:
+        """For how long it holds at most, in seconds, if it is not renewed.
+
+        The store alone knows exactly. By the clocks of two machines it is this, within what a lease can last and at least
+        a second: they may differ, and the renewal took a moment to arrive.
+
+        Args:
+            now_us: Wall time here.
+            ttl_s: Of a lease that does not say.
+        """
+        if not self.ttl_s:
+            return ttl_s
+        return min(self.ttl_s, max(LEFT_S_MIN, (self.expires_us - now_us) / 1_000_000))
 
     @classmethod
     def decode(cls, stored: bytes, key: str) -> Lease:
@@ -84,17 +116,20 @@ class LeaseEvents(Protocol):
         """Another keeper took the name: nothing of this one will be stored."""
         ...
 
-    def store_went_backwards(self) -> None:
-        """The store holds an older beat than it acknowledged."""
+    def look_back(self) -> None:
+        """The store holds an older beat than it acknowledged, or the lease had run out before it was renewed."""
         ...
 
 
 class LeaseHolder:
     """Takes, renews and drops the lease of one keeper."""
 
-    def __init__(self, storage: Storage, clock: Clock, config: KeeperConfig, events: LeaseEvents) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, config: KeeperConfig, events: LeaseEvents, outage: Outage
+    ) -> None:
         self._storage = storage
         self._clock = clock
+        self._outage = outage
         self._config = config
         self._events = events
         self._key = keys.server_lease(config.name)
@@ -105,6 +140,8 @@ class LeaseHolder:
         self.renewed_s = float("-inf")
         self.replaced = False
         self._dropped = False
+        self._interrupted = False
+        self._taken_us = 0
 
     @property
     def ttl_s(self) -> float:
@@ -145,6 +182,7 @@ class LeaseHolder:
                     watched = found
                     await self._clock.sleep(WATCH_S)
                     continue
+            self._taken_us = self._clock.wall_us()
             if await self._put(found):
                 _OPEN_HERE.add(self.incarnation)
                 return
@@ -164,8 +202,11 @@ class LeaseHolder:
         return former.pid == os.getpid() or not _pid_may_live(former.pid)
 
     async def _put(self, found: bytes | None) -> bool:
-        value = msgspec.json.encode(Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid()))
-        effects = [Put(self._key, value, expire_s=self._config.lease_ttl_s)]
+        ttl_s = self._config.lease_ttl_s
+        expires_us = self._clock.wall_us() + round(ttl_s * 1_000_000)
+        lease = Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s)
+        value = msgspec.json.encode(lease)
+        effects = [Put(self._key, value, expire_s=ttl_s)]
         started_s = self._clock.monotonic_s()
         (outcome,) = await self._storage.write([Transaction([Guard(self._key, found)], effects)])
         if isinstance(outcome, Committed):
@@ -179,7 +220,7 @@ class LeaseHolder:
 
     async def keep(self) -> None:
         """Renew it, for ever, or until another keeper took the name."""
-        wait_s = self._config.heartbeat_s
+        wait_s, what = self._config.heartbeat_s, f"the lease of {self.name} was not renewed"
         while not self.replaced:
             await self._clock.sleep(wait_s)
             if self._dropped:
@@ -187,23 +228,28 @@ class LeaseHolder:
             try:
                 async with self._clock.timeout(self._config.heartbeat_s):
                     await self._renew()
+                self._outage.answered(what)
                 wait_s = self._config.heartbeat_s
             except (StorageError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
-                log.warning("the lease of %s was not renewed: %s", self.name, str(error) or "no answer in time")
+                self._outage.failed(what, error)
 
     async def _renew(self) -> None:
         found = await self._storage.load(self._key)
+        self._interrupted |= found is None
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
-            if other.incarnation != self.incarnation:
+            if other.incarnation != self.incarnation and other.renewed_us >= self._taken_us:
                 self.replaced = True
                 self._events.replaced(f"pid {other.pid} on {other.host}")
                 return
-            if other.beat < self._beat:
-                self._events.store_went_backwards()
+            # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
+            self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
         if not await self._put(found):
             raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
+        if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
+            self._interrupted = False
+            self._events.look_back()
 
     async def drop(self) -> None:
         """Give up the name, if it is still ours.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.commit import Commits, Tx
     from realmkeep.keeping.hooks import Hooks
     from realmkeep.keeping.hooks import Letter as Apply
+    from realmkeep.keeping.outage import Outage
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 LETTERS_A_COMMIT: Final = 16  # half of what the ring remembers; none of these commits stalls the loop
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+UNREAD: Final = "notices of letters were not read"
 
 
 class _Letter(msgspec.Struct, array_like=True):
@@ -89,6 +91,8 @@ class Inboxes:
             return
         self.applied += len(batch.ids)
         await write.wait(patient=True)
+        for letter, result in batch.applied:
+            self._hooks.run("letter_settled", session.cls, session, letter, result)
 
     async def _keep_aside(self, session: Session[Any], letter: bytes) -> None:
         kept_at = keys.corrupt(session.keys, "letter-" + hashlib.sha256(letter).hexdigest()[:16])
@@ -104,7 +108,7 @@ class Inboxes:
 
 
 class _Batch:
-    """The body of the commit that applies letters; remembers which one failed."""
+    """The body of the commit that applies letters; remembers which one failed, and what came of the others."""
 
     def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
         self._session = session
@@ -113,13 +117,14 @@ class _Batch:
         self.at = 0
         self.failed: bytes | None = None
         self.ids: list[str] = []
+        self.applied: list[tuple[Any, object]] = []
 
     def __call__(self, tx: Tx, record: Record) -> None:
         for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
             self.failed = stored
             letter = msgspec.json.decode(stored, type=_Letter)
             if not self._session.ring.has_letter(letter.id):
-                self._apply(tx, record, letter.content)
+                self.applied.append((letter.content, self._apply(tx, record, letter.content)))
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids)
@@ -129,9 +134,12 @@ class _Batch:
 class Notices:
     """Tells the servers of receivers that there are letters, and hears of those to its own."""
 
-    def __init__(self, storage: Storage, clock: Clock, name: str, arrived: Callable[[str], None]) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, name: str, arrived: Callable[[str], None], outage: Outage
+    ) -> None:
         self._storage = storage
         self._clock = clock
+        self._outage = outage
         self._name = name
         self._arrived = arrived
 
@@ -162,7 +170,8 @@ class Notices:
                 if notices:
                     await self._storage.write([Transaction([], [DropFirst(key, len(notices))])])
             except StorageError as error:
-                log.warning("notices of letters cannot be read: %s", error)
+                self._outage.failed(UNREAD, error)
                 continue
+            self._outage.answered(UNREAD)
             for record_key in dict.fromkeys(notices):
                 self._arrived(record_key.decode("utf-8", "replace"))

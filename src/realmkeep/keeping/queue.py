@@ -190,11 +190,11 @@ class WriteQueue:
         if self.trouble_since_s is None:
             self.trouble_since_s = self._clock.monotonic_s()
         self._troubled.sort(key=_by_order)
+        self._note_errors()
         while not self._closed:
             if self._rounds:
                 await self._clock.sleep(self._backoff_s())
             self._rounds += 1
-            self._note_errors()
             try:
                 again = await self._resolver.resolve(self._troubled, self._waiting)
             except RealmkeepError as error:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeAlias, TypeVar
 
 from realmkeep.clock import Clock, SystemClock
+from realmkeep.config import RecordsConfig
 from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
 from realmkeep.keys import RecordKeys, record_keys
-from realmkeep.records.codecs import Codec, encode
-from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.codecs import encode
+from realmkeep.records.limits import Limits
 from realmkeep.records.loading import load
 from realmkeep.records.record import Record
 from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Refused, Storage, Transaction, Unknown
@@ -26,6 +27,11 @@ RESOLVE_S: Final = 5.0  # how long a lost answer is looked for before the caller
 _FIRST_PAUSE_S: Final = 0.02
 
 log = logging.getLogger("realmkeep.keeping")
+
+
+def limits_of(records: RecordsConfig) -> Limits:
+    """The caps on one record, as configured."""
+    return Limits(records.bytes_max, records.depth_max, records.nodes_max)
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,16 @@ class Shelved(Generic[R]):
 
 
 class Shelf(Generic[R]):
-    """The unowned records of one class.
+    """The unowned records of one class; `Keeper.shelf` makes one as the keeper is configured.
 
     Args:
         cls: Their class.
         storage: Where they lie.
-        codec: How new values are written; both formats are read.
-        limits: The caps on one record.
-        accept_unchecked: Accept JSON without a checksum, from an imported store.
+        records: How new values are written, and the caps on one; the defaults without it.
         clock: Paces the search for a lost answer.
+
+    Attributes:
+        records: As given, or the defaults.
     """
 
     def __init__(
@@ -58,16 +65,13 @@ class Shelf(Generic[R]):
         cls: type[R],
         storage: Storage,
         *,
-        codec: Codec = "json",
-        limits: Limits = DEFAULT_LIMITS,
-        accept_unchecked: bool = False,
+        records: RecordsConfig | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._cls = cls
         self._storage = storage
-        self._codec: Codec = codec
-        self._limits = limits
-        self._accept_unchecked = accept_unchecked
+        self.records = records or RecordsConfig()
+        self._limits = limits_of(self.records)
         self._clock = clock or SystemClock()
 
     def keys(self, id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
@@ -92,7 +96,7 @@ class Shelf(Generic[R]):
         if stored is None:
             return None
         try:
-            loaded = load(stored, self._cls, limits=self._limits, accept_unchecked=self._accept_unchecked)
+            loaded = load(stored, self._cls, limits=self._limits, accept_unchecked=self.records.accept_unchecked)
             return Shelved(loaded.require(), stored)
         except RecordError as error:
             raise Quarantined(
@@ -114,7 +118,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(record, self._codec, limits=self._limits)
+        blob = encode(record, self.records.codec, limits=self._limits)
         return await self._write(key, None, blob, [Put(key, blob)], also)
 
     async def replace(self, id: int | str, old: Shelved[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -127,7 +131,7 @@ class Shelf(Generic[R]):
             StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
         """
         key = self.keys(id).record
-        blob = encode(new, self._codec, limits=self._limits)
+        blob = encode(new, self.records.codec, limits=self._limits)
         return await self._write(key, old.stored, blob, [Put(key, blob)], also)
 
     async def remove(self, id: int | str, old: Shelved[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
@@ -181,8 +185,7 @@ def new_record(
     id: int | str,  # noqa: A002 - the field's own name
     *,
     now_us: int,
-    codec: Codec = "json",
-    limits: Limits = DEFAULT_LIMITS,
+    records: RecordsConfig | None = None,
 ) -> list[Also]:
     """The guards and effects that make an owned record, such as an account's character, in somebody else's transaction.
 
@@ -190,19 +193,19 @@ def new_record(
         record: What to store.
         id: Its id; nothing may lie there.
         now_us: Its first revision, in microseconds since the Unix epoch.
-        codec: How it is written.
-        limits: The caps on it.
+        records: How it is written, and the caps on it; the defaults without it.
 
     Raises:
         InvalidKey: The id is malformed.
         RecordError: The record is too large or cannot be stored.
     """
     info = type(record).__realmkeep__
+    records = records or RecordsConfig()
     at = record_keys(info.kind, id, suffix=info.suffix)
     return [
         Guard(at.record, None),
         Guard(at.owner, None),
-        Put(at.record, encode(record, codec, limits=limits)),
+        Put(at.record, encode(record, records.codec, limits=limits_of(records))),
         Put(at.version, b"%d" % info.version),
         Put(at.updated, b"%d" % now_us),
     ]

@@ -9,6 +9,7 @@ from realmkeep.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from realmkeep.keeping.commit import Tx
     from realmkeep.keeping.ops import Receipt
@@ -20,8 +21,14 @@ R = TypeVar("R", bound=Record)
 class Lender(Protocol):
     """What a table asks of its keeper."""
 
-    async def hold(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]:  # noqa: A002
-        """Own a record."""
+    def borrow(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002
+        *,
+        create: Callable[[], R],
+    ) -> AbstractAsyncContextManager[Session[R]]:
+        """Own a record for a while."""
         ...
 
     async def commit(self, fn: Callable[[Tx, R], Any], a: Session[R], /) -> Receipt[Any]:
@@ -32,8 +39,8 @@ class Lender(Protocol):
 class Reader(Protocol):
     """What a table asks of what lies beneath its keeper."""
 
-    def is_live(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002
-        """Whether the record has a session here."""
+    async def exists(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002
+        """Whether there is such a record."""
         ...
 
     async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002
@@ -61,8 +68,19 @@ class Table(Generic[R]):
         """
         return await self._reader.copy(self._cls, id)
 
+    async def exists(self, id: int | str) -> bool:  # noqa: A002 - the field's own name
+        """Whether there is such a record, live here or stored; what is stored is not read, so it may be unusable.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            StorageError: The store cannot be reached.
+        """
+        return await self._reader.exists(self._cls, id)
+
     async def save(self, id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
         """Replace the record, or make it: claim, write and release; durable on return.
+
+        Several may save one record at once: each replaces it wholly, in some order.
 
         Raises:
             AlreadyOwned: A live server owns it.
@@ -73,18 +91,15 @@ class Table(Generic[R]):
         """
         if type(record) is not self._cls:
             raise Misuse(f"a table of {self._cls.__name__} got a {type(record).__name__}")
-        if self._reader.is_live(self._cls, id):
-            raise Misuse(
-                f"{self._cls.__name__} {id} is live on this server",
-                hint="change keeper.session(...).record in a commit",
-            )
         made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
-        session = await self._lender.hold(self._cls, id, create=lambda: made)  # the caller's own stays the caller's
-        try:
+        async with self._lender.borrow(self._cls, id, create=lambda: made) as session:  # the caller's own stays its own
+            if not session.borrowers:
+                raise Misuse(
+                    f"{self._cls.__name__} {id} is live on this server",
+                    hint="change keeper.session(...).record in a commit",
+                )
             if session.record is not made:
-                await self._lender.commit(lambda _, live: _replace(live, record), session)
-        finally:
-            await session.release()
+                await self._lender.commit(lambda _, live: _replace(live, made), session)
 
 
 def _replace(live: Record, record: Record) -> None:

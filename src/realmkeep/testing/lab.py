@@ -8,7 +8,8 @@ import msgspec
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.claims import keys_of
-from realmkeep.records import Limits, Record, load
+from realmkeep.keeping.shelf import limits_of
+from realmkeep.records import Record, load
 from realmkeep.storage import Capability
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
@@ -172,8 +173,7 @@ class Lab:
             RecordError: It cannot be read.
         """
         blob = self.store.value(keys_of(cls, id).record)
-        caps = Limits(self._records.bytes_max, self._records.depth_max, self._records.nodes_max)
-        return None if blob is None else load(blob, cls, limits=caps).require()
+        return None if blob is None else load(blob, cls, limits=limits_of(self._records)).require()
 
     def _running(self, name: str | None) -> str:
         if (name or self._name) not in self._keepers:
