@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import logging
 import re
@@ -21,10 +22,12 @@ from realmkeep.errors import (
     SessionEnded,
     SessionFrozen,
     ShuttingDown,
+    StorageFull,
+    StorageUnavailable,
 )
 from realmkeep.keeping import CloseReport, Keeper, Op, Session
 from realmkeep.storage.memory import MemoryStorage
-from realmkeep.testing.faulty import LOSE_REPLY, delay
+from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab
 
 # --- logout
@@ -409,6 +412,23 @@ async def test_an_outage_is_told_with_its_cause_and_is_over_when_it_is_over(lab:
     lab.line().down = False
     await lab.advance(3)
     assert keeper.degraded == ()
+
+
+async def test_what_is_said_does_not_swing_between_two_causes(lab: Lab, keeper: Keeper) -> None:
+    """The write was refused for one reason, and what became of it cannot be asked for another."""
+    ada = await enter(keeper)
+    full, away = (
+        reject(StorageFull("the disk is full")),
+        Fault(0.3, rejected=StorageUnavailable("the store is loading")),
+    )
+    lab.line().plan = lambda method: full if method == "write" else away if method == "load_many" else NONE
+    ada.record.hp = 0
+    said: list[tuple[str, ...]] = []
+    for _ in range(100):
+        await lab.advance(0.11)
+        said.append(keeper.degraded)
+    changes = [now for before, now in itertools.pairwise(said) if now != before]
+    assert changes == [("nothing can be stored: the store is loading",)]
 
 
 async def test_a_store_that_hangs_without_an_error_is_told_by_the_write_that_waits(lab: Lab, keeper: Keeper) -> None:
