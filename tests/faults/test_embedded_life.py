@@ -128,14 +128,23 @@ async def test_another_configuration_than_the_adopted_ones_takes_effect(tmp_path
     await storage.disconnect()
 
 
-async def test_control_two_plain_stores_run_happily_on_one_directory(tmp_path: Path) -> None:
-    """What the locks are there to prevent."""
-    first = await asyncio.to_thread(StoreServer, tmp_path)
-    second = await asyncio.to_thread(StoreServer, tmp_path)
-    await asyncio.to_thread(first.start)
-    await asyncio.to_thread(second.start)
-    await asyncio.to_thread(first.close)
-    await asyncio.to_thread(second.close)
+async def test_control_two_plain_stores_on_one_directory_both_promise_and_one_promise_is_broken(tmp_path: Path) -> None:
+    """What the locks are there to prevent: each grants the same claim, and after a restart only one of the two stands."""
+    first, second = [await asyncio.to_thread(StoreServer, tmp_path) for _ in range(2)]
+    try:
+        await asyncio.to_thread(first.start)
+        await asyncio.to_thread(second.start)
+        for number, store in enumerate((first, second)):
+            assert await asyncio.to_thread(store.ask, "SET", "player:7:owner", number, "NX") == b"OK"
+        assert await asyncio.to_thread(first.ask, "GET", "player:7:owner") == b"0"
+        assert await asyncio.to_thread(second.ask, "GET", "player:7:owner") == b"1"
+        await asyncio.to_thread(first.kill)
+        await asyncio.to_thread(second.kill)
+        await asyncio.to_thread(first.start)
+        assert await asyncio.to_thread(first.ask, "GET", "player:7:owner") == b"1"
+    finally:
+        await asyncio.to_thread(first.close)
+        await asyncio.to_thread(second.close)
 
 
 async def test_a_second_server_is_refused_at_once_and_told_who_has_it(tmp_path: Path) -> None:
