@@ -140,8 +140,8 @@ async def test_control_two_plain_stores_on_one_directory_both_promise_and_one_pr
         assert await asyncio.to_thread(second.ask, "GET", "player:7:owner") == b"1"
         await asyncio.to_thread(first.kill)
         await asyncio.to_thread(second.kill)
-        await asyncio.to_thread(first.start)
-        assert await asyncio.to_thread(first.ask, "GET", "player:7:owner") == b"1"
+        await asyncio.to_thread(first.start)  # both wrote one file; replayed, it refuses the second claim
+        assert await asyncio.to_thread(first.ask, "GET", "player:7:owner") == b"0"
     finally:
         await asyncio.to_thread(first.close)
         await asyncio.to_thread(second.close)
