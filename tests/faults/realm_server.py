@@ -221,6 +221,10 @@ class Server:
             "owned": [session.id for session in self.keeper.sessions(Hero)],
         }
 
+    async def do_heal(self) -> dict[str, Any]:
+        self.keeper.heal()
+        return {}
+
     async def do_close(self) -> dict[str, Any]:
         for session in self.keeper.sessions(Hero):
             stamp(session)

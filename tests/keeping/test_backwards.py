@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from keeping.game import Guild, Player, deposit, earn, enter, kept, pay, revision
+from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
 from realmkeep.keeping import Keeper, Op, Tx
@@ -49,6 +50,56 @@ async def test_a_loss_is_noticed_by_the_next_heartbeat_even_if_nobody_plays() ->
         lab.store.restore(before)
         await lab.advance(12)
         assert kept(lab).gold == 110
+
+
+@pytest.mark.parametrize("written_by", ["a commit", "a flush"])
+async def test_a_loss_younger_than_the_last_heartbeat_is_noticed_though_nobody_plays(written_by: str) -> None:
+    """The lease in the store is then as new as ours: only the newest write tells."""
+    async with Lab(loss_window_s=1.0) as lab:
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        await lab.advance(15)
+        before = lab.store.snapshot()
+        if written_by == "a commit":
+            await lab.keeper.commit(lambda tx, player: tx.deliver(Player, 3, {"gold": player.gold}), bob)
+            await lab.keeper.commit(earn, ada)
+        else:
+            ada.record.hp = 7
+            ada.record.level += 1
+            await ada.settled()
+        lab.store.restore(before)
+        await lab.advance(7)
+        assert (kept(lab).gold, kept(lab).hp) == (ada.record.gold, ada.record.hp)
+        assert len(lab.store.entries("rover:3:inbox")) == (written_by == "a commit")
+        assert not ada.dirty
+
+
+async def test_a_loss_of_what_was_healed_or_claimed_last_is_noticed_too() -> None:
+    """Neither goes through the queue."""
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        await lab.advance(15)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        for _ in range(2):  # the second time it is a healed write that is lost
+            lab.store.restore(before)
+            await lab.advance(10)
+            assert kept(lab).gold == 110
+        before = lab.store.snapshot()
+        bob = await enter(lab.keeper, 2)
+        lab.store.restore(before)
+        await lab.advance(10)
+        assert lab.store.value("rover:2:owner") == bob.owner_guard.expected
+
+
+async def test_a_deleted_record_that_was_written_last_is_no_loss(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await ada.logout()
+    await lab.line().delete("rover:1:updated")  # by an operator, say
+    wire = tap(monkeypatch, lab.line())
+    await lab.advance(60)
+    assert wire.keys_read.count("rover:2:owner") == 1, "it was looked for a loss once"
+    assert bob.connected
+    assert lab.keeper.degraded == ()
 
 
 async def test_what_committed_together_is_rewritten_together() -> None:

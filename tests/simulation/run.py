@@ -310,9 +310,11 @@ class Simulation:
         if not task.done() or session.state.value != "ended" or leaves.recoveries != recoveries:
             return
         name = self.random.choice(list(self.keepers))
+        if self.keepers[name].session(Hero, player.number) is not None:
+            return  # that server slept when somebody took the player, and does not know yet
         await self.enter(player, name)
         await self.clock.advance(0.5)
-        there = self.session(player)
+        there = self.keepers[name].session(Hero, player.number)
         if there is not None and there.record.xp < carried:
             self.model.violations.append(
                 f"player {player.number} changed servers and lost {carried - there.record.xp} xp"
@@ -498,9 +500,6 @@ class Simulation:
         self.store.restore(before)
         self.model.revisions.clear()
         self.disturbed_s = self.clock.monotonic_s()
-        for keeper in self.keepers.values():
-            for session in keeper.sessions(Hero):
-                session.record.x += 1.0
         await self.clock.advance(2 * LEASE_S + 2 * FLUSH_S)
 
     async def cancel(self) -> None:

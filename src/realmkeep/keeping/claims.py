@@ -253,6 +253,7 @@ class Claims:
             ]
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
+            self._lease.wrote(record_keys.owner, claimed.token)
             return True
         if isinstance(outcome, Failed):
             raise outcome.error

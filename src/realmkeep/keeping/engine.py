@@ -72,10 +72,11 @@ class Engine:
         self.closing = False
         self.crashed: BaseException | None = None
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
-        self.lease = LeaseHolder(storage, clock, config, self, self.outage)
         self.stager = Stager(records.codec, limits)
         self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
-        self.queue = WriteQueue(storage, clock, Resolver(storage, self, self.healer), depth_max=config.queue_max)
+        resolver = Resolver(storage, self, self.healer)
+        self.queue = WriteQueue(storage, clock, resolver, self.healer.witness, depth_max=config.queue_max)
+        self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witness)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.claims = Claims(

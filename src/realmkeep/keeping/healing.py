@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
+from realmkeep.keeping.witness import Witness
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Committed, DropFirst, Refused, Transaction
 
@@ -145,6 +146,7 @@ class Healer:
         self._ties: OrderedDict[tuple[Session[Any], ...], float] = OrderedDict()
         self._remember_s = LOSS_S + notice_s
         self._always = self.allowed = heal
+        self.witness = Witness()
         self.halted = ""
         self.healed_sessions = 0
 
@@ -274,6 +276,7 @@ class Healer:
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
         for session in group:
             session.durable_revision = session.revision
+            self.witness.saw(session.keys.updated, session.revision)
             self._realm.notice_letters(session)
         self.healed_sessions += len(group)
         for write in superseded:

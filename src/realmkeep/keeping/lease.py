@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
     from realmkeep.keeping.outage import Outage
+    from realmkeep.keeping.witness import Witness
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -117,7 +118,7 @@ class LeaseEvents(Protocol):
         ...
 
     def look_back(self) -> None:
-        """The store holds an older beat than it acknowledged, or the lease had run out before it was renewed."""
+        """The store lost something that it acknowledged, or the lease had run out before it was renewed."""
         ...
 
 
@@ -125,11 +126,18 @@ class LeaseHolder:
     """Takes, renews and drops the lease of one keeper."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, config: KeeperConfig, events: LeaseEvents, outage: Outage
+        self,
+        storage: Storage,
+        clock: Clock,
+        config: KeeperConfig,
+        events: LeaseEvents,
+        outage: Outage,
+        witness: Witness,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._outage = outage
+        self._witness = witness
         self._config = config
         self._events = events
         self._key = keys.server_lease(config.name)
@@ -235,8 +243,7 @@ class LeaseHolder:
                 self._outage.failed(what, error)
 
     async def _renew(self) -> None:
-        found = await self._storage.load(self._key)
-        self._interrupted |= found is None
+        found = await self._look()
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
             if other.incarnation != self.incarnation and other.renewed_us >= self._taken_us:
@@ -250,6 +257,25 @@ class LeaseHolder:
         if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
             self._interrupted = False
             self._events.look_back()
+
+    async def _look(self) -> bytes | None:
+        """The lease in the store; looks on the way whether the newest acknowledged write is there, too.
+
+        Most of the time what a store lost is younger than the last beat.
+        """
+        if self._witness.key:
+            found, stored = await self._storage.load_many([self._key, self._witness.key])
+            if not self._witness.is_kept(stored):
+                self._witness.forget()
+                self._interrupted = True
+        else:
+            found = await self._storage.load(self._key)
+        self._interrupted |= found is None
+        return found
+
+    def wrote(self, key: str, token: int) -> None:
+        """A claim was acknowledged."""
+        self._witness.saw(key, token)
 
     async def drop(self) -> None:
         """Give up the name, if it is still ours.

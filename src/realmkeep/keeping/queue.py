@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.staging import StagedWrite
+    from realmkeep.keeping.witness import Witness
     from realmkeep.storage import Storage, WriteOutcome
 
 BATCH_WRITES: Final = (
@@ -55,10 +56,11 @@ class Resolver(Protocol):
 class WriteQueue:
     """The ordered, bounded way to the store."""
 
-    def __init__(self, storage: Storage, clock: Clock, resolver: Resolver, *, depth_max: int) -> None:
+    def __init__(self, storage: Storage, clock: Clock, resolver: Resolver, witness: Witness, *, depth_max: int) -> None:
         self._storage = storage
         self._clock = clock
         self._resolver = resolver
+        self._witness = witness
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
@@ -149,6 +151,7 @@ class WriteQueue:
         outcomes = await self._attempt(batch)
         self._in_flight.remove(batch)
         self._sent -= len(batch)
+        last = batch[-1].members[-1] if batch[-1].members else None
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
                 self.landed_writes += 1
@@ -156,6 +159,8 @@ class WriteQueue:
             else:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
+        if last is not None and batch[-1].landed:
+            self._witness.saw(last.session.keys.updated, last.leaves)
         self._advance()
 
     async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:

@@ -1,0 +1,117 @@
+"""A real Valkey that comes back with less than it acknowledged: what a live server writes again, and when it asks first."""
+
+import asyncio
+import os
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from faults.history import check_history, incremental_file
+from faults.realm import CONFIG, HEROES, Realm, open_realm
+from faults.realm_check import Snapshot
+from faults.realm_crowd import POLL_S
+from realmkeep.keeping.lease import Lease
+from realmkeep.storage.embedded_config import Fsync
+from realmkeep.testing.servers import StoreServer
+
+pytestmark = pytest.mark.backend("valkey")
+
+LEASE = "server:north:lease"
+WAIT_S_MAX = 30.0
+
+
+async def lose_what_was_acknowledged(realm: Realm) -> None:
+    """Players are answered; then the store dies, and an older state of its file comes back, while the server sleeps."""
+    north = realm.lines["north"]
+    for who in (0, 1, 2):
+        assert "xp" in await north.send("login", who=who)
+    file = incremental_file(realm.store.directory)
+    older_bytes = file.stat().st_size
+    assert "error" not in await north.send("trade", who=1, to=0, amount=7, ops=(1, 1))
+    assert "error" not in await north.send("deposit", who=0, amount=5, op=2)
+    assert "error" not in await north.send("mail", who=1, to=3, amount=3, op=2, letter=1)
+    assert (await north.send("die", who=2))["deaths"] == 1
+    realm.servers["north"].pause()
+    await asyncio.to_thread(realm.store.kill)
+    os.truncate(file, older_bytes)
+    await asyncio.to_thread(realm.store.start)
+    assert any("acknowledged operations are lost" in wrong for wrong in realm.wrong()), "the control: it is really gone"
+    realm.crowd.told.model.violations.clear()
+    realm.crowd.told.model.revisions.clear()
+    realm.servers["north"].resume()
+
+
+async def until_everything_is_back(realm: Realm) -> None:
+    async with asyncio.timeout(WAIT_S_MAX):
+        while realm.wrong():
+            realm.crowd.told.model.violations.clear()
+            await asyncio.sleep(POLL_S)
+        while await realm.degraded("north"):
+            await asyncio.sleep(POLL_S)
+
+
+async def check_that_it_stays(realm: Realm) -> None:
+    """Also after a crash of the server: its rings were written again, too; and no state in between was torn."""
+    await realm.kill("north")
+    await realm.start("north")
+    north = realm.lines["north"]
+    for who in (0, 1):
+        assert "xp" in await north.send("login", who=who)
+    assert (await north.send("trade", who=1, to=0, amount=7, ops=(1, 1)))["repeated"]
+    assert (await north.send("deposit", who=0, amount=5, op=2))["repeated"]
+    await realm.close("north")
+    assert realm.wrong() == []
+    assert check_history(realm.store.directory, HEROES) == []
+
+
+@pytest.mark.parametrize(("fsync", "heal"), [("everysec", False), ("always", True)])
+async def test_a_server_that_lives_writes_again_what_its_store_lost(tmp_path: Path, fsync: Fsync, heal: bool) -> None:
+    config = msgspec.structs.replace(CONFIG, heal=heal)
+    store = partial(StoreServer, fsync=fsync)
+    async with open_realm(tmp_path, seed=8, names=("north",), config=config, make_store=store) as realm:
+        await lose_what_was_acknowledged(realm)
+        await until_everything_is_back(realm)
+        await check_that_it_stays(realm)
+
+
+async def test_a_store_that_had_promised_to_lose_nothing_is_not_written_before_an_operator_says_so(
+    tmp_path: Path,
+) -> None:
+    async with open_realm(tmp_path, seed=9, names=("north",)) as realm:
+        await lose_what_was_acknowledged(realm)
+        north = realm.lines["north"]
+        async with asyncio.timeout(WAIT_S_MAX):
+            while not any("writing stopped" in why for why in await realm.degraded("north")):
+                await asyncio.sleep(POLL_S)
+        found = state(realm)
+        mail = north.send("mail", who=0, to=3, amount=1, op=3, letter=2)
+        await heartbeats(realm, 3)  # the server is alive, and the store would take what it sent
+        assert not mail.done()
+        assert state(realm) == found
+        await north.send("heal")
+        assert "error" not in await mail
+        await until_everything_is_back(realm)
+        await check_that_it_stays(realm)
+
+
+def state(realm: Realm) -> list[bytes | None]:
+    """Every hero as the store has it."""
+    snapshot = Snapshot(realm.store.socket_path, HEROES)
+    return [snapshot.value(f"sim-hero:{number}{part}") for number in range(HEROES) for part in ("", ":updated")]
+
+
+async def heartbeats(realm: Realm, count: int) -> None:
+    """Return when the server has renewed its lease so often."""
+    assert isinstance(realm.store, StoreServer)
+    store = realm.store
+
+    async def beat() -> int:
+        stored = await asyncio.to_thread(store.ask, "GET", LEASE)
+        return Lease.decode(stored, LEASE).beat if isinstance(stored, bytes) else 0
+
+    until = await beat() + count
+    async with asyncio.timeout(WAIT_S_MAX):
+        while await beat() < until:
+            await asyncio.sleep(POLL_S)
