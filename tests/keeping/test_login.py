@@ -250,4 +250,4 @@ async def test_no_record_is_read_from_the_store_during_play(lab: Lab, monkeypatc
     assert len(wire.transactions) > 10
     beside = [key for key in wire.keys_read if not key.startswith("server:")]
     assert all(key.endswith(":updated") for key in beside)
-    assert len(beside) <= 9, "each heartbeat asks whether the newest write is still there"
+    assert len(beside) < 90, "each heartbeat asks whether the newest writes are still there"

@@ -253,7 +253,8 @@ class Claims:
             ]
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
-            self._lease.wrote(record_keys.owner, claimed.token)
+            if stored.record is None:
+                self._lease.wrote(record_keys.updated, claimed.revision)
             return True
         if isinstance(outcome, Failed):
             raise outcome.error

@@ -75,8 +75,8 @@ class Engine:
         self.stager = Stager(records.codec, limits)
         self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
         resolver = Resolver(storage, self, self.healer)
-        self.queue = WriteQueue(storage, clock, resolver, self.healer.witness, depth_max=config.queue_max)
-        self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witness)
+        self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
+        self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witnesses)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.claims = Claims(

@@ -14,7 +14,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
-from realmkeep.keeping.witness import Witness
+from realmkeep.keeping.witness import LOSS_S, Witnesses
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Committed, DropFirst, Refused, Transaction
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
 TOKEN_DIGITS_MAX: Final = 18  # microseconds until the year 33658
 SESSIONS_A_TRANSACTION: Final = 128  # six keys each stay below the protocol's 1,024
 
@@ -146,7 +145,7 @@ class Healer:
         self._ties: OrderedDict[tuple[Session[Any], ...], float] = OrderedDict()
         self._remember_s = LOSS_S + notice_s
         self._always = self.allowed = heal
-        self.witness = Witness()
+        self.witnesses = Witnesses(clock)
         self.halted = ""
         self.healed_sessions = 0
 
@@ -276,7 +275,7 @@ class Healer:
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
         for session in group:
             session.durable_revision = session.revision
-            self.witness.saw(session.keys.updated, session.revision)
+            self.witnesses.saw(session.keys.updated, session.revision)
             self._realm.notice_letters(session)
         self.healed_sessions += len(group)
         for write in superseded:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
     from realmkeep.keeping.outage import Outage
-    from realmkeep.keeping.witness import Witness
+    from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -132,12 +132,12 @@ class LeaseHolder:
         config: KeeperConfig,
         events: LeaseEvents,
         outage: Outage,
-        witness: Witness,
+        witnesses: Witnesses,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._outage = outage
-        self._witness = witness
+        self._witnesses = witnesses
         self._config = config
         self._events = events
         self._key = keys.server_lease(config.name)
@@ -259,23 +259,19 @@ class LeaseHolder:
             self._events.look_back()
 
     async def _look(self) -> bytes | None:
-        """The lease in the store; looks on the way whether the newest acknowledged write is there, too.
+        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
 
         Most of the time what a store lost is younger than the last beat.
         """
-        if self._witness.key:
-            found, stored = await self._storage.load_many([self._key, self._witness.key])
-            if not self._witness.is_kept(stored):
-                self._witness.forget()
-                self._interrupted = True
-        else:
-            found = await self._storage.load(self._key)
+        seen = self._witnesses.to_check()
+        found, *stored = await self._storage.load_many([self._key, *(each.key for each in seen)])
+        self._interrupted |= not self._witnesses.checked(seen, stored)
         self._interrupted |= found is None
         return found
 
-    def wrote(self, key: str, token: int) -> None:
-        """A claim was acknowledged."""
-        self._witness.saw(key, token)
+    def wrote(self, key: str, revision: int) -> None:
+        """A record was made along with its claim."""
+        self._witnesses.saw(key, revision)
 
     async def drop(self) -> None:
         """Give up the name, if it is still ours.

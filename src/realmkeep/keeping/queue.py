@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.staging import StagedWrite
-    from realmkeep.keeping.witness import Witness
+    from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage, WriteOutcome
 
 BATCH_WRITES: Final = (
@@ -56,11 +56,13 @@ class Resolver(Protocol):
 class WriteQueue:
     """The ordered, bounded way to the store."""
 
-    def __init__(self, storage: Storage, clock: Clock, resolver: Resolver, witness: Witness, *, depth_max: int) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, resolver: Resolver, witnesses: Witnesses, *, depth_max: int
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._resolver = resolver
-        self._witness = witness
+        self._witnesses = witnesses
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
@@ -160,7 +162,7 @@ class WriteQueue:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
         if last is not None and batch[-1].landed:
-            self._witness.saw(last.session.keys.updated, last.leaves)
+            self._witnesses.saw(last.session.keys.updated, last.leaves)
         self._advance()
 
     async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:

@@ -1,35 +1,54 @@
-"""The newest acknowledged write: what a store loses is the last that it was told, so it tells whether anything was lost."""
+"""Acknowledged writes of late: what a store loses is the last that it was told, so a few of them tell whether it did."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from realmkeep.clock import Clock
+
+LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+EVERY_S: Final = 0.1  # a store is not back sooner after its crash, so its last write before it is among those kept
 DIGITS_MAX: Final = 18  # microseconds until the year 33658
 
 
-class Witness:
-    """Where the newest acknowledged write lies, and the number that it left there.
+class Seen(NamedTuple):
+    """An acknowledged write: when it was acknowledged, its key, and the revision that it left there."""
 
-    A number is a revision (`:updated`) or the fencing token at the end of an owner key; both only rise.
+    at_s: float
+    key: str
+    revision: int
 
-    Attributes:
-        key: Of the write; empty if there is none to look for.
-    """
 
-    def __init__(self) -> None:
-        self.key = ""
-        self._number = 0
+class Witnesses:
+    """Where some acknowledged writes lie, about twenty for a second, and the revisions that they left: those only rise."""
 
-    def saw(self, key: str, number: int) -> None:
-        """A write was acknowledged that left this number at this key."""
-        self.key = key
-        self._number = number
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: deque[Seen] = deque()
 
-    def is_kept(self, stored: bytes | None) -> bool:
-        """Whether the store, with this at the key, still has that write or a later one of the same record."""
-        number = (stored or b"").rpartition(b"/")[2]
-        return number.isdigit() and (len(number) > DIGITS_MAX or int(number) >= self._number)
+    def saw(self, key: str, revision: int) -> None:
+        """A write was acknowledged that left this revision at this key."""
+        seen, now_s = self._seen, self._clock.monotonic_s()
+        if len(seen) > 1 and now_s - seen[-1].at_s < EVERY_S and seen[-1].at_s - seen[-2].at_s < EVERY_S:
+            seen.pop()
+        seen.append(Seen(now_s, key, revision))
 
-    def forget(self) -> None:
-        """It was looked for."""
-        self.key = ""
+    def to_check(self) -> list[Seen]:
+        """What the store must still hold, or later revisions of it."""
+        return list(self._seen)
+
+    def checked(self, seen: Sequence[Seen], stored: Sequence[bytes | None]) -> bool:
+        """Whether it does, with this at their keys; forgets what a crash cannot take any more, or all if it does not."""
+        kept = all(map(_is_kept, seen, stored))
+        old_s = self._clock.monotonic_s() - LOSS_S
+        while self._seen and (not kept or self._seen[0].at_s < old_s):
+            self._seen.popleft()
+        return kept
+
+
+def _is_kept(seen: Seen, stored: bytes | None) -> bool:
+    return stored is not None and stored.isdigit() and len(stored) <= DIGITS_MAX and int(stored) >= seen.revision
