@@ -78,6 +78,8 @@ async def test_a_loss_is_noticed_though_others_go_on_writing() -> None:
     async with Lab(loss_window_s=1.0) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
         await lab.advance(15)
+        await lab.keeper.commit(earn, bob)
+        await lab.advance(0.02)
         before = lab.store.snapshot()
         await lab.keeper.commit(earn, ada)
         lab.store.restore(before)
@@ -106,7 +108,12 @@ async def test_a_loss_of_what_was_just_healed_is_noticed_too() -> None:
         before = lab.store.snapshot()
         await lab.keeper.commit(earn, ada)
         for _ in range(3):
+            lease = lab.store.value("server:lab-1:lease")
+            assert lease is not None
             lab.store.restore(before)
+            lab.store.perform(
+                Put("server:lab-1:lease", lease, expire_s=30)
+            )  # the last beat is older than what was lost
             await lab.advance(10)
             assert kept(lab).gold == 110
 

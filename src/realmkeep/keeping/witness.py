@@ -42,12 +42,11 @@ class Witnesses:
         return list(self._seen)
 
     def checked(self, seen: Sequence[Seen], stored: Sequence[bytes | None]) -> bool:
-        """Whether it does, with this at their keys; forgets what a crash cannot take any more, or all if it does not."""
-        kept = all(map(_is_kept, seen, stored))
+        """Whether it does, with this at their keys; forgets what a crash cannot take any more."""
         old_s = self._clock.monotonic_s() - LOSS_S
-        while self._seen and (not kept or self._seen[0].at_s < old_s):
+        while self._seen and self._seen[0].at_s < old_s:
             self._seen.popleft()
-        return kept
+        return all(map(_is_kept, seen, stored))
 
 
 def _is_kept(seen: Seen, stored: bytes | None) -> bool:
