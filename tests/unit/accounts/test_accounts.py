@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from realmkeep.accounts.account import Account, Ban
-from realmkeep.accounts.accounts import Accounts, Login
+from realmkeep.accounts.accounts import Accounts, Login, open_accounts
 from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost
 from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.sealed import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AccountError, AlreadyExists, AuthFailed, NoSuchAccount, OutcomeUnknown, Quarantined
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keys import record_keys
@@ -606,3 +607,15 @@ async def test_a_password_change_forgets_where_the_account_logged_in_before(acco
         await reason(accounts.login("ada", "wrong", address=f"198.51.100.{number}"))
     assert await reason(accounts.login("ada", OTHER, address="203.0.113.1")) == "throttled"
     await accounts.login("ada", OTHER, address="10.0.0.1")
+
+
+async def test_accounts_and_their_characters_are_written_as_the_records_are_configured(
+    storage: FaultyStorage, store: MemoryStore, key_file: Path, clock: FakeClock
+) -> None:
+    opened = await asyncio.to_thread(
+        open_accounts, storage, AuthConfig(), server_name="town-1", records=RecordsConfig(codec="sexpr"), clock=clock
+    )
+    async with opened.running():
+        await opened.create("bob", PASSWORD, character=(8, Hero(name="Bob")))
+    for key in ("account:bob", record_keys(Hero.__realmkeep__.kind, 8).record):
+        assert (store.value(key) or b"").startswith(b"(:version "), key
