@@ -9,9 +9,7 @@ import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.realm.wire.bad_input import BadInput
-from realmkeep.records.limits import Limits
-from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text
-from realmkeep.records.sexpr_reader import NIL, Datum, read
+from realmkeep.records import NIL, Colon, Datum, Limits, Symbol, key_name, key_text, read_sexpr, string_text
 
 Message: TypeAlias = dict[str, Any]
 
@@ -66,7 +64,7 @@ def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
 def _decode_sexpr(encoded: bytes) -> Message:
     limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=NODES_MAX)
     try:
-        datum = read(encoded, limits)
+        datum = read_sexpr(encoded, limits)
     except Corrupt as error:
         raise BadInput("malformed", error.message) from error
     except RecordTooLarge as error:
