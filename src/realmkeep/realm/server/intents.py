@@ -174,7 +174,7 @@ class Intents:
         finally:
             wish.seat.unanswered -= 1
             if rule.zone:
-                game.show_ground(place)
+                place.show_kept()
 
     def _failed(self, wish: Wish, error: RealmkeepError) -> None:
         """Say so; whoever goes on in spite of `rate_limited` is disconnected, as after any other flood."""
@@ -220,7 +220,7 @@ class Intents:
             zone.ground = [*zone.ground, fallen]
 
         await self._game.keeper.commit(lay, self._game.zone_of(place))
-        self._game.show_ground(place)
+        place.show_kept()
 
 
 def nothing(tx: Tx, player: Player) -> None:
