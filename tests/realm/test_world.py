@@ -55,7 +55,7 @@ def line_of(text: str, *, changed: str = TEXT) -> int:
         ("berry = {", "Berry = {", "items.Berry"),
         ('item = "dagger"', 'count = 2\nitem = "dagger"', "zones.forest.ground[1].count"),
         ('item = "shield", chance = 0.1', 'item = "shield", count = 2, chance = 0.1', "monsters.troll.loot[1].count"),
-        ("spread_tiles = 10.0", "spread_tiles = 20.0", "zones.meadow.monsters[3].spread_tiles"),
+        ("spread_tiles = 10.0", "spread_tiles = 60.0", "zones.meadow.monsters[3].spread_tiles"),
     ],
 )
 def test_whatever_is_wrong_in_the_data_file_is_named_with_its_line(before: str, after: str, path: str) -> None:

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -22,10 +22,12 @@ from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
 from realmkeep.realm.server.terminal import LiveLine
+from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World, shipped_world
 
 RESCUE_FILE: Final = "rescue.jsonl"
 STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
+DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
 EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
 
 log = structlog.get_logger("realm.serve")
@@ -77,7 +79,7 @@ def serve(serving: Serving) -> int:
     line = LiveLine(sys.stderr) if on_terminal and log_format == "console" else None
     configure_logs(log_format, sys.stderr, line)
     serving.directory.mkdir(parents=True, exist_ok=True)
-    _allow_many_connections()
+    serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
     config = serving.config
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
@@ -108,6 +110,7 @@ async def _serve(
             rescue_path=directory / RESCUE_FILE,
         )
         stack.push_async_callback(keeper.close)
+        await asyncio.to_thread(remove_server_file, directory)  # of a run that was killed: who waits, waits for ours
         await stack.enter_async_context(accounts.running())
         realm = await stack.enter_async_context(
             open_realm(
@@ -181,10 +184,14 @@ def _server_file(serving: Serving, realm: Realm) -> ServerFile:
     )
 
 
-def _allow_many_connections() -> None:
-    """Each player is a file descriptor, and 1,024 is the usual limit."""
-    if sys.platform != "win32":
-        import resource  # noqa: PLC0415 - POSIX only
+def _connections_max() -> int:
+    """Each connection is a file descriptor: as many of them as the system lets us have, and some for everything else."""
+    if sys.platform == "win32":
+        return CONNECTIONS_MAX
+    import resource  # noqa: PLC0415 - POSIX only
 
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, hard - DESCRIPTORS_OF_OUR_OWN))

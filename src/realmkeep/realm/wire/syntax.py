@@ -15,7 +15,7 @@ Message: TypeAlias = dict[str, Any]
 
 WHITE_SPACE: Final = b" \t\r\n\f"
 DEPTH_MAX: Final = 8  # the deepest message of a client nests three
-NODES_MAX: Final = 2_000  # no message of the protocol has a tenth of it
+NODES_MAX: Final = 1_000  # the longest message of a client, an offer of 64 slots, has 400
 NAMES: Final = frozenset({"type", "action", "kind", "reason", "item", "zone", "quest"})
 """Fields whose text is a name of the game, so that an s-expression has a keyword there (`:type :login`)."""
 FREE_TEXT: Final = frozenset({"settings"})
@@ -35,8 +35,13 @@ def syntax_of(encoded: bytes) -> Syntax:
     return Syntax.SEXPR if encoded.lstrip(WHITE_SPACE)[:1] == b"(" else Syntax.JSON
 
 
-def decode(encoded: bytes, *, bytes_max: int) -> Message:
+def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Message:
     """Read one message. Names are in `snake_case` whichever the syntax; Lisp's `nil` is None.
+
+    Args:
+        encoded: The message, without a line end.
+        bytes_max: How long it may be.
+        nodes_max: How many values an s-expression may have; JSON is read too fast to matter.
 
     Raises:
         BadInput: `too_large` or `malformed`.
@@ -44,7 +49,7 @@ def decode(encoded: bytes, *, bytes_max: int) -> Message:
     if len(encoded) > bytes_max:
         raise BadInput("too_large", f"a message has at most {bytes_max} bytes")
     if syntax_of(encoded) is Syntax.SEXPR:
-        return _decode_sexpr(encoded)
+        return _decode_sexpr(encoded, nodes_max)
     try:
         message = msgspec.json.decode(encoded)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -61,8 +66,8 @@ def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
     return _plist(message, names=True).encode()
 
 
-def _decode_sexpr(encoded: bytes) -> Message:
-    limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=NODES_MAX)
+def _decode_sexpr(encoded: bytes, nodes_max: int) -> Message:
+    limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=nodes_max)
     try:
         datum = read_sexpr(encoded, limits)
     except Corrupt as error:
