@@ -60,7 +60,11 @@ def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Mes
 
 
 def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
-    """Write one message, without a line end."""
+    """Write one message, without a line end.
+
+    A line break inside a text becomes a space in an s-expression: over TCP a message is one line, and Lisp has no other
+    way to write one.
+    """
     if syntax is Syntax.JSON:
         return msgspec.json.encode(message)
     return _plist(message, names=True).encode()
@@ -115,7 +119,7 @@ def _printed(value: object, *, is_name: bool, names: bool) -> str:
         case True:
             return "t"
         case str():
-            return key_text(value) if is_name and _NAME.fullmatch(value) else string_text(value)
+            return key_text(value) if is_name and _NAME.fullmatch(value) else string_text(value.replace("\n", " "))
         case int():
             return str(value)
         case float():

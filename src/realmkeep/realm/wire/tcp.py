@@ -21,6 +21,7 @@ UNREAD_BYTES_MAX_STRANGER: Final = (
 )  # 40 of the longest answers before a login, and there may be many strangers
 LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
+ACCEPTED_AT_ONCE: Final = 256  # asyncio accepts a whole backlog in one turn: about 20 ms that a tick may have to wait
 
 
 class TcpPeer(Peer):
@@ -215,7 +216,7 @@ class TcpServer:
             OSError: The address cannot be used.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.accepted, host, port, backlog=1024)
+        self._server = await loop.create_server(self.accepted, host, port, backlog=ACCEPTED_AT_ONCE)
         self.port = self._server.sockets[0].getsockname()[1]
 
     def accepted(self) -> asyncio.Protocol:

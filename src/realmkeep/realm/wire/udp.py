@@ -216,10 +216,13 @@ class UdpServer(asyncio.DatagramProtocol):
             self.send(encoded, address)
 
     def _refuse(self, error: BadInput, peer: UdpPeer | None, data: bytes, address: Address, now_s: float) -> None:
-        """Errors beyond twenty in ten seconds are not answered; an address without a session is not heard for a minute."""
+        """After twenty errors in ten seconds an address without a session is not heard for a minute.
+
+        A session is told of each of its errors, but of `rate_limited` no oftener than that: its operations wait for answers.
+        """
         limiter = self._limiters[address]
         if peer is not None:
-            if not peer.errors.add(now_s):
+            if error.reason != "rate_limited" or not peer.errors.add(now_s):
                 peer.send(error.message())
             return
         if now_s < limiter.muted_until_s:
