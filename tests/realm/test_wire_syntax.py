@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -189,12 +191,11 @@ def test_what_an_intent_claims_beside_its_fields_is_not_looked_at() -> None:
     assert read_intent(sent) == Mail(player="ada", gold=5)
 
 
-def test_every_action_of_the_page_is_known() -> None:
-    page = (
-        "move attack look pickup drop sell consume buy equip unequip deposit withdraw trade_request trade_offer "
-        "trade_confirm trade_cancel mail accept_quest advance_quest add_friend remove_friend block unblock set"
-    )
-    assert set(page.split()) == set(INTENTS)
+def test_every_action_of_the_page_is_known_and_no_other() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "wire-protocol.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \|", page.partition("## Actions")[2], re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(INTENTS)
 
 
 @pytest.mark.parametrize(
