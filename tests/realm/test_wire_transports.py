@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 import pytest
+from lab import StallingClock
 from sexpr import read, write
 
 from realmkeep.clock import Clock, SystemClock
@@ -88,7 +89,7 @@ class Datagrams:
     """A UDP server without a network: what goes in and what comes out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.clock = FakeClock()
+        self.clock = StallingClock()
         self.echo = Echo(Challenges(self.clock))
         self.server = UdpServer(self.echo, self.echo.challenges, self.clock)
         self.net = Net()
@@ -227,6 +228,15 @@ async def test_thirty_seconds_of_silence_are_a_disconnect_and_any_datagram_is_no
     assert udp.echo.gone == []
     await udp.clock.advance(32)
     assert [peer.address for peer in udp.echo.gone] == ["192.0.2.1 4000"]
+    assert udp.server.sessions == {}
+
+
+async def test_a_server_that_was_stopped_for_a_while_takes_nobody_for_silent(udp: Datagrams) -> None:
+    sid = udp.log_in()
+    udp.clock.stall(45.0)
+    await udp.clock.advance(2)
+    assert udp.ask({"type": "ping", "sid": sid, "t": 1})[0]["type"] == "pong"
+    await udp.clock.advance(32)
     assert udp.server.sessions == {}
 
 

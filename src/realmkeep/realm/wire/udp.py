@@ -98,6 +98,7 @@ class UdpServer(asyncio.DatagramProtocol):
         self._limiters = Bounded[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
         self._answered = Bounded[Address, Answered](Answered, entries_max=ADDRESSES_MAX)
         self._closed = False
+        self._sweep_due_s = 0.0
 
     @property
     def remembered_bytes(self) -> int:
@@ -114,7 +115,7 @@ class UdpServer(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
-        self._clock.call_later(SWEEP_S, self._sweep)
+        self._sweep_later(self._clock.monotonic_s())
 
     def close(self) -> None:
         """Stop listening and forget everybody."""
@@ -235,9 +236,16 @@ class UdpServer(asyncio.DatagramProtocol):
         if self._closed:
             return
         now_s = self._clock.monotonic_s()
+        deaf_s = now_s - self._sweep_due_s
         for peer in [*self.sessions.values()]:
+            if deaf_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
+                peer.heard_s += deaf_s
             if now_s - peer.heard_s > SILENCE_S:
                 peer.dismiss()
                 self._handler.lost(peer)
         self._answered.drop(lambda answered: answered.expire(now_s))
+        self._sweep_later(now_s)
+
+    def _sweep_later(self, now_s: float) -> None:
+        self._sweep_due_s = now_s + SWEEP_S
         self._clock.call_later(SWEEP_S, self._sweep)
