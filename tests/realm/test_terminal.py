@@ -85,7 +85,7 @@ def serving(terminal: Terminal, directory: Path) -> Generator[subprocess.Popen[b
         yield process
     finally:
         if process.poll() is None:
-            process.kill()
+            process.terminate()  # its store ends with it
         process.wait(PATIENCE_S)
 
 
