@@ -28,6 +28,13 @@ Message = dict[str, Any]
 WORLD: World = shipped_world()
 
 
+class StallingClock(FakeClock):
+    """A clock of a process that is held up."""
+
+    def stall(self, by_s: float) -> None:
+        self._now_ns += round(by_s * 1e9)
+
+
 class LabPeer(Peer):
     """A client that writes down what it is told."""
 

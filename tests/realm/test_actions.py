@@ -140,6 +140,36 @@ async def test_a_serial_moves_between_zone_and_player_in_one_commit(realm: Lab, 
     assert (await realm.act(ada, "pickup", op=taken["op_id"], ground_id=thing["ground_id"]))["repeated"] is True
 
 
+async def test_what_does_not_stack_gets_its_serial_where_it_grew_and_grows_once(realm: Lab, ada: LabPeer) -> None:
+    forest = realm.realm.game.places.by_name["forest"]
+    (dagger,) = [thing for thing in forest.ground.values() if thing.item == "dagger"]
+    assert dagger.spot is not None
+    bob = await realm.join(8)
+    for peer in (ada, bob):
+        realm.realm.game.places.move(realm.player(peer), "forest", dagger.x, dagger.y)
+    realm.say(ada, {"type": "intent", "action": "pickup", "ground_id": dagger.ground_id})
+    assert ada.heard[-1]["reason"] == "bad_field", "it is tier 1"
+    first = realm.want(ada, "pickup", ground_id=dagger.ground_id)
+    second = realm.want(bob, "pickup", ground_id=dagger.ground_id)
+    await realm.clock.settle()
+    (taken,) = [message for message in ada.heard if message.get("op_id") == first]
+    (late,) = [message for message in bob.heard if message.get("op_id") == second]
+    assert (taken["type"], taken["tier"], late["reason"]) == ("ack", 1, "gone")
+    (carried,) = [item for item in realm.player(ada).inventory if item.item_id == "dagger"]
+    assert carried.serial == taken["result"]["serial"]
+    assert [thing for thing in forest.ground.values() if thing.item == "dagger"] == []
+    await realm.crash()
+    await realm.start()
+    forest = realm.realm.game.places.by_name["forest"]
+    assert [thing for thing in forest.ground.values() if thing.item == "dagger"] == [], "the spot is empty over a crash"
+    await realm.ticks(122)
+    (grown,) = [thing for thing in forest.ground.values() if thing.item == "dagger"]
+    ada = await realm.join(7)
+    realm.realm.game.places.move(realm.player(ada), "forest", grown.x, grown.y)
+    again = await realm.done(ada, "pickup", ground_id=grown.ground_id)
+    assert again["serial"] != carried.serial
+
+
 async def test_reach_is_checked(realm: Lab, ada: LabPeer) -> None:
     far = next(iter(realm.realm.game.places.by_name["town"].ground.values()))
     assert await realm.refused(ada, "pickup", ground_id=far.ground_id) == "out_of_range"
@@ -193,6 +223,28 @@ async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: La
     assert rats_alive() == before - 1
     await realm.ticks(WORLD.monsters["rat"].respawn_s + 1)
     assert rats_alive() == before
+
+
+async def test_a_hunter_comes_for_whoever_is_near_and_a_rat_only_for_whoever_struck_it(
+    realm: Lab, ada: LabPeer
+) -> None:
+    place = realm.realm.game.places.by_name["meadow"]
+    wolf = next(m for m in place.monsters.values() if m.name == "wolf")
+    rat = next(m for m in place.monsters.values() if m.name == "rat")
+    realm.realm.game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    await realm.ticks(3)
+    assert ada.events("damaged") == []
+    await realm.done(ada, "attack", target=rat.monster_id)
+    assert rat.target == 7
+    await realm.ticks(0.3)
+    assert rat.next_attack_s > realm.clock.monotonic_s(), "it has struck back"
+    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.x + 4.5, wolf.y)
+    await realm.ticks(8)
+    assert wolf.target == 7
+    assert {event["by"] for event in ada.events("damaged")} >= {"wolf"}
+    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.home_x - 15, wolf.home_y)
+    await realm.ticks(1)
+    assert wolf.target is None, "nobody is followed that far from home"
 
 
 async def test_blows_need_a_rest(realm: Lab, ada: LabPeer) -> None:

@@ -42,6 +42,7 @@ step = st.one_of(
     st.tuples(st.just("again"), who, st.none()),
     st.tuples(st.just("disconnect"), who, st.none()),
     st.tuples(st.just("logout"), who, st.none()),
+    st.tuples(st.just("die"), who, st.none()),
     st.tuples(st.just("cut"), st.sampled_from(["before", "after"]), st.none()),
     st.tuples(st.just("kill"), st.none(), st.none()),
     st.tuples(st.just("wait"), st.sampled_from([0.0, 0.5, 35.0, 61.0]), st.none()),
@@ -132,6 +133,8 @@ class Town:
                 await self.again(subject)
             case "disconnect" | "logout":
                 await self.leave(subject, politely=what == "logout")
+            case "die":
+                self.die(subject)
             case "cut" | "kill" | "wait" | "turn":
                 await self.world(what, subject)
             case _:
@@ -158,10 +161,21 @@ class Town:
             self.lab.say(peer, {"type": "logout"})
             await self.lab.clock.settle()
 
+    def die(self, player_id: int) -> None:
+        """A monster slays a player, who may be trading or gone."""
+        game = self.lab.realm.game
+        seat = game.seats.by_id.get(player_id)
+        if seat is None or seat.player.dead or seat.session.ended:
+            return
+        monster = next(iter(game.places.by_name["meadow"].monsters.values()))
+        seat.player.hp = 1
+        while not seat.player.dead:
+            self.lab.realm.life.hit(monster, seat.player, game.scene())
+
     async def wait(self, seconds: float) -> None:
         if not self.lab.storage.cut:
-            await self.lab.ticks(min(seconds, 2.0))
-            await self.lab.clock.advance(max(0.0, seconds - 2.0))
+            await self.lab.ticks(min(seconds, 4.0))
+            await self.lab.clock.advance(max(0.0, seconds - 4.0))
 
     async def nothing_refused_has_happened(self) -> None:
         """An operation that was answered with `nack`, and never with `ack`, runs anew when it is sent again."""

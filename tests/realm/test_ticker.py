@@ -1,14 +1,9 @@
 import asyncio
 
+from lab import StallingClock
+
 from realmkeep.realm.server.ticker import TICK_S, Ticker
 from realmkeep.testing.clock import FakeClock
-
-
-class StallingClock(FakeClock):
-    """A clock of a process that is held up."""
-
-    def stall(self, by_s: float) -> None:
-        self._now_ns += round(by_s * 1e9)
 
 
 async def ticking(ticker: Ticker) -> asyncio.Task[None]:

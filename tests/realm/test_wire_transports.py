@@ -1,17 +1,23 @@
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncGenerator, Mapping
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import suppress
 from typing import Any, Self
 
 import pytest
-from sexpr import read
+from lab import StallingClock
+from sexpr import read, write
 
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.intents import OFFER_SLOTS_MAX
+from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, STRANGERS_BURST
 from realmkeep.realm.wire.peer import Answer, Peer
 from realmkeep.realm.wire.requests import Login, Logout, Ping, Request
-from realmkeep.realm.wire.tcp import LINE_BYTES_MAX, TcpServer
+from realmkeep.realm.wire.syntax import decode
+from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, LINE_BYTES_MAX, TcpServer
 from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX, UdpServer
 from realmkeep.testing.clock import FakeClock
 
@@ -83,7 +89,7 @@ class Datagrams:
     """A UDP server without a network: what goes in and what comes out."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.clock = FakeClock()
+        self.clock = StallingClock()
         self.echo = Echo(Challenges(self.clock))
         self.server = UdpServer(self.echo, self.echo.challenges, self.clock)
         self.net = Net()
@@ -225,6 +231,15 @@ async def test_thirty_seconds_of_silence_are_a_disconnect_and_any_datagram_is_no
     assert udp.server.sessions == {}
 
 
+async def test_a_server_that_was_stopped_for_a_while_takes_nobody_for_silent(udp: Datagrams) -> None:
+    sid = udp.log_in()
+    udp.clock.stall(45.0)
+    await udp.clock.advance(2)
+    assert udp.ask({"type": "ping", "sid": sid, "t": 1})[0]["type"] == "pong"
+    await udp.clock.advance(32)
+    assert udp.server.sessions == {}
+
+
 async def test_twenty_errors_in_ten_seconds_mute_a_strange_address_for_a_minute(udp: Datagrams) -> None:
     wrong = {"type": "dance", "pad": "." * 200}
     for _ in range(20):
@@ -240,8 +255,15 @@ async def test_errors_in_the_name_of_a_session_do_not_mute_it(udp: Datagrams) ->
     sid = udp.log_in()
     for number in range(60):
         udp.ask({"type": "dance", "t": number})  # anybody could send these
-        udp.ask({"type": "dance", "t": number, "sid": sid})
+        assert udp.ask({"type": "dance", "t": number, "sid": sid})[0]["reason"] == "unknown_type"
     assert udp.ask({"type": "ping", "sid": sid, "t": 1})[0]["type"] == "pong"
+
+
+async def test_a_session_that_floods_is_told_so_twenty_times_and_no_more(udp: Datagrams) -> None:
+    sid = udp.log_in()
+    answers = [answer for number in range(600) for answer in udp.ask({"type": "ping", "t": number, "sid": sid})]
+    assert [answer["type"] for answer in answers] == ["pong"] * 400 + ["error"] * 19
+    assert answers[-1]["reason"] == "rate_limited"
 
 
 async def test_after_a_logout_the_sid_is_gone_and_the_answer_is_still_given(udp: Datagrams) -> None:
@@ -258,6 +280,43 @@ async def test_what_is_remembered_of_an_address_is_bounded(udp: Datagrams) -> No
         udp.ask({"type": "ping", "sid": sid, "t": "x" * 250 + str(number)})
         await udp.clock.advance(0.01)
     assert 200 * 1024 < udp.server.remembered_bytes <= 256 * 1024
+
+
+async def test_an_address_may_have_several_players_each_with_a_sid(udp: Datagrams) -> None:
+    ada = udp.log_in()
+    (bobs,) = udp.ask({"type": "login", "ticket": "bob", "challenge": udp.challenge()})
+    assert udp.ask({"type": "logout", "sid": bobs["sid"]}) == [{"type": "goodbye"}]
+    assert udp.ask({"type": "ping", "sid": ada, "t": 1})[0]["type"] == "pong"
+    assert {peer.sid for peer in udp.server.by_address[ADA]} == {ada}
+    udp.ask({"type": "logout", "sid": ada})
+    assert udp.server.by_address == {}
+
+
+def lisp_of(nodes: int) -> bytes:
+    return b"(:type :hello :pad (" + b"1 " * (nodes - 6) + b"))"
+
+
+async def test_a_flood_of_long_datagrams_is_not_even_read(udp: Datagrams, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_so_far: list[int] = []
+
+    def counted(data: bytes, **how: Any) -> Message:
+        read_so_far.append(len(data))
+        return decode(data, **how)
+
+    monkeypatch.setattr("realmkeep.realm.wire.udp.decode", counted)
+    for number in range(500):
+        udp.raw(b"(" + b"a " * 4_000 + str(number).encode())
+    assert sum(read_so_far) <= STRANGERS_BURST * BYTES_PER_TOKEN
+    assert udp.ask({"type": "hello", "pad": "." * 300}, EVE) != [], "somebody else is heard"
+
+
+async def test_a_stranger_cannot_make_us_read_thousands_of_values(udp: Datagrams) -> None:
+    assert b"too many values" in udp.raw(lisp_of(60))[0]
+    assert b"welcome" in udp.raw(lisp_of(40) + b" " * 300)[0]
+    sid = udp.log_in()
+    items = [{"slot": slot, "count": 999_999} for slot in range(OFFER_SLOTS_MAX)]
+    offer = write({"type": "intent", "action": "trade_offer", "sid": sid, "items": items, "gold": 5})
+    assert b":pong" in udp.raw(offer.encode())[0], "the longest message of a player is read"
 
 
 class Line:
@@ -288,9 +347,9 @@ class Line:
 class Streams:
     """A TCP server and its clients, all closed at the end."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
         self.echo = Echo(Challenges(clock))
-        self.server = TcpServer(self.echo, clock)
+        self.server = TcpServer(self.echo, clock, connections_max=connections_max)
         self.lines: list[Line] = []
 
     async def __aenter__(self) -> Self:
@@ -346,6 +405,126 @@ async def test_a_flood_of_errors_closes_the_connection_at_the_twentieth(tcp: Str
     reasons = [(await line.hear())["reason"] for _ in range(20)]
     assert reasons == ["malformed"] * 20
     assert await line.hung_up()
+
+
+async def test_a_flood_of_nothing_closes_the_connection_too(tcp: Streams) -> None:
+    line = await tcp.connect()
+    line.send(b"\n" * 10_000)
+    assert {(await line.hear())["reason"] for _ in range(20)} == {"rate_limited"}
+    assert await line.hung_up()
+
+
+async def test_who_says_much_at_once_is_heard_in_turn_with_everybody_else(tcp: Streams) -> None:
+    line = await tcp.connect()
+    line.send(b'{"type": "login", "ticket": "t"}\n')
+    await line.hear()
+    line.send(b"".join(b'{"type": "ping", "t": %d}\n' % number for number in range(200)))
+    heard = [len(tcp.echo.handled)]
+    async with asyncio.timeout(10):
+        while heard[-1] < 201:
+            await asyncio.sleep(0)
+            heard.append(len(tcp.echo.handled))
+    assert max(then - before for before, then in itertools.pairwise(heard)) <= 20
+    assert [(await line.hear())["t"] for _ in range(200)] == [*range(200)]
+
+
+async def test_strangers_keep_nobody_out_and_players_are_not_put_out() -> None:
+    async with Streams(SystemClock(), connections_max=3) as tcp:
+        player = await tcp.connect()
+        player.send(b'{"type": "login", "ticket": "t"}\n')
+        await player.hear()
+        strangers: list[Line] = []
+        for _ in range(4):
+            stranger = await tcp.connect()
+            strangers.append(stranger)
+            stranger.send(b'{"type": "hello"}\n')
+            assert (await stranger.hear())["type"] == "welcome"
+        assert [await stranger.hung_up() for stranger in strangers[:2]] == [True, True]
+        for stranger in strangers[2:]:
+            stranger.send(b'{"type": "login", "ticket": "t"}\n')
+            assert (await stranger.hear())["type"] == "auth_ok"
+        assert await (await tcp.connect()).hung_up(), "all places are taken by players"
+        player.send(b'{"type": "ping", "t": 1}\n')
+        assert (await player.hear())["type"] == "pong"
+
+
+class Pipe(asyncio.Transport):
+    """A stream transport without a network."""
+
+    def __init__(self, peername: tuple[str, int] | None, *, unread_bytes: int = 0, reset: bool = False) -> None:
+        super().__init__(
+            {"peername": peername, "socket": socket.socket(socket.AF_INET)}  # of which an option is set
+        )
+        self.unread_bytes = unread_bytes
+        self.reset = reset
+        self.aborted = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def write_eof(self) -> None:
+        if self.reset:
+            raise OSError(107, "Transport endpoint is not connected")
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread_bytes
+
+    def resume_reading(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.get_extra_info("socket").close()
+
+
+@pytest.fixture
+def piped() -> Generator[Callable[..., tuple[Pipe, TcpServer, asyncio.Protocol]]]:
+    """A server with one connection that nobody else sees."""
+    pipes: list[Pipe] = []
+
+    def connected(peername: tuple[str, int] | None = ADA, **how: Any) -> tuple[Pipe, TcpServer, asyncio.Protocol]:
+        clock = FakeClock()
+        server = TcpServer(Echo(Challenges(clock)), clock)
+        pipes.append(pipe := Pipe(peername, **how))
+        protocol = server.accepted()
+        protocol.connection_made(pipe)
+        return pipe, server, protocol
+
+    yield connected
+    for pipe in pipes:
+        pipe.close()
+
+
+async def test_who_is_gone_before_being_accepted_is_let_go(piped: Callable[..., Any]) -> None:
+    pipe, server, protocol = piped(None)
+    assert pipe.aborted
+    assert server.peers == set()
+    protocol.connection_lost(None)
+
+
+async def test_a_connection_that_was_reset_can_be_closed(piped: Callable[..., Any]) -> None:
+    pipe, server, _ = piped(reset=True)
+    (peer,) = server.peers
+    peer.close()
+    await server.clock.advance(3)
+    assert pipe.aborted
+
+
+async def test_who_does_not_read_is_cut_off_a_stranger_sooner_than_a_player(piped: Callable[..., Any]) -> None:
+    pipe, _, protocol = piped(unread_bytes=100 * 1024)
+    protocol.data_received(b'{"type": "hello"}\n')
+    assert pipe.aborted
+    pipe, _, protocol = piped(unread_bytes=100 * 1024)
+    protocol.data_received(b'{"type": "login", "ticket": "t"}\n{"type": "ping"}\n')
+    assert not pipe.aborted
+    pipe.unread_bytes = 600 * 1024
+    protocol.data_received(b'{"type": "ping"}\n')
+    assert pipe.aborted
 
 
 async def test_a_close_is_a_disconnect_of_who_was_logged_in(tcp: Streams) -> None:

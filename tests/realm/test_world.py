@@ -1,3 +1,4 @@
+import math
 from importlib import resources
 from typing import Any
 
@@ -41,7 +42,7 @@ def line_of(text: str, *, changed: str = TEXT) -> int:
         ("bread = { stackable = true, price = 4", "bread = { stackable = true, price = -4", "items.bread.price"),
         ("bread = { stackable = true", "bread = { stackable = 1", "items.bread.stackable"),
         ("heals = 15", "heels = 15", "items.bread.heels"),
-        ("rat = { hp = 8", "rat = { hp = 0", "monsters.rat.hp"),
+        ("rat = { hp = 12", "rat = { hp = 0", "monsters.rat.hp"),
         ('loot = [{ item = "hide", chance = 0.6', 'loot = [{ item = "hide", chance = 6', "monsters.rat.loot[0].chance"),
         ('loot = [{ item = "hide", chance = 0.6', 'loot = [{ item = "hood", chance = 0.6', "monsters.rat.loot[0].item"),
         ('target = "rat", count = 3', 'target = "bat", count = 3', "quests.pests.stages[0].target"),
@@ -52,6 +53,9 @@ def line_of(text: str, *, changed: str = TEXT) -> int:
         ("walk_burst_s = 1.0", "walk_burst = 1.0", "rules.walk_burst"),
         ('sells = ["bread"', 'sells = ["brot"', "zones.town.shops[0].sells"),
         ("berry = {", "Berry = {", "items.Berry"),
+        ('item = "dagger"', 'count = 2\nitem = "dagger"', "zones.forest.ground[1].count"),
+        ('item = "shield", chance = 0.1', 'item = "shield", count = 2, chance = 0.1', "monsters.troll.loot[1].count"),
+        ("spread_tiles = 10.0", "spread_tiles = 60.0", "zones.meadow.monsters[3].spread_tiles"),
     ],
 )
 def test_whatever_is_wrong_in_the_data_file_is_named_with_its_line(before: str, after: str, path: str) -> None:
@@ -73,6 +77,15 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         read_world(text, "w")
     assert len(caught.value.message.splitlines()) >= 3
+
+
+def test_a_pack_is_spread_within_its_circle_and_nobody_stands_on_anothers_place() -> None:
+    for zone in WORLD.zones.values():
+        for pack in zone.monsters:
+            lairs = [*pack.lairs()]
+            assert len({*lairs}) == len(lairs) == pack.count
+            assert lairs[0] == (pack.x, pack.y)
+            assert all(math.dist(lair, (pack.x, pack.y)) <= pack.spread_tiles for lair in lairs)
 
 
 def test_zones_must_not_overlap() -> None:

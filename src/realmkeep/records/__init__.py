@@ -1,4 +1,9 @@
-"""What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage."""
+"""What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage.
+
+The reader of s-expressions is here for messages too: `read_sexpr` turns the text of a Lisp program into data without
+evaluating or interning anything, under the caps of `Limits`; `key_name` and `key_text` map `:player-id` to `player_id` and
+back, and `string_text` writes a string.
+"""
 
 from realmkeep.records.codecs import Codec, encode
 from realmkeep.records.fields import (
@@ -29,6 +34,9 @@ from realmkeep.records.marking import Observer, observe, peek_marks, put_back_ma
 from realmkeep.records.migrations import check_all, check_migrations
 from realmkeep.records.record import Part, Record
 from realmkeep.records.schema import Schema
+from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text
+from realmkeep.records.sexpr_reader import NIL, Datum
+from realmkeep.records.sexpr_reader import read as read_sexpr
 from realmkeep.records.validation import validate_encoded
 
 __all__ = [
@@ -37,10 +45,13 @@ __all__ = [
     "CLAMP",
     "DEFAULT_LIMITS",
     "IMMEDIATE",
+    "NIL",
     "OK",
     "QUARANTINE",
     "REJECT",
     "Codec",
+    "Colon",
+    "Datum",
     "FieldInfo",
     "Fork",
     "Issue",
@@ -52,6 +63,7 @@ __all__ = [
     "Record",
     "RecordInfo",
     "Schema",
+    "Symbol",
     "Tier",
     "Trigger",
     "Validity",
@@ -63,11 +75,15 @@ __all__ = [
     "encode",
     "ephemeral",
     "issue",
+    "key_name",
+    "key_text",
     "load",
     "observe",
     "peek_marks",
     "put_back_marks",
+    "read_sexpr",
     "rises",
+    "string_text",
     "take_marks",
     "validate_encoded",
 ]

@@ -35,26 +35,29 @@ def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any
     place = scene.place(player)
     thing = reachable(player, scene, intent.ground_id)
     give(player, scene.world, thing.item, thing.count)
-    place.gone(thing)
-    if thing.spot is not None and (spot := place.spot_of(thing)) is not None:
-        place.growing[thing.spot] = spot
-        place.comes_back(thing.spot, scene.wall_us + int(spot.respawn_s * 1e6))
+    place.taken(thing, scene.wall_us)
     return {"item": thing.item, "count": thing.count}
 
 
 def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pickup) -> dict[str, Any]:
-    """Take an item with a serial: out of the zone and into the inventory in one commit.
+    """Take an item that does not stack: out of the zone and into the inventory in one commit.
+
+    One that grew at a spot gets its serial here, and the zone's record says in the same commit that the spot is empty.
 
     Raises:
-        Refused: `gone`, `out_of_range` or `inventory_full`.
+        Refused: `gone`, `out_of_range`, `inventory_full` or `busy`.
     """
     thing = reachable(player, scene, intent.ground_id)
     left = [item for item in zone.ground if item.serial != thing.serial]
-    if thing.serial is None or len(left) == len(zone.ground):
+    spot = scene.place(player).spot_of(thing)
+    if thing.spot in zone.respawns or (spot is None and len(left) == len(zone.ground)):
         raise Refused("gone", f"somebody else took {thing.item}")
+    if spot is not None and thing.spot is not None:
+        zone.respawns = {**zone.respawns, thing.spot: scene.wall_us + int(spot.respawn_s * 1e6)}
     zone.ground = left
-    given = give(player, scene.world, thing.item, 1, thing.serial)
-    return {"item": thing.item, "count": 1, "serial": thing.serial, "slot": given.slot}
+    serial = scene.serials.take() if thing.serial is None else thing.serial
+    given = give(player, scene.world, thing.item, 1, serial)
+    return {"item": thing.item, "count": 1, "serial": serial, "slot": given.slot}
 
 
 def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str, Any]:

@@ -85,7 +85,8 @@ def rule_of(player: Player, scene: Scene, intent: intents.Intent) -> Rule:
     match intent:
         case intents.Pickup():
             thing = scene.place(player).ground.get(intent.ground_id)
-            return _PICKUP_SERIAL if thing is not None and thing.serial is not None else _RULES[intents.Pickup]
+            single = thing is not None and not scene.world.item(thing.item).stackable
+            return _PICKUP_SERIAL if single else _RULES[intents.Pickup]
         case intents.Drop():
             has_serial = any(item.slot == intent.slot and item.serial is not None for item in player.inventory)
             return _DROP_SERIAL if has_serial else _RULES[intents.Drop]

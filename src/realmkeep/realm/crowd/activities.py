@@ -1,52 +1,33 @@
 """What bots do all day."""
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from realmkeep.realm.crowd.bot import Bot
+from realmkeep.realm.crowd.hunting import fight
 from realmkeep.realm.crowd.ledger import entries
+from realmkeep.realm.crowd.questing import quest
+from realmkeep.realm.crowd.walking import MARKET, at_market, go_near
 from realmkeep.realm.wire.syntax import Message
-from realmkeep.realm.world.content import distance
 
-STEP_TILES: Final = 4.5  # with a pause of half a second: just below walking speed
-STEP_S: Final = 0.5
-MARKET: Final = (20.0, 20.0)
-HUNTING_GROUND: Final = (46.0, 20.0)
-WEAK_HP: Final = 40
 TRADE_S: Final = 3.0  # patience with another bot
+COMBAT_S: Final = 10.5  # nobody trades so soon after a fight
 POCKET_MONEY: Final = 5
+INTERRUPTED: Final[tuple[Message, ...]] = (
+    {"action": "buy", "item": "bread", "count": 1},
+    {"action": "deposit", "item": "gold", "count": 1},
+    {"action": "withdraw", "item": "gold", "count": 1},
+    {"action": "sell", "slot": 0, "count": 1},
+)
+"""What may be under way when a bot drops out."""
 
 Activity = Callable[[Bot], Awaitable[None]]
 
 
-async def go(bot: Bot, x: float, y: float) -> bool:
-    """Walk to a point; False if the way was cut short."""
-    while (away := distance(bot.state["x"], bot.state["y"], x, y)) > 0 and not bot.crowd.over:
-        share = min(1.0, STEP_TILES / away)
-        to_x = bot.state["x"] + (x - bot.state["x"]) * share
-        to_y = bot.state["y"] + (y - bot.state["y"]) * share
-        answer = await bot.act("move", x=round(to_x, 3), y=round(to_y, 3))
-        if answer["type"] != "ack" and answer["reason"] != "too_fast":
-            return False
-        if share < 1.0 or answer["type"] != "ack":
-            await bot.crowd.clock.sleep(STEP_S)
-        else:
-            return True
-    return away == 0
-
-
-async def look(bot: Bot) -> Message:
-    """See what is around."""
-    seen = await bot.done("look") or {}
-    bot.crowd.ledger.offered(entries(seen, "shop"))
-    return seen
-
-
 async def shop(bot: Bot) -> None:
     """Buy something affordable, or sell something."""
-    seen = await _at_market(bot)
+    seen = await at_market(bot)
     goods = entries(seen, "shop")
     carried = entries(bot.state, "inventory")
     if not goods or (carried and bot.random.random() < 0.4):
@@ -62,7 +43,7 @@ async def shop(bot: Bot) -> None:
 
 async def bank(bot: Bot) -> None:
     """Bring something to the bank, or fetch something."""
-    await _at_market(bot)
+    await at_market(bot)
     action, purse, holding = bot.random.choice([("deposit", "gold", "inventory"), ("withdraw", "bank_gold", "bank")])
     things = entries(bot.state, holding)
     if things and bot.random.random() < 0.5:
@@ -70,42 +51,6 @@ async def bank(bot: Bot) -> None:
         await bot.act(action, item=thing["item"], count=1)
     elif bot.state[purse]:
         await bot.act(action, item="gold", count=bot.random.randint(1, bot.state[purse]))
-
-
-async def fight(bot: Bot) -> None:
-    """Hunt what is nearest, eat when weak, pick up what falls."""
-    if not await go(bot, HUNTING_GROUND[0] + bot.random.uniform(-4, 4), HUNTING_GROUND[1] + bot.random.uniform(-4, 4)):
-        return
-    monsters = entries(await look(bot), "monsters")
-    if not monsters:
-        return
-    prey = monsters[0]
-    if not await go(bot, *_beside(bot, prey)):
-        return
-    for _ in range(12):
-        if bot.state["hp"] < WEAK_HP:
-            await eat(bot)
-        struck = await bot.done("attack", target=prey["id"])
-        if struck is None or struck["killed"] or bot.crowd.over:
-            break
-        await bot.crowd.clock.sleep(0.65)
-    await loot(bot)
-
-
-async def eat(bot: Bot) -> None:
-    """Eat what heals, if anything is at hand."""
-    food = next(
-        (item for item in entries(bot.state, "inventory") if item["item"] in {"bread", "potion", "berry"}), None
-    )
-    if food is not None:
-        await bot.act("consume", slot=food["slot"], count=1)
-
-
-async def loot(bot: Bot) -> None:
-    """Pick up what lies nearest."""
-    things = entries(await look(bot), "ground")
-    if things and await go(bot, things[0]["x"], things[0]["y"]):
-        await bot.act("pickup", ground_id=things[0]["ground_id"])
 
 
 async def gear(bot: Bot) -> None:
@@ -119,18 +64,6 @@ async def gear(bot: Bot) -> None:
         await bot.act("equip", slot=bot.random.choice(single)["slot"])
     elif carried:
         await bot.act("drop", slot=bot.random.choice(carried)["slot"], count=1)
-
-
-async def quest(bot: Bot) -> None:
-    """Take a quest, or report one."""
-    seen = await _at_market(bot)
-    started = {quest["quest"]: quest for quest in entries(bot.state, "quests")}
-    fresh = [quest["quest"] for quest in entries(seen, "quests") if quest["quest"] not in started]
-    open_ = [name for name, quest in started.items() if not quest["complete"]]
-    if fresh and (not open_ or bot.random.random() < 0.5):
-        await bot.act("accept_quest", quest=bot.random.choice(fresh))
-    elif open_:
-        await bot.act("advance_quest", quest=bot.random.choice(open_))
 
 
 async def mail(bot: Bot) -> None:
@@ -159,7 +92,10 @@ async def chat(bot: Bot) -> None:
 
 async def trade(bot: Bot) -> None:
     """Ask somebody nearby for a trade, and see it through."""
-    seen = await _at_market(bot)
+    if bot.crowd.clock.monotonic_s() - bot.fought_s < COMBAT_S:
+        await wander(bot)
+        return
+    seen = await at_market(bot)
     members = set(bot.crowd.members)
     near = [other for other in entries(seen, "players") if other["player_id"] in members][:8]
     if not near:
@@ -195,6 +131,9 @@ async def deal(bot: Bot) -> None:
     if bot.random.random() < 0.1:
         await bot.act("trade_cancel")
         return
+    if bot.random.random() < 0.1:
+        await _vanish(bot, {"action": "trade_confirm"})
+        return
     confirming = asyncio.ensure_future(bot.act("trade_confirm"))
     try:
         async with bot.crowd.clock.timeout(TRADE_S):
@@ -206,37 +145,26 @@ async def deal(bot: Bot) -> None:
 
 async def vanish(bot: Bot) -> None:
     """Drop out, often in the middle of something, and come back."""
-    during: Message | None = None
-    if bot.random.random() < 0.6:
-        during = {"action": "buy", "item": "bread", "count": 1}
-    await bot.drop_out(during=during)
-    await bot.crowd.clock.sleep(bot.random.uniform(0.0, 2.0))
-    await bot.come_in()
+    await _vanish(bot, bot.random.choice(INTERRUPTED) if bot.random.random() < 0.6 else None)
 
 
 async def wander(bot: Bot) -> None:
     """Walk about."""
-    await go(bot, MARKET[0] + bot.random.uniform(-8, 8), MARKET[1] + bot.random.uniform(-8, 8))
+    await go_near(bot, *MARKET, 8)
 
 
 ACTIVITIES: Final[tuple[tuple[Activity, float], ...]] = (
-    (wander, 2.0),
+    (wander, 1.0),
     (shop, 2.0),
     (bank, 1.5),
-    (fight, 1.5),
+    (fight, 1.0),
     (gear, 1.0),
-    (quest, 1.0),
+    (quest, 0.8),
     (trade, 1.5),
     (mail, 0.7),
     (chat, 0.7),
-    (vanish, 0.4),
+    (vanish, 0.5),
 )
-
-
-async def _at_market(bot: Bot) -> Message:
-    if distance(bot.state["x"], bot.state["y"], *MARKET) > 2:
-        await go(bot, MARKET[0] + bot.random.uniform(-1, 1), MARKET[1] + bot.random.uniform(-1, 1))
-    return await look(bot)
 
 
 async def _sell(bot: Bot, carried: list[Message]) -> None:
@@ -244,10 +172,7 @@ async def _sell(bot: Bot, carried: list[Message]) -> None:
         await bot.act("sell", slot=bot.random.choice(carried)["slot"], count=1)
 
 
-def _beside(bot: Bot, monster: Message) -> tuple[float, float]:
-    """One tile from a monster, on our side of it."""
-    away = math.hypot(monster["x"] - bot.state["x"], monster["y"] - bot.state["y"]) or 1.0
-    return (
-        monster["x"] - (monster["x"] - bot.state["x"]) / away,
-        monster["y"] - (monster["y"] - bot.state["y"]) / away,
-    )
+async def _vanish(bot: Bot, during: Message | None) -> None:
+    await bot.drop_out(during=during)
+    await bot.crowd.clock.sleep(bot.random.uniform(0.0, 2.0))
+    await bot.come_in()

@@ -67,6 +67,8 @@ class Bot:
     Attributes:
         state: As the server last told it.
         heard: Events that nobody looked at yet.
+        fought_s: When it last struck, on the monotonic clock.
+        brave: It fights on when it is weak and has nothing to eat.
     """
 
     def __init__(self, crowd: Crowd, username: str, password: str, random: Random) -> None:
@@ -75,6 +77,8 @@ class Bot:
         self.random = random
         self.state: Message = {}
         self.heard: asyncio.Queue[Message] = asyncio.Queue(HEARD_MAX)
+        self.fought_s = float("-inf")
+        self.brave = random.random() < 0.5
         self._password = password
         self._ticket = ""
         self._connection: Connection | None = None

@@ -56,6 +56,7 @@ def print_report(report: Report, *, as_json: bool) -> None:
         f"{tally.drops} rude disconnects, {tally.resumed} sessions resumed, {tally.repeated} operations sent again, "
         f"{tally.lost} connections lost"
     )
+    console.print("heard: " + ", ".join(f"{kind} {count}" for kind, count in tally.events.most_common()))
     if not report.problems:
         console.print("[bold green]conserved[/]: nothing was lost or doubled")
         return

@@ -108,15 +108,6 @@ class Game:
             return None
         return int(character_id) if character_id is not None else None
 
-    def show_ground(self, place: Place) -> None:
-        """Let the ground show the items with a serial that the zone's record holds, and no others."""
-        held = {item.serial: item for item in place.record.ground}
-        for thing in [*place.ground.values()]:
-            if thing.serial is not None and held.pop(thing.serial, None) is None:
-                place.gone(thing)
-        for item in held.values():
-            place.show(item)
-
     async def refill_serials(self) -> None:
         """Fetch the next block of serials when they run low."""
         self.refilling = True

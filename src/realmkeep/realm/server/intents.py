@@ -96,13 +96,20 @@ class Intents:
         self._game.spawn(self._keep(wish, rule), f"{wish.action} of {wish.seat.player.name}")
 
     def was_applied(self, wish: Wish) -> bool:
-        """Answer an operation that was sent again, or whose id cannot be used; False if it is new."""
+        """Answer an operation that was sent again, or whose id cannot be used; False if it is new.
+
+        Raises:
+            BadInput: `rate_limited`: too many of this player's repeats wait for the store already.
+        """
         try:
             if wish.seat.session.recorded(wish.op) is None:
                 return False
         except (OpTooOld, OpReused) as error:
             self._failed(wish, error)
             return True
+        if wish.seat.repeats >= UNANSWERED_MAX:
+            raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
+        wish.seat.repeats += 1
         self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
         return True
 
@@ -115,6 +122,8 @@ class Intents:
         else:
             recorded: dict[str, Any] | None = receipt.result
             self.ack(wish, recorded, tier=1, fields=reports_of(wish.intent), repeated=True)
+        finally:
+            wish.seat.repeats -= 1
 
     def ack(
         self, wish: Wish, result: dict[str, Any] | None, *, tier: int, fields: tuple[str, ...], repeated: bool = False
@@ -174,7 +183,7 @@ class Intents:
         finally:
             wish.seat.unanswered -= 1
             if rule.zone:
-                game.show_ground(place)
+                place.show_kept()
 
     def _failed(self, wish: Wish, error: RealmkeepError) -> None:
         """Say so; whoever goes on in spite of `rate_limited` is disconnected, as after any other flood."""
@@ -220,7 +229,7 @@ class Intents:
             zone.ground = [*zone.ground, fallen]
 
         await self._game.keeper.commit(lay, self._game.zone_of(place))
-        self._game.show_ground(place)
+        place.show_kept()
 
 
 def nothing(tx: Tx, player: Player) -> None:

@@ -16,6 +16,7 @@ TICKS_PER_S: Final = 20
 STRIKE_INTERVAL_S: Final = 1.2
 MONSTER_STEP_TILES: Final = 0.25  # five tiles a second: half a player's walk, so that one can run
 LEASH_TILES: Final = 12.0  # from home; beyond it a monster gives up
+TICKS_PER_GLANCE: Final = 5  # an idle monster looks for prey four times a second: looking costs, with many players near
 
 
 class Life:
@@ -52,7 +53,10 @@ class Life:
             self._game.spawn(self._game.refill_serials(), "refill of serials")
 
     def _monster(self, monster: Monster, place: Place, scene: Scene) -> None:
-        player = place.present.get(monster.target) if monster.target is not None else self._prey(monster, place)
+        if monster.target is not None:
+            player = place.present.get(monster.target)
+        else:
+            player = self._prey(monster, place) if self._glances(monster) else None
         if player is None or player.dead or _far(monster, player):
             monster.target = None
             _step(monster, monster.home_x, monster.home_y)
@@ -63,6 +67,9 @@ class Life:
         elif monster.next_attack_s <= scene.now_s:
             monster.next_attack_s = scene.now_s + STRIKE_INTERVAL_S
             self.hit(monster, player, scene)
+
+    def _glances(self, monster: Monster) -> bool:
+        return (self._game.ticks + monster.monster_id) % TICKS_PER_GLANCE == 0
 
     def _prey(self, monster: Monster, place: Place) -> Player | None:
         reach = monster.kind.hunts_tiles

@@ -22,7 +22,7 @@ from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.server.ticker import Ticker
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Peer
-from realmkeep.realm.wire.tcp import TcpServer
+from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, TcpServer
 from realmkeep.realm.wire.udp import UdpServer
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Places
@@ -37,11 +37,16 @@ log = structlog.get_logger("realm")
 
 @dataclass(frozen=True)
 class Where:
-    """Where to listen; port 0 picks a free one."""
+    """Where to listen; port 0 picks a free one.
+
+    Attributes:
+        connections_max: TCP connections at once, logged in or not.
+    """
 
     host: str = "127.0.0.1"
     tcp_port: int = 0
     udp_port: int = 0
+    connections_max: int = CONNECTIONS_MAX
 
 
 class Realm:
@@ -57,13 +62,13 @@ class Realm:
         ticker: Moves it on.
     """
 
-    def __init__(self, game: Game, *, require_encryption: bool) -> None:
+    def __init__(self, game: Game, *, require_encryption: bool = False, connections_max: int = CONNECTIONS_MAX) -> None:
         challenges = Challenges(game.clock)
         self.game = game
         self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
         self.reception = Reception(game, challenges, self.entrance, name=game.keeper.name)
         self.life = Life(game)
-        self.tcp = TcpServer(self.reception, game.clock)
+        self.tcp = TcpServer(self.reception, game.clock, connections_max=connections_max)
         self.udp = UdpServer(self.reception, challenges, game.clock)
         self.ticker = Ticker(self.life.step, game.clock)
 
@@ -141,7 +146,7 @@ async def open_realm(
         OSError: The address cannot be listened on.
     """
     game = await open_game(keeper, accounts, world, clock=clock, random=random)
-    realm = Realm(game, require_encryption=require_encryption)
+    realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
     await realm.tcp.listen(where.host, where.tcp_port)
     await realm.udp.listen(where.host, where.udp_port)
     ticking = asyncio.create_task(realm.ticker.run(), name="tick")

@@ -5,10 +5,12 @@ from typing import Final
 
 import structlog
 
+from realmkeep.errors import KeepingError, RecordError, StorageError
 from realmkeep.realm.server.deals import TRADE_INTENTS, Deals
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.intents import Intents, Wish
+from realmkeep.realm.server.outcomes import outcome
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
@@ -82,7 +84,12 @@ class Reception:
         game.seats.remove(seat)
         game.trades.left(seat.player, "logged_out")
         game.places.leave(seat.player)
-        await seat.session.logout()
+        try:
+            await outcome(seat.session.logout())
+        except (KeepingError, RecordError, StorageError) as error:
+            log.error("a player's last state is not in the store", player=seat.player.player_id, error=str(error))
+            peer.close()
+            return
         answer({"type": "goodbye"})
         peer.dismiss()
         log.info("player left", player=seat.player.player_id, name=seat.player.name)

@@ -1,16 +1,17 @@
 """What an operator sees: the banner, the logs, and one live line on a terminal."""
 
 import logging
+from collections.abc import Mapping
 from typing import IO, Any, Final, Literal
 
 import structlog
 
 from realmkeep.realm.server.realm import Realm
+from realmkeep.realm.server.terminal import LiveLine, LogAbove
 from realmkeep.realm.world.player import Player
 from realmkeep.storage import Capability
 
 STATUS_INTERVAL_S: Final = 1.0
-ERASE_LINE: Final = "\r\x1b[2K"
 LogFormat = Literal["console", "json"]
 
 
@@ -24,8 +25,8 @@ def promise(capability: Capability) -> str:
     return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
 
 
-def banner(realm: Realm, capability: Capability, store_url: str, host: str) -> str:
-    """What stands at the top of the console.
+def introduction(realm: Realm, capability: Capability, store_url: str, host: str) -> dict[str, str]:
+    """What an operator wants to know of a server that has just started.
 
     Args:
         realm: Listening.
@@ -34,43 +35,51 @@ def banner(realm: Realm, capability: Capability, store_url: str, host: str) -> s
         host: Where it listens.
     """
     keeper, accounts = realm.game.keeper, realm.game.accounts
-    lines = [
-        f"realm       {keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.seats.by_id)} players in grace",
-        f"store       {store_url} ({capability.engine}, fsync {capability.fsync})",
-        f"promise     {promise(capability)}",
-        f"tcp         {host}:{realm.tcp.port}",
-        f"udp         {host}:{realm.udp.port}",
-        f"public key  {accounts.public_key}",
-    ]
-    lines += [f"warning     {warning}" for warning in capability.warnings]
-    return "\n".join(lines) + "\n"
+    told = {
+        "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.seats.by_id)} players in grace",
+        "store": f"{store_url} ({capability.engine}, fsync {capability.fsync})",
+        "promise": promise(capability),
+        "tcp": f"{host}:{realm.tcp.port}",
+        "udp": f"{host}:{realm.udp.port}",
+        "public_key": accounts.public_key,
+    }
+    if capability.warnings:
+        told["warning"] = "; ".join(capability.warnings)
+    return told
+
+
+def banner(told: Mapping[str, str]) -> str:
+    """The same for people: what stands at the top of the console."""
+    return "".join(f"{name.replace('_', ' '):<12}{value}\n" for name, value in told.items())
 
 
 class StatusLine:
-    """One line on a terminal, written again every second below the logs.
+    """Says once a second, in one line, how the realm is doing.
 
     Args:
         realm: What it tells of.
-        stream: A terminal.
+        line: Where.
     """
 
-    def __init__(self, realm: Realm, stream: IO[str]) -> None:
+    def __init__(self, realm: Realm, line: LiveLine) -> None:
         self._realm = realm
         self._clock = realm.game.clock
-        self._stream = stream
-        self._commits = 0
+        self._line = line
+        self._commits = realm.game.keeper.counters.commits
         self._at_s = self._clock.monotonic_s()
         self._dirty_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Write it until cancelled."""
-        while True:
-            await self._clock.sleep(STATUS_INTERVAL_S)
-            self._stream.write(ERASE_LINE + self.text())
-            self._stream.flush()
+        """Show it until cancelled."""
+        try:
+            while True:
+                await self._clock.sleep(STATUS_INTERVAL_S)
+                self._line.show(self.text())
+        finally:
+            self._line.show("")
 
     def text(self) -> str:
-        """Players, what is dirty, commits a second, how late the tick was."""
+        """Players, what is dirty, commits a second, how late the tick was; first of all what is wrong."""
         keeper, now_s = self._realm.game.keeper, self._clock.monotonic_s()
         commits = keeper.counters.commits
         rate = (commits - self._commits) / max(now_s - self._at_s, 1e-3)
@@ -79,25 +88,25 @@ class StatusLine:
         since_s = self._dirty_since_s
         self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
         oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
+        degraded = " ".join("; ".join(keeper.degraded).split())
         parts = [
+            *([f"DEGRADED: {degraded}"] if degraded else []),
             f"players {len(sessions)}",
             f"dirty {len(self._dirty_since_s)}",
             f"oldest {oldest_s:.0f} s",
             f"commits/s {rate:.0f}",
             f"tick p99 {self._realm.ticker.lateness_ms(0.99):.1f} ms late",
         ]
-        if keeper.degraded:
-            parts.append("DEGRADED: " + "; ".join(keeper.degraded))
         return "  ".join(parts)
 
 
-def configure_logs(log_format: LogFormat, stream: IO[str], *, above_status_line: bool) -> None:
+def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None) -> None:
     """Send the logs of the realm and of the library to `stream`.
 
     Args:
         log_format: Lines for people, or JSON.
         stream: Usually standard error.
-        above_status_line: Each entry first erases the status line below it.
+        line: The live line on the same stream, if there is one.
     """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -115,7 +124,7 @@ def configure_logs(log_format: LogFormat, stream: IO[str], *, above_status_line:
             else structlog.processors.JSONRenderer(),
         ],
     )
-    handler = _AboveStatusLine(stream) if above_status_line else logging.StreamHandler(stream)
+    handler = logging.StreamHandler(stream) if line is None else LogAbove(line)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     structlog.configure(
@@ -124,8 +133,3 @@ def configure_logs(log_format: LogFormat, stream: IO[str], *, above_status_line:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-
-
-class _AboveStatusLine(logging.StreamHandler[IO[str]]):
-    def format(self, record: logging.LogRecord) -> str:
-        return ERASE_LINE + super().format(record)

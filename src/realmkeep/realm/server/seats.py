@@ -16,6 +16,7 @@ class Seat:
     Attributes:
         peer: None while the player is disconnected and in grace.
         unanswered: Tier-1 operations that wait for the store.
+        repeats: Operations sent again whose answer waits for the store.
         level_told: The level that the client knows of.
         respawn_s: When a fallen player stands up again, on the monotonic clock.
     """
@@ -23,6 +24,7 @@ class Seat:
     session: Session[Player]
     peer: Peer | None = None
     unanswered: int = 0
+    repeats: int = 0
     level_told: int = 1
     respawn_s: float | None = None
 

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -19,11 +19,15 @@ from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
 from realmkeep.realm.server.realm import Realm, Where, open_realm
-from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs
+from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
+from realmkeep.realm.server.terminal import LiveLine
+from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World, shipped_world
 
 RESCUE_FILE: Final = "rescue.jsonl"
+STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
+DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
 EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
 
 log = structlog.get_logger("realm.serve")
@@ -58,7 +62,7 @@ def in_directory(config: Config, directory: Path) -> Config:
 
 
 def serve(serving: Serving) -> int:
-    """Serve until SIGTERM or SIGINT; a second one ends the process at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends the process at once.
 
     Returns:
         The exit code: 0 if everything was saved.
@@ -72,22 +76,27 @@ def serve(serving: Serving) -> int:
     """
     on_terminal = sys.stderr.isatty()
     log_format = serving.log_format or ("console" if on_terminal else "json")
-    live_line = on_terminal and log_format == "console"
-    configure_logs(log_format, sys.stderr, above_status_line=live_line)
+    line = LiveLine(sys.stderr) if on_terminal and log_format == "console" else None
+    configure_logs(log_format, sys.stderr, line)
     serving.directory.mkdir(parents=True, exist_ok=True)
-    _allow_many_connections()
+    serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
     config = serving.config
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock)
-    report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), live_line=live_line))
+    report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
     if not report.clean:
         log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
     return 0 if report.clean else 1
 
 
 async def _serve(
-    serving: Serving, storage: Storage, accounts: Accounts, world: World, *, live_line: bool
+    serving: Serving,
+    storage: Storage,
+    accounts: Accounts,
+    world: World,
+    log_format: LogFormat,
+    line: LiveLine | None,
 ) -> CloseReport:
     config, directory = serving.config, serving.directory
     stopping = _stop_on_signals()
@@ -101,6 +110,7 @@ async def _serve(
             rescue_path=directory / RESCUE_FILE,
         )
         stack.push_async_callback(keeper.close)
+        await asyncio.to_thread(remove_server_file, directory)  # of a run that was killed: who waits, waits for ours
         await stack.enter_async_context(accounts.running())
         realm = await stack.enter_async_context(
             open_realm(
@@ -113,9 +123,13 @@ async def _serve(
             )
         )
         keeper.warmed_up()
-        sys.stderr.write(banner(realm, storage.capability, mask_url(config.store.url), serving.where.host) + "\n")
+        told = introduction(realm, storage.capability, mask_url(config.store.url), serving.where.host)
+        if log_format == "console":
+            sys.stderr.write(f"\n{banner(told)}\n")
+        else:
+            log.info("ready", **told)
         await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
-        async with _status_line(realm, shown=live_line):
+        async with _status_line(realm, line):
             await stopping.wait()
         late_ms = round(realm.ticker.lateness_ms(0.99), 2)
         log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
@@ -128,21 +142,20 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _status_line(realm: Realm, *, shown: bool) -> AsyncGenerator[None]:
-    if not shown:
+async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[None]:
+    if line is None:
         yield
         return
-    writing = asyncio.create_task(StatusLine(realm, sys.stderr).run(), name="status line")
+    writing = asyncio.create_task(StatusLine(realm, line).run(), name="status line")
     try:
         yield
     finally:
         writing.cancel()
         await asyncio.wait([writing])
-        sys.stderr.write("\n")
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """Set by the first SIGTERM or SIGINT; the second ends the process as it stands."""
+    """Set by the first of the stop signals; the second ends the process as it stands."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -151,8 +164,10 @@ def _stop_on_signals() -> asyncio.Event:
             os._exit(EXIT_AT_ONCE)
         loop.call_soon_threadsafe(stopping.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    for name in STOP_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: stay
+            signal.signal(number, stop)
     return stopping
 
 
@@ -169,10 +184,14 @@ def _server_file(serving: Serving, realm: Realm) -> ServerFile:
     )
 
 
-def _allow_many_connections() -> None:
-    """Each player is a file descriptor, and 1,024 is the usual limit."""
-    if sys.platform != "win32":
-        import resource  # noqa: PLC0415 - POSIX only
+def _connections_max() -> int:
+    """Each connection is a file descriptor: as many of them as the system lets us have, and some for everything else."""
+    if sys.platform == "win32":
+        return CONNECTIONS_MAX
+    import resource  # noqa: PLC0415 - POSIX only
 
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return CONNECTIONS_MAX
+    return max(1, min(CONNECTIONS_MAX, hard - DESCRIPTORS_OF_OUR_OWN))

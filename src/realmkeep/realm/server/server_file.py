@@ -45,5 +45,5 @@ def read_server_file(directory: Path) -> ServerFile | None:
 
 
 def remove_server_file(directory: Path) -> None:
-    """The server is gone. Blocks."""
-    (directory / SERVER_FILE).unlink()
+    """The server is gone, or has been for a while. Blocks."""
+    (directory / SERVER_FILE).unlink(missing_ok=True)

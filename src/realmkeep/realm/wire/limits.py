@@ -8,6 +8,9 @@ ERRORS_MAX: Final = 20
 ERRORS_WINDOW_S: Final = 10.0
 MESSAGES_PER_S: Final = 200.0  # ten times what a client of a 20 Hz server has reason to send
 MESSAGES_BURST: Final = 400.0
+STRANGERS_PER_S: Final = 20.0  # before login: hello, register and login are all there is to say
+STRANGERS_BURST: Final = 40.0
+BYTES_PER_TOKEN: Final = 1024  # every message of the protocol but a padded one is shorter
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -25,6 +28,11 @@ class ErrorWindow:
         """Count one error; True if it is the twentieth within ten seconds."""
         self._times_s.append(now_s)
         return len(self._times_s) == ERRORS_MAX and now_s - self._times_s[0] <= ERRORS_WINDOW_S
+
+
+def price(encoded: bytes) -> float:
+    """What a message costs: reading a long one takes as much time as several short ones."""
+    return 1.0 + len(encoded) // BYTES_PER_TOKEN
 
 
 class TokenBucket:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
-from realmkeep.realm.wire.limits import ErrorWindow, TokenBucket
+from realmkeep.realm.wire.limits import STRANGERS_BURST, STRANGERS_PER_S, ErrorWindow, TokenBucket
 from realmkeep.realm.wire.requests import Request
 from realmkeep.realm.wire.syntax import Syntax, encode
 
@@ -21,7 +21,7 @@ class Peer(ABC):
         syntax: Of its latest message; events are written in it.
         logged_in: Whether it has a session.
         errors: Its latest errors.
-        bucket: What it may still say.
+        bucket: What it may still say; more once it is logged in.
     """
 
     def __init__(self, host: str, port: int, now_s: float) -> None:
@@ -30,7 +30,7 @@ class Peer(ABC):
         self.syntax = Syntax.JSON
         self.logged_in = False
         self.errors = ErrorWindow()
-        self.bucket = TokenBucket(now_s)
+        self.bucket = TokenBucket(now_s, rate_per_s=STRANGERS_PER_S, burst=STRANGERS_BURST)
 
     def send(self, message: Mapping[str, object]) -> None:
         """Send an event. Never blocks, never raises: a client that is gone or reads too slowly is disconnected."""

@@ -9,15 +9,13 @@ import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.realm.wire.bad_input import BadInput
-from realmkeep.records.limits import Limits
-from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text
-from realmkeep.records.sexpr_reader import NIL, Datum, read
+from realmkeep.records import NIL, Colon, Datum, Limits, Symbol, key_name, key_text, read_sexpr, string_text
 
 Message: TypeAlias = dict[str, Any]
 
 WHITE_SPACE: Final = b" \t\r\n\f"
 DEPTH_MAX: Final = 8  # the deepest message of a client nests three
-NODES_MAX: Final = 2_000  # no message of the protocol has a tenth of it
+NODES_MAX: Final = 1_000  # the longest message of a client, an offer of 64 slots, has 400
 NAMES: Final = frozenset({"type", "action", "kind", "reason", "item", "zone", "quest"})
 """Fields whose text is a name of the game, so that an s-expression has a keyword there (`:type :login`)."""
 FREE_TEXT: Final = frozenset({"settings"})
@@ -37,8 +35,13 @@ def syntax_of(encoded: bytes) -> Syntax:
     return Syntax.SEXPR if encoded.lstrip(WHITE_SPACE)[:1] == b"(" else Syntax.JSON
 
 
-def decode(encoded: bytes, *, bytes_max: int) -> Message:
+def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Message:
     """Read one message. Names are in `snake_case` whichever the syntax; Lisp's `nil` is None.
+
+    Args:
+        encoded: The message, without a line end.
+        bytes_max: How long it may be.
+        nodes_max: How many values an s-expression may have; JSON is read too fast to matter.
 
     Raises:
         BadInput: `too_large` or `malformed`.
@@ -46,7 +49,7 @@ def decode(encoded: bytes, *, bytes_max: int) -> Message:
     if len(encoded) > bytes_max:
         raise BadInput("too_large", f"a message has at most {bytes_max} bytes")
     if syntax_of(encoded) is Syntax.SEXPR:
-        return _decode_sexpr(encoded)
+        return _decode_sexpr(encoded, nodes_max)
     try:
         message = msgspec.json.decode(encoded)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -57,16 +60,20 @@ def decode(encoded: bytes, *, bytes_max: int) -> Message:
 
 
 def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
-    """Write one message, without a line end."""
+    """Write one message, without a line end.
+
+    A line break inside a text becomes a space in an s-expression: over TCP a message is one line, and Lisp has no other
+    way to write one.
+    """
     if syntax is Syntax.JSON:
         return msgspec.json.encode(message)
     return _plist(message, names=True).encode()
 
 
-def _decode_sexpr(encoded: bytes) -> Message:
-    limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=NODES_MAX)
+def _decode_sexpr(encoded: bytes, nodes_max: int) -> Message:
+    limits = Limits(bytes_max=len(encoded), depth_max=DEPTH_MAX, nodes_max=nodes_max)
     try:
-        datum = read(encoded, limits)
+        datum = read_sexpr(encoded, limits)
     except Corrupt as error:
         raise BadInput("malformed", error.message) from error
     except RecordTooLarge as error:
@@ -112,7 +119,7 @@ def _printed(value: object, *, is_name: bool, names: bool) -> str:
         case True:
             return "t"
         case str():
-            return key_text(value) if is_name and _NAME.fullmatch(value) else string_text(value)
+            return key_text(value) if is_name and _NAME.fullmatch(value) else string_text(value.replace("\n", " "))
         case int():
             return str(value)
         case float():

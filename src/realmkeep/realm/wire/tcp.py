@@ -2,19 +2,26 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Final, cast
 
 from realmkeep.clock import Clock, Timer
 from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.limits import TokenBucket, price
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Hello, read_request
 from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
 
 LINE_BYTES_MAX: Final = 16 * 1024
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
+LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
+UNREAD_BYTES_MAX_STRANGER: Final = (
+    16 * 1024
+)  # 40 of the longest answers before a login, and there may be many strangers
 LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
+ACCEPTED_AT_ONCE: Final = 256  # asyncio accepts a whole backlog in one turn: about 20 ms that a tick may have to wait
 
 
 class TcpPeer(Peer):
@@ -39,12 +46,14 @@ class TcpPeer(Peer):
         if self.closing:
             return
         self._transport.write(encoded + b"\n")
-        if self._transport.get_write_buffer_size() > UNREAD_BYTES_MAX:
+        unread_bytes_max = UNREAD_BYTES_MAX if self.logged_in else UNREAD_BYTES_MAX_STRANGER
+        if self._transport.get_write_buffer_size() > unread_bytes_max:
             self._transport.abort()
 
     def admit(self) -> None:
         """Begin a session: the connection is its identity."""
         self.logged_in = True
+        self.bucket = TokenBucket(self._server.clock.monotonic_s())
         self._stop_waiting()
 
     def dismiss(self) -> None:
@@ -61,8 +70,14 @@ class TcpPeer(Peer):
         if self.closing:
             return
         self._closing = True
-        self._transport.write_eof()
+        with suppress(OSError):  # the other end has reset it: then there is nobody to say it to
+            self._transport.write_eof()
         self._server.clock.call_later(LINGER_S, self._transport.abort)
+
+    def cut_off(self) -> None:
+        """Close at once, to make room for somebody else."""
+        self._stop_waiting()
+        self._transport.abort()
 
     def gone(self) -> None:
         """The connection has ended."""
@@ -73,9 +88,6 @@ class TcpPeer(Peer):
 
     def take(self, encoded: bytes) -> None:
         """Take one line."""
-        if not encoded.strip(WHITE_SPACE):
-            return
-        self.syntax = syntax_of(encoded)
         now_s = self._server.clock.monotonic_s()
         try:
             self._obey(encoded, now_s)
@@ -85,8 +97,11 @@ class TcpPeer(Peer):
                 self.close()
 
     def _obey(self, encoded: bytes, now_s: float) -> None:
-        if not self.bucket.take(now_s):
+        if not self.bucket.take(now_s, price(encoded) if len(encoded) <= LINE_BYTES_MAX else 1.0):
             raise BadInput("rate_limited", "too many messages; wait a little")
+        if not encoded.strip(WHITE_SPACE):
+            return
+        self.syntax = syntax_of(encoded)
         request = read_request(decode(encoded, bytes_max=LINE_BYTES_MAX), logged_in=self.logged_in)
         syntax = self.syntax
         if isinstance(request, Hello):
@@ -97,25 +112,30 @@ class TcpPeer(Peer):
     def _await_login(self) -> None:
         self._stop_waiting()
         self._login_deadline = self._server.clock.call_later(LOGIN_S, self.close)
+        self._server.strangers[self] = None
 
     def _stop_waiting(self) -> None:
+        self._server.strangers.pop(self, None)
         if self._login_deadline is not None:
             self._login_deadline.cancel()
             self._login_deadline = None
 
 
 class _Lines(asyncio.Protocol):
-    """Cuts what arrives into lines, and never holds more than one."""
+    """Cuts what arrives into lines, and takes a few of them at a time."""
 
     def __init__(self, server: "TcpServer") -> None:
         self._server = server
         self._peer: TcpPeer | None = None
         self._buffer = bytearray()
         self._skipping = False  # the rest of a line that was too long
+        self._stream: asyncio.Transport | None = None
+        self._next_turn: asyncio.Handle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast("asyncio.Transport", transport)
-        if len(self._server.peers) >= CONNECTIONS_MAX:
+        stream = self._stream = cast("asyncio.Transport", transport)
+        gone_already = stream.get_extra_info("peername") is None
+        if gone_already or not self._server.makes_room():
             stream.abort()
             return
         connected: socket.socket = stream.get_extra_info("socket")
@@ -124,6 +144,8 @@ class _Lines(asyncio.Protocol):
         self._server.peers.add(self._peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         if self._peer is not None:
             self._server.peers.discard(self._peer)
             self._peer.gone()
@@ -131,18 +153,38 @@ class _Lines(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
+        if self._next_turn is None:
+            self._take_lines()
+
+    def _take_lines(self) -> None:
+        """Take some lines; while there are more, nothing further is read, and the loop decides when it is our turn."""
+        self._next_turn = None
         start = 0
-        while (end := self._buffer.find(b"\n", start)) >= 0:
+        for _ in range(LINES_AT_ONCE):
+            end = self._buffer.find(b"\n", start)
+            if end < 0:
+                break
             if not self._skipping:
                 self._take(start, end)
             self._skipping = False
             start = end + 1
         del self._buffer[:start]
+        if self._peer is None or self._peer.closing:
+            self._buffer.clear()
+        if b"\n" in self._buffer:
+            self._read_on(wanted=False)
+            self._next_turn = asyncio.get_running_loop().call_soon(self._take_lines)
+            return
+        self._read_on(wanted=True)
         if len(self._buffer) > LINE_BYTES_MAX:
             if not self._skipping:
                 self._take(0, len(self._buffer))
             self._skipping = True
             self._buffer.clear()
+
+    def _read_on(self, *, wanted: bool) -> None:
+        if self._stream is not None:
+            _ = self._stream.resume_reading() if wanted else self._stream.pause_reading()
 
     def _take(self, start: int, end: int) -> None:
         if self._peer is not None and not self._peer.closing:
@@ -154,13 +196,16 @@ class TcpServer:
 
     Attributes:
         peers: All that are connected, logged in or not.
+        strangers: Those that are not, the oldest first.
         port: The port it listens on.
     """
 
-    def __init__(self, handler: Handler, clock: Clock) -> None:
+    def __init__(self, handler: Handler, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
         self.handler = handler
         self.clock = clock
         self.peers: set[TcpPeer] = set()
+        self.strangers: dict[TcpPeer, None] = {}
+        self._connections_max = connections_max
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -171,8 +216,24 @@ class TcpServer:
             OSError: The address cannot be used.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Lines(self), host, port, backlog=1024)
+        self._server = await loop.create_server(self.accepted, host, port, backlog=ACCEPTED_AT_ONCE)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def accepted(self) -> asyncio.Protocol:
+        """What hears one new connection."""
+        return _Lines(self)
+
+    def makes_room(self) -> bool:
+        """Whether one more may connect: when all places are taken, for the stranger who has waited longest.
+
+        So connections that never log in, however many, keep nobody out who does.
+        """
+        if len(self.peers) >= self._connections_max:
+            oldest = next(iter(self.strangers), None)
+            if oldest is None:
+                return False
+            oldest.cut_off()
+        return True
 
     def stop_accepting(self) -> None:
         """Refuse new connections; those that stand go on."""

@@ -10,18 +10,17 @@ from realmkeep.clock import Clock
 from realmkeep.realm.wire.answered import Answered
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.limits import Bounded, ErrorWindow, TokenBucket
+from realmkeep.realm.wire.limits import STRANGERS_BURST, STRANGERS_PER_S, Bounded, ErrorWindow, TokenBucket, price
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Credentials, Hello, Request, read_request
-from realmkeep.realm.wire.syntax import Message, decode, encode, syntax_of
+from realmkeep.realm.wire.syntax import NODES_MAX, Message, decode, encode, syntax_of
 
 DATAGRAM_BYTES_MAX: Final = 8 * 1024
 SILENCE_S: Final = 30.0
 MUTE_S: Final = 60.0
 SWEEP_S: Final = 1.0
 ADDRESSES_MAX: Final = 20_000  # of which anything is remembered; those used least recently go first
-BEFORE_LOGIN_PER_S: Final = 20.0
-BEFORE_LOGIN_BURST: Final = 40.0
+STRANGERS_NODES_MAX: Final = 50  # addresses are forged for nothing, and a login has a dozen values
 
 Address: TypeAlias = tuple[str, int]
 
@@ -30,7 +29,7 @@ class _Limiter:
     """All that is kept of an address without a session."""
 
     def __init__(self, now_s: float) -> None:
-        self.bucket = TokenBucket(now_s, rate_per_s=BEFORE_LOGIN_PER_S, burst=BEFORE_LOGIN_BURST)
+        self.bucket = TokenBucket(now_s, rate_per_s=STRANGERS_PER_S, burst=STRANGERS_BURST)
         self.errors = ErrorWindow()
         self.muted_until_s = float("-inf")
 
@@ -58,16 +57,19 @@ class UdpPeer(Peer):
         """Begin a session under a fresh `sid`."""
         self.sid = secrets.token_hex(16)
         self.logged_in = True
+        self.bucket = TokenBucket(self.heard_s)
         self._server.sessions[self.sid] = self
-        self._server.by_address[self.where] = self
+        self._server.by_address.setdefault(self.where, set()).add(self)
         return self.sid
 
     def dismiss(self) -> None:
         """End the session; what was answered is still answered again."""
         self.logged_in = False
         self._server.sessions.pop(self.sid, None)
-        if self._server.by_address.get(self.where) is self:
-            del self._server.by_address[self.where]
+        here = self._server.by_address.get(self.where, set())
+        here.discard(self)
+        if not here:
+            self._server.by_address.pop(self.where, None)
 
     def close(self) -> None:
         """End the session: there is no connection to end."""
@@ -79,14 +81,14 @@ class UdpServer(asyncio.DatagramProtocol):
 
     Attributes:
         sessions: The peers that are logged in, by `sid`.
-        by_address: The one that logged in last from an address.
+        by_address: The same, by where they are.
         port: The port it listens on.
         accepting: False: `register` and `login` are ignored.
     """
 
     def __init__(self, handler: Handler, challenges: Challenges, clock: Clock) -> None:
         self.sessions: dict[str, UdpPeer] = {}
-        self.by_address: dict[Address, UdpPeer] = {}
+        self.by_address: dict[Address, set[UdpPeer]] = {}
         self.port = 0
         self.accepting = True
         self._handler = handler
@@ -96,6 +98,7 @@ class UdpServer(asyncio.DatagramProtocol):
         self._limiters = Bounded[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
         self._answered = Bounded[Address, Answered](Answered, entries_max=ADDRESSES_MAX)
         self._closed = False
+        self._sweep_due_s = 0.0
 
     @property
     def remembered_bytes(self) -> int:
@@ -112,12 +115,13 @@ class UdpServer(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
-        self._clock.call_later(SWEEP_S, self._sweep)
+        self._sweep_later(self._clock.monotonic_s())
 
     def close(self) -> None:
         """Stop listening and forget everybody."""
         self._closed = True
         self.sessions.clear()
+        self.by_address.clear()
         if self._transport is not None:
             self._transport.close()
 
@@ -136,14 +140,18 @@ class UdpServer(asyncio.DatagramProtocol):
         if answers is not None:
             self._again(address, answers, now_s)
             return
+        strange = address not in self.by_address
+        if strange and not self._listens_to(address, data, now_s):
+            return
         peer: UdpPeer | None = None
         try:
-            message = decode(data, bytes_max=DATAGRAM_BYTES_MAX)
+            nodes_max = STRANGERS_NODES_MAX if strange else NODES_MAX
+            message = decode(data, bytes_max=DATAGRAM_BYTES_MAX, nodes_max=nodes_max)
             peer = self._session(message, address)
-            if peer is None:
-                self._stranger(message, data, digest, address, now_s)
-            else:
+            if peer is not None:
                 self._message(peer, message, data, digest, now_s)
+            elif strange or self._listens_to(address, data, now_s):
+                self._stranger(message, data, digest, address, now_s)
         except BadInput as error:
             self._refuse(error, peer, data, address, now_s)
 
@@ -153,8 +161,13 @@ class UdpServer(asyncio.DatagramProtocol):
     def _again(self, address: Address, answers: list[bytes], now_s: float) -> None:
         for encoded in answers:
             self.send(encoded, address)
-        if peer := self.by_address.get(address):
+        for peer in self.by_address.get(address, ()):
             peer.heard_s = now_s
+
+    def _listens_to(self, address: Address, data: bytes, now_s: float) -> bool:
+        """Whether a datagram without a session is so much as read."""
+        limiter = self._limiters[address]
+        return now_s >= limiter.muted_until_s and limiter.bucket.take(now_s, price(data))
 
     def _session(self, message: Message, address: Address) -> UdpPeer | None:
         sid = message.get("sid")
@@ -164,14 +177,11 @@ class UdpServer(asyncio.DatagramProtocol):
     def _message(self, peer: UdpPeer, message: Message, data: bytes, digest: bytes, now_s: float) -> None:
         peer.heard_s = now_s
         peer.syntax = syntax_of(data)
-        if not peer.bucket.take(now_s):
+        if not peer.bucket.take(now_s, price(data)):
             raise BadInput("rate_limited", "too many messages; wait a little")
         self._handle(peer, read_request(message, logged_in=True), data, digest, now_s)
 
     def _stranger(self, message: Message, data: bytes, digest: bytes, address: Address, now_s: float) -> None:
-        limiter = self._limiters[address]
-        if now_s < limiter.muted_until_s or not limiter.bucket.take(now_s):
-            return
         peer = UdpPeer(self, address, now_s)
         peer.syntax = syntax_of(data)
         request = read_request(message, logged_in=False)
@@ -207,10 +217,13 @@ class UdpServer(asyncio.DatagramProtocol):
             self.send(encoded, address)
 
     def _refuse(self, error: BadInput, peer: UdpPeer | None, data: bytes, address: Address, now_s: float) -> None:
-        """Errors beyond twenty in ten seconds are not answered; an address without a session is not heard for a minute."""
+        """After twenty errors in ten seconds an address without a session is not heard for a minute.
+
+        A session is told of each of its errors, but of `rate_limited` no oftener than that: its operations wait for answers.
+        """
         limiter = self._limiters[address]
         if peer is not None:
-            if not peer.errors.add(now_s):
+            if error.reason != "rate_limited" or not peer.errors.add(now_s):
                 peer.send(error.message())
             return
         if now_s < limiter.muted_until_s:
@@ -223,9 +236,16 @@ class UdpServer(asyncio.DatagramProtocol):
         if self._closed:
             return
         now_s = self._clock.monotonic_s()
+        deaf_s = now_s - self._sweep_due_s
         for peer in [*self.sessions.values()]:
+            if deaf_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
+                peer.heard_s += deaf_s
             if now_s - peer.heard_s > SILENCE_S:
                 peer.dismiss()
                 self._handler.lost(peer)
         self._answered.drop(lambda answered: answered.expire(now_s))
+        self._sweep_later(now_s)
+
+    def _sweep_later(self, now_s: float) -> None:
+        self._sweep_due_s = now_s + SWEEP_S
         self._clock.call_later(SWEEP_S, self._sweep)

@@ -14,6 +14,7 @@ from realmkeep.errors import ConfigError
 from realmkeep.realm.world.toml_lines import line_numbers, line_of
 
 WORLD_FILE: Final = "world.toml"
+GOLDEN_ANGLE: Final = math.pi * (3 - math.sqrt(5))
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 Whole: TypeAlias = Annotated[int, Meta(ge=0, le=999_999)]
@@ -106,11 +107,19 @@ class QuestKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class MonsterSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a monster lives."""
+    """Where a monster lives, or a pack of `count` within `spread_tiles`."""
 
     kind: str
     x: float
     y: float
+    count: Annotated[int, Meta(ge=1, le=100)] = 1
+    spread_tiles: Tiles = 0.0
+
+    def lairs(self) -> Iterator[tuple[float, float]]:
+        """Where each of them lives, evenly spread: the sunflower of Vogel, Mathematical Biosciences 44 (1979)."""
+        for number in range(self.count):
+            away, angle = self.spread_tiles * math.sqrt(number / self.count), number * GOLDEN_ANGLE
+            yield round(self.x + away * math.cos(angle), 1), round(self.y + away * math.sin(angle), 1)
 
 
 class GroundSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -282,6 +291,7 @@ def _contradictions(world: World) -> Iterator[tuple[str, str]]:
     for name, monster in world.monsters.items():
         for number, loot in enumerate(monster.loot):
             yield from _unknown(loot.item, world.items, "item", f"monsters.{name}.loot[{number}].item")
+            yield from _not_alone(loot.item, loot.count, world, f"monsters.{name}.loot[{number}].count")
     for name, quest in world.quests.items():
         for number, stage in enumerate(quest.stages):
             known = {"kill": world.monsters, "visit": world.zones}.get(stage.goal)
@@ -313,8 +323,17 @@ def _zone_problems(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[st
         for number, spot in enumerate(getattr(zone, what)):
             if not zone.holds(spot.x, spot.y):
                 yield f"{path}.{what}[{number}].x", "lies outside its zone"
+    yield from _crowding(path, zone, world)
     for name, known, where in _named_in(path, zone, world):
         yield from _unknown(name, known, "name", where)
+
+
+def _crowding(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, str]]:
+    for number, pack in enumerate(zone.monsters):
+        if not all(zone.holds(x, y) for x, y in pack.lairs()):
+            yield f"{path}.monsters[{number}].spread_tiles", "the pack does not fit into its zone"
+    for number, ground in enumerate(zone.ground):
+        yield from _not_alone(ground.item, ground.count, world, f"{path}.ground[{number}].count")
 
 
 def _named_in(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, Mapping[str, object], str]]:
@@ -331,6 +350,11 @@ def _named_in(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, Ma
 
 def _overlap(one: ZoneKind, other: ZoneKind) -> bool:
     return one.west < other.east and other.west < one.east and one.north < other.south and other.north < one.south
+
+
+def _not_alone(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
+    if count > 1 and not world.item(item).stackable:
+        yield path, f"{item!r} does not stack: one lies there, with a serial of its own"
 
 
 def _unknown(name: str, known: Mapping[str, object], what: str, path: str) -> Iterator[tuple[str, str]]:

@@ -103,9 +103,28 @@ class Place:
         """Take a thing off the ground."""
         self.ground.pop(thing.ground_id, None)
 
+    def taken(self, thing: OnGround, wall_us: int) -> None:
+        """A common thing is picked up; where it grew, it will grow again."""
+        self.gone(thing)
+        if (spot := self.spot_of(thing)) is not None and thing.spot is not None:
+            self.growing[thing.spot] = spot
+            self.comes_back(thing.spot, wall_us + int(spot.respawn_s * 1e6))
+
     def spot_of(self, thing: OnGround) -> GroundSpot | None:
         """The spot a thing grew at."""
         return dict(spots(self.kind)).get(thing.spot) if thing.spot else None
+
+    def show_kept(self) -> None:
+        """Let the ground show the items with a serial that the record holds and no others, and nothing at an empty spot."""
+        held = {item.serial: item for item in self.record.ground}
+        for thing in [*self.ground.values()]:
+            if thing.serial is not None and held.pop(thing.serial, None) is None:
+                self.gone(thing)
+            elif thing.spot in self.record.respawns and (spot := self.spot_of(thing)) is not None:
+                self.gone(thing)
+                self.growing[thing.spot] = spot
+        for item in held.values():
+            self.show(item)
 
     def comes_back(self, spot: str, wall_us: int) -> None:
         """Remember when a spot's monster or thing comes back."""
@@ -171,11 +190,12 @@ class Places:
 def _populated(place: Place, world: World, wall_us: int) -> Place:
     for spot in place.kind.monsters:
         kind = world.monsters[spot.kind]
-        name = f"{spot.kind}@{spot.x:g},{spot.y:g}"
-        monster = Monster(next(place.ids), spot.kind, kind, name, spot.x, spot.y, spot.x, spot.y, kind.hp)
-        if place.record.respawns.get(name, 0) > wall_us:
-            monster.hp = 0
-        place.monsters[monster.monster_id] = monster
+        for x, y in spot.lairs():
+            name = f"{spot.kind}@{x:g},{y:g}"
+            monster = Monster(next(place.ids), spot.kind, kind, name, x, y, x, y, kind.hp)
+            if place.record.respawns.get(name, 0) > wall_us:
+                monster.hp = 0
+            place.monsters[monster.monster_id] = monster
     for name, ground_spot in spots(place.kind):
         if place.record.respawns.get(name, 0) > wall_us:
             place.growing[name] = ground_spot
