@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep.errors import RecordError
 from realmkeep.keeping.session import NEVER, mark_all
-from realmkeep.records import CHECKPOINT, Tier, peek_marks
+from realmkeep.records import CHECKPOINT, Tier, peek_marks, written_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -145,7 +144,7 @@ class Flusher:
             blob = self._stager.encode(session)
         except RecordError:
             return True  # the write that follows says what is wrong
-        return zlib.crc32(blob) != session.crc
+        return written_checksum(blob) != session.checksum
 
 
 def _start_after_s(interval_s: float) -> float:

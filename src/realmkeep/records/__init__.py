@@ -1,6 +1,6 @@
 """What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage."""
 
-from realmkeep.records.codecs import Codec, encode
+from realmkeep.records.codecs import Codec, encode, written_checksum
 from realmkeep.records.fields import (
     BATCHED,
     CHECKPOINT,
@@ -70,4 +70,5 @@ __all__ = [
     "rises",
     "take_marks",
     "validate_encoded",
+    "written_checksum",
 ]
