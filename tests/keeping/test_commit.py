@@ -11,6 +11,7 @@ from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, RecordTooLarge, Unstorable
 from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping.queue import BATCH_WRITES_MIN
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
@@ -227,6 +228,20 @@ async def test_commits_gather_while_batches_are_in_flight(monkeypatch: pytest.Mo
         assert [len(batch) for batch in wire.batches] == [1, 1, 1, 1, 96]
         assert wire.in_flight_max == 4
         assert kept(lab).gold == 1100
+
+
+async def test_a_crowd_that_commits_in_step_is_shared_out_over_the_batches_in_flight(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with Lab(config=QUICK) as lab:
+        crowd = [await enter(lab.keeper, number) for number in range(1, 101)]
+        wire = tap(monkeypatch, lab.line())
+        await lab.finish(asyncio.gather(*[lab.keeper.commit(earn, session) for session in crowd]))
+        assert [len(batch) for batch in wire.batches] == [25] * 4
+        assert wire.in_flight_max == 4
+        wire.batches.clear()
+        await lab.finish(asyncio.gather(*[lab.keeper.commit(earn, session) for session in crowd[:20]]))
+        assert [len(batch) for batch in wire.batches] == [BATCH_WRITES_MIN, 20 - BATCH_WRITES_MIN]
 
 
 async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab: Lab, keeper: Keeper) -> None:

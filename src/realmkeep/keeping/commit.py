@@ -19,7 +19,7 @@ from realmkeep.keeping.session import Session
 from realmkeep.keeping.staging import StagedWrite, Undo
 from realmkeep.records import Record
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
-from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX
+from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, VALUE_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LETTER_BYTES_MAX: Final = 64 * 1024  # as a record
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
+SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -148,7 +149,8 @@ class Commits:
         Raises:
             Misuse: `fn` is a coroutine function; a session stands twice, or is none; more ops than sessions.
         """
-        if inspect.iscoroutinefunction(fn):
+        code = getattr(fn, "__code__", None)  # of what has none, such as a partial, the result tells
+        if code is not None and code.co_flags & inspect.CO_COROUTINE:
             raise Misuse(
                 f"{getattr(fn, '__qualname__', fn)} is a coroutine function; a commit runs without awaiting",
                 hint="await what you need before the commit, and make the function a plain def",
@@ -174,9 +176,9 @@ class Commits:
             OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
         """
         found = [session.ring.find(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)]
-        if not any(found):
-            return None
         applied = [entry for entry in found if entry is not None]
+        if not applied:
+            return None
         if any(entry is None and op is not None for entry, op in zip(found, ops, strict=True)):
             raise OpReused(
                 "one op of this commit was applied before, another was not",
@@ -204,7 +206,7 @@ class Commits:
             session.committing = True
         try:
             result = fn(tx, *[session.record for session in sessions])
-            if inspect.isawaitable(result):
+            if hasattr(result, "__await__"):
                 _discard(result)
                 raise Misuse("the function of a commit returned an awaitable", hint="a commit runs without awaiting")
             blobs = [self._stager.encode(session) for session in sessions]
@@ -233,18 +235,21 @@ class Commits:
     ) -> StagedWrite:
         guards: list[Guard] = []
         effects: list[Effect] = []
-        members = tuple(
-            self._stager.advance(session, blob, now_us, guards, effects, undo)
+        advance = self._stager.advance
+        members = [
+            advance(session, blob, now_us, guards, effects, undo)
             for session, blob, undo in zip(sessions, blobs, undos, strict=True)
-        )
+        ]
         applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
         for ring, op in applied:
             ring.add(op, recorded)
         effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
         extra_from = len(effects)
+        guards += tx.guards
+        effects += tx.effects
         write = StagedWrite(
-            Transaction(guards + tx.guards, effects + tx.effects),
-            members,
+            Transaction(guards, effects),
+            tuple(members),
             queued_s=self._clock.monotonic_s(),
             extra_from=extra_from,
             receivers=tx.delivered,
@@ -282,6 +287,8 @@ def _check_size(blobs: list[bytes], tx: Tx) -> None:
     Raises:
         Misuse: The transaction would exceed the protocol's limits.
     """
+    if len(blobs) <= SESSIONS_THAT_FIT and not tx.effects and not tx.guards:
+        return
     keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects)
     size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
     size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)

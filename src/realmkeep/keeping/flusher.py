@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep.errors import RecordError
+from realmkeep.keeping.queue import BATCH_WRITES, BATCHES_IN_FLIGHT
 from realmkeep.keeping.session import NEVER, mark_all
-from realmkeep.records import CHECKPOINT, Tier, peek_marks
+from realmkeep.records import CHECKPOINT, Tier, peek_marks, written_checksum
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 ROUND_S: Final = 0.25  # how often what is due is looked for; far below any interval
 LEAD_S: Final = 1.0  # a flush starts this much early, so that it is durable within the interval
 LEAD_SHARE_MAX: Final = 0.1  # of a short interval
-AHEAD_WRITES: Final = 1024  # queued flushes at most: commits queue behind them, so they wait few milliseconds
+# What may be in flight. More would leave the cache before they are acknowledged, and commits queue behind them.
+AHEAD_WRITES: Final = BATCH_WRITES * BATCHES_IN_FLIGHT
 
 
 class Sessions(Protocol):
@@ -145,7 +146,7 @@ class Flusher:
             blob = self._stager.encode(session)
         except RecordError:
             return True  # the write that follows says what is wrong
-        return zlib.crc32(blob) != session.crc
+        return written_checksum(blob) != session.checksum
 
 
 def _start_after_s(interval_s: float) -> float:

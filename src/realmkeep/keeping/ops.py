@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from realmkeep.errors import Corrupt, Misuse, OpReused, OpTooOld
+from realmkeep.records.checksum import crc32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ class OpRing:
 
     def __init__(self, entries: Sequence[Applied] = (), letters: Sequence[str] = ()) -> None:
         self._letters = tuple(letters)
-        self._under_way: dict[int, Write] | None = None
+        self._under_way: tuple[tuple[int, Write], ...] = ()  # nearly always none, or one
         self.changed = False
         self._hold(entries)
 
@@ -171,7 +171,7 @@ class OpRing:
         return None
 
     def _entries(self) -> list[Applied]:
-        under_way = self._under_way or {}
+        under_way = dict(self._under_way)
         lines = _lines.decode(b"[%b]" % self._body)
         return [Applied(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in lines]
 
@@ -195,14 +195,12 @@ class OpRing:
 
     def carry(self, op: Op, write: Write) -> None:
         """Until `written`, who repeats `op` waits for this write."""
-        if self._under_way is None:
-            self._under_way = {}
-        self._under_way[op.id] = write
+        self._under_way += ((op.id, write),)
 
     def written(self, write: Write) -> None:
         """The fate of a write is known."""
         if self._under_way:
-            self._under_way = {op_id: other for op_id, other in self._under_way.items() if other is not write} or None
+            self._under_way = tuple([pair for pair in self._under_way if pair[1] is not write])
 
     def snapshot(self) -> RingState:
         """What `revert` takes back."""
@@ -219,7 +217,7 @@ class OpRing:
         body = b'{"ops":[%b]' % self._body
         if self._letters:
             body += b',"letters":' + msgspec.json.encode(self._letters)
-        return b'%b,"crc":"%08x"}' % (body, zlib.crc32(body))
+        return b'%b,"crc":"%08x"}' % (body, crc32(body))
 
     @classmethod
     def decode(cls, stored: bytes | None, key: str) -> OpRing:
@@ -231,7 +229,7 @@ class OpRing:
         if stored is None:
             return cls()
         body = stored[:-_CRC_TAIL]
-        if stored[-_CRC_TAIL:] != b',"crc":"%08x"}' % zlib.crc32(body):
+        if stored[-_CRC_TAIL:] != b',"crc":"%08x"}' % crc32(body):
             raise Corrupt(
                 f"the checksum of {key} differs",
                 hint="restore it from a backup, or delete it to forget the last operations",

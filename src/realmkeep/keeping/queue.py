@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BATCH_WRITES: Final = (
     128  # about 100 KiB: several batches a fsync; settling 256 took more than a millisecond of the loop
 )
+# A crowd that commits in step goes out in several batches, so that the store has one while the next is being made: with 64
+# traders in one batch either side waited for the other, at half the rate.
+BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
 BATCHES_IN_FLIGHT: Final = 4  # one being executed, one on its way there, one back, one being packed
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
@@ -138,7 +141,9 @@ class WriteQueue:
         self._pump_scheduled = False
         while self._waiting and not self._troubled and len(self._in_flight) < BATCHES_IN_FLIGHT and not self._closed:
             waiting = self._waiting
-            batch = [waiting.popleft() for _ in range(min(BATCH_WRITES, len(waiting)))]
+            share = -(-len(waiting) // (BATCHES_IN_FLIGHT - len(self._in_flight)))
+            size = min(max(share, BATCH_WRITES_MIN), BATCH_WRITES, len(waiting))
+            batch = [waiting.popleft() for _ in range(size)]
             self._in_flight.append(batch)
             self._sent += len(batch)
             self.sent_batches += 1

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
-from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks, take_marks
+from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
 from realmkeep.storage import Guard
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class Session(Generic[R_co]):
         "__weakref__",
         "_engine",
         "borrowers",
+        "checksum",
         "committing",
-        "crc",
         "drain_again",
         "draining",
         "due_s",
@@ -149,7 +149,7 @@ class Session(Generic[R_co]):
         self.resumed = False
         self.frozen: str | None = None
         self.state = State.CONNECTED
-        self.crc = 0
+        self.checksum = b""
         self.due_s = NEVER
         self.committing = False
         self.borrowers = 0
@@ -341,9 +341,3 @@ class AfterEnd:
 def mark_all(record: Record) -> None:
     """Mark every durable field, as after a change that nobody can name."""
     put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)
-
-
-def unmark(session: Session[Any]) -> None:
-    """Take the marks of a session's record, for a write that carries them."""
-    session.due_s = NEVER
-    take_marks(session.record)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import InvalidRecord
-from realmkeep.keeping.session import mark_all, unmark
+from realmkeep.keeping.session import NEVER, mark_all
 from realmkeep.keeping.writes import Write
-from realmkeep.records import encode, validate_encoded
+from realmkeep.records import encode, take_marks, validate_encoded, written_checksum
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
 if TYPE_CHECKING:
@@ -38,13 +37,13 @@ class Undo:
 class Member:
     """One session's part in a write: the revision it follows and the revision it leaves."""
 
-    __slots__ = ("crc_was", "follows", "leaves", "session", "undo", "version_was")
+    __slots__ = ("checksum_was", "follows", "leaves", "session", "undo", "version_was")
 
     def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
         self.session = session
         self.follows = session.revision
         self.leaves = leaves
-        self.crc_was = session.crc
+        self.checksum_was = session.checksum
         self.version_was = session.stored_version
         self.undo = undo
 
@@ -56,7 +55,7 @@ class Member:
             session.ring.revert(self.undo.ring)
         session.revision = self.follows
         session.stored_version = self.version_was
-        session.crc = self.crc_was
+        session.checksum = self.checksum_was
         mark_all(session.record)
 
 
@@ -108,10 +107,12 @@ class StagedWrite(Write):
 
     def _forget(self) -> None:
         # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
+        landed = self.landed
         for member in self.members:
-            member.session.ring.written(self)
-            if member.session.last_write is self and self.landed:
-                member.session.last_write = None
+            session = member.session
+            session.ring.written(self)
+            if landed and session.last_write is self:
+                session.last_write = None
         self.transaction = NOTHING
         self.members = self.receivers = ()
         self.on_landed = None
@@ -175,13 +176,14 @@ class Stager:
             effects.append(Put(keys.version, b"%d" % version))
             session.stored_version = version
         session.revision = leaves
-        session.crc = zlib.crc32(blob)
-        unmark(session)
+        session.checksum = written_checksum(blob)
+        session.due_s = NEVER
+        take_marks(session.record)
         return member
 
     def take_as_stored(self, session: Session[Any]) -> None:
         """Remember the record as it is as what the store holds, for the sweep."""
-        session.crc = zlib.crc32(self.encode(session))
+        session.checksum = written_checksum(self.encode(session))
 
     def rewrite(
         self,

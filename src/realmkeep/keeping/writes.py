@@ -52,18 +52,15 @@ class Write:
         Raises:
             RealmkeepError: It did not happen, or nobody can say; the error tells which.
         """
-        if not self.done:
-            await self._waiter(patient=patient)
+        if not self._landed and self._error is None:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if patient:
+                self._patient += (waiter,)
+            else:
+                self._waiters += (waiter,)
+            await waiter
         if self._error is not None:
             raise copy.copy(self._error)  # one for each: a traceback refers to this frame, and so to this write
-
-    def _waiter(self, *, patient: bool) -> asyncio.Future[None]:
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if patient:
-            self._patient += (waiter,)
-        else:
-            self._waiters += (waiter,)
-        return waiter
 
     def settle(self) -> None:
         """It landed."""

@@ -5,7 +5,7 @@ evaluating or interning anything, under the caps of `Limits`; `key_name` and `ke
 back, and `string_text` writes a string.
 """
 
-from realmkeep.records.codecs import Codec, encode
+from realmkeep.records.codecs import Codec, encode, written_checksum
 from realmkeep.records.fields import (
     BATCHED,
     CHECKPOINT,
@@ -86,4 +86,5 @@ __all__ = [
     "string_text",
     "take_marks",
     "validate_encoded",
+    "written_checksum",
 ]

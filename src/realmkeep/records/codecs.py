@@ -47,6 +47,11 @@ def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LI
     return stored
 
 
+def written_checksum(stored: bytes) -> bytes:
+    """The eight digits of the checksum with which `encode` ends what it returns, in either form: equal bytes, equal digits."""
+    return stored[-10:-2]
+
+
 def codec_of(stored: bytes) -> Codec:
     """Tell the form of stored bytes by the first one that is not blank: `{` for JSON, `(`, `;` or `#` for s-expressions.
 

@@ -22,6 +22,7 @@ from realmkeep.records.unstorable import is_holdable, unstorable
 R = TypeVar("R", bound=Record)
 
 _TAIL_START: Final = b',"crc":"'
+_BRACE: Final = ord("}")
 _TAIL_BYTES: Final = len(b',"crc":"89abcdef"}')
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -62,13 +63,16 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     buffer.pop()  # the brace
     crc = crc32(buffer)
     stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
-    _return_buffer(buffer)
     try:
         if record.__marks__.checked == crc and len(stored) <= limits.bytes_unsuspected:
+            _return_buffer(buffer)
             return stored
     except AttributeError:  # it never was marked or observed
         pass
-    return _checked(record, stored, crc, limits)
+    buffer.append(_BRACE)
+    stored = _checked(record, buffer, stored, crc, limits)
+    _return_buffer(buffer)
+    return stored
 
 
 def _with_number_keys(record: Record) -> bytes:
@@ -79,10 +83,9 @@ def _with_number_keys(record: Record) -> bytes:
         raise unstorable(record, error) from error
 
 
-def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
-    """Prove that the bytes can be loaded, by reading them."""
+def _checked(record: Record, bare: bytearray, stored: bytes, crc: int, limits: Limits) -> bytes:
+    """Prove that the bytes can be loaded, by reading them; `bare` is the object without its checksum."""
     blueprint = record.__blueprint__
-    bare = stored[:-_TAIL_BYTES] + b"}"
     try:
         blueprint.narrowed.decode(bare)
         within = True
@@ -98,8 +101,7 @@ def _checked(record: Record, stored: bytes, crc: int, limits: Limits) -> bytes:
     marks = marks_of(record)
     marks.within = within
     if marks.unknown:
-        bare = stored[:-_TAIL_BYTES] + b"," + _encode(marks.unknown)[1:]
-        stored = with_crc(bare)
+        stored = with_crc(bytes(bare[:-1]) + b"," + _encode(marks.unknown)[1:])
     elif not blueprint.nan_hides_in:  # there a NaN is the same byte for byte as None: every encoding is checked
         marks.checked = crc
     if len(stored) > limits.bytes_unsuspected:

@@ -102,8 +102,12 @@ def validate_encoded(record: Live) -> tuple[Issue, ...]:
     Args:
         record: As it was just given to `encode`, which has returned.
     """
-    within = record.__marks__.within
-    return _issues_of(record, record.__blueprint__.beyond if within else record.__blueprint__.bounds)
+    blueprint = record.__blueprint__
+    if not record.__marks__.within:
+        return _issues_of(record, blueprint.bounds)
+    if not blueprint.beyond.checks and not record.__realmkeep__.rules:
+        return ()
+    return _issues_of(record, blueprint.beyond)
 
 
 def _issues_of(record: Live, bounds: Bounds) -> tuple[Issue, ...]:

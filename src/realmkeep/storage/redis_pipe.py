@@ -24,6 +24,7 @@ from realmkeep.storage.redis_errors import is_reply
 from realmkeep.storage.redis_url import RedisAddress
 
 CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one is packed or answered
+CHUNK_TRANSACTIONS_ENOUGH: Final = 16  # small calls are gathered until there are so many
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets its turn
 
 
@@ -76,6 +77,11 @@ class _Chunk:
             self._parts.append((call, start, len(given)))
             self._transactions += given
         return bool(given)
+
+    @property
+    def is_enough(self) -> bool:
+        """It is worth a script call; what follows is the next one's, so that the store has one while that is packed."""
+        return len(self._transactions) >= CHUNK_TRANSACTIONS_ENOUGH
 
     @property
     def is_large(self) -> bool:
@@ -249,6 +255,8 @@ class RedisPipe:
                 break
             if call.packed == len(call.transactions):
                 self._waiting.popleft()
+                if chunk.is_enough:
+                    break
             else:
                 await self._clock.sleep(0)  # each slice of a large call is a turn of its own
         if chunk.is_large:  # packing and sending it are turns of their own
