@@ -11,6 +11,7 @@ from realmkeep.accounts.accounts import Accounts, Login
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.sealed import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.clock import Clock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AlreadyExists, AuthFailed
 from realmkeep.keeping.shelf import Shelf
@@ -18,6 +19,7 @@ from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage, open_storage
 from realmkeep.storage.embedded import EmbeddedStorage
+from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.servers import StoreServer
 
 PASSWORD = "four words of mine"
@@ -66,7 +68,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> ServerKeys:
     return init_server_encryption(tmp_path_factory.mktemp("keys") / "keys.json")
 
 
-def two_servers(storage: Storage, keys: ServerKeys) -> list[Accounts]:
+def two_servers(storage: Storage, keys: ServerKeys, clock: Clock | None = None) -> list[Accounts]:
     return [
         Accounts(
             Shelf(Account, storage),
@@ -75,6 +77,7 @@ def two_servers(storage: Storage, keys: ServerKeys) -> list[Accounts]:
             server_name=name,
             keys=keys,
             cost=Argon2Cost(8, 1, 1),
+            clock=clock,
         )
         for name in ("town-1", "town-2")
     ]
@@ -117,12 +120,13 @@ async def test_a_sealed_payload_is_accepted_once_by_all_servers_together(storage
 
 
 async def test_failures_survive_a_restart(storage: Storage, keys: ServerKeys) -> None:
-    before, _ = two_servers(storage, keys)
+    clock = FakeClock()  # on a slow machine the delay would be over before the restart is
+    before, _ = two_servers(storage, keys, clock)
     async with before.running():
         for _ in range(12):
             with pytest.raises(AuthFailed):
                 await before.login("nobody", PASSWORD)
-    after, _ = two_servers(storage, keys)
+    after, _ = two_servers(storage, keys, clock)
     async with after.running():
         with pytest.raises(AuthFailed) as caught:
             await after.login("nobody", PASSWORD)

@@ -181,3 +181,26 @@ def test_a_live_line_never_reaches_the_last_column(columns: int, shown: str) -> 
     assert stream.written == [ERASE_LINE + shown, f"{ERASE_LINE}somebody came in\n{shown}"]
     os.close(terminal.theirs)
     terminal.close()
+
+
+CHILD = """
+import os, sys
+from realmkeep.realm.server.terminal import let_go_of
+ours, theirs = os.openpty()
+os.dup2(theirs, 2)
+os.close(theirs)
+os.close(ours)  # the terminal is gone
+try:
+    print("closed", file=sys.stderr, flush=True)
+except OSError:
+    {last}
+"""
+
+
+@pytest.mark.parametrize(("last", "code"), [("let_go_of(sys.stderr)", 0), ("pass", 120)])
+def test_what_a_terminal_did_not_take_does_not_become_the_exit_code(last: str, code: int) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ended = subprocess.run(
+        [sys.executable, "-c", CHILD.format(last=last)], env=buffered, timeout=PATIENCE_S, check=False
+    )
+    assert ended.returncode == code

@@ -7,9 +7,7 @@ import msgspec
 
 from realmkeep.accounts.sealed import PAYLOAD_BYTES_MAX
 from realmkeep.errors import RealmkeepError, SealBroken
-from realmkeep.records.limits import Limits
-from realmkeep.records.sexpr_names import Colon, key_name
-from realmkeep.records.sexpr_reader import NIL, read
+from realmkeep.records import NIL, Colon, Limits, key_name, read_sexpr
 
 _LIMITS: Final = Limits(bytes_max=PAYLOAD_BYTES_MAX, depth_max=4, nodes_max=64)
 
@@ -69,7 +67,7 @@ def _json_object(message: bytes) -> dict[str, object]:
 
 def _property_list(message: bytes) -> dict[str, object]:
     try:
-        whole = read(message, _LIMITS)
+        whole = read_sexpr(message, _LIMITS)
     except RealmkeepError:
         raise SealBroken from None
     if not isinstance(whole, list) or len(whole) % 2 or not all(isinstance(key, Colon) for key in whole[::2]):

@@ -9,8 +9,6 @@ from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import outcome
-from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.world.player import Player
 
 log = structlog.get_logger("realm.sessions")
@@ -48,12 +46,15 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
         log.error("player cannot be saved", player=session.record.player_id, error=str(error))
 
     @keeper.on_letter(Player)
-    def letter(tx: Tx, player: Player, letter: Any) -> None:
+    def letter(tx: Tx, player: Player, letter: Any) -> dict[str, Any]:
         """Mail arrives, in the commit that takes it out of the inbox."""
-        event = receive(tx, player, game.world, letter)
-        seat = game.seats.by_id.get(player.player_id)
-        if event and seat is not None:
-            game.spawn(_tell(seat, event), f"mail for {player.name}")
+        return receive(tx, player, game.world, letter)
+
+    @keeper.on_letter_settled(Player)
+    def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
+        """The client hears of what arrived now that it is durable."""
+        if event:
+            game.seats.tell(session.record.player_id, event)
 
 
 def flee(game: Game, player: Player) -> None:
@@ -61,12 +62,6 @@ def flee(game: Game, player: Player) -> None:
     zone = game.world.zones.get(player.zone_id)
     if zone is None or not zone.safe:
         to_safety(player, game.scene())
-
-
-async def _tell(seat: Seat, event: dict[str, Any]) -> None:
-    """The client hears of what arrived when it is durable."""
-    await outcome(seat.session.settled())
-    seat.tell(event)
 
 
 def _remove(game: Game, player: Player, reason: str | None = None) -> None:

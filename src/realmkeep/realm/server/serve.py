@@ -21,7 +21,7 @@ from realmkeep.config import mask_url
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
-from realmkeep.realm.server.terminal import LiveLine
+from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World, shipped_world
 
@@ -83,10 +83,13 @@ def serve(serving: Serving) -> int:
     config = serving.config
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
-    accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock)
-    report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
-    if not report.clean:
-        log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
+    accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
+    try:
+        report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
+        if not report.clean:
+            log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
+    finally:
+        let_go_of(sys.stderr)
     return 0 if report.clean else 1
 
 

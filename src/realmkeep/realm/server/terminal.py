@@ -43,6 +43,16 @@ class LiveLine:
         return self._text if len(self._text) < columns else self._text[: max(0, columns - 2)] + "…"
 
 
+def let_go_of(stream: IO[str]) -> None:
+    """Write what is left; where the terminal is gone, drop it, or Python would end with 120 for what it could not write."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
 class LogAbove(logging.Handler):
     """Writes log entries above a live line."""
 
