@@ -10,6 +10,7 @@ class Counters:
     """What happened since the keeper opened.
 
     Attributes:
+        sessions: Sessions that began.
         commits: Commits that ran.
         repeats: Commits answered from the op ring.
         escalations: Writes made at once because of a trigger.
@@ -20,6 +21,7 @@ class Counters:
         lost: Sessions whose record another server took.
     """
 
+    sessions: int = 0
     commits: int = 0
     repeats: int = 0
     escalations: int = 0

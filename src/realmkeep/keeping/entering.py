@@ -165,6 +165,7 @@ class Entrance:
             if claimed is None:
                 return None
             session = engine.admit(claimed, shared=shared)
+            engine.counters.sessions += 1
             session.borrowers = int(lent)
             if away:
                 engine.disconnect(session)

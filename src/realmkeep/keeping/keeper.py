@@ -64,7 +64,7 @@ class Keeper(HookRegistry):
         self._rescue_path = rescue_path
         self._report: CloseReport | None = None
         self._closing = asyncio.Lock()
-        self._collector = Collector(engine.clock)
+        self._collector = Collector(engine.clock, engine.counters)
         self._entrance = Entrance(engine)
 
     @classmethod
