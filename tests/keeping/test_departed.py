@@ -6,14 +6,17 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from keeping.game import Guild, Player, changes_nothing, deposit, earn, enter, inside, kept, pay, revision
+from keeping.game import Guild, Player, deposit, earn, enter, inside, kept, pay, revision
 from keeping.test_backwards import hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Keeper, Op, Tx
 from realmkeep.keeping.departed import KEPT_BYTES_EACH, Departures
+from realmkeep.keeping.witness import LOSS_S, Witnesses
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
+from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REQUEST, NONE
 from realmkeep.testing.lab import Lab
 
 LONG_S = 40.0  # some heartbeats: what was acknowledged before is safe
@@ -247,7 +250,7 @@ async def test_a_release_is_kept_however_long_the_store_is_away(everysec: Lab) -
     await lab.advance(25)
     lab.store.restore(before)
     lab.line().down = False
-    await lab.keeper.commit(changes_nothing, await enter(lab.keeper, 3))
+    await (await enter(lab.keeper, 3)).logout()
     await lab.advance(15)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
 
@@ -275,11 +278,22 @@ async def test_healing_that_is_interrupted_goes_on_with_those_who_left(everysec:
     await lab.keeper.commit(earn, bob)
     lab.store.restore(before)
     bob.record.hp = 0
-    lab.lose_next_request()  # the write that is in trouble
-    await lab.advance(0.01)
-    lab.lose_next_reply()
-    await lab.advance(10)
+    lab.line().script("write", NONE, NONE, LOSE_REQUEST)  # Bob's own, Bob again, and Ada
+    await lab.advance(3)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (110, 110)
+
+
+def test_nothing_is_safe_by_looking_while_a_loss_is_not_mended() -> None:
+    clock = FakeClock()
+    witnesses = Witnesses(clock)
+    witnesses.saw("rover:1:updated", 7)
+    assert not witnesses.checked(witnesses.to_check(), [b"6"])
+    safe_s = witnesses.safe_s
+    assert witnesses.checked(witnesses.to_check(), [b"7"])
+    assert witnesses.safe_s == safe_s
+    witnesses.dispel(witnesses.doubts)
+    assert witnesses.checked(witnesses.to_check(), [b"7"])
+    assert witnesses.safe_s == clock.monotonic_s() - LOSS_S
 
 
 async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) -> None:

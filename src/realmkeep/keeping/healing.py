@@ -250,7 +250,7 @@ class Healer:
         if behind:
             log.critical("the store lost data: writing %d records again", len(behind))
         self._report_torn(departures, lost, behind, held)
-        for group in self._groups(behind, [*pending, *waiting]):
+        for group in self._groups([kept for kept in held if kept in behind], [*pending, *waiting]):
             await self._rewrite([kept for kept in group if kept not in lost], held, pending, waiting)
         for comparison in comparisons:
             comparison.settle()
@@ -303,7 +303,7 @@ class Healer:
             return False
         return True
 
-    def _groups(self, behind: set[Kept], pending: list[StagedWrite]) -> list[list[Kept]]:
+    def _groups(self, behind: list[Kept], pending: list[StagedWrite]) -> list[list[Kept]]:
         """What to write again, those together that a joint write ties together."""
         parent: dict[Kept, Kept] = {}
 
@@ -321,6 +321,7 @@ class Healer:
             for other in tie[1:]:
                 parent[root(other)] = root(tie[0])
         groups: dict[Kept, list[Kept]] = {}
+        wanted = set(behind)
         for kept in [*parent, *behind]:
             group = groups.setdefault(root(kept), [])
             if kept not in group:
@@ -328,7 +329,7 @@ class Healer:
         return [
             group[start : start + RECORDS_A_TRANSACTION]
             for group in groups.values()
-            if not behind.isdisjoint(group)
+            if not wanted.isdisjoint(group)
             for start in range(0, len(group), RECORDS_A_TRANSACTION)
         ]
 
