@@ -102,5 +102,5 @@ def unopened(store: Contents, hero: str) -> list[dict[str, int]]:
     """
     letters = [msgspec.json.decode(letter) for letter in store.entries(f"{hero}:inbox")]
     ring = msgspec.json.decode(store.value(f"{hero}:ops") or b"{}")
-    opened = ring.get("letters", []) if store.value(f"{hero}:owner") is None else []
+    opened: list[str] = ring.get("letters", []) if store.value(f"{hero}:owner") is None else []
     return [content for letter_id, content in letters if letter_id not in opened]
