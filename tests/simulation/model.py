@@ -96,11 +96,11 @@ class Model:
 
 
 def unopened(store: Contents, hero: str) -> list[dict[str, int]]:
-    """The letters that wait for a hero: without those that a crash of the store brought back to one who has left.
+    """The letters that a hero is still to open: without those that a crash of the store brought back.
 
-    They are gone with the next login, which does not apply them again: it knows them by the ring.
+    The ring knows those: the next login drops them, and applies none of them again.
     """
     letters = [msgspec.json.decode(letter) for letter in store.entries(f"{hero}:inbox")]
     ring = msgspec.json.decode(store.value(f"{hero}:ops") or b"{}")
-    opened: list[str] = ring.get("letters", []) if store.value(f"{hero}:owner") is None else []
+    opened: list[str] = ring.get("letters", [])
     return [content for letter_id, content in letters if letter_id not in opened]
