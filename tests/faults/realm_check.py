@@ -14,7 +14,7 @@ class Snapshot:
     """Everything in a store at one moment."""
 
     def __init__(self, path: Path, heroes: int) -> None:
-        keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner")]
+        keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner", ":ops")]
         keys += ["sim-chest:0", "sim-chest:0:updated"]
         inboxes = [f"sim-hero:{number}:inbox" for number in range(heroes)]
         client = cast("Any", redis.Redis(unix_socket_path=str(path)))  # the driver's types are partial

@@ -15,6 +15,7 @@ from faults.realm_crowd import POLL_S
 from realmkeep.keeping.lease import Lease
 from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
+from simulation.game import START_GOLD
 
 pytestmark = pytest.mark.backend("valkey")
 
@@ -33,6 +34,12 @@ async def lose_what_was_acknowledged(realm: Realm) -> None:
     assert "error" not in await north.send("deposit", who=0, amount=5, op=2)
     assert "error" not in await north.send("mail", who=1, to=3, amount=3, op=2, letter=1)
     assert (await north.send("die", who=2))["deaths"] == 1
+    await lose_what_came_after(realm, older_bytes)
+
+
+async def lose_what_came_after(realm: Realm, older_bytes: int) -> None:
+    """The store dies, and comes back with the older state, while the server sleeps."""
+    file = incremental_file(realm.store.directory)
     realm.servers["north"].pause()
     await asyncio.to_thread(realm.store.kill)
     os.truncate(file, older_bytes)
@@ -94,6 +101,40 @@ async def test_a_store_that_had_promised_to_lose_nothing_is_not_written_before_a
         assert "error" not in await mail
         await until_everything_is_back(realm)
         await check_that_it_stays(realm)
+
+
+async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_with_the_other(tmp_path: Path) -> None:
+    store = partial(StoreServer, fsync="everysec")
+    async with open_realm(tmp_path, seed=10, names=("north",), make_store=store) as realm:
+        north = realm.lines["north"]
+        for who in (0, 1):
+            assert "xp" in await north.send("login", who=who)
+        file = incremental_file(realm.store.directory)
+        older_bytes = file.stat().st_size
+        assert "error" not in await north.send("trade", who=1, to=0, amount=10, ops=(1, 1))
+        assert "error" not in await north.send("logout", who=1)
+        await lose_what_came_after(realm, older_bytes)
+        async with asyncio.timeout(WAIT_S_MAX):
+            while realm.wrong():
+                realm.crowd.told.model.violations.clear()
+                await asyncio.sleep(POLL_S)
+        heroes = Snapshot(realm.store.socket_path, HEROES).heroes()
+        assert (heroes[1].gold, heroes[0].gold) == (START_GOLD - 10, START_GOLD + 10)
+        await until_everything_is_back(realm)
+        await check_that_it_stays_traded(realm)
+
+
+async def check_that_it_stays_traded(realm: Realm) -> None:
+    """Who logged out comes back as it left; no state in between was torn."""
+    await realm.kill("north")
+    await realm.start("north")
+    north = realm.lines["north"]
+    for who in (0, 1):
+        assert "xp" in await north.send("login", who=who)
+    assert (await north.send("trade", who=1, to=0, amount=10, ops=(1, 1)))["repeated"]
+    await realm.close("north")
+    assert realm.wrong() == []
+    assert check_history(realm.store.directory, HEROES) == []
 
 
 def state(realm: Realm) -> list[bytes | None]:

@@ -242,6 +242,8 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it(lab: Lab, kee
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
     await bob.logout()
     await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == ["rover:2:updated"]
+    await lab.advance(61)
     assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == []
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import claims, commit, flusher, ops, queue, staging
+from realmkeep.keeping import claims, commit, engine, flusher, healing, ops, queue, staging
 from realmkeep.storage import Committed, Guard, Transaction, Unknown
 
 Patch = AbstractContextManager[Any]
@@ -115,6 +115,21 @@ def claims_without_guards() -> Patch:
     return mock.patch.object(claims, "Transaction", transaction)
 
 
+def forgets_who_left() -> Patch:
+    """What released sessions left is not kept against a loss of the store."""
+    return mock.patch.object(healing.Healer, "released")
+
+
+def loses_letters() -> Patch:
+    """Nothing is remembered of a commit that sent a letter."""
+    return mock.patch.object(healing.Healer, "remember")
+
+
+def lets_in_the_older_state() -> Patch:
+    """A login does not look whether the store lost something of the record."""
+    return mock.patch.object(engine.Engine, "lost", return_value=None)
+
+
 @contextmanager
 def _both(first: Patch, second: Patch) -> Generator[None]:
     with first, second:
@@ -138,5 +153,8 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         letters_stay,
         never_due,
         claims_without_guards,
+        forgets_who_left,
+        lets_in_the_older_state,
+        loses_letters,
     )
 }

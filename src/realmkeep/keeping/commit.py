@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from realmkeep.storage import Effect
 
 LETTER_BYTES_MAX: Final = 64 * 1024  # as a record
+DELETED_KEEP_S: Final = 60.0  # a heartbeat and the longest loss window, several times over
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
 SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
@@ -92,6 +93,8 @@ class Tx:
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
         """Delete a record that nobody owns, with everything kept beside it; the commit is refused if somebody owns it.
 
+        Its revision goes on for a minute: who let the record go a moment ago would take its absence for a loss.
+
         Raises:
             InvalidKey: The id is malformed.
             Misuse: The commit is over.
@@ -99,8 +102,9 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         self.guards.append(Guard(record_keys.owner, None))
-        beside = (record_keys.record, record_keys.version, record_keys.updated, record_keys.ops, record_keys.inbox)
+        beside = (record_keys.record, record_keys.version, record_keys.ops, record_keys.inbox)
         self.effects += [Delete(key) for key in beside]
+        self.effects.append(Put(record_keys.updated, b"%d" % self._now_us, expire_s=DELETED_KEEP_S))
 
     def drop_letters(self, record_keys: RecordKeys, count: int) -> None:
         """Keeping's own: the letters that this commit applies."""

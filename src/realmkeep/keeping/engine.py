@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.errors import (
     CommitPending,
-    CommitRefused,
-    KeepingError,
     OwnershipLost,
     RealmkeepError,
-    RecordError,
-    SessionEnded,
-    SessionFrozen,
     StorageError,
+    StorageUnavailable,
     TierViolation,
 )
 from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
-from realmkeep.keeping.healing import Healer, read_held
+from realmkeep.keeping.healing import Healer, read_held, stored_revision
 from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.lease import LeaseHolder
+from realmkeep.keeping.leaving import Leaving
 from realmkeep.keeping.letters import POLL_S, Inboxes, Notices
 from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.outage import Outage
@@ -33,7 +29,7 @@ from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.shelf import limits_of
-from realmkeep.keeping.staging import StagedWrite, Stager
+from realmkeep.keeping.staging import Comparison, StagedWrite, Stager
 from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks
 
 if TYPE_CHECKING:
@@ -42,6 +38,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig, RecordsConfig
     from realmkeep.keeping.claims import Claimed
+    from realmkeep.keeping.departed import Departed
     from realmkeep.keeping.ops import Op
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
@@ -73,14 +70,21 @@ class Engine:
         self.crashed: BaseException | None = None
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         self.stager = Stager(records.codec, limits)
-        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal, notice_s=config.heartbeat_s)
+        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
         self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
         self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witnesses)
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
+        self.leaving = Leaving(self, self.queue, self.stager, self.hooks, clock, grace_s=config.grace_s)
         self.claims = Claims(
-            storage, clock, self.lease, limits=limits, stager=self.stager, accept_unchecked=records.accept_unchecked
+            storage,
+            clock,
+            self.lease,
+            limits=limits,
+            stager=self.stager,
+            departures=self,
+            accept_unchecked=records.accept_unchecked,
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
@@ -164,6 +168,7 @@ class Engine:
             shared=shared,
         )
         self.sessions[claimed.keys.record] = session
+        self.healer.departures.forget(claimed.keys.record)
         if claimed.changed:
             mark_all(claimed.record)
             self.escalate(session)
@@ -289,7 +294,7 @@ class Engine:
         if session.last_write is not None:
             await session.last_write.wait()
 
-    # --- the ends
+    # --- the ends: session.Engine
 
     def disconnect(self, session: Session[Any]) -> None:
         """The player is gone: the grace period starts.
@@ -297,12 +302,7 @@ class Engine:
         Raises:
             SessionEnded: The session is over.
         """
-        if session.state is State.GRACE:
-            return
-        self._require_here(session)
-        session.state = State.GRACE
-        self._evict_later(session)
-        self.hooks.run("disconnect", session.cls, session)
+        self.leaving.disconnect(session)
 
     def resume(self, session: Session[Any]) -> None:
         """The player is back.
@@ -310,85 +310,17 @@ class Engine:
         Raises:
             SessionEnded: The session is over.
         """
-        if session.state is State.CONNECTED:
-            return
-        self._require_here(session)
-        session.state = State.CONNECTED
-        session.stop_grace()
-        self.hooks.run("resume", session.cls, session)
-
-    def _require_here(self, session: Session[Any]) -> None:
-        if session.ended or session.state is State.LEAVING:
-            session.require_usable()
-
-    def _evict_later(self, session: Session[Any]) -> None:
-        session.grace_timer = self.clock.call_later(self.config.grace_s, lambda: self.spawn(self._evict(session)))
-
-    async def _evict(self, session: Session[Any]) -> None:
-        """The grace ran out."""
-        if session.state is not State.GRACE:
-            return
-        self.hooks.run("evict", session.cls, session)
-        try:
-            await self.release(session)
-        except SessionFrozen:
-            self._evict_later(session)
-        except (SessionEnded, CommitPending) as error:
-            log.info("the eviction of %s: %s", session.keys.record, error)
+        self.leaving.resume(session)
 
     async def release(self, session: Session[Any], *, patient: bool = False) -> None:
         """As `Session.release`; a patient caller waits for the store however long it takes."""
-        self._require_here(session)
-        write = self._queue_release(session)
-        leaving = self.spawn(self._see_out(session, write))
-        try:
-            await write.wait(patient=patient)
-        except CommitRefused:
-            await asyncio.shield(leaving)
-            if not session.ended:
-                session.require_usable()
+        await self.leaving.release(session, patient=patient)
 
-    async def _see_out(self, session: Session[Any], write: StagedWrite) -> None:
-        """Release anew as often as a commit that the release follows turns out not to have happened.
-
-        A task of its own: whoever asked for the release may have stopped waiting.
-        """
-        while True:
-            try:
-                await write.wait(patient=True)
-            except CommitRefused:
-                if session.ended:
-                    return
-                try:
-                    write = self._queue_release(session)
-                except KeepingError as error:  # it cannot be saved as it is now: it stays, and is tried again
-                    log.error("%s was not released: %s", session.keys.record, error)
-                    session.state = State.GRACE
-                    self._evict_later(session)
-                    return
-            except KeepingError:
-                return  # lost, and said so
-            else:
-                return
-
-    def _queue_release(self, session: Session[Any]) -> StagedWrite:
-        try:
-            write = self.stager.alone(
-                session, now_us=self.clock.wall_us(), queued_s=self.clock.monotonic_s(), releases=True
-            )
-        except RecordError as error:
-            self.freeze(session, error)
-            session.require_usable()
-            raise
-        session.state = State.LEAVING
-        session.stop_grace()
-        write.on_landed = partial(self._released, session)
-        self.queue.put(write)
-        return write
-
-    def _released(self, session: Session[Any], _: StagedWrite) -> None:
+    def released(self, session: Session[Any], write: StagedWrite) -> None:
+        """Its final snapshot is durable, and the record is nobody's."""
         if peek_marks(session.record):
             self.changed_while_leaving(session)
+        self.healer.released(session, write)
         self.dismiss(session, State.ENDED)
 
     # --- what the store tells: resolver.Fates, healing.Realm
@@ -489,12 +421,43 @@ class Engine:
         self.spawn(self._look_back())
 
     async def _look_back(self) -> None:
+        witnesses = self.healer.witnesses
+        doubts = witnesses.doubts
         try:
-            held = await read_held(self.storage, list(self.sessions.values()))
+            held = await read_held(self.storage, [*self.sessions.values(), *self.healer.departures])
         except StorageError as error:
             log.info("whose the records are cannot be read yet: %s", error)
             self.clock.call_later(RETRY_S, self.look_back)
             return
-        for session, state in held.items():
-            if state.is_behind(session) or not state.is_ours(session):
-                self.escalate(session)
+        for kept, state in held.items():
+            if isinstance(kept, Session) and (state.is_behind(kept) or not state.is_ours(kept)):
+                self.escalate(kept)
+        if self.healer.went_backwards(held):
+            await self._compare(next(kept for kept, state in held.items() if state.is_behind(kept))).wait(patient=True)
+        witnesses.dispel(doubts)
+
+    # --- what the records are that left: claims.Departures
+
+    def lost(self, record_key: str, updated: bytes | None) -> Departed | None:
+        """What left here last of a record that the store holds with this revision, if that is an older one."""
+        departed = self.healer.departures.get(record_key)
+        return departed if departed is not None and stored_revision(updated) < departed.durable_revision else None
+
+    async def restored(self, departed: Departed) -> None:
+        """Return when what the store lost is written again, or it is too late for that.
+
+        Raises:
+            StorageUnavailable: That takes long.
+        """
+        try:
+            await self._compare(departed).wait()
+        except CommitPending as pending:
+            raise StorageUnavailable(
+                f"the store holds an older {departed.keys.record} than it acknowledged, and does not take the newer one now",
+                hint="try again: nobody gets in with the older one",
+            ) from pending
+
+    def _compare(self, kept: Session[Any] | Departed) -> Comparison:
+        comparison = Comparison(kept.keys.updated, kept.durable_revision, queued_s=self.clock.monotonic_s())
+        self.queue.put(comparison)
+        return comparison

@@ -4,19 +4,22 @@ On a store with a known loss window (fsync once a second) that is what its crash
 again. On a store that promised more it is a broken promise: writing stops until an operator looks.
 
 Sessions that committed together lately are written together, in one transaction, and with them what those commits had put
-on keys of nobody here (letters, records created), in their order: healing does not tear what was atomic.
+on keys of nobody here (letters, records created), in their order: healing does not tear what was atomic. What a session
+left that was released lately counts as one of them, unless somebody has claimed its record since.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
-from realmkeep.keeping.witness import LOSS_S, Witnesses
+from realmkeep.keeping.departed import Departed, Departures
+from realmkeep.keeping.witness import DIGITS_MAX, Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Committed, DropFirst, Refused, Transaction
+from realmkeep.storage import Append, Committed, DropFirst, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,8 +34,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TOKEN_DIGITS_MAX: Final = 18  # microseconds until the year 33658
-SESSIONS_A_TRANSACTION: Final = 128  # six keys each stay below the protocol's 1,024
+UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
+RECORDS_A_TRANSACTION: Final = 128  # seven keys each stay below the protocol's 1,024
+FORGET_AT_ONCE: Final = 4
+
+
+Kept: TypeAlias = "Session[Any] | Departed"
+K = TypeVar("K", bound="Session[Any] | Departed")
 
 
 class Held(NamedTuple):
@@ -41,37 +49,44 @@ class Held(NamedTuple):
     owner: bytes | None
     revision: int
 
-    def is_ours(self, session: Session[Any]) -> bool:
-        """The owner is this very session."""
-        return self.owner == session.owner_guard.expected
+    def is_ours(self, kept: Kept) -> bool:
+        """The owner is this very session, or was."""
+        return self.owner == kept.owner_guard.expected
 
-    def is_lost(self, session: Session[Any]) -> bool:
+    def is_lost(self, kept: Kept) -> bool:
         """The owner is a later one: claims of a record have rising tokens."""
-        return self.owner is not None and not self.is_ours(session) and _token(self.owner) > session.token
+        return self.owner is not None and not self.is_ours(kept) and _token(self.owner) > kept.token
 
-    def is_behind(self, session: Session[Any]) -> bool:
-        """The store lost something of it: a revision that it acknowledged, or our claim.
+    def is_behind(self, kept: Kept) -> bool:
+        """The store lost something of it: a revision that it acknowledged, or the claim of a session.
 
         Nobody owns it, or an earlier owner, at our own revision or before it: a later one would have left a later one.
         """
-        if self.is_ours(session):
-            return self.revision < session.durable_revision
-        return self.revision <= session.durable_revision and not self.is_lost(session)
+        if self.is_ours(kept) or isinstance(kept, Departed):
+            return self.revision < kept.durable_revision
+        return self.revision <= kept.durable_revision and not self.is_lost(kept)
+
+    def is_free_for(self, departed: Departed) -> bool:
+        """What it left may be written again: as far as the store knows nobody claimed the record after it.
+
+        A claim that was released again leaves no owner, but a revision later than our claim's token.
+        """
+        return self.is_ours(departed) or (not self.is_lost(departed) and self.revision <= departed.token)
 
 
-async def read_held(storage: Storage, sessions: Iterable[Session[Any]]) -> dict[Session[Any], Held]:
-    """Owner and revision of every session's record, as the store holds them.
+async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
+    """Owner and revision of every record, as the store holds them.
 
     Raises:
         StorageError: The store cannot be asked.
     """
-    order = list(sessions)
-    keys = [key for session in order for key in (session.keys.owner, session.keys.updated)]
+    order = list(kept)
+    keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
     found: list[bytes | None] = []
     for start in range(0, len(keys), 1000):
         found.extend(await storage.load_many(keys[start : start + 1000]))
     pairs = zip(found[::2], found[1::2], strict=True)
-    return {session: Held(owner, int(updated or b"0")) for session, (owner, updated) in zip(order, pairs, strict=True)}
+    return {each: Held(owner, stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 
 
 class Realm(Protocol):
@@ -108,7 +123,8 @@ class _Joint(NamedTuple):
     """What is remembered of a write that concerned more than one record: whom it advanced, and its other effects."""
 
     at_s: float
-    leaves: tuple[tuple[Session[Any], int], ...]
+    order: int
+    leaves: tuple[tuple[str, int], ...]
     guards: tuple[Guard, ...]
     effects: tuple[Effect, ...]
     receivers: tuple[RecordKeys, ...]
@@ -118,8 +134,8 @@ def _joint(write: StagedWrite, at_s: float) -> _Joint:
     # The owner alone drops letters; the letters that came back are told by their ids.
     extra = tuple(effect for effect in write.extra if not isinstance(effect, DropFirst))
     guards = tuple(write.transaction.guards[2 * len(write.members) :])
-    leaves = tuple((member.session, member.leaves) for member in write.members)
-    return _Joint(at_s, leaves, guards, extra, tuple(write.receivers))
+    leaves = tuple((member.session.keys.record, member.leaves) for member in write.members)
+    return _Joint(at_s, write.order, leaves, guards, extra, tuple(write.receivers))
 
 
 class Healer:
@@ -131,62 +147,97 @@ class Healer:
         stager: Encodes sessions.
         realm: The keeper.
         heal: Whether to write over a store that had promised to lose nothing.
-        notice_s: How long a loss may go unnoticed: the lease is renewed that often, and its beat is in the store, too.
+
+    Attributes:
+        departures: What released sessions left, while a crash of the store may still take it.
+        healed_sessions: How often a record was written again.
+        torn_records: How many could not be: others had claimed them by then.
     """
 
-    def __init__(
-        self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool, notice_s: float
-    ) -> None:
+    def __init__(self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
         self._realm = realm
         self._recent: deque[_Joint] = deque()
-        self._ties: OrderedDict[tuple[Session[Any], ...], float] = OrderedDict()
-        self._remember_s = LOSS_S + notice_s
+        self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
+        self._unfinished = False
         self._always = self.allowed = heal
         self.witnesses = Witnesses(clock)
+        self.departures = Departures()
         self.halted = ""
         self.healed_sessions = 0
+        self.torn_records = 0
 
     def remember(self, write: StagedWrite) -> None:
         """Keep for a while what an acknowledged write concerned, if it concerned more than one record.
 
         Of most it is enough who committed together when last: a crowd of traders is a few ties, not every trade.
         """
+        has_extra = write.extra_from < len(write.transaction.effects)
+        if not has_extra and len(write.members) == 1:
+            return
         now_s = self._clock.monotonic_s()
-        old_s = now_s - self._remember_s
-        if write.extra_from < len(write.transaction.effects):
+        tie = tuple([member.session.keys.record for member in write.members])
+        if has_extra:
             self._recent.append(_joint(write, now_s))
-            while self._recent[0].at_s < old_s:
-                self._recent.popleft()
-        if len(write.members) > 1:
-            tie = tuple([member.session for member in write.members])
+            tie += _made_or_deleted(write)
+        if len(tie) > 1:
             self._ties[tie] = now_s
             self._ties.move_to_end(tie)
-            while self._ties[oldest := next(iter(self._ties))] < old_s:
+        self._forget_some()
+
+    def _forget_some(self) -> None:
+        """More than one write adds, and never so many that the loop would feel it."""
+        safe_s = self.witnesses.safe_s
+        for _ in range(FORGET_AT_ONCE):
+            if self._recent and self._recent[0].at_s < safe_s:
+                self._recent.popleft()
+            if self._ties and self._ties[oldest := next(iter(self._ties))] < safe_s:
                 del self._ties[oldest]
 
-    def went_backwards(self, held: dict[Session[Any], Held]) -> bool:
+    def released(self, session: Session[Any], write: StagedWrite) -> None:
+        """Keep what a session left whose release was acknowledged, if the store may lose it."""
+        if self._storage.capability.loss_window_s == 0:
+            return
+        departures = self.departures
+        departures.forget_before(self.witnesses.safe_s)
+        given_up = departures.given_up
+        departures.keep(Departed(session, write, self._clock.monotonic_s()))
+        if departures.given_up > given_up == 0:
+            log.warning("more is released than is kept against a loss of the store: see departed.KEPT_BYTES_MAX")
+
+    def went_backwards(self, held: dict[K, Held]) -> bool:
         """Whether the store lost something of these."""
-        return any(state.is_behind(session) for session, state in held.items())
+        return any(state.is_behind(kept) for kept, state in held.items())
+
+    async def finds_loss(self, *, asked: bool) -> bool:
+        """Whether something is to be healed, beyond those whose writes are in trouble: asked to look, or not done yet.
+
+        Raises:
+            StorageError: The store cannot be asked.
+        """
+        if self._unfinished or not asked:
+            return self._unfinished
+        return self.went_backwards(await read_held(self._storage, [*self._realm.live(), *self.departures]))
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
-        """Write every live session again that the store lost something of; settles the writes that this supersedes.
+        """Write again what the store lost; settles the writes that this supersedes, and the comparisons.
 
         Raises:
             StoreWentBackwards: The store had promised not to, and `allowed` is not set.
             StorageError: The store cannot be asked or written now; ask again.
         """
-        pending = [trouble.write for trouble in troubled]
+        pending = [trouble.write for trouble in troubled if not trouble.write.done]
+        comparisons = [write for write in pending if not write.members]
         sessions = dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
-        held = await read_held(self._storage, sessions)
-        if any(
-            state.revision < session.durable_revision and not state.is_lost(session) for session, state in held.items()
-        ):
+        departures = list(self.departures)
+        held = await read_held(self._storage, [*sessions, *departures])
+        if any(state.revision < kept.durable_revision and not state.is_lost(kept) for kept, state in held.items()):
             await self._check_allowed()
-        lost = [session for session, state in held.items() if state.is_lost(session)]
-        behind = {session for session, state in held.items() if state.is_behind(session)}
+        self._unfinished = True
+        lost = [session for session in sessions if held[session].is_lost(session)]
+        behind: set[Kept] = {session for session in sessions if held[session].is_behind(session)}
         behind.update(_sessions(pending))
         for session in lost:
             self._realm.lose(session, "claimed while the store had lost its ownership")
@@ -194,12 +245,44 @@ class Healer:
         pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
         for session in undone:
             self._realm.escalate(session)
-        behind.difference_update([session for session in behind if not self._savable(session)])
-        log.critical("the store lost data: writing %d sessions again", len(behind))
-        for group in self._groups(behind, [*pending, *waiting]):
-            await self._rewrite([session for session in group if session not in lost], held, pending, waiting)
+        behind.difference_update([session for session in sessions if session in behind and not self._savable(session)])
+        behind.update(each for each in departures if held[each].is_behind(each) and held[each].is_free_for(each))
+        if behind:
+            log.critical("the store lost data: writing %d records again", len(behind))
+        self._report_torn(departures, lost, behind, held)
+        for group in self._groups([kept for kept in held if kept in behind], [*pending, *waiting]):
+            await self._rewrite([kept for kept in group if kept not in lost], held, pending, waiting)
+        for comparison in comparisons:
+            comparison.settle()
+        self._unfinished = False
         self.halted = ""
         self.allowed = self._always
+
+    def _report_torn(
+        self, departures: list[Departed], lost: list[Session[Any]], behind: set[Kept], held: dict[Kept, Held]
+    ) -> None:
+        """Whom others claimed before what the store had lost of them was written again; they are left as they are.
+
+        Whether a record that has a later revision by now was claimed before the loss or after it, nobody can tell; it is
+        named if it had committed together with one that the store lost something of.
+        """
+        hurt = {kept.keys.record for kept in (*behind, *lost)}
+        tied = {key for tie in self._ties if not hurt.isdisjoint(tie) for key in tie}
+        torn = [session.keys.record for session in lost]
+        for departed in departures:
+            state, key = held[departed], departed.keys.record
+            if departed in behind or state.revision == departed.durable_revision:
+                continue
+            if state.revision < departed.durable_revision or key in tied:
+                torn.append(key)
+            self.departures.forget(key)
+        if torn:
+            self.torn_records += len(torn)
+            log.critical(
+                "the store lost data, and others had claimed these records before it could be written again: %s; "
+                "what they had given or got in the last moments before the loss may exist twice, or not at all",
+                ", ".join(torn),
+            )
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
@@ -220,38 +303,40 @@ class Healer:
             return False
         return True
 
-    def _groups(self, behind: set[Session[Any]], pending: list[StagedWrite]) -> list[list[Session[Any]]]:
-        """The sessions to write again, those together that a joint write ties together."""
-        parent: dict[Session[Any], Session[Any]] = {}
+    def _groups(self, behind: list[Kept], pending: list[StagedWrite]) -> list[list[Kept]]:
+        """What to write again, those together that a joint write ties together."""
+        parent: dict[Kept, Kept] = {}
 
-        def root(session: Session[Any]) -> Session[Any]:
-            while (above := parent.setdefault(session, session)) is not session:
-                parent[session] = parent[above]
-                session = above
-            return session
+        def root(kept: Kept) -> Kept:
+            while (above := parent.setdefault(kept, kept)) is not kept:
+                parent[kept] = parent[above]
+                kept = above
+            return kept
 
-        ties: list[Iterable[Session[Any]]] = [*self._ties]
-        ties.extend([member.session for member in write.members] for write in pending)
+        here: dict[str, Kept] = {kept.keys.record: kept for kept in behind if isinstance(kept, Departed)}
+        here.update((session.keys.record, session) for session in self._realm.live() if not session.ended)
+        ties: list[list[Kept]] = [[here[key] for key in tie if key in here] for tie in self._ties]
+        ties.extend([m.session for m in write.members if not m.session.ended] for write in pending)
         for tie in ties:
-            alive = [session for session in tie if not session.ended]
-            for other in alive[1:]:
-                parent[root(other)] = root(alive[0])
-        groups: dict[Session[Any], list[Session[Any]]] = {}
-        for session in [*parent, *behind]:
-            group = groups.setdefault(root(session), [])
-            if session not in group:
-                group.append(session)
+            for other in tie[1:]:
+                parent[root(other)] = root(tie[0])
+        groups: dict[Kept, list[Kept]] = {}
+        wanted = set(behind)
+        for kept in [*parent, *behind]:
+            group = groups.setdefault(root(kept), [])
+            if kept not in group:
+                group.append(kept)
         return [
-            group[start : start + SESSIONS_A_TRANSACTION]
+            group[start : start + RECORDS_A_TRANSACTION]
             for group in groups.values()
-            if not behind.isdisjoint(group)
-            for start in range(0, len(group), SESSIONS_A_TRANSACTION)
+            if not wanted.isdisjoint(group)
+            for start in range(0, len(group), RECORDS_A_TRANSACTION)
         ]
 
     async def _rewrite(
         self,
-        group: list[Session[Any]],
-        held: dict[Session[Any], Held],
+        group: list[Kept],
+        held: dict[Kept, Held],
         pending: list[StagedWrite],
         waiting: deque[StagedWrite],
     ) -> None:
@@ -259,24 +344,22 @@ class Healer:
             write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)
         ]
         joints = self._lost_joints(group, held, superseded)
-        transaction = self._stage(group, held, joints)
+        rewriting = self._stage(group, held, joints)
         for write in superseded:
             if write in waiting:
                 waiting.remove(write)
-        (outcome,) = await self._storage.write([transaction])
-        if isinstance(outcome, Refused) and outcome.guard in transaction.guards[2 * len(group) :]:
-            log.error("a record created by a lost commit exists by now: %s; it is left as it is", outcome.guard.key)
-            bare = Transaction(
-                transaction.guards[: 2 * len(group)], [e for e in transaction.effects if e.key != outcome.guard.key]
+        (outcome,) = await self._storage.write([rewriting.transaction()])
+        if isinstance(outcome, Refused) and outcome.guard in rewriting.beside:
+            record = outcome.guard.key.removesuffix(":owner")
+            log.error(
+                "a record that a lost commit made or deleted is somebody's by now: %s; it is left as it is", record
             )
-            (outcome,) = await self._storage.write([bare])
+            (outcome,) = await self._storage.write([rewriting.transaction(without=record)])
         if not isinstance(outcome, Committed):
             waiting.extendleft(reversed([write for write in superseded if write not in pending]))
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
-        for session in group:
-            session.durable_revision = session.revision
-            self.witnesses.saw(session.keys.updated, session.revision)
-            self._realm.notice_letters(session)
+        for kept in group:
+            self._rewritten(kept)
         self.healed_sessions += len(group)
         for write in superseded:
             if write.releases:  # the record was written again with its owner; its session leaves anew
@@ -285,28 +368,81 @@ class Healer:
                 write.settle()
         self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
-    def _lost_joints(
-        self, group: list[Session[Any]], held: dict[Session[Any], Held], superseded: list[StagedWrite]
-    ) -> list[_Joint]:
-        """The joint writes of these sessions that the store does not have, in their order."""
-        joints = [*self._recent, *(_joint(write, 0.0) for write in superseded)]
-        return [joint for joint in joints if any(s in group and held[s].revision < left for s, left in joint.leaves)]
+    def _rewritten(self, kept: Kept) -> None:
+        if isinstance(kept, Departed):
+            kept.at_s = self._clock.monotonic_s()  # the next crash may take it again
+            if self.departures.get(kept.keys.record) is kept:
+                self.departures.keep(kept)
+        else:
+            kept.durable_revision = kept.revision
+            self._realm.notice_letters(kept)
+        self.witnesses.saw(kept.keys.updated, kept.durable_revision)
 
-    def _stage(self, group: list[Session[Any]], held: dict[Session[Any], Held], joints: list[_Joint]) -> Transaction:
-        guards: list[Guard] = []
-        effects: list[Effect] = []
+    def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[_Joint]:
+        """The joint writes of these records that the store does not have."""
+        joints = [*self._recent, *(_joint(write, 0.0) for write in superseded)]
+        revisions = {kept.keys.record: held[kept].revision for kept in group}
+        return [joint for joint in joints if any(revisions.get(key, left) < left for key, left in joint.leaves)]
+
+    def _stage(self, group: list[Kept], held: dict[Kept, Held], joints: list[_Joint]) -> _Rewriting:
+        rewriting = _Rewriting([], [], [], [])
         now_us = self._clock.wall_us()
-        for session in group:
-            self._stager.rewrite(session, held[session].owner, held[session].revision, now_us, guards, effects)
+        for kept in group:
+            owner, revision = held[kept]
+            if isinstance(kept, Departed):
+                effects: list[Effect] = []
+                kept.rewrite(owner, revision, rewriting.guards, effects)
+                rewriting.earlier.append((kept.order, False, effects))
+            else:
+                self._stager.rewrite(kept, owner, revision, now_us, rewriting.guards, rewriting.effects)
+        guarded = {key for kept in group for key in (kept.keys.record, kept.keys.owner)}
         for joint in joints:
-            guards.extend(joint.guards)
-            effects.extend(joint.effects)
-        return Transaction(guards, effects)
+            rewriting.beside.extend(guard for guard in joint.guards if guard.key not in guarded)
+            rewriting.earlier.append((joint.order, True, list(joint.effects)))
+        return rewriting
+
+
+class _Rewriting(NamedTuple):
+    """What heals one group: its own guards, those of its lost commits on other records, and the effects.
+
+    `earlier` holds what released sessions left and what lost commits did beside their records (then True), each with its
+    place among all writes, for a record may have been made, released and deleted within what was lost; `effects` are those
+    of the sessions that live.
+    """
+
+    guards: list[Guard]
+    beside: list[Guard]
+    earlier: list[tuple[int, bool, list[Effect]]]
+    effects: list[Effect]
+
+    def transaction(self, *, without: str | None = None) -> Transaction:
+        """All of it; or `without` what lost commits did to that record, and without their guards."""
+        effects: list[Effect] = []
+        for _, is_joint, some in sorted(self.earlier, key=itemgetter(0)):
+            effects += [each for each in some if not (is_joint and _concerns(each, without))]
+        return Transaction(self.guards + (self.beside if without is None else []), effects + self.effects)
+
+
+def _concerns(effect: Effect, record: str | None) -> bool:
+    # Letters to it stand by themselves.
+    return record is not None and not isinstance(effect, Append) and f"{effect.key}:".startswith(f"{record}:")
+
+
+def _made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
+    guards = write.transaction.guards[2 * len(write.members) :]
+    return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
+
+
+def stored_revision(updated: bytes | None) -> int:
+    """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
+    if updated is None:
+        return 0
+    return int(updated) if updated.isdigit() and len(updated) <= DIGITS_MAX else UNREADABLE
 
 
 def _token(owner: bytes) -> int:
     token = owner.rpartition(b"/")[2]
-    return int(token) if token.isdigit() and len(token) <= TOKEN_DIGITS_MAX else 0
+    return int(token) if token.isdigit() and len(token) <= DIGITS_MAX else 0
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
@@ -317,7 +453,7 @@ def _undo_what_lost_a_member(
     pending: list[StagedWrite],
     waiting: deque[StagedWrite],
     lost: list[Session[Any]],
-    held: dict[Session[Any], Held],
+    held: dict[Kept, Held],
 ) -> tuple[list[StagedWrite], list[Session[Any]]]:
     """Fail the writes that concern a lost session, and those built on them.
 

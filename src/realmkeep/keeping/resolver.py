@@ -18,6 +18,7 @@ from realmkeep.errors import (
     StorageMisconfigured,
 )
 from realmkeep.keeping.healing import read_held
+from realmkeep.keeping.staging import Comparison
 from realmkeep.storage import Failed, Refused
 
 if TYPE_CHECKING:
@@ -63,10 +64,13 @@ class Resolver:
         """
         sessions = dict.fromkeys(member.session for trouble in troubled for member in trouble.write.members)
         held = await read_held(self._storage, sessions)
-        if self._healer.went_backwards(held):
+        comparisons = [trouble.write for trouble in troubled if isinstance(trouble.write, Comparison)]
+        if self._healer.went_backwards(held) or await self._healer.finds_loss(asked=bool(comparisons)):
             await self._healer.heal(troubled, waiting)
             return []
-        return _Round(self._fates, held).run(troubled, waiting)
+        for comparison in comparisons:
+            comparison.settle()
+        return _Round(self._fates, held).run([each for each in troubled if not each.write.done], waiting)
 
 
 class _Round:

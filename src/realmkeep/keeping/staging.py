@@ -123,6 +123,19 @@ class StagedWrite(Write):
         return tuple(self.transaction.effects[self.extra_from :])
 
 
+class Comparison(StagedWrite):
+    """Changes nothing: asks, in its place among the writes, whether the store still holds a revision.
+
+    If it does not, the line halts and the resolver looks what was lost; the comparison lands when that is mended.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, updated_key: str, revision: int, *, queued_s: float) -> None:
+        held = Guard(updated_key, b"%d" % revision)
+        super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
+
+
 class Stager:
     """Makes the transactions of one keeper."""
 

@@ -24,11 +24,21 @@ class Seen(NamedTuple):
 
 
 class Witnesses:
-    """Where some acknowledged writes lie, about twenty for a second, and the revisions that they left: those only rise."""
+    """Where some acknowledged writes lie, about twenty for a second, and the revisions that they left: those only rise.
+
+    Attributes:
+        safe_s: What was acknowledged before this cannot be lost any more, on the monotonic clock. It does not rise by time,
+            but by looking: a store that is away may come back with less however long that took.
+        doubts: How often the store did not hold what it had acknowledged.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._seen: deque[Seen] = deque()
+        self._asked_s = 0.0
+        self._dispelled = 0
+        self.safe_s = float("-inf")
+        self.doubts = 0
 
     def saw(self, key: str, revision: int) -> None:
         """A write was acknowledged that left this revision at this key."""
@@ -39,6 +49,7 @@ class Witnesses:
 
     def to_check(self) -> list[Seen]:
         """What the store must still hold, or later revisions of it."""
+        self._asked_s = self._clock.monotonic_s()
         return list(self._seen)
 
     def checked(self, seen: Sequence[Seen], stored: Sequence[bytes | None]) -> bool:
@@ -46,8 +57,18 @@ class Witnesses:
         old_s = self._clock.monotonic_s() - LOSS_S
         while self._seen and self._seen[0].at_s < old_s:
             self._seen.popleft()
-        return all(map(_is_kept, seen, stored))
+        kept = not any(is_older(value, each.revision) for each, value in zip(seen, stored, strict=True))
+        if not kept:
+            self.doubts += 1
+        elif self.doubts == self._dispelled:
+            self.safe_s = self._asked_s - LOSS_S
+        return kept
+
+    def dispel(self, doubts: int) -> None:
+        """So many doubts are cleared up: what was lost is written again, or it was no loss."""
+        self._dispelled = max(self._dispelled, doubts)
 
 
-def _is_kept(seen: Seen, stored: bytes | None) -> bool:
-    return stored is not None and stored.isdigit() and len(stored) <= DIGITS_MAX and int(stored) >= seen.revision
+def is_older(updated: bytes | None, revision: int) -> bool:
+    """Whether an `:updated` key as it is stored is older than this revision, or no revision at all."""
+    return updated is None or not updated.isdigit() or len(updated) > DIGITS_MAX or int(updated) < revision

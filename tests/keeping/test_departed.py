@@ -1,0 +1,388 @@
+"""A store that lost acknowledged releases: what those who left had is written again, unless somebody claimed it meanwhile."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from keeping.game import Guild, Player, deposit, earn, enter, inside, kept, pay, revision
+from keeping.test_backwards import hurt
+from keeping.wire import tap
+from realmkeep.errors import StorageUnavailable
+from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping.departed import KEPT_BYTES_EACH, Departures
+from realmkeep.keeping.witness import LOSS_S, Witnesses
+from realmkeep.keys import SERVER_STORE_ID
+from realmkeep.storage import Put
+from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REQUEST, NONE
+from realmkeep.testing.lab import Lab
+
+LONG_S = 40.0  # some heartbeats: what was acknowledged before is safe
+
+
+@pytest.fixture
+async def everysec() -> AsyncGenerator[Lab]:
+    """A realm on a store that may lose its last second."""
+
+    def setup(keeper: Keeper) -> None:
+        @keeper.on_letter(Player)
+        def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
+            player.gold += letter["gold"]
+
+    async with Lab(loss_window_s=1.0, setup=setup) as lab:
+        await lab.advance(LONG_S)
+        yield lab
+
+
+def departures(lab: Lab) -> Departures:
+    return inside(lab.keeper).healer.departures
+
+
+async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_together_with_the_other(
+    everysec: Lab,
+) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob, ops=(Op(1), Op(1)))
+    await ada.logout()
+    last = revision(lab, 1)
+    lab.store.restore(before)
+    bob.record.hp = 0
+    torn = False
+    for _ in range(300):
+        await asyncio.sleep(0)
+        torn |= kept(lab, 1).gold + kept(lab, 2).gold != 200
+    await lab.advance(2)
+    assert not torn
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+    assert revision(lab, 1) == last
+    assert lab.store.value("rover:1:owner") is None
+    assert lab.keeper.degraded == ()
+    again = await lab.keeper.commit(pay, await enter(lab.keeper, 1), bob, ops=(Op(1), Op(1)))
+    assert again.repeated, "the op ring is back, too"
+
+
+async def test_it_is_noticed_by_the_next_heartbeat_though_nobody_is_live(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    await bob.logout()
+    lab.store.restore(before)
+    await lab.advance(12)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+
+
+async def test_a_record_held_or_borrowed_and_released_is_written_again(everysec: Lab) -> None:
+    lab = everysec
+    ada = await enter(lab.keeper, 1)
+    await (await enter(lab.keeper, 2)).logout()
+    before = lab.store.snapshot()
+    guild = await lab.keeper.hold(Guild, 1, create=Guild)  # made in the lost moment at that
+    await lab.keeper.commit(deposit, ada, guild)
+    await guild.release()
+    async with lab.keeper.borrow(Player, 2) as bob:
+        assert bob is not None
+        await lab.keeper.commit(pay, ada, bob)
+    lab.store.restore(before)
+    await hurt(lab, 1)
+    stored = lab.stored(Guild, 1)
+    assert stored is not None
+    assert (kept(lab, 1).gold, kept(lab, 2).gold, stored.gold) == (89, 110, 1)
+
+
+async def test_letters_of_who_logged_out_are_sent_again_and_letters_it_had_opened_are_not(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await bob.logout()
+    await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
+    before = lab.store.snapshot()
+    bob = await enter(lab.keeper, 2)
+    await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 3, {"gold": 5}), bob)
+    await bob.logout()
+    lab.store.restore(before)
+    await lab.advance(12)
+    assert len(lab.store.entries("rover:3:inbox")) == 1
+    assert (await enter(lab.keeper, 2)).record.gold == 120
+    assert lab.store.entries("rover:2:inbox") == []
+
+
+async def test_whom_another_server_let_in_meanwhile_is_never_overwritten_and_said_loudly(
+    everysec: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    lab.store.restore(before)
+    lab.store.perform(*[Put("server:lab-1:lease", b"{}", expire_s=0.001)])  # the old claim counts as dead
+    await lab.advance(0.01)
+    other = await lab.server("lab-2")
+    theirs = await enter(other, 1)
+    assert theirs.record.gold == 100, "the control: they got the older state"
+    found = lab.store.value("rover:1"), lab.store.value("rover:1:owner")
+    await hurt(lab, 2)
+    assert (lab.store.value("rover:1"), lab.store.value("rover:1:owner")) == found
+    assert kept(lab, 2).gold == 110
+    assert inside(lab.keeper).healer.torn_records == 1
+    (said,) = [each.getMessage() for each in caplog.records if "others had claimed" in each.getMessage()]
+    assert "rover:1" in said
+    await other.commit(earn, theirs)
+    assert kept(lab, 1).gold == 110
+
+
+async def test_who_has_played_on_elsewhere_meanwhile_is_not_overwritten_either(
+    everysec: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await ada.logout()
+    other = await lab.server("lab-2")
+    before = lab.store.snapshot()
+    ada = await enter(lab.keeper, 1)
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    lab.store.restore(before)
+    await lab.advance(0.5)
+    theirs = await enter(other, 1)
+    await other.commit(earn, theirs)
+    await theirs.logout()
+    await hurt(lab, 2)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (110, 110)
+    assert inside(lab.keeper).healer.torn_records == 1
+    assert any("rover:1" in each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL)
+
+
+async def test_who_went_to_another_server_before_the_loss_is_that_server_s_to_heal(everysec: Lab) -> None:
+    lab = everysec
+    other = await lab.server("lab-2")
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    theirs = await enter(other, 1)
+    await other.commit(earn, theirs)
+    lab.store.restore(before)
+    await lab.advance(25)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
+    await other.commit(earn, theirs)
+    assert kept(lab, 1).gold == 110
+
+
+async def test_a_login_here_never_gets_the_older_state(everysec: Lab) -> None:
+    """It finds that the store lost something before anybody else does, and has it healed first."""
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    lab.store.restore(before)
+    again = await enter(lab.keeper, 1)
+    assert again.record.gold == 90
+    assert kept(lab, 2).gold == 110, "the other half as well"
+    await lab.keeper.commit(earn, again)
+    await lab.advance(LONG_S)
+    assert kept(lab, 1).gold == 100
+
+
+async def test_a_login_of_who_was_made_in_the_lost_moment_does_not_start_anew(everysec: Lab) -> None:
+    lab = everysec
+    bob = await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    ada = await enter(lab.keeper, 1)
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    lab.store.restore(before)
+    assert (await enter(lab.keeper, 1)).record.gold == 90
+
+
+async def test_while_healing_waits_for_an_operator_a_login_is_refused_and_not_served_the_older_state(
+    everysec: Lab,
+) -> None:
+    lab = everysec
+    ada = await enter(lab.keeper, 1)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(earn, ada)
+    await ada.logout()
+    lab.store.restore(before)
+    lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
+    with pytest.raises(StorageUnavailable, match="older rover:1"):
+        await lab.finish(enter(lab.keeper, 1))
+    lab.keeper.heal()
+    await lab.advance(5)
+    assert (await enter(lab.keeper, 1)).record.gold == 110
+
+
+async def test_who_is_back_is_healed_from_memory_and_still_tied_to_whom_it_traded_with(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    ada = await enter(lab.keeper, 1)
+    await lab.keeper.commit(earn, ada)
+    lab.store.restore(before)
+    bob.record.hp = 0
+    torn = False
+    for _ in range(300):
+        await asyncio.sleep(0)
+        torn |= (kept(lab, 1).gold == 100) != (kept(lab, 2).gold == 100 and kept(lab, 2).hp == 100)
+        torn |= kept(lab, 2).gold == 110 and kept(lab, 1).gold == 100
+    await lab.advance(2)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
+    assert lab.store.value("rover:1:owner") is not None
+    await lab.keeper.commit(earn, ada)
+
+
+async def test_a_release_is_kept_however_long_the_store_is_away(everysec: Lab) -> None:
+    """Time alone makes nothing safe: the store may come back after a minute with what it had before."""
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    lab.line().down = True
+    await lab.advance(25)
+    lab.store.restore(before)
+    lab.line().down = False
+    await (await enter(lab.keeper, 3)).logout()
+    await lab.advance(15)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+
+
+async def test_what_was_healed_and_is_lost_again_is_healed_again(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    for hp in (0, 1):
+        lab.store.restore(before)
+        bob.record.hp = 100
+        await lab.advance(1)
+        await hurt(lab, 2)
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110), hp
+
+
+async def test_healing_that_is_interrupted_goes_on_with_those_who_left(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(earn, ada)
+    await ada.logout()
+    await lab.keeper.commit(earn, bob)
+    lab.store.restore(before)
+    bob.record.hp = 0
+    lab.line().script("write", NONE, NONE, LOSE_REQUEST)  # Bob's own, Bob again, and Ada
+    await lab.advance(3)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (110, 110)
+
+
+def test_nothing_is_safe_by_looking_while_a_loss_is_not_mended() -> None:
+    clock = FakeClock()
+    witnesses = Witnesses(clock)
+    witnesses.saw("rover:1:updated", 7)
+    assert not witnesses.checked(witnesses.to_check(), [b"6"])
+    safe_s = witnesses.safe_s
+    assert witnesses.checked(witnesses.to_check(), [b"7"])
+    assert witnesses.safe_s == safe_s
+    witnesses.dispel(witnesses.doubts)
+    assert witnesses.checked(witnesses.to_check(), [b"7"])
+    assert witnesses.safe_s == clock.monotonic_s() - LOSS_S
+
+
+async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) -> None:
+    lab = everysec
+    other = await lab.server("lab-2")
+    lobby = await enter(other, 9)
+    ada = await enter(lab.keeper, 1)
+    await lab.keeper.commit(earn, ada)
+    await ada.logout()
+    await lab.advance(0.5)
+    await other.commit(lambda tx, _: tx.delete(Player, 1), lobby)
+    await lab.advance(15)
+    assert lab.stored(Player, 1) is None
+    assert await lab.keeper.login(Player, 1) is None
+    assert (await enter(lab.keeper, 1, gold=7)).record.gold == 7
+
+
+async def test_a_deletion_that_was_lost_with_the_release_before_it_happens_again(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    before = lab.store.snapshot()
+    await ada.logout()
+
+    def inherits(tx: Tx, heir: Player) -> None:
+        tx.delete(Player, 1)
+        heir.gold += 100
+
+    await lab.keeper.commit(inherits, bob)
+    lab.store.restore(before)
+    await hurt(lab, 2)
+    assert lab.stored(Player, 1) is None
+    assert kept(lab, 2).gold == 200
+
+
+async def test_a_record_made_by_a_lost_commit_and_changed_since_keeps_the_change(everysec: Lab) -> None:
+    lab = everysec
+    ada = await enter(lab.keeper, 1)
+    before = lab.store.snapshot()
+    await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild(gold=0)), ada)
+    guild = await lab.keeper.hold(Guild, 7)
+    assert guild is not None
+    await lab.keeper.commit(deposit, ada, guild)
+    await guild.release()
+    lab.store.restore(before)
+    await hurt(lab, 1)
+    stored = lab.stored(Guild, 7)
+    assert stored is not None
+    assert (kept(lab, 1).gold, stored.gold) == (99, 1)
+
+
+async def test_nothing_is_kept_longer_than_the_store_may_lose_it(everysec: Lab) -> None:
+    lab = everysec
+    for number in range(20):
+        await (await enter(lab.keeper, number)).logout()
+    assert len(departures(lab)) == 20
+    await lab.advance(LONG_S)
+    await (await enter(lab.keeper, 99)).logout()
+    assert [departed.keys.record for departed in departures(lab)] == ["rover:99"]
+    await enter(lab.keeper, 99)
+    assert len(departures(lab)) == 0
+    assert departures(lab).size_bytes == 0
+
+
+async def test_what_is_kept_is_bounded_in_bytes_and_the_newest_stay(
+    everysec: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab = everysec
+    inside(lab.keeper).healer.departures = Departures(bytes_max=3 * (KEPT_BYTES_EACH + 2000))
+    for number in range(10):
+        player = await enter(lab.keeper, number)
+        player.record.diary = "x" * 1500
+        await player.logout()
+    assert departures(lab).size_bytes <= 3 * (KEPT_BYTES_EACH + 2000)
+    assert [departed.keys.record for departed in departures(lab)] == ["rover:7", "rover:8", "rover:9"]
+    assert departures(lab).given_up == 7
+    assert len([each for each in caplog.records if "more is released than is kept" in each.getMessage()]) == 1
+
+
+async def test_a_store_that_loses_nothing_costs_nothing(lab: Lab) -> None:
+    await (await enter(lab.keeper)).logout()
+    assert len(departures(lab)) == 0
+
+
+async def test_nothing_is_asked_for_it_while_nothing_is_lost(everysec: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = everysec
+    ada = await enter(lab.keeper)
+    wire = tap(monkeypatch, lab.line())
+    await ada.logout()
+    assert (len(wire.batches), wire.keys_read) == (1, [])
+    await enter(lab.keeper)
+    assert len(wire.batches) == 2
+    assert wire.keys_read.count("rover:1") == 1
