@@ -8,7 +8,7 @@ from keeping.game import Guild, Player, deposit, earn, enter, kept, pay, revisio
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
-from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping import Keeper, Op, Tx, healing
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
 from realmkeep.testing.lab import Lab
@@ -273,6 +273,22 @@ async def test_a_player_claimed_elsewhere_while_the_store_had_forgotten_its_owne
         assert bob.ended
         assert not theirs.ended
         assert kept(lab, 1).gold == 90
+
+
+async def test_a_commit_of_more_records_than_one_transaction_takes_is_answered_when_all_are_healed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(healing, "RECORDS_A_TRANSACTION", 1)
+    async with Lab(loss_window_s=1.0) as lab:
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        lab.store.restore(before)
+        paying = asyncio.create_task(lab.keeper.commit(pay, ada, bob))
+        await lab.advance(2)
+        assert paying.done()
+        await paying
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
 
 
 async def test_revisions_never_go_back_by_healing() -> None:

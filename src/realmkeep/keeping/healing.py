@@ -252,6 +252,9 @@ class Healer:
         self._report_torn(departures, lost, behind, held)
         for group in self._groups([kept for kept in held if kept in behind], [*pending, *waiting]):
             await self._rewrite([kept for kept in group if kept not in lost], held, pending, waiting)
+        for write in pending:
+            if write.members and not write.done:
+                _answer(write, behind)
         for comparison in comparisons:
             comparison.settle()
         self._unfinished = False
@@ -447,6 +450,15 @@ def _token(owner: bytes) -> int:
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
     return {member.session: None for write in writes for member in write.members}
+
+
+def _answer(write: StagedWrite, written: set[Kept]) -> None:
+    """Tell the callers of a write that no single transaction superseded; nobody shall wait for ever."""
+    if all(member.session in written for member in write.members):
+        write.settle()
+    else:
+        error = CommitRefused if write.releases else CommitUnknown  # a session that was leaving tries anew
+        write.fail(error("the store lost data, and a record of this write cannot be saved as it is"))
 
 
 def _undo_what_lost_a_member(
