@@ -280,7 +280,7 @@ async def test_a_login_never_fails_because_the_hash_could_not_be_renewed(
 async def test_logins_of_one_account_at_once_all_get_a_ticket_that_works(accounts: Accounts, ada: Login) -> None:
     logins = await asyncio.gather(*(accounts.login("ada", PASSWORD) for _ in range(4)))
     for login in logins:
-        await accounts.login_with_ticket(login.ticket)
+        assert (await accounts.login_with_ticket(login.ticket)).username == "ada"
 
 
 async def test_a_plaintext_account_can_register_again_without_its_character(
