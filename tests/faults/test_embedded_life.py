@@ -161,7 +161,9 @@ async def test_a_second_server_is_refused_at_once_and_told_who_has_it(tmp_path: 
     await first.disconnect()
 
 
-async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path) -> None:
+async def test_a_store_that_dies_is_started_again_with_everything(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     for number in range(3):
@@ -175,6 +177,9 @@ async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path
         await until_back(storage)
         assert await storage.load("a") == value
     await storage.disconnect()
+    deaths = [record.message for record in caplog.records if record.name == "realmkeep.storage.embedded_process"]
+    assert len(deaths) == 3
+    assert all(f"the embedded store in {tmp_path} has died and is started again; it said: " in said for said in deaths)
 
 
 def store_pid_or_none(directory: Path) -> int | None:

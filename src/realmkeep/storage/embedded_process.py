@@ -8,6 +8,7 @@ not started, whether it answers or not. A lock ends with its process, so neither
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
 import signal
 import stat
@@ -21,6 +22,8 @@ from realmkeep.storage.embedded_config import StoreSettings, configuration, find
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
 from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
+
+log = logging.getLogger(__name__)
 
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
 SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
@@ -146,17 +149,21 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
+        if self._child is not None:  # whoever stops it forgets it
+            log.error(
+                "the embedded store in %s has died and is started again; it said: %s", self.directory, self._log_end()
+            )
         self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
         path.write_text(self._configuration(), encoding="utf-8")
-        with (self.directory / "store.log").open("ab") as log:
+        with (self.directory / "store.log").open("ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=said,
+                stderr=said,
                 pass_fds=(lock_fd,),
                 start_new_session=True,  # or Ctrl-C would end it before the last flush
                 cwd=self.directory,
