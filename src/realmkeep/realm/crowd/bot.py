@@ -185,6 +185,19 @@ class Bot:
         except TimeoutError:
             return None
 
+    async def knock(self) -> None:
+        """Connect, say hello, and leave again.
+
+        Raises:
+            Disconnected: The server is not there.
+        """
+        connection = Connection(self.crowd.server, self._hear, self.crowd.clock)
+        try:
+            await connection.open()
+            await connection.greet()
+        finally:
+            connection.drop()
+
     async def try_to_come_in(self, kind: str) -> Entered:
         """Connect and log in or register, once.
 

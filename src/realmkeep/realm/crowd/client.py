@@ -107,6 +107,14 @@ class Connection:
         except OSError as error:
             raise Disconnected(str(error)) from error
 
+    async def greet(self) -> Message:
+        """Say hello; returns the welcome.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        return await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
+
     async def enter(self, kind: str, credentials: Mapping[str, str]) -> Entered:
         """Register or log in.
 
@@ -121,7 +129,7 @@ class Connection:
         sealed: SealedRequest | None = None
         welcome: Message = {}
         if self._server.udp or self._server.sealed:
-            welcome = await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
+            welcome = await self.greet()
         if self._server.sealed:
             sealed = encrypt_auth_payload(credentials, welcome["auth_public_key"], clock=self._clock)
             request["encrypted_payload"] = sealed.payload

@@ -1,6 +1,7 @@
 """A realm from opening to closing."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from realmkeep import Keeper, Session
+from realmkeep import ConfigError, Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.realm.actions.scene import Serials
@@ -143,20 +144,34 @@ async def open_realm(
         AlreadyOwned: Another server has this server's zones.
         KeepingError: The zones or the players of a former run cannot be loaded.
         StorageError: The store cannot be reached.
-        OSError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on.
     """
     game = await open_game(keeper, accounts, world, clock=clock, random=random)
     realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
-    await realm.tcp.listen(where.host, where.tcp_port)
-    await realm.udp.listen(where.host, where.udp_port)
-    ticking = asyncio.create_task(realm.ticker.run(), name="tick")
     try:
-        yield realm
+        await _listen(realm.tcp, where.host, where.tcp_port, "tcp")
+        await _listen(realm.udp, where.host, where.udp_port, "udp")
+        ticking = asyncio.create_task(realm.ticker.run(), name="tick")
+        try:
+            yield realm
+        finally:
+            ticking.cancel()
+            await asyncio.wait([ticking])
     finally:
-        ticking.cancel()
-        await asyncio.wait([ticking])
         realm.tcp.close()
         realm.udp.close()
+
+
+async def _listen(door: TcpServer | UdpServer, host: str, port: int, kind: str) -> None:
+    try:
+        await door.listen(host, port)
+    except OSError as error:
+        # A name that is not known has a negative number and its own words; asyncio's words for the others name no protocol.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ConfigError(
+            f"cannot listen on {kind.upper()} {host}:{port}: {why}",
+            hint=f"end what holds it, or choose another --host or --{kind}-port; port 0 picks a free one",
+        ) from error
 
 
 async def _hold_zone(keeper: Keeper, name: str) -> Session[Zone]:

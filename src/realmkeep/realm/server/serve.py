@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from realmkeep import CloseReport, Config, Keeper, Storage, open_storage
+from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_storage
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
@@ -68,17 +68,24 @@ def serve(serving: Serving) -> int:
         The exit code: 0 if everything was saved.
 
     Raises:
-        ConfigError: The world's data file is wrong.
+        ConfigError: The world's data file is wrong, the directory cannot be used, or an address cannot be listened on.
         NameTaken: Another live server has this name on this store.
         StorageError: The store cannot be opened.
         BadSealingKey: The key file cannot be used.
-        OSError: The directory cannot be used, or an address cannot be listened on.
+        OSError: A file cannot be written, as when the disk is full.
     """
     on_terminal = sys.stderr.isatty()
     log_format = serving.log_format or ("console" if on_terminal else "json")
-    line = LiveLine(sys.stderr) if on_terminal and log_format == "console" else None
-    configure_logs(log_format, sys.stderr, line)
-    serving.directory.mkdir(parents=True, exist_ok=True)
+    capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line, and knows colours
+    line = LiveLine(sys.stderr) if capable and log_format == "console" else None
+    configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
+    try:
+        serving.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the directory {serving.directory} cannot be used: {error.strerror}",
+            hint="name another with --data, or let this user write there",
+        ) from error
     serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
     config = serving.config
     clock = SystemClock()
@@ -164,6 +171,8 @@ def _stop_on_signals() -> asyncio.Event:
 
     def stop(_number: int, _frame: object) -> None:
         if stopping.is_set():
+            with suppress(OSError):  # a terminal that is gone
+                os.write(2, b"\nrealmkeep: a second signal: stopped at once; what is not durable yet is lost\n")
             os._exit(EXIT_AT_ONCE)
         loop.call_soon_threadsafe(stopping.set)
 
