@@ -257,7 +257,7 @@ class Claims:
         return Quarantined(
             f"{record_keys.record} cannot be used: {error.message}",
             kept_at=kept_at,
-            hint=f"the bytes are kept under {kept_at} for a week; mend or restore the record",
+            hint=f"a copy is kept under {kept_at} for a week; {error.hint or 'mend or restore the record'}",
         )
 
     async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:
