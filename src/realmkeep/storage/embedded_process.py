@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -30,6 +31,7 @@ SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while 
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
+FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
 
 
 def socket_path(directory: Path) -> Path:
@@ -61,6 +63,7 @@ class StoreProcess:
         self._lock_fd: int | None = None
         self._has_settings = False  # a store from before a crash may run with others
         self._child: subprocess.Popen[bytes] | None = None
+        self._died_of = ""
         self._binary: Path | None = None
 
     async def lock(self) -> None:
@@ -150,14 +153,17 @@ class StoreProcess:
 
     def _start(self, lock_fd: int) -> None:
         if self._child is not None:  # whoever stops it forgets it
-            log.error(
-                "the embedded store in %s has died and is started again; it said: %s", self.directory, self._log_end()
-            )
+            self._tell_of_its_death()
         self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
-        path.write_text(self._configuration(), encoding="utf-8")
+        try:
+            path.write_text(self._configuration(), encoding="utf-8")
+        except OSError as error:
+            raise StorageMisconfigured(
+                f"{path} cannot be written: {error.strerror}", hint="make room, or let this user write there"
+            ) from error
         with (self.directory / "store.log").open("ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
@@ -226,6 +232,15 @@ class StoreProcess:
         pid = self._pid()
         if pid is not None and str(self.directory / "store.conf") in _command_line(pid):
             os.kill(pid, number)
+
+    def _tell_of_its_death(self) -> None:
+        """Once for one reason: on a full disk it dies again and again, and cannot even write its own log."""
+        free_bytes = shutil.disk_usage(self.directory).free
+        full = free_bytes < FREE_BYTES_MIN
+        why = f"its disk has {free_bytes:,} bytes left: make room" if full else f"it said: {self._log_end()}"
+        if why != self._died_of:
+            self._died_of = why
+            log.error("the embedded store in %s has died and is started again; %s", self.directory, why)
 
     def _log_end(self) -> str:
         lines = (self.directory / "store.log").read_text(encoding="utf-8", errors="replace").splitlines()
