@@ -82,8 +82,6 @@ class WriteQueue:
         self._order = 0
         self.last_error: RealmkeepError | None = None
         self.trouble_since_s: float | None = None
-        self.sent_batches = 0
-        self.landed_writes = 0
         self.recoveries = 0
 
     @property
@@ -146,7 +144,6 @@ class WriteQueue:
             batch = [waiting.popleft() for _ in range(size)]
             self._in_flight.append(batch)
             self._sent += len(batch)
-            self.sent_batches += 1
             self._start(self._send(batch))
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -161,7 +158,6 @@ class WriteQueue:
         last = batch[-1].members[-1] if batch[-1].members else None
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
-                self.landed_writes += 1
                 write.settle()
             else:
                 write.maybe_applied |= type(outcome) is Unknown

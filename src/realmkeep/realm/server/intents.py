@@ -7,7 +7,7 @@ import msgspec
 
 from realmkeep import Op, Receipt, Tx
 from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, RealmkeepError, RecordError, StorageError
-from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
+from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal
 from realmkeep.realm.server.seats import Seat
@@ -79,8 +79,6 @@ class Intents:
         Raises:
             BadInput: `bad_field`: it is tier 1 and has no `op_id`.
         """
-        if isinstance(wish.intent, ALWAYS_DURABLE) and wish.op_id is None:
-            raise BadInput("bad_field", f"{wish.action} is tier 1 and needs an op_id")
         if wish.op_id is not None and self.was_applied(wish):
             return
         scene = self._game.scene()
@@ -88,7 +86,7 @@ class Intents:
         if not rule.durable:
             self._at_once(wish, rule)
             return
-        _ = wish.op
+        _ = wish.op  # raises if there is none
         if wish.seat.unanswered >= UNANSWERED_MAX:
             wish.nack(Refused("rate_limited", f"{UNANSWERED_MAX} operations are unanswered"))
             return
