@@ -88,10 +88,13 @@ class Lab:
         storage: How the present server reaches it.
     """
 
-    def __init__(self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None, rate_per_s: float = 10_000
+    ) -> None:
         self.clock = FakeClock()
         self.directory = directory
         self.name = name
+        self.rate_per_s = rate_per_s
         self.store = store or MemoryStore(self.clock)
         self.realm: Realm = None  # pyright: ignore[reportAttributeAccessIssue] - there is one once `start` has run
         self.keeper: Keeper = None  # pyright: ignore[reportAttributeAccessIssue] - as above
@@ -101,7 +104,7 @@ class Lab:
         self.keeper = await self.clock.finish(
             Keeper.open(
                 self.storage,
-                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=10_000),
+                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.rate_per_s),
                 clock=self.clock,
                 rescue_path=self.directory / "rescue.jsonl",
             )

@@ -15,7 +15,7 @@ from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
 from realmkeep.realm.wire.peer import Answer
-from realmkeep.realm.world.places import Place
+from realmkeep.realm.world.places import SERIALS_MAX, Place
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
@@ -175,7 +175,7 @@ class Intents:
             self._failed(wish, error)
         else:
             if not receipt.repeated:
-                self._landed(wish.intent, receipt.result, session.record, place)
+                self._landed(wish.intent, receipt.result, session.record)
             self.ack(wish, receipt.result, tier=1, fields=rule.reports, repeated=receipt.repeated)
             game.announce_level(wish.seat)
         finally:
@@ -203,6 +203,8 @@ class Intents:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
                 check_alive(player, intent)
+                if game.places.of(player) is not place:
+                    raise Refused("busy", "you have gone to another zone meanwhile; try again")
                 return rule.run(tx, player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
@@ -213,20 +215,22 @@ class Intents:
 
         return await game.keeper.commit(alone, session, ops=(wish.op,))
 
-    def _landed(self, intent: Intent, result: Any, player: Player, place: Place) -> None:
+    def _landed(self, intent: Intent, result: Any, player: Player) -> None:
         """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
         if isinstance(intent, intents.Drop) and "serial" not in result:
             decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
+            place = self._game.places.of(player)
             place.lay(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
 
     async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
-        """An item with a serial falls: it exists once the zone's record has it."""
+        """An item with a serial falls, if there is room for it: it exists once the zone's record has it."""
         fallen = GroundItem(item, self._game.serials.take(), x, y)
 
         def lay(_: Tx, zone: Zone) -> None:
-            zone.ground = [*zone.ground, fallen]
+            if len(zone.ground) < SERIALS_MAX:
+                zone.ground = [*zone.ground, fallen]
 
-        await self._game.keeper.commit(lay, self._game.zone_of(place))
+        await outcome(self._game.keeper.commit(lay, self._game.zone_of(place)))
         place.show_kept()
 
 
