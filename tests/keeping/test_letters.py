@@ -100,6 +100,16 @@ async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
     assert post.store.entries("rover:2:inbox") == []
 
 
+async def test_a_letter_to_a_record_whose_owner_cannot_be_read_waits_there_and_breaks_nothing(post: Lab) -> None:
+    await (await enter(post.keeper, 2)).logout()
+    await post.line().save("rover:2:owner", b"somebody")
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(send, ada)
+    await post.advance(2)
+    assert post.keeper.degraded == ()
+    assert len(post.store.entries("rover:2:inbox")) == 1
+
+
 async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
     ada = await enter(post.keeper, 1, gold=1000)
     letters = 2 * LETTERS_A_COMMIT + 5

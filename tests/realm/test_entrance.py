@@ -19,17 +19,24 @@ async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
         yield running
 
 
-async def comes_in(realm: Lab, player: Player) -> LabPeer:
-    """A player whose record was stored before, on a ticket."""
+async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPeer:
+    """A player whose record was stored before, or is still to be, on a ticket."""
     account = Account(username=player.name, character_ids=[player.player_id])
     ticket = issue_ticket(account, player.player_id, realm.clock.wall_us() // 1_000_000)
     account.tickets = ticket.kept
     await realm.clock.finish(realm.keeper.shelf(Account).create(player.name, account))
-    await realm.clock.finish(realm.keeper.table(Player).save(player.player_id, player))
+    if stored:
+        await realm.clock.finish(realm.keeper.table(Player).save(player.player_id, player))
     peer = LabPeer(player.name, realm.clock.monotonic_s())
     realm.say(peer, {"type": "login", "ticket": ticket.ticket})
     await realm.clock.settle()
     return peer
+
+
+async def test_who_cannot_be_let_in_for_whatever_reason_is_told(realm: Lab) -> None:
+    await realm.clock.finish(realm.storage.save("player:9:owner", b"somebody"))
+    (answer,) = (await comes_in(realm, new_player(realm.realm.game.world, 9, "eva"), stored=False)).heard
+    assert answer == {"type": "auth_fail", "reason": "quarantined"}
 
 
 def of_old(realm: Lab) -> Player:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keeping.departed import Departed, Departures
-from realmkeep.keeping.witness import DIGITS_MAX, Witnesses
+from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
+from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Append, Committed, DropFirst, Refused, Transaction
 
@@ -55,7 +56,7 @@ class Held(NamedTuple):
 
     def is_lost(self, kept: Kept) -> bool:
         """The owner is a later one: claims of a record have rising tokens."""
-        return self.owner is not None and not self.is_ours(kept) and _token(self.owner) > kept.token
+        return self.owner is not None and not self.is_ours(kept) and token_of(self.owner) > kept.token
 
     def is_behind(self, kept: Kept) -> bool:
         """The store lost something of it: a revision that it acknowledged, or the claim of a session.
@@ -438,14 +439,8 @@ def _made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
 
 def stored_revision(updated: bytes | None) -> int:
     """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
-    if updated is None:
-        return 0
-    return int(updated) if updated.isdigit() and len(updated) <= DIGITS_MAX else UNREADABLE
-
-
-def _token(owner: bytes) -> int:
-    token = owner.rpartition(b"/")[2]
-    return int(token) if token.isdigit() and len(token) <= DIGITS_MAX else 0
+    revision = stored_number(updated)
+    return UNREADABLE if revision is None else revision
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:

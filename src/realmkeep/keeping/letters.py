@@ -152,9 +152,9 @@ class Notices:
         order = list(receivers)
         owners = await self._storage.load_many([receiver.owner for receiver in order])
         notices = [
-            Append(keys.server_notices(Owner.decode(owner, receiver.owner).server), receiver.record.encode())
-            for receiver, owner in zip(order, owners, strict=True)
-            if owner is not None
+            Append(keys.server_notices(owner.server), receiver.record.encode())
+            for receiver, stored in zip(order, owners, strict=True)
+            if (owner := Owner.read(stored, receiver.owner)) is not None
         ]
         for outcome in await self._storage.write([Transaction([], [notice]) for notice in notices]):
             if isinstance(outcome, (Failed, Unknown)):

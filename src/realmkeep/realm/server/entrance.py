@@ -10,11 +10,10 @@ from realmkeep.accounts import Login, OpenedPayload, fold_username
 from realmkeep.errors import (
     AlreadyOwned,
     AuthFailed,
-    KeepingError,
     Quarantined,
     RealmkeepError,
+    RecordError,
     SealBroken,
-    StorageError,
 )
 from realmkeep.realm.actions.fighting import revive
 from realmkeep.realm.actions.numbering import lacks_serials, number_items
@@ -82,10 +81,10 @@ class Entrance:
             answer(_auth_fail("bad_credentials"))
         except AlreadyOwned as error:
             answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
-        except Quarantined as error:
+        except (Quarantined, RecordError) as error:
             log.error("a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
-        except (StorageError, KeepingError, Refused) as error:
+        except (RealmkeepError, Refused) as error:
             log.warning("a login failed", error=str(error))
             answer(_auth_fail("unavailable"))
         finally:
