@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 CORRUPT_KEEP_S: Final = 7 * 24 * 3600  # a week for an operator to look
+OWNERS_READ_AT_ONCE: Final = 500  # half of what a store reads at one moment (`Storage.load_many`)
 CLAIM_ATTEMPTS: Final = 16  # each lost to another writer of this very record; more is a fight, not a race
 
 
@@ -163,7 +164,7 @@ class Claims:
         batch: list[str] = []
         async for key in self._storage.keys(f"{cls.__realmkeep__.kind}:*:owner"):
             batch.append(key)
-            if len(batch) == 500:
+            if len(batch) == OWNERS_READ_AT_ONCE:
                 for found in await self._ours(batch):
                     yield found
                 batch.clear()

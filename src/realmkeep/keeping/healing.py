@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
 RECORDS_A_TRANSACTION: Final = 128  # seven keys each stay below the protocol's 1,024
 FORGET_AT_ONCE: Final = 4
+KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
 
 
 Kept: TypeAlias = "Session[Any] | Departed"
@@ -84,8 +85,8 @@ async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
     order = list(kept)
     keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
     found: list[bytes | None] = []
-    for start in range(0, len(keys), 1000):
-        found.extend(await storage.load_many(keys[start : start + 1000]))
+    for start in range(0, len(keys), KEYS_READ_AT_ONCE):
+        found.extend(await storage.load_many(keys[start : start + KEYS_READ_AT_ONCE]))
     pairs = zip(found[::2], found[1::2], strict=True)
     return {each: Held(owner, stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 

@@ -172,7 +172,11 @@ class WriteQueue:
         except (RealmkeepError, TypeError, ValueError) as error:
             if len(batch) > 1:  # an argument was refused before anything was sent; only its own write shall suffer
                 return [outcome for write in batch for outcome in await self._attempt([write])]
-            refused = error if isinstance(error, StorageError) else StorageError(f"the store refused a write: {error}")
+            refused = (
+                error
+                if isinstance(error, StorageError)
+                else StorageError(f"the store refused a write: {error}", hint="mend the record that on_frozen names")
+            )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
 
     def _advance(self) -> None:

@@ -161,7 +161,10 @@ class Shelf(Generic[R]):
                     return True
                 case Refused(guard, found):
                     if guard.key != key:
-                        raise AlreadyExists(f"{guard.key} is not what {key} was to be stored with")
+                        raise AlreadyExists(
+                            f"{guard.key} is not what {key} was to be stored with",
+                            hint="nothing happened; read both again",
+                        )
                     return lost and found == new  # then the attempt whose answer was lost had landed
                 case Failed():
                     if not lost or not outcome.error.retryable:

@@ -149,7 +149,10 @@ class Entrance:
             return live, True
         session = await keeper.login(Player, login.character_id)
         if session is None:
-            raise Quarantined(f"the character {login.character_id} of {login.username} does not exist")
+            raise Quarantined(
+                f"the character {login.character_id} of {login.username} does not exist",
+                hint="restore it from a backup",
+            )
         return session, session.resumed
 
     def seat(self, peer: Peer, session: Session[Player]) -> Seat:
