@@ -166,9 +166,6 @@ async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: 
         await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
 
 
-# --- told when it is durable
-
-
 async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_what_the_hook_returned(
     post: Lab, keeper: Keeper
 ) -> None:
@@ -224,8 +221,6 @@ async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper
     await enter(keeper, 2)
     assert told == [{"gold": 10}]
 
-
-# --- crashes at every step
 
 Crash = Callable[[Lab], Awaitable[None]]
 

@@ -271,9 +271,6 @@ async def test_a_claim_loads_what_it_owns_even_if_somebody_writes_in_between(lab
     assert session.record.xp == 42
 
 
-# --- two keepers of one name
-
-
 async def test_a_second_keeper_of_one_name_in_this_process_is_refused_at_once(lab: Lab) -> None:
     with pytest.raises(NameTaken, match=r"a keeper named 'lab-1' is alive: pid \d+ on .*name of its own"):
         await lab.server("lab-1")

@@ -18,8 +18,9 @@ from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.requests import read_request
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
 from realmkeep.realm.world.player import Item, Player
+from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Failed, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock

@@ -23,7 +23,8 @@ from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, config
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.world_file import shipped_world
 
 RESCUE_FILE: Final = "rescue.jsonl"
 STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
