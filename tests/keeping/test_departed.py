@@ -69,6 +69,7 @@ async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_tog
     assert lab.keeper.degraded == ()
     again = await lab.keeper.commit(pay, await enter(lab.keeper, 1), bob, ops=(Op(1), Op(1)))
     assert again.repeated, "the op ring is back, too"
+    assert lab.keeper.counters.healed_records == 2
 
 
 async def test_it_is_noticed_by_the_next_heartbeat_though_nobody_is_live(everysec: Lab) -> None:
@@ -129,7 +130,7 @@ async def test_whom_another_server_let_in_meanwhile_is_never_overwritten_and_sai
     await hurt(lab, 2)
     assert (lab.store.value("rover:1"), lab.store.value("rover:1:owner")) == found
     assert kept(lab, 2).gold == 110
-    assert inside(lab.keeper).healer.torn_records == 1
+    assert lab.keeper.counters.torn_records == 1
     (said,) = [each.getMessage() for each in caplog.records if "others had claimed" in each.getMessage()]
     assert "rover:1" in said
     await other.commit(earn, theirs)
@@ -154,7 +155,7 @@ async def test_who_has_played_on_elsewhere_meanwhile_is_not_overwritten_either(
     await theirs.logout()
     await hurt(lab, 2)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (110, 110)
-    assert inside(lab.keeper).healer.torn_records == 1
+    assert lab.keeper.counters.torn_records == 1
     assert any("rover:1" in each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL)
 
 

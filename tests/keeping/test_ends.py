@@ -199,6 +199,7 @@ async def test_a_hook_that_raises_stops_nothing(lab: Lab, keeper: Keeper, caplog
     await lab.advance(31)
     assert ada.ended
     assert "raised" in caplog.text
+    assert keeper.counters.hook_failures == 1
 
 
 async def test_a_player_who_is_back_at_the_last_moment_waits_for_the_eviction_and_loses_nothing(

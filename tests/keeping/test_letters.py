@@ -136,6 +136,7 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
     aside = [key for key in post.store.live_keys() if key.startswith("corrupt:rover:2:letter-")]
     assert len(aside) == 2
     assert all(key in caplog.text for key in aside)
+    assert post.keeper.counters.letters_kept_aside == 2
     assert post.store.entries("rover:2:inbox") == []
 
 

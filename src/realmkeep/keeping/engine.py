@@ -61,7 +61,7 @@ class Engine:
         self.config = config
         self.records = records
         self.counters = Counters()
-        self.hooks = Hooks()
+        self.hooks = Hooks(self.counters)
         self.sessions: dict[str, Session[Any]] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.awaited: dict[str, asyncio.Event] = {}
@@ -70,7 +70,7 @@ class Engine:
         self.crashed: BaseException | None = None
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         self.stager = Stager(records.codec, limits)
-        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
+        self.healer = Healer(storage, clock, self.stager, self, self.counters, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
         self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
         self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witnesses)
@@ -86,7 +86,7 @@ class Engine:
             departures=self,
             accept_unchecked=records.accept_unchecked,
         )
-        self.inboxes = Inboxes(storage, self.commits, self.hooks)
+        self.inboxes = Inboxes(storage, self.commits, self.hooks, self.counters)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
         self._tasks: set[asyncio.Task[None]] = set()
 

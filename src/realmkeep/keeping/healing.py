@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite, Stager
@@ -148,19 +149,21 @@ class Healer:
         clock: The clock.
         stager: Encodes sessions.
         realm: The keeper.
+        counters: Where it is counted.
         heal: Whether to write over a store that had promised to lose nothing.
 
     Attributes:
         departures: What released sessions left, while a crash of the store may still take it.
-        healed_sessions: How often a record was written again.
-        torn_records: How many could not be: others had claimed them by then.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, counters: Counters, *, heal: bool
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
         self._realm = realm
+        self._counters = counters
         self._recent: deque[_Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._unfinished = False
@@ -168,8 +171,6 @@ class Healer:
         self.witnesses = Witnesses(clock)
         self.departures = Departures()
         self.halted = ""
-        self.healed_sessions = 0
-        self.torn_records = 0
 
     def remember(self, write: StagedWrite) -> None:
         """Keep for a while what an acknowledged write concerned, if it concerned more than one record.
@@ -282,7 +283,7 @@ class Healer:
                 torn.append(key)
             self.departures.forget(key)
         if torn:
-            self.torn_records += len(torn)
+            self._counters.torn_records += len(torn)
             log.critical(
                 "the store lost data, and others had claimed these records before it could be written again: %s; "
                 "what they had given or got in the last moments before the loss may exist twice, or not at all",
@@ -365,7 +366,7 @@ class Healer:
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
         for kept in group:
             self._rewritten(kept)
-        self.healed_sessions += len(group)
+        self._counters.healed_records += len(group)
         for write in superseded:
             if write.releases:  # the record was written again with its owner; its session leaves anew
                 write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
