@@ -62,7 +62,7 @@ class Realm:
         ticker: Moves it on.
     """
 
-    def __init__(self, game: Game, *, require_encryption: bool = False, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
         challenges = Challenges(game.clock)
         self.game = game
         self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
@@ -99,6 +99,13 @@ async def open_game(
 ) -> Game:
     """Take the zones, and the players that a former run of this server left behind; these are in grace.
 
+    Args:
+        keeper: Open, with nobody logged in.
+        accounts: Running, on the same store.
+        world: What exists.
+        clock: The keeper's.
+        random: For a game that can be repeated.
+
     Raises:
         AlreadyOwned: Another server has this server's zones.
         KeepingError: The zones cannot be loaded.
@@ -123,8 +130,7 @@ async def open_realm(
     where: Where,
     *,
     clock: Clock,
-    random: Random | None = None,
-    require_encryption: bool = False,
+    require_encryption: bool,
 ) -> AsyncGenerator[Realm]:
     """A realm that listens and ticks while the block runs.
 
@@ -136,7 +142,6 @@ async def open_realm(
         world: What exists.
         where: Where to listen.
         clock: The keeper's.
-        random: For a game that can be repeated.
         require_encryption: Refuse plain passwords and tickets.
 
     Raises:
@@ -145,7 +150,7 @@ async def open_realm(
         StorageError: The store cannot be reached.
         OSError: The address cannot be listened on.
     """
-    game = await open_game(keeper, accounts, world, clock=clock, random=random)
+    game = await open_game(keeper, accounts, world, clock=clock)
     realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
     await realm.tcp.listen(where.host, where.tcp_port)
     await realm.udp.listen(where.host, where.udp_port)
