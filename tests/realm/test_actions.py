@@ -359,6 +359,25 @@ async def test_mail_reaches_the_present_the_absent_and_nobody_else(realm: Lab, a
     assert await realm.refused(ada, "mail", player=8, gold=71) == "not_enough_gold"
 
 
+@pytest.mark.parametrize("how", ["in grace", "logged out"])
+async def test_who_was_away_hears_of_the_mail_after_coming_in(realm: Lab, ada: LabPeer, how: str) -> None:
+    eve = await realm.come_in({"type": "register", "username": "eve", "password": "correct-horse-battery"})
+    if how == "in grace":
+        realm.drop(eve)
+    else:
+        realm.say(eve, {"type": "logout"})
+    await realm.realm.game.settled()
+    await realm.done(ada, "mail", player="eve", gold=1)
+    await realm.done(ada, "mail", player="eve", gold=2)
+    await realm.clock.settle()
+    again = await realm.come_in({"type": "login", "ticket": eve.heard[0]["ticket"]})
+    auth_ok, *events = again.heard
+    assert (auth_ok["type"], auth_ok["state"]["gold"], auth_ok["resumed"]) == ("auth_ok", 103, how == "in grace")
+    assert [(event["kind"], event["sent"]) for event in events] == [("mail", {"gold": 1}), ("mail", {"gold": 2})]
+    third = await realm.come_in({"type": "login", "ticket": auth_ok["ticket"]})
+    assert third.events("mail") == [], "nobody hears of it twice"
+
+
 async def test_mail_that_finds_no_room_waits_and_moves_in_later(realm: Lab, ada: LabPeer) -> None:
     bob = await realm.join(8)
     await realm.outfit(bob, items={"arrow": 1})

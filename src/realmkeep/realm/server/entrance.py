@@ -75,6 +75,7 @@ class Entrance:
     async def _enter(self, peer: Peer, request: Credentials, answer: Answer) -> None:
         try:
             answer(await self._admit(peer, request))
+            self._game.seats.catch_up(peer)
         except AuthFailed as error:
             answer(_auth_fail(error.reason, error.retry_after_s))
         except SealBroken:
@@ -113,7 +114,7 @@ class Entrance:
             "type": "auth_ok",
             "player_id": seat.player.player_id,
             **({"sid": sid} if sid is not None else {}),
-            "last_op": session.last_op,
+            "last_op": seat.last_op,
             **ticket,
             "resumed": resumed,
             "state": state(seat.player, self._game.clock.wall_us()),
@@ -163,7 +164,8 @@ class Entrance:
             seat = Seat(session, level_told=session.record.level)
         former = game.seats.part(seat)
         if former is not None and former is not peer:
-            former.send({"type": "goodbye", "reason": "taken_over"})
+            if former.address != peer.address:  # over UDP the client itself: it waits for `auth_ok`
+                former.send({"type": "goodbye", "reason": "taken_over"})
             former.close()
         other = game.seats.by_peer.get(peer)
         if other is not None:

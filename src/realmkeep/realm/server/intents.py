@@ -10,7 +10,7 @@ from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, Real
 from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.seats import Done, Seat
 from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
@@ -79,7 +79,7 @@ class Intents:
         Raises:
             BadInput: `bad_field`: it is tier 1 and has no `op_id`.
         """
-        if wish.op_id is not None and self.was_applied(wish):
+        if wish.op_id is not None and (self._was_done(wish, wish.op_id) or self.was_applied(wish)):
             return
         scene = self._game.scene()
         rule = rule_of(wish.seat.player, scene, wish.intent)
@@ -109,6 +109,17 @@ class Intents:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
         wish.seat.repeats += 1
         self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
+        return True
+
+    def _was_done(self, wish: Wish, op_id: int) -> bool:
+        """The same as `was_applied`, for an operation of tier 2 that this server remembers."""
+        done = wish.seat.done.get(op_id)
+        if done is None:
+            return False
+        if done.request == wish.op.request:
+            self.ack(wish, done.added, tier=2, fields=reports_of(wish.intent), repeated=True)
+        else:
+            wish.nack(Refused("op_reused", f"operation {op_id} was applied for another request"))
         return True
 
     async def _again(self, wish: Wish) -> None:
@@ -149,6 +160,8 @@ class Intents:
         except Refused as refused:
             wish.nack(refused)
             return
+        if wish.op_id is not None and not isinstance(wish.intent, intents.Look):
+            wish.seat.remember(wish.op_id, Done(wish.op.request, result))
         if player.zone_id != zone:
             game.trades.left(player, "left_zone")
         for place, item, x, y in scene.unique_loot:
