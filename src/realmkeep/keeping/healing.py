@@ -92,7 +92,7 @@ async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
     return {each: Held(owner, stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 
 
-class Realm(Protocol):
+class Host(Protocol):
     """What healing asks of the keeper."""
 
     store_id: bytes
@@ -148,7 +148,7 @@ class Healer:
         storage: The store.
         clock: The clock.
         stager: Encodes sessions.
-        realm: The keeper.
+        host: The keeper.
         counters: Where it is counted.
         heal: Whether to write over a store that had promised to lose nothing.
 
@@ -157,12 +157,12 @@ class Healer:
     """
 
     def __init__(
-        self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, counters: Counters, *, heal: bool
+        self, storage: Storage, clock: Clock, stager: Stager, host: Host, counters: Counters, *, heal: bool
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
-        self._realm = realm
+        self._host = host
         self._counters = counters
         self._recent: deque[_Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
@@ -222,7 +222,7 @@ class Healer:
         """
         if self._unfinished or not asked:
             return self._unfinished
-        return self.went_backwards(await read_held(self._storage, [*self._realm.live(), *self.departures]))
+        return self.went_backwards(await read_held(self._storage, [*self._host.live(), *self.departures]))
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
         """Write again what the store lost; settles the writes that this supersedes, and the comparisons.
@@ -233,7 +233,7 @@ class Healer:
         """
         pending = [trouble.write for trouble in troubled if not trouble.write.done]
         comparisons = [write for write in pending if not write.members]
-        sessions = dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
+        sessions = dict.fromkeys([*self._host.live(), *_sessions(pending), *_sessions(waiting)])
         departures = list(self.departures)
         held = await read_held(self._storage, [*sessions, *departures])
         if any(state.revision < kept.durable_revision and not state.is_lost(kept) for kept, state in held.items()):
@@ -243,11 +243,11 @@ class Healer:
         behind: set[Kept] = {session for session in sessions if held[session].is_behind(session)}
         behind.update(_sessions(pending))
         for session in lost:
-            self._realm.lose(session, "claimed while the store had lost its ownership")
+            self._host.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
         for session in undone:
-            self._realm.escalate(session)
+            self._host.escalate(session)
         behind.difference_update([session for session in sessions if session in behind and not self._savable(session)])
         behind.update(each for each in departures if held[each].is_behind(each) and held[each].is_free_for(each))
         if behind:
@@ -292,7 +292,7 @@ class Healer:
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
-        same_store = await self._storage.load(SERVER_STORE_ID) in (self._realm.store_id, None)
+        same_store = await self._storage.load(SERVER_STORE_ID) in (self._host.store_id, None)
         if self.allowed or (window_s != 0 and same_store):
             return
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
@@ -305,7 +305,7 @@ class Healer:
         try:
             self._stager.encode(session)
         except RecordError as error:
-            self._realm.freeze(session, error)
+            self._host.freeze(session, error)
             return False
         return True
 
@@ -320,7 +320,7 @@ class Healer:
             return kept
 
         here: dict[str, Kept] = {kept.keys.record: kept for kept in behind if isinstance(kept, Departed)}
-        here.update((session.keys.record, session) for session in self._realm.live() if not session.ended)
+        here.update((session.keys.record, session) for session in self._host.live() if not session.ended)
         ties: list[list[Kept]] = [[here[key] for key in tie if key in here] for tie in self._ties]
         ties.extend([m.session for m in write.members if not m.session.ended] for write in pending)
         for tie in ties:
@@ -372,7 +372,7 @@ class Healer:
                 write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
             else:
                 write.settle()
-        self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
+        self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
     def _rewritten(self, kept: Kept) -> None:
         if isinstance(kept, Departed):
@@ -381,7 +381,7 @@ class Healer:
                 self.departures.keep(kept)
         else:
             kept.durable_revision = kept.revision
-            self._realm.notice_letters(kept)
+            self._host.notice_letters(kept)
         self.witnesses.saw(kept.keys.updated, kept.durable_revision)
 
     def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[_Joint]:
