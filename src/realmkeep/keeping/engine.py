@@ -320,12 +320,11 @@ class Engine:
 
     def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
         """The record cannot be saved as it is: report it, and go on trying."""
-        if session.frozen is None:
+        was_frozen, session.frozen = session.frozen is not None, str(error)
+        if not was_frozen:
             self.counters.frozen += 1
             log.error("%s cannot be saved: %s", session.keys.record, error)
-            session.frozen = str(error)
             self.hooks.run("frozen", session.cls, session, error)
-        session.frozen = str(error)
         self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
 
     def _committed(self, write: StagedWrite) -> None:

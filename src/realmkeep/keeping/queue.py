@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage, WriteOutcome
 
-BATCH_WRITES: Final = (
-    128  # about 100 KiB: several batches a fsync; settling 256 took more than a millisecond of the loop
-)
+BATCH_WRITES: Final = 128  # about 100 KiB, several batches a fsync; to settle 256 took over a millisecond of the loop
 # A crowd that commits in step goes out in several batches, so that the store has one while the next is being made: with 64
 # traders in one batch either side waited for the other, at half the rate.
 BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
