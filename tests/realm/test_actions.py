@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
@@ -7,8 +8,11 @@ from lab import WORLD, Lab, LabPeer, lab
 from typing_extensions import override
 
 from realmkeep import Tx
+from realmkeep.errors import CommitRefused
 from realmkeep.realm.world.places import SERIALS_MAX
+from realmkeep.realm.world.player import XP_PER_LEVEL, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
+from realmkeep.storage import Put
 
 MEADOW = ("meadow", 60.0, 20.0)
 
@@ -262,6 +266,33 @@ async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
     troll.hp = 1
     assert (await realm.done(ada, "attack", target=troll.monster_id))["killed"]
     assert [item.item_id for item in cave.record.ground[lying:]] == ["shield", "crown"][:more]
+
+
+async def test_a_blow_is_answered_whose_level_up_was_undone_with_what_it_followed(realm: Lab, ada: LabPeer) -> None:
+    def together(_: Tx, __: Player, ___: Player) -> None:
+        """A commit of two, whatever it does."""
+
+    bob = await realm.join(8)
+    game = realm.realm.game
+    game.random = Lucky(7)
+    rat = next(m for m in game.places.by_name["meadow"].monsters.values() if m.name == "rat")
+    game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    realm.player(ada).xp = XP_PER_LEVEL - 1
+    rat.hp = 1
+    realm.storage.cut = "away"
+    hers, his = (game.seats.by_peer[peer].session for peer in (ada, bob))
+    joint = asyncio.ensure_future(realm.keeper.commit(together, hers, his))
+    await realm.clock.settle()
+    realm.store.perform(Put(his.keys.owner, b"other/1/999999999999999999"))
+    blow = realm.want(ada, "attack", target=rat.monster_id)
+    await realm.clock.settle()
+    assert realm.player(ada).level == 2
+    realm.storage.cut = ""
+    await realm.clock.advance(4)
+    with pytest.raises(CommitRefused):
+        await joint
+    (answer,) = [message for message in ada.heard if message.get("op_id") == blow]
+    assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
 
 
 async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: Lab, ada: LabPeer) -> None:

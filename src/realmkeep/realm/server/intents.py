@@ -173,7 +173,13 @@ class Intents:
 
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
-        await outcome(wish.seat.session.settled())
+        try:
+            await outcome(wish.seat.session.settled())
+        except KeepingError as error:  # undone, with a commit that it followed
+            if wish.op_id is not None:
+                wish.seat.done.pop(wish.op_id, None)
+            self._failed(wish, error)
+            return
         self.ack(wish, result, tier=1, fields=rule.reports)
         self._game.announce_level(wish.seat)
 
