@@ -19,8 +19,9 @@ from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.requests import read_request
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
 from realmkeep.realm.world.player import Item, Player
+from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Failed, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
@@ -89,10 +90,13 @@ class Lab:
         storage: How the present server reaches it.
     """
 
-    def __init__(self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None, rate_per_s: float = 10_000
+    ) -> None:
         self.clock = FakeClock()
         self.directory = directory
         self.name = name
+        self.rate_per_s = rate_per_s
         self.store = store or MemoryStore(self.clock)
         self.ports = itertools.count(1)
         self.realm: Realm = None  # pyright: ignore[reportAttributeAccessIssue] - there is one once `start` has run
@@ -103,7 +107,7 @@ class Lab:
         self.keeper = await self.clock.finish(
             Keeper.open(
                 self.storage,
-                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=10_000),
+                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.rate_per_s),
                 clock=self.clock,
                 rescue_path=self.directory / "rescue.jsonl",
             )

@@ -158,14 +158,6 @@ class Connection:
         """Send an intent without waiting for what becomes of it."""
         self._write(self._encoded({"type": "intent", **intent}))
 
-    async def ping(self, number: int) -> Message:
-        """Stay.
-
-        Raises:
-            Disconnected: No answer came.
-        """
-        return await self._ask({"type": "ping", "t": number}, "pong")
-
     async def logout(self) -> None:
         """Leave; everything is durable when this returns.
 

@@ -7,7 +7,7 @@ import msgspec
 
 from realmkeep import Op, Receipt, Tx
 from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, RealmkeepError, RecordError, StorageError
-from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
+from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal
 from realmkeep.realm.server.seats import Done, Seat
@@ -15,7 +15,7 @@ from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
 from realmkeep.realm.wire.peer import Answer
-from realmkeep.realm.world.places import Place
+from realmkeep.realm.world.places import SERIALS_MAX, Place
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
@@ -79,8 +79,6 @@ class Intents:
         Raises:
             BadInput: `bad_field`: it is tier 1 and has no `op_id`.
         """
-        if isinstance(wish.intent, ALWAYS_DURABLE) and wish.op_id is None:
-            raise BadInput("bad_field", f"{wish.action} is tier 1 and needs an op_id")
         if wish.op_id is not None and (self._was_done(wish, wish.op_id) or self.was_applied(wish)):
             return
         scene = self._game.scene()
@@ -88,7 +86,7 @@ class Intents:
         if not rule.durable:
             self._at_once(wish, rule)
             return
-        _ = wish.op
+        _ = wish.op  # raises if there is none
         if wish.seat.unanswered >= UNANSWERED_MAX:
             wish.nack(Refused("rate_limited", f"{UNANSWERED_MAX} operations are unanswered"))
             return
@@ -175,7 +173,13 @@ class Intents:
 
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
-        await outcome(wish.seat.session.settled())
+        try:
+            await outcome(wish.seat.session.settled())
+        except KeepingError as error:  # undone, with a commit that it followed
+            if wish.op_id is not None:
+                wish.seat.done.pop(wish.op_id, None)
+            self._failed(wish, error)
+            return
         self.ack(wish, result, tier=1, fields=rule.reports)
         self._game.announce_level(wish.seat)
 
@@ -190,7 +194,7 @@ class Intents:
             self._failed(wish, error)
         else:
             if not receipt.repeated:
-                self._landed(wish.intent, receipt.result, session.record, place)
+                self._landed(wish.intent, receipt.result, session.record)
             self.ack(wish, receipt.result, tier=1, fields=rule.reports, repeated=receipt.repeated)
             game.announce_level(wish.seat)
         finally:
@@ -218,6 +222,8 @@ class Intents:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
                 check_alive(player, intent)
+                if game.places.of(player) is not place:
+                    raise Refused("busy", "you have gone to another zone meanwhile; try again")
                 return rule.run(tx, player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
@@ -228,20 +234,22 @@ class Intents:
 
         return await game.keeper.commit(alone, session, ops=(wish.op,))
 
-    def _landed(self, intent: Intent, result: Any, player: Player, place: Place) -> None:
+    def _landed(self, intent: Intent, result: Any, player: Player) -> None:
         """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
         if isinstance(intent, intents.Drop) and "serial" not in result:
             decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
+            place = self._game.places.of(player)
             place.lay(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
 
     async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
-        """An item with a serial falls: it exists once the zone's record has it."""
+        """An item with a serial falls, if there is room for it: it exists once the zone's record has it."""
         fallen = GroundItem(item, self._game.serials.take(), x, y)
 
         def lay(_: Tx, zone: Zone) -> None:
-            zone.ground = [*zone.ground, fallen]
+            if len(zone.ground) < SERIALS_MAX:
+                zone.ground = [*zone.ground, fallen]
 
-        await self._game.keeper.commit(lay, self._game.zone_of(place))
+        await outcome(self._game.keeper.commit(lay, self._game.zone_of(place)))
         place.show_kept()
 
 

@@ -63,7 +63,7 @@ class Realm:
         ticker: Moves it on.
     """
 
-    def __init__(self, game: Game, *, require_encryption: bool = False, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
         challenges = Challenges(game.clock)
         self.game = game
         self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
@@ -100,6 +100,13 @@ async def open_game(
 ) -> Game:
     """Take the zones, and the players that a former run of this server left behind; these are in grace.
 
+    Args:
+        keeper: Open, with nobody logged in.
+        accounts: Running, on the same store.
+        world: What exists.
+        clock: The keeper's.
+        random: For a game that can be repeated.
+
     Raises:
         AlreadyOwned: Another server has this server's zones.
         KeepingError: The zones cannot be loaded.
@@ -124,8 +131,7 @@ async def open_realm(
     where: Where,
     *,
     clock: Clock,
-    random: Random | None = None,
-    require_encryption: bool = False,
+    require_encryption: bool,
 ) -> AsyncGenerator[Realm]:
     """A realm that listens and ticks while the block runs.
 
@@ -137,7 +143,6 @@ async def open_realm(
         world: What exists.
         where: Where to listen.
         clock: The keeper's.
-        random: For a game that can be repeated.
         require_encryption: Refuse plain passwords and tickets.
 
     Raises:
@@ -146,7 +151,7 @@ async def open_realm(
         StorageError: The store cannot be reached.
         ConfigError: The address cannot be listened on.
     """
-    game = await open_game(keeper, accounts, world, clock=clock, random=random)
+    game = await open_game(keeper, accounts, world, clock=clock)
     realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
     try:
         await _listen(realm.tcp, where.host, where.tcp_port, "tcp")

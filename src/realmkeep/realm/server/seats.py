@@ -7,6 +7,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from realmkeep import Session
+from realmkeep.accounts import fold_username
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
 
@@ -82,6 +83,13 @@ class Seats:
 
     def __iter__(self) -> Iterator[Seat]:
         return iter([*self.by_id.values()])
+
+    def find(self, player: int | str) -> Seat | None:
+        """The seat of a player by id, or by name as it is typed; None if there is none."""
+        if isinstance(player, int):
+            return self.by_id.get(player)
+        name = fold_username(player)
+        return next((seat for seat in self if seat.player.name in {player, name}), None)
 
     def take(self, seat: Seat, peer: Peer) -> None:
         """Put a peer onto a seat."""

@@ -23,7 +23,8 @@ from realmkeep.realm.server.server_file import ServerFile, remove_server_file, w
 from realmkeep.realm.server.stop_signals import StopSignals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.world_file import shipped_world
 
 RESCUE_FILE: Final = "rescue.jsonl"
 DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
