@@ -177,6 +177,80 @@ async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path
     await storage.disconnect()
 
 
+async def test_its_process_id_is_told_and_the_new_one_after_it_died_and_the_log_says_how(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    pid = store_pid(tmp_path)
+    assert storage.capability.process_id == pid
+    with (tmp_path / "store.log").open("a") as log:
+        log.write("12:M 23 Nov 2026 22:13:04.749 # Error writing to the AOF file: No space left on device\n")
+    os.kill(pid, signal.SIGKILL)
+    await until_told_another(storage, pid)
+    assert storage.capability.process_id == store_pid(tmp_path)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == process_module.__name__]
+    assert "ended by signal 9 and is started again" in said
+    assert said.endswith("its log says: Error writing to the AOF file: No space left on device")
+    await storage.disconnect()
+
+
+async def test_the_process_id_of_an_adopted_store_is_its_own_whatever_a_file_says(tmp_path: Path) -> None:
+    pid = await asyncio.to_thread(crashed_server, tmp_path)
+    (tmp_path / "store.pid").write_text("1\n")
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    assert storage.capability.process_id == pid
+    await storage.disconnect()
+
+
+async def test_a_store_that_dies_of_the_same_thing_again_and_again_says_so_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    for _ in range(3):
+        pid = storage.capability.process_id
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until_told_another(storage, pid)
+    assert len([record for record in caplog.records if record.name == process_module.__name__]) == 1
+    await storage.disconnect()
+
+
+async def test_a_start_that_the_system_refuses_is_tried_again(tmp_path: Path) -> None:
+    """As on a full disk: the store is dead, and its configuration cannot be written."""
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    pid = storage.capability.process_id
+    assert pid is not None
+    (tmp_path / "store.conf").unlink()
+    (tmp_path / "store.conf").mkdir()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while "cannot be started: [Errno 21] Is a directory" not in await why_not(storage):
+            await asyncio.sleep(0.01)
+    (tmp_path / "store.conf").rmdir()
+    await until_told_another(storage, pid)
+    await storage.disconnect()
+
+
+async def why_not(storage: Storage) -> str:
+    """What the storage says is wrong; nothing while it answers."""
+    try:
+        await storage.exists("a")
+    except StorageUnavailable as error:
+        return error.message
+    return ""
+
+
+async def until_told_another(storage: Storage, pid: int) -> None:
+    async with asyncio.timeout(20):
+        while storage.capability.process_id == pid:
+            await asyncio.sleep(0.01)
+    await until_back(storage)
+
+
 def store_pid_or_none(directory: Path) -> int | None:
     try:
         return store_pid(directory)

@@ -8,7 +8,9 @@ not started, whether it answers or not. A lock ends with its process, so neither
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -27,6 +29,9 @@ SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while 
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
+SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
+
+log = logging.getLogger(__name__)
 
 
 def socket_path(directory: Path) -> Path:
@@ -59,6 +64,8 @@ class StoreProcess:
         self._has_settings = False  # a store from before a crash may run with others
         self._child: subprocess.Popen[bytes] | None = None
         self._binary: Path | None = None
+        self._said = ""
+        self._said_s = 0.0
 
     async def lock(self) -> None:
         """Make the directory ours.
@@ -80,14 +87,23 @@ class StoreProcess:
         """Return when the store of this directory answers; True if it had to be started.
 
         Raises:
-            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`.
+            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`; or its files cannot be used just now.
             StorageMisconfigured: It does not start; the end of its log is in the message.
         """
+        try:
+            return await self._ensure_running()
+        except OSError as error:  # a full disk, say: it may pass, and whoever tries again must go on trying
+            raise StorageUnavailable(
+                f"the embedded store in {self.directory} cannot be started: {error}",
+                hint="mend that; it is tried again",
+            ) from error
+
+    async def _ensure_running(self) -> bool:
         started = await asyncio.to_thread(self._start_unless_alive)
         await self._wait_until_it_answers()
         if not started and not self._has_settings and await asyncio.to_thread(self._is_otherwise_configured):
             await self.stop()
-            return await self.ensure_running()
+            return await self._ensure_running()
         self._has_settings = True
         return started
 
@@ -116,12 +132,11 @@ class StoreProcess:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StorageMisconfigured(
-                f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
-                hint="name a directory that this user may write",
-            ) from error
+            raise self._unusable(error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
             os.close(fd)
@@ -129,9 +144,16 @@ class StoreProcess:
                 f"the embedded store in {self.directory} is open in process {owner or 'unknown'}",
                 hint="stop that server first, or give this one another directory",
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise self._unusable(error) from error
         return fd
+
+    def _unusable(self, error: OSError) -> StorageMisconfigured:
+        return StorageMisconfigured(
+            f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
+            hint="name a directory that this user may write, with space left",
+        )
 
     def _start_unless_alive(self) -> bool:
         lock_fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -146,6 +168,8 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
+        if self._has_settings:  # it served until now
+            self._tell_of_its_end()
         self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
@@ -161,6 +185,18 @@ class StoreProcess:
                 start_new_session=True,  # or Ctrl-C would end it before the last flush
                 cwd=self.directory,
             )
+
+    def _tell_of_its_end(self) -> None:
+        """Nobody else knows why it is gone: a full disk, for one, is said in its own log alone."""
+        code = self._child.wait() if self._child else None
+        how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+        alarms = re.findall(r" # (.+)", self._log_end())
+        words = f"; its log says: {' '.join(alarms)}" if alarms else ""
+        said = f"the embedded store in {self.directory} ended{how} and is started again{words}"
+        now_s = self._clock.monotonic_s()
+        if said != self._said or now_s - self._said_s >= SAY_AGAIN_S:
+            log.warning("%s", said)
+            self._said, self._said_s = said, now_s
 
     def _configuration(self) -> str:
         text = configuration(

@@ -20,10 +20,11 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
-from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
+from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.storage import Capability
 
 RESCUE_FILE: Final = "rescue.jsonl"
 STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
@@ -87,8 +88,10 @@ def serve(serving: Serving) -> int:
     try:
         report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
-            log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
+            rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
+            log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file)
     finally:
+        _ignore_signals()
         let_go_of(sys.stderr)
     return 0 if report.clean else 1
 
@@ -131,9 +134,10 @@ async def _serve(
             sys.stderr.write(f"\n{banner(told)}\n")
         else:
             log.info("ready", **told)
-        await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
         async with _status_line(realm, line):
-            await stopping.wait()
+            await keep_server_file(
+                directory, lambda: _server_file(serving, realm, storage.capability), SystemClock(), stopping
+            )
         late_ms = round(realm.ticker.lateness_ms(0.99), 2)
         log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
         await realm.stop()
@@ -174,7 +178,14 @@ def _stop_on_signals() -> asyncio.Event:
     return stopping
 
 
-def _server_file(serving: Serving, realm: Realm) -> ServerFile:
+def _ignore_signals() -> None:
+    """It is over, and the exit code says how: a signal while the interpreter is dismantled must not say otherwise."""
+    for name in STOP_SIGNALS:
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _server_file(serving: Serving, realm: Realm, capability: Capability) -> ServerFile:
     url = serving.config.store.url
     return ServerFile(
         pid=os.getpid(),
@@ -183,7 +194,7 @@ def _server_file(serving: Serving, realm: Realm) -> ServerFile:
         udp=realm.udp.port,
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
-        store_pid=None,
+        store_pid=capability.process_id if capability.backend == "embedded" else None,
     )
 
 
