@@ -258,16 +258,21 @@ def store_pid_or_none(directory: Path) -> int | None:
         return None
 
 
-async def test_disconnect_while_it_is_down_leaves_nothing_running(tmp_path: Path) -> None:
+async def test_disconnect_while_it_is_down_leaves_nothing_running_and_says_how_it_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     os.kill(store_pid(tmp_path), signal.SIGKILL)
     await storage.disconnect()
+    assert "ended by signal 9" in caplog.text
+    caplog.clear()
     again = EmbeddedStorage(tmp_path)
     await again.connect()
     pid = store_pid(tmp_path)
     await again.disconnect()
     assert not is_alive(pid)
+    assert "ended" not in caplog.text, "it was told to"
 
 
 async def test_stopping_uses_stronger_means_when_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

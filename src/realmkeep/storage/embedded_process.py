@@ -64,6 +64,7 @@ class StoreProcess:
         self._has_settings = False  # a store from before a crash may run with others
         self._child: subprocess.Popen[bytes] | None = None
         self._binary: Path | None = None
+        self._exit_code: int | None = None  # of the last child, until that is told
         self._said = ""
         self._said_s = 0.0
 
@@ -114,6 +115,7 @@ class StoreProcess:
             StorageUnavailable: It lives on after all three; the directory stays locked.
         """
         if not await asyncio.to_thread(self._is_alive):
+            await asyncio.to_thread(self._tell_of_its_end, "")
             return
         for end in (self._ask_to_shut_down, self._terminate, self._kill):
             await end()
@@ -168,9 +170,8 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
-        if self._has_settings:  # it served until now
-            self._tell_of_its_end()
         self._reap()  # it is dead, or it would hold the lock
+        self._tell_of_its_end(" and is started again")
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
@@ -186,13 +187,15 @@ class StoreProcess:
                 cwd=self.directory,
             )
 
-    def _tell_of_its_end(self) -> None:
+    def _tell_of_its_end(self, then: str) -> None:
         """Nobody else knows why it is gone: a full disk, for one, is said in its own log alone."""
-        code = self._child.wait() if self._child else None
+        if not self._has_settings:  # it never served
+            return
+        code, self._exit_code = self._exit_code, None
         how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
         alarms = re.findall(r" # (.+)", self._log_end())
         words = f"; its log says: {' '.join(alarms)}" if alarms else ""
-        said = f"the embedded store in {self.directory} ended{how} and is started again{words}"
+        said = f"the embedded store in {self.directory} ended{how}{then}{words}"
         now_s = self._clock.monotonic_s()
         if said != self._said or now_s - self._said_s >= SAY_AGAIN_S:
             log.warning("%s", said)
@@ -242,7 +245,7 @@ class StoreProcess:
 
     def _reap(self) -> None:
         if self._child:
-            self._child.wait()
+            self._exit_code = self._child.wait()
             self._child = None
 
     def _pid(self) -> int | None:

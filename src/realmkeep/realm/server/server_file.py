@@ -35,8 +35,12 @@ def write_server_file(directory: Path, told: ServerFile) -> None:
         OSError: It cannot be written.
     """
     staged = directory / f".{SERVER_FILE}.{told.pid}"
-    staged.write_bytes(msgspec.json.encode(told) + b"\n")
-    staged.replace(directory / SERVER_FILE)
+    try:
+        staged.write_bytes(msgspec.json.encode(told) + b"\n")
+        staged.replace(directory / SERVER_FILE)
+    except OSError:
+        staged.unlink(missing_ok=True)  # a full disk has room for a name
+        raise
 
 
 async def keep_server_file(
