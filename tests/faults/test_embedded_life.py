@@ -263,7 +263,11 @@ async def test_disconnect_while_it_is_down_leaves_nothing_running_and_says_how_i
 ) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
-    os.kill(store_pid(tmp_path), signal.SIGKILL)
+    died = store_pid(tmp_path)
+    os.kill(died, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while is_alive(died):
+            await asyncio.sleep(0.001)
     await storage.disconnect()
     assert "ended by signal 9" in caplog.text
     caplog.clear()
@@ -276,13 +280,16 @@ async def test_disconnect_while_it_is_down_leaves_nothing_running_and_says_how_i
 
 
 async def test_stopping_uses_stronger_means_when_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "STOP_S_MAX", 0.3)
+    monkeypatch.setattr(
+        process_module, "SILENT_STOP_S_MAX", 0.3
+    )  # and not a minute each: nobody waits for a shutdown so long
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     assert await storage.write([put("a", b"1")]) == [Committed()]
     pid = store_pid(tmp_path)
     os.kill(pid, signal.SIGSTOP)  # neither SHUTDOWN nor SIGTERM reach it
-    await storage.disconnect()
+    async with asyncio.timeout(30):
+        await storage.disconnect()
     assert not is_alive(pid)
     await storage.connect()
     assert await storage.load("a") == b"1"

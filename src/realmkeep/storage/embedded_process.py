@@ -27,6 +27,7 @@ from realmkeep.storage.redis_url import RedisAddress
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
 SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
+SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
 SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
@@ -109,23 +110,28 @@ class StoreProcess:
         return started
 
     async def stop(self) -> None:
-        """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone.
+        """End the store: ask it if it listens, then SIGTERM, then SIGKILL; returns when it is gone.
 
         Raises:
             StorageUnavailable: It lives on after all three; the directory stays locked.
         """
         if not await asyncio.to_thread(self._is_alive):
-            await asyncio.to_thread(self._tell_of_its_end, "")
+            await asyncio.to_thread(self._tell_of_its_end, "")  # an end that nobody asked for
             return
-        for end in (self._ask_to_shut_down, self._terminate, self._kill):
+        said = await self._ping()
+        listens = said is None or is_reply(said)
+        ways = (self._terminate, self._kill)
+        for end in (self._ask_to_shut_down, *ways) if listens else ways:
             await end()
-            if await self._is_gone():
+            if await self._is_gone(STOP_S_MAX if listens else SILENT_STOP_S_MAX):
                 break
         else:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        if not listens:  # it was dying, or had to be killed
+            await asyncio.to_thread(self._tell_of_its_end, "")
 
     # --- blocking parts, each run in a thread
 
@@ -303,8 +309,8 @@ class StoreProcess:
     def _address(self, timeout_s: float) -> RedisAddress:
         return RedisAddress(socket_path=str(self.socket_path), timeout_s=timeout_s, connect_timeout_s=timeout_s)
 
-    async def _is_gone(self) -> bool:
-        deadline_s = self._clock.monotonic_s() + STOP_S_MAX
+    async def _is_gone(self, within_s: float) -> bool:
+        deadline_s = self._clock.monotonic_s() + within_s
         while await asyncio.to_thread(self._is_alive):
             if self._clock.monotonic_s() >= deadline_s:
                 return False
