@@ -162,9 +162,7 @@ async def test_a_second_server_is_refused_at_once_and_told_who_has_it(tmp_path: 
     await first.disconnect()
 
 
-async def test_a_store_that_dies_is_started_again_with_everything(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     for number in range(3):
@@ -178,9 +176,80 @@ async def test_a_store_that_dies_is_started_again_with_everything(
         await until_back(storage)
         assert await storage.load("a") == value
     await storage.disconnect()
-    deaths = [record.message for record in caplog.records if record.name == "realmkeep.storage.embedded_process"]
-    assert len(deaths) == 3
-    assert all(f"the embedded store in {tmp_path} has died and is started again; it said: " in said for said in deaths)
+
+
+async def test_its_process_id_is_told_and_the_new_one_after_it_died_and_the_log_says_how(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    pid = store_pid(tmp_path)
+    assert storage.capability.process_id == pid
+    with (tmp_path / "store.log").open("a") as log:
+        log.write("12:M 23 Nov 2026 22:13:04.749 # Error writing to the AOF file: No space left on device\n")
+    os.kill(pid, signal.SIGKILL)
+    await until_told_another(storage, pid)
+    assert storage.capability.process_id == store_pid(tmp_path)
+    (said,) = [record.getMessage() for record in caplog.records if record.name == process_module.__name__]
+    assert "ended by signal 9 and is started again" in said
+    assert said.endswith("its log says: Error writing to the AOF file: No space left on device")
+    await storage.disconnect()
+
+
+async def test_the_process_id_of_an_adopted_store_is_its_own_whatever_a_file_says(tmp_path: Path) -> None:
+    pid = await asyncio.to_thread(crashed_server, tmp_path)
+    (tmp_path / "store.pid").write_text("1\n")
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    assert storage.capability.process_id == pid
+    await storage.disconnect()
+
+
+async def test_a_store_that_dies_of_the_same_thing_again_and_again_says_so_once_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    for _ in range(3):
+        pid = storage.capability.process_id
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await until_told_another(storage, pid)
+    assert len([record for record in caplog.records if record.name == process_module.__name__]) == 1
+    await storage.disconnect()
+
+
+async def test_a_start_that_the_system_refuses_is_tried_again(tmp_path: Path) -> None:
+    """As on a full disk: the store is dead, and its configuration cannot be written."""
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    pid = storage.capability.process_id
+    assert pid is not None
+    (tmp_path / "store.conf").unlink()
+    (tmp_path / "store.conf").mkdir()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while "cannot be started: [Errno 21] Is a directory" not in await why_not(storage):
+            await asyncio.sleep(0.01)
+    (tmp_path / "store.conf").rmdir()
+    await until_told_another(storage, pid)
+    await storage.disconnect()
+
+
+async def why_not(storage: Storage) -> str:
+    """What the storage says is wrong; nothing while it answers."""
+    try:
+        await storage.exists("a")
+    except StorageUnavailable as error:
+        return error.message
+    return ""
+
+
+async def until_told_another(storage: Storage, pid: int) -> None:
+    async with asyncio.timeout(20):
+        while storage.capability.process_id == pid:
+            await asyncio.sleep(0.01)
+    await until_back(storage)
 
 
 def store_pid_or_none(directory: Path) -> int | None:
@@ -190,26 +259,38 @@ def store_pid_or_none(directory: Path) -> int | None:
         return None
 
 
-async def test_disconnect_while_it_is_down_leaves_nothing_running(tmp_path: Path) -> None:
+async def test_disconnect_while_it_is_down_leaves_nothing_running_and_says_how_it_ended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
-    os.kill(store_pid(tmp_path), signal.SIGKILL)
+    died = store_pid(tmp_path)
+    os.kill(died, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while is_alive(died):
+            await asyncio.sleep(0.001)
     await storage.disconnect()
+    assert "ended by signal 9" in caplog.text
+    caplog.clear()
     again = EmbeddedStorage(tmp_path)
     await again.connect()
     pid = store_pid(tmp_path)
     await again.disconnect()
     assert not is_alive(pid)
+    assert "ended" not in caplog.text, "it was told to"
 
 
 async def test_stopping_uses_stronger_means_when_it_must(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "STOP_S_MAX", 0.3)
+    monkeypatch.setattr(
+        process_module, "SILENT_STOP_S_MAX", 0.3
+    )  # and not a minute each: nobody waits for a shutdown so long
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     assert await storage.write([put("a", b"1")]) == [Committed()]
     pid = store_pid(tmp_path)
     os.kill(pid, signal.SIGSTOP)  # neither SHUTDOWN nor SIGTERM reach it
-    await storage.disconnect()
+    async with asyncio.timeout(30):
+        await storage.disconnect()
     assert not is_alive(pid)
     await storage.connect()
     assert await storage.load("a") == b"1"
@@ -281,13 +362,12 @@ async def test_a_store_that_dies_of_a_full_disk_is_told_of_once_and_the_disk_is_
                 await asyncio.sleep(0.01)
         await until_back(storage)
     await storage.disconnect()
-    deaths = [record.message for record in caplog.records if record.name == "realmkeep.storage.embedded_process"]
-    assert deaths == [
-        f"the embedded store in {tmp_path} has died and is started again; its disk has 17 bytes left: make room"
-    ]
+    (said,) = [record.message for record in caplog.records if record.name == process_module.__name__]
+    assert said.startswith(f"the embedded store in {tmp_path} ended by signal 9 and is started again")
+    assert said.endswith("; its disk is full: make room")
 
 
 async def test_a_configuration_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "store.conf").mkdir()
-    with pytest.raises(StorageMisconfigured, match=r"store\.conf cannot be written: Is a directory"):
+    with pytest.raises(StorageUnavailable, match=r"cannot be started: .*Is a directory: .*store\.conf"):
         await EmbeddedStorage(tmp_path).connect()

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import errno
 import itertools
 import json
 import logging
+import os
 import re
 from collections.abc import Coroutine
 from pathlib import Path
@@ -348,6 +350,59 @@ async def test_what_a_shutdown_could_not_save_is_rescued_and_named(tmp_path: Pat
         assert json.loads(lines["rover:1"]["ops"])["ops"][0][0] == 1
         assert b"town/" in base64.b64decode(lines["rover:1"]["owner"])
         assert "65536" in lines["rover:2"]["why"] or "70" in lines["rover:2"]["why"]
+
+
+async def test_what_no_file_can_take_is_in_the_log_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with Lab() as lab:
+        rescue = tmp_path / "rescue.jsonl"
+        rescue.mkdir()
+        keeper = await lab.finish(
+            Keeper.open(lab.line(), config=KeeperConfig(name="town"), clock=lab.clock, rescue_path=rescue)
+        )
+        (await enter(keeper, 1)).record.xp = 7
+        lab.line().down = True
+        report = await _patiently(lab, keeper.close(deadline_s=10))
+        assert (report.clean, report.rescued, report.rescue_path) == (False, ("rover:1",), None)
+        said = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
+        assert [line for line in said if "rescue.jsonl cannot be written" in line and "Is a directory" in line]
+        (last,) = [line for line in said if line.startswith("rover:1 is not saved; its last state is ")]
+        assert json.loads(last.partition("last state is ")[2])["state"]["xp"] == 7
+
+
+async def test_a_rescue_file_that_a_full_disk_cuts_short_is_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async with Lab() as lab:
+        rescue = tmp_path / "rescue.jsonl"
+        rescue.write_text('{"key":"of another shutdown"}\n')
+        keeper = await lab.finish(
+            Keeper.open(lab.line(), config=KeeperConfig(name="town"), clock=lab.clock, rescue_path=rescue)
+        )
+        await enter(keeper, 1)
+        lab.line().down = True
+        monkeypatch.setattr(os, "fsync", full)
+        report = await _patiently(lab, keeper.close(deadline_s=10))
+        assert (report.rescued, report.rescue_path) == (("rover:1",), None)
+        assert rescue.read_text() == '{"key":"of another shutdown"}\n'
+
+
+async def test_a_connection_that_ends_while_its_player_is_released_is_no_error(
+    lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    lab.line().plan = lambda _: delay(0.1)
+    leaving = asyncio.create_task(ada.logout())
+    closing = asyncio.create_task(keeper.close())
+    await lab.advance(0.05)
+    ada.disconnect()
+    bob.disconnect()
+    report = await lab.finish(closing)
+    await leaving
+    assert (report.clean, report.released, ada.ended, bob.ended) == (True, 2, True, True)
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_a_frozen_player_is_rescued_and_the_others_are_saved(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client import Message, Seal
+from client import PATIENCE_S, Message, Seal
 from server import Server, running
 
 from realmkeep.storage.embedded_process import socket_path
@@ -203,6 +203,51 @@ async def test_a_store_that_stops_is_waited_for_and_a_second_signal_waits_for_no
     assert server.ended() == 130
     os.kill(store_pid, signal.SIGCONT)
     server.start()  # it takes the store over, and stops it at its end
+
+
+async def test_server_json_names_the_new_process_of_a_store_that_died(start: Start) -> None:
+    server = start()
+    pid = server.told["store_pid"]
+    os.kill(pid, signal.SIGKILL)
+    told = await _until_told(server, lambda told: told["store_pid"] != pid)
+    assert Path(f"/proc/{told['store_pid']}/cwd").readlink() == server.directory / "store"
+    assert {**told, "store_pid": pid} == server.told
+
+
+async def test_server_json_comes_back_while_the_server_runs_and_goes_with_it(start: Start) -> None:
+    server = start()
+    server.file.unlink()
+    assert await _until_told(server, lambda _: True) == server.told
+    assert server.stop() == 0
+    assert not server.file.exists()
+
+
+async def _until_told(server: Server, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            if server.file.exists() and holds(told := json.loads(server.file.read_text())):
+                return told
+            await asyncio.sleep(0.01)
+
+
+def test_a_signal_that_comes_when_all_is_saved_does_not_change_the_exit_code(tmp_path: Path) -> None:
+    """Orchestrators send SIGTERM more than once; the second one comes while the interpreter is dismantled."""
+    code = """if True:
+        import atexit, os, signal
+        from realmkeep.cli import main
+        from realmkeep.realm.server import serve
+
+        async def until_told(_directory, _tell, _clock, stopping):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await stopping.wait()
+
+        serve.keep_server_file = until_told
+        atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+        main()
+    """
+    arguments = ["serve", "--data", str(tmp_path), "--store", "memory://", "--tcp-port", "0", "--udp-port", "0"]
+    ended = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
 
 
 async def test_a_server_may_insist_on_sealed_credentials(start: Start) -> None:

@@ -1,12 +1,12 @@
 """The first stop signal asks, another one ends the process."""
 
 import asyncio
-import os
 import signal
 from collections.abc import Iterator
 
 import pytest
 
+from realmkeep.realm.server import stop_signals
 from realmkeep.realm.server.stop_signals import STOP_SIGNALS, TOGETHER_S, StopSignals
 from realmkeep.testing.clock import FakeClock
 
@@ -26,8 +26,8 @@ async def test_a_signal_asks_one_beside_it_is_the_same_and_a_later_one_ends_it_a
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = FakeClock()
-    exits: list[int] = []
-    monkeypatch.setattr(os, "_exit", exits.append)
+    ends: list[str] = []
+    monkeypatch.setattr(stop_signals, "end_at_once", lambda: ends.append(name))
     signals = StopSignals(clock)
     signals.listen()
     asked = asyncio.create_task(signals.asked())
@@ -35,8 +35,8 @@ async def test_a_signal_asks_one_beside_it_is_the_same_and_a_later_one_ends_it_a
     await clock.advance(TOGETHER_S / 2)
     signal.raise_signal(getattr(signal, name))
     await clock.settle()
-    assert (exits, asked.done()) == ([], False)
+    assert (ends, asked.done()) == ([], False)
     await clock.advance(TOGETHER_S)
     assert asked.done()
     signal.raise_signal(getattr(signal, name))
-    assert exits == [130]
+    assert ends == [name]

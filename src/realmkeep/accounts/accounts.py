@@ -403,5 +403,7 @@ def _unavailable_is_refused() -> Generator[None]:
     except (Quarantined, StorageError) as error:
         if error.outcome == "unknown":
             raise
-        log.warning("an account could not be read or written: %s", error)
+        # A store that is away is the keeper's to report, once; here it would be a line for every registration.
+        level = logging.WARNING if isinstance(error, Quarantined) else logging.INFO
+        log.log(level, "an account could not be read or written: %s", error)
         raise AuthFailed("the server cannot do this now", reason="unavailable") from error

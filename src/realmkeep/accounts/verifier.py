@@ -110,7 +110,9 @@ class Verifier:
         except InvalidKey:
             return None
         except (Quarantined, StorageError) as error:
-            log.error("an account cannot be read: %s", error)
+            # A store that is away is the keeper's to report, once; here it would be a line for every login.
+            level = logging.ERROR if isinstance(error, Quarantined) else logging.INFO
+            log.log(level, "an account cannot be read: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
     async def _compare(self, found: Shelved[Account] | None, password: str, address: str) -> bool:

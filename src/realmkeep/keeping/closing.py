@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -32,7 +33,7 @@ class CloseReport:
     Attributes:
         released: Sessions whose final snapshot is durable and whose record is free.
         rescued: The keys of records whose last state could not be saved; it stands in `rescue_path` instead.
-        rescue_path: Where; None if nothing had to be rescued.
+        rescue_path: Where; None if nothing had to be rescued, or if it could not be written: then the log has it all.
     """
 
     released: int
@@ -72,6 +73,8 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
     """Release in slices: a release queues at once and waits for the store together with the others."""
 
     async def release(session: Session[Any]) -> None:
+        if session.state is State.LEAVING:
+            return  # somebody else released it; `drained` waits for that
         try:
             await engine.release(session, patient=True)
         except (KeepingError, RecordError) as error:
@@ -85,20 +88,45 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
     await asyncio.gather(*waiting)
 
 
-def _rescue(sessions: Sequence[Session[Any]], path: Path) -> Path:
-    """Append the last state of each session as one JSON line, whether or not it could be stored."""
-    with path.open("ab") as file:
-        for session in sessions:
-            state = msgspec.structs.asdict(session.record)
-            line = {
-                "key": session.keys.record,
-                "owner": base64.b64encode(session.owner_guard.expected or b"").decode(),
-                "durable_revision": session.durable_revision,
-                "version": session.record.__realmkeep__.version,
-                "why": session.frozen or "the store did not take it in time",
-                "state": state,
-                "ops": session.ring.encode().decode(),
-            }
-            file.write(msgspec.json.encode(line, enc_hook=repr) + b"\n")
-            log.critical("%s is not saved; its last state is in %s", session.keys.record, path)
+def _rescue(sessions: Sequence[Session[Any]], path: Path) -> Path | None:
+    """Append the last state of each session as one JSON line, whether or not it could be stored.
+
+    What the file cannot take goes into the log whole: that is the last place left, and often on another disk. None then.
+    """
+    lines = {session.keys.record: _rescue_line(session) for session in sessions}
+    try:
+        _append_durably(path, b"".join(line + b"\n" for line in lines.values()))
+    except OSError as error:
+        log.critical("%s cannot be written, so the last states follow here: %s", path, error)
+        for key, line in lines.items():
+            log.critical("%s is not saved; its last state is %s", key, line.decode())
+        return None
+    for key in lines:
+        log.critical("%s is not saved; its last state is in %s", key, path)
     return path
+
+
+def _rescue_line(session: Session[Any]) -> bytes:
+    line = {
+        "key": session.keys.record,
+        "owner": base64.b64encode(session.owner_guard.expected or b"").decode(),
+        "durable_revision": session.durable_revision,
+        "version": session.record.__realmkeep__.version,
+        "why": session.frozen or "the store did not take it in time",
+        "state": msgspec.structs.asdict(session.record),
+        "ops": session.ring.encode().decode(),
+    }
+    return msgspec.json.encode(line, enc_hook=repr)
+
+
+def _append_durably(path: Path, lines: bytes) -> None:
+    """All of it or nothing: half a line would spoil the next one."""
+    with path.open("ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            while lines:
+                lines = lines[file.write(lines) :]
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(end)
+            raise

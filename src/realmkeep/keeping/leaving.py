@@ -53,12 +53,12 @@ class Leaving:
         self._grace_s = grace_s
 
     def disconnect(self, session: Session[Any]) -> None:
-        """The player is gone: the grace period starts.
+        """The player is gone: the grace period starts, unless the session is being released already.
 
         Raises:
             SessionEnded: The session is over.
         """
-        if session.state is State.GRACE:
+        if session.state in {State.GRACE, State.LEAVING}:
             return
         self._require_here(session)
         session.state = State.GRACE

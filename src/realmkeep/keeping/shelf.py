@@ -171,7 +171,7 @@ class Shelf(Generic[R]):
                         raise self._unknown(key, outcome.error) if lost else outcome.error
                 case Unknown():
                     lost = True
-                    log.warning("%s: the answer to a write was lost; looking for what became of it", key)
+                    log.info("%s: the answer to a write was lost; looking for what became of it", key)
             if self._clock.monotonic_s() >= deadline_s:
                 raise self._unknown(key, outcome.error)
             await self._clock.sleep(pause_s)

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import shutil
 import signal
 import stat
@@ -29,9 +30,13 @@ log = logging.getLogger(__name__)
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
 SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
+SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
 FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
+SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
+
+log = logging.getLogger(__name__)
 
 
 def socket_path(directory: Path) -> Path:
@@ -63,8 +68,10 @@ class StoreProcess:
         self._lock_fd: int | None = None
         self._has_settings = False  # a store from before a crash may run with others
         self._child: subprocess.Popen[bytes] | None = None
-        self._died_of = ""
         self._binary: Path | None = None
+        self._exit_code: int | None = None  # of the last child, until that is told
+        self._said = ""
+        self._said_s = 0.0
 
     async def lock(self) -> None:
         """Make the directory ours.
@@ -86,34 +93,49 @@ class StoreProcess:
         """Return when the store of this directory answers; True if it had to be started.
 
         Raises:
-            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`.
+            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`; or its files cannot be used just now.
             StorageMisconfigured: It does not start; the end of its log is in the message.
         """
+        try:
+            return await self._ensure_running()
+        except OSError as error:  # a full disk, say: it may pass, and whoever tries again must go on trying
+            raise StorageUnavailable(
+                f"the embedded store in {self.directory} cannot be started: {error}",
+                hint="make room, or let this user write there",
+            ) from error
+
+    async def _ensure_running(self) -> bool:
         started = await asyncio.to_thread(self._start_unless_alive)
         await self._wait_until_it_answers()
         if not started and not self._has_settings and await asyncio.to_thread(self._is_otherwise_configured):
             await self.stop()
-            return await self.ensure_running()
+            return await self._ensure_running()
         self._has_settings = True
         return started
 
     async def stop(self) -> None:
-        """End the store: ask it, then SIGTERM, then SIGKILL; returns when it is gone.
+        """End the store: ask it if it listens, then SIGTERM, then SIGKILL; returns when it is gone.
 
         Raises:
             StorageUnavailable: It lives on after all three; the directory stays locked.
         """
         if not await asyncio.to_thread(self._is_alive):
+            await asyncio.to_thread(self._tell_of_its_end, "")  # an end that nobody asked for
             return
-        for end in (self._ask_to_shut_down, self._terminate, self._kill):
+        said = await self._ping()
+        listens = said is None or is_reply(said)
+        ways = (self._terminate, self._kill)
+        for end in (self._ask_to_shut_down, *ways) if listens else ways:
             await end()
-            if await self._is_gone():
+            if await self._is_gone(STOP_S_MAX if listens else SILENT_STOP_S_MAX):
                 break
         else:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
         await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        if not listens:  # it was dying, or had to be killed
+            await asyncio.to_thread(self._tell_of_its_end, "")
 
     # --- blocking parts, each run in a thread
 
@@ -122,12 +144,11 @@ class StoreProcess:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise StorageMisconfigured(
-                f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
-                hint="name a directory that this user may write",
-            ) from error
+            raise self._unusable(error) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
         except BlockingIOError as error:
             owner = os.pread(fd, 32, 0).decode(errors="replace").strip()
             os.close(fd)
@@ -135,9 +156,16 @@ class StoreProcess:
                 f"the embedded store in {self.directory} is open in process {owner or 'unknown'}",
                 hint="stop that server first, or give this one another directory",
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(fd)
+            raise self._unusable(error) from error
         return fd
+
+    def _unusable(self, error: OSError) -> StorageMisconfigured:
+        return StorageMisconfigured(
+            f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
+            hint="name a directory that this user may write, with space left",
+        )
 
     def _start_unless_alive(self) -> bool:
         lock_fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -152,18 +180,12 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
-        if self._child is not None:  # whoever stops it forgets it
-            self._tell_of_its_death()
         self._reap()  # it is dead, or it would hold the lock
+        self._tell_of_its_end(" and is started again")
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
-        try:
-            path.write_text(self._configuration(), encoding="utf-8")
-        except OSError as error:
-            raise StorageMisconfigured(
-                f"{path} cannot be written: {error.strerror}", hint="make room, or let this user write there"
-            ) from error
+        path.write_text(self._configuration(), encoding="utf-8")
         with (self.directory / "store.log").open("ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
@@ -174,6 +196,22 @@ class StoreProcess:
                 start_new_session=True,  # or Ctrl-C would end it before the last flush
                 cwd=self.directory,
             )
+
+    def _tell_of_its_end(self, then: str) -> None:
+        """Nobody else knows why it is gone: a full disk, for one, is said in its own log alone."""
+        if not self._has_settings:  # it never served
+            return
+        code, self._exit_code = self._exit_code, None
+        how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
+        alarms = re.findall(r" # (.+)", self._log_end())
+        words = f"; its log says: {' '.join(alarms)}" if alarms else ""
+        if shutil.disk_usage(self.directory).free < FREE_BYTES_MIN:
+            words += "; its disk is full: make room"
+        said = f"the embedded store in {self.directory} ended{how}{then}{words}"
+        now_s = self._clock.monotonic_s()
+        if said != self._said or now_s - self._said_s >= SAY_AGAIN_S:
+            log.warning("%s", said)
+            self._said, self._said_s = said, now_s
 
     def _configuration(self) -> str:
         text = configuration(
@@ -219,7 +257,7 @@ class StoreProcess:
 
     def _reap(self) -> None:
         if self._child:
-            self._child.wait()
+            self._exit_code = self._child.wait()
             self._child = None
 
     def _pid(self) -> int | None:
@@ -232,15 +270,6 @@ class StoreProcess:
         pid = self._pid()
         if pid is not None and str(self.directory / "store.conf") in _command_line(pid):
             os.kill(pid, number)
-
-    def _tell_of_its_death(self) -> None:
-        """Once for one reason: on a full disk it dies again and again, and cannot even write its own log."""
-        free_bytes = shutil.disk_usage(self.directory).free
-        full = free_bytes < FREE_BYTES_MIN
-        why = f"its disk has {free_bytes:,} bytes left: make room" if full else f"it said: {self._log_end()}"
-        if why != self._died_of:
-            self._died_of = why
-            log.error("the embedded store in %s has died and is started again; %s", self.directory, why)
 
     def _log_end(self) -> str:
         lines = (self.directory / "store.log").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -286,8 +315,8 @@ class StoreProcess:
     def _address(self, timeout_s: float) -> RedisAddress:
         return RedisAddress(socket_path=str(self.socket_path), timeout_s=timeout_s, connect_timeout_s=timeout_s)
 
-    async def _is_gone(self) -> bool:
-        deadline_s = self._clock.monotonic_s() + STOP_S_MAX
+    async def _is_gone(self, within_s: float) -> bool:
+        deadline_s = self._clock.monotonic_s() + within_s
         while await asyncio.to_thread(self._is_alive):
             if self._clock.monotonic_s() >= deadline_s:
                 return False

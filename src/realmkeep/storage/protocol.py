@@ -115,6 +115,8 @@ class Capability(msgspec.Struct, frozen=True):
         shared: Other servers can use the same store.
         fsync: The engine's own name for the setting: `always`, `everysec`, `no`, `full`, `none`.
         warnings: What an operator should mend, one sentence each.
+        process_id: The store's own process, on the machine it runs on; another one after the store was started again.
+            None if it says none, or is no process of its own.
     """
 
     backend: str
@@ -125,6 +127,7 @@ class Capability(msgspec.Struct, frozen=True):
     shared: bool
     fsync: str
     warnings: tuple[str, ...] = ()
+    process_id: int | None = None
 
 
 class Storage(Protocol):

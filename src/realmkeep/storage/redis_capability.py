@@ -94,6 +94,7 @@ async def read_capability(connection: RedisConnection, store: str) -> Capability
         shared=True,
         fsync=fsync,
         warnings=tuple(_warnings(settings, info, fsync)),
+        process_id=int(info["process_id"]) if info.get("process_id", "").isdigit() else None,
     )
 
 

@@ -413,7 +413,9 @@ async def test_a_deleted_account_is_gone_and_its_name_is_free(accounts: Accounts
     await accounts.create("ada", OTHER)
 
 
-async def test_an_unreadable_account_is_never_a_new_one(accounts: Accounts, store: MemoryStore) -> None:
+async def test_an_unreadable_account_is_never_a_new_one(
+    accounts: Accounts, store: MemoryStore, caplog: pytest.LogCaptureFixture
+) -> None:
     for stored in (b"", b"garbage", b'{"version":99,"username":"ada"}', b'(:version 3 :username "ada"'):
         plant(store, "ada", stored)
         assert await reason(accounts.create("ada", PASSWORD)) == "unavailable"
@@ -422,6 +424,7 @@ async def test_an_unreadable_account_is_never_a_new_one(accounts: Accounts, stor
             with pytest.raises(Quarantined, match="account:ada"):
                 await call
         assert store.value("account:ada") == stored
+    assert "ERROR" in {record.levelname for record in caplog.records}
 
 
 async def test_nobody_is_locked_out_by_an_attacker(accounts: Accounts, ada: Login) -> None:
@@ -504,6 +507,17 @@ async def test_a_fault_at_any_point_of_a_registration_leaves_all_of_it_or_none(
     assert faults[0].rejected is not None
     assert hero is None
     assert not await accounts.exists("ada")
+
+
+async def test_a_store_that_is_away_is_no_alarm_for_every_login(
+    accounts: Accounts, storage: FaultyStorage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The keeper says once that the store is away; a thousand clients that try again must not bury that."""
+    caplog.set_level(logging.INFO)
+    storage.down = True
+    assert await reason(accounts.login("ada", PASSWORD)) == "unavailable"
+    assert await reason(accounts.create("ada", PASSWORD)) == "unavailable"
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]
 
 
 async def test_an_answer_that_stays_lost_is_not_called_a_failure(

@@ -86,7 +86,7 @@ class Entrance:
             log.error("a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
         except (RealmkeepError, Refused) as error:
-            log.warning("a login failed", error=str(error))
+            log.info("a login failed", error=str(error))  # as often as clients try while the store is away
             answer(_auth_fail("unavailable"))
         finally:
             self._entering.discard(peer)

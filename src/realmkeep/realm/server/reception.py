@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from realmkeep.errors import KeepingError, RecordError, StorageError
+from realmkeep.errors import KeepingError, RecordError, SessionEnded, StorageError
 from realmkeep.realm.server.deals import TRADE_INTENTS, Deals
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
@@ -86,6 +86,9 @@ class Reception:
         game.places.leave(seat.player)
         try:
             await outcome(seat.session.logout())
+        except SessionEnded:  # the shutdown was faster, and saves everybody
+            peer.close()
+            return
         except (KeepingError, RecordError, StorageError) as error:
             log.error("a player's last state is not in the store", player=seat.player.player_id, error=str(error))
             peer.close()

@@ -19,12 +19,13 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
-from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
-from realmkeep.realm.server.stop_signals import StopSignals
+from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
+from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
+from realmkeep.storage import Capability
 
 RESCUE_FILE: Final = "rescue.jsonl"
 DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
@@ -93,8 +94,10 @@ def serve(serving: Serving) -> int:
     try:
         report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
-            log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
+            rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
+            log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file)
     finally:
+        ignore_stop_signals()
         let_go_of(sys.stderr)
     return 0 if report.clean else 1
 
@@ -138,8 +141,10 @@ async def _serve(
             sys.stderr.write(f"\n{banner(told)}\n")
         else:
             log.info("ready", **told)
-        await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
         async with _status_line(realm, line):
+            await keep_server_file(
+                directory, lambda: _server_file(serving, realm, storage.capability), SystemClock(), stop.first
+            )
             await stop.asked()
         late_ms = round(realm.ticker.lateness_ms(0.99), 2)
         log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
@@ -164,7 +169,7 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
         await asyncio.wait([writing])
 
 
-def _server_file(serving: Serving, realm: Realm) -> ServerFile:
+def _server_file(serving: Serving, realm: Realm, capability: Capability) -> ServerFile:
     url = serving.config.store.url
     return ServerFile(
         pid=os.getpid(),
@@ -173,7 +178,7 @@ def _server_file(serving: Serving, realm: Realm) -> ServerFile:
         udp=realm.udp.port,
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
-        store_pid=None,
+        store_pid=capability.process_id if capability.backend == "embedded" else None,
     )
 
 

@@ -1,14 +1,19 @@
 """`server.json`: how a running server is found."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 import msgspec
+import structlog
 
-from realmkeep.errors import StorageMisconfigured
+from realmkeep.clock import Clock
 
 SERVER_FILE: Final = "server.json"
+LOOK_S: Final = 1.0  # within this the file says what is new
+
+log = structlog.get_logger("realm.serve")
 
 
 class ServerFile(msgspec.Struct):
@@ -27,21 +32,57 @@ def write_server_file(directory: Path, told: ServerFile) -> None:
     """Write it whole or not at all: somebody may be waiting for it. Blocks.
 
     Raises:
-        StorageMisconfigured: An embedded store could not write its process id.
         OSError: It cannot be written.
     """
-    store = urlsplit(told.store_url)
-    if store.scheme == "embedded":
-        pid_file = Path(unquote(store.path)[1:]) / "store.pid"
-        try:
-            told.store_pid = int(pid_file.read_text(encoding="ascii"))
-        except ValueError as error:
-            raise StorageMisconfigured(
-                f"{pid_file} holds no process id", hint="the disk may be full: make room, and start again"
-            ) from error
     staged = directory / f".{SERVER_FILE}.{told.pid}"
-    staged.write_bytes(msgspec.json.encode(told) + b"\n")
-    staged.replace(directory / SERVER_FILE)
+    try:
+        staged.write_bytes(msgspec.json.encode(told) + b"\n")
+        staged.replace(directory / SERVER_FILE)
+    except OSError:
+        staged.unlink(missing_ok=True)  # a full disk has room for a name
+        raise
+
+
+async def keep_server_file(
+    directory: Path, tell: Callable[[], ServerFile], clock: Clock, stopping: asyncio.Event
+) -> None:
+    """Write it, write it again when it is gone or the store has another process, and return once `stopping` is set.
+
+    Args:
+        directory: Where.
+        tell: What it says at this moment.
+        clock: Time.
+        stopping: The server ends.
+
+    Raises:
+        OSError: It cannot be written the first time; later that is logged and tried again.
+    """
+    told = tell()
+    await asyncio.to_thread(write_server_file, directory, told)
+    failing = False
+    while not await _is_set_within(LOOK_S, stopping, clock):
+        now = tell()
+        if now.store_pid != told.store_pid:
+            log.info("the store has a new process", store_pid=now.store_pid, former=told.store_pid)
+        elif not failing and await asyncio.to_thread((directory / SERVER_FILE).exists):
+            continue
+        told = now
+        try:
+            await asyncio.to_thread(write_server_file, directory, told)
+        except OSError as error:
+            if not failing:
+                log.error("server.json cannot be written; it is tried again", error=str(error))
+            failing = True
+        else:
+            failing = False
+
+
+async def _is_set_within(seconds: float, event: asyncio.Event, clock: Clock) -> bool:
+    try:
+        async with clock.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def read_server_file(directory: Path) -> ServerFile | None:

@@ -18,10 +18,13 @@ class StopSignals:
 
     Args:
         clock: Tells whether they come together.
+
+    Attributes:
+        first: Set when the server shall end.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._asked = asyncio.Event()
+        self.first = asyncio.Event()
         self._clock = clock
         self._first_s: float | None = None
 
@@ -31,10 +34,8 @@ class StopSignals:
 
         def take(_number: int, _frame: object) -> None:
             if self.ends_at_once():
-                with suppress(OSError):  # a terminal that is gone
-                    os.write(2, b"\nrealmkeep: a second signal: stopped at once; what is not durable yet is lost\n")
-                os._exit(EXIT_AT_ONCE)
-            loop.call_soon_threadsafe(self._asked.set)
+                end_at_once()
+            loop.call_soon_threadsafe(self.first.set)
 
         for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
@@ -50,5 +51,19 @@ class StopSignals:
 
     async def asked(self) -> None:
         """Return once the server shall end, and another signal would count: whoever hears that it ends may send one."""
-        await self._asked.wait()
+        await self.first.wait()
         await self._clock.sleep(TOGETHER_S)
+
+
+def end_at_once() -> None:
+    """End the process as it stands."""
+    with suppress(OSError):  # a terminal that is gone
+        os.write(2, b"\nrealmkeep: a second signal: stopped at once; what is not durable yet is lost\n")
+    os._exit(EXIT_AT_ONCE)
+
+
+def ignore_stop_signals() -> None:
+    """It is over, and the exit code says how: a signal while the interpreter is dismantled must not say otherwise."""
+    for name in STOP_SIGNALS:
+        if (number := getattr(signal, name, None)) is not None:
+            signal.signal(number, signal.SIG_IGN)
