@@ -88,7 +88,15 @@ class Lab:
         storage: How the present server reaches it.
     """
 
-    def __init__(self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        name: str = "realm-1",
+        store: MemoryStore | None = None,
+        tier1_rate_per_s: float = 10_000,
+    ) -> None:
+        self.tier1_rate_per_s = tier1_rate_per_s
         self.clock = FakeClock()
         self.directory = directory
         self.name = name
@@ -101,7 +109,7 @@ class Lab:
         self.keeper = await self.clock.finish(
             Keeper.open(
                 self.storage,
-                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=10_000),
+                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.tier1_rate_per_s),
                 clock=self.clock,
                 rescue_path=self.directory / "rescue.jsonl",
             )

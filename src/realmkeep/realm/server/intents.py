@@ -15,7 +15,7 @@ from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
 from realmkeep.realm.wire.peer import Answer
-from realmkeep.realm.world.places import Place
+from realmkeep.realm.world.places import SERIALS_MAX, Place
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
@@ -177,7 +177,7 @@ class Intents:
             self._failed(wish, error)
         else:
             if not receipt.repeated:
-                self._landed(wish.intent, receipt.result, session.record, place)
+                self._landed(wish.intent, receipt.result, session.record)
             self.ack(wish, receipt.result, tier=1, fields=rule.reports, repeated=receipt.repeated)
             game.announce_level(wish.seat)
         finally:
@@ -205,6 +205,8 @@ class Intents:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
                 check_alive(player, intent)
+                if game.places.of(player) is not place:  # walked on while it waited: this zone's record is not theirs
+                    raise Refused("out_of_range", f"that was in {place.name}")
                 return rule.run(tx, player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
@@ -215,10 +217,11 @@ class Intents:
 
         return await game.keeper.commit(alone, session, ops=(wish.op,))
 
-    def _landed(self, intent: Intent, result: Any, player: Player, place: Place) -> None:
+    def _landed(self, intent: Intent, result: Any, player: Player) -> None:
         """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
         if isinstance(intent, intents.Drop) and "serial" not in result:
             decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
+            place = self._game.places.of(player)  # now: where it was dropped, its owner may no longer be
             place.lay(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
 
     async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
@@ -226,7 +229,8 @@ class Intents:
         fallen = GroundItem(item, self._game.serials.take(), x, y)
 
         def lay(_: Tx, zone: Zone) -> None:
-            zone.ground = [*zone.ground, fallen]
+            if len(zone.ground) < SERIALS_MAX:  # where nobody picks anything up, nothing more falls
+                zone.ground = [*zone.ground, fallen]
 
         await self._game.keeper.commit(lay, self._game.zone_of(place))
         place.show_kept()
