@@ -18,6 +18,7 @@ from realmkeep import CloseReport, Config, Keeper, Storage, open_storage
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
+from realmkeep.realm.server.loop import loop_factory
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
@@ -85,7 +86,8 @@ def serve(serving: Serving) -> int:
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
     try:
-        report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            report = runner.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
             log.critical("not everything was saved", rescued=report.rescued, rescue_file=str(report.rescue_path))
     finally:
