@@ -14,6 +14,7 @@ from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
 from realmkeep.realm.wire.turns import PLAYERS_TURN_S, STRANGERS_TURN_S, Turns
 
 LINE_BYTES_MAX: Final = 16 * 1024
+ARRIVING_BYTES_MAX: Final = 16 * 1024  # read from one connection at once
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
 LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
@@ -123,7 +124,7 @@ class TcpPeer(Peer):
             self._login_deadline = None
 
 
-class _Lines(asyncio.Protocol):
+class _Lines(asyncio.BufferedProtocol):
     """Cuts what arrives into lines, which are heard a few at a time."""
 
     def __init__(self, server: "TcpServer") -> None:
@@ -151,8 +152,12 @@ class _Lines(asyncio.Protocol):
             self._peer.gone()
             self._peer = None
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to write what arrives: one place for all connections, so that none holds more than a line and this much."""
+        return self._server.arriving
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._server.arriving[:nbytes]
         if self._peer is None or self._waiting:
             return
         self._waiting = True
@@ -199,6 +204,7 @@ class TcpServer:
     Attributes:
         peers: All that are connected, logged in or not.
         strangers: Those that are not, the oldest first.
+        arriving: What is being read from a socket, for the moment until its connection has taken it.
         port: The port it listens on.
     """
 
@@ -208,6 +214,7 @@ class TcpServer:
         self.peers: set[TcpPeer] = set()
         self.strangers: dict[TcpPeer, None] = {}
         self._connections_max = connections_max
+        self.arriving = memoryview(bytearray(ARRIVING_BYTES_MAX))
         self._players_turns = Turns(clock, PLAYERS_TURN_S)
         self._strangers_turns = Turns(clock, STRANGERS_TURN_S)
         self.port = 0
@@ -230,7 +237,7 @@ class TcpServer:
         """Among whom a peer is heard."""
         return self._players_turns if peer.logged_in else self._strangers_turns
 
-    def accepted(self) -> asyncio.Protocol:
+    def accepted(self) -> asyncio.BufferedProtocol:
         """What hears one new connection."""
         return _Lines(self)
 
