@@ -10,6 +10,7 @@ PLAYERS_TURN_S: Final = 0.003
 STRANGERS_TURN_S: Final = (
     0.002  # a turn of its own: a crowd of strangers takes nothing from the players, nor they from it
 )
+SLICES: Final = 10  # of a turn: who has had one lets the next speak, so that one who says much delays nobody by much
 
 
 class Speaker(Protocol):
@@ -41,8 +42,9 @@ class Turns:
 
     @property
     def over(self) -> bool:
-        """Whether the time of this turn is up; for whoever is speaking."""
-        return self._spent_s + self._clock.monotonic_s() - self._began_s >= self._turn_s
+        """Whether the time of this turn is up, or it is somebody else's; for whoever is speaking."""
+        spoken_s = self._clock.monotonic_s() - self._began_s
+        return self._spent_s + spoken_s >= self._turn_s or (bool(self._waiting) and spoken_s >= self._turn_s / SLICES)
 
     def hear(self, speaker: Speaker) -> None:
         """Hear a speaker now, or when the turn comes."""
