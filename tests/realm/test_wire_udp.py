@@ -1,7 +1,8 @@
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from echo import ADA, Echo, Message
@@ -12,7 +13,14 @@ from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.intents import OFFER_SLOTS_MAX
 from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, STRANGERS_BURST
 from realmkeep.realm.wire.syntax import decode
-from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX, UdpServer
+from realmkeep.realm.wire.udp import (
+    DATAGRAM_BYTES_MAX,
+    DATAGRAMS_AT_ONCE,
+    STRANGERS_TURN_S,
+    TURN_S,
+    UNREAD_BYTES_MAX,
+    UdpServer,
+)
 
 EVE = ("192.0.2.66", 4000)
 
@@ -23,6 +31,7 @@ class Net(asyncio.DatagramTransport):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
+        self.waiting: list[tuple[bytes, Any]] = []
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         self.sent.append((bytes(data), addr))
@@ -34,7 +43,19 @@ class Net(asyncio.DatagramTransport):
         pass
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.200", 4999) if name == "sockname" else default
+        return {"sockname": ("192.0.2.200", 4999), "socket": self}.get(name, default)
+
+    def dup(self) -> Self:
+        return self
+
+    def setsockopt(self, *option: int) -> None:
+        assert option == (socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        assert size > DATAGRAM_BYTES_MAX, "one too long has to be seen as such"
+        if not self.waiting:
+            raise BlockingIOError
+        return self.waiting.pop(0)
 
 
 class Datagrams:
@@ -260,6 +281,41 @@ async def test_a_flood_of_long_datagrams_is_not_even_read(udp: Datagrams, monkey
         udp.raw(b"(" + b"a " * 4_000 + str(number).encode())
     assert sum(read_so_far) <= STRANGERS_BURST * BYTES_PER_TOKEN
     assert udp.ask({"type": "hello", "pad": "." * 300}, EVE) != [], "somebody else is heard"
+
+
+async def test_datagrams_that_wait_are_taken_at_once(udp: Datagrams) -> None:
+    sid = udp.log_in()
+    ping = json.dumps({"type": "ping", "t": 1, "sid": sid}).encode()
+    udp.net.waiting = [(b"(", EVE)] * (DATAGRAMS_AT_ONCE + 50) + [(ping, ADA)]
+    udp.raw(b"", EVE)
+    assert len(udp.net.waiting) == 50 + 2
+    udp.server.datagram_received(b"", EVE)
+    assert udp.net.waiting == []
+    assert udp.net.sent[-1][1] == ADA, "a player's is found among the strangers'"
+
+
+async def test_datagrams_are_taken_for_no_longer_than_a_turn_and_strangers_have_the_smaller_part_of_it(
+    udp: Datagrams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sid = udp.log_in()
+    read = udp.server._read
+
+    def slowly(*of: Any) -> None:
+        udp.clock.stall(STRANGERS_TURN_S / 2.5)
+        read(*of)
+
+    monkeypatch.setattr(udp.server, "_read", slowly)
+    hello = json.dumps({"type": "hello", "pad": "." * 300}).encode()
+    udp.net.waiting = [(hello, ("192.0.2.1", 5000 + number)) for number in range(50)]
+    udp.net.waiting += [(json.dumps({"type": "ping", "t": number, "sid": sid}).encode(), ADA) for number in range(50)]
+    udp.net.sent.clear()
+    udp.server.datagram_received(hello, EVE)
+    heard = [where == ADA for _, where in udp.net.sent]
+    turn = round(TURN_S / STRANGERS_TURN_S * 2.5 + 0.5)
+    assert (heard.count(False), heard.count(True)) == (3, turn - 3)
+    udp.net.sent.clear()
+    udp.server.datagram_received(hello, ("192.0.2.7", 5000))
+    assert udp.net.sent[0][1] == ("192.0.2.7", 5000), "in the next turn strangers are heard again"
 
 
 async def test_a_stranger_cannot_make_us_read_thousands_of_values(udp: Datagrams) -> None:
