@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from realmkeep.cli import app
+from realmkeep.cli.app import app
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -48,9 +48,6 @@ class InvalidKey(RealmkeepError):
     """A kind, id or key does not fit the key schema."""
 
 
-# --- records: what is kept
-
-
 class RecordError(RealmkeepError):
     """The root of what can be wrong with a record."""
 
@@ -95,9 +92,6 @@ class TierViolation(RecordError):
     """An `IMMEDIATE` field was changed outside a commit."""
 
 
-# --- storage: where it is kept
-
-
 class StorageError(RealmkeepError):
     """The root of what a store can answer. Nothing was changed unless `outcome` is `"unknown"`."""
 
@@ -135,9 +129,6 @@ class WrongType(StorageError):
 
 class ValueTooLarge(StorageError):
     """A value, key or transaction exceeds the limits of the protocol; refused before anything was sent."""
-
-
-# --- keeping: when it is kept
 
 
 class KeepingError(RealmkeepError):
@@ -262,8 +253,6 @@ class ShuttingDown(KeepingError):
 class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
 
-
-# --- accounts
 
 AuthReason = Literal[
     "bad_credentials",

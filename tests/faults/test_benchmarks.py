@@ -8,6 +8,7 @@ import pytest
 
 from realmkeep.benchmarks import commit, flush, sessions, slices
 from realmkeep.benchmarks.sessions import measured_pauses
+from realmkeep.cli.app import app
 from realmkeep.testing.clock import FakeClock
 
 
@@ -23,7 +24,9 @@ def test_flush_measures_both_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_commit_measures_each_concurrency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_measures_each_concurrency(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(commit, "CONCURRENCIES", (1, 4))
     monkeypatch.setattr(commit, "ROUNDS", 1)
     report = commit.bench_commit(seconds=0.1, directory=tmp_path)
@@ -32,6 +35,14 @@ def test_commit_measures_each_concurrency(tmp_path: Path, monkeypatch: pytest.Mo
         assert figures.trades_per_s > 0
         assert 0 < figures.latency_ms_p50 <= figures.latency_ms_p99
     assert min(report.sqlite_per_s, report.multi_per_s, report.fdatasync_per_s, report.round_trip_ms_p50) > 0
+
+    def measured(**_how: object) -> commit.CommitReport:
+        return report
+
+    monkeypatch.setattr(commit, "bench_commit", measured)
+    app(["bench", "commit"], result_action="return_value")
+    rows = [row.rsplit(maxsplit=1) for row in capsys.readouterr().out.splitlines()]
+    assert [figure for name, figure in rows if name.endswith(".concurrency")] == ["1", "4"]
 
 
 def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,7 +162,9 @@ async def test_a_second_server_is_refused_at_once_and_told_who_has_it(tmp_path: 
     await first.disconnect()
 
 
-async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path) -> None:
+async def test_a_store_that_dies_is_started_again_with_everything(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     for number in range(3):
@@ -175,6 +178,9 @@ async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path
         await until_back(storage)
         assert await storage.load("a") == value
     await storage.disconnect()
+    deaths = [record.message for record in caplog.records if record.name == "realmkeep.storage.embedded_process"]
+    assert len(deaths) == 3
+    assert all(f"the embedded store in {tmp_path} has died and is started again; it said: " in said for said in deaths)
 
 
 def store_pid_or_none(directory: Path) -> int | None:
@@ -256,3 +262,32 @@ async def test_ctrl_c_does_not_reach_the_store(tmp_path: Path) -> None:
     assert os.getsid(store_pid(tmp_path)) != os.getsid(0)
     await process.stop()
     process.unlock()
+
+
+async def test_a_store_that_dies_of_a_full_disk_is_told_of_once_and_the_disk_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=17)
+
+    monkeypatch.setattr("shutil.disk_usage", full)
+    storage = EmbeddedStorage(tmp_path)
+    await storage.connect()
+    for _ in range(2):
+        pid = store_pid(tmp_path)
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            while store_pid_or_none(tmp_path) in {pid, None}:
+                await asyncio.sleep(0.01)
+        await until_back(storage)
+    await storage.disconnect()
+    deaths = [record.message for record in caplog.records if record.name == "realmkeep.storage.embedded_process"]
+    assert deaths == [
+        f"the embedded store in {tmp_path} has died and is started again; its disk has 17 bytes left: make room"
+    ]
+
+
+async def test_a_configuration_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store.conf").mkdir()
+    with pytest.raises(StorageMisconfigured, match=r"store\.conf cannot be written: Is a directory"):
+        await EmbeddedStorage(tmp_path).connect()

@@ -1,5 +1,8 @@
 """The records that the tests of keeping play with."""
 
+import asyncio
+from collections.abc import Callable
+
 from realmkeep.keeping import Keeper, Session, Tx
 from realmkeep.keeping.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
@@ -79,6 +82,15 @@ def kept(lab: Lab, number: int = 1) -> Player:
     stored = lab.stored(Player, number)
     assert stored is not None
     return stored
+
+
+async def at_some_turn(holds: Callable[[], bool]) -> bool:
+    """Whether something holds after any of the next 300 turns of the event loop; no time passes meanwhile."""
+    held = False
+    for _ in range(300):
+        await asyncio.sleep(0)
+        held |= holds()
+    return held
 
 
 def revision(lab: Lab, number: int = 1) -> int:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from keeping.game import Guild, Player, deposit, earn, enter, kept, pay, revision
+from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
@@ -152,10 +152,7 @@ async def test_what_committed_together_is_rewritten_together() -> None:
         await lab.keeper.commit(pay, ada, bob)
         lab.store.restore(before)
         bob.record.hp = 0
-        torn = False
-        for _ in range(300):
-            await asyncio.sleep(0)
-            torn |= kept(lab, 1).gold + kept(lab, 2).gold != 200
+        torn = await at_some_turn(lambda: kept(lab, 1).gold + kept(lab, 2).gold != 200)
         await lab.advance(2)
         assert not torn
         assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)

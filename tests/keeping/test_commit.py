@@ -114,6 +114,18 @@ async def test_if_a_record_cannot_be_stored_nothing_happened(
     await keeper.commit(pay, ada, bob)
 
 
+async def test_a_commit_that_would_break_a_rule_tells_which_and_what_to_do(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper, 1)
+
+    def overdraw(_tx: Tx, a: Player) -> None:
+        a.gold = -7
+
+    with pytest.raises(InvalidRecord, match=r"gold is -7.*refuse the request") as caught:
+        await keeper.commit(overdraw, ada)
+    (issue,) = caught.value.issues
+    assert issue.path == "gold"
+
+
 async def test_later_changes_build_on_a_commit_under_way(lab: Lab, keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     lab.line().plan = lambda _: delay(0.5)

@@ -30,8 +30,6 @@ from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab
 
-# --- logout
-
 
 async def test_logout_writes_the_final_snapshot_and_releases_in_one_transaction(
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
@@ -140,9 +138,6 @@ async def test_after_the_logout_everything_of_the_session_says_so(keeper: Keeper
             await later
 
 
-# --- disconnect, grace, resume
-
-
 async def test_a_disconnected_player_is_resumed_within_its_grace_as_it_was(
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +199,7 @@ async def test_a_hook_that_raises_stops_nothing(lab: Lab, keeper: Keeper, caplog
     await lab.advance(31)
     assert ada.ended
     assert "raised" in caplog.text
+    assert keeper.counters.hook_failures == 1
 
 
 async def test_a_player_who_is_back_at_the_last_moment_waits_for_the_eviction_and_loses_nothing(
@@ -218,9 +214,6 @@ async def test_a_player_who_is_back_at_the_last_moment_waits_for_the_eviction_an
     again = await lab.finish(enter(keeper))
     assert again is not ada
     assert again.record.xp == 3
-
-
-# --- a player that cannot be saved
 
 
 async def test_a_player_that_cannot_be_saved_is_frozen_and_reported_never_skipped(lab: Lab, keeper: Keeper) -> None:
@@ -269,9 +262,6 @@ async def test_a_frozen_player_whose_grace_has_run_out_is_kept_until_it_can_be_s
     await lab.advance(61)
     assert ada.ended
     assert kept(lab).diary == "mended"
-
-
-# --- shutdown
 
 
 async def test_a_shutdown_saves_everything_releases_everybody_and_drops_the_name(
@@ -384,9 +374,6 @@ async def _patiently(lab: Lab, closing: Coroutine[Any, Any, CloseReport]) -> Clo
             break
         await lab.advance(1)
     return await task
-
-
-# --- degraded
 
 
 async def test_nothing_is_degraded_while_the_promise_is_kept(lab: Lab, keeper: Keeper) -> None:

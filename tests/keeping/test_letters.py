@@ -100,6 +100,16 @@ async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
     assert post.store.entries("rover:2:inbox") == []
 
 
+async def test_a_letter_to_a_record_whose_owner_cannot_be_read_waits_there_and_breaks_nothing(post: Lab) -> None:
+    await (await enter(post.keeper, 2)).logout()
+    await post.line().save("rover:2:owner", b"somebody")
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(send, ada)
+    await post.advance(2)
+    assert post.keeper.degraded == ()
+    assert len(post.store.entries("rover:2:inbox")) == 1
+
+
 async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
     ada = await enter(post.keeper, 1, gold=1000)
     letters = 2 * LETTERS_A_COMMIT + 5
@@ -126,6 +136,7 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
     aside = [key for key in post.store.live_keys() if key.startswith("corrupt:rover:2:letter-")]
     assert len(aside) == 2
     assert all(key in caplog.text for key in aside)
+    assert post.keeper.counters.letters_kept_aside == 2
     assert post.store.entries("rover:2:inbox") == []
 
 
@@ -154,9 +165,6 @@ async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: 
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
         await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
-
-
-# --- told when it is durable
 
 
 async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_what_the_hook_returned(
@@ -214,8 +222,6 @@ async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper
     await enter(keeper, 2)
     assert told == [{"gold": 10}]
 
-
-# --- crashes at every step
 
 Crash = Callable[[Lab], Awaitable[None]]
 

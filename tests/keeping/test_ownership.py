@@ -226,6 +226,17 @@ async def test_recovery_goes_on_past_a_player_that_cannot_be_used(lab: Lab, capl
     assert "rover:1 was not recovered" in caplog.text
 
 
+async def test_recovery_goes_on_past_an_owner_that_cannot_be_read(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        await enter(lab.keeper, number)
+    await lab.line().save("rover:1:owner", b"somebody")
+    keeper = await lab.restart()
+    with caplog.at_level(logging.ERROR):
+        sessions = await keeper.recover(Player)
+    assert sorted(session.id for session in sessions) == ["0", "2"]
+    assert "rover:1:owner does not name an owner" in caplog.text
+
+
 async def test_what_a_former_incarnation_owned_can_be_claimed_without_recovery(lab: Lab) -> None:
     await enter(lab.keeper)
     keeper = await lab.restart()
@@ -258,9 +269,6 @@ async def test_a_claim_loads_what_it_owns_even_if_somebody_writes_in_between(lab
     await leaving
     session = await lab.finish(enter(other))
     assert session.record.xp == 42
-
-
-# --- two keepers of one name
 
 
 async def test_a_second_keeper_of_one_name_in_this_process_is_refused_at_once(lab: Lab) -> None:

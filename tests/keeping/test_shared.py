@@ -50,9 +50,6 @@ async def test_a_player_who_is_logged_in_cannot_be_held(keeper: Keeper) -> None:
         await keeper.hold(Player, 1)
 
 
-# --- borrow
-
-
 async def test_borrowing_an_offline_player_claims_loads_and_releases(lab: Lab, keeper: Keeper) -> None:
     await (await enter(keeper)).logout()
     async with keeper.borrow(Player, 1) as ada:
@@ -213,9 +210,6 @@ async def test_a_block_that_is_cancelled_releases_what_it_borrowed(lab: Lab, kee
     await lab.clock.settle()
     assert lab.store.value("rover:1:owner") is None
     assert (await enter(keeper)).connected
-
-
-# --- records made and deleted in a commit
 
 
 async def test_a_commit_makes_a_record_whole_or_not_at_all(lab: Lab, keeper: Keeper) -> None:

@@ -1,6 +1,7 @@
 """A realm in one process, without a network: time passes when a test says so, and a crash is a call."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -18,8 +19,9 @@ from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.requests import read_request
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
 from realmkeep.realm.world.player import Item, Player
+from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Failed, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
@@ -38,8 +40,8 @@ class StallingClock(FakeClock):
 class LabPeer(Peer):
     """A client that writes down what it is told."""
 
-    def __init__(self, name: str, now_s: float) -> None:
-        super().__init__(name, 1, now_s)
+    def __init__(self, name: str, now_s: float, *, port: int = 1) -> None:
+        super().__init__(name, port, now_s)
         self.heard: list[Message] = []
         self.closed = False
         self.op_id = 0
@@ -89,18 +91,14 @@ class Lab:
     """
 
     def __init__(
-        self,
-        directory: Path,
-        *,
-        name: str = "realm-1",
-        store: MemoryStore | None = None,
-        tier1_rate_per_s: float = 10_000,
+        self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None, rate_per_s: float = 10_000
     ) -> None:
-        self.tier1_rate_per_s = tier1_rate_per_s
         self.clock = FakeClock()
         self.directory = directory
         self.name = name
+        self.rate_per_s = rate_per_s
         self.store = store or MemoryStore(self.clock)
+        self.ports = itertools.count(1)
         self.realm: Realm = None  # pyright: ignore[reportAttributeAccessIssue] - there is one once `start` has run
         self.keeper: Keeper = None  # pyright: ignore[reportAttributeAccessIssue] - as above
 
@@ -109,7 +107,7 @@ class Lab:
         self.keeper = await self.clock.finish(
             Keeper.open(
                 self.storage,
-                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.tier1_rate_per_s),
+                config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.rate_per_s),
                 clock=self.clock,
                 rescue_path=self.directory / "rescue.jsonl",
             )
@@ -136,7 +134,7 @@ class Lab:
 
     async def join(self, player_id: int, *, at: tuple[str, float, float] | None = None) -> LabPeer:
         """A player at the market, or somewhere else; one that is not there yet is made."""
-        peer = LabPeer(f"player-{player_id}", self.clock.monotonic_s())
+        peer = LabPeer(f"player-{player_id}", self.clock.monotonic_s(), port=next(self.ports))
         entrance, keeper = self.realm.entrance, self.keeper
         session = keeper.session(Player, player_id)
         if session is None or not session.connected:
@@ -148,6 +146,13 @@ class Lab:
         peer.op_id = session.last_op
         if at is not None:
             self.realm.game.places.move(seat.player, *at)
+        return peer
+
+    async def come_in(self, credentials: Message, *, name: str = "somewhere") -> LabPeer:
+        """A client that registers or logs in, by the front door."""
+        peer = LabPeer(name, self.clock.monotonic_s())
+        self.say(peer, credentials)
+        await self.realm.game.settled()
         return peer
 
     def player(self, peer: LabPeer) -> Player:

@@ -1,8 +1,18 @@
+import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from random import Random
 
 import pytest
 from lab import WORLD, Lab, LabPeer, lab
+from typing_extensions import override
+
+from realmkeep import Tx
+from realmkeep.errors import CommitRefused
+from realmkeep.realm.world.places import SERIALS_MAX
+from realmkeep.realm.world.player import XP_PER_LEVEL, Player
+from realmkeep.realm.world.zone import GroundItem, Zone
+from realmkeep.storage import Put
 
 MEADOW = ("meadow", 60.0, 20.0)
 
@@ -205,10 +215,84 @@ async def test_killing_teaches_drops_loot_and_levels_up_durably(realm: Lab, ada:
     await realm.start()
     assert realm.keeper.session(type(realm.realm.game.seats.by_id[7].player), 7) is not None
     assert realm.realm.game.seats.by_id[7].player.level == 2
-    assert (
-        all(not m.alive for m in realm.realm.game.places.by_name["meadow"].monsters.values() if m.name == "rat")
-        is False
-    )
+
+
+async def test_what_is_dropped_lies_in_the_zone_where_its_player_stands_by_then(realm: Lab, ada: LabPeer) -> None:
+    realm.realm.game.places.move(realm.player(ada), "town", 39.5, 20.0)
+    realm.storage.cut = "away"
+    realm.want(ada, "drop", slot=0, count=1)
+    await realm.clock.settle()
+    await realm.done(ada, "move", x=40.5, y=20.0)
+    realm.storage.cut = ""
+    await realm.clock.advance(5)
+    (bread,) = [thing for thing in (await realm.done(ada, "look"))["ground"] if thing["item"] == "bread"]
+    await realm.done(ada, "pickup", ground_id=bread["ground_id"])
+
+
+async def test_a_serial_whose_drop_waits_is_not_left_in_a_zone_that_its_player_has_left(tmp_path: Path) -> None:
+    async with lab(tmp_path, rate_per_s=1) as realm:
+        ada = await realm.join(7, at=("town", 39.5, 20.0))
+        await realm.outfit(ada, items={"sword": 1})
+        waiting = realm.want(ada, "drop", slot=1, count=1)
+        await realm.clock.settle()
+        await realm.done(ada, "move", x=40.5, y=20.0)
+        await realm.clock.advance(5)
+        assert [message["reason"] for message in ada.heard if message.get("op_id") == waiting] == ["busy"]
+        assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]
+
+
+class Lucky(Random):
+    """Every blow hits, and everything that may fall falls."""
+
+    @override
+    def random(self) -> float:
+        return 0.0
+
+
+@pytest.mark.parametrize(("lying", "more"), [(0, 2), (SERIALS_MAX - 1, 1), (SERIALS_MAX, 0)])
+async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
+    realm: Lab, ada: LabPeer, lying: int, more: int
+) -> None:
+    game = realm.realm.game
+    game.random = Lucky(7)
+    cave = game.places.by_name["cave"]
+    troll = next(monster for monster in cave.monsters.values() if monster.name == "troll")
+
+    def litter(_: Tx, zone: Zone) -> None:
+        zone.ground = [GroundItem("sword", game.serials.take(), 45.0, 45.0) for _ in range(lying)]
+
+    await realm.clock.finish(realm.keeper.commit(litter, game.zone_of(cave)))
+    game.places.move(realm.player(ada), "cave", troll.x, troll.y)
+    troll.hp = 1
+    assert (await realm.done(ada, "attack", target=troll.monster_id))["killed"]
+    assert [item.item_id for item in cave.record.ground[lying:]] == ["shield", "crown"][:more]
+
+
+async def test_a_blow_is_answered_whose_level_up_was_undone_with_what_it_followed(realm: Lab, ada: LabPeer) -> None:
+    def together(_: Tx, __: Player, ___: Player) -> None:
+        """A commit of two, whatever it does."""
+
+    bob = await realm.join(8)
+    game = realm.realm.game
+    game.random = Lucky(7)
+    rat = next(m for m in game.places.by_name["meadow"].monsters.values() if m.name == "rat")
+    game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    realm.player(ada).xp = XP_PER_LEVEL - 1
+    rat.hp = 1
+    realm.storage.cut = "away"
+    hers, his = (game.seats.by_peer[peer].session for peer in (ada, bob))
+    joint = asyncio.ensure_future(realm.keeper.commit(together, hers, his))
+    await realm.clock.settle()
+    realm.store.perform(Put(his.keys.owner, b"other/1/999999999999999999"))
+    blow = realm.want(ada, "attack", target=rat.monster_id)
+    await realm.clock.settle()
+    assert realm.player(ada).level == 2
+    realm.storage.cut = ""
+    await realm.clock.advance(4)
+    with pytest.raises(CommitRefused):
+        await joint
+    (answer,) = [message for message in ada.heard if message.get("op_id") == blow]
+    assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
 
 
 async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: Lab, ada: LabPeer) -> None:
@@ -304,6 +388,25 @@ async def test_mail_reaches_the_present_the_absent_and_nobody_else(realm: Lab, a
     assert await realm.refused(ada, "mail", player=999, gold=1) == "no_such_player"
     assert await realm.refused(ada, "mail", player=7, gold=1) == "not_to_oneself"
     assert await realm.refused(ada, "mail", player=8, gold=71) == "not_enough_gold"
+
+
+@pytest.mark.parametrize("how", ["in grace", "logged out"])
+async def test_who_was_away_hears_of_the_mail_after_coming_in(realm: Lab, ada: LabPeer, how: str) -> None:
+    eve = await realm.come_in({"type": "register", "username": "eve", "password": "correct-horse-battery"})
+    if how == "in grace":
+        realm.drop(eve)
+    else:
+        realm.say(eve, {"type": "logout"})
+    await realm.realm.game.settled()
+    await realm.done(ada, "mail", player="eve", gold=1)
+    await realm.done(ada, "mail", player="eve", gold=2)
+    await realm.clock.settle()
+    again = await realm.come_in({"type": "login", "ticket": eve.heard[0]["ticket"]})
+    auth_ok, *events = again.heard
+    assert (auth_ok["type"], auth_ok["state"]["gold"], auth_ok["resumed"]) == ("auth_ok", 103, how == "in grace")
+    assert [(event["kind"], event["sent"]) for event in events] == [("mail", {"gold": 1}), ("mail", {"gold": 2})]
+    third = await realm.come_in({"type": "login", "ticket": auth_ok["ticket"]})
+    assert third.events("mail") == [], "nobody hears of it twice"
 
 
 async def test_mail_that_finds_no_room_waits_and_moves_in_later(realm: Lab, ada: LabPeer) -> None:

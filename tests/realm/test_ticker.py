@@ -2,7 +2,7 @@ import asyncio
 
 from lab import StallingClock
 
-from realmkeep.realm.server.ticker import TICK_S, Ticker
+from realmkeep.realm.server.ticker import Ticker
 from realmkeep.testing.clock import FakeClock
 
 
@@ -14,10 +14,11 @@ async def ticking(ticker: Ticker) -> asyncio.Task[None]:
 
 async def test_twenty_ticks_a_second_and_none_of_them_late() -> None:
     clock = FakeClock()
-    ticker = Ticker(lambda: None, clock)
+    steps: list[float] = []
+    ticker = Ticker(lambda: steps.append(clock.monotonic_s()), clock)
     task = await ticking(ticker)
     await clock.advance(3.0)
-    assert ticker.count == 60
+    assert len(steps) == 60
     assert ticker.lateness_ms(0.99) < 0.001
     task.cancel()
 
@@ -34,9 +35,8 @@ async def test_a_slow_tick_makes_the_next_one_late_and_the_schedule_stays() -> N
     ticker = Ticker(step, clock)
     task = await ticking(ticker)
     await clock.advance(2.0)
-    assert ticker.count == 40, "what was missed is caught up"
+    assert len(steps) == 40, "what was missed is caught up"
     assert 60 < ticker.lateness_ms(1.0) < 80
-    assert ticker.skipped == 0
     task.cancel()
 
 
@@ -52,6 +52,5 @@ async def test_after_a_long_stop_the_realm_goes_on_from_now() -> None:
     ticker = Ticker(step, clock)
     task = await ticking(ticker)
     await clock.advance(32.0)
-    assert ticker.count < 60
-    assert ticker.skipped * TICK_S > 29
+    assert len(steps) < 60, "half a minute of ticks is left out"
     task.cancel()

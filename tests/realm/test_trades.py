@@ -167,6 +167,7 @@ async def test_who_may_trade_with_whom(realm: Lab, ada: LabPeer, bob: LabPeer) -
     realm.realm.game.places.move(realm.player(eve), "meadow", 45.0, 30.0)
     assert await realm.refused(ada, "trade_request", player=9) == "not_here"
     realm.realm.game.places.move(realm.player(eve), "town", 20.0, 20.0)
+    assert (await realm.done(eve, "trade_request", player="PLAYER8"))["opened"] is False
     await opened(realm, ada, bob)
     assert await realm.refused(eve, "trade_request", player=7) == "already_trading"
     assert await realm.refused(ada, "trade_request", player=9) == "already_trading"

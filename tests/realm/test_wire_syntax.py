@@ -105,6 +105,16 @@ def test_the_tests_own_reader_reads_what_the_server_writes(
     assert read(encode(message, Syntax.SEXPR).decode()) == as_lisp(message)
 
 
+@pytest.mark.parametrize(("number", "written"), [(20.0, "20.0"), (-0.1, "-0.1"), (1e-9, "1e-09"), (1e300, "1e+300")])
+def test_a_number_is_written_so_that_any_language_reads_it(number: float, written: str) -> None:
+    assert encode({"x": number}, Syntax.SEXPR) == f"(:x {written})".encode()
+    assert decode(f"(:x {written})".encode(), bytes_max=LINE) == {"x": number}
+
+
+def test_the_numbers_of_lisp_printers_are_read() -> None:
+    assert decode(b"(:x 20.5d0 :y 2.0f0 :t 1.5e3 :z +5)", bytes_max=LINE) == {"x": 20.5, "y": 2.0, "t": 1500.0, "z": 5}
+
+
 @pytest.mark.parametrize("syntax", Syntax)
 def test_a_message_is_one_line_whatever_its_texts_are(syntax: Syntax) -> None:
     assert b"\n" not in encode({"type": "pong", "t": "a\nb", "state": {"settings": {"motto": "\n"}}}, syntax)

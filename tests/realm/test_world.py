@@ -14,10 +14,10 @@ from realmkeep.realm.wire.intents import Look
 from realmkeep.realm.wire.syntax import Syntax, encode
 from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX
 from realmkeep.realm.world import player as limits
-from realmkeep.realm.world.content import read_world
 from realmkeep.realm.world.places import Monster, Places
 from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored, Worn, level_of
 from realmkeep.realm.world.state import state
+from realmkeep.realm.world.world_file import read_world
 from realmkeep.realm.world.zone import GroundItem, Zone
 from realmkeep.records import load
 from realmkeep.testing.specification import specification_player

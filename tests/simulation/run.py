@@ -1,9 +1,11 @@
 """One seed, one history: servers, players, faults and a checker, on a clock that only the simulation turns."""
 
 import asyncio
+import os
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from realmkeep.config import KeeperConfig
@@ -217,7 +219,8 @@ class Simulation:
             heartbeat_s=LEASE_S / 3, lease_ttl_s=LEASE_S, grace_s=GRACE_S, queue_max=QUEUE_MAX, tier1_rate_per_s=100,
             strict=False, pending_after_s=1.0, slice_ms=50,
         )  # fmt: skip
-        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clock))
+        nowhere = Path(os.devnull)  # a seed that fails to save everybody leaves no file in the tree
+        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clock, rescue_path=nowhere))
         watched.owner = f"{name}/{keeper.incarnation}/".encode()
         line.plan = seeded(self.random.randrange(1 << 30), rate=self.fault_rate)
         keeper.on_letter(Hero)(open_letter)

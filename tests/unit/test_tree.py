@@ -5,8 +5,11 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -233,3 +236,35 @@ def test_a_long_function_is_measured_without_its_docstring() -> None:
     body = "\n".join(["    x = 1"] * FUNCTION_LINES_MAX)
     (function,) = functions(ast.parse(f'def f():\n    """F.\n\n    More.\n    """\n{body}\n'))
     assert code_lines(function) == 1 + FUNCTION_LINES_MAX
+
+
+def packages_imported(tree: ast.AST) -> set[str]:
+    """The packages of others that a module imports, at its top or within."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names - {"realmkeep"}
+
+
+def packages_declared() -> set[str]:
+    """What an installed wheel may count on: its dependencies and those of its extras, as they are imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    return {re.split(r"[^\w-]", name, maxsplit=1)[0].replace("-", "_") for name in wanted} - {"realmkeep"}
+
+
+def test_whatever_is_imported_is_declared() -> None:
+    for path in SOURCES:
+        undeclared = packages_imported(ast.parse(path.read_text(encoding="utf-8"))) - packages_declared()
+        assert undeclared == set(), path
+
+
+def test_what_is_not_declared_would_be_found() -> None:
+    assert packages_imported(ast.parse("def f():\n    from numpy.linalg import x\nimport os, yaml.x")) == {
+        "numpy",
+        "yaml",
+    }
+    assert "yaml" not in packages_declared()

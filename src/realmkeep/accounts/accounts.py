@@ -30,6 +30,7 @@ from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
+PAIR_DELAY_S_MAX: Final = 60.0  # for who logged in from there before: slower is for strangers
 KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
 
 log = logging.getLogger("realmkeep.accounts")
@@ -393,7 +394,7 @@ def _throttle_settings(config: AuthConfig) -> ThrottleSettings:
     return ThrottleSettings(
         account=Backoff(config.throttle_account_free, 1.0, longest_s),
         address=Backoff(config.throttle_address_free, 1.0, longest_s),
-        pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, 60.0)),
+        pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, PAIR_DELAY_S_MAX)),
     )
 
 

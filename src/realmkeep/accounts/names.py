@@ -8,9 +8,6 @@ from realmkeep.errors import AuthFailed
 USERNAME_CHARS_MIN: Final = 3
 USERNAME_CHARS_MAX: Final = 32
 MARKS_IN_A_ROW_MAX: Final = 4  # UTS 39, section 5.4: longer runs are decoration, not spelling
-_FOLD_ROUNDS_MAX: Final = (
-    4  # NFKC and case folding settle after two for every character of Unicode; tested for each one
-)
 _PUNCTUATION: Final = frozenset("_-")
 _ASCII_DIGITS: Final = frozenset("0123456789")
 _WRITTEN_TOGETHER: Final = frozenset({"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})

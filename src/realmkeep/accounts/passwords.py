@@ -30,6 +30,7 @@ PASSES_MAX: Final = 32
 LANES_MAX: Final = 8
 ITERATIONS_MAX: Final = 10_000_000  # about 1.5 s
 
+_MEND: Final = "restore the account from a backup, or give it a new password"
 _V2 = re.compile(r"([0-9a-fA-F]{32})\$([0-9a-fA-F]{64})")
 _ARGON2ID = re.compile(
     r"\$argon2id\$v=19\$m=([0-9]{1,7}),t=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/]{11,86})\$([A-Za-z0-9+/]{22,86})"
@@ -160,18 +161,18 @@ def _parse(stored: str) -> _Stored:
     if match := _ARGON2ID.fullmatch(stored):
         cost = Argon2Cost(int(match[1]), int(match[2]), int(match[3]))
         if not (1 <= cost.lanes <= LANES_MAX and 1 <= cost.passes <= PASSES_MAX):
-            raise MalformedHash("a stored Argon2id hash has passes or lanes out of range")
+            raise MalformedHash("a stored Argon2id hash has passes or lanes out of range", hint=_MEND)
         if not 8 * cost.lanes <= cost.memory_kib <= MEMORY_KIB_MAX:
-            raise MalformedHash(f"a stored Argon2id hash asks for {cost.memory_kib} KiB of memory")
+            raise MalformedHash(f"a stored Argon2id hash asks for {cost.memory_kib} KiB of memory", hint=_MEND)
         return _Stored(cost, _decode(match[4]), _decode(match[5]))
     if match := _PBKDF2.fullmatch(stored):
         iterations = int(match[1])
         if not 1 <= iterations <= ITERATIONS_MAX:
-            raise MalformedHash(f"a stored PBKDF2 hash asks for {iterations} iterations")
+            raise MalformedHash(f"a stored PBKDF2 hash asks for {iterations} iterations", hint=_MEND)
         return _Stored(Pbkdf2Cost(iterations), _decode(match[2]), _decode(match[3]))
     raise MalformedHash(
         f"a stored password hash of {len(stored)} characters is in no known format",
-        hint="restore the account from a backup, or give it a new password",
+        hint=_MEND,
     )
 
 
@@ -186,5 +187,5 @@ def _decode(text: str) -> bytes:
         MalformedHash: A length that no bytes give.
     """
     if len(text) % 4 == 1:
-        raise MalformedHash("a stored password hash has base64 of an impossible length")
+        raise MalformedHash("a stored password hash has base64 of an impossible length", hint=_MEND)
     return base64.b64decode(text + "=" * (-len(text) % 4))

@@ -16,9 +16,7 @@ from realmkeep.errors import AuthFailed
 
 PASSWORD_CHARS_MIN: Final = 15  # where the password is the only factor
 PASSWORD_CHARS_MIN_ALLOWED: Final = 8  # where it is not
-PASSWORD_BYTES_MAX: Final = (
-    1024  # 64 characters of any script fit four times over, and a flood of long ones costs nothing
-)
+PASSWORD_BYTES_MAX: Final = 1024  # 64 characters of any script fit four times over; a flood of long ones costs nothing
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ def decrypt_auth_payload(payload: str, keys: ServerKeys) -> OpenedPayload:
     raw = _unhex(payload)
     if not PAYLOAD_BYTES_MIN <= len(raw) <= PAYLOAD_BYTES_MAX:
         raise SealBroken
-    point, nonce, sealed = raw[:32], raw[32:44], raw[44:]
+    point, rest = raw[:PUBLIC_KEY_BYTES], raw[PUBLIC_KEY_BYTES:]
+    nonce, sealed = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
     for private_key in keys.usable():
         key = _session_key(private_key, point)
         try:

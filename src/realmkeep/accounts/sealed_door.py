@@ -17,9 +17,7 @@ from realmkeep.keys import sealed
 from realmkeep.storage import Committed, Guard, Put, Refused, Storage, Transaction
 
 TIMESTAMP_WINDOW_S: Final = 60.0
-MARK_S: Final = (
-    2 * TIMESTAMP_WINDOW_S + 60.0
-)  # from the earliest to the latest moment it is fresh, and clocks that differ
+MARK_S: Final = 2 * TIMESTAMP_WINDOW_S + 60.0  # from the earliest to the latest it is fresh; and clocks differ
 
 log = logging.getLogger("realmkeep.accounts")
 

@@ -7,16 +7,21 @@ from cyclopts import App
 from realmkeep.errors import RealmkeepError
 
 app = App(name="realmkeep", help="The persistence layer under a multiplayer game server.")
-app.command("realmkeep.cli.bench:app", name="bench")
-app.command("realmkeep.cli.crowd:crowd", name="crowd")
-app.command("realmkeep.cli.serve:serve", name="serve")
-app.command("realmkeep.cli.store:app", name="store")
+app.command("realmkeep.cli.bench:app", name="bench", help="Measure how fast it is on this machine.")
+app.command(
+    "realmkeep.cli.crowd:crowd", name="crowd", help="Let bots play in a realm, and check that all is conserved."
+)
+app.command("realmkeep.cli.serve:serve", name="serve", help="Run the reference game server until it is told to stop.")
+app.command("realmkeep.cli.store:app", name="store", help="Configure the Valkey or Redis that keeps everything.")
 
 
-def main() -> None:
-    """The entry point: run a command; an error of Realmkeep is one line and the exit code 1."""
+def run() -> None:
+    """Run the command that the command line asks for; an error that is told is one line and the exit code 1."""
     try:
         app()
     except RealmkeepError as error:
         sys.stderr.write(f"realmkeep: {error}\n")
         sys.exit(1)
+    except OSError as error:  # a disk that is full, a file that is not ours
+        of = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"realmkeep: {of}{error.strerror or error}")

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -103,11 +103,11 @@ def _print(report: msgspec.Struct, *, json: bool) -> None:
 def _rows(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The figures of a report by name, those of its parts below them."""
     for name, value in values.items():
-        if isinstance(value, (dict, list)):
+        if isinstance(value, (dict, list, tuple)):
             pairs = (
                 cast("dict[Any, Any]", value).items()
                 if isinstance(value, dict)
-                else enumerate(cast("list[Any]", value))
+                else enumerate(cast("Sequence[Any]", value))
             )
             yield from _rows({f"{name}.{key}": part for key, part in pairs})
         else:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -71,6 +71,13 @@ def crowd(
         with progress_bar(quiet=json or not sys.stderr.isatty()) as progress:
             report = asyncio.run(run_crowd(server, plan, SystemClock(), progress))
     except* Disconnected as gone:
-        sys.exit(f"realmkeep: the server is gone: {gone.exceptions[0]}")
+        sys.exit(f"realmkeep: the crowd ends: {_first(gone)}")
     print_report(report, as_json=json)
     sys.exit(1 if report.problems else 0)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first that happened of what failed together."""
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

@@ -38,8 +38,4 @@ def serve(
     from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above
 
     config = in_directory(load_config(flags={"store.url": store}), data)
-    try:
-        code = run(Serving(config, data, Where(host, tcp_port, udp_port), log_format))
-    except OSError as error:  # a port that is taken, a directory that is not ours
-        sys.exit(f"realmkeep: {error}")
-    sys.exit(code)
+    sys.exit(run(Serving(config, data, Where(host, tcp_port, udp_port), log_format)))

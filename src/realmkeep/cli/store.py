@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from realmkeep.errors import ConfigError
 from realmkeep.storage.embedded_config import MAXMEMORY_BYTES, MAXMEMORY_BYTES_MIN, Fsync, StoreSettings, configuration
 
 MIB = 1024**2
@@ -30,6 +31,11 @@ def config(
         port: Its TCP port on this machine; 0 for none.
         maxmemory_mb: When it holds so much, it refuses writes.
         fsync: always: on disk before the answer. everysec: within about two seconds after it.
+
+    Raises:
+        ConfigError: It has neither a socket nor a port.
     """
+    if not socket and not port:
+        raise ConfigError("nobody could reach this store", hint="give it --socket, --port or both")
     settings = StoreSettings(directory, socket, port, maxmemory_mb * MIB, fsync)
     sys.stdout.write(configuration(settings))

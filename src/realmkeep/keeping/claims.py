@@ -14,6 +14,7 @@ from realmkeep import keys
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
+from realmkeep.keeping.revisions import stored_number, token_of
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
 
@@ -33,7 +34,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 CORRUPT_KEEP_S: Final = 7 * 24 * 3600  # a week for an operator to look
-REVISION_DIGITS_MAX: Final = 18  # microseconds until the year 33658
+OWNERS_READ_AT_ONCE: Final = 500  # half of what a store reads at one moment (`Storage.load_many`)
 CLAIM_ATTEMPTS: Final = 16  # each lost to another writer of this very record; more is a fight, not a race
 
 
@@ -64,25 +65,18 @@ class _Stored(NamedTuple):
     ops: bytes | None
 
     @property
-    def token(self) -> int:
-        """The fencing token of the owner so far; 0 if there is none."""
-        token = (self.owner or b"").rpartition(b"/")[2]
-        return int(token) if token.isdigit() and len(token) <= REVISION_DIGITS_MAX else 0
-
-    @property
     def revision(self) -> int:
-        """Read it.
+        """In the store; 0 if there is none.
 
         Raises:
             Corrupt: It is not a whole number.
         """
-        if self.updated is None:
-            return 0
-        if not self.updated.isdigit() or len(self.updated) > REVISION_DIGITS_MAX:
+        revision = stored_number(self.updated)
+        if revision is None:
             raise Corrupt(
-                f"the revision {self.updated[:40]!r} is not a whole number", hint="it is microseconds since 1970"
+                f"the revision {self.updated!r:.40} is not a whole number", hint="it is microseconds since 1970"
             )
-        return int(self.updated)
+        return revision
 
 
 def keys_of(cls: type[Record], id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
@@ -170,7 +164,7 @@ class Claims:
         batch: list[str] = []
         async for key in self._storage.keys(f"{cls.__realmkeep__.kind}:*:owner"):
             batch.append(key)
-            if len(batch) == 500:
+            if len(batch) == OWNERS_READ_AT_ONCE:
                 for found in await self._ours(batch):
                     yield found
                 batch.clear()
@@ -179,13 +173,11 @@ class Claims:
 
     async def _ours(self, owner_keys: list[str]) -> list[str]:
         found = await self._storage.load_many(owner_keys)
-        held = [
-            (key, Owner.decode(value, key)) for key, value in zip(owner_keys, found, strict=True) if value is not None
-        ]
+        held = [(key, Owner.read(value, key)) for key, value in zip(owner_keys, found, strict=True)]
         return [
             keys.parse(key).id
             for key, owner in held
-            if owner.server == self._lease.name and owner.incarnation != self._lease.incarnation
+            if owner is not None and owner.server == self._lease.name and owner.incarnation != self._lease.incarnation
         ]
 
     async def _check_free(self, record_keys: RecordKeys, stored: bytes | None) -> list[Guard]:
@@ -215,7 +207,7 @@ class Claims:
 
     def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
-        revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
+        revision = max(self._clock.wall_us(), stored.revision + 1, token_of(stored.owner) + 1)
         version = record.__realmkeep__.version
         return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
 
@@ -229,7 +221,7 @@ class Claims:
         loaded = await self._load(cls, record_keys, blob)
         if loaded.issues:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
-        token = max(self._clock.wall_us(), revision + 1, stored.token + 1)
+        token = max(self._clock.wall_us(), revision + 1, token_of(stored.owner) + 1)
         version = int(stored.version) if stored.version is not None and stored.version.isdigit() else 0
         return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
 
@@ -257,7 +249,7 @@ class Claims:
         return Quarantined(
             f"{record_keys.record} cannot be used: {error.message}",
             kept_at=kept_at,
-            hint=f"the bytes are kept under {kept_at} for a week; mend or restore the record",
+            hint=f"a copy is kept under {kept_at} for a week; {error.hint or 'mend or restore the record'}",
         )
 
     async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:

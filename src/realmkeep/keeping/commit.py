@@ -80,7 +80,7 @@ class Tx:
         """
         self._check_open()
         if type(record) is not cls:
-            raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}")
+            raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
         record_keys = keys_of(cls, id)
         blob = self._stager.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]

@@ -61,7 +61,7 @@ class Engine:
         self.config = config
         self.records = records
         self.counters = Counters()
-        self.hooks = Hooks()
+        self.hooks = Hooks(self.counters)
         self.sessions: dict[str, Session[Any]] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.awaited: dict[str, asyncio.Event] = {}
@@ -70,7 +70,7 @@ class Engine:
         self.crashed: BaseException | None = None
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         self.stager = Stager(records.codec, limits)
-        self.healer = Healer(storage, clock, self.stager, self, heal=config.heal)
+        self.healer = Healer(storage, clock, self.stager, self, self.counters, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
         self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
         self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witnesses)
@@ -86,7 +86,7 @@ class Engine:
             departures=self,
             accept_unchecked=records.accept_unchecked,
         )
-        self.inboxes = Inboxes(storage, self.commits, self.hooks)
+        self.inboxes = Inboxes(storage, self.commits, self.hooks, self.counters)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -148,8 +148,6 @@ class Engine:
         for session in list(self.sessions.values()):
             self.dismiss(session, State.ENDED)
 
-    # --- sessions
-
     def live(self) -> ValuesView[Session[Any]]:
         """Every session that may still write."""
         return self.sessions.values()
@@ -193,14 +191,6 @@ class Engine:
         stored = self.stager.encode(live) if live is not None else await self.storage.load(record_keys.record)
         return None if stored is None else await self.claims.read(cls, record_keys, stored)
 
-    async def welcome(self, session: Session[Any]) -> None:
-        """Apply the letters that wait for a new session; if the store will not have it now, soon."""
-        try:
-            await self.drain(session)
-        except RealmkeepError as error:
-            log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
-
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
         session.state = state
@@ -217,8 +207,6 @@ class Engine:
         """Those who wait until it is gone may look again."""
         if (awaited := self.awaited.pop(session.keys.record, None)) is not None:
             awaited.set()
-
-    # --- what records tell through their sessions: session.Engine
 
     def marked(self, session: Session[Any], tier: Tier) -> None:
         """A first or a more urgent change."""
@@ -294,8 +282,6 @@ class Engine:
         if session.last_write is not None:
             await session.last_write.wait()
 
-    # --- the ends: session.Engine
-
     def disconnect(self, session: Session[Any]) -> None:
         """The player is gone: the grace period starts.
 
@@ -323,8 +309,6 @@ class Engine:
         self.healer.released(session, write)
         self.dismiss(session, State.ENDED)
 
-    # --- what the store tells: resolver.Fates, healing.Realm
-
     def lose(self, session: Session[Any], reason: str) -> None:
         """Another server owns the record: end the session, tell the game."""
         if session.ended:
@@ -336,15 +320,12 @@ class Engine:
 
     def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
         """The record cannot be saved as it is: report it, and go on trying."""
-        if session.frozen is None:
+        was_frozen, session.frozen = session.frozen is not None, str(error)
+        if not was_frozen:
             self.counters.frozen += 1
             log.error("%s cannot be saved: %s", session.keys.record, error)
-            session.frozen = str(error)
             self.hooks.run("frozen", session.cls, session, error)
-        session.frozen = str(error)
         self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
-
-    # --- letters
 
     def _committed(self, write: StagedWrite) -> None:
         self.healer.remember(write)
@@ -363,9 +344,10 @@ class Engine:
             session.drain_again = True
         elif not session.ended:
             session.draining = True
-            self.spawn(self._drain(session))
+            self.spawn(self.apply_letters(session))
 
-    async def _drain(self, session: Session[Any]) -> None:
+    async def apply_letters(self, session: Session[Any]) -> None:
+        """Apply the letters that wait for a session; if the store will not have it now, soon."""
         try:
             await self.drain(session)
         except RealmkeepError as error:
@@ -408,8 +390,6 @@ class Engine:
             else:
                 return
 
-    # --- what the lease tells: lease.LeaseEvents
-
     def replaced(self, by: str) -> None:
         """Another keeper took this server's name: nothing more is stored."""
         log.critical("another keeper took the name %s: %s; every session here is over", self.config.name, by)
@@ -435,8 +415,6 @@ class Engine:
         if self.healer.went_backwards(held):
             await self._compare(next(kept for kept, state in held.items() if state.is_behind(kept))).wait(patient=True)
         witnesses.dispel(doubts)
-
-    # --- what the records are that left: claims.Departures
 
     def lost(self, record_key: str, updated: bytes | None) -> Departed | None:
         """What left here last of a record that the store holds with this revision, if that is an older one."""

@@ -65,10 +65,7 @@ class Entrance:
 
         Raises:
             AlreadyOwned: A live server owns it, or it is connected here.
-            Quarantined: What is stored cannot be used; the bytes are kept.
-            QueueFull: The store does not keep up.
-            ShuttingDown: The keeper is closing.
-            StorageError: The store cannot be reached.
+            RealmkeepError: As `Keeper.login`.
         """
         engine, record_keys = self._engine, keys_of(cls, id)
         while True:
@@ -170,7 +167,7 @@ class Entrance:
             if away:
                 engine.disconnect(session)
             if not engine.closing and key not in self._unwanted:
-                await engine.welcome(session)
+                await engine.apply_letters(session)
             if engine.closing or key in self._unwanted:
                 await engine.release(session, patient=True)
                 self.check_open()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, T
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keeping.departed import Departed, Departures
-from realmkeep.keeping.witness import DIGITS_MAX, Witnesses
+from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
+from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Append, Committed, DropFirst, Refused, Transaction
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite, Stager
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
 RECORDS_A_TRANSACTION: Final = 128  # seven keys each stay below the protocol's 1,024
 FORGET_AT_ONCE: Final = 4
+KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
 
 
 Kept: TypeAlias = "Session[Any] | Departed"
@@ -55,7 +58,7 @@ class Held(NamedTuple):
 
     def is_lost(self, kept: Kept) -> bool:
         """The owner is a later one: claims of a record have rising tokens."""
-        return self.owner is not None and not self.is_ours(kept) and _token(self.owner) > kept.token
+        return self.owner is not None and not self.is_ours(kept) and token_of(self.owner) > kept.token
 
     def is_behind(self, kept: Kept) -> bool:
         """The store lost something of it: a revision that it acknowledged, or the claim of a session.
@@ -83,13 +86,13 @@ async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
     order = list(kept)
     keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
     found: list[bytes | None] = []
-    for start in range(0, len(keys), 1000):
-        found.extend(await storage.load_many(keys[start : start + 1000]))
+    for start in range(0, len(keys), KEYS_READ_AT_ONCE):
+        found.extend(await storage.load_many(keys[start : start + KEYS_READ_AT_ONCE]))
     pairs = zip(found[::2], found[1::2], strict=True)
     return {each: Held(owner, stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 
 
-class Realm(Protocol):
+class Host(Protocol):
     """What healing asks of the keeper."""
 
     store_id: bytes
@@ -145,20 +148,22 @@ class Healer:
         storage: The store.
         clock: The clock.
         stager: Encodes sessions.
-        realm: The keeper.
+        host: The keeper.
+        counters: Where it is counted.
         heal: Whether to write over a store that had promised to lose nothing.
 
     Attributes:
         departures: What released sessions left, while a crash of the store may still take it.
-        healed_sessions: How often a record was written again.
-        torn_records: How many could not be: others had claimed them by then.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, stager: Stager, realm: Realm, *, heal: bool) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, stager: Stager, host: Host, counters: Counters, *, heal: bool
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
-        self._realm = realm
+        self._host = host
+        self._counters = counters
         self._recent: deque[_Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._unfinished = False
@@ -166,8 +171,6 @@ class Healer:
         self.witnesses = Witnesses(clock)
         self.departures = Departures()
         self.halted = ""
-        self.healed_sessions = 0
-        self.torn_records = 0
 
     def remember(self, write: StagedWrite) -> None:
         """Keep for a while what an acknowledged write concerned, if it concerned more than one record.
@@ -219,7 +222,7 @@ class Healer:
         """
         if self._unfinished or not asked:
             return self._unfinished
-        return self.went_backwards(await read_held(self._storage, [*self._realm.live(), *self.departures]))
+        return self.went_backwards(await read_held(self._storage, [*self._host.live(), *self.departures]))
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
         """Write again what the store lost; settles the writes that this supersedes, and the comparisons.
@@ -230,7 +233,7 @@ class Healer:
         """
         pending = [trouble.write for trouble in troubled if not trouble.write.done]
         comparisons = [write for write in pending if not write.members]
-        sessions = dict.fromkeys([*self._realm.live(), *_sessions(pending), *_sessions(waiting)])
+        sessions = dict.fromkeys([*self._host.live(), *_sessions(pending), *_sessions(waiting)])
         departures = list(self.departures)
         held = await read_held(self._storage, [*sessions, *departures])
         if any(state.revision < kept.durable_revision and not state.is_lost(kept) for kept, state in held.items()):
@@ -240,11 +243,11 @@ class Healer:
         behind: set[Kept] = {session for session in sessions if held[session].is_behind(session)}
         behind.update(_sessions(pending))
         for session in lost:
-            self._realm.lose(session, "claimed while the store had lost its ownership")
+            self._host.lose(session, "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
         for session in undone:
-            self._realm.escalate(session)
+            self._host.escalate(session)
         behind.difference_update([session for session in sessions if session in behind and not self._savable(session)])
         behind.update(each for each in departures if held[each].is_behind(each) and held[each].is_free_for(each))
         if behind:
@@ -280,7 +283,7 @@ class Healer:
                 torn.append(key)
             self.departures.forget(key)
         if torn:
-            self.torn_records += len(torn)
+            self._counters.torn_records += len(torn)
             log.critical(
                 "the store lost data, and others had claimed these records before it could be written again: %s; "
                 "what they had given or got in the last moments before the loss may exist twice, or not at all",
@@ -289,7 +292,7 @@ class Healer:
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
-        same_store = await self._storage.load(SERVER_STORE_ID) in (self._realm.store_id, None)
+        same_store = await self._storage.load(SERVER_STORE_ID) in (self._host.store_id, None)
         if self.allowed or (window_s != 0 and same_store):
             return
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
@@ -302,7 +305,7 @@ class Healer:
         try:
             self._stager.encode(session)
         except RecordError as error:
-            self._realm.freeze(session, error)
+            self._host.freeze(session, error)
             return False
         return True
 
@@ -317,7 +320,7 @@ class Healer:
             return kept
 
         here: dict[str, Kept] = {kept.keys.record: kept for kept in behind if isinstance(kept, Departed)}
-        here.update((session.keys.record, session) for session in self._realm.live() if not session.ended)
+        here.update((session.keys.record, session) for session in self._host.live() if not session.ended)
         ties: list[list[Kept]] = [[here[key] for key in tie if key in here] for tie in self._ties]
         ties.extend([m.session for m in write.members if not m.session.ended] for write in pending)
         for tie in ties:
@@ -363,13 +366,13 @@ class Healer:
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
         for kept in group:
             self._rewritten(kept)
-        self.healed_sessions += len(group)
+        self._counters.healed_records += len(group)
         for write in superseded:
             if write.releases:  # the record was written again with its owner; its session leaves anew
                 write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
             else:
                 write.settle()
-        self._realm.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
+        self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
     def _rewritten(self, kept: Kept) -> None:
         if isinstance(kept, Departed):
@@ -378,7 +381,7 @@ class Healer:
                 self.departures.keep(kept)
         else:
             kept.durable_revision = kept.revision
-            self._realm.notice_letters(kept)
+            self._host.notice_letters(kept)
         self.witnesses.saw(kept.keys.updated, kept.durable_revision)
 
     def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[_Joint]:
@@ -438,14 +441,8 @@ def _made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
 
 def stored_revision(updated: bytes | None) -> int:
     """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
-    if updated is None:
-        return 0
-    return int(updated) if updated.isdigit() and len(updated) <= DIGITS_MAX else UNREADABLE
-
-
-def _token(owner: bytes) -> int:
-    token = owner.rpartition(b"/")[2]
-    return int(token) if token.isdigit() and len(token) <= DIGITS_MAX else 0
+    revision = stored_number(updated)
+    return UNREADABLE if revision is None else revision
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from realmkeep.errors import RealmkeepError
 from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.session import Session
 from realmkeep.records import Record
+
+if TYPE_CHECKING:
+    from realmkeep.keeping.counters import Counters
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +32,10 @@ Letter: TypeAlias = Callable[..., object]
 class Hooks:
     """The functions of one keeper. A hook that raises is logged and counted; it stops nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
         self._letters: dict[type[Record], Letter] = {}
-        self.failures = 0
 
     def add(self, event: Event, cls: type[Record], hook: Callable[..., object]) -> None:
         """Run `hook` at every `event` of a session of `cls`."""
@@ -44,7 +47,7 @@ class Hooks:
             try:
                 hook(*args)
             except Exception:
-                self.failures += 1
+                self._counters.hook_failures += 1
                 log.exception("the hook %s for %s of %s raised", hook, event, cls.__name__)
 
     def set_letter(self, cls: type[Record], hook: Letter) -> None:

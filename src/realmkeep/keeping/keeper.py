@@ -117,8 +117,6 @@ class Keeper(HookRegistry):
     def __repr__(self) -> str:
         return f"<Keeper {self.name} of {len(self._engine.sessions)} sessions>"
 
-    # --- what it is and how it fares
-
     @property
     def name(self) -> str:
         """This server's name."""
@@ -156,8 +154,6 @@ class Keeper(HookRegistry):
         """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
         self._engine.healer.allowed = True
 
-    # --- sessions
-
     @overload
     async def login(self, cls: type[R], id: int | str) -> Session[R] | None: ...
     @overload
@@ -180,8 +176,10 @@ class Keeper(HookRegistry):
 
         Raises:
             AlreadyOwned: A live server owns it; this one too, if a connected session of it is here.
+            InvalidKey: The id is malformed.
+            Misuse: `create` made a record of another class.
             Quarantined: What is stored cannot be used; the bytes are kept.
-            QueueFull: The store does not keep up.
+            RecordError: What `create` made cannot be stored; or the owner key, or its owner's lease, cannot be read.
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
@@ -201,10 +199,8 @@ class Keeper(HookRegistry):
         """Own a record that many share, a guild or a zone: no grace, no rate limit. Held already: the same session.
 
         Raises:
-            AlreadyOwned: A live server owns it.
-            Quarantined: What is stored cannot be used; the bytes are kept.
-            ShuttingDown: The keeper is closing.
-            StorageError: The store cannot be reached.
+            AlreadyOwned: A live server owns it; or it has a session here that is not shared.
+            RealmkeepError: As `login`.
         """
         return await self._entrance.enter(cls, id, create, shared=True)
 
@@ -258,9 +254,7 @@ class Keeper(HookRegistry):
 
         Raises:
             AlreadyOwned: Another live server owns it; the error names it.
-            Quarantined: What is stored cannot be used; the bytes are kept.
-            ShuttingDown: The keeper is closing.
-            StorageError: The store cannot be reached.
+            RealmkeepError: As `login`.
         """
         return self._entrance.borrow(cls, id, create)
 
@@ -283,8 +277,6 @@ class Keeper(HookRegistry):
     def shelf(self, cls: type[R]) -> Shelf[R]:
         """Small records of a class that no server owns: get, create, and replace by compare-and-set."""
         return Shelf(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
-
-    # --- commits
 
     @overload
     async def commit(
@@ -343,6 +335,7 @@ class Keeper(HookRegistry):
         Raises:
             Misuse: A coroutine function, a session twice, a record for a session, a result that cannot be recorded.
             SessionEnded, SessionFrozen: A session cannot be used.
+            ShuttingDown: The keeper is closing.
             RateLimited: The player of the first session starts too many.
             QueueFull: The store does not keep up; nothing ran.
             OpTooOld, OpReused: See `Op`.
@@ -397,8 +390,6 @@ class Keeper(HookRegistry):
         receipt = Receipt(result, repeated=True)
         return receipt if write is None else await self._engine.commits.wait(write, receipt)
 
-    # --- realm-wide values
-
     async def allocate_id(self, count: int = 1) -> int:
         """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.
 
@@ -434,8 +425,6 @@ class Keeper(HookRegistry):
         except (TypeError, ValueError) as error:
             raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
         await self._engine.storage.save(SERVER_CONFIG, encoded)
-
-    # --- the end
 
     def warmed_up(self) -> None:
         """Tell the garbage collector that what lives now lives long: call it once the world is loaded.

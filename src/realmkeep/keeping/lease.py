@@ -56,6 +56,15 @@ class Owner(NamedTuple):
             raise Corrupt(f"{key} does not name an owner: {stored[:80]!r}", hint="delete it if no server runs")
         return cls(*parts)
 
+    @classmethod
+    def read(cls, stored: bytes | None, key: str) -> Owner | None:
+        """Who owns a record; None if nobody does, or, and then the log says so, if that cannot be read."""
+        try:
+            return None if stored is None else cls.decode(stored, key)
+        except Corrupt as error:
+            log.error("%s", error)
+            return None
+
 
 class Lease(msgspec.Struct, frozen=True):
     """What `server:{name}:lease` holds while the server lives.

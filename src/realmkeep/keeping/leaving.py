@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Realm(Protocol):
+class Host(Protocol):
     """What the ends of sessions ask of the keeper."""
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -43,9 +43,9 @@ class Leaving:
     """Ends the sessions of one keeper."""
 
     def __init__(
-        self, realm: Realm, queue: WriteQueue, stager: Stager, hooks: Hooks, clock: Clock, *, grace_s: float
+        self, host: Host, queue: WriteQueue, stager: Stager, hooks: Hooks, clock: Clock, *, grace_s: float
     ) -> None:
-        self._realm = realm
+        self._host = host
         self._queue = queue
         self._stager = stager
         self._hooks = hooks
@@ -83,7 +83,7 @@ class Leaving:
             session.require_usable()
 
     def _evict_later(self, session: Session[Any]) -> None:
-        session.grace_timer = self._clock.call_later(self._grace_s, lambda: self._realm.spawn(self._evict(session)))
+        session.grace_timer = self._clock.call_later(self._grace_s, lambda: self._host.spawn(self._evict(session)))
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -101,7 +101,7 @@ class Leaving:
         """As `Session.release`; a patient caller waits for the store however long it takes."""
         self._require_here(session)
         write = self._queue_release(session)
-        leaving = self._realm.spawn(self._see_out(session, write))
+        leaving = self._host.spawn(self._see_out(session, write))
         try:
             await write.wait(patient=patient)
         except CommitRefused:
@@ -138,11 +138,11 @@ class Leaving:
                 session, now_us=self._clock.wall_us(), queued_s=self._clock.monotonic_s(), releases=True
             )
         except RecordError as error:
-            self._realm.freeze(session, error)
+            self._host.freeze(session, error)
             session.require_usable()
             raise
         session.state = State.LEAVING
         session.stop_grace()
-        write.on_landed = partial(self._realm.released, session)
+        write.on_landed = partial(self._host.released, session)
         self._queue.put(write)
         return write

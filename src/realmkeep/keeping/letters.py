@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.commit import Commits, Tx
+    from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.hooks import Hooks
     from realmkeep.keeping.hooks import Letter as Apply
     from realmkeep.keeping.outage import Outage
@@ -47,12 +48,11 @@ class _Letter(msgspec.Struct, array_like=True):
 class Inboxes:
     """Drains the inboxes of one keeper's sessions."""
 
-    def __init__(self, storage: Storage, commits: Commits, hooks: Hooks) -> None:
+    def __init__(self, storage: Storage, commits: Commits, hooks: Hooks, counters: Counters) -> None:
         self._storage = storage
         self._commits = commits
         self._hooks = hooks
-        self.applied = 0
-        self.kept = 0
+        self._counters = counters
 
     async def drain(self, session: Session[Any]) -> None:
         """Apply every letter in the inbox; returns when that is durable. One drain at a time for a session.
@@ -89,7 +89,6 @@ class Inboxes:
             else:
                 await self._keep_aside(session, letters[0])
             return
-        self.applied += len(batch.ids)
         await write.wait(patient=True)
         for letter, result in batch.applied:
             self._hooks.run("letter_settled", session.cls, session, letter, result)
@@ -102,7 +101,7 @@ class Inboxes:
             tx.drop_letters(session.keys, 1)
 
         write, _ = self._commits.run(move, [session], ())
-        self.kept += 1
+        self._counters.letters_kept_aside += 1
         log.error("a letter to %s is kept under %s for a week", session.keys.record, kept_at)
         await write.wait(patient=True)
 
@@ -152,9 +151,9 @@ class Notices:
         order = list(receivers)
         owners = await self._storage.load_many([receiver.owner for receiver in order])
         notices = [
-            Append(keys.server_notices(Owner.decode(owner, receiver.owner).server), receiver.record.encode())
-            for receiver, owner in zip(order, owners, strict=True)
-            if owner is not None
+            Append(keys.server_notices(owner.server), receiver.record.encode())
+            for receiver, stored in zip(order, owners, strict=True)
+            if (owner := Owner.read(stored, receiver.owner)) is not None
         ]
         for outcome in await self._storage.write([Transaction([], [notice]) for notice in notices]):
             if isinstance(outcome, (Failed, Unknown)):

@@ -151,7 +151,10 @@ class OpRing:
             Misuse: The id is not a whole number from 1 to 2^53 - 1.
         """
         if type(op.id) is not int or not 1 <= op.id <= OP_ID_MAX:
-            raise Misuse(f"op id {op.id!r} is not a whole number from 1 to 2^53 - 1")
+            raise Misuse(
+                f"op id {op.id!r} is not a whole number from 1 to 2^53 - 1",
+                hint="check what a client sends before it is an Op",
+            )
         if op.id > self.last_id:
             return None
         entries = self._entries()

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage, WriteOutcome
 
-BATCH_WRITES: Final = (
-    128  # about 100 KiB: several batches a fsync; settling 256 took more than a millisecond of the loop
-)
+BATCH_WRITES: Final = 128  # about 100 KiB, several batches a fsync; to settle 256 took over a millisecond of the loop
 # A crowd that commits in step goes out in several batches, so that the store has one while the next is being made: with 64
 # traders in one batch either side waited for the other, at half the rate.
 BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
@@ -82,8 +80,6 @@ class WriteQueue:
         self._order = 0
         self.last_error: RealmkeepError | None = None
         self.trouble_since_s: float | None = None
-        self.sent_batches = 0
-        self.landed_writes = 0
         self.recoveries = 0
 
     @property
@@ -146,7 +142,6 @@ class WriteQueue:
             batch = [waiting.popleft() for _ in range(size)]
             self._in_flight.append(batch)
             self._sent += len(batch)
-            self.sent_batches += 1
             self._start(self._send(batch))
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
@@ -161,7 +156,6 @@ class WriteQueue:
         last = batch[-1].members[-1] if batch[-1].members else None
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
-                self.landed_writes += 1
                 write.settle()
             else:
                 write.maybe_applied |= type(outcome) is Unknown
@@ -176,7 +170,11 @@ class WriteQueue:
         except (RealmkeepError, TypeError, ValueError) as error:
             if len(batch) > 1:  # an argument was refused before anything was sent; only its own write shall suffer
                 return [outcome for write in batch for outcome in await self._attempt([write])]
-            refused = error if isinstance(error, StorageError) else StorageError(f"the store refused a write: {error}")
+            refused = (
+                error
+                if isinstance(error, StorageError)
+                else StorageError(f"the store refused a write: {error}", hint="mend the record that on_frozen names")
+            )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
 
     def _advance(self) -> None:

@@ -164,8 +164,6 @@ class Session(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<Session {self.keys.record} {self.state.value}{' dirty' if self.dirty else ''}>"
 
-    # --- what a game asks
-
     @property
     def cls(self) -> type[Record]:
         """The record's class."""
@@ -259,8 +257,6 @@ class Session(Generic[R_co]):
         """
         await self._engine.release(self)
 
-    # --- what keeping asks
-
     def stop_grace(self) -> None:
         """The grace does not run any more."""
         if self.grace_timer is not None:
@@ -284,8 +280,6 @@ class Session(Generic[R_co]):
         if self.state in (State.LEAVING, State.ENDED):
             raise SessionEnded(f"the session of {self.keys.record} is {self.state.value}", hint="log in again")
         raise SessionFrozen(f"{self.keys.record} cannot be saved: {self.frozen}", hint="mend the record")
-
-    # --- what the record tells: records.Observer
 
     def marked(self, record: Record, tier: Tier) -> None:
         """A first or a more urgent change. Not while a commit runs: its own write carries the change, or it is undone."""

@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import RecordsConfig
 from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
+from realmkeep.keeping.claims import keys_of
 from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.records.codecs import encode
 from realmkeep.records.limits import Limits
@@ -80,8 +81,7 @@ class Shelf(Generic[R]):
         Raises:
             InvalidKey: The id is malformed.
         """
-        info = self._cls.__realmkeep__
-        return record_keys(info.kind, id, suffix=info.suffix, internal=True)
+        return keys_of(self._cls, id)
 
     async def get(self, id: int | str) -> Shelved[R] | None:  # noqa: A002 - the field's own name
         """The record `id`; None if there is none.
@@ -161,7 +161,10 @@ class Shelf(Generic[R]):
                     return True
                 case Refused(guard, found):
                     if guard.key != key:
-                        raise AlreadyExists(f"{guard.key} is not what {key} was to be stored with")
+                        raise AlreadyExists(
+                            f"{guard.key} is not what {key} was to be stored with",
+                            hint="nothing happened; read both again",
+                        )
                     return lost and found == new  # then the attempt whose answer was lost had landed
                 case Failed():
                     if not lost or not outcome.error.retryable:

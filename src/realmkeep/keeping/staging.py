@@ -163,7 +163,11 @@ class Stager:
         """
         blob = encode(record, self._codec, limits=self._limits)
         if issues := validate_encoded(record):
-            raise InvalidRecord(f"{key}: " + "; ".join(map(str, issues)), hint="mend the record")
+            raise InvalidRecord(
+                f"{key}: " + "; ".join(map(str, issues)),
+                issues=tuple(issues),
+                hint="refuse the request if a commit would leave it so: nothing happened; otherwise mend the record",
+            )
         return blob
 
     def advance(

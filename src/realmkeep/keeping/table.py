@@ -90,7 +90,9 @@ class Table(Generic[R]):
             StorageError: The store cannot be reached.
         """
         if type(record) is not self._cls:
-            raise Misuse(f"a table of {self._cls.__name__} got a {type(record).__name__}")
+            raise Misuse(
+                f"a table of {self._cls.__name__} got a {type(record).__name__}", hint="use the table of its own class"
+            )
         made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
         async with self._lender.borrow(self._cls, id, create=lambda: made) as session:  # the caller's own stays its own
             if not session.borrowers:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from realmkeep.keeping.revisions import stored_number
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
 
 LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
 EVERY_S: Final = 0.1  # a store is not back sooner after its crash, so its last write before it is among those kept
-DIGITS_MAX: Final = 18  # microseconds until the year 33658
 
 
 class Seen(NamedTuple):
@@ -71,4 +72,4 @@ class Witnesses:
 
 def is_older(updated: bytes | None, revision: int) -> bool:
     """Whether an `:updated` key as it is stored is older than this revision, or no revision at all."""
-    return updated is None or not updated.isdigit() or len(updated) > DIGITS_MAX or int(updated) < revision
+    return (stored_number(updated) or 0) < revision

@@ -8,7 +8,9 @@ not started, whether it answers or not. A lock ends with its process, so neither
 import asyncio
 import fcntl
 import hashlib
+import logging
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,11 +24,14 @@ from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
 from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
 
+log = logging.getLogger(__name__)
+
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
 SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
+FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
 
 
 def socket_path(directory: Path) -> Path:
@@ -58,6 +63,7 @@ class StoreProcess:
         self._lock_fd: int | None = None
         self._has_settings = False  # a store from before a crash may run with others
         self._child: subprocess.Popen[bytes] | None = None
+        self._died_of = ""
         self._binary: Path | None = None
 
     async def lock(self) -> None:
@@ -146,17 +152,24 @@ class StoreProcess:
             os.close(lock_fd)  # the store has inherited it, and with it the lock
 
     def _start(self, lock_fd: int) -> None:
+        if self._child is not None:  # whoever stops it forgets it
+            self._tell_of_its_death()
         self._reap()  # it is dead, or it would hold the lock
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
-        path.write_text(self._configuration(), encoding="utf-8")
-        with (self.directory / "store.log").open("ab") as log:
+        try:
+            path.write_text(self._configuration(), encoding="utf-8")
+        except OSError as error:
+            raise StorageMisconfigured(
+                f"{path} cannot be written: {error.strerror}", hint="make room, or let this user write there"
+            ) from error
+        with (self.directory / "store.log").open("ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=said,
+                stderr=said,
                 pass_fds=(lock_fd,),
                 start_new_session=True,  # or Ctrl-C would end it before the last flush
                 cwd=self.directory,
@@ -219,6 +232,15 @@ class StoreProcess:
         pid = self._pid()
         if pid is not None and str(self.directory / "store.conf") in _command_line(pid):
             os.kill(pid, number)
+
+    def _tell_of_its_death(self) -> None:
+        """Once for one reason: on a full disk it dies again and again, and cannot even write its own log."""
+        free_bytes = shutil.disk_usage(self.directory).free
+        full = free_bytes < FREE_BYTES_MIN
+        why = f"its disk has {free_bytes:,} bytes left: make room" if full else f"it said: {self._log_end()}"
+        if why != self._died_of:
+            self._died_of = why
+            log.error("the embedded store in %s has died and is started again; %s", self.directory, why)
 
     def _log_end(self) -> str:
         lines = (self.directory / "store.log").read_text(encoding="utf-8", errors="replace").splitlines()

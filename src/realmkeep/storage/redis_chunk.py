@@ -26,9 +26,7 @@ _pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis
 
 # Lua's stack holds 8,000 values, and one MSET takes two for each put. A chunk also bounds how long the store serves
 # nobody else and how long packing holds the event loop.
-CHUNK_TRANSACTIONS_MAX: Final = (
-    128  # with `always` a chunk costs one fsync, however many share it; 256 took 1 ms to send
-)
+CHUNK_TRANSACTIONS_MAX: Final = 128  # with `always` they share one fsync; 256 took 1 ms to send
 PACK_SLICE: Final = 64  # transactions; packing so many takes about 0.3 ms
 CHUNK_OPERATIONS_MAX: Final = 2048  # twice the most that one transaction may have
 CHUNK_BYTES_MAX: Final = 256 * 1024  # exceeded only by a single transaction

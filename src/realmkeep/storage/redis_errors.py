@@ -128,4 +128,7 @@ def translate(error: BaseException, store: str, *, sent: bool, subject: str = ""
             f"the connection to {store} broke before the answer{about}: {detail}",
             hint="it happened wholly or not at all; read a guarded key before trying again",
         )
-    return StorageUnavailable(f"the store {store} cannot be reached{about}: {detail}", hint="it is tried again")
+    return StorageUnavailable(
+        f"the store {store} cannot be reached{about}: {detail}",
+        hint="see that it runs and that store.url names it; a server that runs tries again",
+    )

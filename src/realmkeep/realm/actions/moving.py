@@ -16,11 +16,8 @@ def move(player: Player, scene: Scene, intent: Move) -> dict[str, Any]:
     Unused time is saved up to `walk_burst_s`, so that a network that bunches messages costs nothing and nobody gains by it.
 
     Raises:
-        Refused: `out_of_bounds` or `too_fast`.
+        Refused: `too_fast` or `out_of_bounds`.
     """
-    zone = scene.world.zone_at(intent.x, intent.y)
-    if zone is None:
-        raise Refused("out_of_bounds", "the world ends there")
     rules = scene.world.rules
     rested_s = scene.now_s - player.walked_s if player.walked_s is not None else 0.0
     saved_tiles = min(
@@ -30,6 +27,9 @@ def move(player: Player, scene: Scene, intent: Move) -> dict[str, Any]:
     tiles = distance(player.x, player.y, intent.x, intent.y)
     if tiles > saved_tiles:
         raise Refused("too_fast", f"{tiles:.1f} tiles away; {saved_tiles:.1f} are possible by now")
+    zone = scene.world.zone_at(intent.x, intent.y)
+    if zone is None:
+        raise Refused("out_of_bounds", "the world ends there")
     player.walk_saved_tiles = saved_tiles - tiles
     if zone != player.zone_id:
         entered(player, scene, zone)

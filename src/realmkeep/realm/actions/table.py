@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from realmkeep.realm.actions.banking import deposit, withdraw
 from realmkeep.realm.actions.fighting import attack
@@ -46,7 +46,7 @@ class Rule:
 
 
 HOLDINGS: Final = ("inventory", "parcels")
-TradeIntent: TypeAlias = intents.TradeRequest | intents.TradeOffer | intents.TradeConfirm | intents.TradeCancel
+TRADED: Final = ("gold", *HOLDINGS)
 NAMES_SOMEBODY: Final = (intents.Mail, intents.AddFriend, intents.RemoveFriend, intents.Block, intents.Unblock)
 
 _PICKUP_SERIAL: Final = Rule(pickup_serial, ("inventory",), durable=True, zone=True)
@@ -76,8 +76,6 @@ _RULES: Final[dict[type[intents.Intent], Rule]] = {
     intents.Unblock: Rule(unblock, ("blocked",), durable=True),
     intents.SetSetting: Rule(set_setting, ("settings",), durable=True),
 }
-ALWAYS_DURABLE: Final = (*(intent for intent, rule in _RULES.items() if rule.durable), intents.TradeConfirm)
-"""Intents that need an `op_id` wherever they are made."""
 
 
 def rule_of(player: Player, scene: Scene, intent: intents.Intent) -> Rule:
@@ -105,6 +103,3 @@ def reports_of(intent: intents.Intent) -> tuple[str, ...]:
             return TRADED
         case _:
             return _RULES[type(intent)].reports
-
-
-TRADED: Final = ("gold", *HOLDINGS)

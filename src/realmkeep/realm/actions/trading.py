@@ -16,6 +16,7 @@ from realmkeep.realm.world.inventory import earn, give, in_slot, take, unpack_pa
 from realmkeep.realm.world.places import near
 from realmkeep.realm.world.player import Item, Player
 from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
 
@@ -50,11 +51,7 @@ class Side:
 
     def shown(self) -> dict[str, Any]:
         """The offer as both clients see it."""
-        items = [
-            {"slot": item.slot, "item": item.item_id, "count": item.count}
-            | ({"serial": item.serial} if item.serial is not None else {})
-            for item in self.offered
-        ]
+        items = [thing(item) | {"slot": item.slot} for item in self.offered]
         return {"player": self.player.player_id, "items": items, "gold": self.gold}
 
 

@@ -14,6 +14,7 @@ from realmkeep.realm.wire.syntax import Message
 
 RETRY_S: Final = 0.5
 HEARD_MAX: Final = 64  # older events are forgotten: a bot looks at few of them
+BRAVE: Final = 0.5  # so many fight on when they are weak and have nothing to eat
 ENTER_S_MAX: Final = 120.0  # a server that is restarted is back by then
 SAFE_TO_REPEAT: Final = frozenset(
     {
@@ -30,7 +31,6 @@ SAFE_TO_REPEAT: Final = frozenset(
         "remove_friend",
     }
 )  # always tier 1: sent again under their id they happen once
-FORGET_TICKET: Final = frozenset({"bad_credentials"})
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Bot:
         self.state: Message = {}
         self.heard: asyncio.Queue[Message] = asyncio.Queue(HEARD_MAX)
         self.fought_s = float("-inf")
-        self.brave = random.random() < 0.5
+        self.brave = random.random() < BRAVE
         self._password = password
         self._ticket = ""
         self._connection: Connection | None = None
@@ -105,7 +105,7 @@ class Bot:
                     return
             except Disconnected:
                 entered = Entered({}, refused="no answer", retry_after_s=RETRY_S)
-            if entered.refused in FORGET_TICKET and self._ticket:
+            if entered.refused == "bad_credentials" and self._ticket:
                 self._ticket = ""
             elif entered.refused == "username_taken":
                 kind = "login"  # our own registration, whose answer was lost
@@ -164,16 +164,6 @@ class Bot:
         await self._connection.logout()
         self.hang_up()
 
-    async def stay(self) -> None:
-        """Say that we are still there.
-
-        Raises:
-            Disconnected: No answer came.
-        """
-        assert self._connection is not None
-        self._op_id += 1
-        await self._connection.ping(self._op_id)
-
     async def event(self, kind: str, within_s: float) -> Message | None:
         """The next event of a kind; others that come before it are forgotten. None if it does not come in time."""
         try:
@@ -184,6 +174,19 @@ class Bot:
                         return event
         except TimeoutError:
             return None
+
+    async def knock(self) -> None:
+        """Connect, say hello, and leave again.
+
+        Raises:
+            Disconnected: The server is not there.
+        """
+        connection = Connection(self.crowd.server, self._hear, self.crowd.clock)
+        try:
+            await connection.open()
+            await connection.greet()
+        finally:
+            connection.drop()
 
     async def try_to_come_in(self, kind: str) -> Entered:
         """Connect and log in or register, once.

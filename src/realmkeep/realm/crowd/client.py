@@ -107,6 +107,14 @@ class Connection:
         except OSError as error:
             raise Disconnected(str(error)) from error
 
+    async def greet(self) -> Message:
+        """Say hello; returns the welcome.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        return await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
+
     async def enter(self, kind: str, credentials: Mapping[str, str]) -> Entered:
         """Register or log in.
 
@@ -121,7 +129,7 @@ class Connection:
         sealed: SealedRequest | None = None
         welcome: Message = {}
         if self._server.udp or self._server.sealed:
-            welcome = await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
+            welcome = await self.greet()
         if self._server.sealed:
             sealed = encrypt_auth_payload(credentials, welcome["auth_public_key"], clock=self._clock)
             request["encrypted_payload"] = sealed.payload
@@ -149,14 +157,6 @@ class Connection:
     def throw(self, intent: Message) -> None:
         """Send an intent without waiting for what becomes of it."""
         self._write(self._encoded({"type": "intent", **intent}))
-
-    async def ping(self, number: int) -> Message:
-        """Stay.
-
-        Raises:
-            Disconnected: No answer came.
-        """
-        return await self._ask({"type": "ping", "t": number}, "pong")
 
     async def logout(self) -> None:
         """Leave; everything is durable when this returns.

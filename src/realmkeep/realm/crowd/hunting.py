@@ -3,14 +3,13 @@
 import math
 from typing import Final, NamedTuple
 
-from realmkeep.realm.crowd.bot import Bot
+from realmkeep.realm.crowd.bot import BRAVE, Bot
 from realmkeep.realm.crowd.ledger import entries
 from realmkeep.realm.crowd.walking import MARKET, at_market, go, go_near, look
 from realmkeep.realm.wire.syntax import Message
 from realmkeep.realm.world.content import distance
 
 WEAK_HP: Final = 40
-BRAVE: Final = 0.5  # of those who are weak and have nothing to eat, so many fight on
 HUNT_S: Final = 10.0  # how long before one has had enough of it
 BLOW_S: Final = 0.65  # just above what a blow takes to recover from
 NEAR_TILES: Final = 3.0  # whoever is so near is struck first

@@ -18,6 +18,7 @@ from realmkeep.realm.crowd.ledger import Ledger, entries
 from realmkeep.realm.crowd.tally import Tally
 
 DOORS: Final = 8  # registrations at once: each is a password hash of some 50 ms
+KNOCK_S_MAX: Final = 5.0  # a server that is being restarted is back by then
 PAUSE_S: Final = 0.5  # between two activities, on average
 CHECKED_AT_ONCE: Final = 16  # so that the check is no rush hour of its own
 UNPACKING_MAX: Final = 200  # sales to make room for parcels, before giving up
@@ -73,7 +74,7 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
         progress: Told, a few times a second, what is going on, how far it is from 0 to 1, and the counts so far.
 
     Raises:
-        Disconnected: The server is not there, or does not come back within two minutes.
+        Disconnected: The server is not there at the start, or does not come back within two minutes.
         OSError: The journal cannot be written.
     """
     tally, ledger = Tally(), Ledger()
@@ -82,6 +83,7 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
     crowd = Crowd(server, clock, tally, ledger, asyncio.Semaphore(DOORS), journal, [])
     bots = [_bot(crowd, name, number, plan.seed) for number in range(plan.bots)]
     try:
+        await _knock(bots[0])
         await _come_in(bots, "login" if plan.name and await _known(bots[0]) else "register", crowd, progress)
         started_s = clock.monotonic_s()
         crowd.end_s = started_s + plan.duration_s
@@ -101,6 +103,22 @@ def _bot(crowd: Crowd, name: str, number: int, seed: int) -> Bot:
     password = hashlib.sha256(f"{name} {number}".encode()).hexdigest()[:24]
     whims = Random(f"{seed}/{number}")  # noqa: S311 - choices of a bot, not secrets
     return Bot(crowd, f"{name}-{number}", password, whims)
+
+
+async def _knock(bot: Bot) -> None:
+    """A server that never was is told soon; one that is restarted later is waited for much longer."""
+    server, clock = bot.crowd.server, bot.crowd.clock
+    give_up_s = clock.monotonic_s() + KNOCK_S_MAX
+    while True:
+        try:
+            await bot.knock()
+        except Disconnected as error:
+            if clock.monotonic_s() >= give_up_s:
+                port = f"udp {server.udp_port}" if server.udp else f"tcp {server.tcp_port}"
+                raise Disconnected(f"nobody answers at {server.host}, {port}: start `realmkeep serve` first") from error
+            await clock.sleep(0.25)
+        else:
+            return
 
 
 async def _known(bot: Bot) -> bool:

@@ -51,14 +51,8 @@ class Deals:
             self._intents.ack(wish, result, tier=2, fields=())
 
     def _present(self, player: int | str) -> Player | None:
-        return next(
-            (
-                seat.player
-                for seat in self._game.seats
-                if seat.peer is not None and player in {seat.player.player_id, seat.player.name}
-            ),
-            None,
-        )
+        seat = self._game.seats.find(player)
+        return seat.player if seat is not None and seat.peer is not None else None
 
     def _confirm(self, wish: Wish) -> None:
         op = wish.op

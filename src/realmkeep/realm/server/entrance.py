@@ -10,14 +10,13 @@ from realmkeep.accounts import Login, OpenedPayload, fold_username
 from realmkeep.errors import (
     AlreadyOwned,
     AuthFailed,
-    KeepingError,
     Quarantined,
     RealmkeepError,
+    RecordError,
     SealBroken,
-    StorageError,
 )
 from realmkeep.realm.actions.fighting import revive
-from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.actions.numbering import lacks_serials, number_items
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.wire.bad_input import BadInput
@@ -27,6 +26,7 @@ from realmkeep.realm.wire.requests import Credentials, Register
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give
 from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
 
 log = structlog.get_logger("realm.entrance")
@@ -75,16 +75,17 @@ class Entrance:
     async def _enter(self, peer: Peer, request: Credentials, answer: Answer) -> None:
         try:
             answer(await self._admit(peer, request))
+            self._game.seats.catch_up(peer)
         except AuthFailed as error:
             answer(_auth_fail(error.reason, error.retry_after_s))
         except SealBroken:
             answer(_auth_fail("bad_credentials"))
         except AlreadyOwned as error:
             answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
-        except Quarantined as error:
+        except (Quarantined, RecordError) as error:
             log.error("a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
-        except (StorageError, KeepingError) as error:
+        except (RealmkeepError, Refused) as error:
             log.warning("a login failed", error=str(error))
             answer(_auth_fail("unavailable"))
         finally:
@@ -99,7 +100,7 @@ class Entrance:
         seat = self.seat(peer, session)
         try:
             await self._fit(seat, login.username)
-        except RealmkeepError:
+        except (RealmkeepError, Refused):
             self._game.leave(seat)
             raise
         sid = peer.admit()
@@ -113,7 +114,7 @@ class Entrance:
             "type": "auth_ok",
             "player_id": seat.player.player_id,
             **({"sid": sid} if sid is not None else {}),
-            "last_op": session.last_op,
+            "last_op": seat.last_op,
             **ticket,
             "resumed": resumed,
             "state": state(seat.player, self._game.clock.wall_us()),
@@ -149,7 +150,10 @@ class Entrance:
             return live, True
         session = await keeper.login(Player, login.character_id)
         if session is None:
-            raise Quarantined(f"the character {login.character_id} of {login.username} does not exist")
+            raise Quarantined(
+                f"the character {login.character_id} of {login.username} does not exist",
+                hint="restore it from a backup",
+            )
         return session, session.resumed
 
     def seat(self, peer: Peer, session: Session[Player]) -> Seat:
@@ -160,7 +164,8 @@ class Entrance:
             seat = Seat(session, level_told=session.record.level)
         former = game.seats.part(seat)
         if former is not None and former is not peer:
-            former.send({"type": "goodbye", "reason": "taken_over"})
+            if former.address != peer.address:  # over UDP the client itself: it waits for `auth_ok`
+                former.send({"type": "goodbye", "reason": "taken_over"})
             former.close()
         other = game.seats.by_peer.get(peer)
         if other is not None:
@@ -177,11 +182,10 @@ class Entrance:
             player.name = username
         if player.dead and seat.respawn_s is None:
             revive(player, game.scene())
-        unnumbered = [
-            item for item in player.inventory if item.serial is None and not game.world.item(item.item_id).stackable
-        ]
-        if unnumbered:
-            await game.keeper.commit(lambda _, record: number_items(record, game.scene()), seat.session)
+        if lacks_serials(player, game.world):
+            if game.serials.low:
+                await game.refill_serials()
+            await game.keeper.commit(lambda tx, record: number_items(tx, record, game.scene()), seat.session)
 
 
 def new_player(world: World, player_id: int, name: str) -> Player:
@@ -193,17 +197,6 @@ def new_player(world: World, player_id: int, name: str) -> Player:
     for item, count in world.rules.start_items.items():
         give(player, world, item, count)
     return player
-
-
-def number_items(player: Player, scene: Scene) -> None:
-    """Give a serial to every single item that has none: records of older versions did not know them."""
-    numbered = [
-        item
-        if item.serial is not None or scene.world.item(item.item_id).stackable
-        else type(item)(item.item_id, 1, item.slot, scene.serials.take())
-        for item in player.inventory
-    ]
-    player.inventory = numbered
 
 
 def _auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from realmkeep import Keeper, Session
-from realmkeep.accounts import Accounts, fold_username
+from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.errors import NoSuchAccount
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
@@ -96,16 +96,11 @@ class Game:
         Raises:
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
-        if isinstance(player, str):
-            name = fold_username(player)
-            seat = next((seat for seat in self.seats if seat.player.name == name), None)
-            player_id = seat.player.player_id if seat is not None else await self._character_id(name)
-        else:
-            seat, player_id = self.seats.by_id.get(player), player
-        if player_id is None:
-            return None
-        record = seat.player if seat is not None else await self.keeper.table(Player).load(player_id)
-        return None if record is None else Named(player_id, record.name)
+        if (seat := self.seats.find(player)) is not None:
+            return Named(seat.player.player_id, seat.player.name)
+        player_id = player if isinstance(player, int) else await self._character_id(player)
+        record = None if player_id is None else await self.keeper.table(Player).load(player_id)
+        return None if player_id is None or record is None else Named(player_id, record.name)
 
     async def _character_id(self, name: str) -> int | None:
         try:

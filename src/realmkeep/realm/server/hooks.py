@@ -52,9 +52,9 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
 
     @keeper.on_letter_settled(Player)
     def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
-        """The client hears of what arrived now that it is durable."""
+        """The client hears of what arrived now that it is durable; who is away hears of it after `auth_ok`."""
         if event:
-            game.seats.tell(session.record.player_id, event)
+            game.seats.deliver(session, event)
 
 
 def flee(game: Game, player: Player) -> None:

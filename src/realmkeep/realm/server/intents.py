@@ -7,10 +7,10 @@ import msgspec
 
 from realmkeep import Op, Receipt, Tx
 from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, RealmkeepError, RecordError, StorageError
-from realmkeep.realm.actions.table import ALWAYS_DURABLE, NAMES_SOMEBODY, Rule, reports_of, rule_of
+from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import outcome, refusal
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.seats import Done, Seat
 from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
@@ -79,16 +79,14 @@ class Intents:
         Raises:
             BadInput: `bad_field`: it is tier 1 and has no `op_id`.
         """
-        if isinstance(wish.intent, ALWAYS_DURABLE) and wish.op_id is None:
-            raise BadInput("bad_field", f"{wish.action} is tier 1 and needs an op_id")
-        if wish.op_id is not None and self.was_applied(wish):
+        if wish.op_id is not None and (self._was_done(wish, wish.op_id) or self.was_applied(wish)):
             return
         scene = self._game.scene()
         rule = rule_of(wish.seat.player, scene, wish.intent)
         if not rule.durable:
             self._at_once(wish, rule)
             return
-        _ = wish.op
+        _ = wish.op  # raises if there is none
         if wish.seat.unanswered >= UNANSWERED_MAX:
             wish.nack(Refused("rate_limited", f"{UNANSWERED_MAX} operations are unanswered"))
             return
@@ -111,6 +109,17 @@ class Intents:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
         wish.seat.repeats += 1
         self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
+        return True
+
+    def _was_done(self, wish: Wish, op_id: int) -> bool:
+        """The same as `was_applied`, for an operation of tier 2 that this server remembers."""
+        done = wish.seat.done.get(op_id)
+        if done is None:
+            return False
+        if done.request == wish.op.request:
+            self.ack(wish, done.added, tier=2, fields=reports_of(wish.intent), repeated=True)
+        else:
+            wish.nack(Refused("op_reused", f"operation {op_id} was applied for another request"))
         return True
 
     async def _again(self, wish: Wish) -> None:
@@ -151,6 +160,8 @@ class Intents:
         except Refused as refused:
             wish.nack(refused)
             return
+        if wish.op_id is not None and not isinstance(wish.intent, intents.Look):
+            wish.seat.remember(wish.op_id, Done(wish.op.request, result))
         if player.zone_id != zone:
             game.trades.left(player, "left_zone")
         for place, item, x, y in scene.unique_loot:
@@ -162,7 +173,13 @@ class Intents:
 
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
-        await outcome(wish.seat.session.settled())
+        try:
+            await outcome(wish.seat.session.settled())
+        except KeepingError as error:  # undone, with a commit that it followed
+            if wish.op_id is not None:
+                wish.seat.done.pop(wish.op_id, None)
+            self._failed(wish, error)
+            return
         self.ack(wish, result, tier=1, fields=rule.reports)
         self._game.announce_level(wish.seat)
 
@@ -205,8 +222,8 @@ class Intents:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
                 check_alive(player, intent)
-                if game.places.of(player) is not place:  # walked on while it waited: this zone's record is not theirs
-                    raise Refused("out_of_range", f"that was in {place.name}")
+                if game.places.of(player) is not place:
+                    raise Refused("busy", "you have gone to another zone meanwhile; try again")
                 return rule.run(tx, player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
@@ -221,18 +238,18 @@ class Intents:
         """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
         if isinstance(intent, intents.Drop) and "serial" not in result:
             decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
-            place = self._game.places.of(player)  # now: where it was dropped, its owner may no longer be
+            place = self._game.places.of(player)
             place.lay(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
 
     async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
-        """An item with a serial falls: it exists once the zone's record has it."""
+        """An item with a serial falls, if there is room for it: it exists once the zone's record has it."""
         fallen = GroundItem(item, self._game.serials.take(), x, y)
 
         def lay(_: Tx, zone: Zone) -> None:
-            if len(zone.ground) < SERIALS_MAX:  # where nobody picks anything up, nothing more falls
+            if len(zone.ground) < SERIALS_MAX:
                 zone.ground = [*zone.ground, fallen]
 
-        await self._game.keeper.commit(lay, self._game.zone_of(place))
+        await outcome(self._game.keeper.commit(lay, self._game.zone_of(place)))
         place.show_kept()
 
 

@@ -1,6 +1,7 @@
 """A realm from opening to closing."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from realmkeep import Keeper, Session
+from realmkeep import ConfigError, Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.realm.actions.scene import Serials
@@ -62,7 +63,7 @@ class Realm:
         ticker: Moves it on.
     """
 
-    def __init__(self, game: Game, *, require_encryption: bool = False, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
         challenges = Challenges(game.clock)
         self.game = game
         self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
@@ -99,6 +100,13 @@ async def open_game(
 ) -> Game:
     """Take the zones, and the players that a former run of this server left behind; these are in grace.
 
+    Args:
+        keeper: Open, with nobody logged in.
+        accounts: Running, on the same store.
+        world: What exists.
+        clock: The keeper's.
+        random: For a game that can be repeated.
+
     Raises:
         AlreadyOwned: Another server has this server's zones.
         KeepingError: The zones cannot be loaded.
@@ -123,8 +131,7 @@ async def open_realm(
     where: Where,
     *,
     clock: Clock,
-    random: Random | None = None,
-    require_encryption: bool = False,
+    require_encryption: bool,
 ) -> AsyncGenerator[Realm]:
     """A realm that listens and ticks while the block runs.
 
@@ -136,27 +143,40 @@ async def open_realm(
         world: What exists.
         where: Where to listen.
         clock: The keeper's.
-        random: For a game that can be repeated.
         require_encryption: Refuse plain passwords and tickets.
 
     Raises:
         AlreadyOwned: Another server has this server's zones.
         KeepingError: The zones or the players of a former run cannot be loaded.
         StorageError: The store cannot be reached.
-        OSError: The address cannot be listened on.
+        ConfigError: The address cannot be listened on.
     """
-    game = await open_game(keeper, accounts, world, clock=clock, random=random)
+    game = await open_game(keeper, accounts, world, clock=clock)
     realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
-    await realm.tcp.listen(where.host, where.tcp_port)
-    await realm.udp.listen(where.host, where.udp_port)
-    ticking = asyncio.create_task(realm.ticker.run(), name="tick")
     try:
-        yield realm
+        await _listen(realm.tcp, where.host, where.tcp_port, "tcp")
+        await _listen(realm.udp, where.host, where.udp_port, "udp")
+        ticking = asyncio.create_task(realm.ticker.run(), name="tick")
+        try:
+            yield realm
+        finally:
+            ticking.cancel()
+            await asyncio.wait([ticking])
     finally:
-        ticking.cancel()
-        await asyncio.wait([ticking])
         realm.tcp.close()
         realm.udp.close()
+
+
+async def _listen(door: TcpServer | UdpServer, host: str, port: int, kind: str) -> None:
+    try:
+        await door.listen(host, port)
+    except OSError as error:
+        # A name that is not known has a negative number and its own words; asyncio's words for the others name no protocol.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise ConfigError(
+            f"cannot listen on {kind.upper()} {host}:{port}: {why}",
+            hint=f"end what holds it, or choose another --host or --{kind}-port; port 0 picks a free one",
+        ) from error
 
 
 async def _hold_zone(keeper: Keeper, name: str) -> Session[Zone]:

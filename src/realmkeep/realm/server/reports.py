@@ -100,13 +100,14 @@ class StatusLine:
         return "  ".join(parts)
 
 
-def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None) -> None:
+def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None, *, colours: bool) -> None:
     """Send the logs of the realm and of the library to `stream`.
 
     Args:
         log_format: Lines for people, or JSON.
         stream: Usually standard error.
         line: The live line on the same stream, if there is one.
+        colours: On the console.
     """
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
@@ -119,7 +120,7 @@ def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             *([] if console else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
+            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
             if console
             else structlog.processors.JSONRenderer(),
         ],

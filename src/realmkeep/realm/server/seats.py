@@ -1,12 +1,31 @@
 """Who is in the game: a session of the keeper's, and the peer it talks through while there is one."""
 
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from realmkeep import Session
+from realmkeep.accounts import fold_username
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
+
+DONE_MAX: Final = 32  # as many tier-2 operations as of tier 1, which the op ring keeps
+UNHEARD_MAX: Final = 32  # events for one player who is away; the state shows the rest
+
+
+@dataclass(frozen=True)
+class Done:
+    """A tier-2 operation that was applied.
+
+    Attributes:
+        request: What was asked for.
+        added: What the action added to the answer.
+    """
+
+    request: bytes
+    added: dict[str, Any]
 
 
 @dataclass(eq=False)
@@ -19,6 +38,7 @@ class Seat:
         repeats: Operations sent again whose answer waits for the store.
         level_told: The level that the client knows of.
         respawn_s: When a fallen player stands up again, on the monotonic clock.
+        done: The latest tier-2 operations by `op_id`. They are forgotten with what they did if the server crashes.
     """
 
     session: Session[Player]
@@ -27,11 +47,23 @@ class Seat:
     repeats: int = 0
     level_told: int = 1
     respawn_s: float | None = None
+    done: OrderedDict[int, Done] = field(default_factory=OrderedDict[int, Done])
 
     @property
     def player(self) -> Player:
         """The live record."""
         return self.session.record
+
+    @property
+    def last_op(self) -> int:
+        """The highest operation that was applied, of either tier; 0 if there is none."""
+        return max(self.session.last_op, *self.done, 0)
+
+    def remember(self, op_id: int, done: Done) -> None:
+        """Keep a tier-2 operation, so that it is not done again when it is sent again."""
+        self.done[op_id] = done
+        if len(self.done) > DONE_MAX:
+            self.done.popitem(last=False)
 
     def tell(self, message: dict[str, Any]) -> None:
         """Send an event, if anybody listens."""
@@ -45,9 +77,19 @@ class Seats:
 
     by_id: dict[int, Seat] = field(default_factory=dict[int, Seat])
     by_peer: dict[Peer, Seat] = field(default_factory=dict[Peer, Seat])
+    _unheard: WeakKeyDictionary[Session[Player], deque[dict[str, Any]]] = field(
+        default_factory=WeakKeyDictionary[Session[Player], deque[dict[str, Any]]]
+    )
 
     def __iter__(self) -> Iterator[Seat]:
         return iter([*self.by_id.values()])
+
+    def find(self, player: int | str) -> Seat | None:
+        """The seat of a player by id, or by name as it is typed; None if there is none."""
+        if isinstance(player, int):
+            return self.by_id.get(player)
+        name = fold_username(player)
+        return next((seat for seat in self if seat.player.name in {player, name}), None)
 
     def take(self, seat: Seat, peer: Peer) -> None:
         """Put a peer onto a seat."""
@@ -72,3 +114,18 @@ class Seats:
         seat = self.by_id.get(player_id)
         if seat is not None:
             seat.tell(message)
+
+    def deliver(self, session: Session[Player], message: dict[str, Any]) -> None:
+        """Send an event to a player now, or keep it until that player has come in."""
+        seat = self.by_id.get(session.record.player_id)
+        if seat is not None and seat.peer is not None and seat.peer.logged_in:
+            seat.tell(message)
+        else:
+            self._unheard.setdefault(session, deque(maxlen=UNHEARD_MAX)).append(message)
+
+    def catch_up(self, peer: Peer) -> None:
+        """Send what `deliver` kept for the player who came in with a peer."""
+        seat = self.by_peer.get(peer)
+        if seat is not None:
+            for message in self._unheard.pop(seat.session, ()):
+                seat.tell(message)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +13,7 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from realmkeep import CloseReport, Config, Keeper, Storage, open_storage
+from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_storage
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
@@ -22,14 +21,14 @@ from realmkeep.realm.server.loop import loop_factory
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, remove_server_file, write_server_file
+from realmkeep.realm.server.stop_signals import StopSignals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
-from realmkeep.realm.world.content import World, shipped_world
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.world_file import shipped_world
 
 RESCUE_FILE: Final = "rescue.jsonl"
-STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
 DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
-EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
 
 log = structlog.get_logger("realm.serve")
 
@@ -69,17 +68,24 @@ def serve(serving: Serving) -> int:
         The exit code: 0 if everything was saved.
 
     Raises:
-        ConfigError: The world's data file is wrong.
+        ConfigError: The world's data file is wrong, the directory cannot be used, or an address cannot be listened on.
         NameTaken: Another live server has this name on this store.
         StorageError: The store cannot be opened.
         BadSealingKey: The key file cannot be used.
-        OSError: The directory cannot be used, or an address cannot be listened on.
+        OSError: A file cannot be written, as when the disk is full.
     """
     on_terminal = sys.stderr.isatty()
     log_format = serving.log_format or ("console" if on_terminal else "json")
-    line = LiveLine(sys.stderr) if on_terminal and log_format == "console" else None
-    configure_logs(log_format, sys.stderr, line)
-    serving.directory.mkdir(parents=True, exist_ok=True)
+    capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line, and knows colours
+    line = LiveLine(sys.stderr) if capable and log_format == "console" else None
+    configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
+    try:
+        serving.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the directory {serving.directory} cannot be used: {error.strerror}",
+            hint="name another with --data, or let this user write there",
+        ) from error
     serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
     config = serving.config
     clock = SystemClock()
@@ -104,7 +110,8 @@ async def _serve(
     line: LiveLine | None,
 ) -> CloseReport:
     config, directory = serving.config, serving.directory
-    stopping = _stop_on_signals()
+    stop = StopSignals(SystemClock())
+    stop.listen()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(storage.disconnect)
         keeper = await Keeper.open(
@@ -135,7 +142,7 @@ async def _serve(
             log.info("ready", **told)
         await asyncio.to_thread(write_server_file, directory, _server_file(serving, realm))
         async with _status_line(realm, line):
-            await stopping.wait()
+            await stop.asked()
         late_ms = round(realm.ticker.lateness_ms(0.99), 2)
         log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
         await realm.stop()
@@ -157,23 +164,6 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
     finally:
         writing.cancel()
         await asyncio.wait([writing])
-
-
-def _stop_on_signals() -> asyncio.Event:
-    """Set by the first of the stop signals; the second ends the process as it stands."""
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def stop(_number: int, _frame: object) -> None:
-        if stopping.is_set():
-            os._exit(EXIT_AT_ONCE)
-        loop.call_soon_threadsafe(stopping.set)
-
-    for name in STOP_SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: stay
-            signal.signal(number, stop)
-    return stopping
 
 
 def _server_file(serving: Serving, realm: Realm) -> ServerFile:

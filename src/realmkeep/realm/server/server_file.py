@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from realmkeep.errors import StorageMisconfigured
+
 SERVER_FILE: Final = "server.json"
 
 
@@ -25,12 +27,18 @@ def write_server_file(directory: Path, told: ServerFile) -> None:
     """Write it whole or not at all: somebody may be waiting for it. Blocks.
 
     Raises:
+        StorageMisconfigured: An embedded store could not write its process id.
         OSError: It cannot be written.
     """
     store = urlsplit(told.store_url)
     if store.scheme == "embedded":
         pid_file = Path(unquote(store.path)[1:]) / "store.pid"
-        told.store_pid = int(pid_file.read_text(encoding="ascii"))
+        try:
+            told.store_pid = int(pid_file.read_text(encoding="ascii"))
+        except ValueError as error:
+            raise StorageMisconfigured(
+                f"{pid_file} holds no process id", hint="the disk may be full: make room, and start again"
+            ) from error
     staged = directory / f".{SERVER_FILE}.{told.pid}"
     staged.write_bytes(msgspec.json.encode(told) + b"\n")
     staged.replace(directory / SERVER_FILE)

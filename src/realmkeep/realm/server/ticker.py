@@ -13,19 +13,12 @@ BEHIND_S_MAX: Final = 1.0  # a realm that was stopped for longer does not catch 
 
 
 class Ticker:
-    """Calls `step` twenty times a second.
-
-    Attributes:
-        count: Ticks so far.
-        skipped: Ticks left out because the process had been stopped.
-    """
+    """Calls `step` twenty times a second."""
 
     def __init__(self, step: Callable[[], None], clock: Clock) -> None:
         self._step = step
         self._clock = clock
         self._late_s = deque[float](maxlen=REMEMBERED)
-        self.count = 0
-        self.skipped = 0
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -35,9 +28,7 @@ class Ticker:
             late_s = self._clock.monotonic_s() - due_s
             self._late_s.append(late_s)
             self._step()
-            self.count += 1
             if late_s > BEHIND_S_MAX:
-                self.skipped += int(late_s / TICK_S)
                 due_s += TICK_S * int(late_s / TICK_S)
             due_s += TICK_S
 

@@ -123,7 +123,7 @@ def _printed(value: object, *, is_name: bool, names: bool) -> str:
         case int():
             return str(value)
         case float():
-            return _float(value)
+            return repr(value)  # `20.5`, without a double's `d0`: every reader knows it, in Lisp or not
         case Mapping():
             return _plist(cast("Mapping[str, object]", value), names=names)
         case Sequence():
@@ -131,11 +131,3 @@ def _printed(value: object, *, is_name: bool, names: bool) -> str:
             return f"({' '.join(entries)})" if entries else "nil"
         case _:
             raise TypeError(f"{type(value).__name__} is no value of a message")
-
-
-def _float(value: float) -> str:
-    """With the exponent letter of a double: Lisp's default single float would lose digits."""
-    mantissa, _, exponent = repr(value).partition("e")
-    if "." not in mantissa:
-        mantissa += ".0"
-    return f"{mantissa}d{int(exponent or 0)}"

@@ -18,9 +18,7 @@ ARRIVING_BYTES_MAX: Final = 16 * 1024  # read from one connection at once
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
 LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
-UNREAD_BYTES_MAX_STRANGER: Final = (
-    16 * 1024
-)  # 40 of the longest answers before a login, and there may be many strangers
+UNREAD_BYTES_MAX_STRANGER: Final = 16 * 1024  # 40 of the longest answers before a login; strangers may be many
 LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
 ACCEPTED_AT_ONCE: Final = 32  # asyncio accepts so many in one turn of the loop: about 3 ms that a tick may have to wait

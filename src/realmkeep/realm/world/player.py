@@ -93,7 +93,6 @@ class Player(Record, kind="player", version=3):
     next_attack_s: float = ephemeral(default=0.0)
     walk_saved_tiles: float = ephemeral(default=2.0)  # two steps at once after a login, so that nobody starts stuck
     walked_s: float | None = ephemeral(default=None)
-    left_in_danger: bool = ephemeral(default=False)
 
     @property
     def max_hp(self) -> int:

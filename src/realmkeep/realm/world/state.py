@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from realmkeep.realm.world.player import Player, QuestProgress, Stored
+from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored
 
 STATE_FIELDS: Final[dict[str, Callable[[Player], Any]]] = {
     "player_id": lambda player: player.player_id,
@@ -22,13 +22,13 @@ STATE_FIELDS: Final[dict[str, Callable[[Player], Any]]] = {
     "hitpoints_level": lambda player: player.hitpoints_level,
     "gold": lambda player: player.gold,
     "inventory": lambda player: [
-        _thing(item) | {"slot": item.slot} for item in sorted(player.inventory, key=lambda item: item.slot)
+        thing(item) | {"slot": item.slot} for item in sorted(player.inventory, key=lambda item: item.slot)
     ],
     "equipment": lambda player: {
         where: {"item": worn.item_id} | ({"serial": worn.serial} if worn.serial is not None else {})
         for where, worn in player.equipment.items()
     },
-    "bank": lambda player: [_thing(stored) for stored in player.bank],
+    "bank": lambda player: [thing(stored) for stored in player.bank],
     "bank_gold": lambda player: player.bank_gold,
     "parcels": lambda player: len(player.parcels),
     "quests": lambda player: [_quest(quest) for quest in player.quest_progress],
@@ -54,11 +54,9 @@ def state(player: Player, wall_us: int, fields: Iterable[str] = (*STATE_FIELDS, 
     }
 
 
-def _thing(item: Any) -> dict[str, Any]:
-    stored: Stored = item  # or an Item: they share these fields
-    return {"item": stored.item_id, "count": stored.count} | (
-        {"serial": stored.serial} if stored.serial is not None else {}
-    )
+def thing(held: Item | Stored) -> dict[str, Any]:
+    """What one holds, wherever it is listed: an item that does not stack has its serial there."""
+    return {"item": held.item_id, "count": held.count} | ({"serial": held.serial} if held.serial is not None else {})
 
 
 def _quest(quest: QuestProgress) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""Serials for what older records hold without one: the specification's items have none."""
+
+from realmkeep import Tx
+from realmkeep.realm.actions.scene import Scene
+from realmkeep.realm.world.content import World
+from realmkeep.realm.world.inventory import unpack_parcels
+from realmkeep.realm.world.player import Item, Player, Stored, Worn
+
+
+def lacks_serials(player: Player, world: World) -> bool:
+    """Whether anything that does not stack has no serial, carried, banked or worn."""
+    return any(_lacks_serial(held, world) for held in (*player.inventory, *player.bank, *player.equipment.values()))
+
+
+def number_items(tx: Tx, player: Player, scene: Scene) -> None:
+    """Give a serial to each of them; of several in one place each but the first moves to a place of its own.
+
+    Raises:
+        Refused: `busy`: there are not so many serials at hand.
+    """
+    world, serial = scene.world, scene.serials.take
+    inventory, bank, spare = list[Item](), list[Stored](), list[Stored]()
+    for item in player.inventory:
+        if _lacks_serial(item, world):
+            inventory.append(Item(item.item_id, 1, item.slot, serial()))
+            spare += [Stored(item.item_id, 1, serial()) for _ in range(item.count - 1)]
+        else:
+            inventory.append(item)
+    for stored in player.bank:
+        numbered = _lacks_serial(stored, world)
+        bank += [Stored(stored.item_id, 1, serial()) for _ in range(stored.count)] if numbered else [stored]
+    player.inventory, player.bank = inventory, bank
+    player.equipment = {
+        where: Worn(worn.item_id, serial()) if _lacks_serial(worn, world) else worn
+        for where, worn in player.equipment.items()
+    }
+    player.parcels = [*player.parcels, *spare]
+    unpack_parcels(player, world)
+
+
+def _lacks_serial(held: Item | Stored | Worn, world: World) -> bool:
+    """What the data file has dropped stays as it is: nobody knows any more whether it stacks."""
+    kind = world.items.get(held.item_id)
+    return held.serial is None and kind is not None and not kind.stackable
