@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from lab import WORLD
 
+from realmkeep.accounts.names import USERNAME_CHARS_MAX, check_username
 from realmkeep.errors import ConfigError
 from realmkeep.realm.actions.looking import SEEN_MAX, look
 from realmkeep.realm.actions.scene import Scene, Serials
@@ -13,11 +14,11 @@ from realmkeep.realm.wire.intents import Look
 from realmkeep.realm.wire.syntax import Syntax, encode
 from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX
 from realmkeep.realm.world import player as limits
-from realmkeep.realm.world.places import Places
+from realmkeep.realm.world.places import Monster, Places
 from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored, Worn, level_of
 from realmkeep.realm.world.state import state
 from realmkeep.realm.world.world_file import read_world
-from realmkeep.realm.world.zone import Zone
+from realmkeep.realm.world.zone import GroundItem, Zone
 from realmkeep.records import load
 from realmkeep.testing.specification import specification_player
 
@@ -130,11 +131,15 @@ def test_levels(xp: int, level: int) -> None:
     assert level_of(xp) == level
 
 
+NAME = check_username("\U00020000" * USERNAME_CHARS_MAX)  # letters of four bytes: the longest name there can be
+LONG = 2.2250738585072014e-308  # no number takes more characters, and a client may stand there
+
+
 def fullest_player() -> Player:
     """As much as the caps allow, with the longest names and numbers."""
     big = limits.GOLD_MAX
     name = max(WORLD.items, key=len)
-    player = Player(player_id=big, name="\u5b57" * 32, zone_id=max(WORLD.zones, key=len), x=89.999, y=89.999)
+    player = Player(player_id=big, name=NAME, zone_id=max(WORLD.zones, key=len), x=LONG, y=LONG)
     player.hp, player.combat_until_us, player.deaths = 1_090, big, 999_999
     player.xp = player.lifetime_xp = big
     player.level = player.attack_level = player.strength_level = player.defense_level = 99
@@ -180,12 +185,15 @@ def test_the_longest_look_fits_a_datagram(syntax: Syntax) -> None:
     player = new_player(WORLD, 1, "ada")
     places.enter(player)
     town = places.of(player)
+    x, y = 20.123456789012345, 20.123456789012345
     for number in range(3 * SEEN_MAX):
-        other = new_player(WORLD, limits.GOLD_MAX - number, "\u5b57" * 32)
-        other.x, other.y = 20.123, 20.123
+        other = new_player(WORLD, limits.GOLD_MAX - number, NAME)
+        other.x, other.y = x, y
         places.enter(other)
-        town.lay(max(WORLD.items, key=len), 999_999, 20.123, 20.123, decays_s=None)
+        town.show(GroundItem(max(WORLD.items, key=len), limits.GOLD_MAX - number, x, y))
+        monster = Monster(number, max(WORLD.monsters, key=len), WORLD.monsters["rat"], "", x, y, x, y, 999_999)
+        town.monsters[number] = monster
     seen = look(player, scene, Look())
-    assert [len(seen["players"]), len(seen["ground"])] == [SEEN_MAX, SEEN_MAX]
+    assert [len(seen[kind]) for kind in ("players", "ground", "monsters")] == [SEEN_MAX] * 3
     ack = {"type": "ack", "op_id": limits.GOLD_MAX, "action": "look", "tier": 2, "result": seen, "repeated": False}
     assert len(encode(ack, syntax)) <= DATAGRAM_BYTES_MAX

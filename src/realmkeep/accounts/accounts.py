@@ -18,6 +18,7 @@ from realmkeep.accounts.rules import PasswordRules, common_passwords
 from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.accounts.sparing_log import SparingLog
 from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, network, network_digest
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
@@ -86,7 +87,9 @@ class Accounts(AccountBook):
         self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
         self._throttle = Throttle(_throttle_settings(config), clock)
         self._throttle_store = ThrottleStore(self._throttle, storage, server_name, clock)
-        self._verifier = Verifier(shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s)
+        self._verifier = Verifier(
+            shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, SparingLog(log, clock)
+        )
         self._door = SealedDoor(keys, storage, clock)
 
     @property

@@ -15,6 +15,7 @@ from realmkeep.accounts.account import Account
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.passwords import HashCost, dummy_hash, verify_password
 from realmkeep.accounts.pool import HashPool
+from realmkeep.accounts.sparing_log import SparingLog
 from realmkeep.accounts.throttle import Attempt, Throttle, network, network_digest
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
 from realmkeep.clock import Clock
@@ -37,6 +38,7 @@ class Verifier:
         cost: Of the hash that an unknown user's password is compared with.
         clock: For bans, tickets and the time of the answer.
         answer_time_s: A refusal comes at the first whole multiple of this after the request.
+        refusals: Says who was refused, and why.
     """
 
     shelf: Shelf[Account]
@@ -45,6 +47,7 @@ class Verifier:
     cost: HashCost
     clock: Clock
     answer_time_s: float
+    refusals: SparingLog
 
     async def password(self, username: str, password: str, address: str) -> Shelved[Account]:
         """The account, if the password is right and the account may be used.
@@ -58,7 +61,7 @@ class Verifier:
             known = found is not None and network_digest(name, address) in found.record.addresses
             attempt = self.throttle.begin(name, address, known=known)
             if not isinstance(attempt, Attempt):
-                log.info("login from %r has to wait %.0f s after failures", address, attempt)
+                self.refusals.info("login from %r has to wait %.0f s after failures", address, attempt)
                 raise AuthFailed("too many failures", reason="throttled", retry_after_s=math.ceil(attempt))
             try:
                 right = await self._compare(found, password, address)
@@ -92,7 +95,7 @@ class Verifier:
             else:
                 why = f"{found.record.username} has no such ticket any more"
             self.throttle.count_address(address)
-            log.info("ticket from %r refused: %s", address, why)
+            self.refusals.info("ticket from %r refused: %s", address, why)
             raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     def now_s(self) -> int:
@@ -136,7 +139,7 @@ class Verifier:
             why = f"{found.record.username} is banned"
         else:
             return found
-        log.info("login from %r refused: %s", address, why)
+        self.refusals.info("login from %r refused: %s", address, why)
         raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     @asynccontextmanager

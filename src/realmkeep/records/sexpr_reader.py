@@ -176,7 +176,7 @@ class _Reading:
             if kind == _WORD:
                 return _word(part)
             if kind == _STRING:
-                return _ESCAPED.sub(r"\1", part) if "\\" in part else part
+                return _unescaped(part) if "\\" in part else part
             if kind == _QUOTED:
                 return _quoted(part)
             if kind == _CHARACTER:
@@ -204,6 +204,11 @@ class _Reading:
 
     def _error(self, what: str) -> Corrupt:
         return Corrupt(f"Malformed s-expression at byte {self._offset()}: {what}", hint="the bytes are kept")
+
+
+def _unescaped(text: str) -> str:
+    r"""What a string says: of `\x` only `x`, whatever it is; without a step for each, for a message may have thousands."""
+    return "\\".join([part.replace("\\", "") for part in text.split("\\\\")])
 
 
 def _is_quote(items: list[Datum]) -> bool:

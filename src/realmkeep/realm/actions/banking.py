@@ -5,8 +5,8 @@ from typing import Any
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Deposit, Withdraw
-from realmkeep.realm.world.inventory import GOLD, bank, give, take, unbank, unpack_parcels
-from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.inventory import GOLD, bank, earn, give, take, unbank, unpack_parcels
+from realmkeep.realm.world.player import GOLD_MAX, Player
 from realmkeep.realm.world.refused import Refused
 
 
@@ -25,6 +25,8 @@ def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, 
     if intent.item == GOLD:
         if intent.count > player.gold:
             raise Refused("not_enough_gold", f"there are {player.gold}")
+        if player.bank_gold + intent.count > GOLD_MAX:
+            raise Refused("bank_full", f"the bank keeps {GOLD_MAX} gold of one player")
         player.gold -= intent.count
         player.bank_gold += intent.count
         return {"item": GOLD, "count": intent.count}
@@ -44,14 +46,14 @@ def withdraw(tx: Tx, player: Player, scene: Scene, intent: Withdraw) -> dict[str
     """Fetch gold or items from the bank.
 
     Raises:
-        Refused: `no_bank`, `not_enough`, `not_enough_gold`, `inventory_full` or `stack_full`.
+        Refused: `no_bank`, `not_enough`, `not_enough_gold`, `inventory_full`, `stack_full` or `purse_full`.
     """
     _check_bank(player, scene)
     if intent.item == GOLD:
         if intent.count > player.bank_gold:
             raise Refused("not_enough_gold", f"the bank has {player.bank_gold}")
         player.bank_gold -= intent.count
-        player.gold += intent.count
+        earn(player, intent.count)
         return {"item": GOLD, "count": intent.count}
     for stored in unbank(player, intent.item, intent.count):
         give(player, scene.world, stored.item_id, stored.count, stored.serial)

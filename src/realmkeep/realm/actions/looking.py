@@ -13,7 +13,7 @@ from realmkeep.realm.wire.intents import Look
 from realmkeep.realm.world.content import QuestKind, distance
 from realmkeep.realm.world.player import Player
 
-SEEN_MAX: Final = 25  # of each kind, the nearest: an answer must fit a datagram of 8 KiB
+SEEN_MAX: Final = 20  # of each kind, the nearest: an answer must fit a datagram of 8 KiB, names of 128 bytes too
 T = TypeVar("T", bound="Located")
 
 
@@ -43,15 +43,14 @@ def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
         "safe": place.kind.safe,
         "bank": bank_here(player, scene),
         "monsters": [
-            {"id": monster.monster_id, "kind": monster.name, "x": monster.x, "y": monster.y, "hp": monster.hp}
-            for monster in monsters
+            {"id": monster.monster_id, "kind": monster.name, **_at(monster), "hp": monster.hp} for monster in monsters
         ],
         "ground": [
-            {"ground_id": thing.ground_id, "item": thing.item, "count": thing.count, "x": thing.x, "y": thing.y}
+            {"ground_id": thing.ground_id, "item": thing.item, "count": thing.count, **_at(thing)}
             | ({"serial": thing.serial} if thing.serial is not None else {})
             for thing in ground
         ],
-        "players": [{"player_id": other.player_id, "name": other.name, "x": other.x, "y": other.y} for other in others],
+        "players": [{"player_id": other.player_id, "name": other.name, **_at(other)} for other in others],
         "shop": [
             {"item": item, "price": kind.price, "sell_price": kind.sell_price, "stackable": kind.stackable}
             for item in sold
@@ -59,6 +58,11 @@ def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
         ],
         "quests": [_quest(quest, scene.world.quests[quest]) for quest in given_here(player, scene)],
     }
+
+
+def _at(thing: Located) -> dict[str, float]:
+    """Where something is, to a hundredth of a tile: all 17 digits of sixty places would not fit a datagram."""
+    return {"x": round(thing.x, 2), "y": round(thing.y, 2)}
 
 
 def _quest(name: str, kind: QuestKind) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Mail
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give, take, unpack_parcels
-from realmkeep.realm.world.player import PARCELS_MAX, Player, Stored
+from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, Stored
 from realmkeep.realm.world.refused import Refused
 
 
@@ -38,12 +38,12 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: Mail) -> dict[str, Any]:
 def receive(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
     """Apply a letter inside the commit that takes it out of the inbox; returns the `event` for the client.
 
-    What finds no slot waits in a parcel. When there are too many of those, or the sender is blocked, the letter goes back,
-    and what comes back is always taken.
+    What finds no slot waits in a parcel. When there are too many of those, when the purse is full, or when the sender is
+    blocked, the letter goes back, and what comes back is always taken.
     """
     returned = bool(letter.get("returned"))
-    unwelcome = letter["from"] in player.blocked or ("item" in letter and len(player.parcels) >= PARCELS_MAX)
-    if unwelcome and not returned:
+    fits = len(player.parcels) < PARCELS_MAX if "item" in letter else player.gold + letter["gold"] <= GOLD_MAX
+    if not returned and (letter["from"] in player.blocked or not fits):
         back = {**letter, "from": player.player_id, "name": player.name, "returned": True}
         tx.deliver(Player, letter["from"], back)
         return {}

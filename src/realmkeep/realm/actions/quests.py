@@ -8,7 +8,7 @@ from realmkeep.realm.actions.learning import gain_xp
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import AcceptQuest, AdvanceQuest
 from realmkeep.realm.world.content import QuestKind, Stage
-from realmkeep.realm.world.inventory import give
+from realmkeep.realm.world.inventory import earn, give
 from realmkeep.realm.world.player import Player, QuestProgress
 from realmkeep.realm.world.refused import Refused
 
@@ -42,12 +42,12 @@ def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -
     """Finish the last stage and get the reward, in one commit.
 
     Raises:
-        Refused: `no_such_quest`, `not_finished`, `inventory_full` or `stack_full`.
+        Refused: `no_such_quest`, `not_finished`, `inventory_full`, `stack_full` or `purse_full`.
     """
     quest, kind = _finished_stage(player, scene, intent.quest)
     reward = kind.reward
     _replace(player, QuestProgress(quest.quest_id, quest.stage + 1, complete=True))
-    player.gold += reward.gold
+    earn(player, reward.gold)
     gain_xp(player, reward.xp)
     for item, count in reward.items.items():
         if scene.world.item(item).stackable:

@@ -6,7 +6,7 @@ from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Buy, Sell
 from realmkeep.realm.world.content import Shop
-from realmkeep.realm.world.inventory import free_slots, give, take, unpack_parcels
+from realmkeep.realm.world.inventory import earn, free_slots, give, take, unpack_parcels
 from realmkeep.realm.world.player import INVENTORY_SLOTS, Player
 from realmkeep.realm.world.refused import Refused
 
@@ -46,7 +46,7 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     """Sell what is in a slot.
 
     Raises:
-        Refused: `no_shop`, `empty_slot`, `not_enough` or `worthless`.
+        Refused: `no_shop`, `empty_slot`, `not_enough`, `worthless` or `purse_full`.
     """
     if not shops_here(player, scene):
         raise Refused("no_shop", "there is no shop within reach")
@@ -55,6 +55,6 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     if not kind.sell_price:
         raise Refused("worthless", f"no shop wants {sold.item_id}")
     price = kind.sell_price * sold.count
-    player.gold += price
+    earn(player, price)
     unpack_parcels(player, scene.world)
     return {"item": sold.item_id, "count": sold.count, "price": price, "serial": sold.serial}

@@ -12,7 +12,7 @@ from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import TradeOffer
 from realmkeep.realm.world.content import World
-from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
+from realmkeep.realm.world.inventory import earn, give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import near
 from realmkeep.realm.world.player import Item, Player
 from realmkeep.realm.world.refused import Refused
@@ -231,12 +231,12 @@ def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict
     """Move both offers at once; runs in one commit of both players.
 
     Raises:
-        Refused: `offer_changed` if a slot or a purse no longer holds what was offered; `inventory_full` or `stack_full` if
-            what comes in does not fit.
+        Refused: `offer_changed` if a slot or a purse no longer holds what was offered; `inventory_full`, `stack_full` or
+            `purse_full` if what comes in does not fit.
     """
     taken = {player.player_id: _take_offer(player, trade.side(player)) for player in (one, other)}
     for giver, taker in ((one, other), (other, one)):
-        taker.gold += trade.side(giver).gold
+        earn(taker, trade.side(giver).gold)
         for item in taken[giver.player_id]:
             give(taker, world, item.item_id, item.count, item.serial)
         unpack_parcels(taker, world)

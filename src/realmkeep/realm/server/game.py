@@ -80,6 +80,12 @@ class Game:
         if not seat.session.ended:
             seat.session.disconnect()
 
+    def depart(self, seat: Seat) -> None:
+        """A player logs out: from this moment nothing more is heard from them, and nothing happens to them."""
+        self.seats.remove(seat)
+        self.trades.left(seat.player, "logged_out")
+        self.places.leave(seat.player)
+
     def zone_of(self, place: Place) -> Session[Zone]:
         """The session of a place's record."""
         return self.zones[place.name]

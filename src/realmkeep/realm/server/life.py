@@ -103,6 +103,8 @@ class Life:
 
     def _stand_up(self, seat: Seat, scene: Scene) -> None:
         seat.respawn_s = None
+        if not seat.player.dead:  # who came back in the moment of death stands already
+            return
         revive(seat.player, scene)
         where = state(seat.player, scene.wall_us, ("zone", "x", "y", "hp", "max_hp", "in_combat", "deaths"))
         seat.tell({"type": "event", "kind": "respawned", **where})

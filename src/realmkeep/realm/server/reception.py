@@ -69,6 +69,7 @@ class Reception:
             case Ping():
                 answer({"type": "pong", "t": request.t, "tick": self._game.ticks})
             case Logout():
+                self._game.depart(seat)
                 self._game.spawn(self._logout(seat, peer, answer), f"logout of {seat.player.name}")
             case _:
                 raise BadInput("unknown_type", "that is answered before login only")
@@ -80,10 +81,6 @@ class Reception:
             self._game.leave(seat)
 
     async def _logout(self, seat: Seat, peer: Peer, answer: Answer) -> None:
-        game = self._game
-        game.seats.remove(seat)
-        game.trades.left(seat.player, "logged_out")
-        game.places.leave(seat.player)
         try:
             await outcome(seat.session.logout())
         except SessionEnded:  # the shutdown was faster, and saves everybody

@@ -17,6 +17,7 @@ from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_st
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
+from realmkeep.realm.server.loop import loop_factory
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
@@ -92,7 +93,8 @@ def serve(serving: Serving) -> int:
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
     try:
-        report = asyncio.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            report = runner.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
             rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
             log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file)

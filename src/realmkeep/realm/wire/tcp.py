@@ -11,15 +11,18 @@ from realmkeep.realm.wire.limits import TokenBucket, price
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Hello, read_request
 from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
+from realmkeep.realm.wire.turns import PLAYERS_TURN_S, STRANGERS_TURN_S, Turns
 
 LINE_BYTES_MAX: Final = 16 * 1024
+ARRIVING_BYTES_MAX: Final = 16 * 1024  # read from one connection at once
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
 LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
 UNREAD_BYTES_MAX_STRANGER: Final = 16 * 1024  # 40 of the longest answers before a login; strangers may be many
 LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
-ACCEPTED_AT_ONCE: Final = 256  # asyncio accepts a whole backlog in one turn: about 20 ms that a tick may have to wait
+ACCEPTED_AT_ONCE: Final = 32  # asyncio accepts so many in one turn of the loop: about 3 ms that a tick may have to wait
+BACKLOG: Final = 1024  # connections that the system holds until they are accepted
 
 
 class TcpPeer(Peer):
@@ -119,8 +122,8 @@ class TcpPeer(Peer):
             self._login_deadline = None
 
 
-class _Lines(asyncio.Protocol):
-    """Cuts what arrives into lines, and takes a few of them at a time."""
+class _Lines(asyncio.BufferedProtocol):
+    """Cuts what arrives into lines, which are heard a few at a time."""
 
     def __init__(self, server: "TcpServer") -> None:
         self._server = server
@@ -128,7 +131,7 @@ class _Lines(asyncio.Protocol):
         self._buffer = bytearray()
         self._skipping = False  # the rest of a line that was too long
         self._stream: asyncio.Transport | None = None
-        self._next_turn: asyncio.Handle | None = None
+        self._waiting = False  # to be heard; until then nothing further is read
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = self._stream = cast("asyncio.Transport", transport)
@@ -142,21 +145,26 @@ class _Lines(asyncio.Protocol):
         self._server.peers.add(self._peer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._next_turn is not None:
-            self._next_turn.cancel()
         if self._peer is not None:
             self._server.peers.discard(self._peer)
             self._peer.gone()
             self._peer = None
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        if self._next_turn is None:
-            self._take_lines()
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where to write what arrives: one place for all connections, so that none holds more than a line and this much."""
+        return self._server.arriving
 
-    def _take_lines(self) -> None:
-        """Take some lines; while there are more, nothing further is read, and the loop decides when it is our turn."""
-        self._next_turn = None
+    def buffer_updated(self, nbytes: int) -> None:
+        self._buffer += self._server.arriving[:nbytes]
+        if self._peer is None or self._waiting:
+            return
+        self._waiting = True
+        self._server.turns_of(self._peer).hear(self)
+        if self._waiting and self._stream is not None:
+            self._stream.pause_reading()
+
+    def speak(self, turns: Turns) -> bool:
+        """Take some lines, at most `LINES_AT_ONCE`; True if there are more."""
         start = 0
         for _ in range(LINES_AT_ONCE):
             end = self._buffer.find(b"\n", start)
@@ -166,23 +174,22 @@ class _Lines(asyncio.Protocol):
                 self._take(start, end)
             self._skipping = False
             start = end + 1
+            if turns.over:
+                break
         del self._buffer[:start]
         if self._peer is None or self._peer.closing:
             self._buffer.clear()
         if b"\n" in self._buffer:
-            self._read_on(wanted=False)
-            self._next_turn = asyncio.get_running_loop().call_soon(self._take_lines)
-            return
-        self._read_on(wanted=True)
+            return True
         if len(self._buffer) > LINE_BYTES_MAX:
             if not self._skipping:
                 self._take(0, len(self._buffer))
             self._skipping = True
             self._buffer.clear()
-
-    def _read_on(self, *, wanted: bool) -> None:
+        self._waiting = False
         if self._stream is not None:
-            _ = self._stream.resume_reading() if wanted else self._stream.pause_reading()
+            self._stream.resume_reading()
+        return False
 
     def _take(self, start: int, end: int) -> None:
         if self._peer is not None and not self._peer.closing:
@@ -195,6 +202,7 @@ class TcpServer:
     Attributes:
         peers: All that are connected, logged in or not.
         strangers: Those that are not, the oldest first.
+        arriving: What is being read from a socket, for the moment until its connection has taken it.
         port: The port it listens on.
     """
 
@@ -204,6 +212,9 @@ class TcpServer:
         self.peers: set[TcpPeer] = set()
         self.strangers: dict[TcpPeer, None] = {}
         self._connections_max = connections_max
+        self.arriving = memoryview(bytearray(ARRIVING_BYTES_MAX))
+        self._players_turns = Turns(clock, PLAYERS_TURN_S)
+        self._strangers_turns = Turns(clock, STRANGERS_TURN_S)
         self.port = 0
         self._server: asyncio.Server | None = None
 
@@ -216,8 +227,15 @@ class TcpServer:
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self.accepted, host, port, backlog=ACCEPTED_AT_ONCE)
         self.port = self._server.sockets[0].getsockname()[1]
+        for listening in self._server.sockets:
+            with listening.dup() as same:
+                same.listen(BACKLOG)
 
-    def accepted(self) -> asyncio.Protocol:
+    def turns_of(self, peer: TcpPeer) -> Turns:
+        """Among whom a peer is heard."""
+        return self._players_turns if peer.logged_in else self._strangers_turns
+
+    def accepted(self) -> asyncio.BufferedProtocol:
         """What hears one new connection."""
         return _Lines(self)
 

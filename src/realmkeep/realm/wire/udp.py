@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+import socket
 from collections.abc import Mapping
 from typing import Final, TypeAlias, cast
 
@@ -20,6 +21,12 @@ SILENCE_S: Final = 30.0
 MUTE_S: Final = 60.0
 SWEEP_S: Final = 1.0
 ADDRESSES_MAX: Final = 20_000  # of which anything is remembered; those used least recently go first
+TURN_S: Final = 0.003  # datagrams are taken for so long before the loop, and with it the tick, goes on
+STRANGERS_TURN_S: Final = 0.001  # of which strangers have so much: what they send beyond it is dropped unread
+DATAGRAMS_AT_ONCE: Final = 1_000
+UNREAD_BYTES_MAX: Final = (
+    4 * 1024 * 1024
+)  # the system may allow less; what does not fit is lost, strangers' and players'
 STRANGERS_NODES_MAX: Final = 50  # addresses are forged for nothing, and a login has a dozen values
 
 Address: TypeAlias = tuple[str, int]
@@ -95,6 +102,8 @@ class UdpServer(asyncio.DatagramProtocol):
         self._challenges = challenges
         self._clock = clock
         self._transport: asyncio.DatagramTransport | None = None
+        self._more: socket.socket | None = None
+        self._strangers_s = 0.0  # spent on them in this turn
         self._limiters = Bounded[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
         self._answered = Bounded[Address, Answered](Answered, entries_max=ADDRESSES_MAX)
         self._closed = False
@@ -115,6 +124,9 @@ class UdpServer(asyncio.DatagramProtocol):
         transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
+        more: socket.socket = transport.get_extra_info("socket").dup()
+        more.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
+        self._more = more
         self._sweep_later(self._clock.monotonic_s())
 
     def close(self) -> None:
@@ -124,6 +136,9 @@ class UdpServer(asyncio.DatagramProtocol):
         self.by_address.clear()
         if self._transport is not None:
             self._transport.close()
+        if self._more is not None:
+            self._more.close()
+            self._more = None
 
     def send(self, encoded: bytes, address: Address) -> None:
         """Send one datagram, if there is still a socket to send it from."""
@@ -131,18 +146,44 @@ class UdpServer(asyncio.DatagramProtocol):
             self._transport.sendto(encoded, address)
 
     def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
-        """Take one datagram."""
+        """Take one datagram, and then those that wait: asyncio looks for one in each turn of the loop.
+
+        A flood fills what the system keeps for us, and players' datagrams are lost with the others: so be quick to take them.
+        """
+        until_s = self._clock.monotonic_s() + TURN_S
+        self._strangers_s = 0.0
+        self._take(data, addr)
+        for _ in range(DATAGRAMS_AT_ONCE - 1):
+            if self._more is None or self._clock.monotonic_s() >= until_s:
+                break
+            try:
+                data, addr = self._more.recvfrom(DATAGRAM_BYTES_MAX + 1)
+            except OSError:  # there are no more; whatever else it is, asyncio meets it at its next look
+                break
+            self._take(data, addr)
+
+    def _take(self, data: bytes, addr: tuple[object, ...]) -> None:
         address = cast("Address", addr[:2])
         now_s = self._clock.monotonic_s()
-        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if address in self.by_address:
+            self._read(data, address, now_s)
+        elif self._strangers_s < STRANGERS_TURN_S:
+            self._read(data, address, now_s)
+            self._strangers_s += self._clock.monotonic_s() - now_s
+
+    def _read(self, data: bytes, address: Address, now_s: float) -> None:
         answered = self._answered.get(address)
-        answers = None if answered is None else answered.answers(digest, now_s)
-        if answers is not None:
-            self._again(address, answers, now_s)
-            return
         strange = address not in self.by_address
-        if strange and not self._listens_to(address, data, now_s):
+        if strange and answered is None and not self._listens_to(address, data, now_s):
             return
+        digest = hashlib.blake2b(data, digest_size=16).digest()
+        if answered is not None:
+            answers = answered.answers(digest, now_s)
+            if answers is not None:
+                self._again(address, answers, now_s)
+                return
+            if strange and not self._listens_to(address, data, now_s):
+                return
         peer: UdpPeer | None = None
         try:
             nodes_max = STRANGERS_NODES_MAX if strange else NODES_MAX

@@ -6,7 +6,7 @@ The functions replace lists and never change them in place, so that the record n
 from typing import Final
 
 from realmkeep.realm.world.content import ItemKind, World
-from realmkeep.realm.world.player import BANK_ENTRIES_MAX, INVENTORY_SLOTS, Item, Player, Stored
+from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, Stored
 from realmkeep.realm.world.refused import Refused
 
 GOLD: Final = "gold"  # `deposit` and `withdraw` take it for an item
@@ -73,6 +73,17 @@ def give(player: Player, world: World, item_id: str, count: int, serial: int | N
         filled = Item(item_id, count, free[0], serial)
     player.inventory = [item for item in player.inventory if item.slot != filled.slot] + [filled]
     return filled
+
+
+def earn(player: Player, gold: int) -> None:
+    """Put gold into the purse.
+
+    Raises:
+        Refused: `purse_full`.
+    """
+    if player.gold + gold > GOLD_MAX:
+        raise Refused("purse_full", f"a purse holds {GOLD_MAX}")
+    player.gold += gold
 
 
 def bank(player: Player, world: World, item: Item) -> None:

@@ -1,68 +1,28 @@
 import asyncio
-import itertools
 import json
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator
 from typing import Any, Self
 
 import pytest
+from echo import ADA, Echo, Message
 from lab import StallingClock
 from sexpr import read, write
 
-from realmkeep.clock import Clock, SystemClock
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.intents import OFFER_SLOTS_MAX
 from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, STRANGERS_BURST
-from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import Login, Logout, Ping, Request
 from realmkeep.realm.wire.syntax import decode
-from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, LINE_BYTES_MAX, TcpServer
-from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX, UdpServer
-from realmkeep.testing.clock import FakeClock
+from realmkeep.realm.wire.udp import (
+    DATAGRAM_BYTES_MAX,
+    DATAGRAMS_AT_ONCE,
+    STRANGERS_TURN_S,
+    TURN_S,
+    UNREAD_BYTES_MAX,
+    UdpServer,
+)
 
-Message = dict[str, Any]
-ADA = ("192.0.2.1", 4000)
 EVE = ("192.0.2.66", 4000)
-
-
-class Echo:
-    """A game in which everybody may come in and time is all there is."""
-
-    def __init__(self, challenges: Challenges) -> None:
-        self.challenges = challenges
-        self.handled: list[Request] = []
-        self.gone: list[Peer] = []
-        self.waiting: list[Answer] = []
-        self.somebody_went = asyncio.Event()
-
-    def welcome(self, peer: Peer) -> Mapping[str, object]:
-        return {
-            "type": "welcome",
-            "protocol": 1,
-            "server": "a-server-with-a-name-of-the-longest-kind-there-is-which-has-63-ch",
-            "auth_public_key": "ab" * 32,
-            "challenge": self.challenges.make(peer.address),
-        }
-
-    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
-        self.handled.append(request)
-        match request:
-            case Login(ticket="slow"):
-                self.waiting.append(answer)
-            case Login():
-                answer({"type": "auth_ok", "sid": peer.admit(), "state": {"bank": "x" * 2_000}})
-            case Logout():
-                peer.dismiss()
-                answer({"type": "goodbye"})
-            case Ping(t="boom"):
-                raise AssertionError
-            case _:
-                answer({"type": "pong", "t": getattr(request, "t", None), "tick": len(self.handled)})
-
-    def lost(self, peer: Peer) -> None:
-        self.gone.append(peer)
-        self.somebody_went.set()
 
 
 class Net(asyncio.DatagramTransport):
@@ -71,6 +31,7 @@ class Net(asyncio.DatagramTransport):
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[tuple[bytes, tuple[Any, ...]]] = []
+        self.waiting: list[tuple[bytes, Any]] = []
 
     def sendto(self, data: Any, addr: Any = None) -> None:
         self.sent.append((bytes(data), addr))
@@ -82,7 +43,19 @@ class Net(asyncio.DatagramTransport):
         pass
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.200", 4999) if name == "sockname" else default
+        return {"sockname": ("192.0.2.200", 4999), "socket": self}.get(name, default)
+
+    def dup(self) -> Self:
+        return self
+
+    def setsockopt(self, *option: int) -> None:
+        assert option == (socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
+
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+        assert size > DATAGRAM_BYTES_MAX, "one too long has to be seen as such"
+        if not self.waiting:
+            raise BlockingIOError
+        return self.waiting.pop(0)
 
 
 class Datagrams:
@@ -310,6 +283,41 @@ async def test_a_flood_of_long_datagrams_is_not_even_read(udp: Datagrams, monkey
     assert udp.ask({"type": "hello", "pad": "." * 300}, EVE) != [], "somebody else is heard"
 
 
+async def test_datagrams_that_wait_are_taken_at_once(udp: Datagrams) -> None:
+    sid = udp.log_in()
+    ping = json.dumps({"type": "ping", "t": 1, "sid": sid}).encode()
+    udp.net.waiting = [(b"(", EVE)] * (DATAGRAMS_AT_ONCE + 50) + [(ping, ADA)]
+    udp.raw(b"", EVE)
+    assert len(udp.net.waiting) == 50 + 2
+    udp.server.datagram_received(b"", EVE)
+    assert udp.net.waiting == []
+    assert udp.net.sent[-1][1] == ADA, "a player's is found among the strangers'"
+
+
+async def test_datagrams_are_taken_for_no_longer_than_a_turn_and_strangers_have_the_smaller_part_of_it(
+    udp: Datagrams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sid = udp.log_in()
+    read = udp.server._read
+
+    def slowly(*of: Any) -> None:
+        udp.clock.stall(STRANGERS_TURN_S / 2.5)
+        read(*of)
+
+    monkeypatch.setattr(udp.server, "_read", slowly)
+    hello = json.dumps({"type": "hello", "pad": "." * 300}).encode()
+    udp.net.waiting = [(hello, ("192.0.2.1", 5000 + number)) for number in range(50)]
+    udp.net.waiting += [(json.dumps({"type": "ping", "t": number, "sid": sid}).encode(), ADA) for number in range(50)]
+    udp.net.sent.clear()
+    udp.server.datagram_received(hello, EVE)
+    heard = [where == ADA for _, where in udp.net.sent]
+    turn = round(TURN_S / STRANGERS_TURN_S * 2.5 + 0.5)
+    assert (heard.count(False), heard.count(True)) == (3, turn - 3)
+    udp.net.sent.clear()
+    udp.server.datagram_received(hello, ("192.0.2.7", 5000))
+    assert udp.net.sent[0][1] == ("192.0.2.7", 5000), "in the next turn strangers are heard again"
+
+
 async def test_a_stranger_cannot_make_us_read_thousands_of_values(udp: Datagrams) -> None:
     assert b"too many values" in udp.raw(lisp_of(60))[0]
     assert b"welcome" in udp.raw(lisp_of(40) + b" " * 300)[0]
@@ -317,239 +325,3 @@ async def test_a_stranger_cannot_make_us_read_thousands_of_values(udp: Datagrams
     items = [{"slot": slot, "count": 999_999} for slot in range(OFFER_SLOTS_MAX)]
     offer = write({"type": "intent", "action": "trade_offer", "sid": sid, "items": items, "gold": 5})
     assert b":pong" in udp.raw(offer.encode())[0], "the longest message of a player is read"
-
-
-class Line:
-    """A TCP client that reads and writes lines."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    def send(self, data: bytes) -> None:
-        self.writer.write(data)
-
-    async def hear(self) -> Message:
-        async with asyncio.timeout(10):
-            return json.loads(await self.reader.readline())
-
-    async def hang_up(self) -> None:
-        self.writer.close()
-        with suppress(ConnectionError):  # the server may have been faster
-            await self.writer.wait_closed()
-
-    async def hung_up(self) -> bool:
-        async with asyncio.timeout(10):
-            await self.reader.read()
-        return self.reader.at_eof()
-
-
-class Streams:
-    """A TCP server and its clients, all closed at the end."""
-
-    def __init__(self, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.echo = Echo(Challenges(clock))
-        self.server = TcpServer(self.echo, clock, connections_max=connections_max)
-        self.lines: list[Line] = []
-
-    async def __aenter__(self) -> Self:
-        await self.server.listen("127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.server.close()
-        for line in self.lines:
-            await line.hang_up()
-
-    async def connect(self) -> Line:
-        line = Line(*await asyncio.open_connection("127.0.0.1", self.server.port))
-        self.lines.append(line)
-        return line
-
-
-@pytest.fixture
-async def tcp() -> AsyncGenerator[Streams]:
-    async with Streams(SystemClock()) as streams:
-        yield streams
-
-
-async def test_lines_are_found_however_they_arrive(tcp: Streams) -> None:
-    line = await tcp.connect()
-    line.send(b'{"type": "hel')
-    await asyncio.sleep(0)
-    line.send(b'lo"}\r\n\n  \n(:TYPE :HELLO)\n{"type": "login", "ticket": "t"}\n')
-    assert (await line.hear())["protocol"] == 1
-    lisp = await line.reader.readline()
-    assert read(lisp.decode())["type"] == "welcome"
-    assert (await line.hear())["type"] == "auth_ok"
-
-
-async def test_a_line_too_long_is_one_error_and_the_next_line_is_read(tcp: Streams) -> None:
-    line = await tcp.connect()
-    for length in (LINE_BYTES_MAX, 60 * LINE_BYTES_MAX):  # the longer one arrives in parts
-        line.send(b'{"type": "hello", "pad": "' + b"." * length + b'"}\n{"type": "hello"}\n')
-        assert (await line.hear())["reason"] == "too_large"
-        assert (await line.hear())["type"] == "welcome"
-
-
-async def test_a_line_of_exactly_16_kib_is_read(tcp: Streams) -> None:
-    line = await tcp.connect()
-    start = b'{"type": "hello", "pad": "'
-    line.send(start + b"." * (LINE_BYTES_MAX - len(start) - 2) + b'"}\n')
-    assert (await line.hear())["type"] == "welcome"
-
-
-async def test_a_flood_of_errors_closes_the_connection_at_the_twentieth(tcp: Streams) -> None:
-    line = await tcp.connect()
-    line.send(b"{\n" * 40)
-    reasons = [(await line.hear())["reason"] for _ in range(20)]
-    assert reasons == ["malformed"] * 20
-    assert await line.hung_up()
-
-
-async def test_a_flood_of_nothing_closes_the_connection_too(tcp: Streams) -> None:
-    line = await tcp.connect()
-    line.send(b"\n" * 10_000)
-    assert {(await line.hear())["reason"] for _ in range(20)} == {"rate_limited"}
-    assert await line.hung_up()
-
-
-async def test_who_says_much_at_once_is_heard_in_turn_with_everybody_else(tcp: Streams) -> None:
-    line = await tcp.connect()
-    line.send(b'{"type": "login", "ticket": "t"}\n')
-    await line.hear()
-    line.send(b"".join(b'{"type": "ping", "t": %d}\n' % number for number in range(200)))
-    heard = [len(tcp.echo.handled)]
-    async with asyncio.timeout(10):
-        while heard[-1] < 201:
-            await asyncio.sleep(0)
-            heard.append(len(tcp.echo.handled))
-    assert max(then - before for before, then in itertools.pairwise(heard)) <= 20
-    assert [(await line.hear())["t"] for _ in range(200)] == [*range(200)]
-
-
-async def test_strangers_keep_nobody_out_and_players_are_not_put_out() -> None:
-    async with Streams(SystemClock(), connections_max=3) as tcp:
-        player = await tcp.connect()
-        player.send(b'{"type": "login", "ticket": "t"}\n')
-        await player.hear()
-        strangers: list[Line] = []
-        for _ in range(4):
-            stranger = await tcp.connect()
-            strangers.append(stranger)
-            stranger.send(b'{"type": "hello"}\n')
-            assert (await stranger.hear())["type"] == "welcome"
-        assert [await stranger.hung_up() for stranger in strangers[:2]] == [True, True]
-        for stranger in strangers[2:]:
-            stranger.send(b'{"type": "login", "ticket": "t"}\n')
-            assert (await stranger.hear())["type"] == "auth_ok"
-        assert await (await tcp.connect()).hung_up(), "all places are taken by players"
-        player.send(b'{"type": "ping", "t": 1}\n')
-        assert (await player.hear())["type"] == "pong"
-
-
-class Pipe(asyncio.Transport):
-    """A stream transport without a network."""
-
-    def __init__(self, peername: tuple[str, int] | None, *, unread_bytes: int = 0, reset: bool = False) -> None:
-        super().__init__(
-            {"peername": peername, "socket": socket.socket(socket.AF_INET)}  # of which an option is set
-        )
-        self.unread_bytes = unread_bytes
-        self.reset = reset
-        self.aborted = False
-
-    def write(self, data: Any) -> None:
-        pass
-
-    def write_eof(self) -> None:
-        if self.reset:
-            raise OSError(107, "Transport endpoint is not connected")
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread_bytes
-
-    def resume_reading(self) -> None:
-        pass
-
-    def is_closing(self) -> bool:
-        return self.aborted
-
-    def abort(self) -> None:
-        self.aborted = True
-
-    def close(self) -> None:
-        self.get_extra_info("socket").close()
-
-
-@pytest.fixture
-def piped() -> Generator[Callable[..., tuple[Pipe, TcpServer, asyncio.Protocol]]]:
-    """A server with one connection that nobody else sees."""
-    pipes: list[Pipe] = []
-
-    def connected(peername: tuple[str, int] | None = ADA, **how: Any) -> tuple[Pipe, TcpServer, asyncio.Protocol]:
-        clock = FakeClock()
-        server = TcpServer(Echo(Challenges(clock)), clock)
-        pipes.append(pipe := Pipe(peername, **how))
-        protocol = server.accepted()
-        protocol.connection_made(pipe)
-        return pipe, server, protocol
-
-    yield connected
-    for pipe in pipes:
-        pipe.close()
-
-
-async def test_who_is_gone_before_being_accepted_is_let_go(piped: Callable[..., Any]) -> None:
-    pipe, server, protocol = piped(None)
-    assert pipe.aborted
-    assert server.peers == set()
-    protocol.connection_lost(None)
-
-
-async def test_a_connection_that_was_reset_can_be_closed(piped: Callable[..., Any]) -> None:
-    pipe, server, _ = piped(reset=True)
-    (peer,) = server.peers
-    peer.close()
-    await server.clock.advance(3)
-    assert pipe.aborted
-
-
-async def test_who_does_not_read_is_cut_off_a_stranger_sooner_than_a_player(piped: Callable[..., Any]) -> None:
-    pipe, _, protocol = piped(unread_bytes=100 * 1024)
-    protocol.data_received(b'{"type": "hello"}\n')
-    assert pipe.aborted
-    pipe, _, protocol = piped(unread_bytes=100 * 1024)
-    protocol.data_received(b'{"type": "login", "ticket": "t"}\n{"type": "ping"}\n')
-    assert not pipe.aborted
-    pipe.unread_bytes = 600 * 1024
-    protocol.data_received(b'{"type": "ping"}\n')
-    assert pipe.aborted
-
-
-async def test_a_close_is_a_disconnect_of_who_was_logged_in(tcp: Streams) -> None:
-    stranger, player = await tcp.connect(), await tcp.connect()
-    stranger.send(b'{"type": "hello"}\n')
-    await stranger.hear()
-    player.send(b'{"type": "login", "ticket": "t"}\n')
-    await player.hear()
-    await stranger.hang_up()
-    await player.hang_up()
-    async with asyncio.timeout(10):
-        await tcp.echo.somebody_went.wait()
-    assert len(tcp.echo.gone) == 1
-
-
-async def test_a_connection_that_does_not_log_in_is_closed_after_a_minute() -> None:
-    clock = FakeClock()
-    async with Streams(clock) as tcp:
-        idle, player = await tcp.connect(), await tcp.connect()
-        for line in (idle, player):
-            line.send(b'{"type": "hello"}\n')
-            await line.hear()
-        player.send(b'{"type": "login", "ticket": "t"}\n')
-        await player.hear()
-        await clock.advance(61)
-        assert await idle.hung_up()
-        player.send(b'{"type": "ping", "t": 1}\n')
-        assert (await player.hear())["type"] == "pong"

@@ -1,0 +1,51 @@
+"""A game in which everybody may come in and time is all there is, for tests of the transports."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.peer import Answer, Peer
+from realmkeep.realm.wire.requests import Login, Logout, Ping, Request
+
+Message = dict[str, Any]
+ADA = ("192.0.2.1", 4000)
+
+
+class Echo:
+    """What the transports deliver to."""
+
+    def __init__(self, challenges: Challenges) -> None:
+        self.challenges = challenges
+        self.handled: list[Request] = []
+        self.gone: list[Peer] = []
+        self.waiting: list[Answer] = []
+        self.somebody_went = asyncio.Event()
+
+    def welcome(self, peer: Peer) -> Mapping[str, object]:
+        return {
+            "type": "welcome",
+            "protocol": 1,
+            "server": "a-server-with-a-name-of-the-longest-kind-there-is-which-has-63-ch",
+            "auth_public_key": "ab" * 32,
+            "challenge": self.challenges.make(peer.address),
+        }
+
+    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
+        self.handled.append(request)
+        match request:
+            case Login(ticket="slow"):
+                self.waiting.append(answer)
+            case Login():
+                answer({"type": "auth_ok", "sid": peer.admit(), "state": {"bank": "x" * 2_000}})
+            case Logout():
+                peer.dismiss()
+                answer({"type": "goodbye"})
+            case Ping(t="boom"):
+                raise AssertionError
+            case _:
+                answer({"type": "pong", "t": getattr(request, "t", None), "tick": len(self.handled)})
+
+    def lost(self, peer: Peer) -> None:
+        self.gone.append(peer)
+        self.somebody_went.set()
