@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -37,8 +39,10 @@ async def lose_what_was_acknowledged(realm: Realm) -> None:
     await lose_what_came_after(realm, older_bytes)
 
 
-async def lose_what_came_after(realm: Realm, older_bytes: int) -> None:
-    """The store dies, and comes back with the older state, while the server sleeps."""
+async def lose_what_came_after(
+    realm: Realm, older_bytes: int, before_it_goes_on: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """The store dies, and comes back with the older state, while the server sleeps; then that goes on."""
     file = incremental_file(realm.store.directory)
     realm.servers["north"].pause()
     await asyncio.to_thread(realm.store.kill)
@@ -47,6 +51,8 @@ async def lose_what_came_after(realm: Realm, older_bytes: int) -> None:
     assert any("acknowledged operations are lost" in wrong for wrong in realm.wrong()), "the control: it is really gone"
     realm.crowd.told.model.violations.clear()
     realm.crowd.told.model.revisions.clear()
+    if before_it_goes_on is not None:
+        await before_it_goes_on()
     realm.servers["north"].resume()
 
 
@@ -123,6 +129,35 @@ async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_wit
         assert (heroes[1].gold, heroes[0].gold) == (START_GOLD - 10, START_GOLD + 10)
         await until_everything_is_back(realm)
         await check_that_it_stays(realm, traded=10)
+
+
+async def test_another_server_lets_nobody_in_before_the_first_has_written_again_what_was_lost(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(CONFIG, lease_ttl_s=WAIT_S_MAX)
+    store = partial(StoreServer, fsync="everysec")
+    async with open_realm(tmp_path, seed=12, names=("north", "south"), config=config, make_store=store) as realm:
+        north, south = realm.lines["north"], realm.lines["south"]
+        for who in (0, 1):
+            assert "xp" in await north.send("login", who=who)
+        file = incremental_file(realm.store.directory)
+        older_bytes = file.stat().st_size
+        assert "error" not in await north.send("trade", who=1, to=0, amount=10, ops=(1, 1))
+        assert "error" not in await north.send("logout", who=1)
+        logins: list[asyncio.Future[dict[str, Any]]] = []
+
+        async def log_in_elsewhere() -> None:
+            """From the moment on in which that server has the store again."""
+            async with asyncio.timeout(WAIT_S_MAX):
+                while not (why := await realm.degraded("south")) or not why[-1].endswith(" looked: north"):
+                    if not logins or (logins[0].done() and "error" in logins.pop().result()):
+                        logins.append(asyncio.ensure_future(south.send("login", who=1)))
+                    await asyncio.sleep(POLL_S)
+
+        await lose_what_came_after(realm, older_bytes, log_in_elsewhere)
+        assert "xp" in await logins[0]
+        await until_everything_is_back(realm)
+        heroes = Snapshot(realm.store.socket_path, HEROES).heroes()
+        assert (heroes[1].gold, heroes[0].gold) == (START_GOLD - 10, START_GOLD + 10)
+        assert (await south.send("state"))["owned"] == ["1"]
 
 
 def state(realm: Realm) -> list[bytes | None]:

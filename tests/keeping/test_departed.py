@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, inside, kept, pay, revision
-from keeping.test_backwards import hurt
+from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Keeper, Op, Session, Tx
@@ -121,10 +121,8 @@ async def test_whom_another_server_let_in_meanwhile_is_never_overwritten_and_sai
     lab = everysec
     before, _ = await trade_and_leave(lab)
     lab.store.restore(before)
-    lab.store.perform(*[Put("server:lab-1:lease", b"{}", expire_s=0.001)])  # the old claim counts as dead
-    await lab.advance(0.01)
     other = await lab.server("lab-2")
-    theirs = await enter(other, 1)
+    theirs = await enter_unheard(lab, other, 1)
     assert theirs.record.gold == 100, "the control: they got the older state"
     found = lab.store.value("rover:1"), lab.store.value("rover:1:owner")
     await hurt(lab, 2)
@@ -149,8 +147,7 @@ async def test_who_has_played_on_elsewhere_meanwhile_is_not_overwritten_either(
     await lab.keeper.commit(pay, ada, bob)
     await ada.logout()
     lab.store.restore(before)
-    await lab.advance(0.5)
-    theirs = await enter(other, 1)
+    theirs = await enter_unheard(lab, other, 1)
     await other.commit(earn, theirs)
     await theirs.logout()
     await hurt(lab, 2)
@@ -173,11 +170,11 @@ async def test_who_went_to_another_server_before_the_loss_is_that_server_s_to_he
 
 
 async def test_a_login_here_never_gets_the_older_state(everysec: Lab) -> None:
-    """It finds that the store lost something before anybody else does, and has it healed first."""
+    """It waits until this server has looked what the restarted store lost, and has written it again."""
     lab = everysec
     before, _ = await trade_and_leave(lab)
     lab.store.restore(before)
-    again = await enter(lab.keeper, 1)
+    again = await lab.finish(enter(lab.keeper, 1))
     assert again.record.gold == 90
     assert kept(lab, 2).gold == 110, "the other half as well"
     await lab.keeper.commit(earn, again)
@@ -193,7 +190,7 @@ async def test_a_login_of_who_was_made_in_the_lost_moment_does_not_start_anew(ev
     await lab.keeper.commit(pay, ada, bob)
     await ada.logout()
     lab.store.restore(before)
-    assert (await enter(lab.keeper, 1)).record.gold == 90
+    assert (await lab.finish(enter(lab.keeper, 1))).record.gold == 90
 
 
 async def test_while_healing_waits_for_an_operator_a_login_is_refused_and_not_served_the_older_state(
@@ -206,11 +203,11 @@ async def test_while_healing_waits_for_an_operator_a_login_is_refused_and_not_se
     await ada.logout()
     lab.store.restore(before)
     lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
-    with pytest.raises(StorageUnavailable, match="older rover:1"):
+    with pytest.raises(StorageUnavailable, match="not written again yet"):
         await lab.finish(enter(lab.keeper, 1))
     lab.keeper.heal()
     await lab.advance(5)
-    assert (await enter(lab.keeper, 1)).record.gold == 110
+    assert (await lab.finish(enter(lab.keeper, 1))).record.gold == 110
 
 
 async def test_who_is_back_is_healed_from_memory_and_still_tied_to_whom_it_traded_with(everysec: Lab) -> None:
@@ -237,7 +234,7 @@ async def test_a_release_is_kept_however_long_the_store_is_away(everysec: Lab) -
     await lab.advance(25)
     lab.store.restore(before)
     lab.line().down = False
-    await (await enter(lab.keeper, 3)).logout()
+    await (await lab.finish(enter(lab.keeper, 3))).logout()
     await lab.advance(15)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
 
@@ -293,6 +290,18 @@ async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) ->
     assert lab.stored(Player, 1) is None
     assert await lab.keeper.login(Player, 1) is None
     assert (await enter(lab.keeper, 1, gold=7)).record.gold == 7
+
+
+async def test_a_deletion_by_a_clock_that_is_behind_is_no_loss(everysec: Lab) -> None:
+    lab = everysec
+    lobby = await enter(lab.keeper, 9)
+    ada = await enter(lab.keeper, 1)
+    for _ in range(5):
+        await lab.keeper.commit(earn, ada)  # in one microsecond, so that the revision is ahead of the clock
+    await ada.logout()
+    await lab.keeper.commit(lambda tx, _: tx.delete(Player, 1), lobby)
+    await lab.advance(15)
+    assert lab.stored(Player, 1) is None
 
 
 async def test_a_deletion_that_was_lost_with_the_release_before_it_happens_again(everysec: Lab) -> None:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import claims, commit, engine, flusher, healing, ops, queue, staging
+from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, staging
 from realmkeep.storage import Committed, Guard, Transaction, Unknown
 
 Patch = AbstractContextManager[Any]
@@ -125,9 +125,9 @@ def loses_letters() -> Patch:
     return mock.patch.object(healing.Healer, "remember")
 
 
-def lets_in_the_older_state() -> Patch:
-    """A login does not look whether the store lost something of the record."""
-    return mock.patch.object(engine.Engine, "lost", return_value=None)
+def lets_in_before_all_have_looked() -> Patch:
+    """A claim does not wait until every server has looked what a restart of the store lost."""
+    return mock.patch.object(barrier.Barrier, "wait", return_value=False)
 
 
 @contextmanager
@@ -154,7 +154,7 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         never_due,
         claims_without_guards,
         forgets_who_left,
-        lets_in_the_older_state,
         loses_letters,
+        lets_in_before_all_have_looked,
     )
 }

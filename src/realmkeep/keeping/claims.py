@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep import keys
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from realmkeep.clock import Clock
-    from realmkeep.keeping.departed import Departed
+    from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.lease import LeaseHolder
     from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
@@ -89,22 +89,6 @@ def keys_of(cls: type[Record], id: int | str) -> RecordKeys:  # noqa: A002 - the
     return keys.record_keys(info.kind, id, suffix=info.suffix, internal=True)
 
 
-class Departures(Protocol):
-    """What left this server lately, so that nobody gets in with an older state that a crash of the store brought back."""
-
-    def lost(self, record_key: str, updated: bytes | None) -> Departed | None:
-        """What left here last of a record that the store holds with this revision, if that is an older one."""
-        ...
-
-    async def restored(self, departed: Departed) -> None:
-        """Return when what the store lost is written again, or it is too late for that.
-
-        Raises:
-            StorageUnavailable: That takes long.
-        """
-        ...
-
-
 class Claims:
     """Claims records for one server."""
 
@@ -116,7 +100,7 @@ class Claims:
         *,
         limits: Limits,
         stager: Stager,
-        departures: Departures,
+        barrier: Barrier,
         accept_unchecked: bool,
     ) -> None:
         self._storage = storage
@@ -124,7 +108,7 @@ class Claims:
         self._lease = lease
         self._limits = limits
         self._stager = stager
-        self._departures = departures
+        self._barrier = barrier
         self._accept_unchecked = accept_unchecked
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
@@ -139,8 +123,7 @@ class Claims:
         """
         for _ in range(CLAIM_ATTEMPTS):
             stored = _Stored(*await self._storage.load_many(_companions(record_keys)))
-            if (departed := self._departures.lost(record_keys.record, stored.updated)) is not None:
-                await self._departures.restored(departed)
+            if await self._barrier.wait():
                 continue
             lease_guards = await self._check_free(record_keys, stored.owner)
             if stored.record is None:

@@ -93,7 +93,8 @@ class Tx:
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
         """Delete a record that nobody owns, with everything kept beside it; the commit is refused if somebody owns it.
 
-        Its revision goes on for a minute: who let the record go a moment ago would take its absence for a loss.
+        Its revision goes on for a minute, and so far ahead that no server's clock has got there: who let the record go a
+        moment ago would take its absence for a loss.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -104,7 +105,8 @@ class Tx:
         self.guards.append(Guard(record_keys.owner, None))
         beside = (record_keys.record, record_keys.version, record_keys.ops, record_keys.inbox)
         self.effects += [Delete(key) for key in beside]
-        self.effects.append(Put(record_keys.updated, b"%d" % self._now_us, expire_s=DELETED_KEEP_S))
+        ahead_us = self._now_us + int(DELETED_KEEP_S * 1_000_000)
+        self.effects.append(Put(record_keys.updated, b"%d" % ahead_us, expire_s=DELETED_KEEP_S))
 
     def drop_letters(self, record_keys: RecordKeys, count: int) -> None:
         """Keeping's own: the letters that this commit applies."""

@@ -20,6 +20,11 @@ def reasons(engine: Engine) -> Iterator[str]:
         yield engine.healer.halted
     elif (reason := engine.outage.reason()) is not None:
         yield reason
+    if engine.barrier.waits_for:
+        yield (
+            "the store was restarted and may have lost something: logins wait until these servers have looked: "
+            + ", ".join(engine.barrier.waits_for)
+        )
     if engine.lease.replaced:
         yield f"another keeper took the name {engine.config.name}"
     elif engine.lease.lapsed:

@@ -11,15 +11,16 @@ from realmkeep.errors import (
     OwnershipLost,
     RealmkeepError,
     StorageError,
-    StorageUnavailable,
     TierViolation,
 )
+from realmkeep.keeping.barrier import Barrier
 from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
-from realmkeep.keeping.healing import Healer, read_held, stored_revision
+from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.hooks import Hooks
+from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.leaving import Leaving
 from realmkeep.keeping.letters import POLL_S, Inboxes, Notices
@@ -73,7 +74,11 @@ class Engine:
         self.healer = Healer(storage, clock, self.stager, self, self.counters, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
         self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
-        self.lease = LeaseHolder(storage, clock, config, self, self.outage, self.healer.witnesses)
+        self.barrier = Barrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
+        self.ids = Ids(storage, self.barrier)
+        self.lease = LeaseHolder(
+            storage, clock, config, self, self.outage, self.healer.witnesses, self.barrier, self.ids
+        )
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
         self.leaving = Leaving(self, self.queue, self.stager, self.hooks, clock, grace_s=config.grace_s)
@@ -83,7 +88,7 @@ class Engine:
             self.lease,
             limits=limits,
             stager=self.stager,
-            departures=self,
+            barrier=self.barrier,
             accept_unchecked=records.accept_unchecked,
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks, self.counters)
@@ -94,6 +99,12 @@ class Engine:
     def name(self) -> str:
         """The server's name."""
         return self.config.name
+
+    @property
+    def unbroken_since_s(self) -> float:
+        """Since when nobody could take an older state of what is ours, on the monotonic clock; infinity: nothing prevents it."""
+        prevented = self.barrier.holds and not self.lease.lapsed
+        return self.lease.unbroken_since_s if prevented else float("inf")
 
     def start(self) -> None:
         """Start what runs for as long as the keeper is open."""
@@ -188,6 +199,8 @@ class Engine:
         """
         record_keys = keys_of(cls, id)
         live = self.sessions.get(record_keys.record)
+        if live is None:
+            await self.barrier.wait()
         stored = self.stager.encode(live) if live is not None else await self.storage.load(record_keys.record)
         return None if stored is None else await self.claims.read(cls, record_keys, stored)
 
@@ -405,6 +418,7 @@ class Engine:
         doubts = witnesses.doubts
         try:
             held = await read_held(self.storage, [*self.sessions.values(), *self.healer.departures])
+            await self.healer.repeat_letters()
         except StorageError as error:
             log.info("whose the records are cannot be read yet: %s", error)
             self.clock.call_later(RETRY_S, self.look_back)
@@ -415,25 +429,6 @@ class Engine:
         if self.healer.went_backwards(held):
             await self._compare(next(kept for kept, state in held.items() if state.is_behind(kept))).wait(patient=True)
         witnesses.dispel(doubts)
-
-    def lost(self, record_key: str, updated: bytes | None) -> Departed | None:
-        """What left here last of a record that the store holds with this revision, if that is an older one."""
-        departed = self.healer.departures.get(record_key)
-        return departed if departed is not None and stored_revision(updated) < departed.durable_revision else None
-
-    async def restored(self, departed: Departed) -> None:
-        """Return when what the store lost is written again, or it is too late for that.
-
-        Raises:
-            StorageUnavailable: That takes long.
-        """
-        try:
-            await self._compare(departed).wait()
-        except CommitPending as pending:
-            raise StorageUnavailable(
-                f"the store holds an older {departed.keys.record} than it acknowledged, and does not take the newer one now",
-                hint="try again: nobody gets in with the older one",
-            ) from pending
 
     def _compare(self, kept: Session[Any] | Departed) -> Comparison:
         comparison = Comparison(kept.keys.updated, kept.durable_revision, queued_s=self.clock.monotonic_s())

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keeping.departed import Departed, Departures
+from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted
 from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, DropFirst, Refused, Transaction
+from realmkeep.storage import Append, Committed, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite, Stager
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect, Guard, Storage
+    from realmkeep.storage import Effect, Storage
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +89,18 @@ async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
     for start in range(0, len(keys), KEYS_READ_AT_ONCE):
         found.extend(await storage.load_many(keys[start : start + KEYS_READ_AT_ONCE]))
     pairs = zip(found[::2], found[1::2], strict=True)
-    return {each: Held(owner, stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
+    return {each: Held(owner, _stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 
 
 class Host(Protocol):
     """What healing asks of the keeper."""
 
     store_id: bytes
+
+    @property
+    def unbroken_since_s(self) -> float:
+        """Since when nobody could take an older state of what is ours, on the monotonic clock; infinity: nothing prevents it."""
+        ...
 
     def live(self) -> Iterable[Session[Any]]:
         """Every session that may still write."""
@@ -122,25 +127,6 @@ class Host(Protocol):
         ...
 
 
-class _Joint(NamedTuple):
-    """What is remembered of a write that concerned more than one record: whom it advanced, and its other effects."""
-
-    at_s: float
-    order: int
-    leaves: tuple[tuple[str, int], ...]
-    guards: tuple[Guard, ...]
-    effects: tuple[Effect, ...]
-    receivers: tuple[RecordKeys, ...]
-
-
-def _joint(write: StagedWrite, at_s: float) -> _Joint:
-    # The owner alone drops letters; the letters that came back are told by their ids.
-    extra = tuple(effect for effect in write.extra if not isinstance(effect, DropFirst))
-    guards = tuple(write.transaction.guards[2 * len(write.members) :])
-    leaves = tuple((member.session.keys.record, member.leaves) for member in write.members)
-    return _Joint(at_s, write.order, leaves, guards, extra, tuple(write.receivers))
-
-
 class Healer:
     """Notices that a store went backwards, and writes again what it lost.
 
@@ -164,7 +150,7 @@ class Healer:
         self._stager = stager
         self._host = host
         self._counters = counters
-        self._recent: deque[_Joint] = deque()
+        self._recent: deque[Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._unfinished = False
         self._always = self.allowed = heal
@@ -183,8 +169,8 @@ class Healer:
         now_s = self._clock.monotonic_s()
         tie = tuple([member.session.keys.record for member in write.members])
         if has_extra:
-            self._recent.append(_joint(write, now_s))
-            tie += _made_or_deleted(write)
+            self._recent.append(joint_of(write, now_s))
+            tie += made_or_deleted(write)
         if len(tie) > 1:
             self._ties[tie] = now_s
             self._ties.move_to_end(tie)
@@ -279,6 +265,8 @@ class Healer:
             state, key = held[departed], departed.keys.record
             if departed in behind or state.revision == departed.durable_revision:
                 continue
+            if state.revision > departed.durable_revision and departed.at_s >= self._host.unbroken_since_s:
+                continue  # whoever claimed it had waited for us
             if state.revision < departed.durable_revision or key in tied:
                 torn.append(key)
             self.departures.forget(key)
@@ -374,6 +362,32 @@ class Healer:
                 write.settle()
         self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
+    async def repeat_letters(self) -> None:
+        """Send again the letters of late whose senders have all gone on at other servers, if the store lost them.
+
+        Those servers have what the commit left of the senders, because they claimed them before the loss or waited for us
+        after it, and write it again if it was lost; of the letter they know nothing. One that has been opened is known by
+        its receiver's ring.
+
+        Raises:
+            StorageError: The store cannot be asked or written now.
+        """
+        departures = list(self.departures)
+        held = await read_held(self._storage, departures)
+        elsewhere = {each.keys.record for each in departures if held[each].revision > each.durable_revision}
+        since_s = max(self.witnesses.safe_s, self._host.unbroken_since_s)
+        for joint in [*self._recent]:
+            if joint.at_s < since_s or not all(key in elsewhere for key, _ in joint.leaves):
+                continue
+            letters = [effect for effect in joint.effects if isinstance(effect, Append)]
+            lost = [each for each in letters if each.value not in await self._storage.load_list(each.key)]
+            if not lost:
+                continue
+            (outcome,) = await self._storage.write([Transaction([], lost)])
+            if not isinstance(outcome, Committed):
+                raise StorageUnavailable(f"letters were not sent again: {outcome}", hint="it is tried again")
+            self._host.delivered(joint.receivers)
+
     def _rewritten(self, kept: Kept) -> None:
         if isinstance(kept, Departed):
             kept.at_s = self._clock.monotonic_s()  # the next crash may take it again
@@ -384,14 +398,14 @@ class Healer:
             self._host.notice_letters(kept)
         self.witnesses.saw(kept.keys.updated, kept.durable_revision)
 
-    def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[_Joint]:
+    def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[Joint]:
         """The joint writes of these records that the store does not have."""
-        joints = [*self._recent, *(_joint(write, 0.0) for write in superseded)]
+        joints = [*self._recent, *(joint_of(write, 0.0) for write in superseded)]
         revisions = {kept.keys.record: held[kept].revision for kept in group}
         return [joint for joint in joints if any(revisions.get(key, left) < left for key, left in joint.leaves)]
 
-    def _stage(self, group: list[Kept], held: dict[Kept, Held], joints: list[_Joint]) -> _Rewriting:
-        rewriting = _Rewriting([], [], [], [])
+    def _stage(self, group: list[Kept], held: dict[Kept, Held], joints: list[Joint]) -> Rewriting:
+        rewriting = Rewriting([], [], [], [])
         now_us = self._clock.wall_us()
         for kept in group:
             owner, revision = held[kept]
@@ -408,38 +422,7 @@ class Healer:
         return rewriting
 
 
-class _Rewriting(NamedTuple):
-    """What heals one group: its own guards, those of its lost commits on other records, and the effects.
-
-    `earlier` holds what released sessions left and what lost commits did beside their records (then True), each with its
-    place among all writes, for a record may have been made, released and deleted within what was lost; `effects` are those
-    of the sessions that live.
-    """
-
-    guards: list[Guard]
-    beside: list[Guard]
-    earlier: list[tuple[int, bool, list[Effect]]]
-    effects: list[Effect]
-
-    def transaction(self, *, without: str | None = None) -> Transaction:
-        """All of it; or `without` what lost commits did to that record, and without their guards."""
-        effects: list[Effect] = []
-        for _, is_joint, some in sorted(self.earlier, key=itemgetter(0)):
-            effects += [each for each in some if not (is_joint and _concerns(each, without))]
-        return Transaction(self.guards + (self.beside if without is None else []), effects + self.effects)
-
-
-def _concerns(effect: Effect, record: str | None) -> bool:
-    # Letters to it stand by themselves.
-    return record is not None and not isinstance(effect, Append) and f"{effect.key}:".startswith(f"{record}:")
-
-
-def _made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
-    guards = write.transaction.guards[2 * len(write.members) :]
-    return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
-
-
-def stored_revision(updated: bytes | None) -> int:
+def _stored_revision(updated: bytes | None) -> int:
     """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
     revision = stored_number(updated)
     return UNREADABLE if revision is None else revision

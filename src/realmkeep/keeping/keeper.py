@@ -23,7 +23,7 @@ from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
-from realmkeep.keys import SERVER_CONFIG, SERVER_ID_COUNTER, SERVER_STORE_ID
+from realmkeep.keys import SERVER_CONFIG, SERVER_STORE_ID
 from realmkeep.records import Record, check_all
 from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
 
@@ -396,7 +396,7 @@ class Keeper(HookRegistry):
         Raises:
             StorageError: The store cannot be reached.
         """
-        return await self._engine.storage.increment(SERVER_ID_COUNTER, count) - count + 1
+        return await self._engine.ids.allocate(count)
 
     async def load_server_config(self) -> dict[str, Any]:
         """What `save_server_config` stored; empty if nothing.

@@ -16,11 +16,14 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt, NameTaken, StorageError, StorageUnavailable
+from realmkeep.keys import SERVER_ID_COUNTER
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.barrier import Barrier
+    from realmkeep.keeping.ids import Ids
     from realmkeep.keeping.outage import Outage
     from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 _OPEN_HERE: Final[set[str]] = set()  # incarnations of this process: two keepers of one name are told at once
 WATCH_S: Final = 1.0  # how often a starting server looks whether the lease in its way is renewed
 RETRY_S: Final = 1.0  # between attempts to renew while the store is away
+RESTART_S: Final = 1.0  # how soon a restart of a store is noticed that may lose something: claims wait for that
 LEFT_S_MIN: Final = 1.0  # of a lease that is still there; who is told to wait shall not come back at once
 
 
@@ -142,9 +146,13 @@ class LeaseHolder:
         events: LeaseEvents,
         outage: Outage,
         witnesses: Witnesses,
+        barrier: Barrier,
+        ids: Ids,
     ) -> None:
         self._storage = storage
         self._clock = clock
+        self._barrier = barrier
+        self._ids = ids
         self._outage = outage
         self._witnesses = witnesses
         self._config = config
@@ -154,11 +162,12 @@ class LeaseHolder:
         self._beat = 0
         self.name = config.name
         self.incarnation = secrets.token_hex(4)
-        self.renewed_s = float("-inf")
+        self.renewed_s = self.unbroken_since_s = float("-inf")
         self.replaced = False
         self._dropped = False
         self._interrupted = False
         self._taken_us = 0
+        self._run = ""
 
     @property
     def ttl_s(self) -> float:
@@ -169,6 +178,10 @@ class LeaseHolder:
     def lapsed(self) -> bool:
         """It could not be renewed in time: other servers may take over what this one owns."""
         return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
+
+    @property
+    def _guard(self) -> Guard:
+        return Guard(self._key, self._value)
 
     def owner(self, token: int) -> bytes:
         """An owner key of this server."""
@@ -182,6 +195,7 @@ class LeaseHolder:
             StorageError: The store cannot be reached.
         """
         watched: bytes | None = None
+        run = self._run = await self._barrier.run()
         while True:
             found = await self._storage.load(self._key)
             if found is not None:
@@ -201,6 +215,7 @@ class LeaseHolder:
                     continue
             self._taken_us = self._clock.wall_us()
             if await self._put(found):
+                await self._barrier.vouch(run, self._guard)  # nothing has been acknowledged to this incarnation yet
                 _OPEN_HERE.add(self.incarnation)
                 return
             watched = watched or found
@@ -229,6 +244,8 @@ class LeaseHolder:
         if isinstance(outcome, Committed):
             self._beat += 1
             self._value = value
+            if self.lapsed:
+                self.unbroken_since_s = started_s
             self.renewed_s = started_s
             return True
         if isinstance(outcome, Refused):
@@ -239,7 +256,7 @@ class LeaseHolder:
         """Renew it, for ever, or until another keeper took the name."""
         wait_s, what = self._config.heartbeat_s, f"the lease of {self.name} was not renewed"
         while not self.replaced:
-            await self._clock.sleep(wait_s)
+            await self._pause(wait_s)
             if self._dropped:
                 return
             try:
@@ -251,7 +268,24 @@ class LeaseHolder:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
                 self._outage.failed(what, error)
 
+    async def _pause(self, wait_s: float) -> None:
+        """Wait for the next beat, which follows a restart of the store soon."""
+        left_s = wait_s
+        while left_s > 0 and not self._dropped:
+            step_s = min(left_s, RESTART_S) if self._barrier.needed else left_s
+            await self._clock.sleep(step_s)
+            left_s -= step_s
+            try:
+                if await self._barrier.run() != self._barrier.vouched:
+                    return
+            except StorageError:
+                return  # the beat says so
+
     async def _renew(self) -> None:
+        run = await self._barrier.run()
+        if run != self._run:
+            self._run, self._interrupted = run, True
+            self._witnesses.doubt()
         found = await self._look()
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
@@ -266,16 +300,20 @@ class LeaseHolder:
         if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
             self._interrupted = False
             self._events.look_back()
+        if not self._witnesses.in_doubt:
+            await self._barrier.vouch(run, self._guard)
 
     async def _look(self) -> bytes | None:
-        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
+        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too, and the ids.
 
         Most of the time what a store lost is younger than the last beat.
         """
         seen = self._witnesses.to_check()
-        found, *stored = await self._storage.load_many([self._key, *(each.key for each in seen)])
+        asked = [self._key, SERVER_ID_COUNTER, *(each.key for each in seen)]
+        found, counter, *stored = await self._storage.load_many(asked)
         self._interrupted |= not self._witnesses.checked(seen, stored)
         self._interrupted |= found is None
+        await self._ids.catch_up(counter)
         return found
 
     def wrote(self, key: str, revision: int) -> None:
@@ -291,9 +329,10 @@ class LeaseHolder:
         self.forget()
         self._dropped = True  # a renewal under way must not put it back
         if self._value is not None and not self.replaced:
-            (outcome,) = await self._storage.write([Transaction([Guard(self._key, self._value)], [Delete(self._key)])])
+            (outcome,) = await self._storage.write([Transaction([self._guard], [Delete(self._key)])])
             if not isinstance(outcome, (Committed, Refused)):
                 raise outcome.error
+            await self._barrier.leave()
 
     def forget(self) -> None:
         """This process has no such keeper any more."""

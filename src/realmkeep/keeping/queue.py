@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from realmkeep.clock import Clock
-    from realmkeep.keeping.staging import StagedWrite
+    from realmkeep.keeping.staging import Member, StagedWrite
     from realmkeep.keeping.witness import Witnesses
     from realmkeep.storage import Storage, WriteOutcome
 
@@ -153,16 +153,20 @@ class WriteQueue:
         outcomes = await self._attempt(batch)
         self._in_flight.remove(batch)
         self._sent -= len(batch)
-        last = batch[-1].members[-1] if batch[-1].members else None
+        newest: Member | None = None
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
+                newest = write.members[-1] if write.members else newest
                 write.settle()
             else:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
-        if last is not None and batch[-1].landed:
-            self._witnesses.saw(last.session.keys.updated, last.leaves)
+        self._saw(newest)
         self._advance()
+
+    def _saw(self, newest: Member | None) -> None:
+        if newest is not None:
+            self._witnesses.saw(newest.session.keys.updated, newest.leaves)
 
     async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:
         try:
@@ -205,11 +209,14 @@ class WriteQueue:
             if self._rounds:
                 await self._clock.sleep(self._backoff_s())
             self._rounds += 1
+            members = [trouble.write.members for trouble in self._troubled]  # a write that ends forgets them
             try:
                 again = await self._resolver.resolve(self._troubled, self._waiting)
             except RealmkeepError as error:
                 self.last_error = error
                 continue
+            landed = [of for of, trouble in zip(members, self._troubled, strict=True) if of and trouble.write.landed]
+            self._saw(landed[-1][-1] if landed else None)
             self._troubled = []
             self._waiting.extendleft(reversed(again))
             if not again:

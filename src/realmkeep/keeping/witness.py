@@ -41,6 +41,11 @@ class Witnesses:
         self.safe_s = float("-inf")
         self.doubts = 0
 
+    @property
+    def in_doubt(self) -> bool:
+        """Something was missing in the store, and it is not known yet to be there again."""
+        return self.doubts > self._dispelled
+
     def saw(self, key: str, revision: int) -> None:
         """A write was acknowledged that left this revision at this key."""
         seen, now_s = self._seen, self._clock.monotonic_s()
@@ -53,6 +58,10 @@ class Witnesses:
         self._asked_s = self._clock.monotonic_s()
         return list(self._seen)
 
+    def doubt(self) -> None:
+        """The store was restarted: what is among these may be there, and other things not."""
+        self.doubts += 1
+
     def checked(self, seen: Sequence[Seen], stored: Sequence[bytes | None]) -> bool:
         """Whether it does, with this at their keys; forgets what a crash cannot take any more."""
         old_s = self._clock.monotonic_s() - LOSS_S
@@ -61,7 +70,7 @@ class Witnesses:
         kept = not any(is_older(value, each.revision) for each, value in zip(seen, stored, strict=True))
         if not kept:
             self.doubts += 1
-        elif self.doubts == self._dispelled:
+        elif not self.in_doubt:
             self.safe_s = self._asked_s - LOSS_S
         return kept
 

@@ -48,12 +48,16 @@ class MemoryStore:
 
     Args:
         clock: Decides what has expired; monotonic time, so that setting the machine's clock expires nothing.
+
+    Attributes:
+        runs: How often it was started; `restore` is a restart.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._held: dict[str, bytes | list[bytes]] = {}
         self._expires_us: dict[str, int] = {}
+        self.runs = 1
 
     def snapshot(self) -> Contents:
         """A copy of everything, for `restore`."""
@@ -62,10 +66,11 @@ class MemoryStore:
         )
 
     def restore(self, contents: Contents) -> None:
-        """Make everything as it was when `contents` was taken, as a store does that comes back from a backup."""
+        """Make everything as it was when `contents` was taken, as a store does that was restarted and has lost the rest."""
         held, expires_us = contents
         self._held = {key: held if isinstance(held, bytes) else [*held] for key, held in held.items()}
         self._expires_us = dict(expires_us)
+        self.runs += 1
 
     def live_keys(self) -> list[str]:
         """Every key that has not expired."""
@@ -170,6 +175,12 @@ class MemoryStorage:
         """Promises nothing."""
         self._check_connected()
         return CAPABILITY
+
+    async def run_id(self) -> str:
+        """Which of its runs this is."""
+        self._check_connected()
+        await asyncio.sleep(0)
+        return str(self.store.runs)
 
     async def connect(self) -> None:
         """Open it; what its store holds is there."""

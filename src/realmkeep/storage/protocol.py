@@ -179,6 +179,17 @@ class Storage(Protocol):
         """
         ...
 
+    async def run_id(self) -> str:
+        """Names this run of the store: the same for everybody who uses it, another one after a restart or a failover.
+
+        What a store with a loss window acknowledged in an earlier run may be lost. Empty where the store does not say, or
+        where a crash loses nothing.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
+        ...
+
     async def connect(self) -> None:
         """Open the store; returns when it answers. Calling it again does nothing.
 

@@ -91,6 +91,12 @@ class RedisStorage:
             raise self._not_connected()
         return self._capability
 
+    async def run_id(self) -> str:
+        """As the server at the other end gives it, which is not asked what it was at the last connection."""
+        self._check_connected()
+        async with self._pool.connection(changes=False) as connection:
+            return (await read_info(connection, "server")).get("run_id", "")
+
     async def connect(self) -> None:
         """Connect, wait while it loads (within `connect_timeout_s`), check what it can promise, load the script."""
         if self.is_open:

@@ -88,6 +88,11 @@ class SqliteStorage:
         self._connected()
         return CAPABILITY
 
+    async def run_id(self) -> str:
+        """None: it is this process, and loses nothing."""
+        self._connected()
+        return ""
+
     async def connect(self) -> None:
         """Open the file, or make it; checks that it is whole."""
         await asyncio.shield(asyncio.create_task(self._open()))

@@ -16,7 +16,7 @@ from realmkeep.storage.protocol import Capability, Failed, Storage, Transaction,
 
 T = TypeVar("T")
 
-READS: Final = frozenset({"load", "load_many", "load_list", "exists", "keys"})
+READS: Final = frozenset({"run_id", "load", "load_many", "load_list", "exists", "keys"})
 CHANGES: Final = frozenset({"write", "increment", "flush", "save", "delete", "snapshot", "sweep_temp"})
 
 
@@ -227,6 +227,10 @@ class FaultyStorage:
         """As the inner store, or StorageUnavailable."""
         with _unavailable_if_lost():
             return await self._change("sweep_temp", lambda: self._inner.sweep_temp(older_than_s=older_than_s))
+
+    async def run_id(self) -> str:
+        """As the inner store, or StorageUnavailable."""
+        return await self._read("run_id", self._inner.run_id)
 
     async def load(self, key: str) -> bytes | None:
         """As the inner store, or StorageUnavailable."""

@@ -110,6 +110,17 @@ class DurabilityTests(ContractTests):
         assert await again.load_list("log") == [b"%d" % n for n in range(20)]
         await again.disconnect()
 
+    async def test_everybody_who_uses_it_sees_the_same_run(self, storage: Storage, backend: Backend) -> None:
+        run = await storage.run_id()
+        assert run or storage.capability.loss_window_s == 0
+        if storage.capability.shared:
+            again = backend.new()
+            await again.connect()
+            assert await again.run_id() == run
+            await again.disconnect()
+        await storage.write([do(Put("a", b"1"))])
+        assert await storage.run_id() == run
+
     async def test_capability_promises_nothing_contradictory(self, storage: Storage) -> None:
         capability = storage.capability
         assert capability.backend
