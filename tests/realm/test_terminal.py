@@ -73,7 +73,7 @@ def serving(terminal: Terminal, directory: Path) -> Generator[subprocess.Popen[b
     command = [sys.executable, "-m", "realmkeep.cli", "serve", "--tcp-port", "0", "--udp-port", "0"]
     process = subprocess.Popen(
         [*command, "--data", str(directory)],
-        env={**os.environ, **SETTINGS},
+        env={**os.environ, "TERM": "xterm-256color", **SETTINGS},
         stdin=terminal.theirs,
         stdout=terminal.theirs,
         stderr=terminal.theirs,

@@ -246,7 +246,7 @@ def packages_imported(tree: ast.AST) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - {"realmkeep"}
+    return names - sys.stdlib_module_names - {"realmkeep", "_typeshed"}  # the last is the type checker's own
 
 
 def packages_declared() -> set[str]:
