@@ -15,6 +15,7 @@ from server import SETTINGS, Server
 from realmkeep.cli import main
 from realmkeep.cli.app import app
 from realmkeep.errors import ConfigError
+from realmkeep.realm.server.reports import located
 
 COMMAND = [sys.executable, "-m", "realmkeep.cli"]
 ENVIRONMENT = {**os.environ, **SETTINGS}
@@ -147,3 +148,18 @@ def test_a_second_signal_says_what_it_did(tmp_path: Path) -> None:
     assert "a second signal: stopped at once" in server.log
     os.kill(store_pid, signal.SIGCONT)
     server.start().stop()
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("embedded:///data/r%20m", "{here}/data/r m"), ("sqlite:////var/realm.db", "/var/realm.db")],
+)
+def test_a_store_on_this_machine_is_shown_with_the_place_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, path: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert located(url) == f"{url} in {path.format(here=tmp_path)}"
+
+
+def test_a_store_elsewhere_is_shown_by_its_address() -> None:
+    assert located("redis://realm@db:6379/0") == "redis://realm@db:6379/0"

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import IO, Any, Final, Literal
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -25,6 +27,14 @@ def promise(capability: Capability) -> str:
     return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
 
 
+def located(store_url: str) -> str:
+    """A store's URL, and where its files lie if they lie here: a slash too few is another, empty realm."""
+    parts = urlsplit(store_url)
+    if parts.scheme not in {"embedded", "sqlite"}:
+        return store_url
+    return f"{store_url} in {Path(unquote(parts.path)[1:]).absolute()}"
+
+
 def introduction(realm: Realm, capability: Capability, store_url: str, host: str) -> dict[str, str]:
     """What an operator wants to know of a server that has just started.
 
@@ -37,7 +47,7 @@ def introduction(realm: Realm, capability: Capability, store_url: str, host: str
     keeper, accounts = realm.game.keeper, realm.game.accounts
     told = {
         "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.seats.by_id)} players in grace",
-        "store": f"{store_url} ({capability.engine}, fsync {capability.fsync})",
+        "store": f"{located(store_url)} ({capability.engine}, fsync {capability.fsync})",
         "promise": promise(capability),
         "tcp": f"{host}:{realm.tcp.port}",
         "udp": f"{host}:{realm.udp.port}",
