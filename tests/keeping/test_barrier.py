@@ -166,7 +166,7 @@ async def test_a_server_that_was_silent_for_too_long_is_waited_for_again_once_it
     assert set(vouched(lab)) == {"lab-1", "lab-2"}
 
 
-async def test_those_who_wait_are_told_why_and_for_whom(everysec: Lab) -> None:
+async def test_those_who_wait_are_told_why_and_for_whom(everysec: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab = everysec
     lab.line().down = True
     lab.store.restore(lab.store.snapshot())
@@ -176,6 +176,9 @@ async def test_those_who_wait_are_told_why_and_for_whom(everysec: Lab) -> None:
     (why,) = other(lab).degraded
     assert why.startswith("the store was restarted")
     assert why.endswith(": lab-1")
+    assert [each.getMessage() for each in caplog.records if "logins wait" in each.getMessage()] == [
+        "the store was restarted; logins wait until these have looked: lab-1, lab-2"
+    ]
     lab.line().down = False
     await lab.advance(2)
     assert [each.result().connected for each in waiting] == [True] * 3

@@ -117,6 +117,10 @@ class Barrier:
             try:
                 while run and run != self._passed:
                     if behind := await self._behind(run):
+                        if not waited:
+                            log.warning(
+                                "the store was restarted; logins wait until these have looked: %s", ", ".join(behind)
+                            )
                         self.waits_for, waited = behind, True
                         await self._clock.sleep(LOOK_S)
                         run = await self.run()
