@@ -26,6 +26,8 @@ from realmkeep.storage import (
     Unknown,
     open_storage,
 )
+from realmkeep.storage.redis import RedisStorage
+from realmkeep.storage.redis_connection import RedisConnection
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -302,6 +304,33 @@ async def test_flush_of_an_everysec_store_waits_for_an_fsync(
     await storage.flush()
     assert await fsynced_bytes(server) >= before + len(LARGE) or before >= len(LARGE)
     await storage.disconnect()
+
+
+async def test_flushes_that_wait_together_share_one_and_follow_what_each_had_written(
+    tmp_path: Path, new_server: Callable[..., StoreServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path, fsync="everysec")
+    storage = await connected(server)
+    waits: list[int] = []
+    wait_for_fsync = RedisStorage._wait_for_fsync
+
+    async def counted(storage: RedisStorage, connection: RedisConnection) -> None:
+        waits.append(len(waits))
+        await wait_for_fsync(storage, connection)
+
+    monkeypatch.setattr(RedisStorage, "_wait_for_fsync", counted)
+    first = asyncio.create_task(storage.flush())
+    while not waits:
+        await asyncio.sleep(0)
+    others = [asyncio.create_task(storage.flush()) for _ in range(20)]
+    await asyncio.sleep(0)
+    others[0].cancel()
+    await asyncio.gather(first, *others[1:])
+    assert waits == [0, 1]
+    last = asyncio.create_task(storage.flush())
+    await asyncio.sleep(0)
+    await storage.disconnect()
+    assert last.done()
 
 
 async def fsynced_bytes(server: StoreServer) -> int:

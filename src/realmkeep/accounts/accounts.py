@@ -161,6 +161,8 @@ class Accounts(AccountBook):
                 is_ours = await self._shelf.create(name, made, *also)
             else:
                 is_ours = await self._shelf.replace(name, before, made, *also)
+            if is_ours:
+                await self._shelf.settled()
         if not is_ours:
             raise self._taken(address)
         log.info("account %s was registered from %r", name, address)
@@ -255,6 +257,7 @@ class Accounts(AccountBook):
             account.tickets = issued.kept
             if not await self._shelf.replace(account.username, found, account):
                 raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+            await self._shelf.settled()
         log.info("the password of %s was changed", account.username)
         return _login(account, issued.ticket)
 

@@ -1,4 +1,7 @@
-"""Accounts as the game and its operators see and change them: no password is needed here, and none is looked at."""
+"""Accounts as the game and its operators see and change them: no password is needed here, and none is looked at.
+
+Every change is safe when it returns, on a store that may lose its last second, too: nobody remembers an account that is lost.
+"""
 
 from collections.abc import Callable
 from typing import Final
@@ -186,6 +189,7 @@ class AccountBook:
             if found is None:
                 raise self._no_such(username)
             if await self._shelf.remove(found.record.username, found, *also):
+                await self._shelf.settled()
                 return
         raise self._contended(username)
 
@@ -203,6 +207,7 @@ class AccountBook:
                 raise self._no_such(username)
             change(found.record)
             if await self._shelf.replace(found.record.username, found, found.record, *also):
+                await self._shelf.settled()
                 return found.record
         raise self._contended(username)
 

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeAlias, TypeVar
 
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import RecordsConfig
-from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError
+from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError, StorageUnavailable
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.records.codecs import encode
@@ -144,6 +144,23 @@ class Shelf(Generic[R]):
         """
         key = self.keys(id).record
         return await self._write(key, old.stored, None, [Delete(key)], also)
+
+    async def settled(self) -> None:
+        """Return when no crash of the store can take back what was written here: at once, unless it has a loss window.
+
+        What a server holds as sessions it writes again after such a crash; what lies on a shelf nobody remembers.
+
+        Raises:
+            OutcomeUnknown: The store cannot be reached, so that nobody can say.
+        """
+        try:
+            if self._storage.capability.loss_window_s != 0:
+                await self._storage.flush()
+        except StorageUnavailable as error:
+            raise OutcomeUnknown(
+                f"what was written of {self._cls.__realmkeep__.kind} may be lost with a crash of the store",
+                hint="read it again once the store is back",
+            ) from error
 
     async def _write(
         self, key: str, old: bytes | None, new: bytes | None, effects: list[Effect], also: Sequence[Also]

@@ -75,6 +75,8 @@ class RedisStorage:
         self._capability: Capability | None = None
         self._reconnecting: asyncio.Task[None] | None = None
         self._down: StorageError = self._not_connected()
+        self._flushing: asyncio.Task[None] | None = None
+        self._next_flush: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address} {'connected' if self._pipe else 'not connected'}>"
@@ -115,6 +117,7 @@ class RedisStorage:
 
     async def disconnect(self) -> None:
         """Wait until what was accepted is answered, then close."""
+        await asyncio.gather(*filter(None, (self._flushing, self._next_flush)), return_exceptions=True)
         if self._reconnecting:
             self._reconnecting.cancel()
             await asyncio.gather(self._reconnecting, return_exceptions=True)
@@ -243,9 +246,19 @@ class RedisStorage:
         """Return when everything accepted is answered and, with `everysec`, an fsync that began later has ended.
 
         With `always` every answer came after its fsync. `WAITAOF` is not asked: under `everysec` it returned without an
-        fsync. A store that never fsyncs (`no`, `off`) makes nothing more durable on request.
+        fsync. A store that never fsyncs (`no`, `off`) makes nothing more durable on request. Calls that come while one waits
+        share the next.
         """
         self._check_connected()
+        if self._next_flush is None:
+            self._next_flush = asyncio.create_task(self._flush_after(self._flushing))
+            self._next_flush.add_done_callback(_take_notice)
+        await asyncio.shield(self._next_flush)
+
+    async def _flush_after(self, former: asyncio.Task[None] | None) -> None:
+        if former is not None:
+            await asyncio.wait([former])
+        self._flushing, self._next_flush = self._next_flush, None  # whoever comes from now on may have written later
         if self._pipe:
             await self._pipe.drain()
         async with self._pool.connection(changes=False) as connection:
@@ -343,6 +356,11 @@ class RedisStorage:
 
     def _not_connected(self) -> StorageUnavailable:
         return StorageUnavailable(f"the store {self._address} is not connected", hint="await storage.connect() first")
+
+
+def _take_notice(flush: asyncio.Task[None]) -> None:
+    if not flush.cancelled():
+        flush.exception()  # those who waited have it; if they have gone, nobody needs it
 
 
 async def _command(connection: RedisConnection, *command: str | bytes | int) -> Reply:
