@@ -221,6 +221,17 @@ async def test_the_ids_of_a_server_that_asks_for_none_any_more_are_not_given_out
     assert await lab.finish(other(lab).allocate_id()) >= first + 10
 
 
+async def test_an_id_counted_before_the_others_had_looked_is_not_given_out(everysec: Lab) -> None:
+    lab = everysec
+    before = lab.store.snapshot()
+    given = await lab.keeper.allocate_id(10)
+    lab.store.restore(before)
+    lab.line("lab-2").script(
+        "run_id", delay(5)
+    )  # the question of whoever allocates; by the answer everybody has looked
+    assert await lab.finish(other(lab).allocate_id()) >= given + 10
+
+
 async def test_an_id_is_given_out_once_where_the_store_does_not_tell_of_its_restarts(
     everysec: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

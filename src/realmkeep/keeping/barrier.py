@@ -105,6 +105,9 @@ class Barrier:
     async def wait(self) -> bool:
         """Return when no record is older than what its last server was told; True if what was read before is to be read anew.
 
+        That is whenever this run of the store has just been passed for the first time, even if nobody had to be waited for:
+        it may have been read before the others had looked.
+
         Raises:
             StorageUnavailable: This server itself has not yet written again what the store lost, and that takes long.
             StorageError: The store cannot be reached.
@@ -113,15 +116,14 @@ class Barrier:
         if run == self._passed or not run:
             return False
         async with self._waiting:
-            waited = False
             try:
                 while run and run != self._passed:
                     if behind := await self._behind(run):
-                        if not waited:
+                        if not self.waits_for:
                             log.warning(
                                 "the store was restarted; logins wait until these have looked: %s", ", ".join(behind)
                             )
-                        self.waits_for, waited = behind, True
+                        self.waits_for = behind
                         await self._clock.sleep(LOOK_S)
                         run = await self.run()
                         if self._clock.monotonic_s() - self._since_s < self._patience_s:
@@ -130,7 +132,7 @@ class Barrier:
                     self._passed = run
             finally:
                 self.waits_for = ()
-            return waited
+        return True
 
     async def _behind(self, run: str) -> tuple[str, ...]:
         """The servers that have not vouched for this run."""
