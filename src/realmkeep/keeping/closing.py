@@ -13,7 +13,7 @@ import msgspec
 
 from realmkeep.errors import KeepingError, RecordError, StorageError
 from realmkeep.keeping.joints import made_or_deleted
-from realmkeep.keeping.rescue_file import Undelivered, Unsavable, append_lines, encode_line
+from realmkeep.keeping.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.session import State
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _unsavable(session: Session[Any], error: RecordError) -> Unsavable:
         owner=(session.owner_guard.expected or b"").decode(errors="replace"),
         durable_revision=session.durable_revision,
         version=session.record.__realmkeep__.version,
-        state=msgspec.structs.asdict(session.record),
+        state=readable(msgspec.structs.asdict(session.record)),
         ops=session.ring.encode().decode(),
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -25,7 +25,7 @@ from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.limits import check_transactions
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
     from realmkeep.storage import Effect
@@ -62,7 +62,7 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
         owner: Its owner key, as the claim of the session left it.
         durable_revision: The last revision that the store acknowledged.
         version: Its schema version.
-        state: Its durable fields; what JSON cannot hold stands there as Python shows it.
+        state: Its durable fields, as `readable` has them.
         ops: The operations applied last, as they are stored.
     """
 
@@ -71,7 +71,7 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
     owner: str
     durable_revision: int
     version: int
-    state: dict[str, Any]
+    state: msgspec.Raw
     ops: str
 
 
@@ -141,7 +141,7 @@ _SEALED = msgspec.json.Decoder(_Sealed)
 
 
 def encode_line(rescued: Undelivered | Unsavable) -> bytes:
-    """One line, without its end; of a state that JSON cannot hold as much as goes."""
+    """One line, without its end."""
     if isinstance(rescued, Undelivered):
         guards = [_Guard(guard.key, _shown_or_none(guard.expected)) for guard in rescued.transaction.guards]
         effects = [_as_written(effect) for effect in rescued.transaction.effects]
@@ -149,8 +149,7 @@ def encode_line(rescued: Undelivered | Unsavable) -> bytes:
             _Write(rescued.records, rescued.why, rescued.store_id, rescued.letters_to, guards, effects)
         )
     else:
-        state = {name: _encodable(value) for name, value in rescued.state.items()}
-        body = msgspec.json.encode(msgspec.structs.replace(rescued, state=state))
+        body = msgspec.json.encode(rescued)
     return b'{"format":%d,"crc32":"%08x","line":%b}' % (FORMAT, zlib.crc32(body), body)
 
 
@@ -182,6 +181,26 @@ def decode_line(line: bytes) -> Undelivered | Unsavable:
     except (msgspec.DecodeError, UnicodeDecodeError, InvalidKey, StorageError, ValueError) as error:
         raise Corrupt(f"it cannot be read: {error}", hint="it is damaged, cut off, or of another file") from error
     return Undelivered(transaction, read.records, read.letters_to, read.why, read.store)
+
+
+def readable(fields: Mapping[str, object]) -> msgspec.Raw:
+    """The fields of a record that cannot be stored, as JSON; what JSON cannot hold stands there as Python shows it."""
+    return msgspec.Raw(msgspec.json.encode({name: _encodable(value) for name, value in fields.items()}))
+
+
+def _encodable(value: object) -> object:
+    try:
+        return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
+    except Exception:  # noqa: BLE001 - whatever hides in it may not keep the other records from their file
+        return _told(value)
+
+
+def _told(value: object) -> str:
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001 - as above: it is somebody else's repr, or nested too deeply
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+    return text[:SHOWN_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
 def read_lines(path: Path) -> Generator[Line]:
@@ -265,19 +284,3 @@ def _as_sent(effect: _Effect) -> Effect:
             return Delete(key)
         case _DropFirst(key, count):
             return DropFirst(key, count)
-
-
-def _encodable(value: object) -> object:
-    """A value of a record that cannot be stored, so that it can be read at least."""
-    try:
-        return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
-    except Exception:  # noqa: BLE001 - whatever hides in it may not keep the other records from their file
-        return _told(value)
-
-
-def _told(value: object) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # noqa: BLE001 - as above: it is somebody else's repr, or nested too deeply
-        return f"a {type(cast('Any', value)).__name__} that cannot be shown: {type(error).__name__}"
-    return text[:SHOWN_CHARS_MAX].encode(errors="backslashreplace").decode()
