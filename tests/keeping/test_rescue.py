@@ -325,6 +325,44 @@ async def test_a_full_queue_leaves_nobody_out(tmp_path: Path) -> None:
         assert {kept(lab, number).xp for number in range(40)} == {1}
 
 
+def dissolves(tx: Tx, founder: Player) -> None:
+    """The guild's gold is its founder's again."""
+    founder.gold += 10
+    tx.delete(Guild, 7)
+
+
+@pytest.mark.parametrize("changed", [False, True])
+async def test_a_record_is_deleted_only_as_it_was_when_that_was_decided(town: Town, *, changed: bool) -> None:
+    north = await town.lab.server("north")
+    await (await north.hold(Guild, 7, create=lambda: Guild(gold=10))).release()
+    await town.lab.advance(1)
+    (one,) = await town.enter(1)
+    town.away = True
+    await town.commit(dissolves, one)
+    await town.shut_down()
+    if changed:
+        guild = await north.hold(Guild, 7, create=Guild)
+        guild.record.motto = "not yet"
+        await guild.release()
+    report = await town.restore()
+    assert report.clean is not changed
+    assert kept(town.lab, 1).gold == (100 if changed else 110)
+    kept_guild = town.lab.stored(Guild, 7)
+    assert (kept_guild and kept_guild.motto) == ("not yet" if changed else None)
+    assert {each.why for each in report.left} == ({"guild:7 went on since"} if changed else set())
+
+
+async def test_a_record_that_was_made_and_deleted_within_the_file_is_gone(town: Town) -> None:
+    (one,) = await town.enter(1)
+    town.away = True
+    await town.commit(founds, one)
+    await town.commit(dissolves, one)
+    await town.shut_down()
+    assert (await town.restore()).clean
+    assert (kept(town.lab, 1).gold, town.lab.stored(Guild, 7)) == (60, None)
+    assert (await town.restore()).clean
+
+
 class Unshowable:
     def __repr__(self) -> str:
         raise RuntimeError("not even that")

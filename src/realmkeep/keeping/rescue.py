@@ -19,17 +19,17 @@ from realmkeep.errors import StorageMisconfigured, StorageUnavailable
 from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letters import send_notices
 from realmkeep.keeping.queue import BATCH_WRITES
-from realmkeep.keeping.rescue_file import Line, Undelivered, read_lines
+from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, read_lines
 from realmkeep.keeping.revisions import stored_number
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
-from realmkeep.storage import Committed, Delete, Failed, Put, Refused
+from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
     from realmkeep.errors import StorageError
-    from realmkeep.storage import Storage, Transaction
+    from realmkeep.storage import Storage
 
 OWNER: Final = ":owner"
 UPDATED: Final = ":updated"
@@ -145,6 +145,15 @@ def _parts(transaction: Transaction) -> Iterator[_Part]:
                 yield _Part(guard.key, guard.expected, leaves, guard.key in deleted)
 
 
+def _tombstones(transaction: Transaction) -> list[Put]:
+    """The revisions that it leaves of records that it deletes."""
+    return [
+        effect
+        for effect in transaction.effects
+        if isinstance(effect, Put) and effect.expire_s is not None and effect.key.endswith(UPDATED)
+    ]
+
+
 class _Survey:
     """What must be known of the whole file before its first line is replayed.
 
@@ -186,10 +195,25 @@ class _Replay:
         """
         writes: list[tuple[int, Undelivered]] = []
         for number, rescued in lines:
-            if isinstance(rescued, Undelivered):
-                writes.append((number, rescued))
-            else:
+            if isinstance(rescued, Unsavable):
                 self._unsavable[rescued.record] = LeftBehind(rescued.record, number, rescued.why)
+            elif deleted := _tombstones(rescued.transaction):
+                await self._send(writes)  # what they leave is looked at
+                guards = [*rescued.transaction.guards, *[await self._unchanged(each) for each in deleted]]
+                transaction = Transaction(guards, rescued.transaction.effects)
+                await self._send([(number, rescued._replace(transaction=transaction))])
+                writes = []
+            else:
+                writes.append((number, rescued))
+        await self._send(writes)
+
+    async def _unchanged(self, tombstone: Put) -> Guard:
+        """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing."""
+        decided_us = int(tombstone.value) - round((tombstone.expire_s or 0) * 1_000_000)
+        found = await self._storage.load(tombstone.key)
+        return Guard(tombstone.key, found if (stored_number(found) or 0) <= decided_us else b"%d" % decided_us)
+
+    async def _send(self, writes: Sequence[tuple[int, Undelivered]]) -> None:
         outcomes = await self._storage.write([rescued.transaction for _, rescued in writes])
         refused: list[tuple[int, Undelivered, Refused | Failed]] = []
         letters: dict[str, None] = {}
