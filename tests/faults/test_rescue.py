@@ -14,7 +14,7 @@ from simulation.game import Hero
 
 pytestmark = pytest.mark.backend("valkey")
 
-HEROES = 300  # several batches, so that some were sent and some were not
+HEROES = 60  # the trades are sent, in several batches, the releases are not
 
 
 def gives(_: Tx, giver: Hero, taker: Hero) -> None:
@@ -24,8 +24,9 @@ def gives(_: Tx, giver: Hero, taker: Hero) -> None:
 
 async def test_what_a_paused_store_was_not_told_is_restored(server: StoreServer, tmp_path: Path) -> None:
     rescue = tmp_path / "rescue.jsonl"
-    keeper = await Keeper.open(server.url, config=KeeperConfig(name="town"), rescue_path=rescue)
-    heroes = [await keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
+    keeper = await Keeper.open(f"{server.url}?timeout_s=0.3", config=KeeperConfig(name="town"), rescue_path=rescue)
+    logins = [keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
+    heroes = await asyncio.gather(*logins)
     await asyncio.to_thread(server.pause)
     for giver, taker in pairwise(heroes):
         keeper._engine.commits.run(gives, [giver, taker], ())
@@ -40,6 +41,6 @@ async def test_what_a_paused_store_was_not_told_is_restored(server: StoreServer,
     assert (again.restored, len(again.already_there), again.clean) == ((), HEROES, True)
     await storage.disconnect()
     async with await Keeper.open(server.url, config=KeeperConfig(name="north")) as north:
-        back = [await north.login(Hero, number) for number in range(HEROES)]
+        back = await asyncio.gather(*[north.login(Hero, number) for number in range(HEROES)])
         gold = [session.record.gold for session in back if session is not None]
     assert gold == [99, *[100] * (HEROES - 2), 101]
