@@ -12,11 +12,12 @@ import pytest
 
 from keeping.game import Guild, Player, earn, enter, kept, patiently, pay
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import Corrupt, StorageMisconfigured, StorageUnavailable
+from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
 from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, Tx, restore_rescued
+from realmkeep.keeping.queue import BATCH_WRITES
 from realmkeep.keeping.rescue_file import Undelivered, Unsavable, decode_line, encode_line, read_lines
 from realmkeep.storage import Guard, Put, Transaction
-from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, reject
+from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, delay, reject
 from realmkeep.testing.lab import Lab
 
 LEASE_S = KeeperConfig().lease_ttl_s
@@ -223,6 +224,50 @@ async def test_a_store_that_is_still_away_or_goes_away_meanwhile_loses_nothing(t
     report = await town.restore()
     assert report.clean
     assert kept(town.lab, 2).gold == 45
+
+
+async def test_a_write_that_was_under_way_at_the_end_may_be_there(town: Town) -> None:
+    one, two = await town.enter(1, 2)
+    town.lab.line().plan = lambda method: delay(0, 60) if method == "write" else NONE
+    await town.commit(pay, one, two)
+    await town.shut_down()
+    town.lab.line().plan = lambda _: NONE
+    whys = [line.rescued.why for line in read_lines(town.rescue)]
+    assert whys == ["the store did not answer in time, so it may have it"] * 3
+    assert (await town.restore()).clean
+    assert (kept(town.lab, 1).gold, kept(town.lab, 2).gold) == (90, 110)
+
+
+async def test_a_store_without_room_is_no_reason_to_leave_anybody(town: Town) -> None:
+    await play(town)
+    await town.shut_down()
+    town.lab.line().script("write", reject(StorageFull("the disk is full")))
+    with pytest.raises(StorageUnavailable, match=r"line 1: the store did not take it: the disk is full"):
+        await town.restore()
+    assert (await town.restore()).clean
+
+
+async def test_what_the_store_will_never_take_is_left_with_its_reason(town: Town) -> None:
+    (one,) = await town.enter(1)
+    one.record.xp = 1
+    town.away = True
+    await town.shut_down()
+    town.lab.line().script("write", reject(WrongType("a list lies at rover:1")))
+    assert (await town.restore()).left == (LeftBehind("rover:1", 1, "a list lies at rover:1"),)
+
+
+async def test_a_long_file_is_checked_to_its_end_before_anything_happens(town: Town) -> None:
+    await town.enter(*range(BATCH_WRITES + 1))
+    town.away = True
+    await town.shut_down()
+    lines = town.rescue.read_bytes().splitlines(keepends=True)
+    town.rescue.write_bytes(b"".join([*lines[:-1], b"{}"]))
+    held = everything(town.lab)
+    with pytest.raises(Corrupt, match=rf"line {BATCH_WRITES + 1}: "):
+        await town.restore()
+    assert everything(town.lab) == held
+    town.rescue.write_bytes(b"".join(lines))
+    assert len((await town.restore()).restored) == BATCH_WRITES + 1
 
 
 async def test_an_owner_elsewhere_hears_of_a_restored_letter_at_once(town: Town) -> None:
