@@ -303,6 +303,21 @@ async def test_a_keeper_that_closes_accepts_nothing_new_and_finishes_what_it_has
     assert commit.result().result == 90
 
 
+async def test_an_operation_that_is_asked_for_again_while_the_keeper_closes_is_not_refused(
+    lab: Lab, keeper: Keeper
+) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda _: delay(0.1)
+    commit = asyncio.create_task(keeper.commit(earn, ada, ops=(Op(1),)))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(keeper.close())
+    await asyncio.sleep(0)
+    again = asyncio.create_task(keeper.commit(earn, ada, ops=(Op(1),)))
+    assert (await lab.finish(closing)).clean
+    assert (commit.result().result, again.result().result, again.result().repeated) == (110, 110, True)
+    assert kept(lab).gold == 110
+
+
 async def test_a_login_under_way_when_the_keeper_closes_leaves_its_player_free(lab: Lab, keeper: Keeper) -> None:
     lab.line().plan = lambda _: delay(0.1)
     entry = asyncio.create_task(enter(keeper))

@@ -370,9 +370,11 @@ class Keeper(HookRegistry):
     ) -> Receipt[T]:
         engine, commits = self._engine, self._engine.commits
         commits.check(fn, sessions, ops)
-        self._entrance.check_open()
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await self._repeat(*known)
+            return await self._repeat(
+                *known
+            )  # also while closing: it has happened here, so nobody may hear that it has not
+        self._entrance.check_open()
         first = sessions[0]
         if not first.shared:
             if (bucket := first.limiter) is None:
