@@ -32,7 +32,18 @@ from realmkeep.errors import (
     ShuttingDown,
     StorageError,
 )
-from realmkeep.keeping import CloseReport, Keeper, Op, Receipt, Session, Table, Tx
+from realmkeep.keeping import (
+    CloseReport,
+    Keeper,
+    LeftBehind,
+    Op,
+    Receipt,
+    RescueReport,
+    Session,
+    Table,
+    Tx,
+    restore_rescued,
+)
 from realmkeep.records import (
     BATCHED,
     CHECKPOINT,
@@ -81,6 +92,7 @@ __all__ = [
     "KeeperConfig",
     "KeepingError",
     "Keyword",
+    "LeftBehind",
     "NoSuchAccount",
     "Op",
     "OpReused",
@@ -96,6 +108,7 @@ __all__ = [
     "RecordError",
     "RecordTooLarge",
     "RecordsConfig",
+    "RescueReport",
     "SealBroken",
     "Session",
     "SessionEnded",
@@ -120,5 +133,6 @@ __all__ = [
     "load_config",
     "mask_url",
     "open_storage",
+    "restore_rescued",
     "rises",
 ]

@@ -1,9 +1,10 @@
 """The records that the tests of keeping play with."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
-from realmkeep.keeping import Keeper, Session, Tx
+from realmkeep.keeping import CloseReport, Keeper, Session, Tx
 from realmkeep.keeping.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
@@ -96,3 +97,13 @@ async def at_some_turn(holds: Callable[[], bool]) -> bool:
 def revision(lab: Lab, number: int = 1) -> int:
     """The revision that the store holds of a player."""
     return int(lab.store.value(f"rover:{number}:updated") or b"0")
+
+
+async def patiently(lab: Lab, closing: Coroutine[Any, Any, CloseReport]) -> CloseReport:
+    """The rescue file is written on a thread, which the fake clock does not wait for."""
+    task = asyncio.ensure_future(closing)
+    for _ in range(60):
+        if task.done():
+            break
+        await lab.advance(1)
+    return await task

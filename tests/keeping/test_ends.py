@@ -1,20 +1,17 @@
 """The ends: logout, disconnect and grace, shutdown, rescue, frozen players, degraded."""
 
 import asyncio
-import base64
 import errno
 import itertools
 import json
 import logging
 import os
 import re
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from keeping.game import Item, Player, earn, enter, inside, kept, pay
+from keeping.game import Item, Player, earn, enter, inside, kept, patiently, pay
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import (
@@ -27,7 +24,8 @@ from realmkeep.errors import (
     StorageFull,
     StorageUnavailable,
 )
-from realmkeep.keeping import CloseReport, Keeper, Op, Session
+from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping.rescue_file import Undelivered, decode_line
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab
@@ -305,6 +303,21 @@ async def test_a_keeper_that_closes_accepts_nothing_new_and_finishes_what_it_has
     assert commit.result().result == 90
 
 
+async def test_an_operation_that_is_asked_for_again_while_the_keeper_closes_is_not_refused(
+    lab: Lab, keeper: Keeper
+) -> None:
+    ada = await enter(keeper)
+    lab.line().plan = lambda _: delay(0.1)
+    commit = asyncio.create_task(keeper.commit(earn, ada, ops=(Op(1),)))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(keeper.close())
+    await asyncio.sleep(0)
+    again = asyncio.create_task(keeper.commit(earn, ada, ops=(Op(1),)))
+    assert (await lab.finish(closing)).clean
+    assert (commit.result().result, again.result().result, again.result().repeated) == (110, 110, True)
+    assert kept(lab).gold == 110
+
+
 async def test_a_login_under_way_when_the_keeper_closes_leaves_its_player_free(lab: Lab, keeper: Keeper) -> None:
     lab.line().plan = lambda _: delay(0.1)
     entry = asyncio.create_task(enter(keeper))
@@ -339,17 +352,24 @@ async def test_what_a_shutdown_could_not_save_is_rescued_and_named(tmp_path: Pat
         ada.record.xp = 7
         bob.record.diary = "x" * 70_000
         lab.line().down = True
-        report = await _patiently(lab, keeper.close(deadline_s=10))
+        report = await patiently(lab, keeper.close(deadline_s=10))
         assert not report.clean
         assert sorted(report.rescued) == ["rover:1", "rover:2"]
         assert report.rescue_path == rescue
-        lines = {line["key"]: line for line in map(json.loads, rescue.read_text(encoding="utf-8").splitlines())}
-        assert lines["rover:1"]["state"]["xp"] == 7
-        assert lines["rover:1"]["state"]["gold"] == 110
-        assert lines["rover:1"]["why"] == "the store did not take it in time"
-        assert json.loads(lines["rover:1"]["ops"])["ops"][0][0] == 1
-        assert b"town/" in base64.b64decode(lines["rover:1"]["owner"])
-        assert "65536" in lines["rover:2"]["why"] or "70" in lines["rover:2"]["why"]
+        write, state = [json.loads(line)["line"] for line in rescue.read_text(encoding="utf-8").splitlines()]
+        assert (write["what"], write["records"], state["what"], state["record"]) == (
+            "write",
+            ["rover:1"],
+            "state",
+            "rover:2",
+        )
+        assert write["why"] == "the store did not take it in time"
+        assert write["guards"][0][0] == "rover:1:owner"
+        assert write["guards"][0][1].startswith("town/")
+        (player,) = [json.loads(effect[2]) for effect in write["effects"] if effect[:2] == ["put", "rover:1"]]
+        assert (player["xp"], player["gold"]) == (7, 110)
+        assert state["state"]["diary"] == "x" * 70_000
+        assert "65536" in state["why"]
 
 
 async def test_what_no_file_can_take_is_in_the_log_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -361,12 +381,13 @@ async def test_what_no_file_can_take_is_in_the_log_whole(tmp_path: Path, caplog:
         )
         (await enter(keeper, 1)).record.xp = 7
         lab.line().down = True
-        report = await _patiently(lab, keeper.close(deadline_s=10))
+        report = await patiently(lab, keeper.close(deadline_s=10))
         assert (report.clean, report.rescued, report.rescue_path) == (False, ("rover:1",), None)
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
         assert [line for line in said if "rescue.jsonl cannot be written" in line and "Is a directory" in line]
-        (last,) = [line for line in said if line.startswith("rover:1 is not saved; its last state is ")]
-        assert json.loads(last.partition("last state is ")[2])["state"]["xp"] == 7
+        (last,) = [line.removeprefix("rescue line: ") for line in said if line.startswith("rescue line: ")]
+        assert isinstance(rescued := decode_line(last.encode()), Undelivered)
+        assert rescued.records == ("rover:1",)
 
 
 async def test_a_rescue_file_that_a_full_disk_cuts_short_is_as_it_was(
@@ -384,7 +405,7 @@ async def test_a_rescue_file_that_a_full_disk_cuts_short_is_as_it_was(
         await enter(keeper, 1)
         lab.line().down = True
         monkeypatch.setattr(os, "fsync", full)
-        report = await _patiently(lab, keeper.close(deadline_s=10))
+        report = await patiently(lab, keeper.close(deadline_s=10))
         assert (report.rescued, report.rescue_path) == (("rover:1",), None)
         assert rescue.read_text() == '{"key":"of another shutdown"}\n'
 
@@ -414,21 +435,11 @@ async def test_a_frozen_player_is_rescued_and_the_others_are_saved(tmp_path: Pat
         ada, bob = await enter(keeper, 1), await enter(keeper, 2)
         ada.record.xp = 7
         bob.record.x = float("nan")
-        report = await _patiently(lab, keeper.close())
+        report = await patiently(lab, keeper.close())
         assert (report.clean, report.rescued, report.released) == (False, ("rover:2",), 1)
         assert kept(lab, 1).xp == 7
         (line,) = rescue.read_text(encoding="utf-8").splitlines()
-        assert json.loads(line)["key"] == "rover:2"
-
-
-async def _patiently(lab: Lab, closing: Coroutine[Any, Any, CloseReport]) -> CloseReport:
-    """The rescue file is written on a thread, which the fake clock does not wait for."""
-    task = asyncio.ensure_future(closing)
-    for _ in range(60):
-        if task.done():
-            break
-        await lab.advance(1)
-    return await task
+        assert json.loads(line)["line"]["record"] == "rover:2"
 
 
 async def test_nothing_is_degraded_while_the_promise_is_kept(lab: Lab, keeper: Keeper) -> None:

@@ -12,7 +12,11 @@ app.command(
     "realmkeep.cli.crowd:crowd", name="crowd", help="Let bots play in a realm, and check that all is conserved."
 )
 app.command("realmkeep.cli.serve:serve", name="serve", help="Run the reference game server until it is told to stop.")
-app.command("realmkeep.cli.store:app", name="store", help="Configure the Valkey or Redis that keeps everything.")
+app.command(
+    "realmkeep.cli.store:app",
+    name="store",
+    help="Configure the Valkey or Redis that keeps everything; restore a rescue file.",
+)
 
 
 def run() -> None:

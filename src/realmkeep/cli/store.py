@@ -1,17 +1,24 @@
-"""`realmkeep store`: for those who run the store themselves."""
+"""`realmkeep store`: for those who run the store, and for what it could not take."""
 
+import asyncio
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
+from cyclopts.validators import Path as PathRule
 
 from realmkeep.errors import ConfigError
 from realmkeep.storage.embedded_config import MAXMEMORY_BYTES, MAXMEMORY_BYTES_MIN, Fsync, StoreSettings, configuration
 
+if TYPE_CHECKING:
+    from realmkeep import RescueReport
+
 MIB = 1024**2
 
-app = App(name="store", help="The Valkey or Redis that keeps everything.")
+app = App(name="store", help="The store that keeps everything.")
 
 
 @app.command
@@ -39,3 +46,57 @@ def config(
         raise ConfigError("nobody could reach this store", hint="give it --socket, --port or both")
     settings = StoreSettings(directory, socket, port, maxmemory_mb * MIB, fsync)
     sys.stdout.write(configuration(settings))
+
+
+@app.command
+def rescue(
+    file: Annotated[Path, Parameter(validator=PathRule(exists=True, dir_okay=False))],
+    /,
+    *,
+    store: str | None = None,
+    json: bool = False,
+) -> None:
+    """Deliver to the store what a shutdown could not: before the players come back, once the store does.
+
+    Each line happens wholly or not at all, and once, however often the file is restored. A record that somebody has claimed
+    or changed since is left as it is, and named with the reason. Nothing happens before every line was checked.
+
+    Exits with 0 if nothing is left behind; the file is not needed any more then. Otherwise with 1.
+
+    Args:
+        file: Such as DATA/rescue.jsonl.
+        store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep import load_config, mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
+
+    url = load_config(flags={"store.url": store}).store.url
+
+    async def restore() -> "RescueReport":
+        storage = open_storage(url)
+        try:
+            return await restore_rescued(storage, file)
+        finally:
+            await storage.disconnect()
+
+    report = asyncio.run(restore())
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
+    else:
+        _print(report, f"{file} on {mask_url(url)}")
+    sys.exit(0 if report.clean else 1)
+
+
+def _print(report: "RescueReport", what: str) -> None:
+    """A line for each record, and the sum."""
+    rows = [("restored", record, "") for record in report.restored]
+    rows += [("already there", record, "") for record in report.already_there]
+    rows += [("left", each.record, f"line {each.line}: {each.why}") for each in report.left]
+    rows += [("not restorable", each.record, f"line {each.line}: {each.why}") for each in report.not_restorable]
+    width = max((len(record) for _, record, _ in rows), default=0)
+    for verdict, record, why in rows:
+        sys.stdout.write(f"{verdict:<16}{record:<{width}}  {why}".rstrip() + "\n")
+    sys.stdout.write(
+        f"{what}: {len(report.restored)} restored, {len(report.already_there)} already there, {len(report.left)} left, "
+        f"{len(report.not_restorable)} not restorable\n"
+    )

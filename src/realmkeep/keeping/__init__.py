@@ -5,7 +5,20 @@ from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.ops import Op, Receipt
+from realmkeep.keeping.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.session import Session
 from realmkeep.keeping.table import Table
 
-__all__ = ["CloseReport", "Counters", "Keeper", "Op", "Receipt", "Session", "Table", "Tx"]
+__all__ = [
+    "CloseReport",
+    "Counters",
+    "Keeper",
+    "LeftBehind",
+    "Op",
+    "Receipt",
+    "RescueReport",
+    "Session",
+    "Table",
+    "Tx",
+    "restore_rescued",
+]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import os
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep.errors import KeepingError, RecordError, StorageError
+from realmkeep.keeping.joints import made_or_deleted
+from realmkeep.keeping.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.session import State
 
 if TYPE_CHECKING:
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
     from realmkeep.keeping.engine import Engine
     from realmkeep.keeping.session import Session
+    from realmkeep.keeping.staging import StagedWrite
 
 log = logging.getLogger(__name__)
 
 RESCUE_FILE: Final = "rescue.jsonl"
+NOWHERE: Final = Path(os.devnull)  # who names it wants no file; it can neither be fsynced nor cut off
+NOT_TAKEN: Final = "the store did not take it in time"
+UNANSWERED: Final = "the store did not answer in time, so it may have it"
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class CloseReport:
 
     Attributes:
         released: Sessions whose final snapshot is durable and whose record is free.
-        rescued: The keys of records whose last state could not be saved; it stands in `rescue_path` instead.
+        rescued: The keys of records whose last state could not be saved; what the store lacks of them stands in
+            `rescue_path`, for `restore_rescued`.
         rescue_path: Where; None if nothing had to be rescued, or if it could not be written: then the log has it all.
     """
 
@@ -61,12 +67,18 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
             await engine.lease.drop()
     except (TimeoutError, StorageError) as error:
         log.critical("the keeper could not close cleanly: %s", str(error) or "the deadline passed")
-    left = list(engine.sessions.values())
     released = len([session for session in sessions if session.state is State.ENDED])
-    path = await asyncio.to_thread(_rescue, left, rescue_path or Path(RESCUE_FILE)) if left else None
+    left = list(engine.sessions.values())
+    rescued = _undelivered(engine, left)
+    keys = dict.fromkeys(session.keys.record for session in left)
+    for each in rescued:
+        keys.update(dict.fromkeys(each.records if isinstance(each, Undelivered) else [each.record]))
     engine.abandon()
     await engine.stop()
-    return CloseReport(released, tuple(session.keys.record for session in left), path)
+    path = rescue_path or Path(RESCUE_FILE)
+    if path == NOWHERE or not rescued:
+        return CloseReport(released, tuple(keys), path if rescued else None)
+    return CloseReport(released, tuple(keys), await asyncio.to_thread(_rescue, rescued, tuple(keys), path))
 
 
 async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None:
@@ -88,45 +100,54 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
     await asyncio.gather(*waiting)
 
 
-def _rescue(sessions: Sequence[Session[Any]], path: Path) -> Path | None:
-    """Append the last state of each session as one JSON line, whether or not it could be stored.
+def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undelivered | Unsavable]:
+    """What the store is not known to have, in the order of the queue; of every session that lives, up to its release."""
+    writes = engine.queue.abandon()
+    leaving = {member.session for write in writes if write.releases for member in write.members}
+    unsavable: list[Unsavable] = []
+    for session in left:
+        if session in leaving:
+            continue
+        try:
+            now_us, now_s = engine.clock.wall_us(), engine.clock.monotonic_s()
+            writes.append(engine.stager.alone(session, now_us=now_us, queued_s=now_s, releases=True))
+        except RecordError as error:
+            unsavable.append(_unsavable(session, error))
+    store_id = engine.store_id.decode(errors="replace")
+    return [*(_of(write, store_id) for write in writes if write.transaction.effects), *unsavable]
+
+
+def _of(write: StagedWrite, store_id: str) -> Undelivered:
+    records = [*(member.session.keys.record for member in write.members), *made_or_deleted(write)]
+    letters_to = dict.fromkeys(receiver.record for receiver in write.receivers)
+    why = UNANSWERED if write.maybe_applied else NOT_TAKEN
+    return Undelivered(write.transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)
+
+
+def _unsavable(session: Session[Any], error: RecordError) -> Unsavable:
+    return Unsavable(
+        record=session.keys.record,
+        why=str(error),
+        owner=(session.owner_guard.expected or b"").decode(errors="replace"),
+        durable_revision=session.durable_revision,
+        version=session.record.__realmkeep__.version,
+        state=readable(msgspec.structs.asdict(session.record)),
+        ops=session.ring.encode().decode(),
+    )
+
+
+def _rescue(rescued: Sequence[Undelivered | Unsavable], keys: Sequence[str], path: Path) -> Path | None:
+    """Append it to the file.
 
     What the file cannot take goes into the log whole: that is the last place left, and often on another disk. None then.
     """
-    lines = {session.keys.record: _rescue_line(session) for session in sessions}
     try:
-        _append_durably(path, b"".join(line + b"\n" for line in lines.values()))
+        append_lines(path, rescued)
     except OSError as error:
-        log.critical("%s cannot be written, so the last states follow here: %s", path, error)
-        for key, line in lines.items():
-            log.critical("%s is not saved; its last state is %s", key, line.decode())
+        log.critical("%s cannot be written, so its lines follow here: %s", path, error)
+        for each in rescued:
+            log.critical("rescue line: %s", encode_line(each).decode())
         return None
-    for key in lines:
-        log.critical("%s is not saved; its last state is in %s", key, path)
+    for key in keys:
+        log.critical("%s is not saved; what the store lacks of it is in %s", key, path)
     return path
-
-
-def _rescue_line(session: Session[Any]) -> bytes:
-    line = {
-        "key": session.keys.record,
-        "owner": base64.b64encode(session.owner_guard.expected or b"").decode(),
-        "durable_revision": session.durable_revision,
-        "version": session.record.__realmkeep__.version,
-        "why": session.frozen or "the store did not take it in time",
-        "state": msgspec.structs.asdict(session.record),
-        "ops": session.ring.encode().decode(),
-    }
-    return msgspec.json.encode(line, enc_hook=repr)
-
-
-def _append_durably(path: Path, lines: bytes) -> None:
-    """All of it or nothing: half a line would spoil the next one."""
-    with path.open("ab", buffering=0) as file:
-        end = file.tell()
-        try:
-            while lines:
-                lines = lines[file.write(lines) :]
-            os.fsync(file.fileno())
-        except OSError:
-            file.truncate(end)
-            raise

@@ -87,7 +87,8 @@ class Keeper(HookRegistry):
             config: Name, intervals, limits; the defaults of `KeeperConfig` without it.
             records: Caps and codec of records.
             clock: The system's, unless a test turns it.
-            rescue_path: Where `close` writes what could not be saved; `rescue.jsonl` in the working directory.
+            rescue_path: Where `close` writes what could not be saved, for `restore_rescued`; `rescue.jsonl` in the working
+                directory without it. `os.devnull` for nowhere.
 
         Raises:
             NameTaken: A live keeper has this name.
@@ -369,9 +370,9 @@ class Keeper(HookRegistry):
     ) -> Receipt[T]:
         engine, commits = self._engine, self._engine.commits
         commits.check(fn, sessions, ops)
-        self._entrance.check_open()
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await self._repeat(*known)
+            return await self._repeat(*known)  # also while closing: it has happened, and nobody may hear that it has not
+        self._entrance.check_open()
         first = sessions[0]
         if not first.shared:
             if (bucket := first.limiter) is None:
@@ -441,7 +442,7 @@ class Keeper(HookRegistry):
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
         What cannot be saved before the deadline is written to `rescue.jsonl` and named in the report: a server then
-        exits with a code other than zero.
+        exits with a code other than zero, and `restore_rescued` delivers it once the store is back.
 
         Args:
             deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.

@@ -143,21 +143,12 @@ class Notices:
         self._arrived = arrived
 
     async def send(self, receivers: Iterable[RecordKeys]) -> None:
-        """Tell whoever owns the receivers.
+        """As `send_notices`.
 
         Raises:
             StorageError: The store cannot be reached; some may not have been told.
         """
-        order = list(receivers)
-        owners = await self._storage.load_many([receiver.owner for receiver in order])
-        notices = [
-            Append(keys.server_notices(owner.server), receiver.record.encode())
-            for receiver, stored in zip(order, owners, strict=True)
-            if (owner := Owner.read(stored, receiver.owner)) is not None
-        ]
-        for outcome in await self._storage.write([Transaction([], [notice]) for notice in notices]):
-            if isinstance(outcome, (Failed, Unknown)):
-                raise outcome.error  # a notice that arrives twice does no harm
+        await send_notices(self._storage, receivers)
 
     async def listen(self) -> None:
         """Look for notices, for ever."""
@@ -174,3 +165,21 @@ class Notices:
             self._outage.answered(UNREAD)
             for record_key in dict.fromkeys(notices):
                 self._arrived(record_key.decode("utf-8", "replace"))
+
+
+async def send_notices(storage: Storage, receivers: Iterable[RecordKeys]) -> None:
+    """Tell whoever owns the receivers that there are letters.
+
+    Raises:
+        StorageError: The store cannot be reached; some may not have been told.
+    """
+    order = list(receivers)
+    owners = await storage.load_many([receiver.owner for receiver in order])
+    notices = [
+        Append(keys.server_notices(owner.server), receiver.record.encode())
+        for receiver, stored in zip(order, owners, strict=True)
+        if (owner := Owner.read(stored, receiver.owner)) is not None
+    ]
+    for outcome in await storage.write([Transaction([], [notice]) for notice in notices]):
+        if isinstance(outcome, (Failed, Unknown)):
+            raise outcome.error  # a notice that arrives twice does no harm

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep.errors import RealmkeepError, StorageError
@@ -119,9 +120,12 @@ class WriteQueue:
             await self._empty.wait()
 
     def abandon(self) -> list[StagedWrite]:
-        """Send nothing more; returns what is not known to be durable. Answers under way are still taken."""
+        """Send nothing more, and take no answer any more; returns what is not known to be durable, in its order."""
         self._closed = True
-        left = self.oldest()
+        for batch in self._in_flight:
+            for write in batch:
+                write.maybe_applied = True
+        left = sorted((write for write in self.oldest() if not write.done), key=attrgetter("order"))
         for task in self._tasks:
             task.cancel()
         self._room.set()

@@ -1,6 +1,8 @@
 """A realm in memory with a clock that the test turns: so that a game's own dupe test is ten lines."""
 
+import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Self, TypeVar
 
 import msgspec
@@ -48,7 +50,8 @@ class Lab:
         ada = await lab.keeper.login(Player, 1, create=lambda: Player(name="Ada"))
     ```
 
-    The store answers at once and loses nothing unless a test disturbs a server's line to it. No time passes but in
+    The store answers at once and loses nothing unless a test disturbs a server's line to it. What a shutdown cannot save
+    is named in its report and written nowhere. No time passes but in
     `advance`, `finish`, `server`, `crash` and `restart`.
 
     Args:
@@ -114,7 +117,10 @@ class Lab:
         """
         line = FaultyStorage(_LabStorage(self), clock=self.clock, store=self.store)
         config = msgspec.structs.replace(self._config, name=name)
-        keeper = await self.finish(Keeper.open(line, config=config, records=self._records, clock=self.clock))
+        opening = Keeper.open(
+            line, config=config, records=self._records, clock=self.clock, rescue_path=Path(os.devnull)
+        )
+        keeper = await self.finish(opening)
         if self._setup is not None:
             self._setup(keeper)
         self._keepers[name], self._lines[name] = keeper, line
