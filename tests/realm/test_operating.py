@@ -1,5 +1,6 @@
 """What an operator gets wrong, or finds wrong: one sentence that names it and says what to do, and the right exit code."""
 
+import json
 import os
 import pty
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from client import PATIENCE_S
-from server import SETTINGS, Server
+from server import SETTINGS, Server, running
 
 from realmkeep.cli import main
 from realmkeep.cli.app import app
@@ -163,3 +164,13 @@ def test_a_store_on_this_machine_is_shown_with_the_place_of_its_files(
 
 def test_a_store_elsewhere_is_shown_by_its_address() -> None:
     assert located("redis://realm@db:6379/0") == "redis://realm@db:6379/0"
+
+
+def test_a_rescue_file_that_nobody_has_restored_is_told_at_the_start(tmp_path: Path) -> None:
+    left = tmp_path / "rescue.jsonl"
+    left.touch()
+    with running(tmp_path, STORE__URL="memory://") as server:
+        (told,) = [json.loads(line) for line in server.log.splitlines() if "rescue_file" in line]
+    assert told["level"] == "warning"
+    assert told["rescue_file"] == str(left)
+    assert "realmkeep store rescue" in told["hint"]

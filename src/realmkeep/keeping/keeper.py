@@ -371,7 +371,9 @@ class Keeper(HookRegistry):
         engine, commits = self._engine, self._engine.commits
         commits.check(fn, sessions, ops)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await self._repeat(*known)  # also while closing: it has happened, and nobody may hear that it has not
+            return await self._repeat(
+                *known
+            )  # also while closing: it has happened, and nobody may hear that it has not
         self._entrance.check_open()
         first = sessions[0]
         if not first.shared:

@@ -26,6 +26,7 @@ SAFE_TO_REPEAT: Final = frozenset(
         "withdraw",
         "mail",
         "trade_confirm",
+        "advance_quest",
         "set",
         "add_friend",
         "remove_friend",

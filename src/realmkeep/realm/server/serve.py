@@ -87,6 +87,12 @@ def serve(serving: Serving) -> int:
             f"the directory {serving.directory} cannot be used: {error.strerror}",
             hint="name another with --data, or let this user write there",
         ) from error
+    if (rescued := serving.directory / RESCUE_FILE).exists():
+        log.warning(
+            "what an earlier shutdown could not save may not be in the store yet",
+            rescue_file=str(rescued),
+            hint="before the players come back: stop this, `realmkeep store rescue FILE`, then move the file away",
+        )
     serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
     config = serving.config
     clock = SystemClock()
