@@ -168,12 +168,7 @@ async def test_a_store_that_dies_is_started_again_with_everything(tmp_path: Path
     for number in range(3):
         value = b"%d" % number
         assert await storage.write([put("a", value)]) == [Committed()]
-        pid = store_pid(tmp_path)
-        os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while store_pid_or_none(tmp_path) in {pid, None}:
-                await asyncio.sleep(0.01)
-        await until_back(storage)
+        await die(storage)
         assert await storage.load("a") == value
     await storage.disconnect()
 
@@ -211,10 +206,7 @@ async def test_a_store_that_dies_of_the_same_thing_again_and_again_says_so_once_
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     for _ in range(3):
-        pid = storage.capability.process_id
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        await until_told_another(storage, pid)
+        await die(storage)
     assert len([record for record in caplog.records if record.name == process_module.__name__]) == 1
     await storage.disconnect()
 
@@ -245,18 +237,19 @@ async def why_not(storage: Storage) -> str:
     return ""
 
 
+async def die(storage: Storage) -> None:
+    """Kill the store's process, and return when another one serves."""
+    pid = storage.capability.process_id
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await until_told_another(storage, pid)
+
+
 async def until_told_another(storage: Storage, pid: int) -> None:
     async with asyncio.timeout(20):
         while storage.capability.process_id == pid:
             await asyncio.sleep(0.01)
     await until_back(storage)
-
-
-def store_pid_or_none(directory: Path) -> int | None:
-    try:
-        return store_pid(directory)
-    except (FileNotFoundError, ValueError):
-        return None
 
 
 async def test_disconnect_while_it_is_down_leaves_nothing_running_and_says_how_it_ended(
@@ -355,12 +348,7 @@ async def test_a_store_that_dies_of_a_full_disk_is_told_of_once_and_the_disk_is_
     storage = EmbeddedStorage(tmp_path)
     await storage.connect()
     for _ in range(2):
-        pid = store_pid(tmp_path)
-        os.kill(pid, signal.SIGKILL)
-        async with asyncio.timeout(20):
-            while store_pid_or_none(tmp_path) in {pid, None}:
-                await asyncio.sleep(0.01)
-        await until_back(storage)
+        await die(storage)
     await storage.disconnect()
     (said,) = [record.message for record in caplog.records if record.name == process_module.__name__]
     assert said.startswith(f"the embedded store in {tmp_path} ended by signal 9 and is started again")

@@ -110,16 +110,21 @@ async def test_a_store_that_had_promised_to_lose_nothing_is_not_written_before_a
         await check_that_it_stays(realm, traded=7, deposited=5)
 
 
+async def trade_and_log_out(realm: Realm) -> int:
+    """One of two who have traded leaves; returns the size of the store's file before the trade."""
+    north = realm.lines["north"]
+    for who in (0, 1):
+        assert "xp" in await north.send("login", who=who)
+    older_bytes = incremental_file(realm.store.directory).stat().st_size
+    assert "error" not in await north.send("trade", who=1, to=0, amount=10, ops=(1, 1))
+    assert "error" not in await north.send("logout", who=1)
+    return older_bytes
+
+
 async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_with_the_other(tmp_path: Path) -> None:
     store = partial(StoreServer, fsync="everysec")
     async with open_realm(tmp_path, seed=10, names=("north",), make_store=store) as realm:
-        north = realm.lines["north"]
-        for who in (0, 1):
-            assert "xp" in await north.send("login", who=who)
-        file = incremental_file(realm.store.directory)
-        older_bytes = file.stat().st_size
-        assert "error" not in await north.send("trade", who=1, to=0, amount=10, ops=(1, 1))
-        assert "error" not in await north.send("logout", who=1)
+        older_bytes = await trade_and_log_out(realm)
         await lose_what_came_after(realm, older_bytes)
         async with asyncio.timeout(WAIT_S_MAX):
             while realm.wrong():
@@ -135,13 +140,8 @@ async def test_another_server_lets_nobody_in_before_the_first_has_written_again_
     config = msgspec.structs.replace(CONFIG, lease_ttl_s=WAIT_S_MAX)
     store = partial(StoreServer, fsync="everysec")
     async with open_realm(tmp_path, seed=12, names=("north", "south"), config=config, make_store=store) as realm:
-        north, south = realm.lines["north"], realm.lines["south"]
-        for who in (0, 1):
-            assert "xp" in await north.send("login", who=who)
-        file = incremental_file(realm.store.directory)
-        older_bytes = file.stat().st_size
-        assert "error" not in await north.send("trade", who=1, to=0, amount=10, ops=(1, 1))
-        assert "error" not in await north.send("logout", who=1)
+        south = realm.lines["south"]
+        older_bytes = await trade_and_log_out(realm)
         logins: list[asyncio.Future[dict[str, Any]]] = []
 
         async def log_in_elsewhere() -> None:

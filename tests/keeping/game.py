@@ -73,6 +73,14 @@ def changes_nothing(*_: object) -> None:
     """A commit of whatever is batched."""
 
 
+def opens_letters(keeper: Keeper) -> None:
+    """A letter to a player brings gold."""
+
+    @keeper.on_letter(Player)
+    def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
+        player.gold += letter["gold"]
+
+
 async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[Player]:
     """A player logs in, with this gold if it is new."""
     return await keeper.login(Player, number, create=lambda: Player(name=f"rover-{number}", gold=gold))

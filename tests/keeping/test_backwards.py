@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, kept, pay, revision
+from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, kept, opens_letters, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
@@ -187,12 +187,7 @@ async def test_letters_and_new_records_of_lost_commits_are_written_again() -> No
 
 
 async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice() -> None:
-    def setup(keeper: Keeper) -> None:
-        @keeper.on_letter(Player)
-        def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
-            player.gold += letter["gold"]
-
-    async with Lab(loss_window_s=1.0, setup=setup) as lab:
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
         ada = await enter(lab.keeper, 1)
         await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()

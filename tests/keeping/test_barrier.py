@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from keeping.game import Player, earn, enter, inside, kept, pay
+from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
 from keeping.test_backwards import enter_unheard
 from keeping.wire import tap
 from realmkeep.errors import AlreadyOwned
@@ -23,12 +23,7 @@ LONG_S = 40.0  # some heartbeats
 async def everysec() -> AsyncGenerator[Lab]:
     """Two servers on a store that may lose its last second."""
 
-    def setup(keeper: Keeper) -> None:
-        @keeper.on_letter(Player)
-        def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
-            player.gold += letter["gold"]
-
-    async with Lab(loss_window_s=1.0, setup=setup) as lab:
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
         await lab.server("lab-2")
         await lab.advance(LONG_S)
         yield lab

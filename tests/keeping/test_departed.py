@@ -5,11 +5,11 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, inside, kept, pay, revision
+from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, inside, kept, opens_letters, pay, revision
 from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Op, Session, Tx
 from realmkeep.keeping.departed import KEPT_BYTES_EACH, Departures
 from realmkeep.keeping.witness import LOSS_S, Witnesses
 from realmkeep.keys import SERVER_STORE_ID
@@ -26,12 +26,7 @@ LONG_S = 40.0  # some heartbeats: what was acknowledged before is safe
 async def everysec() -> AsyncGenerator[Lab]:
     """A realm on a store that may lose its last second."""
 
-    def setup(keeper: Keeper) -> None:
-        @keeper.on_letter(Player)
-        def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
-            player.gold += letter["gold"]
-
-    async with Lab(loss_window_s=1.0, setup=setup) as lab:
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
         await lab.advance(LONG_S)
         yield lab
 

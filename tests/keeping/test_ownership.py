@@ -215,26 +215,25 @@ async def test_a_restart_takes_its_own_sessions_back_at_once_and_gives_them_thei
     assert lab.store.value("rover:0:owner") is None
 
 
-async def test_recovery_goes_on_past_a_player_that_cannot_be_used(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("key", "stored", "said"),
+    [
+        ("rover:1", b"{", "rover:1 was not recovered"),
+        ("rover:1:owner", b"somebody", "rover:1:owner does not name an owner"),
+    ],
+    ids=["record", "owner"],
+)
+async def test_recovery_goes_on_past_what_cannot_be_read(
+    lab: Lab, caplog: pytest.LogCaptureFixture, key: str, stored: bytes, said: str
+) -> None:
     for number in range(3):
         await enter(lab.keeper, number)
-    await lab.line().save("rover:1", b"{")
+    await lab.line().save(key, stored)
     keeper = await lab.restart()
     with caplog.at_level(logging.ERROR):
         sessions = await keeper.recover(Player)
     assert sorted(session.id for session in sessions) == ["0", "2"]
-    assert "rover:1 was not recovered" in caplog.text
-
-
-async def test_recovery_goes_on_past_an_owner_that_cannot_be_read(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    for number in range(3):
-        await enter(lab.keeper, number)
-    await lab.line().save("rover:1:owner", b"somebody")
-    keeper = await lab.restart()
-    with caplog.at_level(logging.ERROR):
-        sessions = await keeper.recover(Player)
-    assert sorted(session.id for session in sessions) == ["0", "2"]
-    assert "rover:1:owner does not name an owner" in caplog.text
+    assert said in caplog.text
 
 
 async def test_what_a_former_incarnation_owned_can_be_claimed_without_recovery(lab: Lab) -> None:

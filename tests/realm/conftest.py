@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from lab import Lab, LabPeer, lab
 from server import Server, running
 
 
@@ -37,3 +38,15 @@ async def start(tmp_path: Path) -> AsyncGenerator[Callable[..., Server]]:
 
         yield started
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
+    """One in this process, on a clock of its own."""
+    async with lab(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ada(realm: Lab) -> LabPeer:
+    return await realm.join(7)

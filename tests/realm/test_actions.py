@@ -1,5 +1,4 @@
 import asyncio
-from collections.abc import AsyncGenerator
 from pathlib import Path
 from random import Random
 
@@ -15,17 +14,6 @@ from realmkeep.realm.world.zone import GroundItem, Zone
 from realmkeep.storage import Put
 
 MEADOW = ("meadow", 60.0, 20.0)
-
-
-@pytest.fixture
-async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
-    async with lab(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def ada(realm: Lab) -> LabPeer:
-    return await realm.join(7)
 
 
 async def test_a_new_player_has_what_the_page_promises(realm: Lab, ada: LabPeer) -> None:

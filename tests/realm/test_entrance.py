@@ -1,22 +1,12 @@
 """What a login mends of older records."""
 
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
-import pytest
-from lab import Lab, LabPeer, lab
+from lab import Lab, LabPeer
 
 from realmkeep.accounts import Account
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.world.player import Item, Player, Stored, Worn
-
-
-@pytest.fixture
-async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
-    async with lab(tmp_path) as running:
-        yield running
 
 
 async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPeer:

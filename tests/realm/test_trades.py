@@ -1,19 +1,5 @@
-from collections.abc import AsyncGenerator
-from pathlib import Path
-
 import pytest
-from lab import Lab, LabPeer, Message, lab
-
-
-@pytest.fixture
-async def realm(tmp_path: Path) -> AsyncGenerator[Lab]:
-    async with lab(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def ada(realm: Lab) -> LabPeer:
-    return await realm.join(7)
+from lab import Lab, LabPeer, Message
 
 
 @pytest.fixture
