@@ -20,6 +20,7 @@ from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letters import send_notices
 from realmkeep.keeping.queue import BATCH_WRITES
 from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, read_lines
+from realmkeep.keeping.resolver import is_final
 from realmkeep.keeping.revisions import stored_number
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
 from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
     from pathlib import Path
 
-    from realmkeep.errors import StorageError
     from realmkeep.storage import Storage
 
 OWNER: Final = ":owner"
@@ -221,7 +221,7 @@ class _Replay:
             if isinstance(outcome, Committed):
                 self._restored.update(dict.fromkeys(rescued.records))
                 letters.update(dict.fromkeys(rescued.letters_to))
-            elif isinstance(outcome, Refused) or (isinstance(outcome, Failed) and _is_final(outcome.error)):
+            elif isinstance(outcome, Refused) or (isinstance(outcome, Failed) and is_final(outcome.error)):
                 refused.append((number, rescued, outcome))
             else:
                 raise StorageUnavailable(
@@ -260,11 +260,6 @@ class _Replay:
         restored = [record for record in self._restored if record not in self._left]
         there = [record for record in self._there if record not in self._left and record not in self._restored]
         return RescueReport(tuple(restored), tuple(there), tuple(self._left.values()), tuple(self._unsavable.values()))
-
-
-def _is_final(error: StorageError) -> bool:
-    """Sending it again cannot mend it; as the resolver decides."""
-    return not error.retryable and not isinstance(error, StorageMisconfigured)
 
 
 def _why(outcome: Refused | Failed) -> str:

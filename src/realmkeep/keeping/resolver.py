@@ -15,6 +15,7 @@ from realmkeep.errors import (
     CommitUnknown,
     OwnershipLost,
     RealmkeepError,
+    StorageError,
     StorageMisconfigured,
 )
 from realmkeep.keeping.healing import read_held
@@ -152,11 +153,7 @@ class _Round:
                 f"{outcome.guard.key} {'exists' if outcome.guard.expected is None else 'is not as expected'}",
                 hint="nothing happened; choose another id",
             )
-        if (
-            isinstance(outcome, Failed)
-            and not outcome.error.retryable
-            and not isinstance(outcome.error, StorageMisconfigured)
-        ):
+        if isinstance(outcome, Failed) and is_final(outcome.error):
             return outcome.error
         return None
 
@@ -191,3 +188,8 @@ class _Round:
             self._fates.freeze(session, self._frozen[session])
         else:
             self._fates.escalate(session)
+
+
+def is_final(error: StorageError) -> bool:
+    """Sending it again cannot mend it; a store that is misconfigured is mended by its operator."""
+    return not error.retryable and not isinstance(error, StorageMisconfigured)
