@@ -21,10 +21,11 @@ SETTINGS = {
 
 
 class Server:
-    """One server process and its clients; what it prints stands in `directory/log`."""
+    """One server process and its clients; what it prints stands in `log_path`."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.directory = directory
+        self.log_path = directory / "log"
         own = {f"REALMKEEP_{key}": value for key, value in settings.items()}
         self.environment = {**os.environ, **SETTINGS, **own}
         self.process: subprocess.Popen[bytes] | None = None
@@ -37,7 +38,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        return (self.directory / "log").read_text()
+        return self.log_path.read_text()
 
     @property
     def running(self) -> bool:
@@ -49,7 +50,7 @@ class Server:
         self.file.unlink(missing_ok=True)
         ports = ["--tcp-port", str(self.told.get("tcp", 0)), "--udp-port", str(self.told.get("udp", 0))]
         command = [sys.executable, "-m", "realmkeep.cli", "serve", "--data", str(self.directory)]
-        with (self.directory / "log").open("ab") as log:
+        with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *ports],
                 env=self.environment,

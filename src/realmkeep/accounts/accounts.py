@@ -113,8 +113,10 @@ class Accounts(AccountBook):
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
-            await self._throttle_store.save()
-            await self._pool.close()
+            try:
+                await self._throttle_store.save()
+            finally:
+                await self._pool.close()
 
     async def create(
         self,

@@ -17,11 +17,13 @@ from realmkeep.keeping.rescue_file import Undelivered, Unsavable, append_lines, 
 from realmkeep.keeping.session import State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
+    from realmkeep.clock import Clock
     from realmkeep.keeping.engine import Engine
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import StagedWrite
+    from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ RESCUE_FILE: Final = "rescue.jsonl"
 NOWHERE: Final = Path(os.devnull)  # who names it wants no file; it can neither be fsynced nor cut off
 NOT_TAKEN: Final = "the store did not take it in time"
 UNANSWERED: Final = "the store did not answer in time, so it may have it"
+STEP_S_MIN: Final = 1.0  # for a step whose turn comes when the deadline has nearly passed: one answer of a slow store
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,20 @@ class CloseReport:
 
 
 async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | None) -> CloseReport:
-    """Release every session, take a snapshot, drop the name; rescue what could not be saved in time."""
+    """Release every session, drop the name, take a snapshot; rescue what could not be saved in time.
+
+    Each step stands on its own: the name is given back although the store may not be flushed, and a store whose user may
+    not take snapshots still ends cleanly.
+    """
     engine.closing = True
     sessions = list(engine.sessions.values())
-    try:
-        async with engine.clock.timeout(deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s):
-            await _release_all(engine, sessions)
-            if engine.entering:
-                await asyncio.wait(engine.entering.values())  # each lets go of what it brought
-            await engine.queue.drained()
-            await engine.storage.flush()
-            await engine.storage.snapshot()
-            await engine.lease.drop()
-    except (TimeoutError, StorageError) as error:
-        log.critical("the keeper could not close cleanly: %s", str(error) or "the deadline passed")
+    ending = _Ending(engine.clock, deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s)
+    if await ending.step("not everything was saved", _save(engine, sessions)):
+        flushed = await ending.step("the store was not flushed", engine.storage.flush())
+        await ending.step("the name stays taken for one lease", engine.lease.drop(), level=logging.WARNING)
+        if flushed and not engine.lease.replaced:
+            await ending.step("other servers may wait for this one", engine.barrier.leave(), level=logging.WARNING)
+        await ending.step("the store took no snapshot", engine.storage.snapshot(), level=logging.WARNING)
     released = len([session for session in sessions if session.state is State.ENDED])
     left = list(engine.sessions.values())
     rescued = _undelivered(engine, left)
@@ -81,6 +84,51 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
     return CloseReport(released, tuple(keys), await asyncio.to_thread(_rescue, rescued, tuple(keys), path))
 
 
+class _Ending:
+    """The steps of an ending, within one deadline; none of them cancels the next.
+
+    Args:
+        clock: Time.
+        deadline_s: Seconds for all of them.
+    """
+
+    def __init__(self, clock: Clock, deadline_s: float) -> None:
+        self._clock = clock
+        self._ends_s = clock.monotonic_s() + deadline_s
+
+    async def step(self, otherwise: str, doing: Awaitable[None], *, level: int = logging.CRITICAL) -> bool:
+        """Whether it was done; if not, the log has what follows from that, and why."""
+        left_s = self._ends_s - self._clock.monotonic_s()
+        try:
+            async with self._clock.timeout(max(left_s, STEP_S_MIN)):
+                await doing
+        except TimeoutError:
+            log.log(level, "%s: the deadline passed", otherwise)
+        except StorageError as error:
+            log.log(level, "%s: %s", otherwise, error)
+        except Exception:
+            log.critical("%s: a defect", otherwise, exc_info=True)
+        else:
+            return True
+        return False
+
+
+async def disconnect(storage: Storage) -> None:
+    """Let go of the store at the very end. That it does not end well is logged: what is saved is saved, whatever comes after."""
+    try:
+        await storage.disconnect()
+    except (StorageError, OSError) as error:
+        log.error("the store was not let go of: %s", error)
+
+
+async def _save(engine: Engine, sessions: Sequence[Session[Any]]) -> None:
+    """Return when every write of this keeper is acknowledged."""
+    await _release_all(engine, sessions)
+    if engine.entering:
+        await asyncio.wait(engine.entering.values())  # each lets go of what it brought
+    await engine.queue.drained()
+
+
 async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None:
     """Release in slices: a release queues at once and waits for the store together with the others."""
 
@@ -91,6 +139,8 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
             await engine.release(session, patient=True)
         except (KeepingError, RecordError) as error:
             log.error("%s was not released: %s", session.keys.record, error)
+        except Exception:
+            log.exception("%s was not released", session.keys.record)  # the others are; what is left is rescued
 
     waiting: list[asyncio.Task[None]] = []
     for session in sessions:
@@ -111,7 +161,7 @@ def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undeliver
         try:
             now_us, now_s = engine.clock.wall_us(), engine.clock.monotonic_s()
             writes.append(engine.stager.alone(session, now_us=now_us, queued_s=now_s, releases=True))
-        except RecordError as error:
+        except Exception as error:  # noqa: BLE001 - whatever one record does, the others get into the file
             unsavable.append(_unsavable(session, error))
     store_id = engine.store_id.decode(errors="replace")
     return [*(_of(write, store_id) for write in writes if write.transaction.effects), *unsavable]
@@ -124,7 +174,7 @@ def _of(write: StagedWrite, store_id: str) -> Undelivered:
     return Undelivered(write.transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)
 
 
-def _unsavable(session: Session[Any], error: RecordError) -> Unsavable:
+def _unsavable(session: Session[Any], error: Exception) -> Unsavable:
     return Unsavable(
         record=session.keys.record,
         why=str(error),

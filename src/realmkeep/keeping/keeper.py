@@ -13,7 +13,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.closing import CloseReport, close
+from realmkeep.keeping.closing import CloseReport, close, disconnect
 from realmkeep.keeping.collector import Collector
 from realmkeep.keeping.degraded import reasons
 from realmkeep.keeping.engine import Engine
@@ -454,7 +454,7 @@ class Keeper(HookRegistry):
                 self._report = await close(self._engine, deadline_s, self._rescue_path)
                 self._collector.stop()
                 if self._owns_storage:
-                    await self._engine.storage.disconnect()
+                    await disconnect(self._engine.storage)
             return self._report
 
     def abandon(self) -> None:

@@ -332,7 +332,6 @@ class LeaseHolder:
             (outcome,) = await self._storage.write([Transaction([self._guard], [Delete(self._key)])])
             if not isinstance(outcome, (Committed, Refused)):
                 raise outcome.error
-            await self._barrier.leave()
 
     def forget(self) -> None:
         """This process has no such keeper any more."""

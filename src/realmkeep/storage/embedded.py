@@ -77,10 +77,12 @@ class EmbeddedStorage(RedisStorage):
     async def disconnect(self) -> None:
         """Wait until what was accepted is answered, stop the store, and let others have the directory."""
         was_open = self.is_open
-        await super().disconnect()
-        if was_open:
-            await self._process.stop()
-            self._process.unlock()
+        try:
+            await super().disconnect()
+        finally:
+            if was_open:
+                await self._process.stop()
+                self._process.unlock()
 
     async def _revive(self) -> None:
         await self._process.ensure_running()

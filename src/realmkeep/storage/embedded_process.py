@@ -133,7 +133,7 @@ class StoreProcess:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
-        await asyncio.to_thread(self.socket_path.unlink, missing_ok=True)
+        await asyncio.to_thread(self._remove_socket)
         if not listens:  # it was dying, or had to be killed
             await asyncio.to_thread(self._tell_of_its_end, "")
 
@@ -259,6 +259,13 @@ class StoreProcess:
         if self._child:
             self._exit_code = self._child.wait()
             self._child = None
+
+    def _remove_socket(self) -> None:
+        """Tidiness alone: the store removes it itself, and the next one replaces it."""
+        try:
+            self.socket_path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the socket of the embedded store stays: %s", error)
 
     def _pid(self) -> int | None:
         try:

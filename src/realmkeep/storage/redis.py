@@ -122,14 +122,15 @@ class RedisStorage:
             self._reconnecting.cancel()
             await asyncio.gather(self._reconnecting, return_exceptions=True)
             self._reconnecting = None
-        if self._pipe:
-            pipe, self._pipe = self._pipe, None
-            self._down = self._not_connected()
-            await pipe.drain()
-            await pipe.close()
+        pipe, self._pipe = self._pipe, None
         self._down = self._not_connected()
-        self._capability = None
-        await self._pool.close()
+        try:
+            if pipe:
+                await pipe.drain()
+                await pipe.close()
+        finally:
+            self._capability = None
+            await self._pool.close()
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""

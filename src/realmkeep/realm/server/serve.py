@@ -118,50 +118,69 @@ async def _serve(
     log_format: LogFormat,
     line: LiveLine | None,
 ) -> CloseReport:
-    config, directory = serving.config, serving.directory
+    """How the keeper closed; what fails after that is logged, and does not speak against what was saved."""
     stop = StopSignals(SystemClock())
     stop.listen()
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(storage.disconnect)
-        keeper = await Keeper.open(
-            storage,
-            config=config.keeper,
-            records=config.records,
-            clock=SystemClock(),
-            rescue_path=directory / RESCUE_FILE,
+    report: CloseReport | None = None
+    try:
+        async with AsyncExitStack() as stack:
+            keeper, realm = await _open(stack, serving, storage, accounts, world)
+            keeper.warmed_up()
+            told = introduction(realm, storage.capability, mask_url(serving.config.store.url), serving.where.host)
+            if log_format == "console":
+                sys.stderr.write(f"\n{banner(told)}\n")
+            else:
+                log.info("ready", **told)
+            async with _status_line(realm, line):
+                await keep_server_file(
+                    serving.directory,
+                    lambda: _server_file(serving, realm, storage.capability),
+                    SystemClock(),
+                    stop.first,
+                )
+                await stop.asked()
+            late_ms = round(realm.ticker.lateness_ms(0.99), 2)
+            log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
+            await realm.stop()
+            report = await keeper.close()
+            realm.hang_up()
+        await asyncio.to_thread(remove_server_file, serving.directory)
+    except Exception as error:
+        if report is None:
+            raise
+        log.error(
+            "closed, but not everything was cleaned up", error=str(error), exc_info=not isinstance(error, OSError)
         )
-        stack.push_async_callback(keeper.close)
-        await asyncio.to_thread(remove_server_file, directory)  # of a run that was killed: who waits, waits for ours
-        await stack.enter_async_context(accounts.running())
-        realm = await stack.enter_async_context(
-            open_realm(
-                keeper,
-                accounts,
-                world,
-                serving.where,
-                clock=SystemClock(),
-                require_encryption=config.auth.require_encryption,
-            )
-        )
-        keeper.warmed_up()
-        told = introduction(realm, storage.capability, mask_url(config.store.url), serving.where.host)
-        if log_format == "console":
-            sys.stderr.write(f"\n{banner(told)}\n")
-        else:
-            log.info("ready", **told)
-        async with _status_line(realm, line):
-            await keep_server_file(
-                directory, lambda: _server_file(serving, realm, storage.capability), SystemClock(), stop.first
-            )
-            await stop.asked()
-        late_ms = round(realm.ticker.lateness_ms(0.99), 2)
-        log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
-        await realm.stop()
-        report = await keeper.close()
-        realm.hang_up()
-    await asyncio.to_thread(remove_server_file, directory)
     log.info("closed", released=report.released)
     return report
+
+
+async def _open(
+    stack: AsyncExitStack, serving: Serving, storage: Storage, accounts: Accounts, world: World
+) -> tuple[Keeper, Realm]:
+    config, directory = serving.config, serving.directory
+    stack.push_async_callback(storage.disconnect)
+    keeper = await Keeper.open(
+        storage,
+        config=config.keeper,
+        records=config.records,
+        clock=SystemClock(),
+        rescue_path=directory / RESCUE_FILE,
+    )
+    stack.push_async_callback(keeper.close)
+    await asyncio.to_thread(remove_server_file, directory)  # of a run that was killed: who waits, waits for ours
+    await stack.enter_async_context(accounts.running())
+    realm = await stack.enter_async_context(
+        open_realm(
+            keeper,
+            accounts,
+            world,
+            serving.where,
+            clock=SystemClock(),
+            require_encryption=config.auth.require_encryption,
+        )
+    )
+    return keeper, realm
 
 
 @asynccontextmanager
