@@ -13,7 +13,7 @@ from realmkeep import Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
 from realmkeep.accounts.rules import common_passwords
 from realmkeep.config import AuthConfig
-from realmkeep.errors import StorageUnavailable
+from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
@@ -22,7 +22,7 @@ from realmkeep.realm.wire.requests import read_request
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.player import Item, Player
 from realmkeep.realm.world.world_file import shipped_world
-from realmkeep.storage import Failed, Transaction, WriteOutcome
+from realmkeep.storage import Failed, Put, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 
@@ -70,8 +70,21 @@ class Cut(MemoryStorage):
     """A store that can stop answering, before it applies a write or after; or that is away."""
 
     cut: Literal["", "before", "after", "away"] = ""
+    thefts: Sequence[int] = ()
+    lands = False
+
+    def lose_the_next_answer(self, *, stolen: Sequence[int], lands: bool) -> None:
+        """The next write lands or not, its answer is lost, and another server owns some players before we can ask."""
+        self.thefts, self.lands = stolen, lands
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        if self.thefts:
+            if self.lands:
+                await super().write(transactions)
+            for player_id in self.thefts:
+                self.store.perform(Put(f"player:{player_id}:owner", b"other/abcd1234/99999999999999999"))
+            self.thefts = ()
+            return [Unknown(OutcomeUnknown("the answer was lost")) for _ in transactions]
         if self.cut == "before":
             await asyncio.Event().wait()
         if self.cut == "away":

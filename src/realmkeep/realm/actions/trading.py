@@ -6,9 +6,9 @@ when it moves. So a trade that is cancelled, by whatever, has nothing to give ba
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
-from realmkeep import Tx
+from realmkeep import Op, Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import TradeOffer
 from realmkeep.realm.world.content import World
@@ -24,20 +24,17 @@ Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 """Sends an event to a player, if that player is connected."""
 
 
-@dataclass(frozen=True)
-class Confirmation:
-    """One player's yes, under the operation's id.
+class Confirmation(Protocol):
+    """One player's yes."""
 
-    Attributes:
-        undone: Called if nothing comes of it.
-        done: Called once the trade is durable; True if it had been before.
-        waits: Called if the store lets us wait.
-    """
+    @property
+    def op(self) -> Op:
+        """The operation that says it."""
+        ...
 
-    op_id: int
-    undone: Callable[[Refused], None]
-    done: Callable[[bool], None]
-    waits: Callable[[], None]
+    def nack(self, refused: Refused) -> None:
+        """Answer that nothing came of it."""
+        ...
 
 
 @dataclass
@@ -151,11 +148,13 @@ class TradeBook:
         trade.closing = True
         return trade
 
-    def confirmed_as(self, player: Player) -> int | None:
-        """The id of the operation by which a player has confirmed; None if they have not."""
+    def confirms_again(self, player: Player, confirmation: Confirmation) -> bool:
+        """Whether a player has confirmed by this operation already; the answer goes to who asked last."""
         trade = self._trades.get(player.player_id)
-        confirmation = trade.side(player).confirmed if trade is not None else None
-        return confirmation.op_id if confirmation is not None else None
+        if trade is None or (before := trade.side(player).confirmed) is None or before.op != confirmation.op:
+            return False
+        trade.side(player).confirmed = confirmation
+        return True
 
     def cancel(self, player: Player) -> dict[str, Any]:
         """Call one's trade off.
@@ -163,7 +162,7 @@ class TradeBook:
         Raises:
             Refused: `not_trading` or `trade_closing`.
         """
-        self._end(self._open_trade(player), "cancelled")
+        self._call_off(self._open_trade(player), "cancelled")
         return {}
 
     def left(self, player: Player, reason: str) -> None:
@@ -171,23 +170,31 @@ class TradeBook:
         self._requests.pop(player.player_id, None)
         trade = self._trades.get(player.player_id)
         if trade is not None and not trade.closing:
-            self._end(trade, reason)
+            self._call_off(trade, reason)
 
-    def closed(self, trade: Trade, refused: Refused | None) -> None:
-        """The store has decided; `done` or `undone` of both confirmations is the caller's to call."""
-        self._forget(trade)
+    def completed(self, trade: Trade) -> None:
+        """The trade is durable; the confirmations are the caller's to answer."""
+        self.forget(trade)
         for side in trade.sides:
-            if refused is not None:
-                self._event(side.player, "trade_cancelled", reason=refused.reason)
-                continue
             other = trade.other(side.player)
             self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())
+
+    def end(self, trade: Trade, reason: str) -> None:
+        """The trade is off; the confirmations are the caller's to answer."""
+        self.forget(trade)
+        for side in trade.sides:
+            self._event(side.player, "trade_cancelled", reason=reason)
+
+    def forget(self, trade: Trade) -> None:
+        """The trade is over, whatever came of it."""
+        for side in trade.sides:
+            self._trades.pop(side.player.player_id, None)
 
     def sweep(self, now_s: float) -> None:
         """End trades and forget requests that nobody touched for a minute."""
         for trade in {id(trade): trade for trade in self._trades.values()}.values():
             if not trade.closing and now_s - trade.touched_s > INACTIVE_S:
-                self._end(trade, "inactive")
+                self._call_off(trade, "inactive")
         for player_id, (_, asked_s) in [*self._requests.items()]:
             if now_s - asked_s > INACTIVE_S:
                 del self._requests[player_id]
@@ -210,18 +217,12 @@ class TradeBook:
     def _unconfirm(self, trade: Trade, refused: Refused) -> None:
         for side in trade.sides:
             if side.confirmed is not None:
-                side.confirmed.undone(refused)
+                side.confirmed.nack(refused)
                 side.confirmed = None
 
-    def _end(self, trade: Trade, reason: str) -> None:
-        self._forget(trade)
+    def _call_off(self, trade: Trade, reason: str) -> None:
         self._unconfirm(trade, Refused("trade_cancelled", f"the trade is off: {reason}"))
-        for side in trade.sides:
-            self._event(side.player, "trade_cancelled", reason=reason)
-
-    def _forget(self, trade: Trade) -> None:
-        for side in trade.sides:
-            self._trades.pop(side.player.player_id, None)
+        self.end(trade, reason)
 
     def _event(self, to: Player, kind: str, **fields: Any) -> None:
         self._tell(to.player_id, {"type": "event", "kind": kind, **fields})

@@ -162,10 +162,12 @@ class Connection:
         """Leave; everything is durable when this returns.
 
         Raises:
-            Disconnected: No answer came.
+            Disconnected: No answer came, or one that promises nothing.
         """
-        await self._ask({"type": "logout"}, "goodbye")
+        answer = await self._ask({"type": "logout"}, "goodbye")
         self.drop()
+        if answer.get("reason"):
+            raise Disconnected(f"logout: {answer['reason']}")
 
     def drop(self) -> None:
         """Leave without a word."""

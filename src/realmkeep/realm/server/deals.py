@@ -2,21 +2,17 @@
 
 from typing import Any, Final
 
-import msgspec
-
-from realmkeep import Op, Receipt, Tx
-from realmkeep.errors import KeepingError, RecordError, StorageError
+from realmkeep import Receipt, Tx
 from realmkeep.realm.actions.table import TRADED
-from realmkeep.realm.actions.trading import Confirmation, Trade, swap
+from realmkeep.realm.actions.trading import Trade, swap
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.intents import Intents, Wish, check_alive
-from realmkeep.realm.server.outcomes import outcome, refusal
+from realmkeep.realm.server.intents import UNDONE, Intents, Wish, check_alive
+from realmkeep.realm.server.outcomes import Undecided, decided
 from realmkeep.realm.wire.intents import TradeCancel, TradeConfirm, TradeOffer, TradeRequest
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 
 TRADE_INTENTS: Final = (TradeRequest, TradeOffer, TradeConfirm, TradeCancel)
-REQUEST: Final = msgspec.json.encode(TradeConfirm())  # a confirmation says nothing but yes
 
 
 class Deals:
@@ -55,57 +51,59 @@ class Deals:
         return seat.player if seat is not None and seat.peer is not None else None
 
     def _confirm(self, wish: Wish) -> None:
-        op = wish.op
+        _ = wish.op  # raises if there is none
+        if self._game.trades.confirms_again(wish.seat.player, wish):
+            return  # sent again while the other one or the store thinks: one answer is enough, and the latest connection gets it
         if self._intents.was_applied(wish):
             return
-        if self._game.trades.confirmed_as(wish.seat.player) == wish.op_id:
-            return  # sent again while the other one thinks: one answer is enough
-        trade = self._game.trades.confirm(
-            wish.seat.player,
-            Confirmation(
-                op.id,
-                undone=wish.nack,
-                done=lambda repeated: self._intents.ack(wish, None, tier=1, fields=TRADED, repeated=repeated),
-                waits=wish.pending,
-            ),
-            self._game.scene(),
-        )
+        trade = self._game.trades.confirm(wish.seat.player, wish, self._game.scene())
         if trade is not None:
             self._game.spawn(self._close(trade), f"trade of {wish.seat.player.name}")
 
     async def _close(self, trade: Trade) -> None:
         """Both have agreed: from here on only the store decides."""
-        confirmations = [side.confirmed for side in trade.sides if side.confirmed is not None]
+
+        def wishes() -> list[Wish]:
+            return [side.confirmed for side in trade.sides if isinstance(side.confirmed, Wish)]
 
         def waits() -> None:
-            for confirmation in confirmations:
-                confirmation.waits()
+            for wish in wishes():
+                wish.pending()
 
-        refused: Refused | None = None
-        repeated = False
         try:
-            repeated = (await outcome(self._commit(trade), waits)).repeated
-        except Refused as error:
-            refused = error
-        except (KeepingError, RecordError, StorageError) as error:
-            refused = refusal(error)
-        self._game.trades.closed(trade, refused)
-        for confirmation in confirmations:
-            if refused is None:
-                confirmation.done(repeated)
-            else:
-                confirmation.undone(refused)
+            receipt = await decided(self._commit(trade), waits)
+        except Refused as refused:
+            self._off(trade, wishes(), refused)
+        except Undecided:
+            if any(self._intents.is_undone(wish) for wish in wishes()):  # the write is atomic: undone for one, for both
+                self._off(trade, wishes(), UNDONE)
+                return
+            self._game.trades.forget(trade)
+            for wish in wishes():
+                self._intents.part(wish)
+        else:
+            self._game.trades.completed(trade)
+            for wish in wishes():
+                self._intents.ack(wish, None, tier=1, fields=TRADED, repeated=receipt.repeated)
+
+    def _off(self, trade: Trade, wishes: list[Wish], refused: Refused) -> None:
+        self._game.trades.end(trade, refused.reason)
+        for wish in wishes:
+            wish.nack(refused)
 
     async def _commit(self, trade: Trade) -> Receipt[dict[str, Any]]:
         """One atomic write of both players; each operation belongs to its own player."""
         one, other = trade.sides
         first, second = (self._game.keeper.session(Player, side.player.player_id) for side in (one, other))
-        if first is None or second is None or one.confirmed is None or other.confirmed is None:
+        if (
+            first is None
+            or second is None
+            or not (isinstance(one.confirmed, Wish) and isinstance(other.confirmed, Wish))
+        ):
             raise Refused("not_here", "one of you has left the game")
         world = self._game.world
 
         def move(tx: Tx, first: Player, second: Player) -> dict[str, Any]:
             return swap(tx, first, second, trade, world)
 
-        ops = (Op(one.confirmed.op_id, REQUEST), Op(other.confirmed.op_id, REQUEST))
-        return await self._game.keeper.commit(move, first, second, ops=ops)
+        return await self._game.keeper.commit(move, first, second, ops=(one.confirmed.op, other.confirmed.op))

@@ -6,10 +6,10 @@ from typing import Any, Final
 import msgspec
 
 from realmkeep import Op, Receipt, Tx
-from realmkeep.errors import KeepingError, OpReused, OpTooOld, RateLimited, RealmkeepError, RecordError, StorageError
+from realmkeep.errors import OpReused, OpTooOld
 from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import outcome, refusal
+from realmkeep.realm.server.outcomes import Undecided, decided, outcome, refusal
 from realmkeep.realm.server.seats import Done, Seat
 from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
@@ -22,6 +22,7 @@ from realmkeep.realm.world.state import state
 from realmkeep.realm.world.zone import GroundItem, Zone
 
 UNANSWERED_MAX: Final = 32
+UNDONE: Final = Refused("refused", "it was undone with the ownership of a record; look at the state and try again")
 ALLOWED_TO_THE_DEAD: Final = (intents.Look, intents.SetSetting, intents.TradeCancel)
 
 
@@ -103,7 +104,7 @@ class Intents:
             if wish.seat.session.recorded(wish.op) is None:
                 return False
         except (OpTooOld, OpReused) as error:
-            self._failed(wish, error)
+            wish.nack(refusal(error))
             return True
         if wish.seat.repeats >= UNANSWERED_MAX:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
@@ -125,9 +126,11 @@ class Intents:
     async def _again(self, wish: Wish) -> None:
         """The keeper has the result, and waits for its write if that is still under way."""
         try:
-            receipt = await outcome(self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,)), wish.pending)
-        except (KeepingError, StorageError) as error:
-            self._failed(wish, error)
+            receipt = await decided(self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,)), wish.pending)
+        except Refused as refused:
+            self._refuse(wish, refused)
+        except Undecided:
+            self._undecided(wish)
         else:
             recorded: dict[str, Any] | None = receipt.result
             self.ack(wish, recorded, tier=1, fields=reports_of(wish.intent), repeated=True)
@@ -174,11 +177,11 @@ class Intents:
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
         try:
-            await outcome(wish.seat.session.settled())
-        except KeepingError as error:  # undone, with a commit that it followed
+            await decided(wish.seat.session.settled())
+        except (Refused, Undecided) as ended:  # undone, with a commit that it followed
             if wish.op_id is not None:
                 wish.seat.done.pop(wish.op_id, None)
-            self._failed(wish, error)
+            wish.nack(ended if isinstance(ended, Refused) else UNDONE)
             return
         self.ack(wish, result, tier=1, fields=rule.reports)
         self._game.announce_level(wish.seat)
@@ -187,11 +190,11 @@ class Intents:
         game, session = self._game, wish.seat.session
         place = game.places.of(session.record)
         try:
-            receipt = await outcome(self._commit(wish, rule, place), wish.pending)
+            receipt = await decided(self._commit(wish, rule, place), wish.pending)
         except Refused as refused:
-            wish.nack(refused)
-        except (KeepingError, RecordError, StorageError) as error:
-            self._failed(wish, error)
+            self._refuse(wish, refused)
+        except Undecided:
+            self._undecided(wish)
         else:
             if not receipt.repeated:
                 self._landed(wish.intent, receipt.result, session.record)
@@ -202,13 +205,31 @@ class Intents:
             if rule.zone:
                 place.show_kept()
 
-    def _failed(self, wish: Wish, error: RealmkeepError) -> None:
-        """Say so; whoever goes on in spite of `rate_limited` is disconnected, as after any other flood."""
-        refused, peer = refusal(error), wish.seat.peer
-        if refused is not None:
-            wish.nack(refused)
-        flood = isinstance(error, RateLimited) and peer is not None and peer.errors.add(self._game.clock.monotonic_s())
-        if peer is not None and (refused is None or flood):
+    def is_undone(self, wish: Wish) -> bool:
+        """Whether an operation whose answer was lost has not happened: a live session does not know it any more."""
+        try:
+            return not wish.seat.session.ended and wish.seat.session.recorded(wish.op) is None
+        except (OpTooOld, OpReused):
+            return False
+
+    def part(self, wish: Wish) -> None:
+        """Answer neither yes nor no: the client logs in again and asks the player's new owner, which knows."""
+        peer = wish.seat.peer
+        if peer is not None:
+            peer.send({"type": "goodbye", "reason": "outcome_unknown"})
+            peer.close()
+
+    def _undecided(self, wish: Wish) -> None:
+        if self.is_undone(wish):
+            wish.nack(UNDONE)
+        else:
+            self.part(wish)
+
+    def _refuse(self, wish: Wish, refused: Refused) -> None:
+        """Say so; a client that goes on in spite of `rate_limited` is disconnected, as after any other flood."""
+        wish.nack(refused)
+        peer = wish.seat.peer
+        if refused.reason == "rate_limited" and peer is not None and peer.errors.add(self._game.clock.monotonic_s()):
             peer.close()
 
     async def _commit(self, wish: Wish, rule: Rule, place: Place) -> Receipt[dict[str, Any]]:

@@ -2,14 +2,17 @@
 
 from typing import Final
 
+import structlog
+
 from realmkeep.realm.actions.fighting import revive, strike
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import outcome
+from realmkeep.realm.server.outcomes import Undecided, decided
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.world.content import distance
 from realmkeep.realm.world.places import Monster, Place
 from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
 
 TICKS_PER_S: Final = 20
@@ -17,6 +20,9 @@ STRIKE_INTERVAL_S: Final = 1.2
 MONSTER_STEP_TILES: Final = 0.25  # five tiles a second: half a player's walk, so that one can run
 LEASH_TILES: Final = 12.0  # from home; beyond it a monster gives up
 TICKS_PER_GLANCE: Final = 5  # an idle monster looks for prey four times a second: looking costs, with many players near
+
+
+log = structlog.get_logger("realm")
 
 
 class Life:
@@ -96,9 +102,16 @@ class Life:
             self._game.spawn(self._died(seat, monster.name), f"death of {player.name}")
 
     async def _died(self, seat: Seat, by: str) -> None:
-        """The trigger has queued the write; the client hears of the death when it is durable, and rises after that."""
-        await outcome(seat.session.settled())
-        seat.tell({"type": "event", "kind": "died", "by": by, "deaths": seat.player.deaths})
+        """The trigger has queued the write; the client hears of the death when it is durable, and rises after that.
+
+        A death that was undone, or that cannot be saved, is not told; a player who lies there all the same rises too.
+        """
+        try:
+            await decided(seat.session.settled())
+        except (Refused, Undecided) as ended:
+            log.warning("a death is not in the store", player=seat.player.player_id, error=str(ended))
+        else:
+            seat.tell({"type": "event", "kind": "died", "by": by, "deaths": seat.player.deaths})
         seat.respawn_s = self._game.clock.monotonic_s() + self._game.world.rules.respawn_s
 
     def _stand_up(self, seat: Seat, scene: Scene) -> None:

@@ -8,7 +8,6 @@ import structlog
 from realmkeep.errors import (
     CommitPending,
     CommitRefused,
-    CommitUnknown,
     OpReused,
     OpTooOld,
     QueueFull,
@@ -37,6 +36,10 @@ _REASONS: Final[tuple[tuple[type[RealmkeepError], str], ...]] = (
 )
 
 
+class Undecided(Exception):
+    """The store's answer was lost for good: neither yes nor no can be said of the operation."""
+
+
 async def outcome(work: Awaitable[T], waits: Callable[[], object] = lambda: None) -> T:
     """The final outcome of a commit or of `settled`; `waits` is called if the store keeps us waiting."""
     try:
@@ -46,10 +49,21 @@ async def outcome(work: Awaitable[T], waits: Callable[[], object] = lambda: None
         return cast("T", await pending.wait())
 
 
-def refusal(error: RealmkeepError) -> Refused | None:
-    """What the client is told; None if nobody here can say whether it happened."""
-    if isinstance(error, CommitUnknown):
-        return None
+async def decided(work: Awaitable[T], waits: Callable[[], object] = lambda: None) -> T:
+    """As `outcome`, with every error in the words of the protocol. Only what returns has happened.
+
+    Raises:
+        Refused: It did not happen, and why.
+        Undecided: Nobody can tell here whether it happened.
+    """
+    try:
+        return await outcome(work, waits)
+    except RealmkeepError as error:
+        raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error)) from error
+
+
+def refusal(error: RealmkeepError) -> Refused:
+    """What the client is told of an operation that did not happen."""
     reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
     if reason is None:
         log.error("an operation failed", error=str(error))

@@ -5,17 +5,17 @@ from typing import Final
 
 import structlog
 
-from realmkeep.errors import KeepingError, RecordError, SessionEnded, StorageError
 from realmkeep.realm.server.deals import TRADE_INTENTS, Deals
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.intents import Intents, Wish
-from realmkeep.realm.server.outcomes import outcome
+from realmkeep.realm.server.outcomes import Undecided, decided
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Answer, Peer
 from realmkeep.realm.wire.requests import Act, Credentials, Logout, Ping, Request
+from realmkeep.realm.world.refused import Refused
 
 PROTOCOL: Final = 1
 log = structlog.get_logger("realm")
@@ -82,12 +82,12 @@ class Reception:
 
     async def _logout(self, seat: Seat, peer: Peer, answer: Answer) -> None:
         try:
-            await outcome(seat.session.logout())
-        except SessionEnded:  # the shutdown was faster, and saves everybody
-            peer.close()
-            return
-        except (KeepingError, RecordError, StorageError) as error:
-            log.error("a player's last state is not in the store", player=seat.player.player_id, error=str(error))
+            await decided(seat.session.logout())
+        except (Refused, Undecided) as ended:
+            reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
+            if reason != "session_ended":  # the shutdown was faster, and saves everybody
+                log.error("a player's last state is not in the store", player=seat.player.player_id, error=str(ended))
+            answer({"type": "goodbye", "reason": reason})
             peer.close()
             return
         answer({"type": "goodbye"})
