@@ -8,8 +8,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.storage import Storage, open_storage
 from realmkeep.testing.contract import Backend, StorageContract
 from realmkeep.testing.servers import StoreServer
-
-DEBIAN_REDIS = Path("/usr/bin/redis-server")
+from suite.engines import needed
 
 
 class RedisBackend(Backend):
@@ -51,12 +50,12 @@ class TestValkey(StorageContract):
         return emptied(server)
 
 
-@pytest.mark.backend("redis-7.0")
-class TestDebianRedis(StorageContract):
+@pytest.mark.needs("redis-server")
+class TestRedis(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
     def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-        yield from serve(tmp_path_factory.mktemp("redis"), DEBIAN_REDIS)
+        yield from serve(tmp_path_factory.mktemp("redis"), needed("redis-server"))
 
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:

@@ -141,15 +141,12 @@ def power(tmp_path: Path, mount: Callable[..., Path], new_server: Callable[..., 
     return PowerFailure(tmp_path, mount, new_server)
 
 
-needs_mount = pytest.mark.backend("mount")  # root and a loop device: --without mount where there are none
-
-
-@needs_mount
+@pytest.mark.needs("mount")
 async def test_every_committed_transaction_survives_a_power_failure(power: PowerFailure) -> None:
     assert await power.losses() == []
 
 
-@needs_mount
+@pytest.mark.needs("mount")
 @pytest.mark.parametrize("lie", ["appendfsync no", "appendfsync everysec"])
 async def test_control_a_store_that_answers_before_its_fsync_loses_and_is_caught(power: PowerFailure, lie: str) -> None:
     assert await power.losses(f"{lie}\n") != []

@@ -176,7 +176,7 @@ def small_disk(tmp_path: Path, mount: Callable[..., Path]) -> Path:
     return mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", at=tmp_path / "disk")
 
 
-@pytest.mark.backend("mount")
+@pytest.mark.needs("mount")
 async def test_a_full_disk_loses_nothing_that_was_committed(
     small_disk: Path, new_server: Callable[..., StoreServer]
 ) -> None:
@@ -195,7 +195,7 @@ async def test_a_full_disk_loses_nothing_that_was_committed(
     await storage.disconnect()
 
 
-@pytest.mark.backend("mount")
+@pytest.mark.needs("mount")
 async def test_a_full_disk_is_a_refusal_to_everysec_and_flush_says_so(
     small_disk: Path, new_server: Callable[..., StoreServer]
 ) -> None:

@@ -1,4 +1,4 @@
-"""TLS on Debian's Redis; the wheel's Valkey is built without it."""
+"""TLS on a Redis of the machine; the wheel's Valkey is built without it."""
 
 import asyncio
 import datetime as dt
@@ -17,8 +17,9 @@ from cryptography.x509.oid import NameOID
 from realmkeep.errors import StorageError, StorageMisconfigured
 from realmkeep.storage import Committed, Put, Transaction, open_storage
 from realmkeep.testing.servers import StoreServer
+from suite.engines import needed
 
-pytestmark = pytest.mark.backend("redis-7.0")
+pytestmark = pytest.mark.needs("redis-server")
 
 
 @dataclass
@@ -81,7 +82,7 @@ def tls_port(tmp_path: Path, certificates: Certificates, new_server: Callable[..
     )
     directory = tmp_path / "store"
     directory.mkdir()
-    server = new_server(directory, binary=Path("/usr/bin/redis-server"), extra=extra)
+    server = new_server(directory, binary=needed("redis-server"), extra=extra)
     assert server.ask("CONFIG", "SET", "requirepass", "s3cr3t") == b"OK"
     return port
 

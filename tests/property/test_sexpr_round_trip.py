@@ -1,6 +1,5 @@
 """Every record survives the way into s-expressions and back; where SBCL is installed, the way through it too."""
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from enum import IntEnum, StrEnum
@@ -18,10 +17,10 @@ from realmkeep.records.limits import Limits
 from realmkeep.records.record import Part, Record
 from realmkeep.records.sexpr_codec import check_crc, decode_plain, encode
 from realmkeep.records.sexpr_names import invert
+from suite.engines import needed
 
 HERE = Path(__file__).parent
 SPECIFICATION_PLAYER = (HERE.parent / "golden" / "specification_player.sexpr").read_text()
-SBCL = shutil.which("sbcl")
 LIMITS = Limits(bytes_max=2**20, nodes_max=20_000)
 ONE_PROCESS = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
@@ -156,8 +155,7 @@ class Lisp:
     """One SBCL process that reads and prints by `echo.lisp`."""
 
     def __init__(self) -> None:
-        assert SBCL is not None
-        command = [SBCL, "--noinform", "--disable-ldb", "--script", str(HERE / "echo.lisp")]
+        command = [needed("sbcl"), "--noinform", "--disable-ldb", "--script", str(HERE / "echo.lisp")]
         self._sbcl = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, form: str, text: str) -> str:
@@ -178,7 +176,7 @@ class Lisp:
         assert self._sbcl.wait() == 0
 
 
-needs_sbcl = pytest.mark.skipif(SBCL is None, reason="SBCL is not installed: ./dev setup --lisp")
+needs_sbcl = pytest.mark.needs("sbcl")
 
 
 @pytest.fixture(scope="module")

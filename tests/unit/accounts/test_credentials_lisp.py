@@ -1,6 +1,5 @@
 """Password hashes and sealed payloads against the specification's own library: SBCL with ironclad."""
 
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,17 +13,12 @@ from realmkeep.accounts.sealed import decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import init_server_encryption
 
 SCRIPT = Path(__file__).parents[2] / "lisp" / "credentials.lisp"
-IRONCLAD = Path("/usr/share/common-lisp/source/ironclad")
 PASSWORDS = ["secret", "pässwörd — 龍 " + "x" * 900]
 MESSAGES = [b'(:TYPE :LOGIN :USERNAME "player1" :PASSWORD "secret" :TIMESTAMP 1767225600)', b"{}", b"x" * 5000]
 
 Lisp = Callable[..., str]
 
-needs_ironclad = pytest.mark.skipif(
-    shutil.which("sbcl") is None or not IRONCLAD.exists(),
-    reason="NOT PROVED HERE: SBCL or ironclad is missing, so nothing was compared with the specification's own library; run ./dev setup --lisp",
-)
-pytestmark = needs_ironclad
+pytestmark = pytest.mark.needs("sbcl", "ironclad")
 
 
 @pytest.fixture(scope="module")
