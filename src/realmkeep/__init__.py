@@ -34,6 +34,7 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping import (
     CloseReport,
+    Hooks,
     Keeper,
     LeftBehind,
     Op,
@@ -87,6 +88,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Corrupt",
+    "Hooks",
     "Issue",
     "Keeper",
     "KeeperConfig",

@@ -168,7 +168,7 @@ async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: 
 
 
 async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_what_the_hook_returned(
-    post: Lab, keeper: Keeper
+    lab: Lab, keeper: Keeper
 ) -> None:
     told: list[tuple[str, object, object, int]] = []
 
@@ -179,14 +179,14 @@ async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_wh
 
     @keeper.on_letter_settled(Player)
     def tell_client(session: Session[Player], letter: Any, result: Any) -> None:
-        told.append((session.id, letter, result, kept(post, 2).gold))
+        told.append((session.id, letter, result, kept(lab, 2).gold))
 
     ada, _ = await enter(keeper, 1), await enter(keeper, 2)
-    post.line().plan = lambda method: delay(0.5, 0.5) if method == "write" else NONE
-    await post.finish(keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2)], ada))
-    await post.advance(0.5)
+    lab.line().plan = lambda method: delay(0.5, 0.5) if method == "write" else NONE
+    await lab.finish(keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2)], ada))
+    await lab.advance(0.5)
     assert told == []
-    await post.advance(2)
+    await lab.advance(2)
     assert told == [("2", {"gold": 1}, "101 in all", 103), ("2", {"gold": 2}, "103 in all", 103)]
 
 

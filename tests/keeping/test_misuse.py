@@ -20,7 +20,7 @@ async def test_a_coroutine_function_as_the_body_of_a_commit(keeper: Keeper) -> N
         await body(_, *players)
 
     ada = await enter(keeper)
-    with pytest.raises(Misuse, match=r"body is a coroutine function; a commit runs without awaiting.*plain def"):
+    with pytest.raises(Misuse, match=r"body is a coroutine function; a commit runs without awaiting.*plain `def"):
         await keeper.commit(body, ada)
     with pytest.raises(Misuse, match="coroutine function"):
         await keeper.commit_all(body_of_all, [ada])
@@ -36,7 +36,7 @@ async def test_a_function_that_returns_an_awaitable_is_found_and_undone(lab: Lab
         return later()
 
     ada = await enter(keeper)
-    with pytest.raises(Misuse, match=r"returned an awaitable.*runs without awaiting"):
+    with pytest.raises(Misuse, match=r"returned a coroutine, an awaitable.*runs without awaiting"):
         await keeper.commit(body, ada)
     assert ada.record.gold == kept(lab).gold == 100
 

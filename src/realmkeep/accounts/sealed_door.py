@@ -11,8 +11,9 @@ from typing import Final
 from realmkeep.accounts.credentials import Credentials, read_credentials
 from realmkeep.accounts.sealed import OpenedPayload, decrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys
+from realmkeep.callables import fault_of
 from realmkeep.clock import Clock
-from realmkeep.errors import AuthFailed
+from realmkeep.errors import AuthFailed, Misuse
 from realmkeep.keys import sealed
 from realmkeep.storage import Committed, Guard, Put, Refused, Storage, Transaction
 
@@ -54,7 +55,10 @@ class SealedDoor:
         Raises:
             SealBroken: It cannot be opened, or holds no credentials.
             AuthFailed: `replayed`: it is not fresh, or was opened before. `unavailable`: the store cannot tell.
+            Misuse: `challenge_holds` is no plain function of one argument.
         """
+        if (fault := fault_of(challenge_holds, 1)) is not None:  # a coroutine is true, and would let everybody in
+            raise Misuse(f"challenge_holds: {fault}", hint="pass a plain function of the challenge")
         opened = decrypt_auth_payload(payload, self.keys)
         credentials = read_credentials(opened.plaintext)
         if not self._is_fresh(credentials, challenge_holds):
@@ -76,7 +80,7 @@ class SealedDoor:
     def _is_fresh(self, credentials: Credentials, challenge_holds: Callable[[str], bool]) -> bool:
         if credentials.timestamp_s is not None:
             return abs(self._clock.wall_us() / 1e6 - credentials.timestamp_s) <= TIMESTAMP_WINDOW_S
-        return bool(credentials.challenge) and challenge_holds(credentials.challenge)
+        return bool(credentials.challenge) and challenge_holds(credentials.challenge) is True
 
     def _stale(self, why: str) -> AuthFailed:
         log.warning("%s", why)

@@ -3,6 +3,7 @@
 from realmkeep.keeping.closing import CloseReport
 from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
+from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.rescue import LeftBehind, RescueReport, restore_rescued
@@ -12,6 +13,7 @@ from realmkeep.keeping.table import Table
 __all__ = [
     "CloseReport",
     "Counters",
+    "Hooks",
     "Keeper",
     "LeftBehind",
     "Op",

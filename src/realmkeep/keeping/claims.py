@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep import keys
+from realmkeep.callables import discard
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
@@ -261,6 +262,7 @@ class Claims:
 
 def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:
     if type(record) is not cls:
+        discard(record)
         raise Misuse(
             f"create made a {type(record).__name__} for {record_keys.record}", hint=f"make a {cls.__name__} there"
         )

@@ -6,12 +6,12 @@ caller hears of it when it is durable. Later changes build on the result, so the
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
+from realmkeep.callables import deferred, discard, fault_of
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.ops import Op, Receipt, encode_result
@@ -149,17 +149,25 @@ class Commits:
         self._clock = clock
         self._on_landed = on_landed
 
-    def check(self, fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[Op | None]) -> None:
+    def check(
+        self, fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[Op | None], *, arguments: int = 0
+    ) -> None:
         """Refuse what can never work.
 
+        Args:
+            fn: The function.
+            sessions: What it is to run on.
+            ops: Its operations.
+            arguments: How many `fn` gets; 0: the transaction and one record for each session.
+
         Raises:
-            Misuse: `fn` is a coroutine function; a session stands twice, or is none; more ops than sessions.
+            Misuse: `fn` is no plain function of so many; a session stands twice, or is none; more ops than sessions.
         """
-        code = getattr(fn, "__code__", None)  # of what has none, such as a partial, the result tells
-        if code is not None and code.co_flags & inspect.CO_COROUTINE:
+        if (fault := fault_of(fn, arguments or 1 + len(sessions))) is not None:
             raise Misuse(
-                f"{getattr(fn, '__qualname__', fn)} is a coroutine function; a commit runs without awaiting",
-                hint="await what you need before the commit, and make the function a plain def",
+                f"{fault}; a commit runs without awaiting, on the transaction and the records",
+                hint="make it a plain `def fn(tx, record, ...)`, one record for each session (commit_all: `fn(tx, records)`); "
+                "await what you need before the commit",
             )
         for session in sessions:
             if not isinstance(session, Session):
@@ -212,9 +220,12 @@ class Commits:
             session.committing = True
         try:
             result = fn(tx, *[session.record for session in sessions])
-            if hasattr(result, "__await__"):
-                _discard(result)
-                raise Misuse("the function of a commit returned an awaitable", hint="a commit runs without awaiting")
+            if deferred(result):
+                discard(result)
+                raise Misuse(
+                    f"the function of a commit returned a {type(result).__name__}, an awaitable or a generator",
+                    hint="a commit runs without awaiting, and nobody would run the rest of it",
+                )
             blobs = [self._stager.encode(session) for session in sessions]
             recorded = encode_result(result) if any(ops) else b""
             _check_size(blobs, tx)
@@ -303,9 +314,3 @@ def _check_size(blobs: list[bytes], tx: Tx) -> None:
             f"a commit of {len(blobs)} sessions, up to {keys} keys and {size} bytes",
             hint=f"one transaction takes {TRANSACTION_KEYS_MAX} keys and {TRANSACTION_BYTES_MAX} bytes; split it",
         )
-
-
-def _discard(awaitable: object) -> None:
-    close = getattr(awaitable, "close", None)
-    if close is not None:
-        close()  # a coroutine that is never awaited would warn where nobody looks

@@ -19,7 +19,6 @@ from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
 from realmkeep.keeping.healing import Healer, read_held
-from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.leaving import Leaving
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from realmkeep.config import KeeperConfig, RecordsConfig
     from realmkeep.keeping.claims import Claimed
     from realmkeep.keeping.departed import Departed
+    from realmkeep.keeping.hooks import Hooks
     from realmkeep.keeping.ops import Op
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
@@ -55,14 +55,16 @@ RETRY_S = 1.0  # after the store could not be asked
 class Engine:
     """Everything of one keeper that sessions, queue, flusher, healer and lease tell each other through."""
 
-    def __init__(self, storage: Storage, clock: Clock, config: KeeperConfig, records: RecordsConfig) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, config: KeeperConfig, records: RecordsConfig, hooks: Hooks
+    ) -> None:
         limits = limits_of(records)
         self.storage = storage
         self.clock = clock
         self.config = config
         self.records = records
         self.counters = Counters()
-        self.hooks = Hooks(self.counters)
+        self.hooks = hooks.taken(self.counters)
         self.sessions: dict[str, Session[Any]] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.awaited: dict[str, asyncio.Event] = {}

@@ -18,7 +18,7 @@ from realmkeep.keeping.collector import Collector
 from realmkeep.keeping.degraded import reasons
 from realmkeep.keeping.engine import Engine
 from realmkeep.keeping.entering import Entrance
-from realmkeep.keeping.hooks import HookRegistry
+from realmkeep.keeping.hooks import HookRegistry, Hooks
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.shelf import Shelf
@@ -58,7 +58,6 @@ class Keeper(HookRegistry):
     """
 
     def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path | None) -> None:
-        super().__init__(engine.hooks)
         self._engine = engine
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
@@ -74,6 +73,7 @@ class Keeper(HookRegistry):
         *,
         config: KeeperConfig | None = None,
         records: RecordsConfig | None = None,
+        hooks: Hooks | None = None,
         clock: Clock | None = None,
         rescue_path: Path | None = None,
     ) -> Self:
@@ -86,6 +86,7 @@ class Keeper(HookRegistry):
             storage: A connected or unconnected storage, or its URL.
             config: Name, intervals, limits; the defaults of `KeeperConfig` without it.
             records: Caps and codec of records.
+            hooks: The game's functions, as far as they are registered before this; `on_...` of the keeper adds more.
             clock: The system's, unless a test turns it.
             rescue_path: Where `close` writes what could not be saved, for `restore_rescued`; `rescue.jsonl` in the working
                 directory without it. `os.devnull` for nowhere.
@@ -99,7 +100,7 @@ class Keeper(HookRegistry):
         clock = clock or SystemClock()
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
-        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig())
+        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         await engine.lease.take()
         try:
             engine.store_id = await _store_id(store)
@@ -114,6 +115,14 @@ class Keeper(HookRegistry):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+    def add_hook(self, event: str, cls: type[Record], hook: object) -> None:
+        """As `HookRegistry.add_hook`, for this keeper alone.
+
+        Raises:
+            Misuse: As there.
+        """
+        self._engine.hooks.add_hook(event, cls, hook)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.name} of {len(self._engine.sessions)} sessions>"
@@ -362,7 +371,7 @@ class Keeper(HookRegistry):
         def spread(tx: Tx, *records: Any) -> T:
             return fn(tx, list(records))
 
-        self._engine.commits.check(fn, sessions, ops)
+        self._engine.commits.check(fn, sessions, ops, arguments=2)
         return await self._commit(spread, sessions, ops)
 
     async def _commit(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep import keys
+from realmkeep.callables import deferred, discard
 from realmkeep.errors import Misuse, RealmkeepError, RecordError, StorageError
 from realmkeep.keeping.claims import CORRUPT_KEEP_S
 from realmkeep.keeping.lease import Owner
@@ -123,7 +124,14 @@ class _Batch:
             self.failed = stored
             letter = msgspec.json.decode(stored, type=_Letter)
             if not self._session.ring.has_letter(letter.id):
-                self.applied.append((letter.content, self._apply(tx, record, letter.content)))
+                result = self._apply(tx, record, letter.content)
+                if deferred(result):
+                    discard(result)
+                    raise Misuse(
+                        f"on_letter returned a {type(result).__name__}, so nothing was applied",
+                        hint="make it a plain def that changes the record",
+                    )
+                self.applied.append((letter.content, result))
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids)

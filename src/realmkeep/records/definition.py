@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from realmkeep.callables import fault_of
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
 from realmkeep.records.bounds import Bounds, BoundsCompiler
@@ -130,6 +131,7 @@ def _check_name(where: str, name: str, taken: Iterable[str]) -> None:
 
 
 def _check_default(where: str, info: FieldInfo) -> None:
+    _check_functions(where, info)
     if info.default is not MISSING and info.default_factory is not None:
         raise DefinitionError(f"{where} has a default and a default_factory", hint="leave one out")
     if not info.durable and info.default is MISSING and info.default_factory is None:
@@ -142,6 +144,19 @@ def _check_default(where: str, info: FieldInfo) -> None:
             f"{where}: the mutable default {shown} would be shared by all",
             hint=f"write default_factory={f'lambda: {shown}' if info.default else made}",
         )
+
+
+def _check_functions(where: str, info: FieldInfo) -> None:
+    given = (
+        ("default_factory", info.default_factory, 0),
+        ("known", info.known, 1),
+        ("immediate_when", None if info.trigger is None else info.trigger.fires, 2),
+    )
+    for option, function, arguments in given:
+        if function is not None and (fault := fault_of(function, arguments)) is not None:
+            raise DefinitionError(
+                f"{where}: {option}: {fault}", hint=f"give it a plain function of {arguments} arguments"
+            )
 
 
 def _check_trigger(where: str, info: FieldInfo) -> None:

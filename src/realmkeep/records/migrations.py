@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
+from realmkeep.callables import fault_of, name_of
 from realmkeep.errors import Corrupt, DefinitionError, MigrationFailed, RecordTooNew, Unstorable
 from realmkeep.records.definition import registered
 from realmkeep.records.fields import RecordInfo
@@ -34,7 +35,8 @@ def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
         version: The version that the step takes, from 0 to one below the record's current version.
 
     Raises:
-        DefinitionError: The version is out of that range, or already has a step.
+        DefinitionError: The version is out of that range or already has a step, or the step is no plain function of one
+            argument.
     """
     if not 0 <= version < info.version:
         raise DefinitionError(
@@ -43,9 +45,14 @@ def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
         )
 
     def register(step: StepT) -> StepT:
+        if (fault := fault_of(step, 1)) is not None:
+            raise DefinitionError(
+                f"{info.kind}: the migration from version {version}: {fault}",
+                hint="a step is a plain function of a dictionary",
+            )
         if version in info.migrations:
             raise DefinitionError(
-                f"{info.kind}: two migrations from version {version}: {_name(info.migrations[version])} and {_name(step)}",
+                f"{info.kind}: two migrations from version {version}: {name_of(info.migrations[version])} and {name_of(step)}",
                 hint="steps are append-only: leave the old one as it is and give the new one the next version",
             )
         info.migrations[version] = step
@@ -182,19 +189,19 @@ def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = D
     except Exception as error:
         said = traceback.format_exception_only(error)[0].strip()
         raise MigrationFailed(
-            f"{where} ({_name(step)}) raised {said:.300}",
+            f"{where} ({name_of(step)}) raised {said:.300}",
             hint="the stored bytes are unchanged; a step has to accept missing fields",
         ) from error
     if type(result) is not dict:
         raise MigrationFailed(
-            f"{where} ({_name(step)}) returned {type(result).__name__}, not a dictionary",
+            f"{where} ({name_of(step)}) returned {type(result).__name__}, not a dictionary",
             hint="end the step with `return` and the dictionary",
         )
     try:
         current = plain_copy(cast("Plain", result), limits=limits)
     except Unstorable as error:
         raise MigrationFailed(
-            f"{where} ({_name(step)}) returned what cannot be stored: {error.message}",
+            f"{where} ({name_of(step)}) returned what cannot be stored: {error.message}",
             hint="return text keys and None, bool, int, float, str, lists and dictionaries of these only",
         ) from error
     current["version"] = version + 1
@@ -259,7 +266,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _name(step: Callable[..., object]) -> str:
-    return getattr(step, "__qualname__", repr(step))

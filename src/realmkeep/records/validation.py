@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from realmkeep.callables import fault_of
 from realmkeep.errors import DefinitionError, Unstorable
 from realmkeep.records.bounds import Bounds
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, RecordInfo, Validity
@@ -72,12 +73,14 @@ def add_rule(info: RecordInfo, on_invalid: Validity) -> Callable[[RuleT], RuleT]
         on_invalid: The outcome of the issues that state none themselves.
 
     Raises:
-        DefinitionError: `on_invalid` is `OK`.
+        DefinitionError: `on_invalid` is `OK`, or the rule is no plain function of one argument.
     """
     if on_invalid is OK:
         raise DefinitionError(f"{info.kind}: a rule with on_invalid=OK would let broken records pass")
 
     def register(rule: RuleT) -> RuleT:
+        if (fault := fault_of(rule, 1, may_yield=True)) is not None:
+            raise DefinitionError(f"{info.kind}: a rule: {fault}", hint="a rule is a plain function of a record")
         info.rules.append(Rule(rule, on_invalid))
         return rule
 

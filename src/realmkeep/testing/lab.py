@@ -7,8 +7,10 @@ from typing import Self, TypeVar
 
 import msgspec
 
+from realmkeep.callables import fault_of
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.keeping import Keeper
+from realmkeep.errors import Misuse
+from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.shelf import limits_of
 from realmkeep.records import Record, load
@@ -59,8 +61,12 @@ class Lab:
         strict: Violations raise, as in development; False: as in production.
         config: Intervals and limits of every server.
         records: Caps and codec of every server.
-        setup: Called with every keeper that opens: registers the game's hooks.
+        hooks: The game's functions, for every keeper that opens.
+        setup: Called with every keeper that opens: registers hooks of its own.
         loss_window_s: What the store admits that a crash of its own may lose: 0 nothing, None everything.
+
+    Raises:
+        Misuse: `setup` is no plain function of the keeper.
 
     Attributes:
         clock: The clock of all servers.
@@ -75,15 +81,19 @@ class Lab:
         strict: bool = True,
         config: KeeperConfig | None = None,
         records: RecordsConfig | None = None,
+        hooks: Hooks | None = None,
         setup: Callable[[Keeper], object] | None = None,
         loss_window_s: float | None = 0.0,
     ) -> None:
+        if setup is not None and (fault := fault_of(setup, 1)) is not None:
+            raise Misuse(f"setup: {fault}", hint="pass a plain function of the keeper")
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.loss_window_s = loss_window_s
         self._name = name
         self._config = msgspec.structs.replace(config or KeeperConfig(), strict=strict)
         self._records = records or RecordsConfig()
+        self._hooks = hooks
         self._setup = setup
         self._keepers: dict[str, Keeper] = {}
         self._lines: dict[str, FaultyStorage] = {}
@@ -118,7 +128,12 @@ class Lab:
         line = FaultyStorage(_LabStorage(self), clock=self.clock, store=self.store)
         config = msgspec.structs.replace(self._config, name=name)
         opening = Keeper.open(
-            line, config=config, records=self._records, clock=self.clock, rescue_path=Path(os.devnull)
+            line,
+            config=config,
+            records=self._records,
+            hooks=self._hooks,
+            clock=self.clock,
+            rescue_path=Path(os.devnull),
         )
         keeper = await self.finish(opening)
         if self._setup is not None:
