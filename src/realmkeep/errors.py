@@ -44,6 +44,14 @@ class ConfigError(RealmkeepError):
     """Settings have a wrong name, type or value; the message names each key, its value, its source and what is allowed."""
 
 
+class FileRefused(RealmkeepError, OSError):
+    """A file or directory cannot be used as it is: another user could change it, it is no regular file, or its path is wrong.
+
+    Nothing was read from it, and nothing there was changed. It is an `OSError` as well, so that code which expects the system
+    to refuse a file needs no second rule.
+    """
+
+
 class InvalidKey(RealmkeepError):
     """A kind, id or key does not fit the key schema."""
 
