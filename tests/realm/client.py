@@ -214,6 +214,8 @@ class Client:
         if op is None:
             self.op_id += 1
             op = self.op_id
+        if action == "trade_confirm" and "terms" not in fields:
+            fields["terms"] = next((message["terms"] for message in reversed(self.heard) if "terms" in message), "none")
         message = {"type": "intent", "action": action, "op_id": op, **fields}
         return await self.ask(message, lambda m: m["type"] in {"ack", "nack", "error"} and m.get("op_id") == op)
 

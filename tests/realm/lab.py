@@ -45,6 +45,7 @@ class LabPeer(Peer):
         self.heard: list[Message] = []
         self.closed = False
         self.op_id = 0
+        self.agreed: dict[int, str] = {}
 
     @property
     def closing(self) -> bool:
@@ -61,6 +62,10 @@ class LabPeer(Peer):
 
     def close(self) -> None:
         self.closed = True
+
+    def terms(self) -> str:
+        """Of the offers as this client saw them last; those of nothing if it saw none."""
+        return next((message["terms"] for message in reversed(self.heard) if "terms" in message), "none")
 
     def events(self, kind: str) -> list[Message]:
         return [message for message in self.heard if message.get("kind") == kind]
@@ -213,6 +218,8 @@ class Lab:
         if op is None:
             peer.op_id += 1
             op = peer.op_id
+        if action == "trade_confirm":
+            fields = {"terms": peer.agreed.setdefault(op, peer.terms()), **fields}
         self.say(peer, {"type": "intent", "action": action, "op_id": op, **fields})
         return op
 

@@ -2,12 +2,14 @@ import asyncio
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
-from lab import WORLD, Lab, LabPeer, lab
+from lab import WORLD, Lab, LabPeer, Message, lab
 from typing_extensions import override
 
 from realmkeep import Tx
 from realmkeep.errors import CommitRefused
+from realmkeep.realm.wire.intents import read_intent
 from realmkeep.realm.world.places import SERIALS_MAX
 from realmkeep.realm.world.player import XP_PER_LEVEL, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
@@ -450,3 +452,39 @@ async def test_a_tier_1_intent_without_an_op_id_is_a_bad_field(realm: Lab, ada: 
         assert (ada.heard[-1]["type"], ada.heard[-1]["reason"]) == ("error", "bad_field")
     realm.say(ada, {"type": "intent", "action": "look"})
     assert ada.heard[-1]["type"] == "ack"
+
+
+@pytest.mark.parametrize("action", ["sell", "drop", "consume", "mail", "equip"])
+async def test_what_a_client_saw_in_a_slot_is_what_its_action_is_about(realm: Lab, ada: LabPeer, action: str) -> None:
+    await realm.join(8)
+    await realm.outfit(ada, items={"sword": 1})
+    sword = realm.player(ada).inventory[-1]
+    assert sword.serial is not None
+    fields: Message = {"slot": sword.slot} | ({} if action == "equip" else {"count": 1})
+    fields |= {"player": 8} if action == "mail" else {}
+    assert await realm.refused(ada, action, **fields, item="arrow") == "slot_changed"
+    assert await realm.refused(ada, action, **fields, item="sword", serial=sword.serial + 1) == "slot_changed"
+    assert sword in realm.player(ada).inventory
+    answer = await realm.act(ada, action, **fields, item="sword", serial=sword.serial)
+    assert answer.get("reason") == ("not_edible" if action == "consume" else None)
+
+
+async def test_a_price_that_changed_since_the_client_saw_it_is_not_paid(realm: Lab, ada: LabPeer) -> None:
+    assert await realm.refused(ada, "buy", item="bread", count=1, price_max=3) == "price_changed"
+    assert (await realm.done(ada, "buy", item="bread", count=1, price_max=4))["price"] == 4
+    assert await realm.refused(ada, "sell", slot=0, count=1, price_min=3) == "price_changed"
+    assert (await realm.done(ada, "sell", slot=0, count=1, price_min=2))["price"] == 2
+    assert realm.player(ada).gold == 98
+
+
+async def test_a_thing_on_the_ground_that_is_another_by_now_is_not_picked_up(realm: Lab, ada: LabPeer) -> None:
+    place = realm.realm.game.places.of(realm.player(ada))
+    thing = place.lay("arrow", 1, realm.player(ada).x, realm.player(ada).y, decays_s=None)
+    assert await realm.refused(ada, "pickup", ground_id=thing.ground_id, item="sword") == "gone"
+    assert (await realm.done(ada, "pickup", ground_id=thing.ground_id, item="arrow"))["item"] == "arrow"
+
+
+def test_an_intent_that_says_nothing_new_is_written_as_it_always_was() -> None:
+    """The written intent tells whether an operation is the same when it is sent again, after an update too."""
+    intent = read_intent({"type": "intent", "action": "sell", "slot": 1, "count": 2})
+    assert msgspec.json.encode(intent) == b'{"action":"sell","slot":1,"count":2}'

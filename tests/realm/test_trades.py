@@ -24,9 +24,10 @@ async def test_a_trade_is_one_atomic_write_and_both_are_told(realm: Lab, ada: La
     await opened(realm, ada, bob)
     await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}, {"slot": 0, "count": 2}])
     await realm.done(bob, "trade_offer", gold=80)
-    assert ada.events("trade_offer")[-1] | {"type": 0} == {
-        "type": 0, "kind": "trade_offer", "player": 8, "items": [], "gold": 80,
-    }  # fmt: skip
+    told = ada.events("trade_offer")[-1]
+    assert (told["player"], bob.events("trade_offer")[-1]) == (8, told)
+    adas, bobs = sorted(told["offers"], key=lambda offer: offer["player"])
+    assert (len(adas["items"]), adas["gold"], bobs) == (2, 0, {"player": 8, "items": [], "gold": 80})
     op = realm.want(ada, "trade_confirm")
     await realm.clock.settle()
     assert answers(ada, op) == []
@@ -69,6 +70,55 @@ async def test_a_changed_offer_takes_the_confirmations_back(realm: Lab, ada: Lab
     realm.want(ada, "trade_confirm")
     await realm.clock.settle()
     assert (realm.player(ada).gold, realm.player(bob).gold) == (100, 100)
+
+
+async def test_bait_and_switch_a_confirmation_agrees_to_the_offers_that_its_client_saw_and_to_no_others(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=90)
+    seen = bob.terms()
+    await realm.done(ada, "trade_offer", gold=0)
+    realm.want(ada, "trade_confirm")
+    assert await realm.refused(bob, "trade_confirm", terms=seen) == "offer_changed"
+    assert await realm.refused(bob, "trade_confirm", terms="none") == "offer_changed"
+    assert (await realm.act(bob, "trade_confirm", terms=None))["reason"] == "bad_field"
+    assert bob.events("trade_completed") == []
+    assert (await realm.act(bob, "trade_confirm"))["type"] == "ack"
+    assert realm.player(bob).gold == 100
+
+
+async def test_the_terms_name_both_offers_so_that_an_event_that_was_lost_agrees_to_nothing(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await realm.outfit(ada, items={"sword": 1})
+    await opened(realm, ada, bob)
+    serial = realm.player(ada).inventory[-1].serial
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}])
+    mine = await realm.done(bob, "trade_offer", gold=80)
+    shown = {offer["player"]: offer for offer in mine["offers"]}
+    assert shown[7]["items"] == [{"item": "sword", "count": 1, "slot": 1, "serial": serial}]
+    assert shown[8]["gold"] == 80
+    assert mine["terms"] == bob.terms() == ada.terms()
+    before = mine["terms"]
+    await realm.done(ada, "trade_offer", items=[{"slot": 0, "count": 1}])
+    assert bob.terms() != before
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}])
+    assert bob.terms() == before, "the same offers are the same terms"
+
+
+async def test_the_terms_of_one_trade_are_not_those_of_the_next(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=10)
+    former = bob.terms()
+    await realm.done(bob, "trade_cancel")
+    await opened(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=10)
+    realm.want(ada, "trade_confirm")
+    assert await realm.refused(bob, "trade_confirm", terms=former) == "offer_changed"
+    op = realm.want(bob, "trade_confirm")
+    again = await realm.act(bob, "trade_confirm", op=op, terms=former)
+    assert again["reason"] == "op_reused", "another agreement under the id of the first"
 
 
 @pytest.mark.parametrize("how", ["cancel", "disconnect", "walk", "wait", "logout", "die"])

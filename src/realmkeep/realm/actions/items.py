@@ -12,15 +12,15 @@ from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.zone import GroundItem, Zone
 
 
-def reachable(player: Player, scene: Scene, ground_id: int) -> OnGround:
+def reachable(player: Player, scene: Scene, intent: Pickup) -> OnGround:
     """The thing on the ground that an intent means.
 
     Raises:
         Refused: `gone` or `out_of_range`.
     """
-    thing = scene.place(player).ground.get(ground_id)
-    if thing is None:
-        raise Refused("gone", f"there is nothing with the id {ground_id} here")
+    thing = scene.place(player).ground.get(intent.ground_id)
+    if thing is None or (intent.item and intent.item != thing.item):  # after a restart the ids begin anew
+        raise Refused("gone", f"there is no {intent.item or 'thing'} with the id {intent.ground_id} here")
     if not scene.in_arm(player, thing.x, thing.y):
         raise Refused("out_of_range", f"{thing.item} is out of arm's length")
     return thing
@@ -33,7 +33,7 @@ def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any
         Refused: `gone`, `out_of_range`, `inventory_full` or `stack_full`.
     """
     place = scene.place(player)
-    thing = reachable(player, scene, intent.ground_id)
+    thing = reachable(player, scene, intent)
     give(player, scene.world, thing.item, thing.count)
     place.taken(thing, scene.wall_us)
     return {"item": thing.item, "count": thing.count}
@@ -47,7 +47,7 @@ def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pick
     Raises:
         Refused: `gone`, `out_of_range`, `inventory_full` or `busy`.
     """
-    thing = reachable(player, scene, intent.ground_id)
+    thing = reachable(player, scene, intent)
     left = [item for item in zone.ground if item.serial != thing.serial]
     spot = scene.place(player).spot_of(thing)
     if thing.spot in zone.respawns or (spot is None and len(left) == len(zone.ground)):

@@ -20,7 +20,7 @@ def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
     """Buy; an item that does not stack gets a serial and a slot of its own.
 
     Raises:
-        Refused: `no_shop`, `not_sold_here`, `not_enough_gold`, `inventory_full`, `stack_full` or `busy`.
+        Refused: `no_shop`, `not_sold_here`, `price_changed`, `not_enough_gold`, `inventory_full`, `stack_full` or `busy`.
     """
     shops = shops_here(player, scene)
     if not shops:
@@ -28,6 +28,8 @@ def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
     if not any(intent.item in shop.sells for shop in shops):
         raise Refused("not_sold_here", f"no {intent.item!r} is sold here")
     kind = scene.world.item(intent.item)
+    if isinstance(intent.price_max, int) and kind.price > intent.price_max:
+        raise Refused("price_changed", f"one {intent.item} costs {kind.price}")
     price = kind.price * intent.count
     if price > player.gold:
         raise Refused("not_enough_gold", f"{intent.count} {intent.item} cost {price}, and there are {player.gold}")
@@ -46,7 +48,7 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     """Sell what is in a slot.
 
     Raises:
-        Refused: `no_shop`, `empty_slot`, `not_enough`, `worthless` or `purse_full`.
+        Refused: `no_shop`, `empty_slot`, `not_enough`, `worthless`, `price_changed` or `purse_full`.
     """
     if not shops_here(player, scene):
         raise Refused("no_shop", "there is no shop within reach")
@@ -54,6 +56,8 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     kind = scene.world.item(sold.item_id)
     if not kind.sell_price:
         raise Refused("worthless", f"no shop wants {sold.item_id}")
+    if isinstance(intent.price_min, int) and kind.sell_price < intent.price_min:
+        raise Refused("price_changed", f"one {sold.item_id} brings {kind.sell_price}")
     price = kind.sell_price * sold.count
     earn(player, price)
     unpack_parcels(player, scene.world)

@@ -4,9 +4,13 @@ Offers live in memory and move nothing: what is offered stays where it is until 
 when it moves. So a trade that is cancelled, by whatever, has nothing to give back.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Final, Protocol, TypeAlias
+
+import msgspec
 
 from realmkeep import Op, Tx
 from realmkeep.realm.actions.scene import Scene
@@ -19,6 +23,7 @@ from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
+TERMS_BYTES: Final = 16
 
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 """Sends an event to a player, if that player is connected."""
@@ -54,11 +59,24 @@ class Side:
 
 @dataclass(eq=False)
 class Trade:
-    """An open trade; `closing` once both have confirmed: from then on only the store decides."""
+    """An open trade.
 
+    Attributes:
+        number: Its own among all of this server, so that nobody agrees to one trade by the words of another.
+        touched_s: When a player last did something about it.
+        closing: Both have confirmed: from then on only the store decides.
+    """
+
+    number: int
     sides: tuple[Side, Side]
     touched_s: float
     closing: bool = False
+
+    def standing(self) -> dict[str, Any]:
+        """Both offers as they stand, and the `terms` that name exactly them."""
+        offers = [side.shown() for side in self.sides]
+        digest = hashlib.blake2b(msgspec.json.encode((self.number, offers)), digest_size=TERMS_BYTES)
+        return {"offers": offers, "terms": digest.hexdigest()}
 
     def side(self, player: Player) -> Side:
         """A player's own side."""
@@ -80,6 +98,7 @@ class TradeBook:
         self._tell = tell
         self._requests: dict[int, tuple[int, float]] = {}  # who asked whom, and when
         self._trades: dict[int, Trade] = {}
+        self._numbers = count(1)
 
     def request(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
         """Ask for a trade; asking back opens it.
@@ -100,10 +119,10 @@ class TradeBook:
         asked, asked_s = self._requests.get(other.player_id, (None, 0.0))
         if asked == player.player_id and scene.now_s - asked_s <= INACTIVE_S:
             self._open(player, other, scene.now_s)
-            return {"opened": True}
+            return {"opened": True, "player": other.player_id, "name": other.name}
         self._requests[player.player_id] = (other.player_id, scene.now_s)
         self._event(other, "trade_requested", player=player.player_id, name=player.name)
-        return {"opened": False}
+        return {"opened": False, "player": other.player_id, "name": other.name}
 
     def offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:
         """Replace one's offer; whoever had confirmed has not any more.
@@ -125,18 +144,21 @@ class TradeBook:
         side = trade.side(player)
         side.offered, side.gold = offered, intent.gold or 0
         trade.touched_s = scene.now_s
-        self._unconfirm(trade, Refused("offer_changed", "an offer changed after it had been confirmed"))
+        standing = trade.standing()
         for each in trade.sides:
-            self._event(each.player, "trade_offer", **side.shown())
-        return {"items": side.shown()["items"], "gold": side.gold}
+            self._event(each.player, "trade_offer", player=player.player_id, **standing)
+        self._unconfirm(trade, Refused("offer_changed", "an offer changed after it had been confirmed"))
+        return standing
 
-    def confirm(self, player: Player, confirmation: Confirmation, scene: Scene) -> Trade | None:
-        """Agree; returns the trade, closing, once both have.
+    def confirm(self, player: Player, terms: str, confirmation: Confirmation, scene: Scene) -> Trade | None:
+        """Agree to what `terms` stands for; returns the trade, closing, once both have.
 
         Raises:
-            Refused: `not_trading`, `trade_closing` or `already_confirmed`.
+            Refused: `not_trading`, `trade_closing`, `offer_changed` (the offers are others by now) or `already_confirmed`.
         """
         trade = self._open_trade(player)
+        if terms != trade.standing()["terms"]:
+            raise Refused("offer_changed", "these are not the offers as they stand; look at them again")
         if trade.side(player).confirmed is not None:
             raise Refused("already_confirmed", "wait for the other one")
         trade.side(player).confirmed = confirmation
@@ -149,10 +171,17 @@ class TradeBook:
         return trade
 
     def confirms_again(self, player: Player, confirmation: Confirmation) -> bool:
-        """Whether a player has confirmed by this operation already; the answer goes to who asked last."""
+        """Whether a player has confirmed by this operation already; the answer goes to the request that came last.
+
+        Raises:
+            Refused: `op_reused`: by this id, to other terms.
+        """
         trade = self._trades.get(player.player_id)
-        if trade is None or (before := trade.side(player).confirmed) is None or before.op != confirmation.op:
+        before = trade.side(player).confirmed if trade is not None else None
+        if trade is None or before is None or before.op.id != confirmation.op.id:
             return False
+        if before.op != confirmation.op:
+            raise Refused("op_reused", f"operation {before.op.id} confirms other terms")
         trade.side(player).confirmed = confirmation
         return True
 
@@ -200,11 +229,12 @@ class TradeBook:
                 del self._requests[player_id]
 
     def _open(self, player: Player, other: Player, now_s: float) -> None:
-        trade = Trade((Side(player), Side(other)), now_s)
+        trade = Trade(next(self._numbers), (Side(player), Side(other)), now_s)
+        standing = trade.standing()
         for one, two in ((player, other), (other, player)):
             self._requests.pop(one.player_id, None)
             self._trades[one.player_id] = trade
-            self._event(one, "trade_opened", player=two.player_id, name=two.name)
+            self._event(one, "trade_opened", player=two.player_id, name=two.name, **standing)
 
     def _open_trade(self, player: Player) -> Trade:
         trade = self._trades.get(player.player_id)

@@ -12,6 +12,7 @@ from realmkeep.realm.crowd.walking import MARKET, at_market, go_near
 from realmkeep.realm.wire.syntax import Message
 
 TRADE_S: Final = 3.0  # patience with another bot
+LOOKS_MAX: Final = 4  # at offers that keep changing
 COMBAT_S: Final = 10.5  # nobody trades so soon after a fight
 POCKET_MONEY: Final = 5
 INTERRUPTED: Final[tuple[Message, ...]] = (
@@ -132,15 +133,24 @@ async def deal(bot: Bot) -> None:
         await bot.act("trade_cancel")
         return
     if bot.random.random() < 0.1:
-        await _vanish(bot, {"action": "trade_confirm"})
+        await _vanish(bot, {"action": "trade_confirm", "terms": bot.terms})
         return
-    confirming = asyncio.ensure_future(bot.act("trade_confirm"))
+    for _ in range(LOOKS_MAX):
+        if await _confirm(bot) != "offer_changed":
+            return
+    await bot.act("trade_cancel")
+
+
+async def _confirm(bot: Bot) -> str:
+    """Agree to the offers as they were told last; returns why it came to nothing, or nothing."""
+    confirming = asyncio.ensure_future(bot.act("trade_confirm", terms=bot.terms))
     try:
         async with bot.crowd.clock.timeout(TRADE_S):
-            await asyncio.shield(confirming)
+            answer = await asyncio.shield(confirming)
     except TimeoutError:  # the other one has better things to do
         await bot.act("trade_cancel")
-        await confirming
+        answer = await confirming
+    return answer.get("reason") or ""
 
 
 async def vanish(bot: Bot) -> None:

@@ -68,6 +68,7 @@ class Bot:
     Attributes:
         state: As the server last told it.
         heard: Events that nobody looked at yet.
+        terms: Of the offers of a trade as they were last told.
         fought_s: When it last struck, on the monotonic clock.
         brave: It fights on when it is weak and has nothing to eat.
     """
@@ -78,6 +79,7 @@ class Bot:
         self.random = random
         self.state: Message = {}
         self.heard: asyncio.Queue[Message] = asyncio.Queue(HEARD_MAX)
+        self.terms = ""
         self.fought_s = float("-inf")
         self.brave = random.random() < BRAVE
         self._password = password
@@ -244,6 +246,7 @@ class Bot:
     def _hear(self, message: Message) -> None:
         kind = message.get("kind") or message["type"]
         self.crowd.tally.events[kind] += 1
+        self.terms = message.get("terms", self.terms)
         if kind in {"damaged", "respawned"}:
             self.state |= {name: value for name, value in message.items() if name in self.state}
         if self.heard.full():

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ DOORS: Final = 8  # registrations at once: each is a password hash of some 50 ms
 KNOCK_S_MAX: Final = 5.0  # a server that is being restarted is back by then
 PAUSE_S: Final = 0.5  # between two activities, on average
 CHECKED_AT_ONCE: Final = 16  # so that the check is no rush hour of its own
+LOOKS_MAX: Final = 5  # at one bot's state, before the server counts as gone
 UNPACKING_MAX: Final = 200  # sales to make room for parcels, before giving up
 
 
@@ -164,30 +165,37 @@ async def _check(bots: list[Bot], crowd: Crowd) -> list[str]:
     for bot in bots:
         bot.hang_up()
     few = asyncio.Semaphore(CHECKED_AT_ONCE)
-    await _all(_settle(bot, few) for bot in bots)
-    await _all(_last_look(bot, few) for bot in bots)
+    await _all(_insist(bot, few, _settle) for bot in bots)
+    await _all(
+        _insist(bot, few, Bot.log_out) for bot in bots
+    )  # what a login tells is what there is: all mail has arrived
     states = [bot.state for bot in bots]
     tier2_kept = not crowd.tally.lost and not crowd.tally.uncertain
     return crowd.ledger.problems(states, tier2_kept=tier2_kept)
 
 
-async def _settle(bot: Bot, few: asyncio.Semaphore) -> None:
+async def _insist(bot: Bot, few: asyncio.Semaphore, look: Callable[[Bot], Awaitable[None]]) -> None:
+    """Come in and take a look, once more if the server is restarted meanwhile."""
+    for attempt in range(LOOKS_MAX):
+        async with few:
+            try:
+                await bot.come_in()
+                await look(bot)
+            except Disconnected:
+                if attempt + 1 == LOOKS_MAX:
+                    raise
+            else:
+                return
+
+
+async def _settle(bot: Bot) -> None:
     """Make room for what waits in parcels: only what is carried can be seen."""
-    async with few:
-        await bot.come_in()
-        for _ in range(UNPACKING_MAX):
-            if not bot.state["parcels"]:
-                break
-            cheap = min(entries(bot.state, "inventory"), key=lambda item: item["count"])
-            await bot.act("drop", slot=cheap["slot"], count=cheap["count"])
-        await bot.log_out()
-
-
-async def _last_look(bot: Bot, few: asyncio.Semaphore) -> None:
-    """What a login tells is what there is: mail that came last has arrived."""
-    async with few:
-        await bot.come_in()
-        await bot.log_out()
+    for _ in range(UNPACKING_MAX):
+        if not bot.state["parcels"]:
+            break
+        cheap = min(entries(bot.state, "inventory"), key=lambda item: item["count"])
+        await bot.act("drop", slot=cheap["slot"], count=cheap["count"])
+    await bot.log_out()
 
 
 async def _all(work: Any) -> None:

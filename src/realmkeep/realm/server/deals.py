@@ -6,7 +6,7 @@ from realmkeep import Receipt, Tx
 from realmkeep.realm.actions.table import TRADED
 from realmkeep.realm.actions.trading import Trade, swap
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.intents import UNDONE, Intents, Wish, check_alive
+from realmkeep.realm.server.intents import UNDONE, Intents, Wish, check
 from realmkeep.realm.server.outcomes import Undecided, decided
 from realmkeep.realm.wire.intents import TradeCancel, TradeConfirm, TradeOffer, TradeRequest
 from realmkeep.realm.world.player import Player
@@ -30,7 +30,7 @@ class Deals:
         """
         player = wish.seat.player
         try:
-            check_alive(player, wish.intent)
+            check(player, wish.intent)
             match wish.intent:
                 case TradeRequest(player=other):
                     result = self._game.trades.request(player, self._present(other), self._game.scene())
@@ -38,9 +38,11 @@ class Deals:
                     result = self._game.trades.offer(player, offer, self._game.scene())
                 case TradeCancel():
                     result = self._game.trades.cancel(player)
-                case _:
-                    self._confirm(wish)
+                case TradeConfirm(terms=terms):
+                    self._confirm(wish, terms)
                     return
+                case _:
+                    raise TypeError(f"{wish.action} is nothing about a trade")
         except Refused as refused:
             wish.nack(refused)
         else:
@@ -50,13 +52,13 @@ class Deals:
         seat = self._game.seats.find(player)
         return seat.player if seat is not None and seat.peer is not None else None
 
-    def _confirm(self, wish: Wish) -> None:
+    def _confirm(self, wish: Wish, terms: str) -> None:
         _ = wish.op  # raises if there is none
         if self._game.trades.confirms_again(wish.seat.player, wish):
             return  # sent again while the other one or the store thinks: one answer is enough, and the latest connection gets it
         if self._intents.was_applied(wish):
             return
-        trade = self._game.trades.confirm(wish.seat.player, wish, self._game.scene())
+        trade = self._game.trades.confirm(wish.seat.player, terms, wish, self._game.scene())
         if trade is not None:
             self._game.spawn(self._close(trade), f"trade of {wish.seat.player.name}")
 

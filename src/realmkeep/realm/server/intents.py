@@ -15,6 +15,7 @@ from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import Intent
 from realmkeep.realm.wire.peer import Answer
+from realmkeep.realm.world.inventory import check_seen
 from realmkeep.realm.world.places import SERIALS_MAX, Place
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
@@ -158,7 +159,7 @@ class Intents:
         scene = game.scene()
         zone = player.zone_id
         try:
-            check_alive(player, wish.intent)
+            check(player, wish.intent)
             result = rule.run(player, scene, wish.intent)
         except Refused as refused:
             wish.nack(refused)
@@ -242,7 +243,7 @@ class Intents:
         if rule.zone:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
-                check_alive(player, intent)
+                check(player, intent)
                 if game.places.of(player) is not place:
                     raise Refused("busy", "you have gone to another zone meanwhile; try again")
                 return rule.run(tx, player, zone, game.scene(other), intent)
@@ -250,7 +251,7 @@ class Intents:
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(wish.op, None))
 
         def alone(tx: Tx, player: Player) -> dict[str, Any]:
-            check_alive(player, intent)
+            check(player, intent)
             return rule.run(tx, player, game.scene(other), intent)
 
         return await game.keeper.commit(alone, session, ops=(wish.op,))
@@ -278,11 +279,13 @@ def nothing(tx: Tx, player: Player) -> None:
     """What a repeated operation runs: it is answered from the record of operations, so this never does."""
 
 
-def check_alive(player: Player, intent: Intent) -> None:
-    """The dead wait.
+def check(player: Player, intent: Intent) -> None:
+    """What holds for every action: the dead wait, and a slot holds what the client saw there.
 
     Raises:
-        Refused: `dead`.
+        Refused: `dead` or `slot_changed`.
     """
     if player.dead and not isinstance(intent, ALLOWED_TO_THE_DEAD):
         raise Refused("dead", "wait until you stand again")
+    if isinstance(intent, intents.Slotted) and intent.slot is not None:
+        check_seen(player, intent.slot, intent.item or None, intent.serial or None)

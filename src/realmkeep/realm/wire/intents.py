@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.syntax import Message
@@ -22,6 +22,13 @@ Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 Id: TypeAlias = Annotated[int, Meta(ge=0, le=PLAYER_ID_MAX)]
 PlayerRef: TypeAlias = Id | Name
 """A player by id or by name."""
+Price: TypeAlias = Annotated[int, Meta(ge=0, le=OP_ID_MAX)]
+SeenItem: TypeAlias = Name | UnsetType | None
+SeenSerial: TypeAlias = Id | UnsetType | None
+SeenPrice: TypeAlias = Price | UnsetType | None
+"""What the client saw and means; where it is given and no longer so, nothing is done. Unset, and not written, by default: the
+written intent is what an operation is recognised by when it is sent again, also by a later release."""
+Terms: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 Scalar: TypeAlias = (
     bool | Annotated[int, Meta(ge=-OP_ID_MAX, le=OP_ID_MAX)] | float | Annotated[str, Meta(max_length=64)] | None
 )
@@ -52,6 +59,7 @@ class Pickup(Intent, frozen=True, tag="pickup"):
     """Take what lies in reach."""
 
     ground_id: Id
+    item: SeenItem = UNSET
 
 
 class Drop(Intent, frozen=True, tag="drop"):
@@ -59,13 +67,18 @@ class Drop(Intent, frozen=True, tag="drop"):
 
     slot: Slot
     count: Count
+    item: SeenItem = UNSET
+    serial: SeenSerial = UNSET
 
 
 class Sell(Intent, frozen=True, tag="sell"):
-    """Sell items to the shop in reach, at its price."""
+    """Sell items to the shop in reach, at its price, but for no less than `price_min` each."""
 
     slot: Slot
     count: Count
+    item: SeenItem = UNSET
+    serial: SeenSerial = UNSET
+    price_min: SeenPrice = UNSET
 
 
 class Consume(Intent, frozen=True, tag="consume"):
@@ -73,19 +86,24 @@ class Consume(Intent, frozen=True, tag="consume"):
 
     slot: Slot
     count: Count
+    item: SeenItem = UNSET
+    serial: SeenSerial = UNSET
 
 
 class Buy(Intent, frozen=True, tag="buy"):
-    """Buy from the shop in reach, at its price."""
+    """Buy from the shop in reach, at its price, but for no more than `price_max` each."""
 
     item: Name
     count: Count
+    price_max: SeenPrice = UNSET
 
 
 class Equip(Intent, frozen=True, tag="equip"):
     """Wear or wield what is in a slot; what was there before goes back into it."""
 
     slot: Slot
+    item: SeenItem = UNSET
+    serial: SeenSerial = UNSET
 
 
 class Unequip(Intent, frozen=True, tag="unequip"):
@@ -129,7 +147,9 @@ class TradeOffer(Intent, frozen=True, tag="trade_offer"):
 
 
 class TradeConfirm(Intent, frozen=True, tag="trade_confirm"):
-    """Agree to both offers as they stand."""
+    """Agree to both offers as the client saw them, by the `terms` that came with them."""
+
+    terms: Terms
 
 
 class TradeCancel(Intent, frozen=True, tag="trade_cancel"):
@@ -143,6 +163,8 @@ class Mail(Intent, frozen=True, tag="mail"):
     gold: Count | None = None
     slot: Slot | None = None
     count: Count | None = None
+    item: SeenItem = UNSET
+    serial: SeenSerial = UNSET
 
     def __post_init__(self) -> None:
         if (self.gold is None) == (self.slot is None):
@@ -193,6 +215,9 @@ class SetSetting(Intent, frozen=True, tag="set"):
     name: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}\Z")]
     value: Scalar = None
 
+
+Slotted: TypeAlias = Drop | Sell | Consume | Equip | Mail
+"""Those that mean what lies in a slot."""
 
 INTENTS: Final[dict[str, type[Intent]]] = {
     cast("str", kind.__struct_config__.tag): kind for kind in Intent.__subclasses__()

@@ -24,6 +24,17 @@ def in_slot(player: Player, slot: int) -> Item:
     raise Refused("empty_slot", f"there is nothing in slot {slot}")
 
 
+def check_seen(player: Player, slot: int, item_id: str | None, serial: int | None) -> None:
+    """Refuse if a slot holds something else than the client saw there; None: it does not say.
+
+    Raises:
+        Refused: `slot_changed`.
+    """
+    held = next((item for item in player.inventory if item.slot == slot), None)
+    if held is not None and (item_id not in {None, held.item_id} or serial not in {None, held.serial}):
+        raise Refused("slot_changed", f"slot {slot} holds {held.item_id} now")
+
+
 def free_slots(player: Player) -> list[int]:
     """The empty slots, lowest first."""
     taken = {item.slot for item in player.inventory}
