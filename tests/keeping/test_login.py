@@ -251,3 +251,9 @@ async def test_no_record_is_read_from_the_store_during_play(lab: Lab, monkeypatc
     beside = [key for key in wire.keys_read if not key.startswith("server:")]
     assert all(key.endswith(":updated") for key in beside)
     assert len(beside) < 90, "each heartbeat asks whether the newest writes are still there"
+
+
+async def test_a_version_of_any_length_beside_a_record_keeps_no_player_out(lab: Lab, keeper: Keeper) -> None:
+    await (await enter(keeper, gold=5)).logout()
+    await lab.line().save("rover:1:version", b"9" * 500_000)
+    assert (await enter(keeper)).record.gold == 5

@@ -3,13 +3,14 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sexpr import read, write
 
 from realmkeep.realm.wire.bad_input import BadInput
-from realmkeep.realm.wire.intents import INTENTS, Mail, read_intent, read_op_id
+from realmkeep.realm.wire.intents import INTENTS, Mail, Move, read_intent, read_op_id
 from realmkeep.realm.wire.requests import Act, Ping, read_request
 from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode, syntax_of
 
@@ -17,8 +18,8 @@ LINE = 16 * 1024
 
 
 def test_the_two_examples_of_the_page_are_one_message() -> None:
-    as_json = b'{"type": "login", "username": "player1", "password": "secret"}'
-    as_sexpr = b'(:type :login :username "player1" :password "secret")'
+    as_json = b'{"type": "login", "username": "player1", "password": "ash and amber at dawn"}'
+    as_sexpr = b'(:type :login :username "player1" :password "ash and amber at dawn")'
     assert decode(as_json, bytes_max=LINE) == decode(as_sexpr, bytes_max=LINE)
 
 
@@ -234,3 +235,45 @@ def test_a_request_is_typed() -> None:
     act = read_request(intent(action="look"), logged_in=True)
     assert isinstance(act, Act)
     assert act.op_id == 1
+
+
+@pytest.mark.parametrize("encoded", [b'{"type":"hello"}', b" (:type :hello)"])
+def test_a_byte_order_mark_before_a_message_is_nothing(encoded: bytes) -> None:
+    marked = b"\xef\xbb\xbf" + encoded
+    assert decode(marked, bytes_max=100) == {"type": "hello"}
+    assert syntax_of(marked) is syntax_of(encoded)
+
+
+HUGE = ["9" * 350, "9" * 400, "-" + "9" * 350, "9" * 4_000, "1e400", "-1e400", "NaN", "Infinity", "2/3"]
+"""No number of the protocol; the last is one of Lisp's."""
+NUMBERS = [
+    '"type":"intent","action":"look","op_id":%s',
+    '"type":"intent","action":"attack","op_id":1,"target":%s',
+    '"type":"intent","action":"pickup","op_id":1,"ground_id":%s',
+    '"type":"intent","action":"move","x":%s,"y":1',
+    '"type":"intent","action":"move","x":1,"y":%s',
+    '"type":"intent","action":"drop","op_id":1,"slot":%s,"count":1',
+    '"type":"intent","action":"drop","op_id":1,"slot":1,"count":%s',
+    '"type":"intent","action":"buy","op_id":1,"item":"bread","count":%s',
+    '"type":"intent","action":"mail","op_id":1,"player":1,"gold":%s',
+    '"type":"intent","action":"trade_offer","gold":%s',
+    '"type":"intent","action":"set","op_id":1,"name":"a","value":%s',
+    '"type":"ping","t":%s',
+]
+
+
+@pytest.mark.parametrize("number", HUGE)
+@pytest.mark.parametrize("fields", NUMBERS)
+@pytest.mark.parametrize("lisp", [False, True])
+def test_a_number_of_a_stranger_is_bounded_before_it_is_used(fields: str, number: str, *, lisp: bool) -> None:
+    text = "{" + fields % number + "}"
+    if lisp:
+        text = re.sub(r'"(\w+)":', lambda name: f" :{name[1].replace('_', '-')} ", fields).replace(",", " ") % number
+        text = f"({text})"
+    try:
+        request = read_request(decode(text.encode(), bytes_max=16_384), logged_in=True)
+    except BadInput:
+        return
+    # A word of Lisp's, which is text, or a whole number that a double holds: a place far away.
+    assert (lisp and number in {"NaN", "Infinity"}) or isinstance(getattr(request, "intent", None), Move), request
+    assert len(msgspec.json.encode(request)) < 500

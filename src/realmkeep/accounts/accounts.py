@@ -18,7 +18,6 @@ from realmkeep.accounts.rules import PasswordRules, common_passwords
 from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
-from realmkeep.accounts.sparing_log import SparingLog
 from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, network, network_digest
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
@@ -27,6 +26,7 @@ from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
 from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
+from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
@@ -87,10 +87,12 @@ class Accounts(AccountBook):
         self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
         self._throttle = Throttle(_throttle_settings(config), clock)
         self._throttle_store = ThrottleStore(self._throttle, storage, server_name, clock)
+        self._refusals = RateLimitedLog(clock)  # lines that cost a stranger nothing
+        self._successes = RateLimitedLog(clock)  # lines that cost a password hash each
         self._verifier = Verifier(
-            shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, SparingLog(log, clock)
+            shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, self._refusals
         )
-        self._door = SealedDoor(keys, storage, clock)
+        self._door = SealedDoor(keys, storage, clock, self._refusals)
 
     @property
     def public_key(self) -> str:
@@ -148,7 +150,7 @@ class Accounts(AccountBook):
         self._rules.check(password, username=name)
         if wait_s := self._throttle.address_wait_s(address):
             raise AuthFailed("too many failures", reason="throttled", retry_after_s=wait_s)
-        with _unavailable_is_refused():
+        with self._unavailable_is_refused():
             before = await self._find(name)
             self._check_free(before, address)
             hashed = await self._hash(password, address)
@@ -167,7 +169,7 @@ class Accounts(AccountBook):
                 await self._shelf.settled()
         if not is_ours:
             raise self._taken(address)
-        log.info("account %s was registered from %r", name, address)
+        self._successes.say(log.info, "account %s was registered from %r", name, address)
         return _login(made, first_ticket.ticket)
 
     async def verify_credentials(self, username: str, password: str, *, address: str = "") -> Account:
@@ -200,7 +202,7 @@ class Accounts(AccountBook):
             account = found.record
             playing = _first(account) if character_id is None else character_id
             if playing is not None and playing not in account.character_ids:
-                log.info("login of %s with a character that is not theirs", account.username)
+                self._refusals.say(log.info, "login of %s with a character that is not theirs", account.username)
                 raise AuthFailed("no such character of this account", reason="bad_credentials")
             issued = issue_ticket(account, playing, self._verifier.now_s())
             account.tickets = issued.kept
@@ -212,7 +214,7 @@ class Accounts(AccountBook):
                     return _login(account, issued.ticket, playing)
                 again = await self._shelf.get(account.username)
             except StorageError as error:
-                log.warning("%s logged in without a ticket: %s", account.username, error)
+                self._refusals.say(log.warning, "%s logged in without a ticket: %s", account.username, error)
                 return _login(account, "", playing)
             if again is None or again.record.password_hash not in {verified_hash, renewed_hash}:
                 break
@@ -233,7 +235,7 @@ class Accounts(AccountBook):
             account.tickets = issued.kept
             account.last_login_s = self._verifier.now_s()
             playing = _first(account) if issued.character_id is None else issued.character_id
-            with _unavailable_is_refused():
+            with self._unavailable_is_refused():
                 if await self._shelf.replace(account.username, found, account):
                     return _login(account, issued.ticket, playing)
         raise AuthFailed("the account is being changed; try again", reason="unavailable")
@@ -250,7 +252,7 @@ class Accounts(AccountBook):
         found = await self._verifier.password(username, password, address)
         account = found.record
         self._rules.check(new_password, username=account.username)
-        with _unavailable_is_refused():
+        with self._unavailable_is_refused():
             account.password_hash = await self._hash(new_password, address)
             account.addresses = []
             _remember_address(account, address)
@@ -260,7 +262,7 @@ class Accounts(AccountBook):
             if not await self._shelf.replace(account.username, found, account):
                 raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
             await self._shelf.settled()
-        log.info("the password of %s was changed", account.username)
+        self._successes.say(log.info, "the password of %s was changed", account.username)
         return _login(account, issued.ticket)
 
     async def reset_password(self, username: str, new_password: str) -> None:
@@ -305,13 +307,18 @@ class Accounts(AccountBook):
         try:
             return await self._hash(password, address)
         except AuthFailed:
-            log.info("%s keeps an old password hash until a less busy login", account.username)
+            self._refusals.say(log.info, "%s keeps an old password hash until a less busy login", account.username)
             return account.password_hash
 
     def _new_account(self, name: str, hashed: str, address: str, before: Account | None) -> Account:
         former = [] if before is None else [*before.character_ids, *before.former_character_ids]
         if former:
-            log.warning("%s, a plaintext account, was registered again; its characters %s are unlinked", name, former)
+            self._successes.say(
+                log.warning,
+                "%s, a plaintext account, was registered again; its characters %s are unlinked",
+                name,
+                former,
+            )
         made = Account(
             username=name,
             password_hash=hashed,
@@ -331,6 +338,19 @@ class Accounts(AccountBook):
     def _taken(self, address: str) -> AuthFailed:
         self._throttle.count_address(address)  # asking for names is how one learns which exist
         return AuthFailed("this user name is taken", reason="username_taken")
+
+    @contextmanager
+    def _unavailable_is_refused(self) -> Generator[None]:
+        """A store that is away, or an unreadable account, is a refusal; a lost answer stays what it is."""
+        try:
+            yield
+        except (Quarantined, StorageError) as error:
+            if error.outcome == "unknown":
+                raise
+            # A store that is away is the keeper's to report, once; here it would be a line for every registration.
+            line = log.warning if isinstance(error, Quarantined) else log.info
+            self._refusals.say(line, "an account could not be read or written: %s", error)
+            raise AuthFailed("the server cannot do this now", reason="unavailable") from error
 
     async def _keep_saving(self) -> None:
         while True:
@@ -401,17 +421,3 @@ def _throttle_settings(config: AuthConfig) -> ThrottleSettings:
         address=Backoff(config.throttle_address_free, 1.0, longest_s),
         pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, PAIR_DELAY_S_MAX)),
     )
-
-
-@contextmanager
-def _unavailable_is_refused() -> Generator[None]:
-    """A store that is away, or an unreadable account, is a refusal; a lost answer stays what it is."""
-    try:
-        yield
-    except (Quarantined, StorageError) as error:
-        if error.outcome == "unknown":
-            raise
-        # A store that is away is the keeper's to report, once; here it would be a line for every registration.
-        level = logging.WARNING if isinstance(error, Quarantined) else logging.INFO
-        log.log(level, "an account could not be read or written: %s", error)
-        raise AuthFailed("the server cannot do this now", reason="unavailable") from error

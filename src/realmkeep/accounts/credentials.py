@@ -1,5 +1,6 @@
 """What lies inside a sealed payload: credentials as a message in either syntax."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Final, cast
 
@@ -9,6 +10,9 @@ from realmkeep.accounts.sealed import PAYLOAD_BYTES_MAX
 from realmkeep.errors import RealmkeepError, SealBroken
 from realmkeep.records import NIL, Colon, Limits, key_name, read_sexpr
 
+TEXT_CHARS_MAX: Final = 1024  # of each field, as in a message that is not sealed
+TIMESTAMP_S_MAX: Final = 2**53  # beyond it seconds are not exact, nor anybody's clock
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some writers put it before a text
 _LIMITS: Final = Limits(bytes_max=PAYLOAD_BYTES_MAX, depth_max=4, nodes_max=64)
 
 
@@ -20,7 +24,7 @@ class Credentials:
         username: As typed; empty with a ticket.
         password: As typed; empty with a ticket.
         ticket: A resume ticket; empty with a password.
-        timestamp_s: Seconds since the Unix epoch by the client's clock, or None.
+        timestamp_s: Seconds since the Unix epoch by the client's clock, infinity if it is no such time; or None.
         challenge: The challenge of a `welcome`; empty if there is none.
     """
 
@@ -35,27 +39,35 @@ def read_credentials(message: bytes) -> Credentials:
     """Read the message inside a sealed payload: a JSON object or a property list; other fields are ignored.
 
     Raises:
-        SealBroken: It is neither, a field has another type than it should, or there is no password and no ticket.
+        SealBroken: It is neither, a field has another type than it should or is too long, or there is no password and no
+            ticket.
     """
+    message = message.removeprefix(_BYTE_ORDER_MARK)
     fields = _property_list(message) if message.lstrip()[:1] == b"(" else _json_object(message)
 
     def text(name: str) -> str:
         value = fields.get(name)
         if value is None:
             return ""
-        if type(value) is not str:
+        if type(value) is not str or len(value) > TEXT_CHARS_MAX:
             raise SealBroken
         return value
 
-    timestamp = fields.get("timestamp")
-    if timestamp is not None and type(timestamp) not in {int, float}:
-        raise SealBroken
-    read_ = Credentials(
-        text("username"), text("password"), text("ticket"), cast("float | None", timestamp), text("challenge")
-    )
+    timestamp_s = _timestamp_s(fields.get("timestamp"))
+    read_ = Credentials(text("username"), text("password"), text("ticket"), timestamp_s, text("challenge"))
     if not (read_.ticket or (read_.username and read_.password)):
         raise SealBroken
     return read_
+
+
+def _timestamp_s(value: object) -> float | None:
+    """Bounded before it is used in any sum: a whole number of 400 digits fits no float. Beyond the bounds no time is fresh."""
+    if value is None:
+        return None
+    if type(value) not in {int, float}:
+        raise SealBroken
+    number = cast("float", value)
+    return float(number) if 0 <= number <= TIMESTAMP_S_MAX else math.inf
 
 
 def _json_object(message: bytes) -> dict[str, object]:

@@ -15,6 +15,7 @@ from realmkeep.callables import fault_of
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, Misuse
 from realmkeep.keys import sealed
+from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.storage import Committed, Guard, Put, Refused, Storage, Transaction
 
 TIMESTAMP_WINDOW_S: Final = 60.0
@@ -30,12 +31,14 @@ class SealedDoor:
         keys: The server's keys.
         storage: Keeps the marks of the payloads that were accepted.
         clock: Decides what is fresh.
+        refusals: Bounds the lines that say why a payload was refused.
     """
 
-    def __init__(self, keys: ServerKeys, storage: Storage, clock: Clock) -> None:
+    def __init__(self, keys: ServerKeys, storage: Storage, clock: Clock, refusals: RateLimitedLog) -> None:
         self.keys = keys
         self._storage = storage
         self._clock = clock
+        self._refusals = refusals
 
     async def open(
         self,
@@ -83,7 +86,7 @@ class SealedDoor:
         return bool(credentials.challenge) and challenge_holds(credentials.challenge) is True
 
     def _stale(self, why: str) -> AuthFailed:
-        log.warning("%s", why)
+        self._refusals.say(log.warning, "%s", why)
         return AuthFailed(
             "these credentials were used before or are not of now",
             reason="replayed",

@@ -15,12 +15,12 @@ from realmkeep.accounts.account import Account
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.passwords import HashCost, dummy_hash, verify_password
 from realmkeep.accounts.pool import HashPool
-from realmkeep.accounts.sparing_log import SparingLog
 from realmkeep.accounts.throttle import Attempt, Throttle, network, network_digest
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, Quarantined, StorageError
 from realmkeep.keeping.shelf import Shelf, Shelved
+from realmkeep.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -38,7 +38,7 @@ class Verifier:
         cost: Of the hash that an unknown user's password is compared with.
         clock: For bans, tickets and the time of the answer.
         answer_time_s: A refusal comes at the first whole multiple of this after the request.
-        refusals: Says who was refused, and why.
+        refusals: Bounds the lines that say why a login was refused.
     """
 
     shelf: Shelf[Account]
@@ -47,7 +47,7 @@ class Verifier:
     cost: HashCost
     clock: Clock
     answer_time_s: float
-    refusals: SparingLog
+    refusals: RateLimitedLog
 
     async def password(self, username: str, password: str, address: str) -> Shelved[Account]:
         """The account, if the password is right and the account may be used.
@@ -61,7 +61,7 @@ class Verifier:
             known = found is not None and network_digest(name, address) in found.record.addresses
             attempt = self.throttle.begin(name, address, known=known)
             if not isinstance(attempt, Attempt):
-                self.refusals.info("login from %r has to wait %.0f s after failures", address, attempt)
+                self.refusals.say(log.info, "login from %r has to wait %.0f s after failures", address, attempt)
                 raise AuthFailed("too many failures", reason="throttled", retry_after_s=math.ceil(attempt))
             try:
                 right = await self._compare(found, password, address)
@@ -95,7 +95,7 @@ class Verifier:
             else:
                 why = f"{found.record.username} has no such ticket any more"
             self.throttle.count_address(address)
-            self.refusals.info("ticket from %r refused: %s", address, why)
+            self.refusals.say(log.info, "ticket from %r refused: %s", address, why)
             raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     def now_s(self) -> int:
@@ -114,8 +114,8 @@ class Verifier:
             return None
         except (Quarantined, StorageError) as error:
             # A store that is away is the keeper's to report, once; here it would be a line for every login.
-            level = logging.ERROR if isinstance(error, Quarantined) else logging.INFO
-            log.log(level, "an account cannot be read: %s", error)
+            line = log.error if isinstance(error, Quarantined) else log.info
+            self.refusals.say(line, "an account cannot be read: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
     async def _compare(self, found: Shelved[Account] | None, password: str, address: str) -> bool:
@@ -125,7 +125,7 @@ class Verifier:
                 lambda: verify_password(password, stored or dummy_hash(self.cost)), source=network(address)
             )
         except MalformedHash as error:
-            log.error("the account %s: %s", found.record.username if found else "", error)
+            self.refusals.say(log.error, "the account %s: %s", found.record.username if found else "", error)
             return False
 
     def _usable(self, found: Shelved[Account] | None, right: bool, address: str) -> Shelved[Account]:  # noqa: FBT001 - the verdict
@@ -139,7 +139,7 @@ class Verifier:
             why = f"{found.record.username} is banned"
         else:
             return found
-        self.refusals.info("login from %r refused: %s", address, why)
+        self.refusals.say(log.info, "login from %r refused: %s", address, why)
         raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     @asynccontextmanager

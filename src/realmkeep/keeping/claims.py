@@ -206,7 +206,7 @@ class Claims:
         if loaded.issues:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
         token = max(self._clock.wall_us(), revision + 1, token_of(stored.owner) + 1)
-        version = int(stored.version) if stored.version is not None and stored.version.isdigit() else 0
+        version = stored_number(stored.version) or 0
         return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
 
     async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from realmkeep.accounts.credentials import Credentials, read_credentials
@@ -12,6 +13,7 @@ from realmkeep.accounts.sealed_door import MARK_S, SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.errors import AuthFailed, SealBroken
 from realmkeep.keys import parse
+from realmkeep.rate_limited_log import LINES_BURST, LINES_PER_S, RateLimitedLog
 from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
@@ -22,7 +24,7 @@ LOGIN = {"type": "login", "username": "player1", "password": "secret"}
 
 @pytest.fixture
 def door(keys: ServerKeys, storage: Storage, clock: FakeClock) -> SealedDoor:
-    return SealedDoor(keys, storage, clock)
+    return SealedDoor(keys, storage, clock, RateLimitedLog(clock))
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ async def test_the_same_payload_comes_in_once_on_every_server_and_after_every_re
     assert await replayed(door, payload.upper())
     other_server = MemoryStorage(store)
     await other_server.connect()
-    assert await replayed(SealedDoor(keys, other_server, clock), payload)
+    assert await replayed(SealedDoor(keys, other_server, clock, RateLimitedLog(clock)), payload)
     assert not await replayed(door, sealed())
 
 
@@ -194,3 +196,42 @@ def test_nothing_secret_is_printed() -> None:
     assert "ada" in printed
     assert "s3cret" not in printed
     assert "t1cket" not in printed
+
+
+OUT_OF_BOUNDS = ["9" * 350, "9" * 400, "-" + "9" * 350, "9" * 4_000, "-1", str(2**53 + 1), "1.7e308", "1e400", "true"]
+
+
+@pytest.mark.parametrize("number", OUT_OF_BOUNDS)
+@pytest.mark.parametrize("message", ['{"username":"a","password":"b","timestamp":%s}', '(:ticket "t" :timestamp %s)'])
+async def test_a_timestamp_of_any_length_is_bounded_before_it_is_used(
+    door: SealedDoor, keys: ServerKeys, message: str, number: str
+) -> None:
+    payload = encrypt_auth_payload((message % number).encode(), keys.public_key).payload
+    (result,) = await asyncio.gather(door.open(payload), return_exceptions=True)
+    assert isinstance(result, (AuthFailed, SealBroken)), "never another error"
+
+
+@pytest.mark.parametrize("field", ["username", "password", "ticket", "challenge"])
+def test_a_sealed_text_is_as_long_as_a_plain_one_may_be(field: str) -> None:
+    fields = {"username": "a", "password": "b", "ticket": "c", "challenge": "d"}
+    whole = "x" * 1024
+    assert getattr(read_credentials(msgspec.json.encode({**fields, field: whole})), field) == whole
+    with pytest.raises(SealBroken):
+        read_credentials(msgspec.json.encode({**fields, field: whole + "x"}))
+
+
+@pytest.mark.parametrize("message", [b'{"ticket":"t"}', b'(:ticket "t")'])
+def test_a_byte_order_mark_before_what_is_sealed_is_nothing(message: bytes) -> None:
+    assert read_credentials(b"\xef\xbb\xbf" + message) == Credentials(ticket="t")
+
+
+async def test_stale_seals_fill_no_disk(
+    door: SealedDoor, sealed: Callable[..., str], clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stale = sealed()
+    await clock.advance(1_000)
+    for _ in range(30):
+        await clock.advance(1)
+        for _ in range(100):
+            assert await replayed(door, stale)
+    assert len(caplog.records) <= 2 * (LINES_BURST + 30 * LINES_PER_S)

@@ -83,10 +83,13 @@ class Entrance:
         except AlreadyOwned as error:
             answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
         except (Quarantined, RecordError) as error:
-            log.error("a player cannot be loaded", error=str(error))
+            self._game.strangers.say(log.error, "a player cannot be loaded", error=str(error))
             answer(_auth_fail("quarantined"))
         except (RealmkeepError, Refused) as error:
-            log.info("a login failed", error=str(error))  # as often as clients try while the store is away
+            self._game.strangers.say(log.info, "a login failed", error=str(error))
+            answer(_auth_fail("unavailable"))
+        except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
+            self._game.strangers.say(log.error, "a login failed as none should", exc_info=error)
             answer(_auth_fail("unavailable"))
         finally:
             self._entering.discard(peer)
@@ -109,7 +112,9 @@ class Entrance:
         ticket = {"ticket": login.ticket}
         if shown.sealed is not None:
             ticket = {"sealed_ticket": shown.sealed.seal_ticket(login.ticket)}
-        log.info("player came in", player=seat.player.player_id, name=seat.player.name, resumed=resumed)
+        self._game.comings.say(
+            log.info, "player came in", player=seat.player.player_id, name=seat.player.name, resumed=resumed
+        )
         return {
             "type": "auth_ok",
             "player_id": seat.player.player_id,

@@ -12,6 +12,7 @@ from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.errors import NoSuchAccount
+from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
 from realmkeep.realm.server.seats import Seat, Seats
@@ -32,6 +33,8 @@ class Game:
         random: The only source of chance.
         ticks: Since the start.
         refilling: A block of serials is on its way.
+        strangers: Bounds the lines that a client without a session may cause at will.
+        comings: Bounds the lines about players who come and go.
     """
 
     keeper: Keeper
@@ -49,6 +52,8 @@ class Game:
 
     def __post_init__(self) -> None:
         self.trades = TradeBook(self.seats.tell)
+        self.strangers = RateLimitedLog(self.clock)
+        self.comings = RateLimitedLog(self.clock)
 
     def scene(self, other: Named | None = None) -> Scene:
         """This moment."""
@@ -128,4 +133,4 @@ class Game:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("something beside failed", task=task.get_name(), exc_info=error)
+            self.strangers.say(log.error, "something beside failed", task=task.get_name(), exc_info=error)

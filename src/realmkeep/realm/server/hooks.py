@@ -28,7 +28,7 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
         player = session.record
         flee(game, player)
         _remove(game, player)
-        log.info("player stayed away", player=player.player_id, name=player.name)
+        game.comings.say(log.info, "player stayed away", player=player.player_id, name=player.name)
 
     @keeper.on_lost_ownership(Player)
     def lost(session: Session[Player], reason: str) -> None:

@@ -86,10 +86,15 @@ class Reception:
         except (Refused, Undecided) as ended:
             reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
             if reason != "session_ended":  # the shutdown was faster, and saves everybody
-                log.error("a player's last state is not in the store", player=seat.player.player_id, error=str(ended))
+                self._game.comings.say(
+                    log.error,
+                    "a player's last state is not in the store",
+                    player=seat.player.player_id,
+                    error=str(ended),
+                )
             answer({"type": "goodbye", "reason": reason})
             peer.close()
             return
         answer({"type": "goodbye"})
         peer.dismiss()
-        log.info("player left", player=seat.player.player_id, name=seat.player.name)
+        self._game.comings.say(log.info, "player left", player=seat.player.player_id, name=seat.player.name)

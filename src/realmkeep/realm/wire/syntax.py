@@ -14,6 +14,7 @@ from realmkeep.records import NIL, Colon, Datum, Limits, Symbol, key_name, key_t
 Message: TypeAlias = dict[str, Any]
 
 WHITE_SPACE: Final = b" \t\r\n\f"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some writers of UTF-8 put it before the first text of a connection
 DEPTH_MAX: Final = 8  # the deepest message of a client nests three
 NODES_MAX: Final = 1_000  # the longest message of a client, an offer of 64 slots, has 400
 NAMES: Final = frozenset({"type", "action", "kind", "reason", "item", "zone", "quest"})
@@ -31,8 +32,9 @@ class Syntax(Enum):
 
 
 def syntax_of(encoded: bytes) -> Syntax:
-    """Tell the two apart by the first byte that is not white space."""
-    return Syntax.SEXPR if encoded.lstrip(WHITE_SPACE)[:1] == b"(" else Syntax.JSON
+    """Tell the two apart by the first byte that is neither white space nor a byte order mark."""
+    begins = encoded.removeprefix(BYTE_ORDER_MARK).lstrip(WHITE_SPACE)[:1]
+    return Syntax.SEXPR if begins == b"(" else Syntax.JSON
 
 
 def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Message:
@@ -48,6 +50,7 @@ def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Mes
     """
     if len(encoded) > bytes_max:
         raise BadInput("too_large", f"a message has at most {bytes_max} bytes")
+    encoded = encoded.removeprefix(BYTE_ORDER_MARK)
     if syntax_of(encoded) is Syntax.SEXPR:
         return _decode_sexpr(encoded, nodes_max)
     try:
