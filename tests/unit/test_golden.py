@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from realmkeep.records.codecs import encode
-from realmkeep.records.fields import durable
+from realmkeep.records.fields import Keyword, durable
 from realmkeep.records.record import Record
 from realmkeep.testing.golden import check_golden, write_golden
 from realmkeep.testing.specification import SpecPlayer, specification_player
@@ -110,3 +110,27 @@ def test_golden_bytes_that_do_not_load_fail(tmp_path: Path) -> None:
         check_golden(SpecPlayer, tmp_path / "player")
     with pytest.raises(AssertionError, match=r"v1.sexpr does not load"):
         write_golden(tmp_path / "player", specification_player())
+
+
+def test_a_field_that_the_codecs_give_a_step_differently_is_named(tmp_path: Path) -> None:
+    def first() -> type[Any]:
+        class Satchel(Record, kind="golden-satchel", version=1):
+            bag: dict[Keyword, int] = durable(default_factory=dict)
+
+        return Satchel
+
+    class Satchel(Record, kind="golden-satchel", version=2):
+        bag: dict[str, int] = durable(default_factory=dict)
+
+    def keep(plain: dict[str, Any]) -> dict[str, Any]:
+        return plain
+
+    Satchel.migration(1)(keep)
+    write_golden(tmp_path, first()(bag={"iron-sword": 1}))
+    write_golden(tmp_path, Satchel(bag={"iron-sword": 1}))
+    with pytest.raises(AssertionError, match=r"bag of golden-satchel is .*iron.sword.* former="):
+        check_golden(Satchel, tmp_path)
+    Satchel.__realmkeep__.migrations.clear()
+    Satchel.migration(1, former={"bag": dict[Keyword, int]})(keep)
+    write_golden(tmp_path, Satchel(bag={"iron-sword": 1}))
+    check_golden(Satchel, tmp_path)

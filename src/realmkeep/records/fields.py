@@ -137,6 +137,7 @@ class RecordInfo:
         durable: The durable ones, in that order: the order in which they are stored.
         keep_unknown: Stored keys that no field knows are kept and written back, instead of refused.
         migrations: `migrations[n]` takes a plain dictionary of version n to version n + 1; filled by `@Player.migration(n)`.
+        former: `former[n]` has the types, at version n, of fields that the step from n changes or removes.
         rules: The functions across fields, run by validation after the fields' own bounds; filled by `@Player.rule`.
     """
 
@@ -147,6 +148,7 @@ class RecordInfo:
     durable: tuple[FieldInfo, ...]
     keep_unknown: bool = False
     migrations: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
+    former: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     rules: list[Callable[[Any], Any]] = field(default_factory=list)
 
 

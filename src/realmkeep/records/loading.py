@@ -3,7 +3,7 @@
 Size cap, checksum, decoding, sanity, migrations, conversion to the record, validation, in that order.
 """
 
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
@@ -16,6 +16,7 @@ from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import peek_marks, put_back_marks
 from realmkeep.records.migrations import Plain, migrate, stored_version
 from realmkeep.records.record import Record, set_unknown_fields
+from realmkeep.records.storable import field_type
 from realmkeep.records.validation import validate
 
 R = TypeVar("R", bound=Record)
@@ -74,7 +75,8 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
 
     Returns:
         The record, or why there is none. A stored key that the class does not know is `QUARANTINE` unless it keeps
-        unknown ones; a value of another type than its field, or a missing field without a default, is `REJECT`.
+        unknown ones, and so are two keys of a dictionary that mean the same (`"0"` and `"-0"` for whole numbers); a value
+        of another type than its field, or a missing field without a default, is `REJECT`.
 
     Raises:
         RecordTooLarge: More bytes, nodes or nesting than `limits` allows, as stored or as migrated.
@@ -107,6 +109,7 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
     except msgspec.ValidationError:
         issues += _misfits(known, cls)
         return Loaded(None, worst(issues), tuple(issues), migrated_from, changed=False, kind=info.kind)
+    issues += _merged(known, record)
     if unknown:
         set_unknown_fields(record, unknown)
     return _judged(record, tuple(issues), migrated_from, limits)
@@ -139,3 +142,29 @@ def _misfits(known: Plain, cls: type[Record]) -> list[Issue]:
             rule = f"{what[:1].lower()}{what[1:]}"
             issues.append(Issue(f"{field.name}{at.removesuffix('`')}", shown(known[field.name]), rule, REJECT))
     return issues
+
+
+def _merged(known: Plain, record: Record) -> list[Issue]:
+    """Dictionaries that lost an entry when their keys, all different as texts, became those of the field's type."""
+    issues: list[Issue] = []
+    for field in record.__realmkeep__.durable:
+        made, stored = getattr(record, field.name), known.get(field.name)
+        if not isinstance(made, dict) or not isinstance(stored, dict):
+            continue
+        entries = cast("Plain", stored)
+        if len(cast("Plain", made)) == len(entries):
+            continue
+        twice = " and ".join(repr(key) for key in _colliding(entries, field_type(field.type, field.name)))
+        issues.append(
+            Issue(field.name, shown(entries), f"without two keys that mean the same ({twice:.80})", QUARANTINE)
+        )
+    return issues
+
+
+def _colliding(entries: Plain, annotation: Any) -> list[str]:
+    """The first keys that mean the same."""
+    found: dict[object, list[str]] = {}
+    for key, value in entries.items():
+        (meant,) = msgspec.convert({key: value}, annotation, strict=True, str_keys=True)
+        found.setdefault(meant, []).append(key)
+    return next(keys for keys in found.values() if len(keys) > 1)

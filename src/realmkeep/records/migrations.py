@@ -2,7 +2,8 @@
 
 import math
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from realmkeep.callables import fault_of, name_of
@@ -11,6 +12,7 @@ from realmkeep.records.definition import registered
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.issues import shown
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.storable import field_type, resolved
 
 Plain: TypeAlias = dict[str, Any]
 """A decoded record: text keys; values None, bool, int, float, str, lists and dictionaries of these."""
@@ -27,22 +29,29 @@ class RecordClass(Protocol):
     __realmkeep__: RecordInfo
 
 
-def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
+def add_step(
+    info: RecordInfo, version: int, former: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[StepT], StepT]:
     """Register the step from `version` to `version + 1`; what `@Player.migration(version)` does.
 
     Args:
         info: The record's declaration.
         version: The version that the step takes, from 0 to one below the record's current version.
+        former: The types that fields had at `version`, where the step changes or removes them.
 
     Raises:
-        DefinitionError: The version is out of that range or already has a step, or the step is no plain function of one
-            argument.
+        DefinitionError: The version is out of that range or already has a step, the step is no plain function of one
+            argument, or a former type could never be stored.
     """
     if not 0 <= version < info.version:
         raise DefinitionError(
             f"{info.kind}: a migration from version {version} leads beyond the current version {info.version}",
             hint=f"set version={version + 1} on the record class, or register the step under the version it takes",
         )
+
+    types = {name: resolved(annotation) for name, annotation in former.items()}
+    for name, annotation in types.items():
+        field_type(annotation, f"the former {info.kind}.{name}")
 
     def register(step: StepT) -> StepT:
         if (fault := fault_of(step, 1)) is not None:
@@ -56,6 +65,7 @@ def add_step(info: RecordInfo, version: int) -> Callable[[StepT], StepT]:
                 hint="steps are append-only: leave the old one as it is and give the new one the next version",
             )
         info.migrations[version] = step
+        info.former[version] = types
         return step
 
     return register

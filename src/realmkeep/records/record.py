@@ -243,18 +243,21 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         return Schema(cls.__realmkeep__)
 
     @classmethod
-    def migration(cls, version: int) -> Callable[[MigrationT], MigrationT]:
+    def migration(cls, version: int, *, former: Mapping[str, Any] | None = None) -> Callable[[MigrationT], MigrationT]:
         """Register the step from `version` to `version + 1`: `@Player.migration(1)`.
 
         The step takes a plain dictionary and returns one; it must give the same when run twice. Steps are never deleted.
 
         Args:
             version: The version that the step takes: from 0 (records without a version) to one below the current.
+            former: The types that fields had at `version`, of those whose type the step changes, and those it removes:
+                `former={"bag": dict[Keyword, int]}`. S-expressions of that version and older are read by them; JSON
+                needs none.
 
         Raises:
-            DefinitionError: There is no such version, or it has a step already.
+            DefinitionError: There is no such version, it has a step already, or a former type could never be stored.
         """
-        return add_step(cls.__realmkeep__, version)
+        return add_step(cls.__realmkeep__, version, former or {})
 
     @overload
     @classmethod

@@ -19,7 +19,7 @@ from realmkeep.errors import Corrupt, Unstorable
 from realmkeep.records.checksum import crc32
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
-from realmkeep.records.sexpr_reader import read
+from realmkeep.records.sexpr_reader import Datum, read
 from realmkeep.records.sexpr_shapes import INT, TEXT, Fields, Misfit
 from realmkeep.records.sexpr_types import shape_of
 
@@ -28,7 +28,10 @@ _CRC_TAIL: Final = len(' :crc "89abcdef")') + 64  # room for a line's end that a
 
 
 def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, Any]:
-    """Decode a record of any version to a plain dictionary, by the types of today's fields.
+    """Decode a record of any version to a plain dictionary.
+
+    The current version is read by the types of today's fields; a former one by those that its migrations declare, and
+    beyond these by its notation: see `sexpr_older`.
 
     Keys are field names in snake_case, with `version` and `crc` where they are stored. Values are as `json.loads` would
     give them, fit for `msgspec.convert(..., strict=True, str_keys=True)`. Keys that no field knows, and values that do not
@@ -42,7 +45,7 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
     """
     whole = read(stored, limits)
     try:
-        plain: dict[str, Any] | Any = _record_shape(info).plain(whole)
+        plain: dict[str, Any] | Any = _record_shape(info, _written_at(whole, info)).plain(whole)
     except Misfit as misfit:
         raise Corrupt(f"A stored {info.kind} holds {misfit} at {misfit.path(info.kind)}") from None
     if not isinstance(plain, dict) or not plain:
@@ -71,7 +74,7 @@ def encode(fields: Mapping[str, Any], info: RecordInfo) -> bytes:
         Unstorable: A value is not of its field's type, or cannot be stored (NaN, an integer beyond 64 bits, a lone
             surrogate); the path is named.
     """
-    shape = _record_shape(info)
+    shape = _record_shape(info, info.version)
     try:
         texts = [":version", str(info.version), *shape.texts(fields)]
     except Misfit as misfit:
@@ -102,5 +105,23 @@ def check_crc(stored: bytes) -> bool:
     return True
 
 
-def _record_shape(info: RecordInfo) -> Fields:
-    return Fields({"version": INT, "crc": TEXT, **{field.name: shape_of(field.type) for field in info.durable}})
+def _written_at(whole: Datum, info: RecordInfo) -> int:
+    """The version by whose types to read; the current one where none is told that could be a former one."""
+    entries = whole if isinstance(whole, list) else []
+    told = [value for key, value in zip(entries[::2], entries[1::2], strict=False) if _is_version(key)]
+    version = told[0] if told else 0
+    if version == 0 and 0 not in info.migrations:
+        version = 1
+    return version if type(version) is int and 0 <= version < info.version else info.version
+
+
+def _is_version(key: Datum) -> bool:
+    return isinstance(key, str) and key == "version"
+
+
+def _record_shape(info: RecordInfo, version: int) -> Fields:
+    """The fields of a record at a version: those that its migrations declare, and today's beside them."""
+    shapes = {field.name: shape_of(field.type, older=version < info.version) for field in info.durable}
+    for at in range(info.version - 1, version - 1, -1):
+        shapes |= {name: shape_of(former) for name, former in info.former.get(at, {}).items()}
+    return Fields({"version": INT, "crc": TEXT, **shapes})

@@ -390,6 +390,11 @@ def _key(key: Any) -> str:
     return key_text(_unicode(key))
 
 
+def _keyword(name: str) -> str:
+    """A keyword's text; of one that would be taken for a stand-in where no type is declared, a string."""
+    return string_text(name) if name in STAND_INS else keyword_text(name) or string_text(name)
+
+
 def _integer_key(key: Any) -> str:
     if type(key) is not str or not _INTEGER.fullmatch(key):
         raise Misfit(f"the key {key!r:.40} where an int is declared")
@@ -434,7 +439,7 @@ NAME: Final = Leaf(
     notation=_STRINGS,
     values=frozenset({str}),
     read=str,
-    write=lambda value: keyword_text(_unicode(value)) or string_text(value),
+    write=lambda value: _keyword(_unicode(value)),
 )
 CHOICE: Final = Leaf(
     "one of some values",

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from realmkeep.errors import RealmkeepError
-from realmkeep.records.codecs import CODECS, encode
+from realmkeep.records.codecs import CODECS, decode, encode
 from realmkeep.records.loading import load
 from realmkeep.records.record import Record, unknown_fields
 
@@ -23,7 +23,8 @@ def check_golden(cls: type[Record], directory: Path) -> None:
 
     Raises:
         AssertionError: A version has no golden bytes, or they do not load, load into another record than expected, or,
-            those of the current version, would be stored differently now. The file is named.
+            those of the current version, would be stored differently now; or a step is given something else by the two
+            codecs. The file is named.
     """
     info = cls.__realmkeep__
     stored = {
@@ -38,6 +39,8 @@ def check_golden(cls: type[Record], directory: Path) -> None:
             )
     for path in (path for paths in stored.values() for path in paths):
         _check(cls, path)
+    for paths in stored.values():
+        _check_codecs_agree(cls, paths)
     for path in stored[info.version]:
         if (now := _stored_now(cls, path)) != path.read_bytes():
             raise AssertionError(f"{path} would be stored differently now: {now!r:.2000}")
@@ -49,6 +52,20 @@ def _check(cls: type[Record], path: Path) -> None:
         raise AssertionError(f"{expected} is missing; call write_golden and look at what it writes")
     if (now := _loaded_text(cls, path)) != expected.read_text(encoding="utf-8"):
         raise AssertionError(f"{path} loads into another record than {expected.name} says, namely {now:.2000}")
+
+
+def _check_codecs_agree(cls: type[Record], paths: list[Path]) -> None:
+    """Both codecs must give the first step the same, or their records part from there on."""
+    if len(paths) < len(CODECS):
+        return
+    one, other = (decode(path.read_bytes(), cls, accept_unchecked=True) for path in paths)
+    for name in one.keys() | other.keys():
+        values = [repr(plain.get(name, "missing")) for plain in (one, other)]
+        if one.get(name) != other.get(name) or type(one.get(name)) is not type(other.get(name)):
+            raise AssertionError(
+                f"{name} of {cls.__realmkeep__.kind} is {values[0]:.200} in {paths[0]}, and {values[1]:.200} in "
+                f"{paths[1].name}; say what type it had: .migration(n, former={{{name!r}: ...}})"
+            )
 
 
 def write_golden(directory: Path, record: Record) -> None:
