@@ -56,6 +56,13 @@ def line_of(text: str, *, changed: str = TEXT) -> int:
         ("berry = {", "Berry = {", "items.Berry"),
         ('item = "dagger"', 'count = 2\nitem = "dagger"', "zones.forest.ground[1].count"),
         ('item = "shield", chance = 0.1', 'item = "shield", count = 2, chance = 0.1', "monsters.troll.loot[1].count"),
+        ("arrow = { stackable = true", 'arrow = { stackable = true, equipment = "weapon"', "items.arrow.equipment"),
+        ("arrow = {", "gold = { stackable = true, price = 1 }\narrow = {", "items.gold"),
+        ("start_items = { bread = 3 }", "start_items = { bread = 10000 }", "rules.start_items"),
+        ("start_items = { bread = 3 }", "start_items = { dagger = 25 }", "rules.start_items"),
+        ("items = { potion = 1 }", "items = { helmet = 20, shield = 5 }", "quests.pests.reward.items"),
+        ('item = "fang", chance', 'item = "fang", count = 99999, chance', "monsters.wolf.loot[0].count"),
+        ('item = "berry"', 'count = 99999\nitem = "berry"', "zones.town.ground[0].count"),
         ("spread_tiles = 10.0", "spread_tiles = 60.0", "zones.meadow.monsters[3].spread_tiles"),
     ],
 )

@@ -5,9 +5,9 @@ from typing import Any
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
-from realmkeep.realm.world.inventory import give, in_slot, take, unpack_parcels
+from realmkeep.realm.world.inventory import exchange, give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import SERIALS_MAX, OnGround
-from realmkeep.realm.world.player import Item, Player, Worn
+from realmkeep.realm.world.player import Player, Worn
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.zone import GroundItem, Zone
 
@@ -109,17 +109,14 @@ def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
     """Wear or wield what is in a slot; what was worn before takes its slot.
 
     Raises:
-        Refused: `empty_slot` or `not_wearable`.
+        Refused: `empty_slot`, `not_wearable`, or `slot_taken`: more of a stack stay in the slot.
     """
     item = in_slot(player, intent.slot)
     where = scene.world.item(item.item_id).equipment
     if where is None:
         raise Refused("not_wearable", f"{item.item_id} cannot be worn")
-    take(player, intent.slot, 1)
-    before = player.equipment.get(where)
+    exchange(player, intent.slot, player.equipment.get(where))
     player.equipment = {**player.equipment, where: Worn(item.item_id, item.serial)}
-    if before is not None:
-        player.inventory = [*player.inventory, Item(before.item_id, 1, item.slot, before.serial)]
     return {}
 
 

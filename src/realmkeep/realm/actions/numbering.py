@@ -1,18 +1,20 @@
-"""Serials for what older records hold without one: the specification's items have none."""
+"""What older records hold in disorder: things without a serial, as the specification has them, and two things in one slot."""
 
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.world.content import World
-from realmkeep.realm.world.inventory import unpack_parcels
+from realmkeep.realm.world.inventory import crowded, unpack_parcels
 from realmkeep.realm.world.player import Item, Player, Stored, Worn
 
 
-def lacks_serials(player: Player, world: World) -> bool:
-    """Whether anything that does not stack has no serial, carried, banked or worn."""
-    return any(_lacks_serial(held, world) for held in (*player.inventory, *player.bank, *player.equipment.values()))
+def is_disordered(player: Player, world: World) -> bool:
+    """Whether anything that does not stack has no serial, carried, banked or worn, or two things lie in one slot."""
+    return crowded(player) or any(
+        _lacks_serial(held, world) for held in (*player.inventory, *player.bank, *player.equipment.values())
+    )
 
 
-def number_items(tx: Tx, player: Player, scene: Scene) -> None:
+def put_in_order(tx: Tx, player: Player, scene: Scene) -> None:
     """Give a serial to each of them; of several in one place each but the first moves to a place of its own.
 
     Raises:
@@ -20,7 +22,12 @@ def number_items(tx: Tx, player: Player, scene: Scene) -> None:
     """
     world, serial = scene.world, scene.serials.take
     inventory, bank, spare = list[Item](), list[Stored](), list[Stored]()
+    taken = set[int]()
     for item in player.inventory:
+        if item.slot in taken:
+            spare.append(Stored(item.item_id, item.count, item.serial))
+            continue
+        taken.add(item.slot)
         if _lacks_serial(item, world):
             inventory.append(Item(item.item_id, 1, item.slot, serial()))
             spare += [Stored(item.item_id, 1, serial()) for _ in range(item.count - 1)]

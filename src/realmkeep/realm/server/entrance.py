@@ -16,7 +16,7 @@ from realmkeep.errors import (
     SealBroken,
 )
 from realmkeep.realm.actions.fighting import revive
-from realmkeep.realm.actions.numbering import lacks_serials, number_items
+from realmkeep.realm.actions.numbering import is_disordered, put_in_order
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.wire.bad_input import BadInput
@@ -187,10 +187,10 @@ class Entrance:
             player.name = username
         if player.dead and seat.respawn_s is None:
             revive(player, game.scene())
-        if lacks_serials(player, game.world):
+        if is_disordered(player, game.world):
             if game.serials.low:
                 await game.refill_serials()
-            await game.keeper.commit(lambda tx, record: number_items(tx, record, game.scene()), seat.session)
+            await game.keeper.commit(lambda tx, record: put_in_order(tx, record, game.scene()), seat.session)
 
 
 def new_player(world: World, player_id: int, name: str) -> Player:

@@ -6,7 +6,7 @@ The functions replace lists and never change them in place, so that the record n
 from typing import Final
 
 from realmkeep.realm.world.content import ItemKind, World
-from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, Stored
+from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, Stored, Worn
 from realmkeep.realm.world.refused import Refused
 
 GOLD: Final = "gold"  # `deposit` and `withdraw` take it for an item
@@ -51,8 +51,26 @@ def take(player: Player, slot: int, count: int) -> Item:
     if item.count < count:
         raise Refused("not_enough", f"slot {slot} has {item.count}")
     left = [Item(item.item_id, item.count - count, slot, item.serial)] if item.count > count else []
-    player.inventory = [other for other in player.inventory if other.slot != slot] + left
+    _carry(player, [other for other in player.inventory if other is not item] + left)
     return Item(item.item_id, count, slot, item.serial)
+
+
+def exchange(player: Player, slot: int, back: Worn | None) -> Item:
+    """Take one thing out of a slot, and put what comes back for it into the same slot; returns what was taken.
+
+    Raises:
+        Refused: `empty_slot`, or `slot_taken`: more of a stack stay in the slot.
+    """
+    item = in_slot(player, slot)
+    left = [Item(item.item_id, item.count - 1, slot, item.serial)] if item.count > 1 else []
+    came = [Item(back.item_id, 1, slot, back.serial)] if back is not None else []
+    _carry(player, [other for other in player.inventory if other is not item] + left + came)
+    return Item(item.item_id, 1, slot, item.serial)
+
+
+def crowded(player: Player) -> bool:
+    """Whether a slot holds more than one thing, as records of an older release may have it."""
+    return len({item.slot for item in player.inventory}) < len(player.inventory)
 
 
 def give(player: Player, world: World, item_id: str, count: int, serial: int | None = None) -> Item:
@@ -77,12 +95,13 @@ def give(player: Player, world: World, item_id: str, count: int, serial: int | N
         _check_stack(kind, item_id, stack.count + count)
         filled = Item(item_id, stack.count + count, stack.slot)
     else:
+        stack = None
         _check_stack(kind, item_id, count)
         free = free_slots(player)
         if not free:
             raise Refused("inventory_full", f"all {INVENTORY_SLOTS} slots are taken")
         filled = Item(item_id, count, free[0], serial)
-    player.inventory = [item for item in player.inventory if item.slot != filled.slot] + [filled]
+    _carry(player, [item for item in player.inventory if item is not stack] + [filled])
     return filled
 
 
@@ -147,6 +166,19 @@ def unpack_parcels(player: Player, world: World) -> None:
             waiting.append(parcel)
     if len(waiting) < len(player.parcels):
         player.parcels = waiting
+
+
+def _carry(player: Player, items: list[Item]) -> None:
+    """The only way an inventory changes: one thing a slot, or nothing changes.
+
+    Raises:
+        Refused: `slot_taken`.
+    """
+    if len({item.slot for item in items}) < len(items) and not crowded(
+        player
+    ):  # what is crowded already may be cleared
+        raise Refused("slot_taken", "a slot holds one thing")
+    player.inventory = items
 
 
 def _check_stack(kind: ItemKind, item_id: str, count: int) -> None:

@@ -10,6 +10,8 @@ import msgspec
 
 from realmkeep.errors import ConfigError
 from realmkeep.realm.world.content import ItemKind, MonsterKind, QuestKind, Rules, World, ZoneKind
+from realmkeep.realm.world.inventory import GOLD
+from realmkeep.realm.world.player import INVENTORY_SLOTS
 from realmkeep.realm.world.toml_lines import line_numbers, line_of
 
 WORLD_FILE: Final = "world.toml"
@@ -97,25 +99,41 @@ class _Reading:
 
 def _contradictions(world: World) -> Iterator[tuple[str, str]]:
     """What is wrong between parts that are each well-formed."""
+    for name, item in world.items.items():
+        if item.stackable and item.equipment is not None:
+            yield f"items.{name}.equipment", "what is worn is one thing: it cannot be stackable"
+    if GOLD in world.items:
+        yield f"items.{GOLD}", "is what money is called"
     yield from _rules_problems(world)
     for name, monster in world.monsters.items():
         for number, loot in enumerate(monster.loot):
-            yield from _unknown(loot.item, world.items, "item", f"monsters.{name}.loot[{number}].item")
-            yield from _not_alone(loot.item, loot.count, world, f"monsters.{name}.loot[{number}].count")
+            path = f"monsters.{name}.loot[{number}]"
+            yield from _unknown(loot.item, world.items, "item", f"{path}.item")
+            yield from _not_alone(loot.item, loot.count, world, f"{path}.count")
+            yield from _too_high(loot.item, loot.count, world, f"{path}.count")
     for name, quest in world.quests.items():
         for number, stage in enumerate(quest.stages):
             known = {"kill": world.monsters, "visit": world.zones}.get(stage.goal)
             if known is not None:
                 yield from _unknown(stage.target, known, stage.goal, f"quests.{name}.stages[{number}].target")
-        for item in quest.reward.items:
-            yield from _unknown(item, world.items, "item", f"quests.{name}.reward.items")
+        yield from _gift_problems(quest.reward.items, world, f"quests.{name}.reward.items")
     for name, zone in world.zones.items():
         yield from _zone_problems(f"zones.{name}", zone, world)
 
 
+def _gift_problems(items: Mapping[str, int], world: World, path: str) -> Iterator[tuple[str, str]]:
+    """What a player gets at once has to fit: otherwise nobody could begin, or finish the quest."""
+    slots = 0
+    for item, count in items.items():
+        yield from _unknown(item, world.items, "item", path)
+        yield from _too_high(item, count, world, path)
+        slots += 1 if world.item(item).stackable else count
+    if slots > INVENTORY_SLOTS:
+        yield path, f"needs {slots} slots, and there are {INVENTORY_SLOTS}"
+
+
 def _rules_problems(world: World) -> Iterator[tuple[str, str]]:
-    for item in world.rules.start_items:
-        yield from _unknown(item, world.items, "item", "rules.start_items")
+    yield from _gift_problems(world.rules.start_items, world, "rules.start_items")
     start = world.zones.get(world.rules.start_zone)
     if start is None or not start.safe or start.arrival is None:
         yield "rules.start_zone", f"{world.rules.start_zone!r} is no safe zone with an `arrival`"
@@ -144,6 +162,7 @@ def _crowding(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, st
             yield f"{path}.monsters[{number}].spread_tiles", "the pack does not fit into its zone"
     for number, ground in enumerate(zone.ground):
         yield from _not_alone(ground.item, ground.count, world, f"{path}.ground[{number}].count")
+        yield from _too_high(ground.item, ground.count, world, f"{path}.ground[{number}].count")
 
 
 def _named_in(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, Mapping[str, object], str]]:
@@ -165,6 +184,12 @@ def _overlap(one: ZoneKind, other: ZoneKind) -> bool:
 def _not_alone(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
     if count > 1 and not world.item(item).stackable:
         yield path, f"{item!r} does not stack: one lies there, with a serial of its own"
+
+
+def _too_high(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
+    kind = world.items.get(item)
+    if kind is not None and kind.stackable and count > kind.stack_max:
+        yield path, f"{item!r} stacks to {kind.stack_max}: nobody could carry so many"
 
 
 def _unknown(name: str, known: Mapping[str, object], what: str, path: str) -> Iterator[tuple[str, str]]:
