@@ -258,6 +258,10 @@ class ShuttingDown(KeepingError):
     """The keeper is closing and accepts nothing new."""
 
 
+class NoMoreIds(KeepingError):
+    """The counter of ids is used up, or no number: nothing is given out until an operator mends it, and all else goes on."""
+
+
 class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
 

@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
 from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
@@ -31,6 +31,7 @@ from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
 PAIR_DELAY_S_MAX: Final = 60.0  # for who logged in from there before: slower is for strangers
+NewCharacter: TypeAlias = Callable[[], Awaitable[tuple[CharacterId, Record]]]
 KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
 
 log = logging.getLogger("realmkeep.accounts")
@@ -126,7 +127,7 @@ class Accounts(AccountBook):
         password: str,
         *,
         address: str = "",
-        character: tuple[CharacterId, Record] | None = None,
+        character: tuple[CharacterId, Record] | NewCharacter | None = None,
         also: tuple[Also, ...] = (),
     ) -> Login:
         """Register an account, and its first character with it: both are stored, or neither.
@@ -137,7 +138,8 @@ class Accounts(AccountBook):
             username: As typed.
             password: As typed.
             address: Where the request comes from; empty if there is no network.
-            character: The id of the character, which must not exist, and its record.
+            character: The id of the character, which must not exist, and its record; or what makes them, once nothing speaks
+                against the account any more. What it raises is raised.
             also: More guards and effects of the same transaction.
 
         Raises:
@@ -156,7 +158,7 @@ class Accounts(AccountBook):
             hashed = await self._hash(password, address)
             made = self._new_account(name, hashed, address, before.record if before else None)
             if character is not None:
-                id_, record = character
+                id_, record = await character() if callable(character) else character
                 made.character_ids = [id_]
                 also = (*new_record(record, id_, now_us=self._clock.wall_us(), records=self._shelf.records), *also)
             first_ticket = issue_ticket(made, _first(made), self._verifier.now_s())

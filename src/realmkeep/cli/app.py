@@ -15,7 +15,7 @@ app.command("realmkeep.cli.serve:serve", name="serve", help="Run the reference g
 app.command(
     "realmkeep.cli.store:app",
     name="store",
-    help="Configure the Valkey or Redis that keeps everything; restore a rescue file.",
+    help="Configure the Valkey or Redis that keeps everything; restore a rescue file; mend the counter of ids.",
 )
 
 

@@ -15,6 +15,7 @@ from realmkeep.storage.embedded_config import MAXMEMORY_BYTES, MAXMEMORY_BYTES_M
 
 if TYPE_CHECKING:
     from realmkeep import RescueReport
+    from realmkeep.keeping.id_survey import IdSurvey
 
 MIB = 1024**2
 
@@ -85,6 +86,59 @@ def rescue(
     else:
         _print(report, f"{file} on {mask_url(url)}")
     sys.exit(0 if report.clean else 1)
+
+
+@app.command
+def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> None:
+    """Show the highest id in use and the counter that gives out the next ones, and mend a counter that cannot be used.
+
+    Every key of the store is looked at. A counter that is no number, or has run beyond 2^52, is set behind the ids in use,
+    with room for the serials of items, which come from the same counter; one that is behind them is moved on. The former
+    needs the servers of the realm stopped.
+
+    Exits with 0 if the counter can be used now, otherwise with 1.
+
+    Args:
+        fix: Set the counter to where it belongs.
+        store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
+        json: Print JSON instead of sentences.
+    """
+    from realmkeep import load_config, open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping.id_survey import mend_ids, survey_ids  # noqa: PLC0415
+
+    url = load_config(flags={"store.url": store}).store.url
+
+    async def look() -> "IdSurvey":
+        storage = open_storage(url)
+        try:
+            await storage.connect()
+            survey = await survey_ids(storage)
+            if fix:
+                await mend_ids(storage, survey)
+            return survey
+        finally:
+            await storage.disconnect()
+
+    survey = asyncio.run(look())
+    if json:
+        shown = msgspec.to_builtins(survey) | {"counter": (survey.counter or b"").decode(errors="replace")}
+        sys.stdout.write(msgspec.json.encode({**shown, "fixed": fix}).decode() + "\n")
+    else:
+        sys.stdout.write(_said_of(survey, fix=fix))
+    sys.exit(0 if fix or survey.verdict == "fine" else 1)
+
+
+def _said_of(survey: "IdSurvey", *, fix: bool) -> str:
+    beyond = f"; {survey.beyond} ids in use are higher than any that is given out" if survey.beyond else ""
+    counter = "absent" if survey.counter is None else ascii(survey.counter.decode(errors="replace"))
+    lines = [f"highest id in use: {survey.highest}{beyond}", f"counter: {counter:.60} ({survey.verdict})"]
+    if survey.verdict != "fine" and fix:
+        lines.append(f"the counter was set to {survey.set_to}")
+    elif survey.verdict != "fine":
+        lines.append(f"realmkeep store ids --fix sets the counter to {survey.set_to}")
+        if survey.servers:
+            lines.append(f"these servers are alive: {', '.join(survey.servers)}")
+    return "\n".join(lines) + "\n"
 
 
 def _print(report: "RescueReport", what: str) -> None:

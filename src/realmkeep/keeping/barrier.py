@@ -40,6 +40,7 @@ class Barrier:
 
     Attributes:
         vouched: The run of the store in which nothing of ours was missing; empty before the first.
+        passed: The run of the store that claims waited for last: every server had looked.
         waits_for: The servers that claims wait for now.
     """
 
@@ -50,9 +51,9 @@ class Barrier:
         self._patience_s = ttl_s + LOOK_S
         self._run = ""
         self._since_s = 0.0
-        self._passed = ""
         self._waiting = asyncio.Lock()
         self.vouched = ""
+        self.passed = ""
         self.waits_for: tuple[str, ...] = ()
 
     @property
@@ -113,11 +114,11 @@ class Barrier:
             StorageError: The store cannot be reached.
         """
         run = await self.run()
-        if run == self._passed or not run:
+        if run == self.passed or not run:
             return False
         async with self._waiting:
             try:
-                while run and run != self._passed:
+                while run and run != self.passed:
                     if behind := await self._behind(run):
                         if not self.waits_for:
                             log.warning(
@@ -129,7 +130,7 @@ class Barrier:
                         if self._clock.monotonic_s() - self._since_s < self._patience_s:
                             continue
                         await self._give_up(run)
-                    self._passed = run
+                    self.passed = run
             finally:
                 self.waits_for = ()
         return True

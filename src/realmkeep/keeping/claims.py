@@ -15,7 +15,7 @@ from realmkeep.callables import discard
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
-from realmkeep.keeping.revisions import stored_number, token_of
+from realmkeep.keeping.revisions import claimable_number, stored_number
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
 
@@ -70,14 +70,28 @@ class _Stored(NamedTuple):
         """In the store; 0 if there is none.
 
         Raises:
-            Corrupt: It is not a whole number.
+            Corrupt: It is not a whole number, or lies far beyond today.
         """
-        revision = stored_number(self.updated)
-        if revision is None:
-            raise Corrupt(
-                f"the revision {self.updated!r:.40} is not a whole number", hint="it is microseconds since 1970"
-            )
-        return revision
+        return _number(self.updated, "revision")
+
+    @property
+    def token(self) -> int:
+        """The fencing token of the owner in the store; 0 if nobody owns it.
+
+        Raises:
+            Corrupt: It is not a whole number, or lies far beyond today.
+        """
+        return 0 if self.owner is None else _number(self.owner.rpartition(b"/")[2], "fencing token")
+
+
+def _number(stored: bytes | None, what: str) -> int:
+    number = claimable_number(stored)
+    if number is None:
+        raise Corrupt(
+            f"the {what} {stored!r:.40} is not a whole number, or far beyond today",
+            hint="it is microseconds since 1970",
+        )
+    return number
 
 
 def keys_of(cls: type[Record], id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
@@ -191,21 +205,21 @@ class Claims:
 
     def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
-        revision = max(self._clock.wall_us(), stored.revision + 1, token_of(stored.owner) + 1)
+        revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
         version = record.__realmkeep__.version
         return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
 
     async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
         blob = stored.record or b""
         try:
-            revision = stored.revision
+            revision, former = stored.revision, stored.token
             ring = OpRing.decode(stored.ops, record_keys.ops)
         except RecordError as error:
             raise await self._quarantined(record_keys, blob, error) from error
         loaded = await self._load(cls, record_keys, blob)
         if loaded.issues:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
-        token = max(self._clock.wall_us(), revision + 1, token_of(stored.owner) + 1)
+        token = max(self._clock.wall_us(), revision + 1, former + 1)
         version = stored_number(stored.version) or 0
         return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
 

@@ -29,6 +29,8 @@ def reasons(engine: Engine) -> Iterator[str]:
         yield f"another keeper took the name {engine.config.name}"
     elif engine.lease.lapsed:
         yield f"the lease of {engine.config.name} could not be renewed; other servers may take over its players"
+    if engine.ids.trouble:
+        yield engine.ids.trouble
     if engine.flusher.overdue_s() > LATE_S:
         yield "changed records are written late"
     if frozen := [session.keys.record for session in engine.live() if session.frozen]:

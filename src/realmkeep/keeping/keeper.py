@@ -104,6 +104,7 @@ class Keeper(HookRegistry):
         await engine.lease.take()
         try:
             engine.store_id = await _store_id(store)
+            await engine.ids.look()
         except BaseException:
             engine.lease.forget()
             raise
@@ -405,7 +406,14 @@ class Keeper(HookRegistry):
     async def allocate_id(self, count: int = 1) -> int:
         """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.
 
+        Every number is below 2^52, so that JSON carries it exactly.
+
+        Args:
+            count: From 1 to 1,048,576.
+
         Raises:
+            Misuse: `count` is out of range.
+            NoMoreIds: The counter in the store is used up, or no number; the hint says how to mend it.
             StorageError: The store cannot be reached.
         """
         return await self._engine.ids.allocate(count)

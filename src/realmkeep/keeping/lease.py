@@ -16,7 +16,6 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt, NameTaken, StorageError, StorageUnavailable
-from realmkeep.keys import SERVER_ID_COUNTER
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
@@ -295,6 +294,8 @@ class LeaseHolder:
                 return
             # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
             self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
+        if self._interrupted:
+            await self._ids.catch_up()
         if not await self._put(found):
             raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
         if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
@@ -304,16 +305,14 @@ class LeaseHolder:
             await self._barrier.vouch(run, self._guard)
 
     async def _look(self) -> bytes | None:
-        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too, and the ids.
+        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
 
         Most of the time what a store lost is younger than the last beat.
         """
         seen = self._witnesses.to_check()
-        asked = [self._key, SERVER_ID_COUNTER, *(each.key for each in seen)]
-        found, counter, *stored = await self._storage.load_many(asked)
+        found, *stored = await self._storage.load_many([self._key, *(each.key for each in seen)])
         self._interrupted |= not self._witnesses.checked(seen, stored)
         self._interrupted |= found is None
-        await self._ids.catch_up(counter)
         return found
 
     def wrote(self, key: str, revision: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 DIGITS_MAX: Final = 18  # microseconds until the year 33658
+# The year 17814. A record that stands beyond would, with a revision for each write, get one that cannot be read any more.
+CLAIMABLE_MAX: Final = 5 * 10**17
 
 
 def stored_number(stored: bytes | None) -> int | None:
@@ -12,6 +14,12 @@ def stored_number(stored: bytes | None) -> int | None:
     if stored is None:
         return 0
     return int(stored) if stored.isdigit() and len(stored) <= DIGITS_MAX else None
+
+
+def claimable_number(stored: bytes | None) -> int | None:
+    """As `stored_number`; None also for one that leaves no room for those that follow it."""
+    number = stored_number(stored)
+    return number if number is not None and number <= CLAIMABLE_MAX else None
 
 
 def token_of(owner: bytes | None) -> int:

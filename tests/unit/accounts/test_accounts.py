@@ -16,7 +16,15 @@ from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.sealed import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig, RecordsConfig
-from realmkeep.errors import AccountError, AlreadyExists, AuthFailed, NoSuchAccount, OutcomeUnknown, Quarantined
+from realmkeep.errors import (
+    AccountError,
+    AlreadyExists,
+    AuthFailed,
+    NoMoreIds,
+    NoSuchAccount,
+    OutcomeUnknown,
+    Quarantined,
+)
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
@@ -633,3 +641,26 @@ async def test_accounts_and_their_characters_are_written_as_the_records_are_conf
         await opened.create("bob", PASSWORD, character=(8, Hero(name="Bob")))
     for key in ("account:bob", record_keys(Hero.__realmkeep__.kind, 8).record):
         assert (store.value(key) or b"").startswith(b"(:version "), key
+
+
+async def test_a_character_is_made_after_everything_else_was_checked(accounts: Accounts, ada: Login) -> None:
+    made: list[int] = []
+
+    async def character() -> tuple[int, Hero]:
+        made.append(len(made) + 100)
+        return made[-1], Hero(name="x")
+
+    for username, password in (("ada", PASSWORD), ("ad", PASSWORD), ("bea", "too short")):
+        await reason(accounts.create(username, password, character=character))
+    assert made == []
+    assert (await accounts.create("bea", PASSWORD, character=character)).character_id == 100
+    assert made == [100]
+
+
+async def test_what_making_a_character_raises_is_raised(accounts: Accounts) -> None:
+    async def character() -> tuple[int, Hero]:
+        raise NoMoreIds("none left")
+
+    with pytest.raises(NoMoreIds):
+        await accounts.create("ada", PASSWORD, character=character)
+    assert not await accounts.exists("ada")

@@ -141,9 +141,12 @@ class Entrance:
             if shown.ticket:
                 return await accounts.login_with_ticket(shown.ticket, address=peer.host)
             return await accounts.login(shown.username, shown.password, address=peer.host)
-        player_id = await self._game.keeper.allocate_id()
-        player = new_player(self._game.world, player_id, fold_username(shown.username))
-        return await accounts.create(shown.username, shown.password, address=peer.host, character=(player_id, player))
+
+        async def character() -> tuple[int, Player]:
+            player_id = await self._game.keeper.allocate_id()
+            return player_id, new_player(self._game.world, player_id, fold_username(shown.username))
+
+        return await accounts.create(shown.username, shown.password, address=peer.host, character=character)
 
     async def _session(self, login: Login) -> tuple[Session[Player], bool]:
         """The player's session, and whether it was there before."""

@@ -11,7 +11,7 @@ import structlog
 from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
-from realmkeep.errors import NoSuchAccount
+from realmkeep.errors import NoMoreIds, NoSuchAccount
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
@@ -115,11 +115,17 @@ class Game:
         return int(character_id) if character_id is not None else None
 
     async def refill_serials(self) -> None:
-        """Fetch the next block of serials when they run low."""
+        """Fetch the next block of serials when they run low. Without a counter of ids the realm goes on with what it has.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
         self.refilling = True
         try:
             while self.serials.low:
                 self.serials.add_block(await self.keeper.allocate_id(SERIALS_PER_BLOCK))
+        except NoMoreIds as error:
+            log.info("no serials were fetched", error=str(error))  # keeper.degraded says so to the operator
         finally:
             self.refilling = False
 
