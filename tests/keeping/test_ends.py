@@ -384,7 +384,7 @@ async def test_what_no_file_can_take_is_in_the_log_whole(tmp_path: Path, caplog:
         report = await patiently(lab, keeper.close(deadline_s=10))
         assert (report.clean, report.rescued, report.rescue_path) == (False, ("rover:1",), None)
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
-        assert [line for line in said if "rescue.jsonl cannot be written" in line and "Is a directory" in line]
+        assert [line for line in said if "rescue.jsonl cannot be written" in line and "is not a regular file" in line]
         (last,) = [line.removeprefix("rescue line: ") for line in said if line.startswith("rescue line: ")]
         assert isinstance(rescued := decode_line(last.encode()), Undelivered)
         assert rescued.records == ("rover:1",)

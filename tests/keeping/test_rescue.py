@@ -1,5 +1,6 @@
 """A rescue file: what a shutdown could not deliver, and what becomes of it when it is restored."""
 
+import asyncio
 import json
 import os
 import stat
@@ -15,7 +16,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
 from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, Tx, restore_rescued
 from realmkeep.keeping.queue import BATCH_WRITES
-from realmkeep.keeping.rescue_file import Undelivered, Unsavable, decode_line, encode_line, read_lines
+from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, decode_line, encode_line, read_lines
 from realmkeep.storage import Guard, Put, Transaction
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, delay, reject
 from realmkeep.testing.lab import Lab
@@ -38,6 +39,10 @@ def sends(tx: Tx, sender: Player) -> None:
 
 def opens(_: Tx, player: Player, letter: Any) -> None:
     player.gold += letter
+
+
+def lines_of(path: Path) -> list[Line]:
+    return [*read_lines(path)]
 
 
 class Town:
@@ -187,7 +192,7 @@ async def test_what_the_store_took_without_an_answer_is_there_and_the_rest_follo
     one.record.xp = 3
     report = await town.shut_down()
     assert set(report.rescued) == {"rover:1", "rover:2"}
-    first, *_ = read_lines(town.rescue)
+    first, *_ = await asyncio.to_thread(lines_of, town.rescue)
     assert isinstance(first.rescued, Undelivered)
     assert first.rescued.why == "the store did not answer in time, so it may have it"
     assert (kept(town.lab, 1).gold, kept(town.lab, 1).xp) == (90, 0)
@@ -232,7 +237,7 @@ async def test_a_write_that_was_under_way_at_the_end_may_be_there(town: Town) ->
     await town.commit(pay, one, two)
     await town.shut_down()
     town.lab.line().plan = lambda _: NONE
-    whys = [line.rescued.why for line in read_lines(town.rescue)]
+    whys = [line.rescued.why for line in await asyncio.to_thread(lines_of, town.rescue)]
     assert whys == ["the store did not answer in time, so it may have it"] * 3
     assert (await town.restore()).clean
     assert (kept(town.lab, 1).gold, kept(town.lab, 2).gold) == (90, 110)
@@ -429,7 +434,9 @@ async def test_a_record_that_nothing_can_encode_is_shown_and_keeps_nobody_else_o
     town.away = True
     report = await town.shut_down()
     assert set(report.rescued) == {"rover:1", "rover:2", "rover:3"}
-    lines = [line.rescued for line in read_lines(town.rescue) if isinstance(line.rescued, Unsavable)]
+    lines = [
+        line.rescued for line in await asyncio.to_thread(lines_of, town.rescue) if isinstance(line.rescued, Unsavable)
+    ]
     assert [line.record for line in lines] == ["rover:2", "rover:3"]
     state, other = [json.loads(bytes(line.state)) for line in lines]
     assert (state["gold"], state["name"], state["diary"]) == (100, "'lone \\ud800'", "x" * 70_000)

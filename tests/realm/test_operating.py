@@ -53,7 +53,7 @@ def test_a_port_in_use_is_named_with_its_protocol(tmp_path: Path, kind: str) -> 
 def test_a_directory_that_is_a_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert f"the directory {file} cannot be used: File exists" in refused("serve", "--data", str(file))
+    assert f"{file} is not a directory" in refused("serve", "--data", str(file))
 
 
 def test_a_store_that_is_away_at_the_start_is_not_said_to_be_tried_again(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -140,6 +141,7 @@ class HashPool:
 
 
 def _yield_to_others() -> None:
-    """Lower this thread's priority; on Linux niceness belongs to a thread. Elsewhere nothing is changed."""
+    """Lower this thread's priority; on Linux niceness belongs to a thread. Elsewhere, or if refused, nothing is changed."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        with suppress(OSError):  # a sandbox: an improvement, and no need
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -8,7 +8,6 @@ The file is JSON, readable by its owner alone (0600); the newest key comes first
 """
 
 import logging
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -18,12 +17,10 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from realmkeep.clock import Clock, SystemClock
-from realmkeep.errors import BadSealingKey
+from realmkeep.errors import BadSealingKey, FileRefused
+from realmkeep.files import create_file, make_directory, read_file, replace_file
 
 OVERLAP_S: Final = 7 * 24 * 3600.0  # a week for clients that carry the public key in their configuration
-_PRIVATE: Final = 0o600
-_DIRECTORY: Final = 0o700
-_OTHERS: Final = 0o077
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -120,13 +117,13 @@ def get_server_public_key(keys: ServerKeys) -> str:
 
 def _read(path: Path) -> list[_StoredKey]:
     try:
-        if os.name == "posix" and path.stat().st_mode & _OTHERS:
-            raise BadSealingKey(f"{path} can be read by other users", hint=f"chmod 600 {path}, then rotate the key")
-        stored = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
+        stored = msgspec.json.decode(read_file(path, secret=True), type=_KeyFile)
         if stored.version != 1 or not stored.keys or stored.keys[0].retires_s is not None:
             raise BadSealingKey(f"{path} is not a key file of version 1 with a current key", hint="restore it")
         if any(len(bytes.fromhex(key.private_key)) != 32 for key in stored.keys):
             raise BadSealingKey(f"{path} holds a key that has not 32 bytes", hint="restore it")
+    except FileRefused as error:
+        raise BadSealingKey(error.message, hint=error.hint) from error
     except OSError as error:
         raise BadSealingKey(f"{path} cannot be read: {error.strerror}", hint="check path and permissions") from error
     except ValueError:  # not chained: the text of such an error can quote the file
@@ -141,26 +138,16 @@ def _write(path: Path, keys: list[_StoredKey], *, replace: bool) -> None:
         FileExistsError: Without `replace`, and it exists.
         BadSealingKey: It cannot be written.
     """
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    content = msgspec.json.encode(_KeyFile(1, keys))
     try:
-        path.parent.mkdir(_DIRECTORY, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(_KeyFile(1, keys)))
-                file.flush()
-                os.fsync(file.fileno())
-            if replace:
-                staged.replace(path)
-            else:
-                os.link(staged, path)  # fails if it exists, unlike a rename
-        finally:
-            staged.unlink(missing_ok=True)
-        if os.name == "posix":
-            directory = os.open(path.parent, os.O_RDONLY)
-            os.fsync(directory)
-            os.close(directory)
+        make_directory(path.parent)
+        if replace:
+            replace_file(path, content)
+        else:
+            create_file(path, content)
     except FileExistsError:
         raise
+    except FileRefused as error:
+        raise BadSealingKey(error.message, hint=error.hint) from error
     except OSError as error:
         raise BadSealingKey(f"{path} cannot be written: {error.strerror}", hint="check the directory") from error

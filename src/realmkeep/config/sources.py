@@ -9,7 +9,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from realmkeep.config.sections import SECTIONS, Config
 from realmkeep.config.settings import Section, Setting, settings_of
-from realmkeep.errors import ConfigError
+from realmkeep.errors import ConfigError, FileRefused
+from realmkeep.files import read_file
 
 DEFAULT_PATH: Final = Path("realmkeep.toml")
 ENVIRONMENT_PREFIX: Final = "REALMKEEP_"
@@ -77,10 +78,12 @@ class _Reading:
         source = str(path or DEFAULT_PATH)
         tables: Mapping[str, object] = {}
         try:
-            tables = tomllib.loads(Path(source).read_text(encoding="utf-8"))
+            tables = tomllib.loads(read_file(Path(source)).decode("utf-8-sig"))  # some editors put a mark before it
         except FileNotFoundError:
             if path is not None:
                 self._problems.append(f"{source}: there is no such file")
+        except FileRefused as error:
+            self._problems.append(f"{source} is not read: {error}")
         except OSError as error:
             self._problems.append(f"{source}: cannot be read: {error.strerror}")
         except (ValueError, RecursionError) as error:

@@ -2,9 +2,12 @@
 
 from realmkeep.files.private import (
     append_file,
+    check_private,
+    check_tree,
     close_to_others,
     create_file,
     make_directory,
+    open_believed,
     open_private,
     read_file,
     read_secret,
@@ -15,9 +18,12 @@ from realmkeep.files.trust import real_path, refusal
 
 __all__ = [
     "append_file",
+    "check_private",
+    "check_tree",
     "close_to_others",
     "create_file",
     "make_directory",
+    "open_believed",
     "open_private",
     "read_file",
     "read_secret",

@@ -10,7 +10,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from realmkeep.errors import FileRefused
 from realmkeep.files.trust import (
@@ -163,6 +163,52 @@ def _close_descriptor_to_others(descriptor: int) -> None:
             os.fchmod(descriptor, mode & 0o700)
 
 
+def check_private(path: Path) -> bool:
+    """As `open_private`, without opening it: for files that another library opens, and locks by its own rules.
+
+    Args:
+        path: A real path, in a directory that was looked at.
+
+    Returns:
+        Whether there is such a file; it is closed to others then.
+
+    Raises:
+        FileRefused: It is no regular file of ours.
+        OSError: It cannot be looked at.
+    """
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise refusal(path, error) from error
+    _check_ours(path, status)
+    close_to_others(path)
+    return True
+
+
+def check_tree(directory: Path) -> None:
+    """Everything in a directory of ours: regular files, directories and sockets of ours alone; closed to others.
+
+    For a server that opens them by their names, and would follow a link that was planted while the directory was open.
+
+    Raises:
+        FileRefused: Something else is there.
+        OSError: It cannot be looked at.
+    """
+    for entry in sorted(directory.iterdir()):
+        status = entry.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            check_owner(entry, status)
+            check_writers(entry, status)
+            close_to_others(entry)
+            check_tree(entry)
+        elif stat.S_ISSOCK(status.st_mode):
+            check_owner(entry, status)
+        else:
+            check_private(entry)
+
+
 def append_file(path: Path) -> int:
     """Open a file of ours alone for appending; made if absent.
 
@@ -264,6 +310,30 @@ def sync_directory(path: Path) -> None:
         os.close(directory)
 
 
+def open_believed(path: Path, *, secret: bool = False) -> BinaryIO:
+    """Open a file for reading that only this user or root can have written, as `read_file` does.
+
+    Raises:
+        FileRefused: It is not such a file.
+        FileNotFoundError: It is not there.
+        OSError: It cannot be read.
+    """
+    real = real_path(path)
+    _check_regular(path, real.lstat())  # before it is opened, as in open_private
+    descriptor = _open(real, os.O_RDONLY)
+    try:
+        status = os.fstat(descriptor)
+        _check_regular(path, status)
+        check_owner(path, status)
+        check_writers(path, status)
+        if secret:
+            check_readers(path, status)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return os.fdopen(descriptor, "rb")
+
+
 def read_file(path: Path, *, secret: bool = False, bytes_max: int = READ_BYTES_MAX) -> bytes:
     """A file that only this user or root can have written; links that only they can have made are followed.
 
@@ -277,16 +347,7 @@ def read_file(path: Path, *, secret: bool = False, bytes_max: int = READ_BYTES_M
         FileNotFoundError: It is not there.
         OSError: It cannot be read.
     """
-    real = real_path(path)
-    _check_regular(path, real.lstat())  # before it is opened, as in open_private
-    descriptor = _open(real, os.O_RDONLY)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        _check_regular(path, status)
-        check_owner(path, status)
-        check_writers(path, status)
-        if secret:
-            check_readers(path, status)
+    with open_believed(path, secret=secret) as file:
         content = file.read(bytes_max + 1)
     if len(content) > bytes_max:
         raise FileRefused(f"{shown_path(path)} has more than {bytes_max:,} bytes", hint="is it the right file?")

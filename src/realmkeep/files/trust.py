@@ -20,7 +20,7 @@ ROOT: Final = 0
 _PATH_ERRORS: Final = {
     errno.EACCES: (
         "may not be used by this user",
-        "let this user enter its directory and use it: ls -ld shows who may",
+        "let this user enter its directory, and read and write there: ls -ld shows who may",
     ),
     errno.EPERM: ("may not be used by this user", "see its owner and its attributes: ls -ld, lsattr"),
     errno.ENAMETOOLONG: (

@@ -21,6 +21,7 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, StorageError
+from realmkeep.files import append_file, open_believed
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.limits import check_transactions
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from realmkeep.storage import Effect
 
 FORMAT: Final = 1
-PRIVATE: Final = 0o600  # it holds what players own
 SHOWN_CHARS_MAX: Final = 100_000  # of a value that no JSON can hold
 
 
@@ -210,7 +210,7 @@ def read_lines(path: Path) -> Generator[Line]:
         Corrupt: A line cannot be read; the error names it.
         OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
+    with open_believed(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 yield Line(number, decode_line(line))
@@ -226,7 +226,7 @@ def append_lines(path: Path, rescued: Iterable[Undelivered | Unsavable]) -> None
     Raises:
         OSError: They cannot be written; the file is as it was.
     """
-    with open(path, "ab", buffering=0, opener=_private) as file:
+    with os.fdopen(append_file(path), "ab", buffering=0) as file:
         end = file.tell()
         try:
             for each in rescued:
@@ -237,10 +237,6 @@ def append_lines(path: Path, rescued: Iterable[Undelivered | Unsavable]) -> None
         except OSError:
             file.truncate(end)
             raise
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, PRIVATE)
 
 
 def _shown(value: bytes) -> _Value:

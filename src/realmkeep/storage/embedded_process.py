@@ -13,13 +13,21 @@ import os
 import re
 import shutil
 import signal
-import stat
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from realmkeep.clock import Clock
-from realmkeep.errors import StorageLocked, StorageMisconfigured, StorageUnavailable
+from realmkeep.errors import FileRefused, StorageLocked, StorageMisconfigured, StorageUnavailable
+from realmkeep.files import (
+    append_file,
+    check_tree,
+    make_directory,
+    open_believed,
+    open_private,
+    read_file,
+    replace_file,
+)
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
 from realmkeep.storage.redis_errors import is_reply, reply_code
@@ -33,6 +41,7 @@ STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
+LOG_BYTES_SHOWN: Final = 16 * 1024  # its log may have grown for a year
 FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
 SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
 
@@ -141,8 +150,9 @@ class StoreProcess:
 
     def _lock(self) -> int:
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fd = os.open(self.directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+            make_directory(self.directory, closed=True)
+            check_tree(self.directory)
+            fd = open_private(self.directory / "server.lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise self._unusable(error) from error
         try:
@@ -162,13 +172,17 @@ class StoreProcess:
         return fd
 
     def _unusable(self, error: OSError) -> StorageMisconfigured:
+        if isinstance(error, FileRefused):
+            return StorageMisconfigured(
+                f"the directory {self.directory} of the embedded store is not used: {error.message}", hint=error.hint
+            )
         return StorageMisconfigured(
             f"the directory {self.directory} of the embedded store cannot be used: {error.strerror}",
             hint="name a directory that this user may write, with space left",
         )
 
     def _start_unless_alive(self) -> bool:
-        lock_fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock_fd = open_private(self.directory / "store.lock", os.O_RDWR | os.O_CREAT)
         try:
             try:
                 fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -185,8 +199,8 @@ class StoreProcess:
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
         path = self.directory / "store.conf"
-        path.write_text(self._configuration(), encoding="utf-8")
-        with (self.directory / "store.log").open("ab") as said:
+        replace_file(path, self._configuration().encode())
+        with os.fdopen(append_file(self.directory / "store.log"), "ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
                 stdin=subprocess.DEVNULL,
@@ -195,6 +209,7 @@ class StoreProcess:
                 pass_fds=(lock_fd,),
                 start_new_session=True,  # or Ctrl-C would end it before the last flush
                 cwd=self.directory,
+                umask=0o077,  # its files hold what players own
             )
 
     def _tell_of_its_end(self, then: str) -> None:
@@ -230,22 +245,15 @@ class StoreProcess:
         )
 
     def _is_otherwise_configured(self) -> bool:
-        return (self.directory / "store.conf").read_text(encoding="utf-8") != self._configuration()
+        return read_file(self.directory / "store.conf").decode() != self._configuration()
 
     def _make_socket_directory(self) -> None:
-        directory = self.socket_path.parent
-        if directory == self.directory:
-            return
-        directory.mkdir(mode=0o700, exist_ok=True)
-        status = directory.lstat()
-        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) != 0o700:
-            raise StorageMisconfigured(
-                f"{directory}, where the socket of the embedded store belongs, is not this user's alone",
-                hint="remove it, or give the store a directory with a shorter name",
-            )
+        """Where it is not the store's own, it lies in /tmp, where another user may have been first."""
+        if self.socket_path.parent != self.directory:
+            make_directory(self.socket_path.parent, closed=True)
 
     def _is_alive(self) -> bool:
-        fd = os.open(self.directory / "store.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        fd = open_private(self.directory / "store.lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -269,7 +277,7 @@ class StoreProcess:
 
     def _pid(self) -> int | None:
         try:
-            return int((self.directory / "store.pid").read_text(encoding="ascii"))
+            return int(read_file(self.directory / "store.pid"))
         except (OSError, ValueError):
             return None
 
@@ -279,7 +287,9 @@ class StoreProcess:
             os.kill(pid, number)
 
     def _log_end(self) -> str:
-        lines = (self.directory / "store.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        with open_believed(self.directory / "store.log") as said:
+            said.seek(max(0, said.seek(0, os.SEEK_END) - LOG_BYTES_SHOWN))
+            lines = said.read().decode(errors="replace").splitlines()
         return " | ".join(line.strip() for line in lines[-LOG_LINES_SHOWN:] if line.strip())
 
     # --- waiting

@@ -1,6 +1,7 @@
 """Opening a SQLite file: make it, lock it, make sure that it is ours and whole. And what SQLite's errors mean."""
 
-from contextlib import ExitStack, closing
+import os
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -8,6 +9,7 @@ from typing import Final, TypeVar
 import apsw
 
 from realmkeep.errors import (
+    FileRefused,
     OutcomeUnknown,
     StorageError,
     StorageFull,
@@ -15,11 +17,12 @@ from realmkeep.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
+from realmkeep.files import check_private, open_private, real_path
 from realmkeep.storage.sqlite_contents import Connection, statement
 
 APPLICATION_ID: Final = int.from_bytes(b"Rlmk", "big")  # in the file's header, where file(1) finds it
 SCHEMA_VERSION: Final = 1
-CREATE: Final = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", "-new", "-new-journal", "-new-wal", "-new-shm")
 BUSY_MS: Final = 5000  # somebody else's tool may be writing; a server of ours never is, see the lock
 
 T = TypeVar("T", bound=StorageError)
@@ -82,8 +85,8 @@ class SqliteFile:
             StorageLocked: Another server has it open.
             StorageUnavailable: It could not be read; or another program kept it locked.
         """
-        path = path.resolve()  # whatever names lead to it, there is one lock
         try:
+            path = real_path(path)  # whatever names lead to it, there is one lock
             _check_ours(path)
             with ExitStack() as undo:
                 lock = undo.enter_context(closing(_lock(path)))
@@ -94,8 +97,14 @@ class SqliteFile:
                 reader = _connect(path)
                 undo.pop_all()
                 return SqliteFile(path, writer, reader, lock)
+        except FileRefused as error:
+            raise StorageMisconfigured(error.message, hint=error.hint or "give another path") from error
         except apsw.Error as error:
             raise meaning(path, error) from error
+        except OSError as error:
+            raise StorageMisconfigured(
+                f"{path}: {error.strerror}", hint="its directory must exist, and this user must be able to write there"
+            ) from error
 
     def close(self) -> None:
         """Fold the log into the file and let go of the lock."""
@@ -106,10 +115,9 @@ class SqliteFile:
 
 def _check_ours(path: Path) -> None:
     """Look at the header without locks and side files, so that nothing happens to a file that is not ours."""
-    if not path.exists() or path.stat().st_size == 0:
+    there = {suffix for suffix in SUFFIXES if check_private(Path(f"{path}{suffix}"))}
+    if "" not in there or path.stat().st_size == 0:
         return
-    if not path.is_file():
-        raise StorageMisconfigured(f"{path} is not a file", hint="give the path of a file")
     uri = f"{path.as_uri()}?immutable=1"
     with closing(_open(uri, apsw.SQLITE_OPEN_URI | apsw.SQLITE_OPEN_READONLY)) as header:
         application_id, version = (header.execute(f"PRAGMA {name}").get for name in ("application_id", "user_version"))
@@ -132,7 +140,8 @@ def _lock(path: Path) -> Connection:
     works on every system that SQLite works on.
     """
     with ExitStack() as undo:
-        beside = undo.enter_context(closing(_open(f"{path}-lock", CREATE)))
+        _touch(Path(f"{path}-lock"))
+        beside = undo.enter_context(closing(_open(f"{path}-lock", apsw.SQLITE_OPEN_READWRITE)))
         try:
             beside.execute("PRAGMA journal_mode = MEMORY").fetchall()  # otherwise a third file, for nothing
             beside.execute("BEGIN EXCLUSIVE")
@@ -155,12 +164,19 @@ def _make(path: Path) -> None:
     unfinished = Path(f"{path}-new")
     for name in (unfinished, Path(f"{unfinished}-journal"), Path(f"{unfinished}-wal"), Path(f"{unfinished}-shm")):
         name.unlink(missing_ok=True)
-    with closing(_open(str(unfinished), CREATE)) as new:
+    _touch(unfinished)
+    with closing(_open(str(unfinished), apsw.SQLITE_OPEN_READWRITE)) as new:
         new.execute(
             f"BEGIN; {statement('schema')}; PRAGMA application_id = {APPLICATION_ID};"
             f" PRAGMA user_version = {SCHEMA_VERSION}; COMMIT"
         )
     unfinished.replace(path)
+
+
+def _touch(path: Path) -> None:
+    """Make a file for its owner alone; SQLite would let everybody read it, and gives its mode to the files beside it."""
+    with suppress(FileExistsError):
+        os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
 
 def _connect(path: Path) -> Connection:
@@ -192,7 +208,7 @@ def _check_whole(path: Path, connection: Connection) -> None:
 
 
 def _open(name: str, flags: int) -> Connection:
-    return apsw.Connection(name, flags=flags)
+    return apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
 
 
 def _caused(error: T, cause: BaseException) -> T:

@@ -8,6 +8,7 @@ import pytest
 from realmkeep.accounts.sealed import decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.errors import BadSealingKey, SealBroken
+from realmkeep.files import trust
 from realmkeep.testing.clock import FakeClock
 
 
@@ -30,7 +31,11 @@ def test_the_file_is_for_its_owner_alone(path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602])
-def test_a_file_that_others_can_touch_is_refused(path: Path, mode: int) -> None:
+def test_a_file_that_others_can_touch_is_refused(path: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def somebody_else_is_in_it(_: int) -> bool:
+        return False
+
+    monkeypatch.setattr(trust, "_is_our_group_alone", somebody_else_is_in_it)
     init_server_encryption(path)
     path.chmod(mode)
     with pytest.raises(BadSealingKey, match="other users"):
@@ -116,9 +121,9 @@ def test_a_malformed_file_is_refused_without_quoting_it_and_never_overwritten(pa
 
 def test_a_file_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(BadSealingKey, match="file/keys"):
+    with pytest.raises(BadSealingKey, match="file is not a directory"):
         init_server_encryption(tmp_path / "file" / "keys")
-    with pytest.raises(BadSealingKey, match="cannot be read"):
+    with pytest.raises(BadSealingKey, match="not a regular file"):
         init_server_encryption(tmp_path)
 
 

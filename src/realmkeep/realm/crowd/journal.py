@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from realmkeep.clock import Clock
+from realmkeep.files import append_file
 from realmkeep.realm.wire.syntax import Message
 
 
@@ -17,12 +18,12 @@ class Journal:
     Each line is written whole, with one call, so that a killed crowd leaves whole lines.
 
     Args:
-        path: Appended to.
+        path: Appended to; made for its owner alone.
         clock: Both times of each line.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._file = append_file(path)
         self._clock = clock
         self._writer = ThreadPoolExecutor(1, "journal")  # one thread: the order stays
 

@@ -17,19 +17,20 @@ from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_st
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import mask_url
+from realmkeep.errors import FileRefused
+from realmkeep.files import make_directory
+from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.loop import loop_factory
 from realmkeep.realm.server.realm import Realm, Where, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
 from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
-from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Capability
 
 RESCUE_FILE: Final = "rescue.jsonl"
-DESCRIPTORS_OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
 
 log = structlog.get_logger("realm.serve")
 
@@ -73,6 +74,7 @@ def serve(serving: Serving) -> int:
         NameTaken: Another live server has this name on this store.
         StorageError: The store cannot be opened.
         BadSealingKey: The key file cannot be used.
+        FileRefused: Another user could change what lies in the directory.
         OSError: A file cannot be written, as when the disk is full.
     """
     on_terminal = sys.stderr.isatty()
@@ -80,8 +82,11 @@ def serve(serving: Serving) -> int:
     capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line, and knows colours
     line = LiveLine(sys.stderr) if capable and log_format == "console" else None
     configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
+    os.umask(0o077)  # whatever else makes a file here: it holds what players own
     try:
-        serving.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(serving.directory)
+    except FileRefused:
+        raise
     except OSError as error:
         raise ConfigError(
             f"the directory {serving.directory} cannot be used: {error.strerror}",
@@ -93,7 +98,7 @@ def serve(serving: Serving) -> int:
             rescue_file=str(rescued),
             hint="before the players come back: stop this, `realmkeep store rescue FILE`, then move the file away",
         )
-    serving = replace(serving, where=replace(serving.where, connections_max=_connections_max()))
+    serving = replace(serving, where=replace(serving.where, connections_max=connections_max()))
     config = serving.config
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
@@ -207,16 +212,3 @@ def _server_file(serving: Serving, realm: Realm, capability: Capability) -> Serv
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,
     )
-
-
-def _connections_max() -> int:
-    """Each connection is a file descriptor: as many of them as the system lets us have, and some for everything else."""
-    if sys.platform == "win32":
-        return CONNECTIONS_MAX
-    import resource  # noqa: PLC0415 - POSIX only
-
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if hard == resource.RLIM_INFINITY:
-        return CONNECTIONS_MAX
-    return max(1, min(CONNECTIONS_MAX, hard - DESCRIPTORS_OF_OUR_OWN))

@@ -8,7 +8,9 @@ from typing import Final
 import msgspec
 import structlog
 
+from realmkeep import ConfigError
 from realmkeep.clock import Clock
+from realmkeep.files import read_file, replace_file
 
 SERVER_FILE: Final = "server.json"
 LOOK_S: Final = 1.0  # within this the file says what is new
@@ -34,13 +36,7 @@ def write_server_file(directory: Path, told: ServerFile) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    staged = directory / f".{SERVER_FILE}.{told.pid}"
-    try:
-        staged.write_bytes(msgspec.json.encode(told) + b"\n")
-        staged.replace(directory / SERVER_FILE)
-    except OSError:
-        staged.unlink(missing_ok=True)  # a full disk has room for a name
-        raise
+    replace_file(directory / SERVER_FILE, msgspec.json.encode(told) + b"\n")
 
 
 async def keep_server_file(
@@ -86,11 +82,22 @@ async def _is_set_within(seconds: float, event: asyncio.Event, clock: Clock) -> 
 
 
 def read_server_file(directory: Path) -> ServerFile | None:
-    """What the server of this directory says; None if none runs. Blocks."""
+    """What the server of this directory says; None if none runs. Blocks.
+
+    Raises:
+        ConfigError: The file is not one that a server has written.
+        FileRefused: Another user could have written it.
+        OSError: It cannot be read.
+    """
+    path = directory / SERVER_FILE
     try:
-        return msgspec.json.decode((directory / SERVER_FILE).read_bytes(), type=ServerFile)
+        return msgspec.json.decode(read_file(path), type=ServerFile)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error}", hint="remove it; a server that runs writes it again"
+        ) from error
 
 
 def remove_server_file(directory: Path) -> None:

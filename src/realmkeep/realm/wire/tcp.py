@@ -140,7 +140,8 @@ class _Lines(asyncio.BufferedProtocol):
             stream.abort()
             return
         connected: socket.socket = stream.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with suppress(OSError):  # macOS refuses it to a connection that is gone already: an improvement, and no need
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._peer = TcpPeer(self._server, stream)
         self._server.peers.add(self._peer)
 

@@ -5,6 +5,7 @@ import hashlib
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, TypeAlias, cast
 
 from realmkeep.clock import Clock
@@ -125,7 +126,8 @@ class UdpServer(asyncio.DatagramProtocol):
         self._transport = transport
         self.port = transport.get_extra_info("sockname")[1]
         more: socket.socket = transport.get_extra_info("socket").dup()
-        more.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
+        with suppress(OSError):  # a system that gives no more serves with what it gives
+            more.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
         self._more = more
         self._sweep_later(self._clock.monotonic_s())
 
