@@ -2,12 +2,16 @@
 
 import asyncio
 import logging
+from urllib.parse import urlsplit
 
 import pytest
 
 from keeping.game import enter
 from realmkeep.config import KeeperConfig
+from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Keeper
+from realmkeep.storage.redis import RedisStorage
+from realmkeep.storage.redis_url import parse_redis_url
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -32,3 +36,37 @@ async def test_a_store_whose_user_may_not_administer_it_is_closed_cleanly(
         assert await asyncio.to_thread(server.ask, "KEYS", left) == []
     assert [record.levelname for record in caplog.records if record.levelno >= logging.WARNING] == ["WARNING"]
     assert "the store took no snapshot" in caplog.text
+
+
+async def test_a_reconnection_that_fails_in_an_unforeseen_way_is_told_and_tried_again(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = RedisStorage(parse_redis_url(urlsplit(server.url)))
+    await storage.connect()
+    whole, calls = RedisStorage._open, list[str]()
+
+    async def fails_once(self: RedisStorage) -> None:
+        calls.append("open")
+        if len(calls) == 1:
+            raise ZeroDivisionError
+        await whole(self)
+
+    monkeypatch.setattr(RedisStorage, "_open", fails_once)
+    await asyncio.to_thread(server.kill)
+    async with asyncio.timeout(30):
+        while await is_there(storage):
+            await asyncio.sleep(0)
+    await asyncio.to_thread(server.start)
+    async with asyncio.timeout(30):
+        while not await is_there(storage):
+            await asyncio.sleep(0.01)
+    assert "cannot be connected again" in caplog.text
+    await storage.disconnect()
+
+
+async def is_there(storage: RedisStorage) -> bool:
+    try:
+        await storage.load("a")
+    except StorageUnavailable:
+        return False
+    return True

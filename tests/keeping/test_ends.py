@@ -573,10 +573,10 @@ async def test_a_task_of_the_keeper_that_failed_is_told(lab: Lab, keeper: Keeper
     async def broken() -> None:
         raise ZeroDivisionError
 
-    inside(keeper).spawn(broken())
+    inside(keeper).spawn("a broken one", broken())
     await lab.clock.settle()
     (said,) = keeper.degraded
-    assert said == "a task of the keeper failed: ZeroDivisionError()"
+    assert said == "a task of the keeper failed: a broken one: ZeroDivisionError()"
 
 
 async def test_a_logout_whose_caller_is_gone_survives_the_refusal_of_what_it_follows(lab: Lab, keeper: Keeper) -> None:

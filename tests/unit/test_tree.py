@@ -65,6 +65,37 @@ def code_lines(function: Function) -> int:
     return 1 + (function.end_lineno or 0) - function.lineno - described
 
 
+# A task that is made elsewhere must be awaited where it is made: nobody else would hear how it ends.
+AWAITS_ITS_TASKS = {
+    "background.py": "the one that hears of all",
+    "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
+    "closing.py": "the releases are gathered",
+    "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
+    "redis_pipe.py": "whatever ends them reaches those who wait for answers",
+    "sqlite.py": "shielded and awaited",
+}
+BESIDE_THE_SERVER = {"benchmarks", "crowd", "testing"}
+
+
+def tasks_made(tree: ast.AST) -> list[str]:
+    """Every task that is made without `Background`."""
+    calls = (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [call for call in calls if call.rpartition(".")[2] in {"create_task", "ensure_future"}]
+
+
+def test_every_task_of_the_server_is_heard_of_when_it_fails() -> None:
+    made = {
+        path.name
+        for path in SOURCES
+        if not BESIDE_THE_SERVER & {*path.parts} and tasks_made(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert made == AWAITS_ITS_TASKS.keys()
+    assert tasks_made(ast.parse("loop.create_task(f()); asyncio.ensure_future(g()); background.run('h', h())")) == [
+        "loop.create_task",
+        "asyncio.ensure_future",
+    ]
+
+
 MEASURING = {"clock.py", "slices.py"}  # the one reads time for all; the other measures processor time, for benchmarks
 
 

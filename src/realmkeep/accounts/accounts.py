@@ -22,6 +22,7 @@ from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, net
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.accounts.verifier import Verifier
+from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
@@ -93,7 +94,13 @@ class Accounts(AccountBook):
         self._verifier = Verifier(
             shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, self._refusals
         )
+        self._background = Background("the accounts", clock)
         self._door = SealedDoor(keys, storage, clock, self._refusals)
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """What does not run as it should, one sentence each; empty while all is well."""
+        return self._background.degraded
 
     @property
     def public_key(self) -> str:
@@ -109,13 +116,12 @@ class Accounts(AccountBook):
         """
         await asyncio.to_thread(common_passwords)  # a file: not on the event loop
         await self._throttle_store.load()
-        tasks = [asyncio.create_task(self._keep_saving()), asyncio.create_task(self._keep_reading_keys())]
+        self._background.keep("saving failed logins", self._keep_saving)
+        self._background.keep("reading the sealing keys", self._keep_reading_keys)
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await self._background.stop()
             try:
                 await self._throttle_store.save()
             finally:

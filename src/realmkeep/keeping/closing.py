@@ -77,7 +77,7 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
     for each in rescued:
         keys.update(dict.fromkeys(each.records if isinstance(each, Undelivered) else [each.record]))
     engine.abandon()
-    await engine.stop()
+    await engine.background.stop()
     path = rescue_path or Path(RESCUE_FILE)
     if path == NOWHERE or not rescued:
         return CloseReport(released, tuple(keys), path if rescued else None)

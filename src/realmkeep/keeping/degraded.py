@@ -14,8 +14,7 @@ LATE_S: Final = 1.0  # a flush that is later than its lead breaks the promise
 
 def reasons(engine: Engine) -> Iterator[str]:
     """One sentence for each, which changes only with the reason; none while the promise is kept."""
-    if engine.crashed is not None:
-        yield f"a task of the keeper failed: {engine.crashed!r}"
+    yield from engine.background.degraded
     if engine.healer.halted:
         yield engine.healer.halted
     elif (reason := engine.outage.reason()) is not None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from realmkeep.background import Background
 from realmkeep.errors import (
     CommitPending,
     OwnershipLost,
@@ -33,7 +36,7 @@ from realmkeep.keeping.staging import Comparison, StagedWrite, Stager
 from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, ValuesView
+    from collections.abc import Coroutine, Generator, Iterable, ValuesView
 
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig, RecordsConfig
@@ -70,12 +73,14 @@ class Engine:
         self.awaited: dict[str, asyncio.Event] = {}
         self.store_id = b""
         self.closing = False
-        self.crashed: BaseException | None = None
+        self.background = Background("the keeper", clock)
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         self.stager = Stager(records.codec, limits)
         self.healer = Healer(storage, clock, self.stager, self, self.counters, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
-        self.queue = WriteQueue(storage, clock, resolver, self.healer.witnesses, depth_max=config.queue_max)
+        self.queue = WriteQueue(
+            storage, clock, resolver, self.healer.witnesses, self.background, depth_max=config.queue_max
+        )
         self.barrier = Barrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
         self.ids = Ids(storage, self.barrier)
         self.lease = LeaseHolder(
@@ -95,7 +100,6 @@ class Engine:
         )
         self.inboxes = Inboxes(storage, self.commits, self.hooks, self.counters)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
-        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -110,29 +114,19 @@ class Engine:
 
     def start(self) -> None:
         """Start what runs for as long as the keeper is open."""
-        for loop in (self.lease.keep(), self.flusher.run(), self.notices.listen(), self._watch()):
-            self.spawn(loop)
-        self.spawn(self.outage.watch(self.queue))
+        loops = {
+            "lease": self.lease.keep,
+            "flusher": self.flusher.run,
+            "notices": self.notices.listen,
+            "patience": self._watch,
+            "outage": partial(self.outage.watch, self.queue),
+        }
+        for name, loop in loops.items():
+            self.background.keep(name, loop)
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of this keeper; if it fails, the keeper is degraded and says why."""
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.crashed = error
-            log.critical("a task of the keeper failed; it does not keep its promise any more", exc_info=error)
-
-    async def stop(self) -> None:
-        """Cancel every task and wait until it is gone."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        return self.background.run(name, work)
 
     async def _watch(self) -> None:
         """Tell those who wait for the store for long that they wait."""
@@ -156,8 +150,9 @@ class Engine:
         self.closing = True
         self.queue.abandon()
         self.lease.forget()
-        for task in (*self._tasks, *self.entering.values()):
-            task.cancel()
+        self.background.cancel()
+        for entry in self.entering.values():
+            entry.cancel()
         for session in list(self.sessions.values()):
             self.dismiss(session, State.ENDED)
 
@@ -319,9 +314,10 @@ class Engine:
 
     def released(self, session: Session[Any], write: StagedWrite) -> None:
         """Its final snapshot is durable, and the record is nobody's."""
-        if peek_marks(session.record):
-            self.changed_while_leaving(session)
-        self.healer.released(session, write)
+        with self._nothing_else_fails("what follows a release"):
+            if peek_marks(session.record):
+                self.changed_while_leaving(session)
+            self.healer.released(session, write)
         self.dismiss(session, State.ENDED)
 
     def lose(self, session: Session[Any], reason: str) -> None:
@@ -343,9 +339,18 @@ class Engine:
         self.flusher.marked(session, Tier.BATCHED)  # it is tried again: a record that was mended thaws by itself
 
     def _committed(self, write: StagedWrite) -> None:
-        self.healer.remember(write)
-        if write.receivers:
-            self.delivered(write.receivers)
+        with self._nothing_else_fails("what follows a commit"):
+            self.healer.remember(write)
+            if write.receivers:
+                self.delivered(write.receivers)
+
+    @contextmanager
+    def _nothing_else_fails(self, name: str) -> Generator[None]:
+        """A write is durable, and so is what was sent with it: they are settled whatever comes of this one."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it is told
+            self.background.failed(name, error)
 
     def letter_arrived(self, record_key: str) -> None:
         """A notice named this record."""
@@ -359,7 +364,7 @@ class Engine:
             session.drain_again = True
         elif not session.ended:
             session.draining = True
-            self.spawn(self.apply_letters(session))
+            self.spawn(f"letters of {session.keys.record}", self.apply_letters(session))
 
     async def apply_letters(self, session: Session[Any]) -> None:
         """Apply the letters that wait for a session; if the store will not have it now, soon."""
@@ -393,7 +398,7 @@ class Engine:
             else:
                 elsewhere[receiver] = None
         if elsewhere:
-            self.spawn(self._notify(elsewhere))
+            self.spawn("notices of letters", self._notify(elsewhere))
 
     async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
         while True:
@@ -413,7 +418,7 @@ class Engine:
 
     def look_back(self) -> None:
         """Others may own records of ours by now, or the store may have lost some: an idle session would not notice."""
-        self.spawn(self._look_back())
+        self.background.keep("look back", self._look_back)
 
     async def _look_back(self) -> None:
         witnesses = self.healer.witnesses

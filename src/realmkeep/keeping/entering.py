@@ -190,7 +190,9 @@ class Entrance:
         if (error := entry.exception()) is not None:
             log.info("an entry that nobody waits for any more failed: %s", error)
         elif (session := entry.result()) is not None and not session.ended:
-            self._engine.spawn(self._let_go(session))  # it had ended in the very turn in which its caller was cancelled
+            self._engine.spawn(
+                f"release of {session.keys.record}", self._let_go(session)
+            )  # it had ended in the very turn in which its caller was cancelled
 
     async def _let_go(self, session: Session[Any]) -> None:
         try:

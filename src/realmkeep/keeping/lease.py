@@ -253,7 +253,8 @@ class LeaseHolder:
 
     async def keep(self) -> None:
         """Renew it, for ever, or until another keeper took the name."""
-        wait_s, what = self._config.heartbeat_s, f"the lease of {self.name} was not renewed"
+        what = f"the lease of {self.name} was not renewed"
+        wait_s = max(0.0, self.renewed_s + self._config.heartbeat_s - self._clock.monotonic_s())
         while not self.replaced:
             await self._pause(wait_s)
             if self._dropped:

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class Host(Protocol):
     """What the ends of sessions ask of the keeper."""
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of this keeper."""
         ...
 
@@ -83,7 +83,10 @@ class Leaving:
             session.require_usable()
 
     def _evict_later(self, session: Session[Any]) -> None:
-        session.grace_timer = self._clock.call_later(self._grace_s, lambda: self._host.spawn(self._evict(session)))
+        name = f"eviction of {session.keys.record}"
+        session.grace_timer = self._clock.call_later(
+            self._grace_s, lambda: self._host.spawn(name, self._evict(session))
+        )
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
@@ -101,7 +104,7 @@ class Leaving:
         """As `Session.release`; a patient caller waits for the store however long it takes."""
         self._require_here(session)
         write = self._queue_release(session)
-        leaving = self._host.spawn(self._see_out(session, write))
+        leaving = self._host.spawn(f"release of {session.keys.record}", self._see_out(session, write))
         try:
             await write.wait(patient=patient)
         except CommitRefused:

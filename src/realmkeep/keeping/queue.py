@@ -11,14 +11,14 @@ import asyncio
 import random
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from realmkeep.errors import RealmkeepError, StorageError
+from realmkeep.background import STEADY_S
+from realmkeep.errors import OutcomeUnknown, RealmkeepError, StorageError
 from realmkeep.storage import Committed, Failed, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
+    from realmkeep.background import Background
     from realmkeep.clock import Clock
     from realmkeep.keeping.staging import Member, StagedWrite
     from realmkeep.keeping.witness import Witnesses
@@ -59,12 +59,20 @@ class WriteQueue:
     """The ordered, bounded way to the store."""
 
     def __init__(
-        self, storage: Storage, clock: Clock, resolver: Resolver, witnesses: Witnesses, *, depth_max: int
+        self,
+        storage: Storage,
+        clock: Clock,
+        resolver: Resolver,
+        witnesses: Witnesses,
+        background: Background,
+        *,
+        depth_max: int,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._resolver = resolver
         self._witnesses = witnesses
+        self._background = background
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
@@ -146,10 +154,9 @@ class WriteQueue:
             batch = [waiting.popleft() for _ in range(size)]
             self._in_flight.append(batch)
             self._sent += len(batch)
-            self._start(self._send(batch))
+            self._begun(self._background.run("sending", self._send(batch)))
 
-    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
+    def _begun(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -184,6 +191,9 @@ class WriteQueue:
                 else StorageError(f"the store refused a write: {error}", hint="mend the record that on_frozen names")
             )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads what became of them
+            self._background.failed("sending", error, lasts_s=STEADY_S, then="; it is looked what the store has")
+            return [Unknown(OutcomeUnknown(f"a write failed: {error!r}", hint="report it")) for _ in batch]
 
     def _advance(self) -> None:
         """After a batch came back: go on, or ask the resolver once nothing is in flight."""
@@ -191,7 +201,7 @@ class WriteQueue:
             self._over()
             self._pump()
         elif not self._in_flight:
-            self._start(self._resolve())
+            self._begun(self._background.run("resolving", self._resolve()))
         self._wake()
 
     def _over(self) -> None:
@@ -218,6 +228,9 @@ class WriteQueue:
                 again = await self._resolver.resolve(self._troubled, self._waiting)
             except RealmkeepError as error:
                 self.last_error = error
+                continue
+            except Exception as error:  # noqa: BLE001 - as long as it is not known what landed, nothing may be sent
+                self._background.failed("resolving", error, lasts_s=STEADY_S, then="; it is tried again")
                 continue
             landed = [of for of, trouble in zip(members, self._troubled, strict=True) if of and trouble.write.landed]
             self._saw(landed[-1][-1] if landed else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep.errors import InvalidRecord
+from realmkeep.errors import InvalidRecord, RecordError, Unstorable
 from realmkeep.keeping.session import NEVER, mark_all
 from realmkeep.keeping.writes import Write
 from realmkeep.records import encode, take_marks, validate_encoded, written_checksum
@@ -161,7 +161,12 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: It holds a value that cannot be stored.
         """
-        blob = encode(record, self._codec, limits=self._limits)
+        try:
+            blob = encode(record, self._codec, limits=self._limits)
+        except RecordError:
+            raise
+        except Exception as error:
+            raise Unstorable(f"{key} cannot be encoded: {error!r}", hint="look what it holds") from error
         if issues := validate_encoded(record):
             raise InvalidRecord(
                 f"{key}: " + "; ".join(map(str, issues)),

@@ -1,9 +1,11 @@
 """`redis://`, `rediss://`, `redis+unix://`: one Redis or Valkey, 7.0 or later."""
 
 import asyncio
+import logging
 import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import SplitResult
 
@@ -38,6 +40,8 @@ from realmkeep.storage.redis_errors import reply_code
 from realmkeep.storage.redis_pipe import RedisPipe
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 from realmkeep.storage.transact import wrong_type
+
+log = logging.getLogger(__name__)
 
 MGET_KEYS_MAX: Final = 1000  # read at one moment; more would hold the store for its other clients
 SCAN_COUNT: Final = 1000  # about a millisecond of the store's time
@@ -338,18 +342,26 @@ class RedisStorage:
             self._reconnecting = asyncio.create_task(self._reconnect(pipe))
 
     async def _reconnect(self, broken: RedisPipe) -> None:
-        await broken.close()
+        with suppress(Exception):  # it is broken, and nobody uses it any more
+            await broken.close()
         backoff_s = BACKOFF_S_MIN
         while True:
             try:
                 await self._open()
-            except StorageError as error:
-                self._down = error
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and the next attempt is made
+                self._down = self._still_down(error)
                 await self._clock.sleep(self._rng.uniform(BACKOFF_S_MIN, backoff_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             else:
                 self._reconnecting = None
                 return
+
+    def _still_down(self, error: Exception) -> StorageError:
+        """What callers hear until the store is back."""
+        if isinstance(error, StorageError):
+            return error
+        log.error("the store %s cannot be connected again", self._address, exc_info=error)
+        return StorageUnavailable(f"the store {self._address} cannot be connected again: {error!r}", hint="report it")
 
     def _check_connected(self) -> None:
         if not self._pipe:

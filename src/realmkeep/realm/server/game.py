@@ -1,6 +1,5 @@
 """What the parts of the server share: the keeper, the world, who is in it, and what time it is."""
 
-import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from random import Random
@@ -10,6 +9,7 @@ import structlog
 
 from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
+from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
 from realmkeep.errors import NoMoreIds, NoSuchAccount
 from realmkeep.rate_limited_log import RateLimitedLog
@@ -48,12 +48,17 @@ class Game:
     seats: Seats = field(default_factory=Seats)
     ticks: int = 0
     refilling: bool = False
-    _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def __post_init__(self) -> None:
+        self.background = Background("the realm", self.clock)
         self.trades = TradeBook(self.seats.tell)
         self.strangers = RateLimitedLog(self.clock)
         self.comings = RateLimitedLog(self.clock)
+
+    @property
+    def degraded(self) -> tuple[str, ...]:
+        """Why not everything is as promised now, one sentence each."""
+        return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded)
 
     def scene(self, other: Named | None = None) -> Scene:
         """This moment."""
@@ -69,14 +74,11 @@ class Game:
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run something beside; what it raises is logged, because nobody else would hear of it."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self.background.run(name, work, lasts_s=STEADY_S)
 
     async def settled(self) -> None:
         """Wait for everything that was spawned."""
-        while self._tasks:
-            await asyncio.wait([*self._tasks])
+        await self.background.finished()
 
     def leave(self, seat: Seat) -> None:
         """A player is disconnected: grace begins, in which the player can still be fought."""
@@ -135,8 +137,3 @@ class Game:
         if player.level > seat.level_told:
             seat.level_told = player.level
             seat.tell({"type": "event", "kind": "level_up", "level": player.level, "max_hp": player.max_hp})
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.strangers.say(log.error, "something beside failed", task=task.get_name(), exc_info=error)

@@ -134,7 +134,7 @@ class Life:
 
     def _warn(self) -> None:
         """Say so when the promise stops or starts being kept."""
-        reasons = self._game.keeper.degraded
+        reasons = self._game.degraded
         if bool(reasons) == self._degraded:
             return
         self._degraded = bool(reasons)

@@ -156,7 +156,7 @@ async def open_realm(
     try:
         await _listen(realm.tcp, where.host, where.tcp_port, "tcp")
         await _listen(realm.udp, where.host, where.udp_port, "udp")
-        ticking = asyncio.create_task(realm.ticker.run(), name="tick")
+        ticking = game.background.keep("tick", realm.ticker.run)
         try:
             yield realm
         finally:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 from urllib.parse import unquote, urlsplit
@@ -12,6 +13,8 @@ from realmkeep.realm.server.realm import Realm
 from realmkeep.realm.server.terminal import LiveLine, LogAbove
 from realmkeep.realm.world.player import Player
 from realmkeep.storage import Capability
+
+log = structlog.get_logger("realm.serve")
 
 STATUS_INTERVAL_S: Final = 1.0
 LogFormat = Literal["console", "json"]
@@ -80,13 +83,16 @@ class StatusLine:
         self._dirty_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Show it until cancelled."""
+        """Show it until cancelled, or until the terminal is gone."""
         try:
             while True:
                 await self._clock.sleep(STATUS_INTERVAL_S)
                 self._line.show(self.text())
+        except OSError as error:
+            log.warning("the status line ends with its terminal", error=str(error))
         finally:
-            self._line.show("")
+            with suppress(OSError):
+                self._line.show("")
 
     def text(self) -> str:
         """Players, what is dirty, commits a second, how late the tick was; first of all what is wrong."""
@@ -98,7 +104,7 @@ class StatusLine:
         since_s = self._dirty_since_s
         self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
         oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
-        degraded = " ".join("; ".join(keeper.degraded).split())
+        degraded = " ".join("; ".join(self._realm.game.degraded).split())
         parts = [
             *([f"DEGRADED: {degraded}"] if degraded else []),
             f"players {len(sessions)}",

@@ -193,7 +193,7 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
     if line is None:
         yield
         return
-    writing = asyncio.create_task(StatusLine(realm, line).run(), name="status line")
+    writing = realm.game.background.keep("status line", StatusLine(realm, line).run)
     try:
         yield
     finally:
