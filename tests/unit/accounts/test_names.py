@@ -24,6 +24,7 @@ from realmkeep.keys import account
         ("佐々木", "佐々木"),
         ("हिन्दी", "हिन्दी"),
         ("x_-x", "x_-x"),
+        ("xyb\u0301\u0302\u0303\u0304", "xyb\u0301\u0302\u0303\u0304"),  # as many marks as are allowed
     ],
 )
 def test_a_name_has_one_spelling(typed: str, folded: str) -> None:

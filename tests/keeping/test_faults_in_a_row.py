@@ -1,0 +1,436 @@
+"""Sequences of more than one fault: an attempt after an attempt, a loss inside healing, a race on the way to a claim."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from keeping.game import (
+    Guild,
+    Player,
+    at_some_turn,
+    deposit,
+    earn,
+    enter,
+    inside,
+    kept,
+    opens_letters,
+    patiently,
+    pay,
+    revision,
+)
+from realmkeep.config import KeeperConfig
+from realmkeep.errors import (
+    AlreadyExists,
+    AlreadyOwned,
+    CommitRefused,
+    CommitUnknown,
+    InvalidKey,
+    OutcomeUnknown,
+    SessionFrozen,
+    StorageError,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
+from realmkeep.keeping import Keeper, Op, Session, Tx, restore_rescued
+from realmkeep.keeping.revisions import token_of
+from realmkeep.keeping.witness import LOSS_S, Witnesses
+from realmkeep.keys import SERVER_STORE_RUNS
+from realmkeep.records import encode
+from realmkeep.storage import Put, Transaction, Unknown, WriteOutcome
+from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.faulty import LOSE_REQUEST, NONE, FaultyStorage, reject
+from realmkeep.testing.lab import Lab
+
+LONG_S = 40.0  # longer than any loss window, and than a heartbeat
+Write = Callable[[Sequence[Transaction]], Awaitable[list[WriteOutcome]]]
+
+
+def everysec() -> Lab:
+    """A store that may lose its last second."""
+    return Lab(loss_window_s=1.0, setup=opens_letters)
+
+
+def guards_on(transactions: Sequence[Transaction], key: str) -> bool:
+    return any(guard.key == key for transaction in transactions for guard in transaction.guards)
+
+
+def intercept(
+    line: FaultyStorage, how: Callable[[Write, Sequence[Transaction]], Awaitable[list[WriteOutcome]]]
+) -> None:
+    """Let a test come between a server and its store."""
+    real = line.write
+
+    async def write(transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        return await how(real, transactions)
+
+    line.write = write
+
+
+async def test_a_deleted_record_leaves_no_operations_to_the_next_of_its_name() -> None:
+    async with Lab() as lab:
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        await lab.keeper.commit(earn, bob, ops=(Op(1),))
+        await bob.logout()
+        assert lab.store.value("rover:2:ops") is not None
+        await lab.keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+        assert [key for key in lab.store.live_keys() if key.startswith("rover:2") and key != "rover:2:updated"] == []
+
+
+async def test_a_commit_that_was_undone_leaves_its_version_key_to_the_next_one() -> None:
+    """A record without a version key, whose first write is refused after it was staged."""
+    async with Lab() as lab:
+        lab.store.perform(Put("rover:5", encode(Player(name="a"), "json")))
+        lab.store.perform(Put("rover:5:updated", b"5"))
+        lab.store.perform(Put("guild:7", b"x"))
+        session = await lab.keeper.login(Player, 5)
+        assert session is not None
+        with pytest.raises(AlreadyExists):
+            await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild()), session)
+        await lab.advance(3)
+        await lab.keeper.commit(earn, session)
+        assert lab.store.value("rover:5:version") == b"1"
+
+
+async def test_a_first_attempt_without_an_answer_is_remembered_over_a_second_that_was_refused() -> None:
+    """The first one landed late, and another server has the record since: nobody here can know, so nobody says no."""
+    async with Lab() as lab:
+        ada = await enter(lab.keeper, 1)
+        attempts = 0
+
+        async def late(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            nonlocal attempts
+            if guards_on(transactions, "rover:1:owner"):
+                attempts += 1
+                if attempts == 1:
+                    return [Unknown(OutcomeUnknown("late")) for _ in transactions]
+                if attempts == 2:
+                    await real(transactions)
+                    lab.store.perform(Put("rover:1:owner", b"lab-9/aaaaaaaa/99999999999999999"))
+            return await real(transactions)
+
+        intercept(lab.line(), late)
+        with pytest.raises(CommitUnknown):
+            await lab.finish(lab.keeper.commit(earn, ada))
+        assert attempts == 2
+
+
+async def test_a_release_without_an_answer_did_not_land_if_another_server_has_written_since() -> None:
+    lost: list[str] = []
+    async with Lab() as lab:
+
+        @lab.keeper.on_lost_ownership(Player)
+        def _(_: Session[Player], reason: str) -> None:
+            lost.append(reason)
+
+        ada = await enter(lab.keeper, 1)
+        ada.record.hp = 77
+        lab.lose_next_request()
+        leaving = asyncio.ensure_future(ada.logout())
+        line = lab.line()
+        load_many, claimed = line.load_many, False
+
+        async def claimed_and_released_meanwhile(keys: Sequence[str]) -> list[bytes | None]:
+            nonlocal claimed
+            if not claimed and "rover:1:owner" in keys:
+                claimed = True
+                lab.store.remove("rover:1:owner")
+                lab.store.perform(Put("rover:1:updated", b"%d" % (ada.revision + 5)))
+            return await load_many(keys)
+
+        line.load_many = claimed_and_released_meanwhile
+        await lab.advance(5)
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert claimed
+        assert lost == ["released by another server"], "its last state was not taken for stored"
+
+
+async def test_a_commit_that_the_store_will_never_take_freezes_nobody() -> None:
+    async with Lab() as lab:
+        ada = await enter(lab.keeper, 1)
+        lab.line().script("write", reject(StorageError("never")))
+        with pytest.raises(StorageError):
+            await lab.finish(lab.keeper.commit(earn, ada))
+        assert ada.frozen is None
+        await lab.keeper.commit(earn, ada)
+        assert kept(lab).gold == 110
+
+
+async def test_permissions_that_an_operator_broke_and_mended_cost_no_commit() -> None:
+    async with Lab() as lab:
+        ada = await enter(lab.keeper, 1)
+        lab.line().script("write", reject(StorageMisconfigured("NOPERM")))
+        await lab.finish(lab.keeper.commit(earn, ada))
+        assert kept(lab).gold == 110
+
+
+@pytest.mark.parametrize("turns", range(2, 26, 2))
+async def test_a_commit_that_comes_while_healing_is_interrupted_is_kept(turns: int) -> None:
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada = await enter(lab.keeper, 1)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        lab.store.restore(before)
+        lab.line().script("write", NONE, LOSE_REQUEST)
+        first = asyncio.ensure_future(lab.keeper.commit(earn, ada))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        second = asyncio.ensure_future(lab.keeper.commit(earn, ada))
+        await lab.advance(8)
+        assert first.done()
+        assert second.done()
+        assert kept(lab).gold == 130
+
+
+async def test_two_that_trade_again_after_a_long_time_are_still_healed_as_one() -> None:
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        await lab.keeper.commit(pay, ada, bob)
+        await lab.advance(LONG_S)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(pay, ada, bob)
+        lab.store.restore(before)
+        bob.record.hp = 0
+        assert not await at_some_turn(lambda: kept(lab, 1).gold + kept(lab, 2).gold != 200)
+        await lab.advance(12)
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (80, 120)
+
+
+async def test_what_was_lost_of_a_record_is_written_again_in_its_order() -> None:
+    """A guild that was made, paid into and released within the lost second never shows the purse that it began with."""
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada = await enter(lab.keeper, 1)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild(gold=0)), ada)
+        guild = await lab.keeper.hold(Guild, 7)
+        assert guild is not None
+        await lab.keeper.commit(deposit, ada, guild)
+        await guild.release()
+        lab.store.restore(before)
+        ada.record.hp = 0
+
+        def is_new() -> bool:
+            stored = lab.stored(Guild, 7)
+            return stored is not None and stored.gold == 0
+
+        assert not await at_some_turn(is_new)
+        await lab.advance(12)
+        stored = lab.stored(Guild, 7)
+        assert stored is not None
+        assert stored.gold == 1
+
+
+async def test_a_released_record_that_another_server_had_since_is_left_alone_by_healing() -> None:
+    """The other server's clock is slower, so its revision is older than the one that was lost."""
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada = await enter(lab.keeper, 1)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(earn, ada)
+        token = ada.token
+        await lab.advance(1)
+        await lab.keeper.commit(earn, ada)
+        await ada.logout()
+        last = revision(lab)
+        lab.store.restore(before)
+        blob = lab.store.value("rover:1")
+        lab.store.remove("rover:1:owner")
+        lab.store.perform(Put("rover:1:updated", b"%d" % (last - 10)))
+        assert last - 10 > token
+        await lab.advance(15)
+        assert lab.store.value("rover:1") == blob
+
+
+@pytest.mark.parametrize("error", [InvalidKey("no such id"), CommitRefused("no such thing")])
+async def test_an_error_of_ours_that_a_hook_raises_holds_up_no_other_letter(error: Exception) -> None:
+    def setup(keeper: Keeper) -> None:
+        @keeper.on_letter(Player)
+        def _(tx: Tx, player: Player, letter: str) -> None:
+            if letter == "bad":
+                raise error
+            player.gold += 20
+
+    async with Lab(setup=setup) as lab:
+        ada = await enter(lab.keeper, 1)
+        bob = await enter(lab.keeper, 2)
+        for letter in ("bad", "good"):
+            await lab.keeper.commit(lambda tx, _, letter=letter: tx.deliver(Player, 2, letter), ada)
+        await lab.advance(10)
+        assert bob.record.gold == 120
+
+
+async def test_a_claim_that_counts_on_a_dead_owner_is_refused_if_that_renews_its_lease() -> None:
+    async with Lab() as lab:
+        other = await lab.server("lab-2")
+        await enter(lab.keeper, 1)
+        lab.line().down = True
+        lease = lab.store.value("server:lab-1:lease")
+        assert lease
+        await lab.advance(60)
+        assert lab.store.value("server:lab-1:lease") is None
+        renewed = False
+
+        async def renewed_meanwhile(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            nonlocal renewed
+            if not renewed and guards_on(transactions, "rover:1:owner"):
+                renewed = True
+                lab.store.perform(Put("server:lab-1:lease", lease, expire_s=45.0))
+            return await real(transactions)
+
+        intercept(lab.line("lab-2"), renewed_meanwhile)
+        with pytest.raises(AlreadyOwned):
+            await lab.finish(enter(other, 1))
+
+
+async def test_the_token_of_a_claim_is_above_the_one_before_also_by_a_slow_clock() -> None:
+    async with Lab() as lab:
+        other = await lab.server("lab-2")
+        await (await enter(lab.keeper, 1)).logout()
+        await lab.advance(100)
+        await enter(lab.keeper, 1)
+        owner = lab.store.value("rover:1:owner")
+        lab.clock.step_wall(-200)
+        await lab.crash()
+        await lab.advance(60)
+        await enter(other, 1)
+        assert token_of(lab.store.value("rover:1:owner")) > token_of(owner)
+
+
+async def test_a_renewal_that_never_returns_is_given_up_before_the_lease_ends() -> None:
+    async with Lab() as lab:
+        hung = False
+
+        async def hangs_once(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            nonlocal hung
+            if not hung and guards_on(transactions, "server:lab-1:lease"):
+                hung = True
+                await asyncio.Event().wait()
+            return await real(transactions)
+
+        intercept(lab.line(), hangs_once)
+        await lab.advance(60)
+        assert hung
+        assert lab.store.value("server:lab-1:lease") is not None
+        assert lab.keeper.degraded == ()
+
+
+async def test_a_second_disconnect_has_a_whole_grace() -> None:
+    async with Lab() as lab:
+        grace_s = inside(lab.keeper).config.grace_s
+        ada = await enter(lab.keeper, 1)
+        ada.disconnect()
+        await lab.advance(grace_s - 5)
+        ada.resume()
+        ada.disconnect()
+        await lab.advance(grace_s - 5)
+        assert not ada.ended
+        await lab.advance(10)
+        assert ada.ended
+
+
+async def test_a_logout_that_could_not_be_saved_is_tried_again_after_a_grace() -> None:
+    """It followed a commit that mended the record and did not happen."""
+    async with Lab() as lab:
+        ada = await enter(lab.keeper, 1)
+        lab.store.perform(Put("guild:7", b"x"))
+
+        def mends(tx: Tx, player: Player) -> None:
+            player.x = 1.0
+            tx.create(Guild, 7, Guild())
+
+        ada.record.x = float("nan")
+        refused = asyncio.ensure_future(lab.keeper.commit(mends, ada))
+        await asyncio.sleep(0)
+        leaving = asyncio.ensure_future(ada.logout())
+        await lab.advance(5)
+        outcomes = await asyncio.gather(refused, leaving, return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == [AlreadyExists, SessionFrozen]
+        assert not ada.ended
+        ada.record.x = 5.0
+        await lab.advance(inside(lab.keeper).config.grace_s * 3)
+        assert ada.ended
+        assert kept(lab).x == 5.0
+
+
+async def test_a_login_that_waits_for_a_borrowed_record_is_woken_though_the_record_cannot_be_released() -> None:
+    async with Lab() as lab:
+        await (await enter(lab.keeper, 1)).logout()
+
+        async def borrows() -> None:
+            async with lab.keeper.borrow(Player, 1) as session:
+                assert session is not None
+                await lab.clock.sleep(1)
+                session.record.hp = -5
+
+        one = asyncio.ensure_future(borrows())
+        await lab.clock.settle()
+        two = asyncio.ensure_future(enter(lab.keeper, 1))
+        await lab.advance(5)
+        assert one.done()
+        assert two.done()
+        await asyncio.gather(one, two, return_exceptions=True)
+
+
+async def test_a_server_vouches_for_a_run_of_the_store_when_the_store_has_it_and_not_before() -> None:
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+
+        async def away(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            if guards_on(transactions, SERVER_STORE_RUNS):
+                raise StorageUnavailable("away")
+            return await real(transactions)
+
+        intercept(lab.line(), away)
+        lab.store.restore(lab.store.snapshot())
+        await lab.advance(15)
+        barrier = inside(lab.keeper).barrier
+        assert barrier.vouched != await barrier.run()
+
+
+def test_what_is_safe_counts_from_the_question_and_not_from_its_late_answer() -> None:
+    clock = FakeClock()
+    witnesses = Witnesses(clock)
+    witnesses.saw("a", 7)
+    seen, asked_s = witnesses.to_check(), clock.monotonic_s()
+    clock._now_ns += 5_000_000_000
+    assert witnesses.checked(seen, [b"7"])
+    assert witnesses.safe_s == asked_s - LOSS_S
+
+
+async def test_a_write_that_was_found_landed_bears_witness_of_a_loss() -> None:
+    """Of a store that does not tell of its restarts."""
+    async with Lab(loss_window_s=1.0) as lab:
+        ada = await enter(lab.keeper)
+        await lab.advance(29)
+        before = lab.store.snapshot()
+        lab.lose_next_reply()
+        await lab.finish(lab.keeper.commit(earn, ada))
+        runs: Any = lab.store.runs
+        lab.store.restore(before)
+        lab.store.runs = runs
+        await lab.advance(12)
+        assert kept(lab).gold == 110
+
+
+async def test_a_deletion_is_restored_also_if_its_record_was_changed_at_the_very_microsecond(tmp_path: Path) -> None:
+    async with Lab() as lab:
+        rescue = tmp_path / "rescue.jsonl"
+        config = KeeperConfig(name="town")
+        keeper = await lab.finish(Keeper.open(lab.line(), config=config, clock=lab.clock, rescue_path=rescue))
+        guild = await keeper.hold(Guild, 7, create=Guild)
+        assert guild is not None
+        await guild.release()
+        ada = await enter(keeper, 1)
+        await lab.advance(1)
+        lab.store.perform(Put("guild:7:updated", b"%d" % lab.clock.wall_us()))
+        lab.line().down = True
+        keeper._engine.commits.run(lambda tx, _: tx.delete(Guild, 7), [ada], ())
+        await patiently(lab, keeper.close(deadline_s=1))
+        lab.line().down = False
+        assert (await restore_rescued(lab.line(), rescue)).clean
+        assert lab.stored(Guild, 7) is None

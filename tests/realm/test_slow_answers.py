@@ -1,0 +1,137 @@
+"""A store that takes its time, refuses, or undoes: each caller is answered, once, with what happened."""
+
+import asyncio
+from random import Random
+
+import pytest
+from lab import Lab, LabPeer
+from typing_extensions import override
+
+from realmkeep import Tx
+from realmkeep.errors import CommitRefused
+from realmkeep.realm.world.places import SERIALS_MAX
+from realmkeep.realm.world.player import XP_PER_LEVEL, Player
+from realmkeep.realm.world.zone import GroundItem, Zone
+from realmkeep.storage import Put
+
+SLOTS = 24
+
+
+class Lucky(Random):
+    """Every blow hits."""
+
+    @override
+    def random(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+async def bob(realm: Lab) -> LabPeer:
+    return await realm.join(8)
+
+
+@pytest.fixture
+async def silent(realm: Lab, ada: LabPeer, bob: LabPeer) -> int:
+    """Both have confirmed a trade, and the store does not answer; the op of the one who confirmed last."""
+    await open_trade(realm, ada, bob)
+    await realm.done(ada, "trade_offer", gold=50)
+    realm.storage.cut = "before"
+    realm.want(ada, "trade_confirm")
+    op = realm.want(bob, "trade_confirm")
+    await realm.clock.settle()
+    return op
+
+
+async def open_trade(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    await realm.done(ada, "trade_request", player=8)
+    await realm.done(bob, "trade_request", player=7)
+
+
+async def crash(realm: Lab) -> None:
+    """The store never answered; the fixture's realm closes on a new server."""
+    await realm.crash()
+    await realm.start()
+
+
+async def test_a_trade_that_the_store_decides_on_is_not_swept_away_as_inactive(
+    realm: Lab, ada: LabPeer, bob: LabPeer, silent: int
+) -> None:
+    await realm.ticks(63)
+    assert ada.events("trade_cancelled") == bob.events("trade_cancelled") == []
+    await crash(realm)
+
+
+async def test_a_player_who_leaves_while_the_store_decides_does_not_call_the_trade_off(
+    realm: Lab, ada: LabPeer, bob: LabPeer, silent: int
+) -> None:
+    realm.drop(ada)
+    await realm.clock.settle()
+    assert bob.events("trade_cancelled") == []
+    assert [heard for heard in bob.heard if heard.get("op_id") == silent and heard["type"] == "nack"] == []
+    await crash(realm)
+
+
+async def test_two_with_full_bags_may_swap(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    for _ in range(SLOTS - 1):
+        await realm.outfit(ada, items={"sword": 1})
+        await realm.outfit(bob, items={"dagger": 1})
+    assert len(realm.player(ada).inventory) == len(realm.player(bob).inventory) == SLOTS
+    await open_trade(realm, ada, bob)
+    await realm.done(ada, "trade_offer", items=[{"slot": 1, "count": 1}])
+    await realm.done(bob, "trade_offer", items=[{"slot": 1, "count": 1}])
+    realm.want(ada, "trade_confirm")
+    assert (await realm.act(bob, "trade_confirm"))["type"] == "ack"
+    assert [sum(item.item_id == "dagger" for item in realm.player(peer).inventory) for peer in (ada, bob)] == [1, 22]
+
+
+async def test_operations_that_were_refused_are_answered_and_leave_room_for_others(realm: Lab, ada: LabPeer) -> None:
+    for _ in range(40):
+        await realm.refused(ada, "buy", item="sword", count=99)
+    await realm.done(ada, "buy", item="arrow", count=1)
+
+
+async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(realm: Lab, ada: LabPeer) -> None:
+    await realm.outfit(ada, items={"sword": 1})
+    await realm.outfit(ada, items={"sword": 1})
+    game = realm.realm.game
+    zone = game.zone_of(game.places.of(realm.player(ada)))
+
+    def litter(_: Tx, zone: Zone) -> None:
+        zone.ground = [GroundItem("sword", game.serials.take(), 1.0, 1.0) for _ in range(SERIALS_MAX - 1)]
+
+    await realm.clock.finish(realm.keeper.commit(litter, zone))
+    await realm.done(ada, "drop", slot=1, count=1)
+    assert await realm.refused(ada, "drop", slot=2, count=1) == "ground_full"
+    assert len(zone.record.ground) == SERIALS_MAX
+
+
+async def test_a_level_up_that_was_undone_is_no_answer_to_its_blow_when_that_is_sent_again(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    """It followed a commit of two players, one of whom another server had taken."""
+
+    def together(_: Tx, __: Player, ___: Player) -> None:
+        """A commit of two, whatever it does."""
+
+    game = realm.realm.game
+    game.random = Lucky(7)
+    rat = next(monster for monster in game.places.by_name["meadow"].monsters.values() if monster.name == "rat")
+    game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    realm.player(ada).xp = XP_PER_LEVEL - 1
+    rat.hp = 1
+    realm.storage.cut = "away"
+    hers, his = (game.seats.by_peer[peer].session for peer in (ada, bob))
+    joint = asyncio.ensure_future(realm.keeper.commit(together, hers, his))
+    await realm.clock.settle()
+    realm.store.perform(Put(his.keys.owner, b"other/1/999999999999999999"))
+    blow = realm.want(ada, "attack", target=rat.monster_id)
+    await realm.clock.settle()
+    assert realm.player(ada).level == 2
+    realm.storage.cut = ""
+    await realm.clock.advance(4)
+    with pytest.raises(CommitRefused):
+        await joint
+    (answer,) = [heard for heard in ada.heard if heard.get("op_id") == blow]
+    assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
+    again = await realm.act(ada, "attack", op=blow, target=rat.monster_id)
+    assert not again.get("repeated")
