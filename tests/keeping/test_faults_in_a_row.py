@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +16,9 @@ from keeping.game import (
     inside,
     kept,
     opens_letters,
-    patiently,
     pay,
     revision,
 )
-from realmkeep.config import KeeperConfig
 from realmkeep.errors import (
     AlreadyExists,
     AlreadyOwned,
@@ -34,7 +31,7 @@ from realmkeep.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from realmkeep.keeping import Keeper, Op, Session, Tx, restore_rescued
+from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.revisions import token_of
 from realmkeep.keeping.witness import LOSS_S, Witnesses
 from realmkeep.keys import SERVER_STORE_RUNS
@@ -415,22 +412,3 @@ async def test_a_write_that_was_found_landed_bears_witness_of_a_loss() -> None:
         lab.store.runs = runs
         await lab.advance(12)
         assert kept(lab).gold == 110
-
-
-async def test_a_deletion_is_restored_also_if_its_record_was_changed_at_the_very_microsecond(tmp_path: Path) -> None:
-    async with Lab() as lab:
-        rescue = tmp_path / "rescue.jsonl"
-        config = KeeperConfig(name="town")
-        keeper = await lab.finish(Keeper.open(lab.line(), config=config, clock=lab.clock, rescue_path=rescue))
-        guild = await keeper.hold(Guild, 7, create=Guild)
-        assert guild is not None
-        await guild.release()
-        ada = await enter(keeper, 1)
-        await lab.advance(1)
-        lab.store.perform(Put("guild:7:updated", b"%d" % lab.clock.wall_us()))
-        lab.line().down = True
-        keeper._engine.commits.run(lambda tx, _: tx.delete(Guild, 7), [ada], ())
-        await patiently(lab, keeper.close(deadline_s=1))
-        lab.line().down = False
-        assert (await restore_rescued(lab.line(), rescue)).clean
-        assert lab.stored(Guild, 7) is None

@@ -15,7 +15,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
-from mutant import ROOT, Mutant, read_all
+from mutants.mutant import ROOT, Mutant, read_all
 
 LIMIT_S: Final = 300.0  # for the tests of one mutant; a test that hangs ends sooner by its own limit
 KILLED_SHARE_MIN: Final = 0.95

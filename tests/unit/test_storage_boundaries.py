@@ -1,14 +1,16 @@
 """What stands at the edge of storage: an answer nobody foresaw, a full chunk, a file that appears, a process that is not ours."""
 
 import asyncio
+import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import apsw
 import pytest
 from redis.exceptions import BusyLoadingError, ResponseError
 from typing_extensions import override
@@ -75,18 +77,16 @@ def test_a_file_of_another_program_that_appears_before_the_lock_is_had_is_not_to
     lock = sqlite_file._lock
 
     def foreign_meanwhile(of: Path) -> Any:
-        with apsw.Connection(str(path)) as foreign:
+        with closing(sqlite3.connect(path)) as foreign, foreign:
             foreign.execute("CREATE TABLE theirs (x)")
-        foreign.close()
         return lock(of)
 
     monkeypatch.setattr(sqlite_file, "_lock", foreign_meanwhile)
     with pytest.raises(StorageMisconfigured, match="another program"):
         sqlite_file.SqliteFile.open(path)
-    left = apsw.Connection(str(path))
-    assert left.execute("PRAGMA application_id").get == 0
-    assert left.execute("PRAGMA journal_mode").get != "wal"
-    left.close()
+    with closing(sqlite3.connect(path)) as left:
+        assert left.execute("PRAGMA application_id").fetchone() == (0,)
+        assert left.execute("PRAGMA journal_mode").fetchone() != ("wal",)
 
 
 @pytest.fixture
@@ -102,8 +102,12 @@ async def test_a_process_that_has_the_number_of_a_dead_store_is_left_alone(
     tmp_path: Path, stranger: "subprocess.Popen[bytes]", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "store.pid").write_text(f"{stranger.pid}\n")
-    sent: list[int] = []
-    monkeypatch.setattr(embedded_process.os, "kill", lambda pid, number: sent.append(pid))
+    sent: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        sent.append((pid, number))
+
+    monkeypatch.setattr(os, "kill", kill)
     process = StoreProcess(tmp_path, StoreSettings(str(tmp_path)), clock=FakeClock())
     await asyncio.to_thread(process._signal, signal.SIGTERM)
     assert sent == []
