@@ -55,7 +55,10 @@ class EmbeddedStorage(RedisStorage):
     @property
     def capability(self) -> Capability:
         """What the store promises; nobody else can use it."""
-        return msgspec.structs.replace(super().capability, backend="embedded", shared=False)
+        told = super().capability
+        return msgspec.structs.replace(
+            told, backend="embedded", shared=False, warnings=(*told.warnings, *self._process.notices)
+        )
 
     async def connect(self) -> None:
         """Lock the directory, start the store or adopt the one that lives, and wait until it answers.

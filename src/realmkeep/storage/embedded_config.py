@@ -30,6 +30,7 @@ class StoreSettings:
         port: Its TCP port on this machine only; 0 for none.
         maxmemory_bytes: When it holds so much, it refuses writes.
         fsync: `always`: on disk before the answer. `everysec`: within about two seconds after it.
+        append_only: Whether it appends every write to a file; False only while it loads a snapshot, to make one of it.
     """
 
     directory: str
@@ -37,6 +38,7 @@ class StoreSettings:
     port: int = 0
     maxmemory_bytes: int = MAXMEMORY_BYTES
     fsync: Fsync = "always"
+    append_only: bool = True
 
 
 def configuration(settings: StoreSettings) -> str:
@@ -47,10 +49,15 @@ def configuration(settings: StoreSettings) -> str:
         else "An fsync a second: a crash may lose about two seconds that were answered as committed."
     )
     lines = [
-        ("Append every write to a file, and replay it at the start.", "appendonly yes"),
+        ("Append every write to a file, and replay it at the start.", "appendonly yes")
+        if settings.append_only
+        else ("Load the snapshot; with yes it would not be looked at.", "appendonly no"),
         (fsync_reason, f"appendfsync {settings.fsync}"),
         ("Fsync also while the file is rewritten; yes would cancel the line above.", "no-appendfsync-on-rewrite no"),
-        ("Snapshots, for backups: after 5 minutes if anything changed,", "save 300 1"),
+        (
+            "Snapshots, for backups (the start loads none: docs/restoring.md): after 5 minutes if anything changed,",
+            "save 300 1",
+        ),
         ("after 1 minute if a thousand keys changed.", "save 60 1000"),
         ("Rewrite the file when it has doubled,", "auto-aof-rewrite-percentage 100"),
         ("but not before it is worth it.", "auto-aof-rewrite-min-size 64mb"),

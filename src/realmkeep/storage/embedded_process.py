@@ -14,6 +14,7 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -28,15 +29,19 @@ from realmkeep.files import (
     read_file,
     replace_file,
 )
+from realmkeep.storage.append_only import cut_what_was_never_synced
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
+from realmkeep.storage.redis_capability import read_info
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
 from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
+from realmkeep.storage.snapshot_file import SNAPSHOT, describe, is_to_be_restored, was_put_there
 
 log = logging.getLogger(__name__)
 
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
 SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
+RESTORE_S_MAX: Final = 600.0  # 4 GB, on a slow disk
 STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
 POLL_S: Final = 0.01
@@ -79,6 +84,8 @@ class StoreProcess:
         self._child: subprocess.Popen[bytes] | None = None
         self._binary: Path | None = None
         self._exit_code: int | None = None  # of the last child, until that is told
+        self._is_restoring = False  # it runs on a snapshot, without its append-only file
+        self.notices: tuple[str, ...] = ()  # what an operator should know of its files
         self._said = ""
         self._said_s = 0.0
 
@@ -115,7 +122,17 @@ class StoreProcess:
 
     async def _ensure_running(self) -> bool:
         started = await asyncio.to_thread(self._start_unless_alive)
-        await self._wait_until_it_answers()
+        try:
+            await self._wait_until_it_answers()
+        except StorageMisconfigured:
+            if not await asyncio.to_thread(self._cut, only_zeros=False):
+                raise
+            return await self._ensure_running()
+        if self._is_restoring:
+            await self._make_append_only_file()
+            await self.stop()
+            await self._ensure_running()
+            return True
         if not started and not self._has_settings and await asyncio.to_thread(self._is_otherwise_configured):
             await self.stop()
             return await self._ensure_running()
@@ -198,6 +215,7 @@ class StoreProcess:
         self._tell_of_its_end(" and is started again")
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
+        self._look_at_its_files()
         path = self.directory / "store.conf"
         replace_file(path, self._configuration().encode())
         with os.fdopen(append_file(self.directory / "store.log"), "ab") as said:
@@ -228,14 +246,36 @@ class StoreProcess:
             log.warning("%s", said)
             self._said, self._said_s = said, now_s
 
+    def _look_at_its_files(self) -> None:
+        """Before each start: what it will begin with."""
+        self._is_restoring = is_to_be_restored(self.directory)
+        if self._is_restoring:
+            return
+        self._cut(only_zeros=True)
+        if not self._has_settings and (self.directory / SNAPSHOT).exists():
+            level = logging.WARNING if was_put_there(self.directory) else logging.INFO
+            log.log(
+                level,
+                "the embedded store in %s loads its append-only file, and not its %s; to restore a snapshot, see"
+                " docs/restoring.md",
+                self.directory,
+                describe(self.directory),
+            )
+
+    def _cut(self, *, only_zeros: bool) -> bool:
+        cut = cut_what_was_never_synced(self.directory, only_zeros=only_zeros)
+        if cut is not None:
+            log.warning("the embedded store in %s: %s", self.directory, cut)
+            self.notices += (str(cut),)
+        return cut is not None
+
     def _configuration(self) -> str:
         text = configuration(
-            StoreSettings(
+            replace(
+                self._settings,
                 directory=str(self.directory),
                 socket_path=str(self.socket_path),
-                port=self._settings.port,
-                maxmemory_bytes=self._settings.maxmemory_bytes,
-                fsync=self._settings.fsync,
+                append_only=not self._is_restoring,
             )
         )
         return (
@@ -315,6 +355,40 @@ class StoreProcess:
                     hint=f"it may be stopped: kill -CONT {pid}",
                 ) from answer
             await self._clock.sleep(POLL_S)
+
+    async def _make_append_only_file(self) -> None:
+        """Of what it has loaded from a snapshot; until that is whole and on disk, a crash begins again with the snapshot.
+
+        Raises:
+            StorageMisconfigured: It cannot be made; the snapshot is as it was.
+            StorageUnavailable: It took too long.
+        """
+        connection = make_connection(self._address(STOP_S_MAX))
+        try:
+            async with self._clock.timeout(RESTORE_S_MAX):
+                await connection.connect()
+                keys = await ask(connection, "DBSIZE")
+                await ask(connection, "CONFIG", "SET", "appendonly", "yes")
+                while True:
+                    info = await read_info(connection, "persistence")
+                    if not int(info["aof_rewrite_in_progress"]) and not int(info["aof_rewrite_scheduled"]):
+                        break
+                    await self._clock.sleep(POLL_S)
+        except (*BROKEN, TimeoutError) as error:
+            raise StorageUnavailable(
+                f"the embedded store in {self.directory} did not make an append-only file of its snapshot: {error}",
+                hint=f"see {self.directory / 'store.log'}; the snapshot is as it was",
+            ) from error
+        finally:
+            await connection.disconnect(nowait=True)
+        if info["aof_last_bgrewrite_status"] != "ok":
+            raise StorageMisconfigured(
+                f"the embedded store in {self.directory} cannot make an append-only file of its snapshot",
+                hint=f"see {self.directory / 'store.log'}; make room on its disk",
+            )
+        told = f"it had no append-only file and was restored from {await asyncio.to_thread(describe, self.directory)}"
+        log.warning("the embedded store in %s: %s, with %s keys", self.directory, told, f"{keys:,}")
+        self.notices += (told,)
 
     async def _ping(self) -> BaseException | None:
         """Ask whether it is ready; what it or the system says instead, or None."""

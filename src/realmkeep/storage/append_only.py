@@ -1,0 +1,203 @@
+"""The append-only file of an embedded store after a power failure: what of its end was never on the disk is cut off.
+
+A file system may give a file its new length before its new content. Then the end of the file, which no fsync had reached
+and no answer vouched for, reads as zeros, or has holes of zeros in it. Valkey does not start on such a file (`valkey-check-aof
+--fix` cuts it by hand), or, where a hole lies within a value, takes the zeros for the value.
+
+Only the last file of the manifest is ever cut, and only where it is certain that all of the rest was never acknowledged:
+
+- it ends in the middle of a command or of a transaction;
+- or zeros stand where the damage is: a block that was never written was never fsynced, and so nothing after it was;
+- or nothing after the damage is a command.
+
+Anything else is damage of another kind (a failing disk), and an operator's to decide.
+"""
+
+import mmap
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from realmkeep.errors import StorageMisconfigured
+from realmkeep.files import create_file, open_private, read_file
+
+FOLDER: Final = "appendonlydir"
+MANIFEST: Final = f"{FOLDER}/appendonly.aof.manifest"
+BLOCK_BYTES: Final = 512  # no file system has smaller ones
+ZEROS: Final = bytes(BLOCK_BYTES)
+UNSYNCED_BYTES_MAX: Final = 16 * 1024**2  # with `always`, what one turn of the store's loop has written
+LINE_BYTES_MAX: Final = 14  # a sign, a number and the end of a line
+_NUMBER: Final = re.compile(rb"([*$])(\d{1,10})\r\n")
+_BEGUN: Final = re.compile(rb"[*$]?\d*\r?")
+_WORD: Final = re.compile(rb"[A-Za-z]+")
+_INCREMENT: Final = re.compile(r"file ([\w.-]+) seq \d+ type i\b")
+
+
+class Cut(NamedTuple):
+    """What was cut off.
+
+    Attributes:
+        file: From which file.
+        at: The offset at which it ends now.
+        bytes_count: How much it was.
+        kept_in: The file that has it.
+    """
+
+    file: Path
+    at: int
+    bytes_count: int
+    kept_in: Path
+
+    def __str__(self) -> str:
+        return (
+            f"the end of {self.file.name} had never reached the disk: its last {self.bytes_count:,} bytes, which were not"
+            f" acknowledged, are in {self.kept_in}"
+        )
+
+
+class _Damage(Exception):
+    """Where a command begins that cannot be read, and where reading it failed; the end of the file if it is cut short."""
+
+    def __init__(self, begins: int, at: int) -> None:
+        super().__init__(begins, at)
+        self.begins = begins
+        self.at = at
+
+
+def cut_what_was_never_synced(directory: Path, *, only_zeros: bool) -> Cut | None:
+    """Cut the end of the last append-only file where it is damaged; what is cut is kept in a file of its own.
+
+    Blocks. No store may run on the directory.
+
+    Args:
+        directory: The store's.
+        only_zeros: Read the whole file only if its last 16 MiB have a block of zeros. Without this it takes seconds for
+            each 100 MB.
+
+    Returns:
+        What was cut; None if there was nothing to cut.
+
+    Raises:
+        StorageMisconfigured: The damage is not at the end; nothing was changed.
+        OSError: The file cannot be read or written.
+    """
+    path = _last_file(directory)
+    if path is None or path.stat().st_size == 0:
+        return None
+    descriptor = open_private(path, os.O_RDWR)
+    try:
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            if only_zeros and data.find(ZEROS, max(0, len(data) - UNSYNCED_BYTES_MAX)) < 0:
+                return None
+            end = _end_of_what_is_whole(data, path)
+            rest = data[end:]
+        if not rest:
+            return None
+        kept_in = _keep(directory / f"{path.name}.cut-at-{end}", rest)
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return Cut(path, end, len(rest), kept_in)
+
+
+def _last_file(directory: Path) -> Path | None:
+    try:
+        manifest = read_file(directory / MANIFEST).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    names = _INCREMENT.findall(manifest)
+    path = directory / FOLDER / names[-1] if names else None
+    return path if path is not None and path.exists() else None
+
+
+def _keep(path: Path, content: bytes) -> Path:
+    number = 0
+    while True:
+        name = path.with_name(f"{path.name}-{number}") if number else path
+        try:
+            create_file(name, content)
+        except FileExistsError:
+            number += 1
+        else:
+            return name
+
+
+def _end_of_what_is_whole(data: mmap.mmap, path: Path) -> int:
+    """The offset up to which every command and every transaction is complete."""
+    at = whole = 0
+    in_transaction = False
+    try:
+        while at < len(data):
+            begins = at
+            at, name = _command(data, begins)
+            if name in (b"MULTI", b"EXEC"):
+                if in_transaction == (name == b"MULTI"):
+                    raise _Damage(begins, at)
+                in_transaction = not in_transaction
+            if not in_transaction:
+                whole = at
+    except _Damage as damage:
+        if not _was_never_synced(data, whole, damage):
+            raise StorageMisconfigured(
+                f"{path} is damaged at byte {damage.at:,} of {len(data):,}, and not only at its end: nothing was changed",
+                hint="look at the disk, keep a copy, and restore a snapshot, or cut it there with valkey-check-aof --fix",
+            ) from damage
+    return whole
+
+
+def _command(data: mmap.mmap, begins: int) -> tuple[int, bytes]:
+    """Where the command at an offset ends, and its name; an annotation has none."""
+    if data[begins] == ord("#"):
+        end = data.find(b"\r\n", begins)
+        if end < 0:
+            raise _Damage(begins, len(data))
+        return end + 2, b""
+    at, count = _number(data, begins, begins, b"*")
+    name = b""
+    torn_at = -1
+    for index in range(count):
+        start, size = _number(data, begins, at, b"$")
+        at = start + size + 2
+        if at > len(data):
+            raise _Damage(begins, len(data))
+        if data[at - 2 : at] != b"\r\n":
+            raise _Damage(begins, at)
+        if index == 0:
+            name = data[start : at - 2]
+        elif size > BLOCK_BYTES and data[start] == ord("{"):  # JSON, which writes a NUL as an escape
+            torn_at = max(torn_at, data.find(ZEROS, start, at))
+    if not _WORD.fullmatch(name):
+        raise _Damage(begins, at)
+    if torn_at >= 0:
+        raise _Damage(begins, torn_at)
+    return at, name
+
+
+def _number(data: mmap.mmap, begins: int, at: int, sign: bytes) -> tuple[int, int]:
+    """Where the number at an offset ends, and the number."""
+    line = data[at : at + LINE_BYTES_MAX]
+    found = _NUMBER.match(line)
+    if found is None or found[1] != sign:
+        is_cut_short = len(line) < LINE_BYTES_MAX and _BEGUN.fullmatch(line)
+        raise _Damage(begins, len(data) if is_cut_short else at)
+    return at + found.end(), int(found[2])
+
+
+def _was_never_synced(data: mmap.mmap, whole: int, damage: _Damage) -> bool:
+    length = len(data)
+    if length - whole > UNSYNCED_BYTES_MAX:
+        return False
+    if data.find(ZEROS, whole, min(length, damage.at + 2 * BLOCK_BYTES)) >= 0:
+        return True
+    return not _is_a_command_after(data, damage.begins)
+
+
+def _is_a_command_after(data: mmap.mmap, at: int) -> bool:
+    while (at := data.find(b"\r\n*", at + 1)) >= 0:
+        with suppress(_Damage):
+            _command(data, at + 2)
+            return True
+    return False

@@ -1,0 +1,83 @@
+"""The snapshot of an embedded store, `dump.rdb`: when it is what a store has to begin with, and what is told of it.
+
+Valkey with `appendonly yes` never looks at a snapshot: without an append-only file it starts empty, without a word, and the
+next snapshot overwrites the one that was to be restored.
+"""
+
+import datetime as dt
+import struct
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from realmkeep.errors import StorageMisconfigured
+from realmkeep.files import open_believed
+from realmkeep.storage.append_only import FOLDER, MANIFEST
+
+SNAPSHOT: Final = "dump.rdb"
+LEGACY: Final = "appendonly.aof"  # before 7.0; the store converts it itself
+SAVED_WITHIN_S: Final = 600.0  # from the first byte of a snapshot to its last
+_AUXILIARY: Final = 0xFA
+
+
+def is_to_be_restored(directory: Path) -> bool:
+    """Whether a directory has a snapshot and no append-only file, so that the snapshot is what there is.
+
+    Raises:
+        StorageMisconfigured: Append-only files lie there without the manifest that says how they belong together.
+    """
+    if (directory / MANIFEST).exists() or (directory / LEGACY).exists():
+        return False
+    if any((directory / FOLDER).glob("appendonly.aof.*")):
+        raise StorageMisconfigured(
+            f"{directory / FOLDER} has append-only files but no manifest: the store would start without them",
+            hint=f"restore the manifest; or, to begin with {SNAPSHOT} or with nothing, move them away",
+        )
+    snapshot = directory / SNAPSHOT
+    return snapshot.exists() and snapshot.stat().st_size > 0
+
+
+def describe(directory: Path) -> str:
+    """`dump.rdb`, and of when it is, if it says so."""
+    made_s = _made_s(directory / SNAPSHOT)
+    return (
+        SNAPSHOT
+        if made_s is None
+        else f"{SNAPSHOT} of {dt.datetime.fromtimestamp(made_s, dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
+
+
+def was_put_there(directory: Path) -> bool:
+    """Whether a snapshot is not one that the store has written where it lies: somebody may think that it will be loaded."""
+    snapshot = directory / SNAPSHOT
+    made_s = _made_s(snapshot)
+    return made_s is not None and snapshot.stat().st_mtime - made_s > SAVED_WITHIN_S
+
+
+def _made_s(path: Path) -> int | None:
+    """The time in a snapshot's header; None if it has none, or is no snapshot (the store will say so)."""
+    try:
+        with open_believed(path) as file:
+            if not file.read(9).startswith((b"REDIS", b"VALKEY")):
+                return None
+            while file.read(1) == bytes([_AUXILIARY]):
+                name, value = _text(file), _text(file)
+                if name == b"ctime" and value.isdigit():
+                    return int(value)
+    except (FileNotFoundError, struct.error, ValueError):
+        return None
+    return None
+
+
+def _text(file: BinaryIO) -> bytes:
+    """A string as rdb.c writes it: its length in 6, 14 or 32 bits, or a number in its place."""
+    (first,) = struct.unpack("B", file.read(1))
+    kind, low = first >> 6, first & 0x3F
+    if kind == 0:
+        return file.read(low)
+    if kind == 1:
+        (second,) = struct.unpack("B", file.read(1))
+        return file.read(low << 8 | second)
+    if kind == 2:
+        (length,) = struct.unpack(">I", file.read(4))
+        return file.read(min(length, 4096))
+    return b"%d" % struct.unpack(("<b", "<h", "<i")[min(low, 2)], file.read((1, 2, 4)[min(low, 2)]))
