@@ -4,7 +4,7 @@
 player:7            the record          zone:town:objects   a record whose kind has a suffix
 player:7:version    its schema version  server:config  server:id-counter  server:store-id
 player:7:updated    its revision        server:town-1:lease  server:town-1:notices  server:store-runs
-player:7:owner      who may write it    account:ada
+player:7:owner      who may write it    account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
@@ -26,6 +26,7 @@ SERVER_CONFIG: Final = "server:config"
 SERVER_ID_COUNTER: Final = "server:id-counter"
 SERVER_STORE_ID: Final = "server:store-id"
 SERVER_STORE_RUNS: Final = "server:store-runs"
+SERVER_SYNCED: Final = "server:synced"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -251,7 +252,7 @@ class ParsedKey:
 
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`,
-            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `store-runs`, `corrupt` or `temp`.
+            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
         id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
             stages; empty for singletons.
@@ -272,6 +273,7 @@ _SINGLETONS: Final = {
     SERVER_ID_COUNTER: "id-counter",
     SERVER_STORE_ID: "store-id",
     SERVER_STORE_RUNS: "store-runs",
+    SERVER_SYNCED: "synced",
 }
 
 

@@ -34,6 +34,8 @@ class Contents:
         key = arguments[0]
         if name in {b"SET", b"INCRBY"}:  # nobody here reads the counters
             self._values[key] = arguments[1]
+        elif name == b"PEXPIREAT":
+            return set()  # of `server:synced`
         elif name in {b"DEL", b"UNLINK"}:
             for gone in arguments:
                 self._values.pop(gone, None)

@@ -20,6 +20,7 @@ ENGINES_PATH = os.pathsep.join(
 INSTALLED_BY = {
     "sbcl": "./dev setup --lisp",
     "ironclad": "./dev setup --lisp",
+    "gcc": "Debian: apt install gcc libc6-dev",
     "mount": "root, loop devices and mkfs.ext4",
     "redis-server": "Debian: apt install redis-server",
 }

@@ -16,7 +16,6 @@ from realmkeep.storage.protocol import (
     Unknown,
     WriteOutcome,
 )
-from realmkeep.storage.reading import load_each
 from realmkeep.storage.urls import open_storage
 
 __all__ = [
@@ -34,6 +33,5 @@ __all__ = [
     "Transaction",
     "Unknown",
     "WriteOutcome",
-    "load_each",
     "open_storage",
 ]

@@ -145,7 +145,8 @@ class Storage(Protocol):
     transactions may still be committed: what must not overtake has a guard on what the earlier one leaves.
 
     Durability. When `Committed` or a returned method says so, the change is as durable as `capability` promises.
-    `flush` returns when everything accepted so far is.
+    `flush` returns when everything accepted so far is. So is whatever a read returns, or a refusal says was found: also what
+    an earlier run of the store had written and not yet synced, or acknowledged, when it ended.
 
     Expiry. A key with an expiry is absent from that moment on, for guards and reads alike, within the granularity of a
     millisecond; an unexpired key is never absent.

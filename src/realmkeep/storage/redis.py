@@ -34,6 +34,7 @@ from realmkeep.storage.redis_connection import (
     ask,
     make_connection,
     safe_cause,
+    sync,
     translated,
 )
 from realmkeep.storage.redis_errors import reply_code
@@ -179,7 +180,7 @@ class RedisStorage:
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
         """The keys that match, by SCAN."""
         matches = compile_pattern(pattern).fullmatch
-        seen: set[bytes] = set()
+        seen = {schema.SERVER_SYNCED.encode()}  # the connections' own, and nobody's data
         cursor = b"0"
         while True:
             cursor, batch = await self._ask("SCAN", cursor, "MATCH", _glob(pattern), "COUNT", SCAN_COUNT)
@@ -320,6 +321,7 @@ class RedisStorage:
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # a user may load and still not run it
+                await sync(connection)
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise translated(error, self._address, sent=False) from safe_cause(error, self._address)

@@ -17,10 +17,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from realmkeep.errors import StorageError
+from realmkeep.keys import SERVER_SYNCED
 from realmkeep.storage.redis_errors import is_reply, translate
 from realmkeep.storage.redis_url import RedisAddress
 
 POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue inside the one-threaded server
+SYNCED_KEEP_MS: Final = 100 * 366 * 24 * 3600 * 1000  # a century; any expiry would do
 CLIENT_NAME: Final = "realmkeep"  # what CLIENT LIST shows to an operator
 
 # What the driver and the operating system raise when a connection cannot be made, breaks, or speaks nonsense.
@@ -79,7 +81,10 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
 
 
 def make_connection(address: RedisAddress) -> RedisConnection:
-    """A connection of its own, not connected yet; how long an answer may take is its user's affair."""
+    """A connection of its own, not connected yet; how long an answer may take is its user's affair.
+
+    Nothing that it reads is known to be durable before `sync` has returned.
+    """
     arguments = _arguments(address, answer_timeout_s=None)
     return cast("RedisConnection", _connection_class(address)(**cast("dict[str, Any]", arguments)))
 
@@ -94,8 +99,30 @@ async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_
     return await connection.read_response(timeout=timeout_s)
 
 
+async def sync(connection: RedisConnection) -> None:
+    """Return when everything that this connection is going to read is as durable as what the store acknowledges.
+
+    A store that died between a write and its fsync comes back with the write: it reads its file from the system's memory and
+    syncs nothing. What is read from it then can still be lost with the power, until the file is synced the next time. So each
+    connection begins with a write of its own, whose answer comes after the fsync of all that is before it in the file. A
+    connection does not outlive the store's process, so once is enough.
+
+    The write is one that a store accepts also when its memory is full: setting the expiry of a key.
+
+    Raises:
+        RedisError: The store refuses it, or the connection broke.
+    """
+    if not await ask(connection, "PEXPIRE", SERVER_SYNCED, SYNCED_KEEP_MS):
+        await ask(connection, "SET", SERVER_SYNCED, b"1", "PX", SYNCED_KEEP_MS)
+
+
+async def _begin(connection: AbstractConnection) -> None:
+    await connection.on_connect()
+    await sync(cast("RedisConnection", connection))
+
+
 class RedisPool:
-    """A few connections, made when needed, each used by one call at a time."""
+    """A few connections, made when needed, each used by one call at a time; each is in `sync`."""
 
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
@@ -105,6 +132,7 @@ class RedisPool:
                 max_connections=POOL_CONNECTIONS_MAX,
                 timeout=address.timeout_s,
                 connection_class=_connection_class(address),
+                redis_connect_func=_begin,
                 **cast("dict[str, Any]", _arguments(address, answer_timeout_s=address.timeout_s)),
             ),
         )

@@ -94,6 +94,8 @@ class SqliteFile:
                 _make(path)
                 writer = undo.enter_context(closing(_connect(path)))
                 _check_whole(path, writer)
+                # What a process wrote that died before its fsync is read from the system's memory: a checkpoint syncs it.
+                writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 reader = _connect(path)
                 undo.pop_all()
                 return SqliteFile(path, writer, reader, lock)
