@@ -33,8 +33,8 @@ async def start(tmp_path: Path) -> AsyncGenerator[Callable[..., Server]]:
     """Starts servers of the test's own; each must end well."""
     with ExitStack() as servers:
 
-        def started(name: str = "realm-1", **settings: str) -> Server:
-            return servers.enter_context(running(tmp_path / name, KEEPER__NAME=name, **settings))
+        def started(name: str = "realm-1", *flags: str, **settings: str) -> Server:
+            return servers.enter_context(running(tmp_path / name, *flags, KEEPER__NAME=name, **settings))
 
         yield started
     await asyncio.sleep(0)

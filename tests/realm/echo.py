@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from realmkeep.clock import Clock
 from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.limits import TokenBucket
 from realmkeep.realm.wire.peer import Answer, Peer
 from realmkeep.realm.wire.requests import Login, Logout, Ping, Request
 
@@ -15,8 +17,9 @@ ADA = ("192.0.2.1", 4000)
 class Echo:
     """What the transports deliver to."""
 
-    def __init__(self, challenges: Challenges) -> None:
+    def __init__(self, challenges: Challenges, clock: Clock) -> None:
         self.challenges = challenges
+        self.clock = clock
         self.handled: list[Request] = []
         self.gone: list[Peer] = []
         self.waiting: list[Answer] = []
@@ -37,7 +40,13 @@ class Echo:
             case Login(ticket="slow"):
                 self.waiting.append(answer)
             case Login():
-                answer({"type": "auth_ok", "sid": peer.admit(), "state": {"bank": "x" * 2_000}})
+                answer(
+                    {
+                        "type": "auth_ok",
+                        "sid": peer.admit(TokenBucket(self.clock.monotonic_s())),
+                        "state": {"bank": "x" * 2_000},
+                    }
+                )
             case Logout():
                 peer.dismiss()
                 answer({"type": "goodbye"})

@@ -17,6 +17,7 @@ from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.limits import TokenBucket
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.requests import read_request
 from realmkeep.realm.world.content import World
@@ -54,8 +55,9 @@ class LabPeer(Peer):
     def write(self, encoded: bytes) -> None:
         self.heard.append(json.loads(encoded))
 
-    def admit(self) -> None:
+    def admit(self, bucket: TokenBucket) -> None:
         self.logged_in = True
+        self.bucket = bucket
 
     def dismiss(self) -> None:
         self.logged_in = False
@@ -160,7 +162,7 @@ class Lab:
                 keeper.login(Player, player_id, create=lambda: new_player(WORLD, player_id, f"player{player_id}"))
             )
         seat = entrance.seat(peer, session)
-        peer.admit()
+        peer.admit(self.realm.game.allowance(player_id))
         peer.op_id = session.last_op
         if at is not None:
             self.realm.game.places.move(seat.player, *at)

@@ -23,8 +23,9 @@ SETTINGS = {
 class Server:
     """One server process and its clients; what it prints stands in `log_path`."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, *flags: str, **settings: str) -> None:
         self.directory = directory
+        self.flags = flags
         self.log_path = directory / "log"
         own = {f"REALMKEEP_{key}": value for key, value in settings.items()}
         self.environment = {**os.environ, **SETTINGS, **own}
@@ -52,7 +53,7 @@ class Server:
         command = [sys.executable, "-m", "realmkeep.cli", "serve", "--data", str(self.directory)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *ports],
+                [*command, *ports, *self.flags],
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -103,9 +104,9 @@ class Server:
 
 
 @contextmanager
-def running(directory: Path, **settings: str) -> Generator[Server]:
+def running(directory: Path, *flags: str, **settings: str) -> Generator[Server]:
     """A server that is stopped, with its store, at the end, and must have ended well."""
-    server = Server(directory, **settings).start()
+    server = Server(directory, *flags, **settings).start()
     try:
         yield server
     finally:

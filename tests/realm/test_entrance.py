@@ -1,11 +1,16 @@
-"""What a login mends of older records."""
+"""What a login mends of older records, and what it costs."""
 
+import asyncio
+
+import pytest
 from lab import Lab, LabPeer
 
 from realmkeep.accounts import Account
 from realmkeep.accounts.tickets import issue_ticket
+from realmkeep.errors import AuthFailed
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK
-from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.server.entrance import LOGIN_PRICE, new_player
+from realmkeep.realm.wire.limits import MESSAGES_BURST
 from realmkeep.realm.world.player import Item, Player, Stored, Worn
 
 
@@ -58,3 +63,59 @@ async def test_a_rush_of_older_players_waits_for_more_serials(realm: Lab) -> Non
         game.serials.take()
     (answer,) = (await comes_in(realm, of_old(realm))).heard
     assert answer["type"] == "auth_ok"
+
+
+async def test_in_and_out_and_in_again_a_player_says_no_more_than_in_one_session(realm: Lab) -> None:
+    """The limit belongs to the player: neither another login nor another connection brings a new one."""
+    peer = await comes_in(realm, new_player(realm.realm.game.world, 9, "eva"))
+    allowance = peer.bucket
+    ticket = peer.heard[0]["ticket"]
+    logins = 1
+    while True:
+        again = LabPeer("elsewhere", realm.clock.monotonic_s())
+        realm.say(again, {"type": "login", "ticket": ticket})
+        await realm.clock.settle()
+        answer = again.heard[0]
+        if answer["type"] == "auth_fail":
+            break
+        assert again.bucket is allowance
+        ticket, logins = answer["ticket"], logins + 1
+    assert (answer["reason"], logins) == ("throttled", MESSAGES_BURST // LOGIN_PRICE)
+    assert not allowance.take(realm.clock.monotonic_s(), LOGIN_PRICE), "logins are paid from what may be said"
+    await realm.clock.advance(1)
+    later = LabPeer("elsewhere", realm.clock.monotonic_s())
+    realm.say(later, {"type": "login", "ticket": ticket})
+    await realm.clock.settle()
+    assert later.heard[0]["type"] == "auth_ok"
+
+
+async def test_a_logout_forgets_nothing_of_what_was_said(realm: Lab) -> None:
+    peer = await comes_in(realm, new_player(realm.realm.game.world, 9, "eva"))
+    assert peer.bucket.take(realm.clock.monotonic_s(), MESSAGES_BURST - LOGIN_PRICE)
+    realm.say(peer, {"type": "logout"})
+    await realm.clock.settle()
+    again = LabPeer("elsewhere", realm.clock.monotonic_s())
+    realm.say(again, {"type": "login", "ticket": peer.heard[0]["ticket"]})
+    await realm.clock.settle()
+    assert again.heard[0]["reason"] == "throttled"
+
+
+async def test_logins_under_way_are_bounded(realm: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> None:
+        await started.wait()
+        raise AuthFailed("late", reason="unavailable")
+
+    monkeypatch.setattr(realm.realm.game.accounts, "login_with_ticket", never)
+    monkeypatch.setattr("realmkeep.realm.server.entrance.PENDING_MAX", 5)
+    peers = [LabPeer(f"peer-{number}", realm.clock.monotonic_s()) for number in range(8)]
+    for peer in peers:
+        realm.say(peer, {"type": "login", "ticket": "t"})
+    await realm.clock.settle()
+    assert [message["reason"] for peer in peers for message in peer.heard] == ["rate_limited"] * 3
+    started.set()
+    await realm.clock.settle()
+    realm.say(peers[-1], {"type": "login", "ticket": "t"})
+    await realm.clock.settle()
+    assert peers[-1].heard[-1]["reason"] == "unavailable", "heard again"

@@ -64,7 +64,8 @@ async def test_a_second_login_is_heard_after_one_that_failed(
     assert [answer["reason"] for answer in peer.heard][1:] == ["bad_credentials"]
 
 
-async def test_players_who_come_and_go_fill_no_disk(realm: Lab) -> None:
+async def test_players_who_come_and_go_fill_no_disk(realm: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("realmkeep.realm.server.entrance.LOGIN_PRICE", 0.0)
     player = new_player(realm.realm.game.world, 9, "eva")
     turns = 3 * int(LINES_BURST)
     with structlog.testing.capture_logs() as lines:

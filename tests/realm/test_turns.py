@@ -11,6 +11,7 @@ from lab import StallingClock
 
 from realmkeep.clock import SystemClock
 from realmkeep.realm.server.loop import SOCKETS_A_TURN, FewAtATime
+from realmkeep.realm.wire.doors import open_doors
 from realmkeep.realm.wire.peer import Answer, Handler, Peer
 from realmkeep.realm.wire.requests import Request
 from realmkeep.realm.wire.tcp import ACCEPTED_AT_ONCE, BACKLOG, TcpServer
@@ -127,13 +128,14 @@ def test_what_is_not_listened_to_any_more_is_not_told(pairs: list[tuple[socket.s
 
 async def test_more_connect_at_once_than_are_accepted_at_once_and_nobody_is_refused() -> None:
     server = TcpServer(Silence(), SystemClock())
-    await server.listen("127.0.0.1", 0)
+    doors = await open_doors("127.0.0.1", 0, 0)
+    await server.listen(doors.tcp)
     with ExitStack() as stack:
         for _ in range(5 * ACCEPTED_AT_ONCE):
             client = stack.enter_context(socket.socket())
             client.settimeout(0)
-            client.connect_ex(("127.0.0.1", server.port))
-            assert client.getpeername()[1] == server.port, "connected, though nobody has accepted it yet"
+            client.connect_ex(("127.0.0.1", doors.tcp_port))
+            assert client.getpeername()[1] == doors.tcp_port, "connected, though nobody has accepted it yet"
         accepted = [0]
         async with asyncio.timeout(10):
             while accepted[-1] < 5 * ACCEPTED_AT_ONCE:
@@ -141,4 +143,5 @@ async def test_more_connect_at_once_than_are_accepted_at_once_and_nobody_is_refu
                 accepted.append(len(server.peers))
         assert max(then - before for before, then in itertools.pairwise(accepted)) <= ACCEPTED_AT_ONCE
         server.close()
+    doors.close()
     assert BACKLOG >= 5 * ACCEPTED_AT_ONCE

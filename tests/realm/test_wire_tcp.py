@@ -12,6 +12,7 @@ from sexpr import read
 
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.doors import open_doors
 from realmkeep.realm.wire.tcp import ARRIVING_BYTES_MAX, CONNECTIONS_MAX, LINE_BYTES_MAX, TcpServer
 from realmkeep.realm.wire.turns import Turns
 from realmkeep.testing.clock import FakeClock
@@ -46,21 +47,23 @@ class Streams:
     """A TCP server and its clients, all closed at the end."""
 
     def __init__(self, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.echo = Echo(Challenges(clock))
+        self.echo = Echo(Challenges(clock), clock)
         self.server = TcpServer(self.echo, clock, connections_max=connections_max)
         self.lines: list[Line] = []
 
     async def __aenter__(self) -> Self:
-        await self.server.listen("127.0.0.1", 0)
+        self.doors = await open_doors("127.0.0.1", 0, 0)
+        await self.server.listen(self.doors.tcp)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.server.close()
+        self.doors.close()
         for line in self.lines:
             await line.hang_up()
 
     async def connect(self) -> Line:
-        line = Line(*await asyncio.open_connection("127.0.0.1", self.server.port))
+        line = Line(*await asyncio.open_connection("127.0.0.1", self.doors.tcp_port))
         self.lines.append(line)
         return line
 
@@ -199,7 +202,7 @@ def piped() -> Generator[Callable[..., tuple[Pipe, TcpServer, asyncio.BufferedPr
         peername: tuple[str, int] | None = ADA, **how: Any
     ) -> tuple[Pipe, TcpServer, asyncio.BufferedProtocol]:
         clock = FakeClock()
-        server = TcpServer(Echo(Challenges(clock)), clock)
+        server = TcpServer(Echo(Challenges(clock), clock), clock)
         pipes.append(pipe := Pipe(peername, **how))
         protocol = server.accepted()
         protocol.connection_made(pipe)

@@ -6,6 +6,7 @@ not run, and the end of the run says so, with the number of tests.
 
 import os
 import shutil
+import socket
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -21,6 +22,7 @@ INSTALLED_BY = {
     "sbcl": "./dev setup --lisp",
     "ironclad": "./dev setup --lisp",
     "gcc": "Debian: apt install gcc libc6-dev",
+    "ipv6": "a system with ::1",
     "mount": "root, loop devices and mkfs.ext4",
     "redis-server": "Debian: apt install redis-server",
 }
@@ -50,8 +52,19 @@ def may_mount() -> bool:
         return False
 
 
+def has_ipv6() -> bool:
+    """Whether this machine has the IPv6 address of itself."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as tried:
+            tried.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
 OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "ironclad": Path("/usr/share/common-lisp/source/ironclad").exists,
+    "ipv6": has_ipv6,
     "mount": may_mount,
 }
 

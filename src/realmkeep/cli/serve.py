@@ -27,7 +27,7 @@ def serve(
     Args:
         store: URL of the store; an embedded one in DATA/store if nothing else is set.
         data: Where the server keeps its keys and its own store.
-        host: The address to listen on.
+        host: A name or an address to listen on, with both transports; '' is every address of this machine.
         tcp_port: 0 picks a free one.
         udp_port: 0 picks a free one.
         log_format: console on a terminal and JSON otherwise, unless given.

@@ -1,7 +1,7 @@
 """Coming in: registration, passwords, tickets, taking over a session, and coming back from grace."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -28,6 +28,9 @@ from realmkeep.realm.world.inventory import give
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
+
+LOGIN_PRICE: Final = 20.0  # messages: ten logins of one player a second
+PENDING_MAX: Final = 1_024  # logins under way; with more, those who are let in would be gone
 
 log = structlog.get_logger("realm.entrance")
 
@@ -66,6 +69,8 @@ class Entrance:
         """
         if peer in self._entering:
             raise BadInput("rate_limited", "a login is under way; wait for its answer")
+        if len(self._entering) >= PENDING_MAX:
+            raise BadInput("rate_limited", "too many logins are under way; try again in a moment")
         plain = (request.username is not None and request.password is not None) or request.ticket is not None
         if request.encrypted_payload is None and not plain:
             raise BadInput("bad_field", "`username` and `password`, `ticket`, or `encrypted_payload` is needed")
@@ -99,14 +104,17 @@ class Entrance:
             raise AuthFailed("the server is shutting down", reason="unavailable")
         shown = await self._shown(peer, request)
         login = await self._login(peer, shown, register=isinstance(request, Register))
+        self._charge(login)
         session, resumed = await self._session(login)
         seat = self.seat(peer, session)
         try:
             await self._fit(seat, login.username)
         except (RealmkeepError, Refused):
             self._game.leave(seat)
+            if peer.logged_in:  # in a session that this login has left
+                peer.dismiss()
             raise
-        sid = peer.admit()
+        sid = peer.admit(self._game.allowance(seat.player.player_id))
         if peer.closing:  # gone while we were looking things up: nobody else would notice
             self._game.leave(seat)
         ticket = {"ticket": login.ticket}
@@ -148,11 +156,17 @@ class Entrance:
 
         return await accounts.create(shown.username, shown.password, address=peer.host, character=character)
 
+    def _charge(self, login: Login) -> None:
+        """A login is paid from what its player may say: in and out and in again is no way to say more."""
+        if login.character_id is None:
+            raise AuthFailed("the account has no character", reason="unavailable")
+        if not self._game.allowance(int(login.character_id)).take(self._game.clock.monotonic_s(), LOGIN_PRICE):
+            raise AuthFailed("too many logins of one player", reason="throttled", retry_after_s=1.0)
+
     async def _session(self, login: Login) -> tuple[Session[Player], bool]:
         """The player's session, and whether it was there before."""
         keeper = self._game.keeper
-        if login.character_id is None:
-            raise AuthFailed("the account has no character", reason="unavailable")
+        assert login.character_id is not None  # looked at when the login was charged for
         live = keeper.session(Player, login.character_id)
         if live is not None and live.connected:
             return live, True

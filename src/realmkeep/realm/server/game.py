@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -16,10 +16,13 @@ from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
 from realmkeep.realm.server.seats import Seat, Seats
+from realmkeep.realm.wire.limits import Bounded, TokenBucket
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.zone import Zone
+
+ALLOWANCES_MAX: Final = 20_000  # players of whom it is known what they have said; those heard least recently go first
 
 log = structlog.get_logger("realm")
 
@@ -54,6 +57,13 @@ class Game:
         self.trades = TradeBook(self.seats.tell)
         self.strangers = RateLimitedLog(self.clock)
         self.comings = RateLimitedLog(self.clock)
+        self._allowances = Bounded[int, TokenBucket](
+            lambda: TokenBucket(self.clock.monotonic_s()), entries_max=ALLOWANCES_MAX
+        )
+
+    def allowance(self, player_id: int) -> TokenBucket:
+        """What a player may still say: the player's own, over all sessions and connections."""
+        return self._allowances[player_id]
 
     @property
     def degraded(self) -> tuple[str, ...]:

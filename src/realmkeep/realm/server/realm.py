@@ -22,6 +22,8 @@ from realmkeep.realm.server.reception import Reception
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.server.ticker import Ticker
 from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.datagrams import Datagrams
+from realmkeep.realm.wire.doors import CannotListen, Doors, open_doors
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, TcpServer
 from realmkeep.realm.wire.udp import UdpServer
@@ -61,6 +63,7 @@ class Realm:
         tcp: Listens for TCP clients.
         udp: Listens for datagrams.
         ticker: Moves it on.
+        doors: Where it listens, once it does.
     """
 
     def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
@@ -72,6 +75,24 @@ class Realm:
         self.tcp = TcpServer(self.reception, game.clock, connections_max=connections_max)
         self.udp = UdpServer(self.reception, challenges, game.clock)
         self.ticker = Ticker(self.life.step, game.clock)
+        self.doors: Doors | None = None
+
+    async def listen(self, where: Where) -> None:
+        """Open the doors: from here on clients are heard.
+
+        Raises:
+            ConfigError: An address cannot be listened on.
+        """
+        try:
+            self.doors = await open_doors(where.host, where.tcp_port, where.udp_port)
+            await self.tcp.listen(self.doors.tcp)
+        except CannotListen as refused:
+            raise _cannot_listen(refused) from refused
+        except OSError as error:  # two servers may bind one TCP port; only one listens
+            assert self.doors is not None
+            self.doors.close()
+            raise _cannot_listen(CannotListen("tcp", f"{where.host}:{self.doors.tcp_port}", error)) from error
+        self.udp.listen([Datagrams(bound, number) for number, bound in enumerate(self.doors.udp)])
 
     @property
     def peers(self) -> list[Peer]:
@@ -154,8 +175,7 @@ async def open_realm(
     game = await open_game(keeper, accounts, world, clock=clock)
     realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
     try:
-        await _listen(realm.tcp, where.host, where.tcp_port, "tcp")
-        await _listen(realm.udp, where.host, where.udp_port, "udp")
+        await realm.listen(where)
         ticking = game.background.keep("tick", realm.ticker.run)
         try:
             yield realm
@@ -167,16 +187,14 @@ async def open_realm(
         realm.udp.close()
 
 
-async def _listen(door: TcpServer | UdpServer, host: str, port: int, kind: str) -> None:
-    try:
-        await door.listen(host, port)
-    except OSError as error:
-        # A name that is not known has a negative number and its own words; asyncio's words for the others name no protocol.
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
-        raise ConfigError(
-            f"cannot listen on {kind.upper()} {host}:{port}: {why}",
-            hint=f"end what holds it, or choose another --host or --{kind}-port; port 0 picks a free one",
-        ) from error
+def _cannot_listen(refused: CannotListen) -> ConfigError:
+    # A name that is not known has a negative number and its own words; asyncio's words for the others name no protocol.
+    kind, error = refused.kind, refused.error
+    why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    return ConfigError(
+        f"cannot listen on {kind.upper()} {refused.where}: {why}",
+        hint=f"end what holds it, or choose another --host or --{kind}-port; port 0 picks a free one",
+    )
 
 
 async def _hold_zone(keeper: Keeper, name: str) -> Session[Zone]:

@@ -38,27 +38,32 @@ def located(store_url: str) -> str:
     return f"{store_url} in {Path(unquote(parts.path)[1:]).absolute()}"
 
 
-def introduction(realm: Realm, capability: Capability, store_url: str, host: str) -> dict[str, str]:
+def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[str, str]:
     """What an operator wants to know of a server that has just started.
 
     Args:
         realm: Listening.
         capability: Of its store.
         store_url: Without secrets.
-        host: Where it listens.
     """
+    doors = realm.doors
+    assert doors is not None  # it listens
     keeper, accounts = realm.game.keeper, realm.game.accounts
     told = {
         "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.seats.by_id)} players in grace",
         "store": f"{located(store_url)} ({capability.engine}, fsync {capability.fsync})",
         "promise": promise(capability),
-        "tcp": f"{host}:{realm.tcp.port}",
-        "udp": f"{host}:{realm.udp.port}",
+        "tcp": _listening(doors.hosts, doors.tcp_port),
+        "udp": _listening(doors.hosts, doors.udp_port),
         "public_key": accounts.public_key,
     }
     if capability.warnings:
         told["warning"] = "; ".join(capability.warnings)
     return told
+
+
+def _listening(hosts: list[str], port: int) -> str:
+    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host in hosts)
 
 
 def banner(told: Mapping[str, str]) -> str:

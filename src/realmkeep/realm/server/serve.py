@@ -26,6 +26,7 @@ from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, config
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
 from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
+from realmkeep.realm.wire.doors import EVERYWHERE
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Capability
@@ -131,7 +132,7 @@ async def _serve(
         async with AsyncExitStack() as stack:
             keeper, realm = await _open(stack, serving, storage, accounts, world)
             keeper.warmed_up()
-            told = introduction(realm, storage.capability, mask_url(serving.config.store.url), serving.where.host)
+            told = introduction(realm, storage.capability, mask_url(serving.config.store.url))
             if log_format == "console":
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
@@ -202,12 +203,13 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
 
 
 def _server_file(serving: Serving, realm: Realm, capability: Capability) -> ServerFile:
-    url = serving.config.store.url
+    url, doors = serving.config.store.url, realm.doors
+    assert doors is not None  # it listens
     return ServerFile(
         pid=os.getpid(),
-        host=serving.where.host,
-        tcp=realm.tcp.port,
-        udp=realm.udp.port,
+        host=serving.where.host if serving.where.host not in EVERYWHERE else doors.hosts[0],
+        tcp=doors.tcp_port,
+        udp=doors.udp_port,
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,

@@ -3,9 +3,16 @@
 from collections import OrderedDict
 from typing import Final
 
+from realmkeep.realm.wire.datagrams import Address
+from realmkeep.realm.wire.limits import TokenBucket, price
+
 ANSWERS_KEPT_S: Final = 30.0
 BYTES_MAX: Final = 256 * 1024  # of one address: 30 s of acks at 200 a second, or thirty of the longest answers
+ALL_BYTES_MAX: Final = 64 * 1024 * 1024  # of all addresses: 30 s of what 5,000 players are told; the oldest go first
+ADDRESSES_MAX: Final = 20_000
 ENTRY_BYTES: Final = 100  # what an entry costs beside its text
+AGAIN_PER_S: Final = 50.0  # a client that waits for 32 answers asks for each once a second
+AGAIN_BURST: Final = 100.0
 
 
 class Answered:
@@ -16,39 +23,92 @@ class Answered:
 
     Attributes:
         bytes: What they weigh.
+        newest_s: When the latest datagram came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, all_of_them: "Replies", now_s: float) -> None:
+        self._all: Replies | None = all_of_them
         self._entries: OrderedDict[bytes, tuple[float, list[bytes]]] = OrderedDict()
+        self._again = TokenBucket(now_s, rate_per_s=AGAIN_PER_S, burst=AGAIN_BURST)
         self.bytes = 0
+        self.newest_s = now_s
 
     def answers(self, digest: bytes, now_s: float) -> list[bytes] | None:
         """What was answered to this datagram so far; None if it is new."""
-        self.expire(now_s)
+        self._expire(now_s)
         entry = self._entries.get(digest)
         return None if entry is None else entry[1]
+
+    def may_repeat(self, answers: list[bytes], now_s: float) -> bool:
+        """Whether these may be sent once more: saying it again costs as much as saying it."""
+        return self._again.take(now_s, max(1.0, sum(map(price, answers))))
 
     def began(self, digest: bytes, now_s: float) -> None:
         """A datagram is being worked on."""
         self._entries[digest] = (now_s, [])
-        self.bytes += ENTRY_BYTES
+        self.newest_s = now_s
+        self._weigh(ENTRY_BYTES)
 
     def add(self, digest: bytes, encoded: bytes) -> None:
         """Keep an answer with its datagram, if that has not been dropped meanwhile."""
         entry = self._entries.get(digest)
-        if entry is None:
+        if entry is None or self._all is None:
             return
         entry[1].append(encoded)
-        self.bytes += len(encoded)
+        self._weigh(len(encoded))
         while self.bytes > BYTES_MAX:
             self._drop_oldest()
 
-    def expire(self, now_s: float) -> bool:
-        """Drop what is older than 30 s; True if nothing is left."""
+    def forget(self) -> None:
+        """All of it is dropped; answers that come later are not kept."""
+        self._weigh(-self.bytes)
+        self._entries.clear()
+        self._all = None
+
+    def _expire(self, now_s: float) -> None:
         while self._entries and now_s - next(iter(self._entries.values()))[0] > ANSWERS_KEPT_S:
             self._drop_oldest()
-        return not self._entries
 
     def _drop_oldest(self) -> None:
         _, (_, answers) = self._entries.popitem(last=False)
-        self.bytes -= ENTRY_BYTES + sum(map(len, answers))
+        self._weigh(-(ENTRY_BYTES + sum(map(len, answers))))
+
+    def _weigh(self, more: int) -> None:
+        self.bytes += more
+        if self._all is not None:
+            self._all.bytes += more
+
+
+class Replies:
+    """What is remembered of all addresses, the one that was busy least recently first.
+
+    Attributes:
+        bytes: What it weighs.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._by_address: OrderedDict[Address, Answered] = OrderedDict()
+
+    def of(self, address: Address) -> Answered | None:
+        """What is remembered of an address, if anything is."""
+        return self._by_address.get(address)
+
+    def began(self, address: Address, digest: bytes, now_s: float) -> Answered:
+        """A datagram is being worked on; returns where its answers are to be kept."""
+        answered = self._by_address.get(address)
+        if answered is None:
+            answered = self._by_address[address] = Answered(self, now_s)
+        self._by_address.move_to_end(address)
+        answered.began(digest, now_s)
+        while len(self._by_address) > ADDRESSES_MAX or (self.bytes > ALL_BYTES_MAX and len(self._by_address) > 1):
+            self._forget_oldest()
+        return answered
+
+    def expire(self, now_s: float) -> None:
+        """Forget the addresses whose last datagram is too old; those that are younger are not even looked at."""
+        while self._by_address and now_s - next(iter(self._by_address.values())).newest_s > ANSWERS_KEPT_S:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._by_address.popitem(last=False)[1].forget()

@@ -1,7 +1,7 @@
 """How much one client may ask, and how often it may be wrong."""
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 ERRORS_MAX: Final = 20
@@ -71,19 +71,3 @@ class Bounded(Generic[K, V]):
                 self._entries.popitem(last=False)
         self._entries.move_to_end(key)
         return self._entries[key]
-
-    def get(self, key: K) -> V | None:
-        """The entry, if there is one, without making it."""
-        return self._entries.get(key)
-
-    def pop(self, key: K) -> None:
-        """Forget an entry; harmless if there is none."""
-        self._entries.pop(key, None)
-
-    def drop(self, is_done: Callable[[V], bool]) -> None:
-        """Forget every entry that is done."""
-        for key in [key for key, value in self._entries.items() if is_done(value)]:
-            del self._entries[key]
-
-    def __iter__(self) -> Iterator[V]:
-        return iter(self._entries.values())

@@ -46,8 +46,15 @@ class Peer(ABC):
         """Whether nothing more is sent or heard."""
 
     @abstractmethod
-    def admit(self) -> str | None:
-        """Begin a session; returns its `sid` where the transport has none of its own."""
+    def admit(self, bucket: TokenBucket) -> str | None:
+        """Begin a session in place of the one before, if there was one.
+
+        Args:
+            bucket: What may be said in it: the player's, so that logging in again brings nobody more.
+
+        Returns:
+            Its `sid` where the transport has no identity of its own.
+        """
 
     @abstractmethod
     def dismiss(self) -> None:

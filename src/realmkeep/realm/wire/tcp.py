@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, cast
 
@@ -51,10 +52,10 @@ class TcpPeer(Peer):
         if self._transport.get_write_buffer_size() > unread_bytes_max:
             self._transport.abort()
 
-    def admit(self) -> None:
+    def admit(self, bucket: TokenBucket) -> None:
         """Begin a session: the connection is its identity."""
         self.logged_in = True
-        self.bucket = TokenBucket(self._server.clock.monotonic_s())
+        self.bucket = bucket
         self._stop_waiting()
 
     def dismiss(self) -> None:
@@ -204,7 +205,6 @@ class TcpServer:
         peers: All that are connected, logged in or not.
         strangers: Those that are not, the oldest first.
         arriving: What is being read from a socket, for the moment until its connection has taken it.
-        port: The port it listens on.
     """
 
     def __init__(self, handler: Handler, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
@@ -216,20 +216,18 @@ class TcpServer:
         self.arriving = memoryview(bytearray(ARRIVING_BYTES_MAX))
         self._players_turns = Turns(clock, PLAYERS_TURN_S)
         self._strangers_turns = Turns(clock, STRANGERS_TURN_S)
-        self.port = 0
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
 
-    async def listen(self, host: str, port: int) -> None:
-        """Start; port 0 picks a free one.
+    async def listen(self, sockets: Sequence[socket.socket]) -> None:
+        """Start on bound sockets; they are this server's from here on.
 
         Raises:
-            OSError: The address cannot be used.
+            OSError: Another server listens there.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self.accepted, host, port, backlog=ACCEPTED_AT_ONCE)
-        self.port = self._server.sockets[0].getsockname()[1]
-        for listening in self._server.sockets:
-            with listening.dup() as same:
+        for bound in sockets:
+            self._servers.append(await loop.create_server(self.accepted, sock=bound, backlog=ACCEPTED_AT_ONCE))
+            with bound.dup() as same:
                 same.listen(BACKLOG)
 
     def turns_of(self, peer: TcpPeer) -> Turns:
@@ -254,8 +252,8 @@ class TcpServer:
 
     def stop_accepting(self) -> None:
         """Refuse new connections; those that stand go on."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
 
     def close(self) -> None:
         """Close every connection once what was sent to it has left."""

@@ -3,34 +3,29 @@
 import asyncio
 import hashlib
 import secrets
-import socket
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Final, TypeAlias, cast
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from realmkeep.clock import Clock
-from realmkeep.realm.wire.answered import Answered
+from realmkeep.realm.wire.answered import Replies
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.datagrams import DATAGRAM_BYTES_MAX, Address, Door
 from realmkeep.realm.wire.limits import STRANGERS_BURST, STRANGERS_PER_S, Bounded, ErrorWindow, TokenBucket, price
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Credentials, Hello, Request, read_request
 from realmkeep.realm.wire.syntax import NODES_MAX, Message, decode, encode, syntax_of
 
-DATAGRAM_BYTES_MAX: Final = 8 * 1024
 SILENCE_S: Final = 30.0
 MUTE_S: Final = 60.0
 SWEEP_S: Final = 1.0
-ADDRESSES_MAX: Final = 20_000  # of which anything is remembered; those used least recently go first
+LOST_AT_ONCE: Final = 100  # sessions that have fallen silent; the tick goes on between two such handfuls
+ADDRESSES_MAX: Final = 20_000  # of which a limiter is kept; those used least recently go first
 TURN_S: Final = 0.003  # datagrams are taken for so long before the loop, and with it the tick, goes on
 STRANGERS_TURN_S: Final = 0.001  # of which strangers have so much: what they send beyond it is dropped unread
 DATAGRAMS_AT_ONCE: Final = 1_000
-UNREAD_BYTES_MAX: Final = (
-    4 * 1024 * 1024
-)  # the system may allow less; what does not fit is lost, strangers' and players'
 STRANGERS_NODES_MAX: Final = 50  # addresses are forged for nothing, and a login has a dozen values
-
-Address: TypeAlias = tuple[str, int]
 
 
 class _Limiter:
@@ -43,13 +38,13 @@ class _Limiter:
 
 
 class UdpPeer(Peer):
-    """One address; until `admit` it lives no longer than the datagram it was made for."""
+    """One session at one address; until `admit` it lives no longer than the datagram it was made for."""
 
     def __init__(self, server: "UdpServer", address: Address, now_s: float) -> None:
-        super().__init__(address[0], address[1], now_s)
+        super().__init__(address.host, address.port, now_s)
         self.where = address
         self.sid = ""
-        self.heard_s = now_s
+        self.heard_s = 0.0  # on the server's clock of silence
         self._server = server
 
     @property
@@ -61,111 +56,103 @@ class UdpPeer(Peer):
         """Send one datagram."""
         self._server.send(encoded, self.where)
 
-    def admit(self) -> str:
-        """Begin a session under a fresh `sid`."""
+    def admit(self, bucket: TokenBucket) -> str:
+        """Begin a session under a fresh `sid`; the one before it is no more."""
+        self.dismiss()
         self.sid = secrets.token_hex(16)
         self.logged_in = True
-        self.bucket = TokenBucket(self.heard_s)
-        self._server.sessions[self.sid] = self
-        self._server.by_address.setdefault(self.where, set()).add(self)
+        self.bucket = bucket
+        self._server.began(self)
         return self.sid
 
     def dismiss(self) -> None:
         """End the session; what was answered is still answered again."""
         self.logged_in = False
-        self._server.sessions.pop(self.sid, None)
-        here = self._server.by_address.get(self.where, set())
-        here.discard(self)
-        if not here:
-            self._server.by_address.pop(self.where, None)
+        self._server.ended(self)
 
     def close(self) -> None:
         """End the session: there is no connection to end."""
         self.dismiss()
 
 
-class UdpServer(asyncio.DatagramProtocol):
+class UdpServer:
     """Listens for datagrams.
 
     Attributes:
-        sessions: The peers that are logged in, by `sid`.
+        sessions: The peers that are logged in, by `sid`; the one that has been silent for longest first.
         by_address: The same, by where they are.
-        port: The port it listens on.
         accepting: False: `register` and `login` are ignored.
+        replies: The answers that may have to be given again.
     """
 
     def __init__(self, handler: Handler, challenges: Challenges, clock: Clock) -> None:
-        self.sessions: dict[str, UdpPeer] = {}
+        self.sessions: OrderedDict[str, UdpPeer] = OrderedDict()
         self.by_address: dict[Address, set[UdpPeer]] = {}
-        self.port = 0
         self.accepting = True
+        self.replies = Replies()
         self._handler = handler
         self._challenges = challenges
         self._clock = clock
-        self._transport: asyncio.DatagramTransport | None = None
-        self._more: socket.socket | None = None
+        self._doors: list[Door] = []
         self._strangers_s = 0.0  # spent on them in this turn
         self._limiters = Bounded[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
-        self._answered = Bounded[Address, Answered](Answered, entries_max=ADDRESSES_MAX)
-        self._closed = False
+        self._deaf_s = 0.0  # how long we were stopped so far: what was said meanwhile was read later
         self._sweep_due_s = 0.0
 
-    @property
-    def remembered_bytes(self) -> int:
-        """What the answers weigh that may have to be given again."""
-        return sum(answered.bytes for answered in self._answered)
+    def listen(self, doors: Sequence[Door]) -> None:
+        """Start on these, in the order of their numbers; they are this server's from here on.
 
-    async def listen(self, host: str, port: int) -> None:
-        """Start; port 0 picks a free one.
-
-        Raises:
-            OSError: The address cannot be used.
+        The running loop must be one that watches sockets (`add_reader`).
         """
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(host, port))
-        self._transport = transport
-        self.port = transport.get_extra_info("sockname")[1]
-        more: socket.socket = transport.get_extra_info("socket").dup()
-        with suppress(OSError):  # a system that gives no more serves with what it gives
-            more.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
-        self._more = more
-        self._sweep_later(self._clock.monotonic_s())
+        self._doors += doors
+        for door in doors:
+            asyncio.get_running_loop().add_reader(door.fileno(), self.take_from, door)
+        self._sweep_later(SWEEP_S)
 
     def close(self) -> None:
         """Stop listening and forget everybody."""
-        self._closed = True
         self.sessions.clear()
         self.by_address.clear()
-        if self._transport is not None:
-            self._transport.close()
-        if self._more is not None:
-            self._more.close()
-            self._more = None
+        doors, self._doors = self._doors, []
+        for door in doors:
+            asyncio.get_running_loop().remove_reader(door.fileno())
+            door.close()
 
     def send(self, encoded: bytes, address: Address) -> None:
         """Send one datagram, if there is still a socket to send it from."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(encoded, address)
+        if address.door < len(self._doors):
+            self._doors[address.door].send(encoded, address)
 
-    def datagram_received(self, data: bytes, addr: tuple[object, ...]) -> None:
-        """Take one datagram, and then those that wait: asyncio looks for one in each turn of the loop.
+    def began(self, peer: UdpPeer) -> None:
+        """A session has begun."""
+        self.sessions[peer.sid] = peer
+        self.by_address.setdefault(peer.where, set()).add(peer)
+        self._heard(peer, self._clock.monotonic_s())
+
+    def ended(self, peer: UdpPeer) -> None:
+        """A session, if there was one, has ended."""
+        self.sessions.pop(peer.sid, None)
+        here = self.by_address.get(peer.where, set())
+        here.discard(peer)
+        if not here:
+            self.by_address.pop(peer.where, None)
+
+    def take_from(self, door: Door) -> None:
+        """Take the datagrams that wait: the loop looks for one in each turn.
 
         A flood fills what the system keeps for us, and players' datagrams are lost with the others: so be quick to take them.
         """
         until_s = self._clock.monotonic_s() + TURN_S
         self._strangers_s = 0.0
-        self._take(data, addr)
-        for _ in range(DATAGRAMS_AT_ONCE - 1):
-            if self._more is None or self._clock.monotonic_s() >= until_s:
+        for _ in range(DATAGRAMS_AT_ONCE):
+            if (received := door.receive()) is None:
                 break
-            try:
-                data, addr = self._more.recvfrom(DATAGRAM_BYTES_MAX + 1)
-            except OSError:  # there are no more; whatever else it is, asyncio meets it at its next look
+            self.take(*received)
+            if self._clock.monotonic_s() >= until_s:
                 break
-            self._take(data, addr)
 
-    def _take(self, data: bytes, addr: tuple[object, ...]) -> None:
-        address = cast("Address", addr[:2])
+    def take(self, data: bytes, address: Address) -> None:
+        """Take one datagram; a stranger's is dropped unread when strangers have had their part of the turn."""
         now_s = self._clock.monotonic_s()
         if address in self.by_address:
             self._read(data, address, now_s)
@@ -174,7 +161,7 @@ class UdpServer(asyncio.DatagramProtocol):
             self._strangers_s += self._clock.monotonic_s() - now_s
 
     def _read(self, data: bytes, address: Address, now_s: float) -> None:
-        answered = self._answered.get(address)
+        answered = self.replies.of(address)
         strange = address not in self.by_address
         if strange and answered is None and not self._listens_to(address, data, now_s):
             return
@@ -182,7 +169,8 @@ class UdpServer(asyncio.DatagramProtocol):
         if answered is not None:
             answers = answered.answers(digest, now_s)
             if answers is not None:
-                self._again(address, answers, now_s)
+                if answered.may_repeat(answers, now_s):
+                    self._again(address, answers, now_s)
                 return
             if strange and not self._listens_to(address, data, now_s):
                 return
@@ -198,14 +186,11 @@ class UdpServer(asyncio.DatagramProtocol):
         except BadInput as error:
             self._refuse(error, peer, data, address, now_s)
 
-    def error_received(self, exc: Exception) -> None:
-        """A client's port is closed: silence will tell."""
-
     def _again(self, address: Address, answers: list[bytes], now_s: float) -> None:
         for encoded in answers:
             self.send(encoded, address)
         for peer in self.by_address.get(address, ()):
-            peer.heard_s = now_s
+            self._heard(peer, now_s)
 
     def _listens_to(self, address: Address, data: bytes, now_s: float) -> bool:
         """Whether a datagram without a session is so much as read."""
@@ -217,8 +202,12 @@ class UdpServer(asyncio.DatagramProtocol):
         peer = self.sessions.get(sid) if isinstance(sid, str) else None
         return peer if peer is not None and peer.where == address else None
 
+    def _heard(self, peer: UdpPeer, now_s: float) -> None:
+        peer.heard_s = now_s - self._deaf_s
+        self.sessions.move_to_end(peer.sid)
+
     def _message(self, peer: UdpPeer, message: Message, data: bytes, digest: bytes, now_s: float) -> None:
-        peer.heard_s = now_s
+        self._heard(peer, now_s)
         peer.syntax = syntax_of(data)
         if not peer.bucket.take(now_s, price(data)):
             raise BadInput("rate_limited", "too many messages; wait a little")
@@ -239,8 +228,7 @@ class UdpServer(asyncio.DatagramProtocol):
 
     def _handle(self, peer: UdpPeer, request: Request, data: bytes, digest: bytes, now_s: float) -> None:
         """Only for an address that has proved itself: from here on something is remembered of it."""
-        answered = self._answered[peer.where]
-        answered.began(digest, now_s)
+        answered = self.replies.began(peer.where, digest, now_s)
         syntax = syntax_of(data)
 
         def answer(message: Mapping[str, object]) -> None:
@@ -254,21 +242,23 @@ class UdpServer(asyncio.DatagramProtocol):
             self._handler.handle(peer, request, answer)
 
     def _answer_stranger(self, message: Mapping[str, object], data: bytes, address: Address) -> None:
-        """Never longer than what was sent, so that nobody can aim us at somebody else."""
-        encoded = encode(message, syntax_of(data))
-        if len(encoded) <= len(data):
-            self.send(encoded, address)
+        """Never longer than what was sent, so that nobody can aim us at somebody else; without its detail it may fit."""
+        for told in (message, {name: value for name, value in message.items() if name != "detail"}):
+            encoded = encode(told, syntax_of(data))
+            if len(encoded) <= len(data):
+                self.send(encoded, address)
+                return
 
     def _refuse(self, error: BadInput, peer: UdpPeer | None, data: bytes, address: Address, now_s: float) -> None:
         """After twenty errors in ten seconds an address without a session is not heard for a minute.
 
         A session is told of each of its errors, but of `rate_limited` no oftener than that: its operations wait for answers.
         """
-        limiter = self._limiters[address]
         if peer is not None:
             if error.reason != "rate_limited" or not peer.errors.add(now_s):
                 peer.send(error.message())
             return
+        limiter = self._limiters[address]
         if now_s < limiter.muted_until_s:
             return
         if limiter.errors.add(now_s):
@@ -276,19 +266,22 @@ class UdpServer(asyncio.DatagramProtocol):
         self._answer_stranger(error.message(), data, address)
 
     def _sweep(self) -> None:
-        if self._closed:
+        if not self._doors:
             return
         now_s = self._clock.monotonic_s()
-        deaf_s = now_s - self._sweep_due_s
-        for peer in [*self.sessions.values()]:
-            if deaf_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
-                peer.heard_s += deaf_s
-            if now_s - peer.heard_s > SILENCE_S:
-                peer.dismiss()
-                self._handler.lost(peer)
-        self._answered.drop(lambda answered: answered.expire(now_s))
-        self._sweep_later(now_s)
+        if now_s - self._sweep_due_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
+            self._deaf_s += now_s - self._sweep_due_s
+        silent = 0
+        while self.sessions and silent < LOST_AT_ONCE:
+            peer = next(iter(self.sessions.values()))
+            if now_s - self._deaf_s - peer.heard_s <= SILENCE_S:
+                break
+            silent += 1
+            peer.dismiss()
+            self._handler.lost(peer)
+        self.replies.expire(now_s)
+        self._sweep_later(0.0 if silent == LOST_AT_ONCE else SWEEP_S)
 
-    def _sweep_later(self, now_s: float) -> None:
-        self._sweep_due_s = now_s + SWEEP_S
-        self._clock.call_later(SWEEP_S, self._sweep)
+    def _sweep_later(self, delay_s: float) -> None:
+        self._sweep_due_s = self._clock.monotonic_s() + delay_s
+        self._clock.call_later(delay_s, self._sweep)
