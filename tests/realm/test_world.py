@@ -10,9 +10,9 @@ from realmkeep.errors import ConfigError
 from realmkeep.realm.actions.looking import SEEN_MAX, look
 from realmkeep.realm.actions.scene import Scene, Serials
 from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.wire.datagrams import DATAGRAM_BYTES_MAX
 from realmkeep.realm.wire.intents import Look
 from realmkeep.realm.wire.syntax import Syntax, encode
-from realmkeep.realm.wire.udp import DATAGRAM_BYTES_MAX
 from realmkeep.realm.world import player as limits
 from realmkeep.realm.world.places import Monster, Places
 from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored, Worn, level_of
