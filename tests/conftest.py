@@ -4,7 +4,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
-pytest_plugins = ["realmkeep.testing.plugin", "suite.engines"]
+pytest_plugins = ["realmkeep.testing.plugin", "suite.engines", "suite.limits"]
 
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no defect
 settings.load_profile("unhurried")

@@ -1,7 +1,7 @@
 """Registration on every backend: one account for one name, and never half of one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,29 +31,19 @@ class Hero(Record, kind="hero-of-contract", version=1):
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], str]]:
-    """The URL of an empty Valkey, started when it is first asked for."""
-    started: list[StoreServer] = []
-
-    def url() -> str:
-        if not started:
-            started.append(StoreServer(tmp_path_factory.mktemp("valkey")))
-            started[0].start()
-        assert started[0].ask("FLUSHALL") == b"OK"
-        return started[0].url
-
-    yield url
-    for each in started:
-        each.close()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    with StoreServer(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
 
 
 @pytest.fixture(params=BACKENDS)
-async def storage(request: pytest.FixtureRequest, tmp_path: Path, server: Callable[[], str]) -> AsyncIterator[Storage]:
+async def storage(request: pytest.FixtureRequest, tmp_path: Path, server: StoreServer) -> AsyncIterator[Storage]:
     match request.param:
         case "sqlite":
             storage = open_storage(f"sqlite:///{tmp_path}/realm.db")
         case "valkey":
-            storage = open_storage(await asyncio.to_thread(server))
+            assert await asyncio.to_thread(server.ask, "FLUSHALL") == b"OK"
+            storage = open_storage(server.url)
         case "embedded":
             storage = EmbeddedStorage(tmp_path / "store")
         case _:

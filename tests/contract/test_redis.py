@@ -1,6 +1,5 @@
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -26,13 +25,6 @@ class RedisBackend(Backend):
         await asyncio.sleep(seconds)
 
 
-def serve(directory: Path, binary: Path | None) -> Iterator[StoreServer]:
-    server = StoreServer(directory, binary=binary)
-    server.start()
-    yield server
-    server.close()
-
-
 def emptied(server: StoreServer) -> Backend:
     assert server.ask("FLUSHALL") == b"OK"
     return RedisBackend(server)
@@ -43,7 +35,8 @@ class TestValkey(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
     def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-        yield from serve(tmp_path_factory.mktemp("valkey"), None)
+        with StoreServer(tmp_path_factory.mktemp("valkey")) as server:
+            yield server
 
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:
@@ -55,7 +48,8 @@ class TestRedis(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
     def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-        yield from serve(tmp_path_factory.mktemp("redis"), needed("redis-server"))
+        with StoreServer(tmp_path_factory.mktemp("redis"), binary=needed("redis-server")) as server:
+            yield server
 
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:

@@ -30,10 +30,7 @@ def new_server(mount: Callable[..., Path]) -> Iterator[Callable[..., StoreServer
     with ExitStack() as servers:
 
         def new_server(directory: Path, **options: Any) -> StoreServer:
-            server = StoreServer(directory, **options)
-            servers.callback(server.close)
-            server.start()
-            return server
+            return servers.enter_context(StoreServer(directory, **options))
 
         yield new_server
 

@@ -50,7 +50,9 @@ class Line:
             ConnectionError: The server ended first.
             TimeoutError: No answer yet.
         """
-        return await asyncio.wait_for(asyncio.shield(_quiet(self.send(do, **arguments))), ANSWER_S_MAX)
+        answer = _quiet(self.send(do, **arguments))
+        async with asyncio.timeout(ANSWER_S_MAX):
+            return await asyncio.shield(answer)
 
     async def _read(self) -> None:
         with suppress(ConnectionError):
@@ -317,12 +319,13 @@ class Crowd:
         self._playing = [asyncio.create_task(client.enter()) for client in self.clients]
         await self.until(lambda: all(task.done() for task in self._playing), "every player is logged in")
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
         """After a failure."""
         for task in self._playing:
             task.cancel()
+        await asyncio.gather(*self._playing, return_exceptions=True)
 
-    async def until(self, condition: Callable[[], bool], what: str, *, limit_s: float = 30.0) -> None:
+    async def until(self, condition: Callable[[], bool], what: str, *, limit_s: float = 60.0) -> None:
         """Return when it holds; fail if a client failed, or it takes for ever."""
         try:
             async with asyncio.timeout(limit_s):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from faults.history import check_history, incremental_file
-from faults.realm import CONFIG, HEROES, Realm, open_realm
+from faults.realm import CONFIG, HEROES, REALM_S_MAX, Realm, open_realm
 from faults.realm_check import Snapshot
 from faults.realm_crowd import POLL_S
 from realmkeep.keeping.lease import Lease
@@ -19,10 +19,10 @@ from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
 from simulation.game import START_GOLD
 
-pytestmark = pytest.mark.backend("valkey")
+pytestmark = [pytest.mark.backend("valkey"), pytest.mark.limit(REALM_S_MAX + 60)]
 
 LEASE = "server:north:lease"
-WAIT_S_MAX = 30.0
+WAIT_S_MAX = 60.0
 
 
 async def lose_what_was_acknowledged(realm: Realm) -> None:

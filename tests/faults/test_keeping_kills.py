@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from faults.history import check_history, incremental_file
-from faults.realm import CONFIG, HEROES, EmbeddedStore, Realm, open_realm
+from faults.realm import CONFIG, HEROES, REALM_S_MAX, EmbeddedStore, Realm, open_realm
 from faults.realm_check import violations
 
-pytestmark = pytest.mark.backend("valkey")
+pytestmark = [pytest.mark.backend("valkey"), pytest.mark.limit(REALM_S_MAX + 60)]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -15,11 +15,9 @@ pytestmark = pytest.mark.backend("valkey")
 @pytest.fixture
 def slow_server(tmp_path: Path) -> Iterator[StoreServer]:
     """Its snapshots take a minute for a key."""
-    server = StoreServer(tmp_path, extra="rdb-key-save-delay 60000000\n")
-    server.start()
-    yield server
-    server.ask("BGSAVE", "CANCEL")  # a child that saves would outlive it
-    server.close()
+    with StoreServer(tmp_path, extra="rdb-key-save-delay 60000000\n") as server:
+        yield server
+        server.ask("BGSAVE", "CANCEL")  # a child that saves would outlive it
 
 
 async def test_a_snapshot_asked_for_during_another_is_no_error(slow_server: StoreServer) -> None:

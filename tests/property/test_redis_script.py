@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -47,10 +46,8 @@ PUT_ALL = [Transaction((), (Put(key, b"1"),)) for key in "abcd"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    server = StoreServer(Path(tmp_path_factory.mktemp("script")), fsync="everysec")
-    server.start()
-    yield server
-    server.close()
+    with StoreServer(tmp_path_factory.mktemp("script"), fsync="everysec") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

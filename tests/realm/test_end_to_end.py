@@ -319,7 +319,7 @@ def test_a_crowd_outlives_kill_9_and_loses_no_gold_and_no_serial(tmp_path: Path)
 
 def wait_for_players(server: Server, count: int) -> None:
     """Until so many have come in since the last start, as the log tells."""
-    give_up_s = time.monotonic() + 30
+    give_up_s = time.monotonic() + PATIENCE_S
     start = server.log.rfind('"ready"')
     while server.log[start:].count("player came in") < count:
         assert time.monotonic() < give_up_s, server.log

@@ -25,10 +25,8 @@ def disk(tmp_path: Path) -> Generator[Path]:
 @pytest.fixture
 def store(tmp_path: Path) -> Generator[StoreServer]:
     (directory := tmp_path / "store").mkdir()
-    server = StoreServer(directory)
-    server.start()
-    yield server
-    server.close()
+    with StoreServer(directory) as server:
+        yield server
 
 
 def test_a_disk_that_turns_read_only_before_the_end_does_not_decide_the_exit_code(

@@ -1,12 +1,9 @@
-"""Thousands of histories; a failing one is played again with `./dev test tests/simulation --seed N`.
+"""Thousands of histories; a failing one is played again with `./dev test tests/simulation -k promise --seed N`.
 
 More of them: `./dev test tests/simulation -k promise --seeds-from 20000 --seeds 5000`.
 """
 
 import logging
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -28,26 +25,20 @@ def violations(seed: int) -> list[str]:
         logging.disable(logging.NOTSET)
 
 
-def play_some(first: int, count: int) -> list[str]:
-    """The first broken history of a few, told so that it can be played again."""
-    for seed in range(first, first + count):
-        if broken := violations(seed):
-            return [f"seed {seed}: {broken[0][:500]} (play it again: ./dev test tests/simulation --seed {seed})"]
-    return []
-
-
-def test_no_history_breaks_a_promise(request: pytest.FixtureRequest) -> None:
-    seed: int | None = request.config.option.seed
-    first: int = request.config.option.seeds_from
-    end: int = first + request.config.option.seeds
-    if seed is not None:
-        assert violations(seed) == []
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The histories that were asked for, some in each test: processes share them out."""
+    if "seeds" not in metafunc.fixturenames:
         return
-    firsts = range(first, end, CHUNK)
-    counts = [min(CHUNK, end - chunk) for chunk in firsts]
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
-        broken = [story for chunk in pool.map(play_some, firsts, counts) for story in chunk]
-    assert broken == []
+    option = metafunc.config.option
+    first, count = (option.seeds_from, option.seeds) if option.seed is None else (option.seed, 1)
+    end = first + count
+    chunks = [range(start, min(start + CHUNK, end)) for start in range(first, end, CHUNK)]
+    metafunc.parametrize("seeds", chunks, ids=[f"{chunk.start}-{chunk.stop - 1}" for chunk in chunks])
+
+
+def test_no_history_breaks_a_promise(seeds: range) -> None:
+    for seed in seeds:
+        assert violations(seed) == [], f"play it again: ./dev test -n0 tests/simulation -k promise --seed {seed}"
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -1,6 +1,5 @@
 """Tasks that run beside something: each failure is heard, and what has to run runs on."""
 
-import asyncio
 import logging
 
 import pytest
@@ -83,6 +82,6 @@ async def test_what_ends_well_or_is_cancelled_is_no_failure(clock: FakeClock, ba
 
     background.keep("ends", well)
     background.run("cancelled", Stumbling(clock, failures=0).run()).cancel()
-    await asyncio.wait_for(background.finished(), 5)
+    await background.finished()
     await background.stop()
     assert background.degraded == ()

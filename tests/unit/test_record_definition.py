@@ -159,7 +159,7 @@ STORABLE: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "value"), STORABLE, ids=str)
+@pytest.mark.parametrize(("annotation", "value"), STORABLE, ids=[str(of) for of, _ in STORABLE])
 def test_a_storable_type_comes_back_as_it_was(annotation: Any, value: Any) -> None:
     thing = record_of(annotation, durable())
     record = cast("Any", thing)(field=value)

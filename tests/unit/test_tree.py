@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -157,11 +158,17 @@ def public_functions(tree: ast.Module) -> Iterator[Function]:
         yield from (m for m in members if isinstance(m, Function) and not m.name.startswith("_"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def promised_by_protocols() -> dict[str, set[str]]:
     """What the methods of a Protocol document: a class that implements one need not repeat it."""
     promised: dict[str, set[str]] = {}
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base).startswith("Protocol") for base in node.bases):
                 for method in functions(node):
                     promised.setdefault(method.name, set()).update(documented(method))
@@ -186,19 +193,18 @@ def by_module(path: Path) -> str:
 
 @pytest.mark.parametrize("path", SOURCES, ids=by_module)
 def test_a_module_is_one_concern_and_its_functions_fit_a_screen(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= FILE_LINES_MAX
-    assert [f.name for f in functions(ast.parse(text)) if code_lines(f) > FUNCTION_LINES_MAX] == []
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES_MAX
+    assert [f.name for f in functions(parsed(path)) if code_lines(f) > FUNCTION_LINES_MAX] == []
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in MEASURING], ids=by_module)
 def test_only_the_clock_reads_time(path: Path) -> None:
-    assert clock_readings(ast.parse(path.read_text(encoding="utf-8"))) == []
+    assert clock_readings(parsed(path)) == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=by_module)
 def test_a_public_function_documents_the_errors_it_raises(path: Path) -> None:
-    assert undocumented(ast.parse(path.read_text(encoding="utf-8")), promised_by_protocols()) == []
+    assert undocumented(parsed(path), promised_by_protocols()) == []
 
 
 def test_no_file_names_a_place_on_one_machine_or_a_registry() -> None:
@@ -289,7 +295,7 @@ def packages_declared() -> set[str]:
 
 def test_whatever_is_imported_is_declared() -> None:
     for path in SOURCES:
-        undeclared = packages_imported(ast.parse(path.read_text(encoding="utf-8"))) - packages_declared()
+        undeclared = packages_imported(parsed(path)) - packages_declared()
         assert undeclared == set(), path
 
 

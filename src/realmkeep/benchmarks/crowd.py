@@ -33,13 +33,11 @@ def started_server(directory: Path, fsync: Fsync) -> Generator[StoreServer]:
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
     """
-    with tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as inside:
-        server = StoreServer(Path(inside), fsync=fsync, extra=QUIET)
-        try:
-            server.start()
-            yield server
-        finally:
-            server.close()
+    with (
+        tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as inside,
+        StoreServer(Path(inside), fsync=fsync, extra=QUIET) as server,
+    ):
+        yield server
 
 
 @asynccontextmanager
