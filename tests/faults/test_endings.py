@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from keeping.game import enter
+from keeping.game import Player, enter
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Keeper
+from realmkeep.storage import open_storage
 from realmkeep.storage.redis import RedisStorage
 from realmkeep.storage.redis_url import parse_redis_url
 from realmkeep.testing.servers import StoreServer
@@ -62,6 +63,32 @@ async def test_a_reconnection_that_fails_in_an_unforeseen_way_is_told_and_tried_
             await asyncio.sleep(0.01)
     assert "cannot be connected again" in caplog.text
     await storage.disconnect()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "RPUSH rover:999:owner x",
+        "HSET rover:1 a b",
+        "RPUSH rover:1:ops x",
+        "SADD rover:1:updated 1",
+        "SET rover:a:b:owner x",
+    ],
+)
+async def test_a_key_of_another_type_keeps_nobody_else_from_coming_back(server: StoreServer, command: str) -> None:
+    storage = open_storage(server.url)
+    keeper = await Keeper.open(storage, config=KeeperConfig(name="town"))
+    for number in (1, 2, 3):
+        await enter(keeper, number)
+    keeper.abandon()
+    await storage.disconnect()
+    key = command.split()[1]
+    await asyncio.to_thread(server.ask, "DEL", key)
+    await asyncio.to_thread(server.ask, *command.split())
+    async with await Keeper.open(server.url, config=KeeperConfig(name="town")) as again:
+        back = {session.id for session in await again.recover(Player)}
+        assert back == ({"2", "3"} if key.startswith("rover:1") else {"1", "2", "3"})
+        assert bool(again.degraded) == key.startswith("rover:1")
 
 
 async def is_there(storage: RedisStorage) -> bool:

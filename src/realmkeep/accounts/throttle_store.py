@@ -7,7 +7,7 @@ from realmkeep.accounts.throttle import TABLES, Throttle
 from realmkeep.clock import Clock
 from realmkeep.errors import StorageError
 from realmkeep.keys import server_throttle
-from realmkeep.storage import Committed, Put, Refused, Storage, Transaction
+from realmkeep.storage import Committed, Put, Refused, Storage, Transaction, load_each
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -37,7 +37,7 @@ class ThrottleStore:
         Raises:
             StorageError: The store cannot be reached.
         """
-        for table, key, packed in zip(TABLES, self._keys, await self._storage.load_many(self._keys), strict=True):
+        for table, key, packed in zip(TABLES, self._keys, await load_each(self._storage, self._keys), strict=True):
             if packed is not None and not self._throttle.unpack(table, packed):
                 log.error("%s cannot be read; failures of that table start from zero", key)
 

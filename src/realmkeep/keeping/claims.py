@@ -12,12 +12,21 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep import keys
 from realmkeep.callables import discard
-from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined, RecordError, StorageUnavailable
+from realmkeep.errors import (
+    AlreadyOwned,
+    Corrupt,
+    InvalidKey,
+    Misuse,
+    Quarantined,
+    RecordError,
+    StorageUnavailable,
+    WrongType,
+)
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
 from realmkeep.keeping.revisions import claimable_number, stored_number
 from realmkeep.records import Record, load
-from realmkeep.storage import Committed, Failed, Guard, Put, Transaction
+from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -137,7 +146,7 @@ class Claims:
             StorageError: The store cannot be reached.
         """
         for _ in range(CLAIM_ATTEMPTS):
-            stored = _Stored(*await self._storage.load_many(_companions(record_keys)))
+            stored = await self._stored(record_keys)
             if await self._barrier.wait():
                 continue
             lease_guards = await self._check_free(record_keys, stored.owner)
@@ -153,8 +162,25 @@ class Claims:
             f"{record_keys.record} was changed by others during each of {CLAIM_ATTEMPTS} claims", hint="try again"
         )
 
+    async def _stored(self, record_keys: RecordKeys) -> _Stored:
+        """What the store has of a record, as of one moment.
+
+        Raises:
+            Corrupt: Something else lies at one of its keys.
+            StorageError: The store cannot be reached.
+        """
+        try:
+            return _Stored(*await self._storage.load_many(_companions(record_keys)))
+        except WrongType as error:
+            raise Corrupt(
+                f"{record_keys.record} cannot be used: {error.message}",
+                hint="move that key away, and restore the record",
+            ) from error
+
     async def former(self, cls: type[Record]) -> AsyncIterator[str]:
         """The ids of the records of this class that a former incarnation of this server owns.
+
+        A key that is no owner key, or cannot be read, is logged and left out.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -170,13 +196,14 @@ class Claims:
             yield found
 
     async def _ours(self, owner_keys: list[str]) -> list[str]:
-        found = await self._storage.load_many(owner_keys)
+        found = await load_each(self._storage, owner_keys)
         held = [(key, Owner.read(value, key)) for key, value in zip(owner_keys, found, strict=True)]
-        return [
-            keys.parse(key).id
+        ours = [
+            key
             for key, owner in held
             if owner is not None and owner.server == self._lease.name and owner.incarnation != self._lease.incarnation
         ]
+        return [id_ for key in ours if (id_ := _id_in(key)) is not None]
 
     async def _check_free(self, record_keys: RecordKeys, stored: bytes | None) -> list[Guard]:
         """The guards under which the record stays free to claim.
@@ -191,7 +218,7 @@ class Claims:
             # A former self, whose lease is ours now, or a claim of our own whose answer was lost: no session stands on it.
             return []
         lease_key = keys.server_lease(owner.server)
-        found = await self._storage.load(lease_key)
+        (found,) = await load_each(self._storage, [lease_key])
         lease = None if found is None else Lease.decode(found, lease_key)
         if lease is not None and lease.incarnation == owner.incarnation:
             wait_s = lease.left_s(self._clock.wall_us(), ttl_s=self._lease.ttl_s)
@@ -281,6 +308,15 @@ def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:
             f"create made a {type(record).__name__} for {record_keys.record}", hint=f"make a {cls.__name__} there"
         )
     return record
+
+
+def _id_in(owner_key: str) -> str | None:
+    """Whose owner key it is; None, and the log says so, if Realmkeep makes no such key."""
+    try:
+        return keys.parse(owner_key).id
+    except InvalidKey as error:
+        log.error("%r is no key of Realmkeep, and left alone: %s", owner_key, error)
+        return None
 
 
 def _companions(record_keys: RecordKeys) -> list[str]:

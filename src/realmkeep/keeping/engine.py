@@ -71,6 +71,7 @@ class Engine:
         self.sessions: dict[str, Session[Any]] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.awaited: dict[str, asyncio.Event] = {}
+        self.unrecovered: dict[str, str] = {}  # records of a former run, and why they cannot be used
         self.store_id = b""
         self.closing = False
         self.background = Background("the keeper", clock)
@@ -174,6 +175,7 @@ class Engine:
             shared=shared,
         )
         self.sessions[claimed.keys.record] = session
+        self.unrecovered.pop(claimed.keys.record, None)
         self.healer.departures.forget(claimed.keys.record)
         if claimed.changed:
             mark_all(claimed.record)

@@ -20,7 +20,7 @@ from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted
 from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, Refused, Transaction
+from realmkeep.storage import Append, Committed, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,18 +47,25 @@ K = TypeVar("K", bound="Session[Any] | Departed")
 
 
 class Held(NamedTuple):
-    """What the store holds of a record: its owner and its revision (0: none)."""
+    """What the store holds of a record: its owner and its revision (0: none; `UNREADABLE`: no revision lies there)."""
 
     owner: bytes | None
     revision: int
+
+    @property
+    def is_foreign(self) -> bool:
+        """Something lies there that no server of Realmkeep wrote."""
+        return self.revision == UNREADABLE or (self.owner is not None and not token_of(self.owner))
 
     def is_ours(self, kept: Kept) -> bool:
         """The owner is this very session, or was."""
         return self.owner == kept.owner_guard.expected
 
     def is_lost(self, kept: Kept) -> bool:
-        """The owner is a later one: claims of a record have rising tokens."""
-        return self.owner is not None and not self.is_ours(kept) and token_of(self.owner) > kept.token
+        """The owner is a later one, as claims of a record have rising tokens; or nobody that Realmkeep knows."""
+        if self.owner is None or self.is_ours(kept):
+            return False
+        return self.is_foreign or token_of(self.owner) > kept.token
 
     def is_behind(self, kept: Kept) -> bool:
         """The store lost something of it: a revision that it acknowledged, or the claim of a session.
@@ -87,7 +94,7 @@ async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
     keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
     found: list[bytes | None] = []
     for start in range(0, len(keys), KEYS_READ_AT_ONCE):
-        found.extend(await storage.load_many(keys[start : start + KEYS_READ_AT_ONCE]))
+        found.extend(await load_each(storage, keys[start : start + KEYS_READ_AT_ONCE]))
     pairs = zip(found[::2], found[1::2], strict=True)
     return {each: Held(owner, _stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
 

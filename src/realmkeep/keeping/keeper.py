@@ -11,7 +11,7 @@ import msgspec
 
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, Quarantined
+from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.closing import CloseReport, close, disconnect
 from realmkeep.keeping.collector import Collector
@@ -218,7 +218,7 @@ class Keeper(HookRegistry):
     async def recover(self, cls: type[R]) -> list[Session[R]]:
         """Take back what a former incarnation of this server owned when it ended; each session starts in grace.
 
-        What cannot be used stays where it is, with its bytes kept, and is logged.
+        What cannot be used stays where it is, with its bytes kept; it is logged, and stands in `degraded`.
 
         Raises:
             ShuttingDown: The keeper is closing.
@@ -240,10 +240,21 @@ class Keeper(HookRegistry):
             return None
         try:
             return await self._entrance.enter(cls, id_, None, shared=False, away=True)
-        except (AlreadyOwned, Quarantined) as error:
+        except (AlreadyOwned, RecordError) as error:
             if self.session(cls, id_) is None:  # otherwise its player was faster
-                log.error("%s was not recovered: %s", keys_of(cls, id_).record, error)
+                self._not_recovered(keys_of(cls, id_).record, error)
             return None
+        except (StorageError, ShuttingDown):
+            raise
+        except Exception as error:
+            log.exception("%s was not recovered", keys_of(cls, id_).record)
+            self._engine.unrecovered[keys_of(cls, id_).record] = repr(error)
+            return None
+
+    def _not_recovered(self, record: str, error: RealmkeepError) -> None:
+        log.error("%s was not recovered: %s", record, error)
+        if not isinstance(error, AlreadyOwned):  # another server has it, and it is well there
+            self._engine.unrecovered[record] = str(error)
 
     @overload
     def borrow(self, cls: type[R], id: int | str) -> AbstractAsyncContextManager[Session[R] | None]: ...

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import Corrupt, NameTaken, StorageError, StorageUnavailable
-from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
+from realmkeep.errors import Corrupt, InvalidKey, NameTaken, RealmkeepError, StorageError, StorageUnavailable
+from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
@@ -55,9 +55,12 @@ class Owner(NamedTuple):
             Corrupt: It does not have three parts.
         """
         parts = stored.decode("utf-8", "replace").split("/")
-        if len(parts) != 3:
-            raise Corrupt(f"{key} does not name an owner: {stored[:80]!r}", hint="delete it if no server runs")
-        return cls(*parts)
+        try:
+            if len(parts) == 3 and keys.server_lease(parts[0]):
+                return cls(*parts)
+        except InvalidKey:
+            pass  # as below: no server has such a name
+        raise Corrupt(f"{key} does not name an owner: {stored[:80]!r}", hint="delete it if no server runs")
 
     @classmethod
     def read(cls, stored: bytes | None, key: str) -> Owner | None:
@@ -264,7 +267,7 @@ class LeaseHolder:
                     await self._renew()
                 self._outage.answered(what)
                 wait_s = self._config.heartbeat_s
-            except (StorageError, TimeoutError) as error:
+            except (RealmkeepError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
                 self._outage.failed(what, error)
 
@@ -311,7 +314,7 @@ class LeaseHolder:
         Most of the time what a store lost is younger than the last beat.
         """
         seen = self._witnesses.to_check()
-        found, *stored = await self._storage.load_many([self._key, *(each.key for each in seen)])
+        found, *stored = await load_each(self._storage, [self._key, *(each.key for each in seen)])
         self._interrupted |= not self._witnesses.checked(seen, stored)
         self._interrupted |= found is None
         return found

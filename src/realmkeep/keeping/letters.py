@@ -17,7 +17,7 @@ from realmkeep.callables import deferred, discard
 from realmkeep.errors import Misuse, RealmkeepError, RecordError, StorageError
 from realmkeep.keeping.claims import CORRUPT_KEEP_S
 from realmkeep.keeping.lease import Owner
-from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown
+from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -182,7 +182,7 @@ async def send_notices(storage: Storage, receivers: Iterable[RecordKeys]) -> Non
         StorageError: The store cannot be reached; some may not have been told.
     """
     order = list(receivers)
-    owners = await storage.load_many([receiver.owner for receiver in order])
+    owners = await load_each(storage, [receiver.owner for receiver in order])
     notices = [
         Append(keys.server_notices(owner.server), receiver.record.encode())
         for receiver, stored in zip(order, owners, strict=True)

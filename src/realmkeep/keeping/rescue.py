@@ -23,7 +23,7 @@ from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, read_lin
 from realmkeep.keeping.resolver import is_final
 from realmkeep.keeping.revisions import stored_number
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
-from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction
+from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -235,7 +235,7 @@ class _Replay:
         """Whether the store has what it refused, from owner and revision of the records concerned."""
         parts = [list(_parts(rescued.transaction)) for _, rescued, _ in refused]
         asked = list(dict.fromkeys(key for some in parts for part in some for key in part.keys))
-        held = dict(zip(asked, await self._storage.load_many(asked), strict=True))
+        held = dict(zip(asked, await load_each(self._storage, asked), strict=True))
         for (number, rescued, outcome), some in zip(refused, parts, strict=True):
             if any(self._has(part, *(held[key] for key in part.keys)) for part in some):
                 self._there.update(dict.fromkeys(rescued.records))

@@ -141,6 +141,8 @@ class _Round:
         If another server owns the record, an equal revision proves nothing: its clock may have given the same.
         """
         held = self._held[member.session]
+        if held.is_foreign:
+            return False
         if held.is_ours(member.session):
             return held.revision >= member.leaves
         return releases and held.owner is None and held.revision == member.leaves

@@ -80,5 +80,6 @@ class Witnesses:
 
 
 def is_older(updated: bytes | None, revision: int) -> bool:
-    """Whether an `:updated` key as it is stored is older than this revision, or no revision at all."""
-    return (stored_number(updated) or 0) < revision
+    """Whether an `:updated` key as it is stored is older than this revision; what is no revision at all is not older."""
+    stored = stored_number(updated)
+    return stored is not None and stored < revision

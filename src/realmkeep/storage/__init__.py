@@ -16,6 +16,7 @@ from realmkeep.storage.protocol import (
     Unknown,
     WriteOutcome,
 )
+from realmkeep.storage.reading import load_each
 from realmkeep.storage.urls import open_storage
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "Transaction",
     "Unknown",
     "WriteOutcome",
+    "load_each",
     "open_storage",
 ]

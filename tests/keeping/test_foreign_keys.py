@@ -1,0 +1,120 @@
+"""Keys that somebody else wrote: the record concerned is reported, and everybody else is kept as before."""
+
+import asyncio
+import logging
+
+import pytest
+
+from keeping.game import Player, earn, enter, kept, opens_letters, pay
+from realmkeep.errors import Corrupt, RecordError
+from realmkeep.keeping import Keeper, Tx
+from realmkeep.storage import Append, Committed, Delete, Effect, Put, Transaction
+from realmkeep.testing.lab import Lab
+
+COMPANIONS = ["", ":owner", ":updated", ":version", ":ops"]
+CONTENTS: dict[str, bytes | None] = {"list": None, "garbage": b"\xff\xfe{", "empty": b""}
+
+
+async def plant(lab: Lab, key: str, content: bytes | None) -> None:
+    """What a hand at the store's console may leave there: a value, or a list."""
+    effect: Effect = Append(key, b"x") if content is None else Put(key, content)
+    assert await lab.line().write([Transaction((), (Delete(key), effect))]) == [Committed()]
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("companion", [*COMPANIONS, ":inbox"])
+async def test_recovery_brings_everybody_else_back(lab: Lab, companion: str, content: str) -> None:
+    for number in range(5):
+        await enter(lab.keeper, number)
+    await plant(lab, f"rover:2{companion}", CONTENTS[content])
+    keeper = await lab.restart()
+    sessions = await lab.finish(keeper.recover(Player))
+    assert {"0", "1", "3", "4"} <= {session.id for session in sessions}
+    harmless = {":version", ":inbox"} if content != "list" else {":inbox"}
+    if companion not in harmless and not (companion == ":ops" and content == "empty"):
+        assert "2" not in {session.id for session in sessions}
+        assert companion == ":owner" or "rover:2" in " ".join(keeper.degraded)
+    assert (await lab.finish(keeper.close())).released == len(sessions)
+
+
+@pytest.mark.parametrize(
+    "key", ["rover:a:b:owner", "rover::owner", "rover:" + "9" * 200 + ":owner", "rover:{x}:owner", "rover:2 :owner"]
+)
+async def test_a_foreign_key_that_looks_like_an_owner_s_is_left_alone(
+    lab: Lab, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    await enter(lab.keeper)
+    owner = lab.store.value("rover:1:owner")
+    assert owner is not None
+    for content in (None, b"x", owner, b"no such name/1/2"):
+        await plant(lab, key, content)
+        keeper = await lab.restart()
+        assert [session.id for session in await lab.finish(keeper.recover(Player))] == ["1"]
+    assert f"{key!r} is no key of Realmkeep" in caplog.text
+
+
+async def test_a_record_whose_key_holds_something_else_is_refused_by_its_login_alone(lab: Lab, keeper: Keeper) -> None:
+    await plant(lab, "rover:1:ops", None)
+    await plant(lab, "rover:2:owner", None)
+    for number in (1, 2):
+        with pytest.raises(Corrupt, match=rf"rover:{number} cannot be used.*holds a list"):
+            await lab.finish(enter(keeper, number))
+    assert (await enter(keeper, 3)).connected
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("companion", COMPANIONS)
+async def test_a_key_that_is_overwritten_while_its_record_lives_harms_nobody_else(
+    lab: Lab, keeper: Keeper, companion: str, content: str
+) -> None:
+    """Nothing is acknowledged that is not there, and nothing is taken for a store that went back."""
+    ada, bob, cid = [await enter(keeper, number) for number in (1, 2, 3)]
+    await lab.advance(1)
+    await plant(lab, f"rover:1{companion}", CONTENTS[content])
+    await lab.advance(21)
+    ada.record.xp = bob.record.xp = 7
+    outcomes = await lab.finish(
+        asyncio.gather(
+            keeper.commit(earn, ada), keeper.commit(pay, ada, cid), keeper.commit(earn, bob), return_exceptions=True
+        )
+    )
+    await lab.advance(31)
+    assert (kept(lab, 2).gold, kept(lab, 2).xp) == (110, 7)
+    assert kept(lab, 3).gold == 100 + 10 * (not isinstance(outcomes[1], Exception))
+    if not isinstance(outcomes[0], Exception):
+        assert kept(lab).gold >= 100
+    assert keeper.degraded == () or all("rover:1" in reason for reason in keeper.degraded)
+    assert not cid.ended
+    report = await lab.finish(keeper.close(deadline_s=5))
+    assert set(report.rescued) <= {"rover:1"}
+
+
+async def test_a_letter_reaches_the_others_although_one_owner_cannot_be_read(lab: Lab, keeper: Keeper) -> None:
+    opens_letters(keeper)
+    north = await lab.server("north")
+    opens_letters(north)
+    ada, bob = await enter(keeper, 1), await enter(north, 2)
+
+    def send(tx: Tx, _: Player) -> None:
+        for number in (3, 4, 2):
+            tx.deliver(Player, number, {"gold": 1})
+
+    await plant(lab, "rover:3:owner", None)
+    await plant(lab, "rover:4:owner", b"no such name/1/2")
+    await keeper.commit(send, ada)
+    await lab.advance(3)
+    assert bob.record.gold == 101
+    assert keeper.degraded == ()
+
+
+async def test_a_lease_that_cannot_be_read_stops_those_who_need_it_alone(
+    lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    await enter(keeper, 1)
+    north = await lab.server("north")
+    await lab.crash()
+    await plant(lab, "server:lab-1:lease", None)
+    with pytest.raises(RecordError, match="server:lab-1:lease does not hold a lease"):
+        await lab.finish(enter(north, 1))
+    assert (await lab.finish(enter(north, 2))).connected
+    assert any(record.levelno == logging.ERROR for record in caplog.records)
