@@ -1,15 +1,17 @@
 """Tier 1: memory runs ahead, the acknowledgement waits; one FIFO."""
 
 import asyncio
+import functools
 import gc
 import weakref
+from collections.abc import Callable
 
 import pytest
 
 from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, inside, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import CommitRefused, InvalidRecord, RecordTooLarge, Unstorable
+from realmkeep.errors import CommitRefused, InvalidRecord, Misuse, RecordTooLarge, Unstorable
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.queue import BATCH_WRITES_MIN
 from realmkeep.storage import Guard
@@ -348,3 +350,50 @@ async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: 
         assert [ref() for pair in refs for ref in pair] == [None] * 6
     finally:
         gc.enable()
+
+
+async def test_a_result_that_grows_is_told_of_and_then_refused_also_without_ops(
+    keeper: Keeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In strict mode: the 25th member of a guild in production is the first long result of a test."""
+    ada = await enter(keeper)
+
+    def members(_: Tx, player: Player, count: int) -> list[str]:
+        player.gold += 1
+        return ["member"] * count
+
+    def sized(count: int) -> Callable[[Tx, Player], list[str]]:
+        return functools.partial(members, count=count)
+
+    await keeper.commit(sized(14), ada)  # 127 bytes
+    assert keeper.counters.long_results == 0
+    await keeper.commit(sized(15), ada)
+    await keeper.commit(sized(28), ada, ops=(Op(1),))
+    assert keeper.counters.long_results == 2
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "members takes 136 bytes; beyond 256 it is refused" in told
+    with pytest.raises(Misuse, match="takes 262 bytes, 256 are recorded"):
+        await keeper.commit(sized(29), ada)
+    with pytest.raises(Misuse, match="takes 262 bytes"):
+        await keeper.commit_all(lambda _tx, _players: ["member"] * 29, [ada])
+    assert ada.record.gold == 103
+
+
+async def test_a_result_that_no_operation_could_record_is_the_caller_s_own(keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    mark = object()
+
+    def found(_: Tx, player: Player) -> list[object]:
+        return [player.gold, mark]
+
+    assert (await keeper.commit(found, ada)).result == [100, mark]
+
+
+async def test_in_production_only_operations_bound_the_result() -> None:
+    async with Lab(strict=False) as lab:
+        ada = await enter(lab.keeper)
+        receipt = await lab.keeper.commit(lambda _tx, _player: "x" * 300, ada)
+        assert len(receipt.result) == 300
+        assert lab.keeper.counters.long_results == 0
+        with pytest.raises(Misuse, match="takes 302 bytes"):
+            await lab.keeper.commit(lambda _tx, _player: "x" * 300, ada, ops=(Op(1),))

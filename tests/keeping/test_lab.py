@@ -1,15 +1,17 @@
 """The lab and its fixtures: what a game's own tests stand on."""
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from keeping.game import Player, earn, enter, pay
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import AlreadyOwned, Corrupt, NameTaken, TierViolation
+from realmkeep.errors import AlreadyOwned, CommitPending, Corrupt, NameTaken, TierViolation
 from realmkeep.keeping import Keeper, Op
 from realmkeep.testing.lab import Lab
 
@@ -148,3 +150,96 @@ def test_a_game_s_own_suite_gets_the_fixtures_by_naming_the_plugin(tmp_path: Pat
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "1 passed" in ran.stdout
+
+
+async def test_more_commits_of_one_player_than_a_second_allows_come_back(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    began_s = lab.clock.monotonic_s()
+    for _ in range(35):
+        await keeper.commit(earn, ada)
+    assert ada.record.gold == 450
+    assert lab.clock.monotonic_s() - began_s == pytest.approx(2.5)
+
+
+async def test_no_time_passes_while_anything_else_can_happen(lab: Lab, keeper: Keeper) -> None:
+    began_s = lab.clock.monotonic_s()
+    ada = await enter(keeper)
+    await keeper.commit(earn, ada)
+    await asyncio.sleep(0.01)
+    await asyncio.to_thread(threading.Event().wait, 0.05)
+    reader, writer = socket.socketpair()
+    reader.settimeout(0)
+    asyncio.get_running_loop().call_later(0.05, writer.send, b"x")
+    assert await asyncio.get_running_loop().sock_recv(reader, 1) == b"x"
+    reader.close()
+    writer.close()
+    await ada.logout()
+    assert lab.clock.monotonic_s() == began_s
+
+
+async def test_a_login_that_waits_for_a_lease_can_be_tried_again_without_turning_the_clock(lab: Lab) -> None:
+    zone = await lab.server("zone-2")
+    await enter(zone)
+    await lab.crash("zone-2")
+    while True:
+        try:
+            assert await enter(lab.keeper)
+            break
+        except AlreadyOwned as owned:
+            await lab.clock.sleep(owned.wait_s or 1.0)
+    assert lab.keeper.session(Player, 1)
+
+
+async def test_what_is_settled_or_pending_comes_back_by_itself(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    ada.record.xp = 7
+    ada.record.hp = 0
+    lab.lose_next_request()
+    await ada.settled()
+    stored = lab.stored(Player, 1)
+    assert stored is not None
+    assert stored.hp == 0
+    lab.line().down = True
+    with pytest.raises(CommitPending) as pending:
+        await keeper.commit(earn, ada)
+    lab.clock.call_later(20, lambda: setattr(lab.line(), "down", False))
+    receipt = await pending.value.wait()
+    assert repr(receipt) == "Receipt(110, repeated=False)"
+
+
+def test_what_no_server_will_bring_about_ends_the_test_and_says_so() -> None:
+    async def forgetful() -> None:
+        async with Lab() as lab:
+            ada = await enter(lab.keeper)
+            lab.line().down = True
+            with pytest.raises(CommitPending) as pending:
+                await lab.keeper.commit(earn, ada)
+            await pending.value.wait()
+
+    with pytest.raises(RuntimeError, match=r"no server of this lab will bring about.*stays down.*forgetful"):
+        asyncio.run(forgetful())
+
+
+def test_a_loop_is_left_as_it_was_found() -> None:
+    async def parts() -> tuple[object, object]:
+        loop = asyncio.get_running_loop()
+        before = vars(loop)["_selector"]
+        async with Lab() as lab:
+            assert vars(loop)["_selector"] is not before
+            assert lab.keeper
+        return before, vars(loop)["_selector"]
+
+    before, after = asyncio.run(parts())
+    assert before is after
+
+
+async def test_labs_may_end_in_any_order(lab: Lab) -> None:
+    first, second = Lab(), Lab()
+    await first.__aenter__()
+    await second.__aenter__()
+    await first.__aexit__()
+    for realm in (second, lab):
+        ada = await enter(realm.keeper)
+        for _ in range(12):
+            await realm.keeper.commit(earn, ada)
+    await second.__aexit__()

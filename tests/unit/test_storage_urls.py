@@ -44,3 +44,20 @@ def test_a_missing_driver_says_what_to_install(monkeypatch: pytest.MonkeyPatch) 
         open_storage("sqlite:///realm.db")
     assert "pip install 'realmkeep[sqlite]'" in caught.value.hint
     assert "apsw" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("embedded:///data?port=6380&port=6381", "has the option 'port' twice"),
+        ("redis://db/0?timeout_s=1&timeout_s=2", "has the option 'timeout_s' twice"),
+        ("redis://db/" + "9" * 5000, "not a whole number"),
+        ("redis://db/\u0661", "not a whole number"),
+        ("redis://db/-1", "not a whole number"),
+        ("embedded:///data?port=" + "9" * 5000, "port"),
+        ("embedded:///data?port=\u00b2", "port"),
+    ],
+)
+def test_options_are_read_exactly_or_refused(url: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        open_storage(url, clock=SystemClock())

@@ -1,5 +1,6 @@
 """When it is kept: sessions, tiers, write-behind, ownership. The only place where records and storage meet."""
 
+from realmkeep.keeping.answers import Ack, Answer, Pending, Refused, Undecided, answer
 from realmkeep.keeping.closing import CloseReport
 from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
@@ -11,16 +12,22 @@ from realmkeep.keeping.session import Session
 from realmkeep.keeping.table import Table
 
 __all__ = [
+    "Ack",
+    "Answer",
     "CloseReport",
     "Counters",
     "Hooks",
     "Keeper",
     "LeftBehind",
     "Op",
+    "Pending",
     "Receipt",
+    "Refused",
     "RescueReport",
     "Session",
     "Table",
     "Tx",
+    "Undecided",
+    "answer",
     "restore_rescued",
 ]

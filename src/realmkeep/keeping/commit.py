@@ -14,7 +14,6 @@ import msgspec
 from realmkeep.callables import deferred, discard, fault_of
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.ops import Op, Receipt, encode_result
 from realmkeep.keeping.session import Session
 from realmkeep.keeping.staging import StagedWrite, Undo
 from realmkeep.records import Record
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.ops import Op, Receipt
     from realmkeep.keeping.queue import WriteQueue
+    from realmkeep.keeping.results import Results
     from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
@@ -142,9 +143,16 @@ class Commits:
     """Runs the commits of one keeper."""
 
     def __init__(
-        self, queue: WriteQueue, stager: Stager, clock: Clock, *, on_landed: Callable[[StagedWrite], None]
+        self,
+        queue: WriteQueue,
+        stager: Stager,
+        clock: Clock,
+        results: Results,
+        *,
+        on_landed: Callable[[StagedWrite], None],
     ) -> None:
         self._queue = queue
+        self._results = results
         self._stager = stager
         self._clock = clock
         self._on_landed = on_landed
@@ -227,7 +235,7 @@ class Commits:
                     hint="a commit runs without awaiting, and nobody would run the rest of it",
                 )
             blobs = [self._stager.encode(session) for session in sessions]
-            recorded = encode_result(result) if any(ops) else b""
+            recorded = self._results.record(fn, result, wanted=any(ops))
             _check_size(blobs, tx)
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):

@@ -19,6 +19,7 @@ class Counters:
         changes_after_end: Changes of records whose session was over.
         frozen: Times a record could not be saved as it was.
         lost: Sessions whose record another server took.
+        long_results: Results of commits that took more than half of what can be recorded; the log names the functions.
         hook_failures: Hooks that raised.
         letters_kept_aside: Letters that could not be applied.
         healed_records: How often a record was written again that the store had lost.
@@ -34,6 +35,7 @@ class Counters:
     changes_after_end: int = 0
     frozen: int = 0
     lost: int = 0
+    long_results: int = 0
     hook_failures: int = 0
     letters_kept_aside: int = 0
     healed_records: int = 0

@@ -30,6 +30,7 @@ from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
+from realmkeep.keeping.results import Results
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.shelf import limits_of
 from realmkeep.keeping.staging import Comparison, StagedWrite, Stager
@@ -88,7 +89,8 @@ class Engine:
             storage, clock, config, self, self.outage, self.healer.witnesses, self.barrier, self.ids
         )
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
-        self.commits = Commits(self.queue, self.stager, clock, on_landed=self._committed)
+        results = Results(self.counters, strict=config.strict)
+        self.commits = Commits(self.queue, self.stager, clock, results, on_landed=self._committed)
         self.leaving = Leaving(self, self.queue, self.stager, self.hooks, clock, grace_s=config.grace_s)
         self.claims = Claims(
             storage,
@@ -280,6 +282,28 @@ class Engine:
         """
         entry = session.ring.find(op)
         return None if entry is None else Receipt(entry.value(), repeated=True)
+
+    async def recall(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """The receipt of an operation applied before, once it is durable.
+
+        Raises:
+            OpTooOld, OpReused: As `recorded`.
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        known = self.commits.repeated((session,), (op,))
+        return None if known is None else await self.repeat(*known)
+
+    async def repeat(self, result: Any, write: StagedWrite | None) -> Receipt[Any]:
+        """The receipt of what was applied before, once its write is durable.
+
+        Raises:
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        self.counters.repeats += 1
+        receipt = Receipt(result, repeated=True)
+        return receipt if write is None else await self.commits.wait(write, receipt)
 
     async def settled(self, session: Session[Any]) -> None:
         """Everything escalated and queued so far is durable.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import msgspec
 
+from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from realmkeep.keeping.commit import Tx
     from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.session import Session
-    from realmkeep.keeping.staging import StagedWrite
 
 log = logging.getLogger(__name__)
 
@@ -355,7 +355,8 @@ class Keeper(HookRegistry):
             The result of `fn`, or the recorded one with `repeated`.
 
         Raises:
-            Misuse: A coroutine function, a session twice, a record for a session, a result that cannot be recorded.
+            Misuse: A coroutine function, a session twice, a record for a session; a result that
+                cannot be recorded, or in strict mode one of more than 256 bytes.
             SessionEnded, SessionFrozen: A session cannot be used.
             ShuttingDown: The keeper is closing.
             RateLimited: The player of the first session starts too many.
@@ -383,6 +384,7 @@ class Keeper(HookRegistry):
         def spread(tx: Tx, *records: Any) -> T:
             return fn(tx, list(records))
 
+        spread.__qualname__ = name_of(fn)
         self._engine.commits.check(fn, sessions, ops, arguments=2)
         return await self._commit(spread, sessions, ops)
 
@@ -392,9 +394,7 @@ class Keeper(HookRegistry):
         engine, commits = self._engine, self._engine.commits
         commits.check(fn, sessions, ops)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await self._repeat(
-                *known
-            )  # also while closing: it has happened, and nobody may hear that it has not
+            return await engine.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
         self._entrance.check_open()
         first = sessions[0]
         if not first.shared:
@@ -404,15 +404,10 @@ class Keeper(HookRegistry):
                 await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
                 self._entrance.check_open()
                 if ops and (known := commits.repeated(sessions, ops)) is not None:
-                    return await self._repeat(*known)
+                    return await engine.repeat(*known)
         write, result = commits.run(fn, sessions, ops)
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
-
-    async def _repeat(self, result: Any, write: StagedWrite | None) -> Receipt[Any]:
-        self._engine.counters.repeats += 1
-        receipt = Receipt(result, repeated=True)
-        return receipt if write is None else await self._engine.commits.wait(write, receipt)
 
     async def allocate_id(self, count: int = 1) -> int:
         """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.

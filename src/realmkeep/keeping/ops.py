@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
 RING_LETTERS: Final = 32  # a store that lost its last seconds shows a few letters again, not many
-RESULT_BYTES_MAX: Final = 256  # 32 results and their ids stay below 16 KiB a record
 OP_ID_MAX: Final = 2**53 - 1  # what every JSON client can count to
 
 _CRC_TAIL: Final = len(b',"crc":"00000000"}')
@@ -83,27 +82,6 @@ RingState: TypeAlias = tuple[bytes, int, int, tuple[str, ...]]
 def digest_of(op: Op) -> str:
     """Eight bytes of BLAKE2b of the request, in hex: it tells requests of one player apart, it is no seal."""
     return hashlib.blake2b(op.request, digest_size=8).hexdigest()
-
-
-def encode_result(result: object) -> bytes:
-    """A commit's result as it is recorded.
-
-    Raises:
-        Misuse: It is not made of JSON's types, or takes more than 256 bytes.
-    """
-    try:
-        encoded = msgspec.json.encode(result)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Misuse(
-            f"the result of a commit cannot be recorded: {error}",
-            hint="return None, numbers, text, lists or dictionaries from a commit that has ops",
-        ) from error
-    if len(encoded) > RESULT_BYTES_MAX:
-        raise Misuse(
-            f"the result of a commit takes {len(encoded)} bytes, {RESULT_BYTES_MAX} are recorded",
-            hint="return what the client needs to hear, not the record",
-        )
-    return encoded
 
 
 class OpRing:

@@ -209,7 +209,7 @@ class _Replay:
 
     async def _unchanged(self, tombstone: Put) -> Guard:
         """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing."""
-        decided_us = int(tombstone.value) - round((tombstone.expire_s or 0) * 1_000_000)
+        decided_us = (stored_number(tombstone.value) or 0) - round((tombstone.expire_s or 0) * 1_000_000)
         found = await self._storage.load(tombstone.key)
         return Guard(tombstone.key, found if (stored_number(found) or 0) <= decided_us else b"%d" % decided_us)
 

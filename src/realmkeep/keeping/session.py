@@ -48,6 +48,10 @@ class Engine(Protocol):
         """The receipt of an operation applied before."""
         ...
 
+    async def recall(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """The receipt of an operation applied before, once it is durable."""
+        ...
+
     async def settled(self, session: Session[Any]) -> None:
         """Everything escalated and queued so far is durable."""
         ...
@@ -202,13 +206,29 @@ class Session(Generic[R_co]):
     def recorded(self, op: Op) -> Receipt[Any] | None:
         """The receipt of `op` if it was applied before.
 
-        Its write may still be under way, so await `settled()` before a client hears of it.
+        Its write may still be under way: a client hears of it after `recall`.
 
         Raises:
+            Misuse: `op` is no `Op`.
             OpTooOld: Its id lies below the last 32.
             OpReused: The id was applied for another request.
         """
         return self._engine.recorded(self, op)
+
+    async def recall(self, op: Op) -> Receipt[Any] | None:
+        """The receipt of `op` if it was applied before, once that is durable; None at once if it was not.
+
+        The first thing that a handler asks: what it would decide now is not what was decided then. See `answer`.
+
+        Raises:
+            Misuse: `op` is no `Op`.
+            OpTooOld: Its id lies below the last 32.
+            OpReused: The id was applied for another request.
+            CommitPending: The store has not answered for a while; the write goes on.
+            CommitRefused: It did not happen after all.
+            CommitUnknown: Ownership was lost before the store answered.
+        """
+        return await self._engine.recall(self, op)
 
     async def settled(self) -> None:
         """Return when everything that was escalated so far, and every write queued so far, is durable.

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote
+from urllib.parse import SplitResult, unquote
 
 import msgspec
 
@@ -15,9 +15,11 @@ from realmkeep.storage.embedded_config import (
     StoreSettings,
 )
 from realmkeep.storage.embedded_process import StoreProcess
+from realmkeep.storage.limits import whole_number
 from realmkeep.storage.protocol import Capability
 from realmkeep.storage.redis import RedisStorage
 from realmkeep.storage.redis_url import RedisAddress
+from realmkeep.storage.urls import options_of
 
 MIB: Final = 1024**2
 MAXMEMORY_MB_MAX: Final = 1024**2  # a terabyte
@@ -102,7 +104,7 @@ def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
     directory = unquote(url.path)[1:]
     if url.netloc or url.fragment or not directory:
         raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
-    options = dict(parse_qsl(url.query, keep_blank_values=True))
+    options = options_of(url)
     port = _number(options.pop("port", "0"), "port", least=0, most=PORT_MAX)
     maxmemory_mb = _number(
         options.pop("maxmemory_mb", str(MAXMEMORY_BYTES // MIB)),
@@ -118,6 +120,7 @@ def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
 
 
 def _number(text: str, name: str, *, least: int, most: int) -> int:
-    if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+    number = whole_number(text.encode(errors="replace"))
+    if number is None or not least <= number <= most:
         raise ConfigError(f"{name}={text!r} is out of range", hint=f"a whole number from {least:,} to {most:,}")
-    return int(text)
+    return number

@@ -143,7 +143,7 @@ def _unusable(binary: Path) -> str:
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
         return f"does not run: {error}"
-    if not (match := re.search(r"\bv=(\d+)\.(\d+)", answer)):
+    if not (match := re.search(r"\bv=([0-9]{1,9})\.([0-9]{1,9})", answer)):
         return f"says {answer.strip()[:80]!r} when asked for its version"
     version = int(match[1]), int(match[2])
     return "" if version >= VERSION_MIN else f"is version {version[0]}.{version[1]}; 7.0 or later is needed"

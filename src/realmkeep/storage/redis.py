@@ -24,7 +24,7 @@ from realmkeep.storage.limits import (
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import Capability, Failed, Transaction, WriteOutcome
-from realmkeep.storage.redis_capability import read_capability, read_info
+from realmkeep.storage.redis_capability import counted, read_capability, read_info
 from realmkeep.storage.redis_chunk import write_script
 from realmkeep.storage.redis_connection import (
     BROKEN,
@@ -300,7 +300,7 @@ class RedisStorage:
             info = await read_info(connection, "persistence")
             if info.get("aof_last_write_status", "ok") != "ok":
                 raise StorageFull(f"the store {self._address} cannot write to its disk", hint="its log says why")
-            if int(info.get("aof_pending_bio_fsync", 0)) == 0 and int(info.get("aof_buffer_length", 0)) == 0:
+            if not counted(info, "aof_pending_bio_fsync") and not counted(info, "aof_buffer_length"):
                 return
             await self._clock.sleep(FSYNC_POLL_S)
 

@@ -7,6 +7,7 @@ from typing import Final, cast
 from redis.exceptions import RedisError
 
 from realmkeep.errors import StorageMisconfigured, StorageUnavailable
+from realmkeep.storage.limits import whole_number
 from realmkeep.storage.protocol import Capability
 from realmkeep.storage.redis_connection import RedisConnection, ask
 from realmkeep.storage.redis_errors import is_reply
@@ -44,6 +45,11 @@ async def read_info(connection: RedisConnection, *sections: str) -> dict[str, st
             return {}
         raise
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def counted(info: Mapping[str, str], name: str) -> int | None:
+    """A number of `INFO`; None if the server does not tell it, or tells no number of 64 bits."""
+    return whole_number(info.get(name, "").encode())
 
 
 async def read_settings(connection: RedisConnection) -> dict[str, str] | None:
@@ -94,7 +100,7 @@ async def read_capability(connection: RedisConnection, store: str) -> Capability
         shared=True,
         fsync=fsync,
         warnings=tuple(_warnings(settings, info, fsync)),
-        process_id=int(info["process_id"]) if info.get("process_id", "").isdigit() else None,
+        process_id=counted(info, "process_id"),
     )
 
 
@@ -104,7 +110,7 @@ def _check_engine(info: Mapping[str, str], store: str) -> str:
     compatible = info.get("redis_version", "0.0")
     name = info.get("server_name", "redis")
     engine = f"{name} {info.get(f'{name}_version', compatible)}"
-    numbers = [int(number) for number in re.findall(r"\d+", compatible)[:2]]
+    numbers = [int(number) for number in re.findall(r"[0-9]{1,9}", compatible)[:2]]
     if tuple(numbers) < VERSION_MIN:
         raise StorageMisconfigured(
             f"the store {store} is {engine}, which is too old", hint="Redis or Valkey 7.0 or later is needed"
@@ -137,7 +143,7 @@ def _check_settings(settings: Mapping[str, str], info: Mapping[str, str], store:
 
 def _maxmemory(settings: Mapping[str, str], info: Mapping[str, str]) -> int | None:
     text = settings.get("maxmemory", info.get("maxmemory", ""))
-    return int(text) if text.isdigit() else None
+    return whole_number(text.encode())
 
 
 def _fsync(settings: Mapping[str, str], info: Mapping[str, str]) -> str:

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, parse_qsl, unquote
+from urllib.parse import SplitResult, unquote
 
 from realmkeep.errors import ConfigError
+from realmkeep.storage.limits import whole_number
+from realmkeep.storage.urls import options_of
 
 DEFAULT_PORT: Final = 6379
 TIMEOUT_S: Final = 10.0  # a disk that stalls under `always` may take seconds; a dead peer should not take a minute
@@ -68,7 +70,7 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         ConfigError: A part is missing, malformed or unknown; it is named, the URL is not repeated.
     """
     scheme = url.scheme
-    options = _options(url)
+    options = options_of(url)
     username = unquote(url.username) if url.username else None
     password = unquote(url.password) if url.password else None
     if username and not password:
@@ -85,7 +87,7 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
             raise ConfigError(f"the {scheme}:// URL names no host", hint=f"{scheme}://host:{DEFAULT_PORT}/0")
         host, port, socket_path = url.hostname, _port(url), ""
         database = url.path.strip("/") or "0"
-    if not (database.isascii() and database.isdigit()):
+    if (number := whole_number(database.encode(errors="replace"))) is None or number < 0:
         raise ConfigError(f"the database of the {scheme}:// URL is not a whole number", hint="0 is the usual one")
     files = {name: options.pop(name, "") for name in _TEXT_OPTIONS} if scheme == "rediss" else {}
     if files.get("tls_cert") and not files.get("tls_key"):
@@ -103,20 +105,13 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         tls=scheme == "rediss",
         username=username,
         password=password,
-        database=int(database),
+        database=number,
         tls_ca=files.get("tls_ca", ""),
         tls_cert=files.get("tls_cert", ""),
         tls_key=files.get("tls_key", ""),
         timeout_s=timeouts.get("timeout_s", TIMEOUT_S),
         connect_timeout_s=timeouts.get("connect_timeout_s", CONNECT_TIMEOUT_S),
     )
-
-
-def _options(url: SplitResult) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
-    except ValueError:  # its message repeats the query
-        raise ConfigError(f"the options of the {url.scheme}:// URL are malformed", hint="?name=value&...") from None
 
 
 def _port(url: SplitResult) -> int:

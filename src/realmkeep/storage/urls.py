@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final, cast
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.errors import ConfigError, StorageMisconfigured
@@ -63,3 +63,21 @@ def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
             hint=f"pip install 'realmkeep[{backend.extra}]'",
         ) from error
     return cast("Opener", module.open_url)(parts, clock or SystemClock())
+
+
+def options_of(url: SplitResult) -> dict[str, str]:
+    """The options behind a store URL's question mark, for its backend.
+
+    Raises:
+        ConfigError: They are malformed, or one stands twice; the message repeats no value.
+    """
+    try:
+        pairs = parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query))
+    except ValueError:  # its message repeats the query
+        raise ConfigError(f"the options of the {url.scheme}:// URL are malformed", hint="?name=value&...") from None
+    options = dict(pairs)
+    if len(options) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ConfigError(f"the {url.scheme}:// URL has the option {twice!r:.40} twice", hint="remove one of them")
+    return options

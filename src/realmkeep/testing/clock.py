@@ -121,6 +121,17 @@ class FakeClock:
         finally:
             task.cancel()
 
+    def fire_next(self) -> bool:
+        """Let time pass to the next timer at once and fire it; False if none is set."""
+        self._forget_cancelled()
+        if not self._timers:
+            return False
+        timer = heapq.heappop(self._timers)
+        self._now_ns = max(self._now_ns, timer.due_ns)
+        if timer.call is not None:
+            timer.call()
+        return True
+
     async def settle(self) -> None:
         """Run the event loop until nothing is ready, without letting time pass.
 
@@ -137,12 +148,8 @@ class FakeClock:
 
     async def _fire_next(self, end_ns: int) -> bool:
         self._forget_cancelled()
-        if not self._timers or self._timers[0].due_ns > end_ns:
+        if not self._timers or self._timers[0].due_ns > end_ns or not self.fire_next():
             return False
-        timer = heapq.heappop(self._timers)
-        self._now_ns = max(self._now_ns, timer.due_ns)
-        if timer.call is not None:
-            timer.call()
         await self.settle()
         return True
 

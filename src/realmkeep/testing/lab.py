@@ -1,9 +1,11 @@
 """A realm in memory with a clock that the test turns: so that a game's own dupe test is ten lines."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 import msgspec
 
@@ -18,9 +20,18 @@ from realmkeep.storage import Capability
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage
+from realmkeep.testing.idle import when_idle
 
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
+
+AWAITED_S_MAX: Final = 3600.0  # as `FakeClock.finish`: what has not come by then does not come
+
+
+def _work_of(keeper: Keeper) -> int:
+    """Changes whenever a server has done something that a test may have awaited."""
+    counters = keeper.counters
+    return counters.sessions + counters.commits + counters.repeats + counters.escalations
 
 
 class _LabStorage(MemoryStorage):
@@ -53,8 +64,12 @@ class Lab:
     ```
 
     The store answers at once and loses nothing unless a test disturbs a server's line to it. What a shutdown cannot save
-    is named in its report and written nowhere. No time passes but in
-    `advance`, `finish`, `server`, `crash` and `restart`.
+    is named in its report and written nowhere.
+
+    Time passes in `advance`, `finish`, `server` and `restart`; and by itself, from timer to timer, while all that the test
+    awaits waits for it: the eleventh commit of a player within a second comes back, a tenth of a second later. A test that
+    has awaited for an hour what no server brings about ends with a `RuntimeError`. Where the test also waits for real time,
+    a thread, a socket or a process, it waits for these alone.
 
     Args:
         name: The first server's name.
@@ -95,16 +110,36 @@ class Lab:
         self._records = records or RecordsConfig()
         self._hooks = hooks
         self._setup = setup
+        self._watch = ExitStack()
+        self._awaited_since_s, self._seen = 0.0, 0
         self._keepers: dict[str, Keeper] = {}
         self._lines: dict[str, FaultyStorage] = {}
 
     async def __aenter__(self) -> Self:
+        self._watch.enter_context(when_idle(self._let_time_pass))
         await self.server(self._name)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         for name in list(self._keepers):
             await self.crash(name)
+        self._watch.close()
+
+    def _let_time_pass(self) -> None:
+        """Nothing can happen any more unless time passes.
+
+        Raises:
+            RuntimeError: It has passed for an hour, and nothing came of it.
+        """
+        now_s, done = self.clock.monotonic_s(), sum(_work_of(keeper) for keeper in self._keepers.values())
+        if self._seen != done or now_s < self._awaited_since_s:
+            self._seen, self._awaited_since_s = done, now_s
+        if now_s - self._awaited_since_s > AWAITED_S_MAX or not self.clock.fire_next():
+            raise RuntimeError(
+                "the test waits for what no server of this lab will bring about: an hour has passed, and nothing came. "
+                "What waits for a server that crashed waits for ever; a line that is down stays down until the test "
+                f"mends it. The tasks: {', '.join(map(repr, asyncio.all_tasks()))}"
+            )
 
     @property
     def keeper(self) -> Keeper:
@@ -166,6 +201,7 @@ class Lab:
     async def advance(self, by_s: float) -> None:
         """Let time pass; everything that comes due happens, in order."""
         await self.clock.advance(by_s)
+        self._awaited_since_s = self.clock.monotonic_s()
 
     async def finish(self, awaitable: Awaitable[T]) -> T:
         """Let time pass until `awaitable` is done, and return its result.

@@ -26,6 +26,8 @@ ALLOWANCES_MAX: Final = 20_000  # players of whom it is known what they have sai
 
 log = structlog.get_logger("realm")
 
+ID_DIGITS_MAX: Final = 18  # of the ids that a realm gives out; an account of an older store may name anything
+
 
 @dataclass(eq=False)
 class Game:
@@ -124,7 +126,8 @@ class Game:
             character_id = await self.accounts.character_id(name)
         except NoSuchAccount:
             return None
-        return int(character_id) if character_id is not None else None
+        text = "" if character_id is None else str(character_id)
+        return int(text) if len(text) <= ID_DIGITS_MAX and text.isascii() and text.isdigit() else None
 
     async def refill_serials(self) -> None:
         """Fetch the next block of serials when they run low. Without a counter of ids the realm goes on with what it has.
