@@ -8,6 +8,7 @@ player:7:owner      who may write it    account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
+server:account-notices
 ```
 """
 
@@ -27,6 +28,7 @@ SERVER_ID_COUNTER: Final = "server:id-counter"
 SERVER_STORE_ID: Final = "server:store-id"
 SERVER_STORE_RUNS: Final = "server:store-runs"
 SERVER_SYNCED: Final = "server:synced"
+SERVER_ACCOUNT_NOTICES: Final = "server:account-notices"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -252,7 +254,8 @@ class ParsedKey:
 
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`,
-            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `corrupt` or `temp`.
+            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `corrupt` or
+            `temp`.
         kind: The record's kind; the reserved kind for the others.
         id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
             stages; empty for singletons.
@@ -274,6 +277,7 @@ _SINGLETONS: Final = {
     SERVER_STORE_ID: "store-id",
     SERVER_STORE_RUNS: "store-runs",
     SERVER_SYNCED: "synced",
+    SERVER_ACCOUNT_NOTICES: "account-notices",
 }
 
 

@@ -3,7 +3,8 @@
 1. `(:version 1 :username ... :password ... :character-id ...)`: plaintext. Nobody can log in with it; its name can be
    registered again, which does not give its character to whoever does.
 2. `(:version 2 :username ... :password-hash "salt$hash" :character-id ...)`: the specification's.
-3. Today's.
+3. Without families of tickets, and without an epoch.
+4. Today's.
 """
 
 from typing import Any, Final, TypeAlias
@@ -29,6 +30,8 @@ class Ticket(Part):
         expires_s: When it ends, in seconds since the Unix epoch.
         previous: SHA-256 of the secret before it, which works until the present one is used; empty if there is none.
         previous_expires_s: When that one ends.
+        family: Tells the chain of tickets that began with one login; half a SHA-256 of what the tickets carry, hexadecimal.
+            Empty for a ticket that version 3 issued, until it is used.
     """
 
     character_id: CharacterId | None
@@ -36,6 +39,7 @@ class Ticket(Part):
     expires_s: int
     previous: str = ""
     previous_expires_s: int = 0
+    family: str = ""
 
 
 class Ban(Part):
@@ -45,7 +49,7 @@ class Ban(Part):
     until_s: int | None = None
 
 
-class Account(Record, kind="account", version=3):
+class Account(Record, kind="account", version=4):
     """One account.
 
     Attributes:
@@ -58,6 +62,7 @@ class Account(Record, kind="account", version=3):
         ban: None if it is not banned.
         tickets: At most 8, the newest first.
         addresses: Digests of the networks where a password was right, at most 8, the newest first.
+        epoch: Rises with each change that ends sessions; a login of an earlier epoch holds while its ticket's family does.
     """
 
     username: str = durable()
@@ -69,6 +74,7 @@ class Account(Record, kind="account", version=3):
     ban: Ban | None = durable(default=None)
     tickets: list[Ticket] = durable(default_factory=list, length_max=TICKETS_MAX)
     addresses: list[str] = durable(default_factory=list, length_max=ADDRESSES_MAX)
+    epoch: int = durable(default=0, ge=0)
 
     @override
     def __repr__(self) -> str:
@@ -89,3 +95,9 @@ def _without_plaintext(plain: dict[str, Any]) -> dict[str, Any]:
 def _several_characters(plain: dict[str, Any]) -> dict[str, Any]:
     character_id = plain.pop("character_id", None)
     return {**plain, "character_ids": [] if character_id is None else [character_id]}
+
+
+@Account.migration(3)
+def _families(plain: dict[str, Any]) -> dict[str, Any]:
+    """A ticket of before gets its family when it is used; there is nothing to change."""
+    return plain

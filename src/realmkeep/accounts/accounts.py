@@ -4,14 +4,15 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
 from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
 from realmkeep.accounts.credentials import Credentials
+from realmkeep.accounts.login import Login, first_character, login_of
 from realmkeep.accounts.names import check_username
+from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, needs_rehash
 from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.rules import PasswordRules, common_passwords
@@ -22,6 +23,7 @@ from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, net
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.accounts.verifier import Verifier
+from realmkeep.accounts.watch import AccountWatch, FollowedLogin
 from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
@@ -36,23 +38,6 @@ NewCharacter: TypeAlias = Callable[[], Awaitable[tuple[CharacterId, Record]]]
 KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
 
 log = logging.getLogger("realmkeep.accounts")
-
-
-@dataclass(frozen=True)
-class Login:
-    """Somebody who may come in.
-
-    Attributes:
-        username: The account, folded.
-        character_id: Whom they play; None if the account has no character yet.
-        character_ids: All characters of the account, the first first.
-        ticket: The resume ticket to hand out; empty if the store was away when it was to be kept.
-    """
-
-    username: str
-    character_id: CharacterId | None
-    character_ids: tuple[CharacterId, ...]
-    ticket: str = field(repr=False)
 
 
 class Accounts(AccountBook):
@@ -82,7 +67,9 @@ class Accounts(AccountBook):
         clock: Clock | None = None,
     ) -> None:
         clock = clock or SystemClock()
-        super().__init__(shelf, clock)
+        notices = AccountNotices(storage, clock)
+        super().__init__(shelf, notices, clock)
+        self._watch = AccountWatch(shelf, notices, clock)
         self._config = config
         self._rules = PasswordRules(config.password_length_min, realm_name)
         self._cost = cost or (Argon2Cost() if config.hash == "argon2id" else Pbkdf2Cost())
@@ -109,7 +96,9 @@ class Accounts(AccountBook):
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Accounts"]:
-        """Load the failures of the last run; while the block runs, save them and follow the key file; then close the pool.
+        """Load the failures of the last run; then close the pool.
+
+        While the block runs, failures are saved, the key file is followed, and logins end when their account says so.
 
         Raises:
             StorageError: The store cannot be reached at the start.
@@ -118,6 +107,7 @@ class Accounts(AccountBook):
         await self._throttle_store.load()
         self._background.keep("saving failed logins", self._keep_saving)
         self._background.keep("reading the sealing keys", self._keep_reading_keys)
+        self._background.keep("looking for ended logins", self._watch.run)
         try:
             yield self
         finally:
@@ -167,7 +157,7 @@ class Accounts(AccountBook):
                 id_, record = await character() if callable(character) else character
                 made.character_ids = [id_]
                 also = (*new_record(record, id_, now_us=self._clock.wall_us(), records=self._shelf.records), *also)
-            first_ticket = issue_ticket(made, _first(made), self._verifier.now_s())
+            first_ticket = issue_ticket(made, first_character(made), self._verifier.now_s())
             made.tickets = first_ticket.kept
             if before is None:
                 is_ours = await self._shelf.create(name, made, *also)
@@ -178,7 +168,7 @@ class Accounts(AccountBook):
         if not is_ours:
             raise self._taken(address)
         self._successes.say(log.info, "account %s was registered from %r", name, address)
-        return _login(made, first_ticket.ticket)
+        return login_of(made, first_ticket)
 
     async def verify_credentials(self, username: str, password: str, *, address: str = "") -> Account:
         """The account, if this is its password; nothing is written.
@@ -208,7 +198,7 @@ class Accounts(AccountBook):
         renewed_hash = await self._renewed(found.record, password, address)
         for _ in range(CHANGE_TURNS_MAX):
             account = found.record
-            playing = _first(account) if character_id is None else character_id
+            playing = first_character(account) if character_id is None else character_id
             if playing is not None and playing not in account.character_ids:
                 self._refusals.say(log.info, "login of %s with a character that is not theirs", account.username)
                 raise AuthFailed("no such character of this account", reason="bad_credentials")
@@ -219,11 +209,11 @@ class Accounts(AccountBook):
             _remember_address(account, address)
             try:
                 if await self._shelf.replace(account.username, found, account):
-                    return _login(account, issued.ticket, playing)
+                    return login_of(account, issued, playing)
                 again = await self._shelf.get(account.username)
             except StorageError as error:
                 self._refusals.say(log.warning, "%s logged in without a ticket: %s", account.username, error)
-                return _login(account, "", playing)
+                return login_of(account, None, playing)
             if again is None or again.record.password_hash not in {verified_hash, renewed_hash}:
                 break
             if again.record.is_banned(self._verifier.now_s()):
@@ -238,40 +228,71 @@ class Accounts(AccountBook):
             AuthFailed: `bad_credentials` or `unavailable`; the ticket is as good as before.
         """
         for _ in range(CHANGE_TURNS_MAX):
-            found, issued = await self._verifier.ticket(ticket, address)
+            found, issued = await self._verifier.ticket(ticket, address, self._end_stolen_family)
             account = found.record
             account.tickets = issued.kept
             account.last_login_s = self._verifier.now_s()
-            playing = _first(account) if issued.character_id is None else issued.character_id
             with self._unavailable_is_refused():
                 if await self._shelf.replace(account.username, found, account):
-                    return _login(account, issued.ticket, playing)
+                    return login_of(account, issued, issued.character_id)
         raise AuthFailed("the account is being changed; try again", reason="unavailable")
 
-    async def change_password(self, username: str, password: str, new_password: str, *, address: str = "") -> Login:
+    async def change_password(
+        self,
+        username: str,
+        password: str,
+        new_password: str,
+        *,
+        address: str = "",
+        keep: FollowedLogin | None = None,
+    ) -> Login:
         """Replace the password; every ticket, and what is known of other addresses, ends in the same write.
+
+        Servers end the account's sessions within two seconds.
+
+        Args:
+            username: The account.
+            password: The present one, as typed.
+            new_password: As typed.
+            address: Where the request comes from; empty if there is no network.
+            keep: The login whose session asks for it, and goes on.
 
         Returns:
             A login of this device, with the only ticket there is.
 
         Raises:
-            AuthFailed: `weak_password`, `bad_credentials`, `throttled` or `unavailable`.
+            AuthFailed: `weak_password`, `bad_credentials`, `throttled` or `unavailable`; nothing was changed.
+            OutcomeUnknown: The store's answer was lost and it stays away; log in to see which password it is.
         """
         found = await self._verifier.password(username, password, address)
-        account = found.record
-        self._rules.check(new_password, username=account.username)
-        with self._unavailable_is_refused():
-            account.password_hash = await self._hash(new_password, address)
-            account.addresses = []
+        verified_hash = found.record.password_hash
+        self._rules.check(new_password, username=found.record.username)
+        hashed = await self._hash(new_password, address)
+        for _ in range(CHANGE_TURNS_MAX):
+            account = found.record
+            account.password_hash = hashed
+            account.addresses, account.tickets = [], []
             _remember_address(account, address)
-            account.tickets = []
-            issued = issue_ticket(account, _first(account), self._verifier.now_s())
+            playing = first_character(account) if keep is None else keep.login.character_id
+            issued = issue_ticket(account, playing, self._verifier.now_s())
             account.tickets = issued.kept
-            if not await self._shelf.replace(account.username, found, account):
-                raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
-            await self._shelf.settled()
-        self._successes.say(log.info, "the password of %s was changed", account.username)
-        return _login(account, issued.ticket)
+            if keep is not None:
+                keep.expect_family(issued.family)
+            with self._unavailable_is_refused():
+                if await self._replace_and_tell(found, account):
+                    await self._shelf.settled()
+                    self._successes.say(log.info, "the password of %s was changed", account.username)
+                    changed = login_of(account, issued, playing)
+                    if keep is not None:
+                        keep.renew(changed)
+                    return changed
+                again = await self._shelf.get(account.username)
+            if again is None or again.record.password_hash != verified_hash:
+                break
+            if again.record.is_banned(self._verifier.now_s()):
+                break
+            found = again
+        raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
 
     async def reset_password(self, username: str, new_password: str) -> None:
         """Give an account a new password without the old one: for an operator. Every ticket ends in the same write.
@@ -292,7 +313,25 @@ class Accounts(AccountBook):
             account.tickets = []
             account.addresses = []
 
-        await self._change(username, renewed)
+        await self._change_and_tell(username, renewed)
+
+    def follow(self, login: Login, ended: Callable[[str], None]) -> FollowedLogin:
+        """Follow a login whose session lives on this server, until it is stopped or does not hold any more.
+
+        Args:
+            login: As it was given; a change of its account since then is found.
+            ended: Called once, from the event loop, within two seconds of the change on whichever server: `banned`, or
+                `revoked` by a change of password, a logout everywhere, a stolen ticket, or the end of the account.
+        """
+        return self._watch.follow(login, ended)
+
+    async def look(self) -> None:
+        """Look now, and not in a second, which logins that are followed do not hold any more.
+
+        Raises:
+            StorageError: The store cannot be reached; the next look has it all.
+        """
+        await self._watch.look()
 
     async def open_sealed(
         self, payload: str, *, challenge_holds: Callable[[str], bool] = lambda _: False
@@ -304,6 +343,9 @@ class Accounts(AccountBook):
             AuthFailed: `replayed` or `unavailable`.
         """
         return await self._door.open(payload, challenge_holds=challenge_holds)
+
+    async def _end_stolen_family(self, username: str, family: str) -> None:
+        await self.end_family(username, family, stolen=True)
 
     async def _hash(self, password: str, address: str) -> str:
         return await self._pool.run(lambda: hash_password(password, self._cost), source=network(address))
@@ -401,16 +443,6 @@ def open_accounts(
     shelf = Shelf(Account, storage, records=records, clock=clock)
     return Accounts(
         shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
-    )
-
-
-def _first(account: Account) -> CharacterId | None:
-    return account.character_ids[0] if account.character_ids else None
-
-
-def _login(account: Account, ticket: str, playing: CharacterId | None = None) -> Login:
-    return Login(
-        account.username, _first(account) if playing is None else playing, tuple(account.character_ids), ticket
     )
 
 

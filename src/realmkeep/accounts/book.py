@@ -1,6 +1,7 @@
 """Accounts as the game and its operators see and change them: no password is needed here, and none is looked at.
 
 Every change is safe when it returns, on a store that may lose its last second, too: nobody remembers an account that is lost.
+A change that ends sessions is noticed by every server within a second or two: the notice is part of its transaction.
 """
 
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from typing import Final
 
 from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
 from realmkeep.accounts.names import fold_username
+from realmkeep.accounts.notices import AccountNotices
+from realmkeep.accounts.tickets import without_family
 from realmkeep.clock import Clock
-from realmkeep.errors import AccountError, InvalidKey, NoSuchAccount, StorageUnavailable
+from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
 from realmkeep.keeping.shelf import Also, Shelf, Shelved
 
 CHANGE_TURNS_MAX: Final = 10  # two servers that change one account at once are rare; ten times in a row is a fault
@@ -20,11 +23,13 @@ class AccountBook:
 
     Args:
         shelf: Where they are kept.
+        notices: Tells other servers of changes that end sessions.
         clock: For the ends of bans.
     """
 
-    def __init__(self, shelf: Shelf[Account], clock: Clock) -> None:
+    def __init__(self, shelf: Shelf[Account], notices: AccountNotices, clock: Clock) -> None:
         self._shelf = shelf
+        self._notices = notices
         self._clock = clock
 
     async def exists(self, username: str) -> bool:
@@ -129,7 +134,7 @@ class AccountBook:
         await self._change(username, without, *also)
 
     async def ban(self, username: str, reason: str, *, until_s: int | None = None) -> None:
-        """Refuse logins, and end every ticket in the same write. Who plays now is the game's to disconnect.
+        """Refuse logins, and end every ticket in the same write; servers end the account's sessions within two seconds.
 
         Args:
             username: The account.
@@ -146,7 +151,7 @@ class AccountBook:
             account.ban = Ban(reason=reason, until_s=until_s)
             account.tickets = []
 
-        await self._change(username, banned)
+        await self._change_and_tell(username, banned)
 
     async def lift_ban(self, username: str) -> None:
         """Allow logins again; without a ban nothing changes.
@@ -163,7 +168,7 @@ class AccountBook:
         await self._change(username, free)
 
     async def logout_everywhere(self, username: str) -> None:
-        """End every ticket in one write.
+        """End every ticket in one write; servers end the account's sessions within two seconds.
 
         Raises:
             NoSuchAccount: There is no such account.
@@ -174,7 +179,28 @@ class AccountBook:
         def without_tickets(account: Account) -> None:
             account.tickets = []
 
-        await self._change(username, without_tickets)
+        await self._change_and_tell(username, without_tickets)
+
+    async def end_family(self, username: str, family: str, *, stolen: bool = False) -> None:
+        """End the tickets of one family: of a device that logs out, or whose ticket was stolen. Harmless if it has ended.
+
+        Args:
+            username: The account.
+            family: As `Login.family` has it; empty: nothing to end.
+            stolen: Servers end the session that the family began, too.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: It cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def without(account: Account) -> None:
+            account.tickets = without_family(account, family)
+
+        found = await self.account(username)
+        if family and len(without_family(found, family)) < len(found.tickets):
+            await (self._change_and_tell if stolen else self._change)(username, without)
 
     async def delete(self, username: str, *also: Also) -> None:
         """Delete the account, and in the same transaction whatever `also` says, such as its characters.
@@ -188,9 +214,14 @@ class AccountBook:
             found = await self._find(username)
             if found is None:
                 raise self._no_such(username)
-            if await self._shelf.remove(found.record.username, found, *also):
-                await self._shelf.settled()
-                return
+            guard, put = await self._notices.posting(found.record.username)
+            try:
+                if await self._shelf.remove(found.record.username, found, guard, put, *also):
+                    await self._shelf.settled()
+                    return
+            except AlreadyExists:
+                if (await self._notices.posting(found.record.username))[0] == guard:
+                    raise  # no other notice was faster: it is a guard of the caller's
         raise self._contended(username)
 
     async def _find(self, username: str) -> Shelved[Account] | None:
@@ -210,6 +241,27 @@ class AccountBook:
                 await self._shelf.settled()
                 return found.record
         raise self._contended(username)
+
+    async def _change_and_tell(self, username: str, change: Callable[[Account], None]) -> None:
+        """Change what ends sessions: a new epoch, and a notice in the same transaction."""
+        for _ in range(CHANGE_TURNS_MAX):
+            found = await self._find(username)
+            if found is None:
+                raise self._no_such(username)
+            change(found.record)
+            if await self._replace_and_tell(found, found.record):
+                await self._shelf.settled()
+                return
+        raise self._contended(username)
+
+    async def _replace_and_tell(self, found: Shelved[Account], changed: Account) -> bool:
+        """Replace an account and post a notice, both or neither; False if another server changed one of them first."""
+        changed.epoch += 1
+        guard, put = await self._notices.posting(changed.username)
+        try:
+            return await self._shelf.replace(changed.username, found, changed, guard, put)
+        except AlreadyExists:  # another notice was faster
+            return False
 
     def _no_such(self, username: str) -> NoSuchAccount:
         return NoSuchAccount(f"there is no account {fold_username(username)!r:.80}", hint="check the spelling")

@@ -26,6 +26,7 @@ class Credentials:
         ticket: A resume ticket; empty with a password.
         timestamp_s: Seconds since the Unix epoch by the client's clock, infinity if it is no such time; or None.
         challenge: The challenge of a `welcome`; empty if there is none.
+        new_password: As typed, for a change of password; else empty.
     """
 
     username: str = ""
@@ -33,14 +34,14 @@ class Credentials:
     ticket: str = field(default="", repr=False)
     timestamp_s: float | None = None
     challenge: str = ""
+    new_password: str = field(default="", repr=False)
 
 
 def read_credentials(message: bytes) -> Credentials:
     """Read the message inside a sealed payload: a JSON object or a property list; other fields are ignored.
 
     Raises:
-        SealBroken: It is neither, a field has another type than it should or is too long, or there is no password and no
-            ticket.
+        SealBroken: It is neither, a field has another type than it should or is too long, or there are no credentials.
     """
     message = message.removeprefix(_BYTE_ORDER_MARK)
     fields = _property_list(message) if message.lstrip()[:1] == b"(" else _json_object(message)
@@ -54,8 +55,10 @@ def read_credentials(message: bytes) -> Credentials:
         return value
 
     timestamp_s = _timestamp_s(fields.get("timestamp"))
-    read_ = Credentials(text("username"), text("password"), text("ticket"), timestamp_s, text("challenge"))
-    if not (read_.ticket or (read_.username and read_.password)):
+    read_ = Credentials(
+        text("username"), text("password"), text("ticket"), timestamp_s, text("challenge"), text("new_password")
+    )
+    if not (read_.ticket or (read_.password and (read_.username or read_.new_password))):
         raise SealBroken
     return read_
 

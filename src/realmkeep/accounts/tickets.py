@@ -1,7 +1,11 @@
 """Resume tickets: the way back after a crash, without a password and without the price of hashing one.
 
-A ticket is the user name and 256 random bits; the account keeps SHA-256 of the bits. Each use gives a new ticket. The one
-before it goes on working until the new one is used, because the answer that carried the new one may have been lost.
+A ticket is the user name, 128 random bits that name its family, and 256 random bits; the account keeps hashes of both. A
+login with a password begins a family, and each use of a ticket gives the next of the same family. The one before it goes on
+working until the new one is used, because the answer that carried the new one may have been lost.
+
+Any other ticket of a family was superseded. That it is shown again means that two programs have the same ticket, and one of
+them stole it: which one cannot be told, so the whole family ends (RFC 9700, section 4.14.2, of refresh tokens).
 """
 
 import hashlib
@@ -11,11 +15,14 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from realmkeep.accounts.account import TICKETS_MAX, Account, CharacterId, Ticket
 
 TICKET_S: Final = 24 * 3600
 _SECRET_BYTES: Final = 32
-_TICKET: Final = re.compile(r"(.+)\.([0-9a-f]{64})", re.DOTALL)
+_FAMILY_BYTES: Final = 16
+_TICKET: Final = re.compile(r"(.+)\.([0-9a-f]{32})?([0-9a-f]{64})", re.DOTALL)  # version 3 issued them without a family
 
 
 @dataclass(frozen=True)
@@ -26,47 +33,63 @@ class IssuedTicket:
         ticket: The text for the client.
         kept: The account's new `tickets`.
         character_id: The character that it resumes.
+        family: The family as the account keeps it.
     """
 
     ticket: str = field(repr=False)
     kept: list[Ticket] = field(repr=False)
     character_id: CharacterId | None
+    family: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """A ticket of a living family that is neither its present one nor the one before.
+
+    Attributes:
+        family: The family, which must end.
+    """
+
+    family: str = field(repr=False)
 
 
 def issue_ticket(account: Account, character_id: CharacterId | None, now_s: int) -> IssuedTicket:
-    """A ticket for another device; of more than 8 the oldest ends, and those that have run out are dropped."""
-    ticket, digest = _new_ticket(account)
+    """A ticket of a new family; of more than 8 the oldest ends, and those that have run out are dropped."""
     alive = [each for each in account.tickets if now_s < each.expires_s]
-    kept = [Ticket(character_id=character_id, digest=digest, expires_s=now_s + TICKET_S), *alive][:TICKETS_MAX]
-    return IssuedTicket(ticket, kept, character_id)
+    return _issued(account, Ticket(character_id, "", 0), alive, now_s, secrets.token_hex(_FAMILY_BYTES))
 
 
-def redeem_ticket(account: Account, ticket: str, now_s: int) -> IssuedTicket | None:
-    """Exchange a ticket for a new one; None if it is not one of this account's, has run out, or was superseded."""
+def redeem_ticket(account: Account, ticket: str, now_s: int) -> IssuedTicket | Superseded | None:
+    """Exchange a ticket for the next of its family; None if it is not one of this account's, or has run out."""
     match = _TICKET.fullmatch(ticket)
     if match is None or match[1] != account.username:
         return None
-    shown = _digest(match[2])
-    for index, each in enumerate(account.tickets):
-        if _same(shown, each.digest) and now_s < each.expires_s:
+    family = _family(match[2]) if match[2] else ""
+    shown = _digest(match[3])
+    for each in account.tickets:
+        if family and each.family and not _same(family, each.family):
+            continue
+        if _same(shown, each.digest):
             before, before_expires_s = each.digest, each.expires_s
-        elif _same(shown, each.previous) and now_s < each.previous_expires_s:
+        elif _same(shown, each.previous):
             before, before_expires_s = each.previous, each.previous_expires_s
+        elif family and each.family:
+            return Superseded(each.family)
         else:
             continue
-        if each.character_id is not None and each.character_id not in account.character_ids:
+        foreign = each.character_id is not None and each.character_id not in account.character_ids
+        if foreign or now_s >= before_expires_s:
             return None
-        renewed, digest = _new_ticket(account)
-        newest = Ticket(
-            character_id=each.character_id,
-            digest=digest,
-            expires_s=now_s + TICKET_S,
-            previous=before,
-            previous_expires_s=before_expires_s,
-        )
-        others = account.tickets[:index] + account.tickets[index + 1 :]
-        return IssuedTicket(renewed, [newest, *others], each.character_id)
+        others = [other for other in account.tickets if other is not each]
+        link = msgspec.structs.replace(each, previous=before, previous_expires_s=before_expires_s)
+        named = match[2] if each.family else ""
+        return _issued(account, link, others, now_s, named or secrets.token_hex(_FAMILY_BYTES))
     return None
+
+
+def without_family(account: Account, family: str) -> list[Ticket]:
+    """The account's tickets without those of a family."""
+    return [each for each in account.tickets if each.family != family]
 
 
 def ticket_username(ticket: str) -> str | None:
@@ -75,13 +98,20 @@ def ticket_username(ticket: str) -> str | None:
     return match[1] if match else None
 
 
-def _new_ticket(account: Account) -> tuple[str, str]:
+def _issued(account: Account, link: Ticket, others: list[Ticket], now_s: int, named: str) -> IssuedTicket:
+    """A fresh secret in the place of a link's; `named` is the family as tickets carry it."""
     secret = secrets.token_hex(_SECRET_BYTES)
-    return f"{account.username}.{secret}", _digest(secret)
+    newest = msgspec.structs.replace(link, digest=_digest(secret), expires_s=now_s + TICKET_S, family=_family(named))
+    ticket = f"{account.username}.{named}{secret}"
+    return IssuedTicket(ticket, [newest, *others][:TICKETS_MAX], newest.character_id, newest.family)
 
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(bytes.fromhex(secret)).hexdigest()
+
+
+def _family(named: str) -> str:
+    return _digest(named)[:32]
 
 
 def _same(shown: str, kept: str) -> bool:

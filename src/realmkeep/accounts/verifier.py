@@ -6,7 +6,7 @@ same time. The log says which it was, but never the name of a user who does not 
 
 import logging
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +18,7 @@ from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.throttle import Attempt, Throttle, network, network_digest
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
 from realmkeep.clock import Clock
-from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, Quarantined, StorageError
+from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, NoSuchAccount, Quarantined, StorageError
 from realmkeep.keeping.shelf import Shelf, Shelved
 from realmkeep.rate_limited_log import RateLimitedLog
 
@@ -74,10 +74,17 @@ class Verifier:
                 attempt.succeeded()
             return self._usable(found, right, address)
 
-    async def ticket(self, ticket: str, address: str) -> tuple[Shelved[Account], IssuedTicket]:
+    async def ticket(
+        self, ticket: str, address: str, end_family: Callable[[str, str], Awaitable[None]]
+    ) -> tuple[Shelved[Account], IssuedTicket]:
         """The account and the ticket that replaces `ticket`, which is to be stored before it is handed out.
 
         Tickets are not throttled: nobody guesses 256 bits, and they are the way in that an attacker cannot close.
+
+        Args:
+            ticket: As it was shown.
+            address: Where it comes from.
+            end_family: Ends a family of tickets, given the account's name and the family: a superseded one was shown.
 
         Raises:
             AuthFailed: `bad_credentials` or `unavailable`, at the time of all refusals.
@@ -90,10 +97,14 @@ class Verifier:
                 why = "no such account"
             elif found.record.is_banned(now_s):
                 why = f"{found.record.username} is banned"
-            elif issued := redeem_ticket(found.record, ticket, now_s):
-                return found, issued
             else:
+                redeemed = redeem_ticket(found.record, ticket, now_s)
+                if isinstance(redeemed, IssuedTicket):
+                    return found, redeemed
                 why = f"{found.record.username} has no such ticket any more"
+                if redeemed is not None:
+                    why = f"a superseded ticket of {found.record.username} was used again, so its family ends"
+                    await self._ended(end_family(found.record.username, redeemed.family))
             self.throttle.count_address(address)
             self.refusals.say(log.info, "ticket from %r refused: %s", address, why)
             raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
@@ -101,6 +112,15 @@ class Verifier:
     def now_s(self) -> int:
         """Seconds since the Unix epoch."""
         return self.clock.wall_us() // 1_000_000
+
+    async def _ended(self, ending: Awaitable[None]) -> None:
+        try:
+            await ending
+        except NoSuchAccount:  # deleted meanwhile, with all its tickets
+            return
+        except (Quarantined, StorageError) as error:
+            self.refusals.say(log.warning, "a superseded ticket was used, and its family may not have ended: %s", error)
+            raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
     async def _find(self, name: str) -> Shelved[Account] | None:
         """The account; None also for a name that no account can have.

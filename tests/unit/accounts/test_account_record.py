@@ -19,8 +19,12 @@ FULL = Account(
     created_s=1_767_225_600,
     last_login_s=1_767_225_700,
     ban=Ban(reason="duping", until_s=None),
-    tickets=[Ticket(character_id=12345, digest="ab" * 32, expires_s=5), Ticket(None, "cd" * 32, 6, "ef" * 32, 4)],
+    tickets=[
+        Ticket(character_id=12345, digest="ab" * 32, expires_s=5),
+        Ticket(None, "cd" * 32, 6, "ef" * 32, 4, "09" * 16),
+    ],
     addresses=["00ff" * 8],
+    epoch=3,
 )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from realmkeep.accounts.account import Account, Ban
-from realmkeep.accounts.accounts import Accounts, Login, open_accounts
+from realmkeep.accounts.accounts import Accounts, open_accounts
+from realmkeep.accounts.login import Login
 from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost
 from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.sealed import encrypt_auth_payload

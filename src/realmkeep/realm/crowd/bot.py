@@ -165,6 +165,7 @@ class Bot:
         """
         assert self._connection is not None
         await self._connection.logout()
+        self._ticket = ""  # it ended with the logout
         self.hang_up()
 
     async def event(self, kind: str, within_s: float) -> Message | None:

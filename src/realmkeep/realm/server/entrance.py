@@ -1,12 +1,11 @@
 """Coming in: registration, passwords, tickets, taking over a session, and coming back from grace."""
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
 
 from realmkeep import Session
-from realmkeep.accounts import Login, OpenedPayload, fold_username
+from realmkeep.accounts import Login, fold_username
 from realmkeep.errors import (
     AlreadyOwned,
     AuthFailed,
@@ -17,10 +16,12 @@ from realmkeep.errors import (
 )
 from realmkeep.realm.actions.fighting import revive
 from realmkeep.realm.actions.numbering import is_disordered, put_in_order
+from realmkeep.realm.server.credential_reader import CredentialReader, Shown
 from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.leaving import expel
+from realmkeep.realm.server.outcomes import auth_fail
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.wire.bad_input import BadInput
-from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Answer, Peer
 from realmkeep.realm.wire.requests import Credentials, Register
 from realmkeep.realm.world.content import World
@@ -35,29 +36,17 @@ PENDING_MAX: Final = 1_024  # logins under way; with more, those who are let in 
 log = structlog.get_logger("realm.entrance")
 
 
-@dataclass(frozen=True)
-class Shown:
-    """The credentials of a request, opened if they came sealed."""
-
-    username: str
-    password: str
-    ticket: str
-    sealed: OpenedPayload | None
-
-
 class Entrance:
     """Lets players in.
 
     Args:
         game: The realm.
-        challenges: Those that sealed credentials may carry.
-        require_encryption: Plain passwords and tickets are refused.
+        reader: Reads credentials, plain or sealed.
     """
 
-    def __init__(self, game: Game, challenges: Challenges, *, require_encryption: bool) -> None:
+    def __init__(self, game: Game, reader: CredentialReader) -> None:
         self._game = game
-        self._challenges = challenges
-        self._require_encryption = require_encryption
+        self._reader = reader
         self._entering = set[Peer]()
         self.open = True
 
@@ -82,44 +71,42 @@ class Entrance:
             answer(await self._admit(peer, request))
             self._game.seats.catch_up(peer)
         except AuthFailed as error:
-            answer(_auth_fail(error.reason, error.retry_after_s))
+            answer(auth_fail(error.reason, error.retry_after_s))
         except SealBroken:
-            answer(_auth_fail("bad_credentials"))
+            answer(auth_fail("bad_credentials"))
         except AlreadyOwned as error:
-            answer(_auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
+            answer(auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
         except (Quarantined, RecordError) as error:
             self._game.strangers.say(log.error, "a player cannot be loaded", error=str(error))
-            answer(_auth_fail("quarantined"))
+            answer(auth_fail("quarantined"))
         except (RealmkeepError, Refused) as error:
             self._game.strangers.say(log.info, "a login failed", error=str(error))
-            answer(_auth_fail("unavailable"))
+            answer(auth_fail("unavailable"))
         except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
             self._game.strangers.say(log.error, "a login failed as none should", exc_info=error)
-            answer(_auth_fail("unavailable"))
+            answer(auth_fail("unavailable"))
         finally:
             self._entering.discard(peer)
 
     async def _admit(self, peer: Peer, request: Credentials) -> dict[str, Any]:
         if not self.open:
             raise AuthFailed("the server is shutting down", reason="unavailable")
-        shown = await self._shown(peer, request)
+        shown = await self._reader.read(peer, request)
         login = await self._login(peer, shown, register=isinstance(request, Register))
         self._charge(login)
         session, resumed = await self._session(login)
         seat = self.seat(peer, session)
         try:
             await self._fit(seat, login.username)
-        except (RealmkeepError, Refused):
+        except BaseException:
             self._game.leave(seat)
             if peer.logged_in:  # in a session that this login has left
                 peer.dismiss()
             raise
         sid = peer.admit(self._game.allowance(seat.player.player_id))
+        seat.login = self._game.accounts.follow(login, lambda reason: expel(self._game, seat, reason))
         if peer.closing:  # gone while we were looking things up: nobody else would notice
             self._game.leave(seat)
-        ticket = {"ticket": login.ticket}
-        if shown.sealed is not None:
-            ticket = {"sealed_ticket": shown.sealed.seal_ticket(login.ticket)}
         self._game.comings.say(
             log.info, "player came in", player=seat.player.player_id, name=seat.player.name, resumed=resumed
         )
@@ -128,20 +115,10 @@ class Entrance:
             "player_id": seat.player.player_id,
             **({"sid": sid} if sid is not None else {}),
             "last_op": seat.last_op,
-            **ticket,
+            **shown.ticket_fields(login.ticket),
             "resumed": resumed,
             "state": state(seat.player, self._game.clock.wall_us()),
         }
-
-    async def _shown(self, peer: Peer, request: Credentials) -> Shown:
-        if request.encrypted_payload is None:
-            if self._require_encryption:
-                raise AuthFailed("credentials have to be sealed", reason="encryption_required")
-            return Shown(request.username or "", request.password or "", request.ticket or "", None)
-        credentials, opened = await self._game.accounts.open_sealed(
-            request.encrypted_payload, challenge_holds=lambda challenge: self._challenges.holds(challenge, peer.address)
-        )
-        return Shown(credentials.username, credentials.password, credentials.ticket, opened)
 
     async def _login(self, peer: Peer, shown: Shown, *, register: bool) -> Login:
         accounts = self._game.accounts
@@ -219,10 +196,3 @@ def new_player(world: World, player_id: int, name: str) -> Player:
     for item, count in world.rules.start_items.items():
         give(player, world, item, count)
     return player
-
-
-def _auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:
-    answer: dict[str, Any] = {"type": "auth_fail", "reason": reason}
-    if retry_after_s:
-        answer["retry_after_s"] = round(retry_after_s, 3)
-    return answer

@@ -1,7 +1,7 @@
 """How a commit ended, in the words of the protocol."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import structlog
 
@@ -69,3 +69,11 @@ def refusal(error: RealmkeepError) -> Refused:
         log.error("an operation failed", error=str(error))
         reason = "invalid"
     return Refused(reason, error.message)
+
+
+def auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:
+    """The answer to credentials that were refused."""
+    answer: dict[str, Any] = {"type": "auth_fail", "reason": reason}
+    if retry_after_s:
+        answer["retry_after_s"] = round(retry_after_s, 3)
+    return answer

@@ -14,9 +14,11 @@ from realmkeep import ConfigError, Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.realm.actions.scene import Serials
+from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.hooks import register_hooks
+from realmkeep.realm.server.leaving import Leaving
 from realmkeep.realm.server.life import Life
 from realmkeep.realm.server.reception import Reception
 from realmkeep.realm.server.seats import Seat
@@ -69,8 +71,9 @@ class Realm:
     def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
         challenges = Challenges(game.clock)
         self.game = game
-        self.entrance = Entrance(game, challenges, require_encryption=require_encryption)
-        self.reception = Reception(game, challenges, self.entrance, name=game.keeper.name)
+        reader = CredentialReader(game, challenges, require_encryption=require_encryption)
+        self.entrance = Entrance(game, reader)
+        self.reception = Reception(game, challenges, self.entrance, Leaving(game, reader), name=game.keeper.name)
         self.life = Life(game)
         self.tcp = TcpServer(self.reception, game.clock, connections_max=connections_max)
         self.udp = UdpServer(self.reception, challenges, game.clock)

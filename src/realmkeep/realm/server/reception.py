@@ -9,13 +9,11 @@ from realmkeep.realm.server.deals import TRADE_INTENTS, Deals
 from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.intents import Intents, Wish
-from realmkeep.realm.server.outcomes import Undecided, decided
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.leaving import Leaving
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import Act, Credentials, Logout, Ping, Request
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.wire.requests import Act, ChangePassword, Credentials, Logout, Ping, Request
 
 PROTOCOL: Final = 1
 log = structlog.get_logger("realm")
@@ -28,13 +26,15 @@ class Reception:
         game: The realm.
         challenges: What `welcome` carries.
         entrance: Lets players in.
+        leaving: Ends their logins.
         name: The server's.
     """
 
-    def __init__(self, game: Game, challenges: Challenges, entrance: Entrance, *, name: str) -> None:
+    def __init__(self, game: Game, challenges: Challenges, entrance: Entrance, leaving: Leaving, *, name: str) -> None:
         self._game = game
         self._challenges = challenges
         self._entrance = entrance
+        self._leaving = leaving
         self._name = name
         self._intents = Intents(game)
         self._deals = Deals(game, self._intents)
@@ -69,8 +69,9 @@ class Reception:
             case Ping():
                 answer({"type": "pong", "t": request.t, "tick": self._game.ticks})
             case Logout():
-                self._game.depart(seat)
-                self._game.spawn(self._logout(seat, peer, answer), f"logout of {seat.player.name}")
+                self._leaving.log_out(seat, peer, request, answer)
+            case ChangePassword():
+                self._leaving.change_password(seat, peer, request, answer)
             case _:
                 raise BadInput("unknown_type", "that is answered before login only")
 
@@ -79,22 +80,3 @@ class Reception:
         seat = self._game.seats.by_peer.get(peer)
         if seat is not None:
             self._game.leave(seat)
-
-    async def _logout(self, seat: Seat, peer: Peer, answer: Answer) -> None:
-        try:
-            await decided(seat.session.logout())
-        except (Refused, Undecided) as ended:
-            reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
-            if reason != "session_ended":  # the shutdown was faster, and saves everybody
-                self._game.comings.say(
-                    log.error,
-                    "a player's last state is not in the store",
-                    player=seat.player.player_id,
-                    error=str(ended),
-                )
-            answer({"type": "goodbye", "reason": reason})
-            peer.close()
-            return
-        answer({"type": "goodbye"})
-        peer.dismiss()
-        self._game.comings.say(log.info, "player left", player=seat.player.player_id, name=seat.player.name)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from realmkeep import Session
-from realmkeep.accounts import fold_username
+from realmkeep.accounts import FollowedLogin, fold_username
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
 
@@ -38,6 +38,7 @@ class Seat:
         repeats: Operations sent again whose answer waits for the store.
         level_told: The level that the client knows of.
         respawn_s: When a fallen player stands up again, on the monotonic clock.
+        login: What the peer came in with, followed while it is on the seat; None without a peer.
         done: The latest tier-2 operations by `op_id`. They are forgotten with what they did if the server crashes.
     """
 
@@ -47,6 +48,7 @@ class Seat:
     repeats: int = 0
     level_told: int = 1
     respawn_s: float | None = None
+    login: FollowedLogin | None = None
     done: OrderedDict[int, Done] = field(default_factory=OrderedDict[int, Done])
 
     @property
@@ -100,6 +102,9 @@ class Seats:
     def part(self, seat: Seat) -> Peer | None:
         """Take the peer off a seat, which stays; returns the peer."""
         peer, seat.peer = seat.peer, None
+        if seat.login is not None:
+            seat.login.stop()
+            seat.login = None
         if peer is not None:
             self.by_peer.pop(peer, None)
         return peer

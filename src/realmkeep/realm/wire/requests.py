@@ -41,7 +41,17 @@ class Login(Credentials, frozen=True):
 
 
 class Logout(Struct, frozen=True):
-    """Leave; answered once the final state is durable."""
+    """Leave; answered once the final state is durable, and the tickets of this device, or `everywhere` all, have ended."""
+
+    everywhere: bool | None = None
+
+
+class ChangePassword(Struct, frozen=True):
+    """Replace the password: plain, or sealed in `encrypted_payload`."""
+
+    password: Text | None = None
+    new_password: Text | None = None
+    encrypted_payload: Hex | None = None
 
 
 class Ping(Struct, frozen=True):
@@ -57,13 +67,14 @@ class Act(Struct, frozen=True):
     op_id: int | None
 
 
-Request: TypeAlias = Hello | Register | Login | Logout | Ping | Act
+Request: TypeAlias = Hello | Register | Login | Logout | ChangePassword | Ping | Act
 
-_PLAIN: Final[dict[str, type[Hello | Register | Login | Logout | Ping]]] = {
+_PLAIN: Final[dict[str, type[Hello | Register | Login | Logout | ChangePassword | Ping]]] = {
     "hello": Hello,
     "register": Register,
     "login": Login,
     "logout": Logout,
+    "change_password": ChangePassword,
     "ping": Ping,
 }
 BEFORE_LOGIN: Final = frozenset({"hello", "register", "login"})

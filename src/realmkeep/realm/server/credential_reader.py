@@ -1,0 +1,63 @@
+"""The credentials of a request: as they stand in it, or opened if they came sealed."""
+
+from dataclasses import dataclass, field
+
+from realmkeep.accounts import OpenedPayload
+from realmkeep.errors import AuthFailed
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.wire.challenge import Challenges
+from realmkeep.realm.wire.peer import Peer
+from realmkeep.realm.wire.requests import ChangePassword, Credentials
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a client showed; a field that it did not show is empty.
+
+    Attributes:
+        sealed: Seals the ticket of the answer; None if the credentials came plain.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    new_password: str = field(default="", repr=False)
+    ticket: str = field(default="", repr=False)
+    sealed: OpenedPayload | None = None
+
+    def ticket_fields(self, ticket: str) -> dict[str, str]:
+        """The fields of an answer that carry a ticket, sealed if the request was."""
+        return {"ticket": ticket} if self.sealed is None else {"sealed_ticket": self.sealed.seal_ticket(ticket)}
+
+
+class CredentialReader:
+    """Reads the credentials of requests.
+
+    Args:
+        game: The realm, whose accounts have the key.
+        challenges: Those that sealed credentials may carry.
+        require_encryption: Plain passwords and tickets are refused.
+    """
+
+    def __init__(self, game: Game, challenges: Challenges, *, require_encryption: bool) -> None:
+        self._game = game
+        self._challenges = challenges
+        self._require_encryption = require_encryption
+
+    async def read(self, peer: Peer, request: Credentials | ChangePassword) -> Shown:
+        """Read what a request shows; what is sealed is opened, which happens once.
+
+        Raises:
+            AuthFailed: `encryption_required`, `replayed` or `unavailable`.
+            SealBroken: It cannot be opened, or holds no credentials.
+        """
+        if request.encrypted_payload is not None:
+            shown, opened = await self._game.accounts.open_sealed(
+                request.encrypted_payload,
+                challenge_holds=lambda challenge: self._challenges.holds(challenge, peer.address),
+            )
+            return Shown(shown.username, shown.password, shown.new_password, shown.ticket, opened)
+        if self._require_encryption:
+            raise AuthFailed("credentials have to be sealed", reason="encryption_required")
+        if isinstance(request, ChangePassword):
+            return Shown(password=request.password or "", new_password=request.new_password or "")
+        return Shown(request.username or "", request.password or "", ticket=request.ticket or "")

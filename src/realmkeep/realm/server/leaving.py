@@ -1,0 +1,142 @@
+"""The ends of a login: a logout, a change of password, and an account that may not go on."""
+
+from typing import Any
+
+import structlog
+
+from realmkeep.accounts import FollowedLogin
+from realmkeep.errors import AuthFailed, NoSuchAccount, Quarantined, RealmkeepError, SealBroken, StorageError
+from realmkeep.realm.server.credential_reader import CredentialReader
+from realmkeep.realm.server.game import Game
+from realmkeep.realm.server.outcomes import Undecided, auth_fail, decided
+from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.wire.peer import Answer, Peer
+from realmkeep.realm.wire.requests import ChangePassword, Logout
+from realmkeep.realm.world.refused import Refused
+
+log = structlog.get_logger("realm")
+
+
+class Leaving:
+    """Ends logins.
+
+    Args:
+        game: The realm.
+        reader: Reads passwords, plain or sealed.
+    """
+
+    def __init__(self, game: Game, reader: CredentialReader) -> None:
+        self._game = game
+        self._reader = reader
+        self._changing = set[Peer]()
+
+    def log_out(self, seat: Seat, peer: Peer, request: Logout, answer: Answer) -> None:
+        """Begin a logout; answered with `goodbye` once the player's state, and the end of its tickets, are durable."""
+        login = seat.login
+        self._game.depart(seat)
+        self._game.spawn(self._log_out(seat, peer, request, login, answer), f"logout of {seat.player.name}")
+
+    def change_password(self, seat: Seat, peer: Peer, request: ChangePassword, answer: Answer) -> None:
+        """Begin a change of password; the answer is `password_changed` or `auth_fail`.
+
+        Raises:
+            BadInput: `bad_field`: a password is missing, or `rate_limited`: another change is under way.
+        """
+        if peer in self._changing:
+            raise BadInput("rate_limited", "a change of password is under way; wait for its answer")
+        if request.encrypted_payload is None and (request.password is None or request.new_password is None):
+            raise BadInput("bad_field", "`password` and `new_password`, or `encrypted_payload` is needed")
+        self._changing.add(peer)
+        self._game.spawn(self._change_password(seat, peer, request, answer), f"new password for {seat.player.name}")
+
+    async def _change_password(self, seat: Seat, peer: Peer, request: ChangePassword, answer: Answer) -> None:
+        try:
+            answer(await self._changed(seat, peer, request))
+        except AuthFailed as error:
+            answer(auth_fail(error.reason, error.retry_after_s))
+        except SealBroken:
+            answer(auth_fail("bad_credentials"))
+        except RealmkeepError as error:
+            self._game.strangers.say(log.info, "a change of password failed", error=str(error))
+            answer(auth_fail("unavailable"))
+        except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
+            self._game.strangers.say(log.error, "a change of password failed as none should", exc_info=error)
+            answer(auth_fail("unavailable"))
+        finally:
+            self._changing.discard(peer)
+
+    async def _changed(self, seat: Seat, peer: Peer, request: ChangePassword) -> dict[str, Any]:
+        shown = await self._reader.read(peer, request)
+        login = seat.login
+        if login is None:
+            raise AuthFailed("the session has ended", reason="unavailable")
+        changed = await self._game.accounts.change_password(
+            login.login.username, shown.password, shown.new_password, address=peer.host, keep=login
+        )
+        return {"type": "password_changed", **shown.ticket_fields(changed.ticket)}
+
+    async def _log_out(
+        self, seat: Seat, peer: Peer, request: Logout, login: FollowedLogin | None, answer: Answer
+    ) -> None:
+        reason = await save_departed(self._game, seat)
+        reason = await self._tickets_ended(login, everywhere=bool(request.everywhere)) or reason
+        if reason:
+            answer({"type": "goodbye", "reason": reason})
+            peer.close()
+            return
+        answer({"type": "goodbye"})
+        peer.dismiss()
+        self._game.comings.say(log.info, "player left", player=seat.player.player_id, name=seat.player.name)
+
+    async def _tickets_ended(self, login: FollowedLogin | None, *, everywhere: bool) -> str:
+        """End the tickets of this device, or all; returns why they may not have ended, or nothing."""
+        if login is None:
+            return ""
+        accounts, ended = self._game.accounts, login.login
+        try:
+            if everywhere:
+                await accounts.logout_everywhere(ended.username)
+            else:
+                await accounts.end_family(ended.username, ended.family)
+        except NoSuchAccount:  # deleted, with its tickets
+            return ""
+        except (Quarantined, StorageError) as error:
+            self._game.strangers.say(log.warning, "the tickets of a logout may not have ended", error=str(error))
+            return "outcome_unknown" if error.outcome == "unknown" else "unavailable"
+        return ""
+
+
+def expel(game: Game, seat: Seat, reason: str) -> None:
+    """Take a player out of the game whose account may not go on, and say why.
+
+    Args:
+        game: The realm.
+        seat: The player's.
+        reason: `banned` or `revoked`.
+    """
+    peer = seat.peer
+    game.depart(seat)
+    if peer is not None:
+        peer.send({"type": "goodbye", "reason": reason})
+        peer.close()
+    game.comings.say(log.info, "player was sent away", player=seat.player.player_id, reason=reason)
+    game.spawn(_save_expelled(game, seat), f"last state of {seat.player.name}")
+
+
+async def _save_expelled(game: Game, seat: Seat) -> None:
+    await save_departed(game, seat)
+
+
+async def save_departed(game: Game, seat: Seat) -> str:
+    """Save a player that departed; returns why that may not have happened, in the protocol's words, or nothing."""
+    try:
+        await decided(seat.session.logout())
+    except (Refused, Undecided) as ended:
+        reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
+        if reason != "session_ended":  # the shutdown was faster, and saves everybody
+            game.comings.say(
+                log.error, "a player's last state is not in the store", player=seat.player.player_id, error=str(ended)
+            )
+        return reason
+    return ""
