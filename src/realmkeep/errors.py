@@ -156,7 +156,8 @@ class AlreadyOwned(KeepingError):
 
     Attributes:
         server: The name of the server that owns it.
-        wait_s: After how many seconds at most the record is free if that server is dead: what is left of its lease.
+        wait_s: After how many seconds the record is free, at most, if that server is dead: what is left of its lease, measured
+            from when this server first saw that it stood still.
     """
 
     retryable = True

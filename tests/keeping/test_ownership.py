@@ -51,20 +51,6 @@ async def test_the_owner_s_lease_counts_and_not_that_of_who_asks() -> None:
     assert caught.value.wait_s == 100
 
 
-@pytest.mark.parametrize(
-    ("lease", "left_s"),
-    [
-        (Lease("i", 1, "h", 1, expires_us=12_500_000, ttl_s=30), 2.5),
-        (Lease("i", 1, "h", 1, expires_us=10_100_000, ttl_s=30), 1),  # who comes back at once hears the same again
-        (Lease("i", 1, "h", 1, expires_us=1_000_000, ttl_s=30), 1),  # the owner's clock is behind
-        (Lease("i", 1, "h", 1, expires_us=99_000_000, ttl_s=30), 30),  # it is ahead
-        (Lease("i", 1, "h", 1), 45),  # of an earlier version of Realmkeep
-    ],
-)
-def test_what_is_left_of_a_lease_is_never_more_than_it_lives_nor_nothing(lease: Lease, left_s: float) -> None:
-    assert lease.left_s(10_000_000, ttl_s=45) == left_s
-
-
 async def test_a_player_changes_servers_in_under_a_second_with_the_last_change_of_the_first(
     lab: Lab, keeper: Keeper
 ) -> None:
@@ -295,21 +281,6 @@ async def test_a_foreign_keeper_of_this_name_whose_lease_lapses_is_replaced(lab:
     keeper = await lab.server("town")
     assert 29 <= lab.clock.monotonic_s() - began_s <= 32
     assert (await enter(keeper)).connected
-
-
-async def test_a_process_that_is_gone_from_this_machine_is_replaced_at_once(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("realmkeep.keeping.lease.socket.gethostname", lambda: "elsewhere")
-
-    def no_such_process(pid: int, _: int) -> None:
-        raise ProcessLookupError(pid)
-
-    monkeypatch.setattr("realmkeep.keeping.lease.os.kill", no_such_process)
-    lab.store.perform(foreign(1))
-    began_s = lab.clock.monotonic_s()
-    await lab.server("town")
-    assert lab.clock.monotonic_s() == began_s
 
 
 async def test_a_keeper_whose_name_was_taken_ends_its_sessions_and_says_so(lab: Lab, keeper: Keeper) -> None:

@@ -29,6 +29,7 @@ def store(tmp_path: Path) -> Generator[StoreServer]:
         yield server
 
 
+@pytest.mark.needs("mount")
 def test_a_disk_that_turns_read_only_before_the_end_does_not_decide_the_exit_code(
     tmp_path: Path, disk: Path, store: StoreServer
 ) -> None:

@@ -24,6 +24,7 @@ INSTALLED_BY = {
     "gcc": "Debian: apt install gcc libc6-dev",
     "ipv6": "a system with ::1",
     "mount": "root, loop devices and mkfs.ext4",
+    "pid-namespace": "root on Linux",
     "redis-server": "Debian: apt install redis-server",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
@@ -62,10 +63,20 @@ def has_ipv6() -> bool:
     return True
 
 
+def may_make_a_pid_namespace() -> bool:
+    """Whether processes can be started that have numbers of their own, as in a container."""
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "ironclad": Path("/usr/share/common-lisp/source/ironclad").exists,
     "ipv6": has_ipv6,
     "mount": may_mount,
+    "pid-namespace": may_make_a_pid_namespace,
 }
 
 

@@ -221,13 +221,15 @@ class Claims:
         (found,) = await load_each(self._storage, [lease_key])
         lease = None if found is None else Lease.decode(found, lease_key)
         if lease is not None and lease.incarnation == owner.incarnation:
-            wait_s = lease.left_s(self._clock.wall_us(), ttl_s=self._lease.ttl_s)
-            raise AlreadyOwned(
-                f"{record_keys.record} is owned by the live server {owner.server!r}",
-                server=owner.server,
-                wait_s=wait_s,
-                hint=f"log in there, or release it there; if that server is dead, wait {wait_s:.0f} s at most",
-            )
+            wait_s = self._lease.watch.left_s(lease_key, found or b"", lease.ttl_s or self._lease.ttl_s)
+            if wait_s > 0:
+                raise AlreadyOwned(
+                    f"{record_keys.record} is owned by the live server {owner.server!r}",
+                    server=owner.server,
+                    wait_s=wait_s,
+                    hint=f"log in there, or release it there; if that server is dead, wait {wait_s:.0f} s at most",
+                )
+            log.warning("the lease of %s stands still, so %s passes on", owner.server, record_keys.record)
         return [Guard(lease_key, found)]
 
     def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:

@@ -79,8 +79,8 @@ class Keeper(HookRegistry):
     ) -> Self:
         """Open the store and take this server's name.
 
-        A former incarnation of the same name that is certainly dead (its process is gone from this machine) is replaced
-        at once; one that may live is watched until its lease runs out.
+        A former incarnation of the same name that is certainly dead (its process is gone from this very machine, which only
+        Linux can tell) is replaced at once; one that may live is watched until its lease runs out.
 
         Args:
             storage: A connected or unconnected storage, or its URL.

@@ -16,6 +16,7 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, NameTaken, RealmkeepError, StorageError, StorageUnavailable
+from realmkeep.keeping.process import Process, this_process
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ _OPEN_HERE: Final[set[str]] = set()  # incarnations of this process: two keepers
 WATCH_S: Final = 1.0  # how often a starting server looks whether the lease in its way is renewed
 RETRY_S: Final = 1.0  # between attempts to renew while the store is away
 RESTART_S: Final = 1.0  # how soon a restart of a store is noticed that may lose something: claims wait for that
-LEFT_S_MIN: Final = 1.0  # of a lease that is still there; who is told to wait shall not come back at once
+LATE_RENEWALS_MAX: Final = 2  # of a keeper that has ended
+TTL_S_MAX: Final = 900.0  # as of `keeper.lease_ttl_s`: a lease that says more is malformed
+LEASES_WATCHED_MAX: Final = 1024  # servers of one realm
 
 
 class Owner(NamedTuple):
@@ -82,6 +85,7 @@ class Lease(msgspec.Struct, frozen=True):
         pid: Its process there.
         expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if it does not say.
         ttl_s: How long it lived when it was renewed; 0 if it does not say.
+        process: Tells its process from any other (`Process`); empty if it does not say.
     """
 
     incarnation: str
@@ -90,25 +94,12 @@ class Lease(msgspec.Struct, frozen=True):
     pid: int
     expires_us: int = 0
     ttl_s: float = 0.0
+    process: str = ""
 
     @property
     def renewed_us(self) -> float:
         """When it was sent, by the server's own wall clock; infinity if it does not say."""
         return self.expires_us - self.ttl_s * 1_000_000 if self.ttl_s else float("inf")
-
-    def left_s(self, now_us: int, *, ttl_s: float) -> float:
-        """For how long it holds at most, in seconds, if it is not renewed.
-
-        The store alone knows exactly. By the clocks of two machines it is this, within what a lease can last and at least
-        a second: they may differ, and the renewal took a moment to arrive.
-
-        Args:
-            now_us: Wall time here.
-            ttl_s: Of a lease that does not say.
-        """
-        if not self.ttl_s:
-            return ttl_s
-        return min(self.ttl_s, max(LEFT_S_MIN, (self.expires_us - now_us) / 1_000_000))
 
     @classmethod
     def decode(cls, stored: bytes, key: str) -> Lease:
@@ -123,6 +114,34 @@ class Lease(msgspec.Struct, frozen=True):
             raise Corrupt(
                 f"{key} does not hold a lease: {error}", hint="delete it if no server of this name runs"
             ) from error
+
+
+class LeaseWatch:
+    """Since when leases stand still, by this server's monotonic clock, which nobody sets.
+
+    A store drops a lease by its own wall clock. When that is set back, the lease of a dead server would last for an hour more.
+    But a lease that lives changes with every beat: one that has not changed for as long as it lasts is of a server that has
+    given up by itself, or will as soon as it goes on. Who takes over then guards on the very bytes that stood still.
+
+    Args:
+        clock: The clock.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[bytes, float]] = {}
+
+    def left_s(self, key: str, stored: bytes, ttl_s: float) -> float:
+        """For how many seconds more a lease holds if it stays as it is; 0: it has stood still for `ttl_s`."""
+        now_s = self._clock.monotonic_s()
+        before, since_s = self._seen.get(key, (b"", 0.0))
+        if before != stored:
+            since_s = now_s
+            self._seen.pop(key, None)
+            self._seen[key] = stored, since_s
+            if len(self._seen) > LEASES_WATCHED_MAX:
+                del self._seen[next(iter(self._seen))]
+        return max(0.0, since_s + min(max(ttl_s, 0.0), TTL_S_MAX) - now_s)
 
 
 class LeaseEvents(Protocol):
@@ -169,6 +188,9 @@ class LeaseHolder:
         self._dropped = False
         self._interrupted = False
         self._taken_us = 0
+        self._former = ""
+        self._foreign: dict[str, int] = {}
+        self.watch = LeaseWatch(clock)
         self._run = ""
 
     @property
@@ -200,27 +222,28 @@ class LeaseHolder:
         run = self._run = await self._barrier.run()
         while True:
             found = await self._storage.load(self._key)
-            if found is not None:
-                former = Lease.decode(found, self._key)
-                if watched is not None and found != watched:
-                    self._refuse(former)
-                if not self._certainly_dead(former):
-                    if watched is None:
-                        log.warning(
-                            "the lease of %s is held by pid %d on %s; watching whether it lives",
-                            self.name,
-                            former.pid,
-                            former.host,
-                        )
-                    watched = found
-                    await self._clock.sleep(WATCH_S)
-                    continue
-            self._taken_us = self._clock.wall_us()
-            if await self._put(found):
-                await self._barrier.vouch(run, self._guard)  # nothing has been acknowledged to this incarnation yet
-                _OPEN_HERE.add(self.incarnation)
-                return
-            watched = watched or found
+            former = None if found is None else Lease.decode(found, self._key)
+            if former is not None and watched is not None and found != watched:
+                self._refuse(former)
+            if former is None or await self._is_dead(former, found or b""):
+                self._taken_us = self._clock.wall_us()
+                self._former = "" if former is None else former.incarnation
+                if await self._put(found):
+                    await self._barrier.vouch(run, self._guard)  # nothing was acknowledged to this incarnation yet
+                    _OPEN_HERE.add(self.incarnation)
+                    return
+                watched = watched or found
+                continue
+            if watched is None:
+                log.warning(
+                    "the lease of %s is held by pid %d on %s; watching for %.0f s whether it lives",
+                    self.name,
+                    former.pid,
+                    former.host,
+                    former.ttl_s or self.ttl_s,
+                )
+            watched = found
+            await self._clock.sleep(WATCH_S)
 
     def _refuse(self, other: Lease) -> None:
         raise NameTaken(
@@ -228,17 +251,20 @@ class LeaseHolder:
             hint="give every server of a realm a name of its own (keeper.name)",
         )
 
-    def _certainly_dead(self, former: Lease) -> bool:
+    async def _is_dead(self, former: Lease, stored: bytes) -> bool:
+        """Its process is proved to be gone, or it has not renewed its lease for as long as that lasts."""
         if former.incarnation in _OPEN_HERE:
             self._refuse(former)
-        if former.host != socket.gethostname():
-            return False
-        return former.pid == os.getpid() or not _pid_may_live(former.pid)
+        if self.watch.left_s(self._key, stored, former.ttl_s or self.ttl_s) == 0:
+            return True
+        process = Process.decode(former.process)
+        return former.host == socket.gethostname() and await process.has_certainly_ended(former.pid)
 
     async def _put(self, found: bytes | None) -> bool:
         ttl_s = self._config.lease_ttl_s
         expires_us = self._clock.wall_us() + round(ttl_s * 1_000_000)
-        lease = Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s)
+        process = this_process().encode()
+        lease = Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process)
         value = msgspec.json.encode(lease)
         effects = [Put(self._key, value, expire_s=ttl_s)]
         started_s = self._clock.monotonic_s()
@@ -292,12 +318,13 @@ class LeaseHolder:
         found = await self._look()
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
-            if other.incarnation != self.incarnation and other.renewed_us >= self._taken_us:
+            if other.incarnation != self.incarnation and self._lives(other):
                 self.replaced = True
                 self._events.replaced(f"pid {other.pid} on {other.host}")
                 return
             # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
             self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
+        self._interrupted |= self.lapsed  # others may have taken over, though the store's own clock kept the lease
         if self._interrupted:
             await self._ids.catch_up()
         if not await self._put(found):
@@ -307,6 +334,17 @@ class LeaseHolder:
             self._events.look_back()
         if not self._witnesses.in_doubt:
             await self._barrier.vouch(run, self._guard)
+
+    def _lives(self, other: Lease) -> bool:
+        """Whether the keeper of a lease in our place lives, or that is a renewal which arrived after its end.
+
+        By the clocks of both it was sent before we began; but clocks are set. A late renewal comes once, or twice where an
+        attempt was repeated; a keeper that lives comes again and again.
+        """
+        if other.incarnation == self._former:
+            return False
+        self._foreign[other.incarnation] = self._foreign.get(other.incarnation, 0) + 1
+        return other.renewed_us >= self._taken_us or self._foreign[other.incarnation] > LATE_RENEWALS_MAX
 
     async def _look(self) -> bytes | None:
         """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
@@ -339,15 +377,3 @@ class LeaseHolder:
     def forget(self) -> None:
         """This process has no such keeper any more."""
         _OPEN_HERE.discard(self.incarnation)
-
-
-def _pid_may_live(pid: int) -> bool:
-    if os.name != "posix":
-        return True  # os.kill ends processes on Windows; the lease's own end tells
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -1,0 +1,107 @@
+"""Servers of one name in containers: their host name and process number are the same, and they are not."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from realmkeep.testing.servers import StoreServer
+
+pytestmark = pytest.mark.backend("valkey")
+
+CONTAINER = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+LEASE_S = 3.0
+SERVES = f"""if True:
+    import asyncio, sys
+    from realmkeep import Keeper, KeeperConfig
+    from keeping.game import Player
+
+    async def serve(url):
+        config = KeeperConfig(name="town", heartbeat_s=0.5, lease_ttl_s={LEASE_S})
+        async with await Keeper.open(url, config=config) as keeper:
+            back = await keeper.recover(Player)
+            await keeper.login(Player, 1, create=Player)
+            print("serves", len(back), flush=True)
+            await asyncio.to_thread(sys.stdin.read)
+            print("degraded", keeper.degraded, flush=True)
+
+    asyncio.run(serve(sys.argv[1]))
+"""
+
+
+class Run:
+    """A server of the name `town`, in a container or beside the test."""
+
+    def __init__(self, url: str, *, contained: bool) -> None:
+        command = [sys.executable, "-c", SERVES, url]
+        self.process = subprocess.Popen(
+            [*(CONTAINER if contained else []), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+        )
+
+    def said(self) -> str:
+        """The next line."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def end(self) -> str:
+        """Ask it to end; what it says then."""
+        return self.process.communicate(timeout=60)[0]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+@pytest.fixture
+def runs() -> Iterator[ExitStack]:
+    with ExitStack() as runs:
+        yield runs
+
+
+def started(runs: ExitStack, server: StoreServer, *, contained: bool = True) -> Run:
+    run = Run(server.url, contained=contained)
+    runs.callback(run.kill)
+    return run
+
+
+@pytest.mark.needs("pid-namespace")
+def test_a_second_server_of_the_name_in_another_container_does_not_take_over(
+    server: StoreServer, runs: ExitStack
+) -> None:
+    """Both are process 1 of one host name: that was taken for a restart."""
+    first = started(runs, server)
+    assert first.said() == "serves 0"
+    second = started(runs, server)
+    assert "NameTaken" in second.end()
+    assert first.end().strip() == "degraded ()"
+
+
+@pytest.mark.needs("pid-namespace")
+def test_a_container_that_replaces_a_killed_one_waits_for_its_lease(server: StoreServer, runs: ExitStack) -> None:
+    first = started(runs, server)
+    assert first.said() == "serves 0"
+    first.kill()
+    began_s = time.monotonic()
+    second = started(runs, server)
+    assert "watching" in second.said()
+    assert second.said() == "serves 1"
+    assert time.monotonic() - began_s >= LEASE_S - 0.5 - 0.1  # at least what its last beat had left
+    assert second.end().strip() == "degraded ()"
+
+
+def test_a_server_that_is_killed_and_started_again_does_not_wait(server: StoreServer, runs: ExitStack) -> None:
+    first = started(runs, server, contained=False)
+    assert first.said() == "serves 0"
+    first.kill()
+    second = started(runs, server, contained=False)
+    assert second.said() == "serves 1"  # and no word of watching before it
+    assert second.end().strip() == "degraded ()"
