@@ -87,6 +87,13 @@ class Model:
             self.violations.append(f"{key} went back from {self.revisions[key]} to {revision}")
         self.revisions[key] = revision
 
+    def check_told(self, store: Contents, ops: dict[int, int], error: Exception) -> None:
+        """Whoever was told that nothing happened was told the truth."""
+        for number, op in ops.items():
+            blob = store.value(f"sim-hero:{number}")
+            if blob is not None and op in load(blob, Hero).require().applied:
+                self.violations.append(f"hero {number}: operation {op} is stored, and its caller was told {error!r}")
+
     def check_tier_2(self, store: Contents, number: int, xp: int) -> None:
         """The store must hold at least what was earned before the promised window."""
         blob = store.value(f"sim-hero:{number}")

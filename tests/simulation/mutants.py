@@ -1,35 +1,40 @@
-"""Each mechanism broken on purpose: the simulation must notice every one of them."""
+"""Mechanisms broken on purpose, most of them in part: the simulation must notice every one."""
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, staging
+from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, resolver, staging
+from realmkeep.records import Record
 from realmkeep.storage import Committed, Guard, Transaction, Unknown
 
 Patch = AbstractContextManager[Any]
 
 
 def without_fence() -> Patch:
-    """Writes do not compare the owner."""
-    real = staging.Stager.advance
+    """Writes of one record do not compare the owner; those of several do."""
+    return _without_guard(-2, alone=True)
 
-    def advance(self: Any, member: Any, blob: bytes, now_us: int, guards: list[Guard], *rest: Any) -> Any:
-        made = real(self, member, blob, now_us, guards, *rest)
-        guards[-2] = guards[-1]
-        return made
 
-    return mock.patch.object(staging.Stager, "advance", advance)
+def without_fence_of_the_second() -> Patch:
+    """A commit compares the owner of its first record alone."""
+    return _without_guard(-2, alone=False)
 
 
 def without_revision_guard() -> Patch:
-    """Writes do not compare the revision."""
+    """Writes of one record do not compare the revision; those of several do."""
+    return _without_guard(-1, alone=True)
+
+
+def _without_guard(place: int, *, alone: bool) -> Patch:
     real = staging.Stager.advance
 
     def advance(self: Any, member: Any, blob: bytes, now_us: int, guards: list[Guard], *rest: Any) -> Any:
+        is_first = not guards
         made = real(self, member, blob, now_us, guards, *rest)
-        guards[-1] = guards[-2]
+        if is_first == alone:
+            guards[place] = guards[-3 - place]
         return made
 
     return mock.patch.object(staging.Stager, "advance", advance)
@@ -49,22 +54,47 @@ def clean_before_acknowledged() -> Patch:
 
 
 def without_undo() -> Patch:
-    """A commit whose function raises leaves what it did."""
-
+    """A commit whose function raises leaves what it did to its last record."""
     real = commit.Commits.run
 
     def run(self: Any, fn: Callable[..., Any], sessions: Any, operations: Any) -> Any:
-        with ExitStack() as patches:
-            for cls in {one.cls for one in sessions}:
-                patches.enter_context(mock.patch.object(cls, "restore"))
+        with mock.patch.object(type(sessions[-1].record), "restore", _except_of(sessions[-1].record)):
             return real(self, fn, sessions, operations)
 
     return mock.patch.object(commit.Commits, "run", run)
 
 
+def _except_of(spared: Any) -> Callable[[Any, Any], None]:
+    real: Callable[[Any, Any], None] = Record.restore
+
+    def restore(self: Any, fork: Any) -> None:
+        if self is not spared:
+            real(self, fork)
+
+    return restore
+
+
+def takes_back_the_first_only() -> Patch:
+    """A commit that the store refused is undone for its first record."""
+    real = resolver._Round._refuse
+
+    def refuse(self: Any, write: Any, **why: Any) -> None:
+        for member in write.members[1:]:
+            member.undo = None
+        real(self, write, **why)
+
+    return mock.patch.object(resolver._Round, "_refuse", refuse)
+
+
 def without_op_ring() -> Patch:
-    """No operation is remembered."""
-    return mock.patch.object(ops.OpRing, "find", return_value=None)
+    """Operations that are still under way are remembered, those that landed are not."""
+    real = ops.OpRing.find
+
+    def find(self: Any, op: Any) -> Any:
+        found = real(self, op)
+        return found if found is not None and found.write is not None else None
+
+    return mock.patch.object(ops.OpRing, "find", find)
 
 
 def without_fifo() -> Patch:
@@ -79,16 +109,29 @@ def without_fifo() -> Patch:
 
 
 def without_resending() -> Patch:
-    """An attempt without an answer counts as landed."""
+    """An attempt without an answer counts as landed, for writes of one record."""
     real = queue.WriteQueue._attempt
 
     async def attempt(self: Any, batch: list[Any]) -> list[Any]:
-        return [queue_outcome(outcome) for outcome in await real(self, batch)]
-
-    def queue_outcome(outcome: Any) -> Any:
-        return Committed() if isinstance(outcome, Unknown) else outcome
+        outcomes = await real(self, batch)
+        return [
+            Committed() if isinstance(outcome, Unknown) and len(write.members) == 1 else outcome
+            for write, outcome in zip(batch, outcomes, strict=True)
+        ]
 
     return mock.patch.object(queue.WriteQueue, "_attempt", attempt)
+
+
+def an_equal_revision_is_not_landed() -> Patch:
+    """A write whose answer was lost counts as landed only if another followed it."""
+
+    def landed(self: Any, member: Any, *, releases: bool) -> bool:
+        held = self._held[member.session]
+        if held.is_ours(member.session):
+            return held.revision > member.leaves
+        return releases and held.owner is None and held.revision == member.leaves
+
+    return mock.patch.object(resolver._Round, "_landed", landed)
 
 
 def letters_stay() -> Patch:
@@ -96,6 +139,11 @@ def letters_stay() -> Patch:
     return _both(
         mock.patch.object(ops.OpRing, "has_letter", return_value=False), mock.patch.object(commit.Tx, "drop_letters")
     )
+
+
+def letters_are_dropped_and_not_remembered() -> Patch:
+    """A store that lost the dropping shows a letter again, and it is applied again."""
+    return mock.patch.object(ops.OpRing, "has_letter", return_value=False)
 
 
 def never_due() -> Patch:
@@ -107,10 +155,10 @@ def never_due() -> Patch:
 
 
 def claims_without_guards() -> Patch:
-    """A claim does not compare what it read."""
+    """A claim compares who owned the record, and not what it read of it."""
 
-    def transaction(_: object, effects: Any) -> Transaction:
-        return Transaction([], effects)
+    def transaction(guards: Any, effects: Any) -> Transaction:
+        return Transaction([guard for guard in guards if guard.key.endswith((":owner", ":lease"))], effects)
 
     return mock.patch.object(claims, "Transaction", transaction)
 
@@ -144,13 +192,17 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
     made.__name__: made
     for made in (
         without_fence,
+        without_fence_of_the_second,
         without_revision_guard,
         clean_before_acknowledged,
         without_undo,
+        takes_back_the_first_only,
         without_op_ring,
         without_fifo,
         without_resending,
+        an_equal_revision_is_not_landed,
         letters_stay,
+        letters_are_dropped_and_not_remembered,
         never_due,
         claims_without_guards,
         forgets_who_left,

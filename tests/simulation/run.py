@@ -27,6 +27,7 @@ from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, Wr
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, FaultyStorage, late, seeded
+from simulation.clock import SkewedClock
 from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, open_letter, trade
 from simulation.model import Model
 
@@ -38,6 +39,7 @@ STEP_S_MAX = 1.0
 OUTAGE_S_MAX = 6.0
 QUEUE_MAX = 200
 LOGIN_TRIES = 40
+SKEWS_S = (0.0, 0.0, 0.5, 30.0, 4000.0)  # between two machines: none, and what happens without a time service
 
 
 @dataclass
@@ -48,6 +50,7 @@ class Request:
     run: Callable[..., object]
     with_chest: bool = False
     letter: tuple[int, int] | None = None
+    sent: int = 0  # how often
 
 
 @dataclass
@@ -72,6 +75,11 @@ class Watched(MemoryStorage):
         self.owner: bytes | None = None
         self._violations = violations
 
+    def _revisions(self, transaction: Transaction) -> dict[str, int]:
+        """The revisions that the store holds of the records that a transaction changes."""
+        keys = [effect.key for effect in transaction.effects if effect.key.endswith(":updated")]
+        return {key: int(self.store.value(key) or b"0") for key in keys}
+
     @property
     def capability(self) -> Capability:
         """As of a store that other servers use as well."""
@@ -87,7 +95,11 @@ class Watched(MemoryStorage):
                 if isinstance(effect, Put) and effect.key.endswith(":updated")
             }
             claimed = {effect.key for effect in transaction.effects if isinstance(effect, Put)}
+            before = self._revisions(transaction)
             outcomes += await super().write([transaction])
+            for key, revision in self._revisions(transaction).items():
+                if revision < before[key]:
+                    self._violations.append(f"{key} went back from {before[key]} to {revision}")
             for effect, owner in owners.items():
                 owner_key = effect.key.removesuffix(":updated") + ":owner"
                 foreign = owner is None or (self.owner is not None and not owner.startswith(self.owner))
@@ -118,13 +130,15 @@ class Simulation:
         self.names = [f"s{number}" for number in range(self.random.choice((2, 3)))]
         self.players = [Player(number) for number in range(self.random.randint(4, 16))]
         self.model = Model(len(self.players))
+        skew_s = self.random.choice(SKEWS_S)
+        self.clocks = {name: SkewedClock(self.clock, self.random.uniform(-skew_s, skew_s)) for name in self.names}
         self.keepers: dict[str, Keeper] = {}
         self.lines: dict[str, FaultyStorage] = {}
         self.fault_rate = 0.0
         self.peaceful = self.random.random() < 0.15
         self.rewinds = self.random.random() < 0.2 and not self.peaceful
         self.disturbed_s = 0.0
-        self.tasks: dict[asyncio.Task[None], str] = {}
+        self.tasks: dict[asyncio.Task[None], str] = {}  # what clients wait for, and at which server
         self.letters = 0
         self.done: dict[str, int] = {}
 
@@ -142,7 +156,15 @@ class Simulation:
             self.hand_over, self.pile_up,
         )  # fmt: skip
         if not self.peaceful:
-            actions = (*actions, self.crash, self.lose_reply, self.late_request, self.outage, self.pause)
+            actions = (
+                *actions,
+                self.crash,
+                self.lose_reply,
+                self.late_request,
+                self.outage,
+                self.pause,
+                self.set_clock,
+            )
         if self.rewinds:
             actions = (*actions, *(self.rewind,) * 3)
         for _ in range(STEPS):
@@ -189,15 +211,20 @@ class Simulation:
                 await self.clock.advance(0.5)
         await self.clock.advance(5.0)
         self.check()
-        degraded = [reason for keeper in self.keepers.values() for reason in keeper.degraded]
-        if degraded:
-            self.model.violations.append(f"degraded at the end: {degraded}")
+        self.check_calm()
         for keeper in list(self.keepers.values()):
             report = await self.clock.finish(keeper.close())
             if not report.clean:
                 self.model.violations.append(f"not everything was saved at the end: {report}")
         self.keepers.clear()
         self.model.check(self.store, settled=True)
+
+    def check_calm(self) -> None:
+        """Nothing is wrong any more, and nobody waits."""
+        if self.tasks:
+            self.model.violations.append(f"callers were never answered: {list(self.tasks)}")
+        if degraded := [reason for keeper in self.keepers.values() for reason in keeper.degraded]:
+            self.model.violations.append(f"degraded at the end: {degraded}")
 
     async def come_back(self, player: Player) -> None:
         for _ in range(LOGIN_TRIES):
@@ -225,10 +252,16 @@ class Simulation:
             strict=False, pending_after_s=1.0, slice_ms=50,
         )  # fmt: skip
         nowhere = Path(os.devnull)  # a seed that fails to save everybody leaves no file in the tree
-        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clock, rescue_path=nowhere))
+        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clocks[name], rescue_path=nowhere))
         watched.owner = f"{name}/{keeper.incarnation}/".encode()
         line.plan = seeded(self.random.randrange(1 << 30), rate=self.fault_rate)
         keeper.on_letter(Hero)(open_letter)
+
+        @keeper.on_lost_ownership(Hero)
+        def _(session: Session[Hero], reason: str) -> None:
+            if (self.store.value(session.keys.owner) or b"").startswith(watched.owner or b"?"):
+                self.model.violations.append(f"{name} gave up {session.keys.record}, which it owns: {reason}")
+
         self.keepers[name], self.lines[name] = keeper, line
         if self.random.random() < 0.7:
             self.spawn(name, self.recover(keeper))
@@ -442,6 +475,7 @@ class Simulation:
     async def _send(self, keeper: Keeper, request: Request, sessions: list[Session[Hero]]) -> None:
         first = self.players[next(iter(request.ops))]
         ops = tuple(Op(op, b"request") for op in request.ops.values())
+        request.sent += 1
         answered = False
         try:
             members: list[Session[Any]] = [*sessions]
@@ -458,8 +492,9 @@ class Simulation:
             answered = True
         except CommitUnknown:
             return
-        except RealmkeepError:
-            answered = False
+        except RealmkeepError as error:
+            if request.sent == 1 and error.outcome == "not_applied":
+                self.model.check_told(self.store, request.ops, error)
         finally:
             if not answered:
                 first.unanswered.append(request)
@@ -488,6 +523,10 @@ class Simulation:
     def _any_line(self) -> FaultyStorage:
         self.disturbed_s = self.clock.monotonic_s()
         return self.lines[self.random.choice(self.names)]
+
+    async def set_clock(self) -> None:
+        """An operator sets the clock of one machine, forwards or back."""
+        self.clocks[self.random.choice(self.names)].step(self.random.choice((-60.0, -1.0, 1.0, 60.0)))
 
     async def outage(self) -> None:
         """The store is away for everybody."""
