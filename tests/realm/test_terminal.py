@@ -1,6 +1,7 @@
 """What an operator sees: on a terminal one live line below the logs, elsewhere JSON and nothing else."""
 
 import asyncio
+import codecs
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,43 +28,54 @@ from realmkeep.realm.server.terminal import ERASE_LINE, LiveLine
 STATUS = re.compile(r"players \d+  dirty \d+  oldest \d+ s  commits/s \d+  tick p99 [\d.]+ ms late")
 STAMP = re.compile(r"20\d\d-\d\d-\d\dT")
 COLOUR = re.compile(r"\x1b\[[\d;]*m")
+UNFINISHED = re.compile(r"\x1b[\[\d;]*\Z")
 
 
 class Terminal:
-    """The other end of a pseudo-terminal: shows what a person would see."""
+    """The other end of a pseudo-terminal: shows what a person would see.
+
+    Attributes:
+        rows: Every row that ever stood there, the present last: long text goes on in the next row, as on a real one.
+    """
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
+        self.rows = [""]
         self.written = b""
+        self._column = 0
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._unread = ""
         self.ours, self.theirs = pty.openpty()
         fcntl.ioctl(self.ours, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
 
     def read_until(self, enough: Callable[[], bool]) -> None:
         give_up_s = time.monotonic() + PATIENCE_S
         while not enough():
-            assert time.monotonic() < give_up_s, self.rows()
+            assert time.monotonic() < give_up_s, self.rows
             if select.select([self.ours], [], [], 0.1)[0]:
-                self.written += os.read(self.ours, 65536)
+                new = os.read(self.ours, 65536)
+                self.written += new
+                self._show(self._text.decode(new))
 
-    def rows(self) -> list[str]:
-        """Every row that ever stood there, the present last: long text goes on in the next row, as on a real one."""
-        rows, column = [""], 0
-        text = COLOUR.sub("", self.written.decode(errors="replace"))
+    def _show(self, text: str) -> None:
+        text = COLOUR.sub("", self._unread + text)
+        end = text.rfind("\x1b") if UNFINISHED.search(text) else len(text)
+        text, self._unread = text[:end], text[end:]
         for part in re.findall(r"\x1b\[2K|.", text, re.DOTALL):
+            row = self.rows[-1]
             match part:
                 case "\x1b[2K":
-                    rows[-1] = ""
+                    self.rows[-1] = ""
                 case "\r":
-                    column = 0
+                    self._column = 0
                 case "\n":
-                    rows.append("")
+                    self.rows.append("")
+                case _ if self._column == self.columns:
+                    self.rows.append(part)
+                    self._column = 1
                 case _:
-                    if column == self.columns:
-                        rows.append("")
-                        column = 0
-                    rows[-1] = rows[-1][:column].ljust(column) + part + rows[-1][column + 1 :]
-                    column += 1
-        return rows
+                    self.rows[-1] = row[: self._column].ljust(self._column) + part + row[self._column + 1 :]
+                    self._column += 1
 
     def close(self) -> None:
         os.close(self.ours)
@@ -89,7 +102,15 @@ def serving(terminal: Terminal, directory: Path) -> Generator[subprocess.Popen[b
         process.wait(PATIENCE_S)
 
 
-async def come_in_and_drop_out(directory: Path, names: list[str]) -> None:
+def come_in_and_drop_out(terminal: Terminal, directory: Path, *names: str) -> None:
+    """Read the terminal meanwhile: a server whose terminal is full stands still."""
+    with ThreadPoolExecutor() as pool:
+        gone = pool.submit(asyncio.run, _come_in_and_drop_out(directory, names))
+        terminal.read_until(gone.done)
+        gone.result()
+
+
+async def _come_in_and_drop_out(directory: Path, names: tuple[str, ...]) -> None:
     told = json.loads((directory / "server.json").read_text())
     for name in names:
         client = await Client(told["host"], told["tcp"], told["udp"]).connect()
@@ -101,10 +122,10 @@ async def come_in_and_drop_out(directory: Path, names: list[str]) -> None:
 def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Path) -> None:
     terminal = Terminal(columns=250)
     with serving(terminal, tmp_path) as process:
-        terminal.read_until(lambda: STATUS.fullmatch(terminal.rows()[-1]) is not None)
-        asyncio.run(come_in_and_drop_out(tmp_path, [f"terminal-{number}" for number in range(5)]))
-        terminal.read_until(lambda: terminal.rows()[-1].startswith("players 5  "))
-        *above, last = terminal.rows()
+        terminal.read_until(lambda: STATUS.fullmatch(terminal.rows[-1]) is not None)
+        come_in_and_drop_out(terminal, tmp_path, *(f"terminal-{number}" for number in range(5)))
+        terminal.read_until(lambda: terminal.rows[-1].startswith("players 5  "))
+        *above, last = terminal.rows
         assert STATUS.fullmatch(last)
         assert len([row for row in above if "player came in" in row]) == 5
         told = json.loads((tmp_path / "server.json").read_text())
@@ -113,9 +134,9 @@ def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Pat
         assert f"public key  {told['auth_public_key']}" in above
         assert not any("admin" in row for row in above), "there is no such address"
         process.send_signal(signal.SIGINT)
-        terminal.read_until(lambda: "closed" in terminal.rows()[-2])
+        terminal.read_until(lambda: "closed" in terminal.rows[-2])
         assert process.wait(PATIENCE_S) == 0
-    *above, last = terminal.rows()
+    *above, last = terminal.rows
     assert last == "", "the live line is gone when there is nothing left to tell"
     for row in above:
         assert STATUS.search(row) is None
@@ -126,9 +147,9 @@ def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Pat
 def test_on_a_narrow_terminal_the_live_line_leaves_no_traces(tmp_path: Path) -> None:
     terminal = Terminal(columns=30)
     with serving(terminal, tmp_path) as process:
-        terminal.read_until(lambda: terminal.written.count(b"\r\x1b[2Kplayers") >= 3)
-        assert [row for row in terminal.rows() if row.startswith("players")] == [terminal.rows()[-1]]
-        assert terminal.rows()[-1].endswith("…")
+        drawn = b"\r\x1b[2Kplayers"
+        terminal.read_until(lambda: terminal.written.count(drawn) >= 3 and terminal.rows[-1].endswith("…"))
+        assert [row for row in terminal.rows if row.startswith("players")] == [terminal.rows[-1]]
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
     terminal.close()
@@ -137,7 +158,7 @@ def test_on_a_narrow_terminal_the_live_line_leaves_no_traces(tmp_path: Path) -> 
 def test_a_server_whose_terminal_is_closed_saves_everything_and_ends_well(tmp_path: Path) -> None:
     terminal = Terminal(columns=80)
     with serving(terminal, tmp_path) as process:
-        asyncio.run(come_in_and_drop_out(tmp_path, ["orphan"]))
+        come_in_and_drop_out(terminal, tmp_path, "orphan")
         terminal.close()
         process.send_signal(signal.SIGHUP)  # as the kernel does for the terminal's own session
         assert process.wait(PATIENCE_S) == 0

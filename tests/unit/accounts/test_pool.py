@@ -98,13 +98,14 @@ async def test_at_most_so_many_run_at_once(gate: Gate) -> None:
     running = 0
     most = 0
     lock = threading.Lock()
+    three = threading.Barrier(3)  # none goes on alone
 
     def call() -> None:
         nonlocal running, most
         with lock:
             running += 1
             most = max(most, running)
-        threading.Event().wait(0.002)
+        three.wait(60)
         with lock:
             running -= 1
 
