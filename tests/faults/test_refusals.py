@@ -346,3 +346,16 @@ async def test_guards_see_what_is_refused_for_another_reason(server: StoreServer
     outcomes = await storage.write([Transaction((Guard("a", b"2"),), (Put("a", b"3"),)), put("a", b"4")])
     assert outcomes == [Refused(Guard("a", b"2"), b"1"), Committed()]
     await storage.disconnect()
+
+
+async def test_a_user_who_may_not_set_a_name_comes_in_and_a_missing_right_is_named(server: StoreServer) -> None:
+    path = server.socket_path
+    await ask(server, "ACL", "SETUSER", "plain", "on", ">pw", "~*", "+@all", "-client|setname", "-client|setinfo")
+    await ask(server, "ACL", "SETUSER", "mute", "on", ">pw", "~*", "+@all", "-evalsha")
+    storage = open_storage(f"redis+unix://plain:pw@{path}")
+    await storage.connect()
+    assert await storage.write([put("a")]) == [Committed()]
+    assert await storage.load("a") == b"1"
+    await storage.disconnect()
+    with pytest.raises(StorageMisconfigured, match="'evalsha' command"):
+        await open_storage(f"redis+unix://mute:pw@{path}").connect()

@@ -349,3 +349,68 @@ def test_the_specifications_numbers_are_the_defaults() -> None:
     assert (keeper.flush_interval_s, keeper.checkpoint_interval_s, keeper.sweep_interval_s) == (30, 60, 10)
     assert (keeper.heartbeat_s, keeper.lease_ttl_s, keeper.grace_s, keeper.tier1_rate_per_s) == (10, 30, 30, 10)
     assert (records.bytes_max, records.depth_max, records.nodes_max) == (65_536, 64, 10_000)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(tmp_path: Path) -> None:
+    path = tmp_path / "realmkeep.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + b'[keeper]\r\nname = "north"\r\n')
+    assert load_config(environ={}, path=path).keeper.name == "north"
+
+
+def secret_file(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_a_secret_comes_from_a_file_in_every_source(tmp_path: Path) -> None:
+    url = "redis://keeper:s3cr3t@db:6379/0"
+    file = secret_file(tmp_path / "url", f"{url}\n")
+    settings = tmp_path / "realmkeep.toml"
+    settings.write_text(f'[store]\nurl_file = "{file}"\n')
+    for config in (
+        load_config(environ={"REALMKEEP_STORE__URL_FILE": str(file)}),
+        load_config(environ={}, path=settings),
+        load_config(environ={}, flags={"store.url_file": str(file)}),
+    ):
+        assert config.store.url == url
+        assert "s3cr3t" not in str(config)
+        assert str(file) in config.sources["store.url"]
+
+
+def test_a_file_of_a_secret_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = secret_file(tmp_path / "url", "redis://keeper:s3cr3t@db:99999999/0 ")
+    file.chmod(0o644)
+    for environ, said in (
+        ({"REALMKEEP_STORE__URL_FILE": str(file)}, "can be read by other users"),
+        ({"REALMKEEP_STORE__URL_FILE": str(tmp_path / "absent")}, "cannot be read: No such file"),
+        ({"REALMKEEP_KEEPER__NAME_FILE": str(file)}, "no such setting"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_config(environ=environ)
+    file.chmod(0o600)
+    with pytest.raises(ConfigError) as caught:
+        load_config(environ={"REALMKEEP_STORE__URL_FILE": str(file)})
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_passphrase_in_a_url_is_masked_and_the_name_of_its_file_is_not() -> None:
+    assert mask_url("rediss://h?tls_key_password=x&tls_ca=/c") == "rediss://h?tls_key_password=***&tls_ca=/c"
+    assert mask_url("rediss://h?tls_key_password_file=/k") == "rediss://h?tls_key_password_file=/k"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("x" * 300, "too long"), ("a\0b", "NUL"), ("\udcff", "no such file"), ("file/below", "not a directory")],
+)
+def test_a_path_that_no_system_takes_is_a_sentence(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=said):
+        load_config(environ={}, path=tmp_path / name)
+
+
+def test_settings_of_bytes_that_are_no_text_are_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "realmkeep.toml"
+    path.write_bytes(b"name = '\xff'")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(environ={}, path=path)

@@ -110,3 +110,52 @@ def test_an_unknown_reply_to_a_change_is_not_taken_for_a_rejection(reply: str) -
     error = as_the_driver_has_it(reply)
     assert type(translate(error, "s", sent=True)) is OutcomeUnknown
     assert translate(error, "s", sent=False).outcome == "not_applied"
+
+
+@pytest.mark.parametrize("reply", [reply for reply in REPLIES if not reply.startswith("WRONGTYPE")])
+def test_what_the_store_said_stands_in_the_message(reply: str) -> None:
+    said = translate(as_the_driver_has_it(reply), "s", sent=False).message
+    assert reply.partition(" ")[2].rstrip(".")[:60] in said
+
+
+def as_the_driver_has_tls(words: str) -> Exception:
+    return RedisConnectionError(f"Error 1 connecting to h:6380. {words} (_ssl.c:1006).")
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "hint"),
+    [
+        ("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired", "has expired", "clock"),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: Hostname mismatch, certificate is not valid for 'h'.",
+            "Hostname mismatch, certificate is not valid for 'h'",
+            "name it in the URL",
+        ),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: unable to get local issuer certificate",
+            "unable to get local issuer certificate",
+            "tls_ca",
+        ),
+        (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: CA cert does not sign",
+            "CA cert does not",
+            "tls_ca",
+        ),
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "wrong version number", "redis://"),
+        ("[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required", "alert certificate", "tls_cert"),
+        ("[SSL: TLSV1_ALERT_UNKNOWN_CA] tlsv1 alert unknown ca", "alert unknown ca", "tls_cert"),
+        ("[SSL: SSLV3_ALERT_HANDSHAKE_FAILURE] sslv3 alert handshake failure", "handshake failure", "log"),
+    ],
+)
+def test_what_openssl_said_stands_in_the_message(words: str, said: str, hint: str) -> None:
+    error = translate(as_the_driver_has_tls(words), "rediss://h:6380/0", sent=False)
+    assert type(error) is StorageMisconfigured
+    assert said in error.message
+    assert "_ssl.c" not in error.message
+    assert "[SSL" not in error.message
+    assert hint in error.hint
+
+
+def test_a_tls_alert_after_a_change_was_sent_leaves_its_outcome_unknown() -> None:
+    alert = as_the_driver_has_tls("[SSL: SSLV3_ALERT_BAD_RECORD_MAC] sslv3 alert bad record mac")
+    assert type(translate(alert, "s", sent=True)) is OutcomeUnknown

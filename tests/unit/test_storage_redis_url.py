@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -103,3 +104,77 @@ async def test_a_failed_connection_puts_no_secret_in_errors_or_logs(caplog: pyte
     await storage.disconnect()
     with pytest.raises(RealmkeepError):
         await storage.load("a")
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:pa/ss@h:6379/0", "redis://u:pa?ss@h/0", "redis://u:pa#ss@h/0", "rediss://u:p/@h"]
+)
+def test_a_special_character_in_a_password_is_told_as_what_it_is(url: str) -> None:
+    with pytest.raises(ConfigError, match="%2F") as caught:
+        open_storage(url)
+    assert "pa" not in caught.value.message.replace("password", "").replace("path", "")
+
+
+def test_a_zone_is_encoded_in_a_url_and_not_in_an_address() -> None:
+    address = parse_redis_url(urlsplit("redis://[fe80::1%25eth0]:7000/1"))
+    assert address.host == "fe80::1%eth0"
+    assert str(address) == "redis://[fe80::1%25eth0]:7000/1"
+    assert parse_redis_url(urlsplit(str(address))) == address
+
+
+def secret_file(path: Path, text: str = SECRET) -> Path:
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
+def test_passwords_come_from_files(tmp_path: Path) -> None:
+    password, passphrase = secret_file(tmp_path / "p", f"{SECRET}\n"), secret_file(tmp_path / "k", "phrase")
+    url = (
+        f"rediss://keeper@h?password_file={password}&tls_cert=/c.pem&tls_key=/k.pem&tls_key_password_file={passphrase}"
+    )
+    address = parse_redis_url(urlsplit(url))
+    assert (address.username, address.password, address.tls_key_password) == ("keeper", SECRET, "phrase")
+    assert SECRET not in repr(address)
+    assert "phrase" not in repr(address)
+
+
+@pytest.mark.parametrize("option", ["password_file", "tls_key_password_file"])
+def test_a_file_of_a_secret_that_cannot_be_used_is_named_with_what_to_do(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "secret"
+    url = f"rediss://h?{option}={path}"
+    with pytest.raises(ConfigError, match=f"{option}.*{path} cannot be read"):
+        open_storage(url)
+    secret_file(path).chmod(0o644)
+    with pytest.raises(ConfigError, match="can be read by other users") as caught:
+        open_storage(url)
+    assert SECRET not in str(caught.value)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="both a"):
+        open_storage(
+            f"rediss://:x@h?password_file={path}" if option == "password_file" else f"{url}&tls_key_password=x"
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis://localhost:6379/0", ["every user of this machine"]),
+        ("redis://10.0.0.7/0", ["whoever reaches its port", "not encrypted"]),
+        ("redis://:x@10.0.0.7/0", ["not encrypted"]),
+        ("rediss://10.0.0.7/0", ["whoever reaches its port"]),
+        ("rediss://:x@10.0.0.7/0", []),
+        ("redis://:x@127.0.0.1", []),
+        ("redis+unix:///run/s", []),
+    ],
+)
+def test_who_else_can_use_the_store_is_said(url: str, said: list[str]) -> None:
+    exposures = [*parse_redis_url(urlsplit(url)).exposures()]
+    assert len(exposures) == len(said)
+    assert all(words in exposure for words, exposure in zip(said, exposures, strict=True))
+
+
+@pytest.mark.parametrize("url", ["redis+unix:///run/a%00b", "redis://h%0Aost", "redis+unix:///run/a%0Ab"])
+def test_a_control_character_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match="control character"):
+        open_storage(url)

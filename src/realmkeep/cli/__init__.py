@@ -1,7 +1,9 @@
 """The `realmkeep` command: thin; every command imports what it needs when it runs."""
 
+import io
 import os
 import sys
+from typing import cast
 
 __all__ = ["main"]
 
@@ -28,3 +30,5 @@ def _open_standard_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
+    if isinstance(stdout := cast("object", sys.stdout), io.TextIOWrapper):  # not where a program has replaced it
+        stdout.reconfigure(errors="backslashreplace")  # a console that cannot spell a name shows it otherwise

@@ -26,6 +26,8 @@ def run() -> None:
     except RealmkeepError as error:
         sys.stderr.write(f"realmkeep: {error}\n")
         sys.exit(1)
+    except UnicodeError as error:  # a name that this locale cannot spell, where nothing nearer has told it
+        sys.exit(f"realmkeep: a name cannot be used under this locale: {error} (start it with LC_ALL=C.UTF-8)")
     except OSError as error:  # a disk that is full, a file that is not ours
         of = f"{error.filename}: " if error.filename else ""
         sys.exit(f"realmkeep: {of}{error.strerror or error}")

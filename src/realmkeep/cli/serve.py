@@ -32,10 +32,10 @@ def serve(
         udp_port: 0 picks a free one.
         log_format: console on a terminal and JSON otherwise, unless given.
     """
-    from realmkeep import load_config  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.realm.server.realm import Where  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import Serving, in_directory  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above
 
-    config = in_directory(load_config(flags={"store.url": store}), data)
+    config = in_directory(config_with(store), data)
     sys.exit(run(Serving(config, data, Where(host, tcp_port, udp_port), log_format)))

@@ -69,9 +69,10 @@ def rescue(
         store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of a table.
     """
-    from realmkeep import load_config, mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep import mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
 
-    url = load_config(flags={"store.url": store}).store.url
+    url = config_with(store).store.url
 
     async def restore() -> "RescueReport":
         storage = open_storage(url)
@@ -103,10 +104,11 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
         store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of sentences.
     """
-    from realmkeep import load_config, open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
     from realmkeep.keeping.id_survey import mend_ids, survey_ids  # noqa: PLC0415
 
-    url = load_config(flags={"store.url": store}).store.url
+    url = config_with(store).store.url
 
     async def look() -> "IdSurvey":
         storage = open_storage(url)

@@ -13,8 +13,9 @@ from msgspec import inspect
 
 from realmkeep.errors import ConfigError
 
+FILE_SUFFIX: Final = "_file"  # of the name of a secret setting: the file that has its value
 SHOWN_CHARS_MAX: Final = 200  # of a wrong value, in an error
-_PASSWORD_IN_QUERY = re.compile(r"([?&]password=)[^&#]*")
+_PASSWORD_IN_QUERY = re.compile(r"([?&]\w*password=)[^&#]*")
 _USER_INFO = re.compile(r"^([A-Za-z0-9+.-]+://)?.*@", re.DOTALL)
 
 

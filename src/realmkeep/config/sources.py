@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 from realmkeep.config.sections import SECTIONS, Config
-from realmkeep.config.settings import Section, Setting, settings_of
+from realmkeep.config.settings import FILE_SUFFIX, Section, Setting, settings_of
 from realmkeep.errors import ConfigError, FileRefused
-from realmkeep.files import read_file
+from realmkeep.files import read_file, read_secret
 
 DEFAULT_PATH: Final = Path("realmkeep.toml")
 ENVIRONMENT_PREFIX: Final = "REALMKEEP_"
@@ -37,6 +37,9 @@ def load_config(
 
     `store.url` has two more sources: `MMORPG_DB_BACKEND` (`memory`, or `redis` at `REDIS_URL`) stands between
     `REALMKEEP_STORE__URL` and the file; `REDIS_URL` alone stands between the file and the default.
+
+    A setting that may hold a secret (`store.url`) can be left in a file of its own, which no other user may read: its key, or
+    variable, with `_file` behind it has the path (`store.url_file`, `REALMKEEP_STORE__URL_FILE`).
 
     Blocks on reading the file: call it before the event loop runs.
 
@@ -127,6 +130,9 @@ class _Reading:
 
     def environment(self, environ: Mapping[str, str]) -> None:
         variables = {_variable(key): key for key in self._settings}
+        variables |= {
+            _variable(key + FILE_SUFFIX): key + FILE_SUFFIX for key, setting in self._settings.items() if setting.mask
+        }
         flat = {variable.replace("__", "_"): variable for variable in variables}
         for variable, text in sorted(environ.items()):
             if not variable.startswith(ENVIRONMENT_PREFIX):
@@ -145,7 +151,11 @@ class _Reading:
     def _take(self, key: str, value: object, source: str, *, is_text: bool = False) -> None:
         setting = self._settings.get(key)
         if setting is None:
-            self._unknown(key, source)
+            secret = self._settings.get(key.removesuffix(FILE_SUFFIX))
+            if secret is not None and secret.mask and isinstance(value, str):
+                self._take_from_file(key, value, source)
+            else:
+                self._unknown(key, source)
             return
         try:
             accepted = setting.accept_text(str(value)) if is_text else setting.accept(value)
@@ -155,6 +165,16 @@ class _Reading:
             self._problems.append(f"{section}.{error.message} (from {source})")
         else:
             self._accepted[key] = _Accepted(accepted, source)
+
+    def _take_from_file(self, key: str, path: str, source: str) -> None:
+        try:
+            secret = read_secret(Path(path))
+        except FileRefused as error:
+            self._problems.append(f"{key} (from {source}): {error}")
+        except OSError as error:
+            self._problems.append(f"{key} (from {source}): {path} cannot be read: {error.strerror}")
+        else:
+            self._take(key.removesuffix(FILE_SUFFIX), secret, f"{path}, named by {source}", is_text=True)
 
     def _unknown(self, key: str, source: str) -> None:
         """Its value is not shown: what a mistyped key holds may be a secret."""

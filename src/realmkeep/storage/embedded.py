@@ -1,9 +1,10 @@
 """`embedded:///directory`: a real Valkey that Realmkeep starts, supervises, adopts again after a crash, and stops."""
 
+import os
 import random
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote_to_bytes
 
 import msgspec
 
@@ -24,6 +25,10 @@ from realmkeep.storage.urls import options_of
 MIB: Final = 1024**2
 MAXMEMORY_MB_MAX: Final = 1024**2  # a terabyte
 PORT_MAX: Final = 65535
+OPEN_PORT: Final = (
+    "the TCP port of the store asks for no password: every user of this machine can read and change everything; tools can"
+    " use its socket"
+)
 
 
 class EmbeddedStorage(RedisStorage):
@@ -49,6 +54,7 @@ class EmbeddedStorage(RedisStorage):
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self._has_port = bool(port)
         settings = StoreSettings(str(directory), port=port, maxmemory_bytes=maxmemory_bytes)
         clock = clock or SystemClock()
         self._process = StoreProcess(directory.absolute(), settings, clock=clock)
@@ -59,7 +65,10 @@ class EmbeddedStorage(RedisStorage):
         """What the store promises; nobody else can use it."""
         told = super().capability
         return msgspec.structs.replace(
-            told, backend="embedded", shared=False, warnings=(*told.warnings, *self._process.notices)
+            told,
+            backend="embedded",
+            shared=False,
+            warnings=(*told.warnings, *self._process.notices, *([OPEN_PORT] if self._has_port else [])),
         )
 
     async def connect(self) -> None:
@@ -101,7 +110,7 @@ def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
     Raises:
         ConfigError: A part of the URL is missing, malformed or unknown.
     """
-    directory = unquote(url.path)[1:]
+    directory = os.fsdecode(unquote_to_bytes(url.path))[1:]  # a name may be in no encoding at all
     if url.netloc or url.fragment or not directory:
         raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
     options = options_of(url)

@@ -181,7 +181,8 @@ class StoreProcess:
             os.close(fd)
             raise StorageLocked(
                 f"the embedded store in {self.directory} is open in process {owner or 'unknown'}",
-                hint="stop that server first, or give this one another directory",
+                hint="stop that server first, or give this one another directory; servers that shall share a store use one"
+                " that runs by itself (realmkeep store config), through redis:// or redis+unix://",
             ) from error
         except OSError as error:
             os.close(fd)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final, cast
 from urllib.parse import SplitResult
 
+import msgspec
 from redis.exceptions import RedisError
 
 from realmkeep import keys as schema
@@ -32,6 +33,7 @@ from realmkeep.storage.redis_connection import (
     RedisPool,
     Reply,
     ask,
+    check_tls_files,
     make_connection,
     safe_cause,
     sync,
@@ -96,7 +98,8 @@ class RedisStorage:
         """What the server promised when it was connected last."""
         if not self._capability:
             raise self._not_connected()
-        return self._capability
+        warnings = (*self._capability.warnings, *self._address.exposures())
+        return msgspec.structs.replace(self._capability, warnings=warnings)
 
     async def run_id(self) -> str:
         """As the server at the other end gives it, which is not asked what it was at the last connection."""
@@ -314,6 +317,8 @@ class RedisStorage:
     async def _open(self) -> None:
         await self._revive()
         script = await asyncio.to_thread(write_script)
+        if self._address.tls:
+            await asyncio.to_thread(check_tls_files, self._address)
         connection = make_connection(self._address)
         try:
             async with self._clock.timeout(self._address.connect_timeout_s):

@@ -1,8 +1,10 @@
 """Connections to Redis or Valkey: how one is made, and a small pool for what is not on the hot path."""
 
 import math
+import ssl
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final, Protocol, cast
 
 from redis.asyncio.connection import (
@@ -16,9 +18,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from realmkeep.errors import StorageError
+from realmkeep.errors import FileRefused, StorageError, StorageMisconfigured
+from realmkeep.files.tls import load_authorities, load_key_pair
 from realmkeep.keys import SERVER_SYNCED
-from realmkeep.storage.redis_errors import is_reply, translate
+from realmkeep.storage.redis_errors import is_reply, reply_code, translate
 from realmkeep.storage.redis_url import RedisAddress
 
 POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue inside the one-threaded server
@@ -58,7 +61,6 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
         "db": address.database,
         "username": address.username,
         "password": address.password,
-        "client_name": CLIENT_NAME,
         "driver_info": None,
         "socket_timeout": answer_timeout_s,
         "socket_connect_timeout": address.connect_timeout_s,
@@ -76,8 +78,42 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
             "ssl_ca_certs": address.tls_ca or None,
             "ssl_certfile": address.tls_cert or None,
             "ssl_keyfile": address.tls_key or None,
+            "ssl_password": address.tls_key_password or "",  # without one OpenSSL would ask on the terminal
         }
     return arguments
+
+
+class _Driver(Protocol):
+    async def on_connect(self) -> None: ...
+    async def send_command(self, *args: str) -> None: ...
+    async def read_response(self, *, disconnect_on_error: bool = True) -> Reply: ...
+
+
+async def _greet(connection: _Driver) -> None:
+    """What the driver does, and then the name for CLIENT LIST, which a user may not be allowed to set."""
+    await connection.on_connect()
+    await connection.send_command("CLIENT", "SETNAME", CLIENT_NAME)
+    try:
+        await connection.read_response(disconnect_on_error=False)
+    except RedisError as error:
+        if reply_code(error) not in {"NOPERM", "ERR"}:  # not permitted, or unknown to a proxy
+            raise
+
+
+def check_tls_files(address: RedisAddress) -> None:
+    """Read the files that `address` names for TLS, as the driver will, so that each mistake has its own sentence. Blocks.
+
+    Raises:
+        StorageMisconfigured: One of them cannot be used.
+    """
+    context = ssl.create_default_context()
+    try:
+        if address.tls_ca:
+            load_authorities(context, Path(address.tls_ca))
+        if address.tls_cert:
+            load_key_pair(context, Path(address.tls_cert), Path(address.tls_key), address.tls_key_password)
+    except FileRefused as error:
+        raise StorageMisconfigured(f"TLS to {address}: {error.message}", hint=error.hint) from error
 
 
 def make_connection(address: RedisAddress) -> RedisConnection:
@@ -86,7 +122,8 @@ def make_connection(address: RedisAddress) -> RedisConnection:
     Nothing that it reads is known to be durable before `sync` has returned.
     """
     arguments = _arguments(address, answer_timeout_s=None)
-    return cast("RedisConnection", _connection_class(address)(**cast("dict[str, Any]", arguments)))
+    made = _connection_class(address)(redis_connect_func=_greet, **cast("dict[str, Any]", arguments))
+    return cast("RedisConnection", made)
 
 
 async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_s: float = math.inf) -> Reply:
@@ -117,7 +154,7 @@ async def sync(connection: RedisConnection) -> None:
 
 
 async def _begin(connection: AbstractConnection) -> None:
-    await connection.on_connect()
+    await _greet(cast("_Driver", connection))
     await sync(cast("RedisConnection", connection))
 
 

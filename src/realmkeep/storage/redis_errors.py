@@ -1,5 +1,6 @@
 """What Redis and Valkey answer instead of an answer, and what it means for the caller: one table."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -15,6 +16,7 @@ from realmkeep.errors import (
 )
 
 REPLY_CHARS_MAX: Final = 200  # of what a server says, in a message
+_SOURCE: Final = re.compile(r"\s*\(_ssl\.c:\d+\)\.?")
 
 
 class Meaning(NamedTuple):
@@ -64,8 +66,22 @@ REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
     ),
 )
 
-_UNTRUSTED: Final = Meaning(
-    StorageMisconfigured, "shows a certificate that is not trusted", "name its authority with tls_ca=FILE in the URL"
+# What OpenSSL says of a certificate, or of the other end, and what to do; its own words stand in the message.
+_TLS: Final[tuple[tuple[str, str, str], ...]] = (
+    ("has expired", "shows a certificate that is refused", "renew it; or set this machine's clock"),
+    ("not yet valid", "shows a certificate that is refused", "set this machine's clock, or the other's"),
+    ("mismatch", "shows a certificate that is refused", "name it in the URL as its certificate does"),
+    ("not valid for", "shows a certificate that is refused", "name it in the URL as its certificate does"),
+    ("revoked", "shows a certificate that is refused", "get a new one"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "shows a certificate that is refused",
+        "name its authority with tls_ca=FILE in the URL",
+    ),
+    ("WRONG_VERSION_NUMBER", "does not speak TLS", "is it its TLS port? redis:// speaks without"),
+    ("CERTIFICATE_REQUIRED", "wants a certificate of ours", "name it with tls_cert and tls_key in the URL"),
+    ("UNKNOWN_CA", "does not trust our certificate", "name one with tls_cert that its authorities have signed"),
+    ("ALERT", "ended the TLS handshake", "see its log"),
 )
 
 
@@ -94,13 +110,17 @@ def is_reply(error: BaseException) -> bool:
 
 def meaning_of(error: BaseException) -> Meaning | None:
     """What an error reply means; None if `error` does not tell whether the request was executed."""
-    if "CERTIFICATE_VERIFY_FAILED" in str(error):  # OpenSSL's name for it; the driver keeps no more than the text
-        return _UNTRUSTED
     code = reply_code(error)
     if code in REJECTED_BEFORE_EXECUTION:
         return REJECTED_BEFORE_EXECUTION[code]
     text = str(unwrapped(error))
     return next((meaning for start, meaning in REJECTED_ERR if code == "ERR" and start in text), None)
+
+
+def _meaning_of_tls(error: BaseException) -> Meaning | None:
+    text = str(error)  # the driver keeps no more than that
+    row = next((row for row in _TLS if row[0] in text), None) if "[SSL" in text else None
+    return Meaning(StorageMisconfigured, *row[1:]) if row else None
 
 
 def translate(error: BaseException, store: str, *, sent: bool, subject: str = "") -> StorageError:
@@ -114,10 +134,11 @@ def translate(error: BaseException, store: str, *, sent: bool, subject: str = ""
     """
     error = unwrapped(error)
     about = f" (asked for {subject!r})" if subject else ""
-    if meaning := meaning_of(error):
+    if meaning := meaning_of(error) or (None if sent else _meaning_of_tls(error)):
         if meaning.error is WrongType and subject:
             return WrongType(f"{subject!r} {meaning.what}; it was not touched", hint=meaning.hint)
-        return meaning.error(f"the store {store} {meaning.what}{about}", hint=meaning.hint)
+        said = _said(error)  # which command, which key, which date: no table knows it
+        return meaning.error(f"the store {store} {meaning.what}{about}{said and f': {said}'}", hint=meaning.hint)
     if is_reply(error):
         said = str(error)[:REPLY_CHARS_MAX]
         kind = OutcomeUnknown if sent else StorageError
@@ -132,3 +153,12 @@ def translate(error: BaseException, store: str, *, sent: bool, subject: str = ""
         f"the store {store} cannot be reached{about}: {detail}",
         hint="see that it runs and that store.url names it; a server that runs tries again",
     )
+
+
+def _said(error: BaseException) -> str:
+    """The other end's own words, or OpenSSL's, printable and bounded."""
+    said = _SOURCE.sub("", str(error))
+    if "[SSL" in said:
+        said = said[said.index("[SSL") :].partition("]")[2]
+    said = said.strip().removeprefix("certificate verify failed: ")
+    return "".join(character if character.isprintable() else " " for character in said)[:REPLY_CHARS_MAX].rstrip(". ")

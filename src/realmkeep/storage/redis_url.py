@@ -1,10 +1,14 @@
 """Where a Redis store is and how to get in: a URL taken apart, and a `repr` without its secrets."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote, unquote_to_bytes
 
-from realmkeep.errors import ConfigError
+from realmkeep.errors import ConfigError, FileRefused
+from realmkeep.files import read_secret
 from realmkeep.storage.limits import whole_number
 from realmkeep.storage.urls import options_of
 
@@ -13,7 +17,7 @@ TIMEOUT_S: Final = 10.0  # a disk that stalls under `always` may take seconds; a
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S_MIN: Final = 0.01
 TIMEOUT_S_MAX: Final = 3600.0
-_TEXT_OPTIONS: Final = ("tls_ca", "tls_cert", "tls_key")
+_TLS_OPTIONS: Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password")
 _TIMEOUTS: Final = ("timeout_s", "connect_timeout_s")
 
 
@@ -32,6 +36,7 @@ class RedisAddress:
         tls_ca: File of the authorities to trust; empty for the system's.
         tls_cert: File of the client's own certificate; empty for none.
         tls_key: File of its private key.
+        tls_key_password: The passphrase of that key; None where it has none.
         timeout_s: How long an answer may take.
         connect_timeout_s: How long connecting and the handshake may take.
     """
@@ -46,55 +51,72 @@ class RedisAddress:
     tls_ca: str = ""
     tls_cert: str = ""
     tls_key: str = ""
+    tls_key_password: str | None = field(default=None, repr=False)
     timeout_s: float = TIMEOUT_S
     connect_timeout_s: float = CONNECT_TIMEOUT_S
 
     def __str__(self) -> str:
         if self.socket_path:
             return f"redis+unix://{self.socket_path}?db={self.database}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}"
 
     def is_secret_in(self, text: str) -> bool:
-        """Whether `text` repeats the password, as a server may that echoes a command it does not know."""
-        return bool(self.password) and self.password in text
+        """Whether `text` repeats a secret, as a server may that echoes a command it does not know."""
+        return any(secret and secret in text for secret in (self.password, self.tls_key_password))
+
+    def exposures(self) -> Iterator[str]:
+        """Who else can use the store as we do, one sentence for each."""
+        if self.socket_path:
+            return
+        if not self.password and not self.tls_cert:
+            whoever = "every user of this machine" if self.is_of_this_machine else "whoever reaches its port"
+            yield f"the store asks for no password: {whoever} can read and change everything"
+        if not self.tls and not self.is_of_this_machine:
+            yield "the line to the store is not encrypted: rediss:// is, and a private network may be enough"
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether nothing but this machine's own programs can be at the other end, or in between."""
+        return bool(self.socket_path) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
 
 def parse_redis_url(url: SplitResult) -> RedisAddress:
-    """The address of `redis://`, `rediss://` or `redis+unix://`.
+    """The address of `redis://`, `rediss://` or `redis+unix://`. Blocks where it names files of secrets.
 
-    User and password are percent-decoded. Options: `timeout_s`, `connect_timeout_s`; with `rediss://` also `tls_ca`,
-    `tls_cert` and `tls_key` (files); with `redis+unix://` also `db`.
+    User and password are percent-decoded. Options: `timeout_s`, `connect_timeout_s`, `password_file`; with `rediss://` also
+    `tls_ca`, `tls_cert`, `tls_key` (files), `tls_key_password` and `tls_key_password_file`; with `redis+unix://` also `db`.
 
     Raises:
-        ConfigError: A part is missing, malformed or unknown; it is named, the URL is not repeated.
+        ConfigError: A part is missing, malformed or unknown, or a file of a secret cannot be read; it is named, the URL is
+            not repeated.
     """
     scheme = url.scheme
+    _check_encoded(url)
     options = options_of(url)
     username = unquote(url.username) if url.username else None
-    password = unquote(url.password) if url.password else None
+    password = _secret(options, "password", unquote(url.password) if url.password else None)
     if username and not password:
         raise ConfigError(f"the {scheme}:// URL has a user but no password", hint=f"{scheme}://user:password@...")
-    if url.fragment:
-        raise ConfigError(f"the {scheme}:// URL has a '#'", hint="percent-encode it as %23 in a password")
     if scheme == "redis+unix":
         if url.hostname or not url.path.startswith("/"):
             raise ConfigError("a redis+unix:// URL names no absolute path", hint="redis+unix:///path/to/socket")
-        host, port, socket_path = "", DEFAULT_PORT, unquote(url.path)
+        host, port, socket_path = "", DEFAULT_PORT, os.fsdecode(unquote_to_bytes(url.path))
         database = options.pop("db", "0")
     else:
         if not url.hostname:
             raise ConfigError(f"the {scheme}:// URL names no host", hint=f"{scheme}://host:{DEFAULT_PORT}/0")
-        host, port, socket_path = url.hostname, _port(url), ""
+        host, port, socket_path = unquote(url.hostname), _port(url), ""  # %25 is the % of a zone: [fe80::1%25eth0]
         database = url.path.strip("/") or "0"
+    if any(ord(character) < 32 for character in f"{host}{socket_path}"):
+        raise ConfigError(f"the {scheme}:// URL has a control character in its host or path", hint="remove it")
     if (number := whole_number(database.encode(errors="replace"))) is None or number < 0:
         raise ConfigError(f"the database of the {scheme}:// URL is not a whole number", hint="0 is the usual one")
-    files = {name: options.pop(name, "") for name in _TEXT_OPTIONS} if scheme == "rediss" else {}
-    if files.get("tls_cert") and not files.get("tls_key"):
-        raise ConfigError("the rediss:// URL has tls_cert but no tls_key", hint="name the file of the private key, too")
+    tls = _tls(options) if scheme == "rediss" else {}
     timeouts = {name: _seconds(name, options.pop(name)) for name in _TIMEOUTS if name in options}
     if options:
-        known = [*_TIMEOUTS, *(_TEXT_OPTIONS if scheme == "rediss" else ()), *(("db",) if socket_path else ())]
+        known = [*_TIMEOUTS, "password_file", *(("db",) if socket_path else ())]
+        known += [*_TLS_OPTIONS, "tls_key_password_file"] if scheme == "rediss" else []
         raise ConfigError(
             f"the {scheme}:// URL has the unknown option {next(iter(options))!r}", hint=f"known: {', '.join(known)}"
         )
@@ -106,12 +128,46 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         username=username,
         password=password,
         database=number,
-        tls_ca=files.get("tls_ca", ""),
-        tls_cert=files.get("tls_cert", ""),
-        tls_key=files.get("tls_key", ""),
+        tls_ca=tls.get("tls_ca") or "",
+        tls_cert=tls.get("tls_cert") or "",
+        tls_key=tls.get("tls_key") or "",
+        tls_key_password=tls.get("tls_key_password"),
         timeout_s=timeouts.get("timeout_s", TIMEOUT_S),
         connect_timeout_s=timeouts.get("connect_timeout_s", CONNECT_TIMEOUT_S),
     )
+
+
+def _check_encoded(url: SplitResult) -> None:
+    """A `/`, `?` or `#` ends the part with user and password, so the rest of a password would be taken for a path."""
+    if url.fragment or ("@" in f"{url.path}{url.query}" and "@" not in url.netloc):
+        raise ConfigError(
+            f"the {url.scheme}:// URL has a special character in its password, or a '#' behind its path",
+            hint="percent-encode in a password: / as %2F, ? as %3F, # as %23, @ as %40, % as %25; or use password_file",
+        )
+
+
+def _tls(options: dict[str, str]) -> dict[str, str | None]:
+    password = _secret(options, "tls_key_password", options.pop("tls_key_password", None))
+    tls: dict[str, str | None] = {name: options.pop(name, "") for name in _TLS_OPTIONS if name != "tls_key_password"}
+    if bool(tls["tls_cert"]) != bool(tls["tls_key"]):
+        missing, there = ("tls_key", "tls_cert") if tls["tls_cert"] else ("tls_cert", "tls_key")
+        raise ConfigError(f"the rediss:// URL has {there} but no {missing}", hint="name the files of both")
+    return tls | {"tls_key_password": password}
+
+
+def _secret(options: dict[str, str], name: str, given: str | None) -> str | None:
+    """A secret that the URL has, or the file that it names in its place."""
+    path = options.pop(f"{name}_file", "")
+    if not path:
+        return given
+    if given:
+        raise ConfigError(f"the URL has both a {name} and a {name}_file", hint="leave one of them out")
+    try:
+        return read_secret(Path(path))
+    except FileRefused as error:
+        raise ConfigError(f"{name}_file: {error.message}", hint=error.hint) from error
+    except OSError as error:
+        raise ConfigError(f"{name}_file {path} cannot be read: {error.strerror}", hint="correct its path") from error
 
 
 def _port(url: SplitResult) -> int:

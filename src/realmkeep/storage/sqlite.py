@@ -1,11 +1,12 @@
 """`sqlite:///file`: one file, one server. For development, and for realms that need no second server."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote_to_bytes
 
 import apsw
 
@@ -215,7 +216,7 @@ def open_url(url: SplitResult, clock: Clock) -> SqliteStorage:
     Raises:
         ConfigError: There is no path, or something that is none of its business.
     """
-    path = unquote(url.path.removeprefix("/"))
+    path = os.fsdecode(unquote_to_bytes(url.path.removeprefix("/")))  # a name may be in no encoding at all
     if url.netloc or url.query or url.fragment or not path or path == ":memory:" or "\0" in path:
         raise ConfigError(
             "a sqlite URL is a path and nothing else",

@@ -148,7 +148,10 @@ def _lock(path: Path) -> Connection:
             beside.execute("PRAGMA journal_mode = MEMORY").fetchall()  # otherwise a third file, for nothing
             beside.execute("BEGIN EXCLUSIVE")
         except apsw.BusyError as error:
-            raise StorageLocked(f"another server has {path} open", hint="stop it, or give another path") from error
+            raise StorageLocked(
+                f"another server has {path} open",
+                hint="stop it, or give another path; servers that shall share a store need a Valkey or Redis (redis://)",
+            ) from error
         undo.pop_all()
         return beside
 
@@ -210,7 +213,13 @@ def _check_whole(path: Path, connection: Connection) -> None:
 
 
 def _open(name: str, flags: int) -> Connection:
-    return apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
+    try:
+        encoded = os.fsencode(name).decode()
+    except UnicodeDecodeError as error:
+        raise StorageMisconfigured(
+            f"the path {name!a} is not UTF-8, in which SQLite names files", hint="rename it"
+        ) from error
+    return apsw.Connection(encoded, flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
 
 
 def _caused(error: T, cause: BaseException) -> T:

@@ -164,3 +164,16 @@ def test_what_is_made_is_ours_alone_whatever_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert [stat.S_IMODE(each.stat().st_mode) for each in (made, made.parent)] == [0o700, 0o700]
+
+
+def test_a_directory_that_may_not_be_entered_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may enter everything, so the system's refusal is played."""
+
+    def refused(path: Path) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", refused)
+    for use in (make_directory, real_path, read_file):
+        with pytest.raises(FileRefused, match=r"may not be used by this user .*ls -ld") as caught:
+            use(tmp_path / "file")
+        assert caught.value.hint

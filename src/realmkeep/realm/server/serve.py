@@ -56,7 +56,7 @@ def in_directory(config: Config, directory: Path) -> Config:
     """The settings, with everything that nobody placed anywhere placed in `directory`."""
     placed = config
     if "store.url" not in config.sources:
-        url = f"embedded:///{quote(str(directory / 'store'))}"
+        url = f"embedded:///{quote(os.fsencode(directory / 'store'))}"
         placed = msgspec.structs.replace(placed, store=msgspec.structs.replace(config.store, url=url))
     if "auth.key_file" not in config.sources:
         key_file = str(directory / "server-keys.json")
