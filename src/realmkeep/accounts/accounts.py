@@ -19,7 +19,15 @@ from realmkeep.accounts.rules import PasswordRules, common_passwords
 from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
-from realmkeep.accounts.throttle import Backoff, Throttle, ThrottleSettings, network, network_digest
+from realmkeep.accounts.throttle import (
+    NETWORK_DELAY_S_MAX,
+    NETWORK_FREE,
+    Backoff,
+    Throttle,
+    ThrottleSettings,
+    network,
+    network_digest,
+)
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.accounts.verifier import Verifier
@@ -210,16 +218,11 @@ class Accounts(AccountBook):
             try:
                 if await self._shelf.replace(account.username, found, account):
                     return login_of(account, issued, playing)
-                again = await self._shelf.get(account.username)
+                found = await self._read_again(account.username, {verified_hash, renewed_hash})
             except StorageError as error:
                 self._refusals.say(log.warning, "%s logged in without a ticket: %s", account.username, error)
                 return login_of(account, None, playing)
-            if again is None or again.record.password_hash not in {verified_hash, renewed_hash}:
-                break
-            if again.record.is_banned(self._verifier.now_s()):
-                break
-            found = again
-        raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+        raise _changed_meanwhile()
 
     async def login_with_ticket(self, ticket: str, *, address: str = "") -> Login:
         """Log in with a resume ticket, and get the next one. `ticket` goes on working until that one is used.
@@ -286,13 +289,8 @@ class Accounts(AccountBook):
                     if keep is not None:
                         keep.renew(changed)
                     return changed
-                again = await self._shelf.get(account.username)
-            if again is None or again.record.password_hash != verified_hash:
-                break
-            if again.record.is_banned(self._verifier.now_s()):
-                break
-            found = again
-        raise AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+                found = await self._read_again(account.username, {verified_hash})
+        raise _changed_meanwhile()
 
     async def reset_password(self, username: str, new_password: str) -> None:
         """Give an account a new password without the old one: for an operator. Every ticket ends in the same write.
@@ -343,6 +341,19 @@ class Accounts(AccountBook):
             AuthFailed: `replayed` or `unavailable`.
         """
         return await self._door.open(payload, challenge_holds=challenge_holds)
+
+    async def _read_again(self, username: str, hashes: set[str]) -> Shelved[Account]:
+        """The account after another server changed it, if the password that was checked is still good.
+
+        Raises:
+            AuthFailed: `unavailable`: it is not, or the account is banned or gone.
+        """
+        again = await self._shelf.get(username)
+        if again is None or again.record.password_hash not in hashes:
+            raise _changed_meanwhile()
+        if again.record.is_banned(self._verifier.now_s()):
+            raise _changed_meanwhile()
+        return again
 
     async def _end_stolen_family(self, username: str, family: str) -> None:
         await self.end_family(username, family, stolen=True)
@@ -446,6 +457,10 @@ def open_accounts(
     )
 
 
+def _changed_meanwhile() -> AuthFailed:
+    return AuthFailed("the account was changed meanwhile; try again", reason="unavailable")
+
+
 def _remember_address(account: Account, address: str) -> None:
     """Put the address first among those where the password was right; an attacker elsewhere cannot close it."""
     if address:
@@ -460,4 +475,5 @@ def _throttle_settings(config: AuthConfig) -> ThrottleSettings:
         account=Backoff(config.throttle_account_free, 1.0, longest_s),
         address=Backoff(config.throttle_address_free, 1.0, longest_s),
         pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, PAIR_DELAY_S_MAX)),
+        network=Backoff(config.throttle_address_free * NETWORK_FREE, 1.0, min(longest_s, NETWORK_DELAY_S_MAX)),
     )

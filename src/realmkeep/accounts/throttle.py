@@ -1,12 +1,16 @@
-"""Slows guessing down: exponential delays per account, per address, and per account at an address where it logged in before.
+"""Slows guessing down: exponential delays for an account, an address, the network around it, and a known account at an address.
 
-The last is why an attacker locks nobody out: whoever succeeded from an address before is measured by their own failures from
-there alone, and a ticket is never throttled, since 256 bits are not guessed. Everybody else shares the account's delay.
+The last is why an attacker locks no player out: an account that logged in from an address before may try there as long as its
+own failures there allow it, and a ticket is never throttled, since 256 bits are not guessed. All others share the account's
+delay. A known account that is tried with a wrong password there hears what an unknown name would hear, so that nobody at a
+shared address can tell the two apart.
 
 Memory is bounded: the entries used least recently go first. An attacker who wants a delay forgotten must push `ENTRIES_MAX`
 other names or addresses through, each at the price of one password hash (45 ms of a core: 24 minutes for all), and wins the
-five free guesses; waiting out the longest delay is cheaper. Addresses count as IPv6 /64 networks, so that one machine is one
-entry.
+five free guesses; waiting out the longest delay is cheaper. An address is an IPv4 address or an IPv6 /64, so that one machine
+is one entry; the network around it is a /24 or a /48, so that a provider's customer is one, too.
+
+Each server counts for itself: with n servers an attacker has n times the free guesses.
 """
 
 import hashlib
@@ -20,9 +24,13 @@ from typing import Final
 from realmkeep.clock import Clock
 
 ENTRIES_MAX: Final = 32_000  # one table of 16 bytes each fits one stored value of 512 KiB
-TABLES: Final[tuple[str, ...]] = ("accounts", "addresses", "pairs")
-_ENTRY: Final = struct.Struct("<8sHxxI")  # digest, failures, second of the last one
+TABLES: Final[tuple[str, ...]] = ("accounts", "addresses", "pairs", "networks")
+NETWORK_FREE: Final = 16  # times the free failures of one address: a campus, or a street behind one provider's address
+NETWORK_DELAY_S_MAX: Final = 60.0  # one neighbour among thousands must not shut all of them out for long
+_ENTRY: Final = struct.Struct("<8sHHI")  # digest, failures, second of the last one: its upper 16 and its lower 32 bits
 _FAILURES_MAX: Final = 0xFFFF
+_SECOND_MAX: Final = (1 << 48) - 1  # bytes of before have no upper bits, and end in 2106
+_IPV4: Final = 4
 _SLICE: Final = 2_000  # entries packed between two turns of the event loop: about 1 ms
 
 
@@ -49,12 +57,14 @@ class ThrottleSettings:
         account: For one account, from addresses where it never logged in.
         address: For one address, over all accounts.
         pair: For one account at an address where it logged in before.
+        network: For the network around an address, over all accounts.
         forget_s: Failures older than this are forgotten.
     """
 
     account: Backoff = Backoff(free=5, first_s=1.0, max_s=900.0)
     address: Backoff = Backoff(free=20, first_s=1.0, max_s=900.0)  # more: a household or a school is one address
     pair: Backoff = Backoff(free=5, first_s=1.0, max_s=60.0)
+    network: Backoff = Backoff(free=20 * NETWORK_FREE, first_s=1.0, max_s=NETWORK_DELAY_S_MAX)
     forget_s: float = 24 * 3600.0
 
 
@@ -95,28 +105,38 @@ class Attempt:
     """One password attempt that was let through. Until it is judged it counts as a failure of its account.
 
     So parallel guesses cannot slip through together. Call exactly one of the methods.
+
+    Attributes:
+        strangers_wait_s: What another account would have to wait here and now; a failure of a known one is told the same.
     """
 
-    def __init__(self, throttle: "Throttle", table: _Table, key: bytes, address: str) -> None:
+    def __init__(
+        self, throttle: "Throttle", counted: list[tuple[_Table, bytes]], address: str, strangers_wait_s: float
+    ) -> None:
         self._throttle = throttle
-        self._table = table
-        self._key = key
+        self._counted = counted
         self._address = address
+        self.strangers_wait_s = strangers_wait_s
 
     def succeeded(self) -> None:
-        """The password was right: the account's failures are forgotten.
+        """The password was right: the account's failures are forgotten, where it was known only those of that address.
 
-        The address's are not: whoever owns one account could reset them at will.
+        The address's are not: with one account of one's own they could be reset at will.
         """
-        self._table.entries.pop(self._key, None)
+        table, key = self._counted[0]
+        table.entries.pop(key, None)
+        for table, key in self._counted[1:]:
+            table.remove_one(key)
 
     def failed(self) -> None:
         """The password was wrong."""
-        self._throttle.count_address(self._address)
+        if not self.strangers_wait_s:
+            self._throttle.count_address(self._address)
 
     def withdrawn(self) -> None:
-        """Nobody judged it: the store was away or the queue was full."""
-        self._table.remove_one(self._key)
+        """It was not judged: the store was away or the queue was full."""
+        for table, key in self._counted:
+            table.remove_one(key)
 
 
 class Throttle:
@@ -135,8 +155,10 @@ class Throttle:
         self._accounts = _Table(settings.account, settings.forget_s)
         self._addresses = _Table(settings.address, settings.forget_s)
         self._pairs = _Table(settings.pair, settings.forget_s)
+        self._networks = _Table(settings.network, settings.forget_s)
         self.changes = 0
-        self._tables: dict[str, _Table] = dict(zip(TABLES, (self._accounts, self._addresses, self._pairs), strict=True))
+        tables = (self._accounts, self._addresses, self._pairs, self._networks)
+        self._tables: dict[str, _Table] = dict(zip(TABLES, tables, strict=True))
 
     def begin(self, username: str, address: str, *, known: bool) -> Attempt | float:
         """Let a password attempt through, or say how many seconds it has to wait.
@@ -147,35 +169,47 @@ class Throttle:
             known: This account logged in from this address before.
         """
         now_s = self._now_s()
-        where = network(address)
+        name = _digest(username)
+        wait_s = max(self._accounts.wait_s(name, now_s), self.address_wait_s(address))
+        counted = [] if wait_s else [(self._accounts, name)]
         if known:
-            table, key = self._pairs, _digest(username, where)
-            wait_s = table.wait_s(key, now_s)
-        else:
-            table, key = self._accounts, _digest(username)
-            wait_s = max(table.wait_s(key, now_s), self.address_wait_s(address))
-        if wait_s > 0:
+            pair = _digest(username, network(address))
+            if wait_s and self._pairs.wait_s(pair, now_s):
+                return wait_s
+            counted.insert(0, (self._pairs, pair))
+        elif wait_s:
             return wait_s
-        table.add(key, now_s)
+        for table, key in counted:
+            table.add(key, now_s)
         self.changes += 1
-        return Attempt(self, table, key, address)
+        return Attempt(self, counted, address, wait_s)
 
     def address_wait_s(self, address: str) -> float:
         """Seconds until this address may try or register another name; 0 where there is no address."""
-        return self._addresses.wait_s(_digest(network(address)), self._now_s()) if address else 0.0
+        now_s = self._now_s()
+        return max((table.wait_s(key, now_s) for table, key in self._places(address)), default=0.0)
 
     def count_address(self, address: str) -> None:
         """Count a failure against an address: a wrong password, or asking for a name that is taken."""
-        if address:
+        for table, key in self._places(address):
             self.changes += 1
-            self._addresses.add(_digest(network(address)), self._now_s())
+            table.add(key, self._now_s())
+
+    def _places(self, address: str) -> list[tuple[_Table, bytes]]:
+        """Where an address counts; nowhere if there is none."""
+        if not address:
+            return []
+        around = network_around(address)
+        wide = [] if around is None else [(self._networks, _digest(around))]
+        return [(self._addresses, _digest(network(address))), *wide]
 
     def pack(self, name: str) -> Iterator[bytes]:
         """The entries of one of `TABLES` as they are now, in parts; joined they are what `unpack` takes."""
         entries = list(self._tables[name].entries.items())
         for start in range(0, len(entries), _SLICE):
             yield b"".join(
-                _ENTRY.pack(key, failures, int(last_s)) for key, (failures, last_s) in entries[start : start + _SLICE]
+                _ENTRY.pack(key, failures, *divmod(min(max(0, int(last_s)), _SECOND_MAX), 1 << 32))
+                for key, (failures, last_s) in entries[start : start + _SLICE]
             )
 
     def unpack(self, name: str, packed: bytes) -> bool:
@@ -183,8 +217,8 @@ class Throttle:
         if len(packed) % _ENTRY.size or len(packed) > ENTRIES_MAX * _ENTRY.size:
             return False
         entries = self._tables[name].entries
-        for key, failures, last_s in _ENTRY.iter_unpack(packed):
-            entries[key] = (failures, float(last_s))
+        for key, failures, upper, lower in _ENTRY.iter_unpack(packed):
+            entries[key] = (failures, float((upper << 32) | lower))
         return True
 
     def _now_s(self) -> float:
@@ -202,6 +236,15 @@ def network(address: str) -> str:
             return str(parsed.ipv4_mapped)
         return str(ipaddress.ip_network((parsed.packed[:8] + bytes(8), 64)))
     return str(parsed)
+
+
+def network_around(address: str) -> str | None:
+    """The network that an address lies in: an IPv4 /24 or an IPv6 /48; None where it is no address."""
+    try:
+        narrow = ipaddress.ip_network(network(address))
+    except ValueError:
+        return None
+    return str(narrow.supernet(new_prefix=24 if narrow.version == _IPV4 else 48))
 
 
 def network_digest(username: str, address: str) -> str:

@@ -62,7 +62,7 @@ class Verifier:
             attempt = self.throttle.begin(name, address, known=known)
             if not isinstance(attempt, Attempt):
                 self.refusals.say(log.info, "login from %r has to wait %.0f s after failures", address, attempt)
-                raise AuthFailed("too many failures", reason="throttled", retry_after_s=math.ceil(attempt))
+                raise self._throttled(attempt)
             try:
                 right = await self._compare(found, password, address)
             except BaseException:
@@ -72,14 +72,20 @@ class Verifier:
                 attempt.failed()
             else:
                 attempt.succeeded()
-            return self._usable(found, right, address)
+            try:
+                return self._usable(found, right, address)
+            except AuthFailed:
+                if attempt.strangers_wait_s:
+                    raise self._throttled(attempt.strangers_wait_s) from None
+                raise
 
     async def ticket(
         self, ticket: str, address: str, end_family: Callable[[str, str], Awaitable[None]]
     ) -> tuple[Shelved[Account], IssuedTicket]:
         """The account and the ticket that replaces `ticket`, which is to be stored before it is handed out.
 
-        Tickets are not throttled: nobody guesses 256 bits, and they are the way in that an attacker cannot close.
+        Tickets are not throttled, nor do false ones count as failures: nobody guesses 256 bits, a false ticket costs one
+        read and no hash, and tickets are the way in that an attacker cannot close.
 
         Args:
             ticket: As it was shown.
@@ -105,13 +111,15 @@ class Verifier:
                 if redeemed is not None:
                     why = f"a superseded ticket of {found.record.username} was used again, so its family ends"
                     await self._ended(end_family(found.record.username, redeemed.family))
-            self.throttle.count_address(address)
             self.refusals.say(log.info, "ticket from %r refused: %s", address, why)
             raise AuthFailed(_BAD_CREDENTIALS, reason="bad_credentials")
 
     def now_s(self) -> int:
         """Seconds since the Unix epoch."""
         return self.clock.wall_us() // 1_000_000
+
+    def _throttled(self, wait_s: float) -> AuthFailed:
+        return AuthFailed("too many failures", reason="throttled", retry_after_s=math.ceil(wait_s))
 
     async def _ended(self, ending: Awaitable[None]) -> None:
         try:

@@ -493,6 +493,50 @@ async def test_saving_goes_on_after_the_store_was_away(
     assert storage.calls["write"] == written  # nothing changed
 
 
+async def test_a_failed_login_after_2106_is_saved_and_ends_nothing(
+    storage: FaultyStorage, store: MemoryStore, key_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock(wall_us=(2**32 + 5) * 1_000_000)
+    config = AuthConfig(answer_time_s=0, throttle_save_interval_s=30)
+    opened = await asyncio.to_thread(open_accounts, storage, config, server_name="town-1", clock=clock)
+    async with opened.running():
+        await reason(opened.login("nobody", OTHER, address="10.0.0.1"))
+        await clock.advance(30)
+        assert len(store.value("server:town-1:throttle:accounts") or b"") == 16
+        await reason(opened.login("nobody", OTHER, address="10.0.0.1"))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_false_tickets_shut_no_address_out(accounts: Accounts, ada: Login, clock: FakeClock) -> None:
+    for second in range(10):
+        for number in range(40):
+            false = f"ada.{second:032x}{number:064x}"
+            assert await reason(accounts.login_with_ticket(false, address="203.0.113.9")) == "bad_credentials"
+        await clock.advance(1)
+    await accounts.login("ada", PASSWORD, address="203.0.113.9")
+    await accounts.create("bea", PASSWORD, address="203.0.113.9")
+
+
+async def test_at_a_shared_address_an_account_hears_what_an_unknown_name_hears(
+    realm: Any, ada: Login, clock: FakeClock
+) -> None:
+    """Also after the address has failed so often that strangers have to wait there; and its owner still comes in."""
+    accounts: Accounts = await realm.server("town-3")
+    await accounts.create("bea", PASSWORD)
+    await accounts.create("banned", PASSWORD, address="10.0.0.1")
+    await accounts.ban("banned", "duping")
+    for number in range(30):
+        await reason(accounts.login(f"nobody-{number}", OTHER, address="10.0.0.1"))
+    heard: set[tuple[str, float, str]] = set()
+    for name, password in (("nobody", OTHER), ("bea", OTHER), ("ada", OTHER), ("banned", OTHER), ("banned", PASSWORD)):
+        with pytest.raises(AuthFailed) as caught:
+            await accounts.login(name, password, address="10.0.0.1")
+        heard.add((caught.value.reason, caught.value.retry_after_s, str(caught.value)))
+    assert len(heard) == 1
+    assert next(iter(heard))[0] == "throttled"
+    await accounts.login("ada", PASSWORD, address="10.0.0.1")
+
+
 FAULTS = [reject(), LOSE_REQUEST, LOSE_REPLY, late(0.01), late(1), duplicate(0.01), duplicate(1)]
 
 

@@ -5,7 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realmkeep.accounts import throttle as module
-from realmkeep.accounts.throttle import TABLES, Attempt, Backoff, Throttle, ThrottleSettings, network
+from realmkeep.accounts.throttle import (
+    TABLES,
+    Attempt,
+    Backoff,
+    Throttle,
+    ThrottleSettings,
+    network,
+    network_around,
+)
 from realmkeep.storage.protocol import VALUE_BYTES_MAX
 from realmkeep.testing.clock import FakeClock
 
@@ -13,6 +21,7 @@ SETTINGS = ThrottleSettings(
     account=Backoff(free=3, first_s=1, max_s=60),
     address=Backoff(free=6, first_s=1, max_s=60),
     pair=Backoff(free=3, first_s=1, max_s=8),
+    network=Backoff(free=100, first_s=1, max_s=60),
     forget_s=3600,
 )
 
@@ -90,17 +99,42 @@ def test_nobody_is_locked_out_of_an_address_where_they_logged_in_before(throttle
             attempt.failed()
         throttle.count_address("10.0.0.1")
     assert wait_s(throttle, "ada", "10.0.0.1") > 0
-    allowed(throttle, "ada", "10.0.0.1", known=True).succeeded()
+    attempt = allowed(throttle, "ada", "10.0.0.1", known=True)
+    assert attempt.strangers_wait_s == wait_s(throttle, "ada", "10.0.0.1")
+    attempt.succeeded()
+    assert wait_s(throttle, "ada", "10.0.0.1") > 0, "what strangers did is not forgotten with it"
 
 
 async def test_guessing_from_a_known_address_is_delayed_too(throttle: Throttle, clock: FakeClock) -> None:
     for _ in range(3):
         allowed(throttle, "ada", "10.0.0.1", known=True).failed()
     assert wait_s(throttle, "ada", "10.0.0.1", known=True) == 1
-    for _ in range(10):
-        await clock.advance(8)
-        allowed(throttle, "ada", "10.0.0.1", known=True).failed()
-    assert wait_s(throttle, "ada", "10.0.0.1", known=True) == 8
+    tries = 0
+    for _ in range(600):
+        await clock.advance(1)
+        attempt = throttle.begin("ada", "10.0.0.1", known=True)
+        if isinstance(attempt, Attempt):
+            attempt.failed()
+            tries += 1
+    assert tries <= 600 / 8 + 600 / 60 + 10, "as often as its own delay allows, and a stranger's"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["try", "wait"]), st.sampled_from(["ada", "bob"])), max_size=60))
+def test_an_account_that_is_known_at_an_address_hears_what_an_unknown_name_hears(turns: list[tuple[str, str]]) -> None:
+    clocks = [FakeClock(), FakeClock()]
+    heard: list[list[float]] = [[], []]
+    for known, (clock, answers) in enumerate(zip(clocks, heard, strict=True)):
+        throttle = Throttle(SETTINGS, clock)
+        for what, name in turns:
+            if what == "wait":
+                clock._now_ns += 3_000_000_000  # pyright: ignore[reportPrivateUsage] - nothing waits
+                continue
+            attempt = throttle.begin(name, "10.0.0.1", known=bool(known))
+            if isinstance(attempt, Attempt):
+                attempt.failed()
+                attempt = attempt.strangers_wait_s
+            answers.append(attempt)
+    assert heard[0] == heard[1]
 
 
 async def test_success_and_time_forget_failures(throttle: Throttle, clock: FakeClock) -> None:
@@ -133,7 +167,7 @@ def test_memory_is_bounded_and_the_least_recently_used_go(throttle: Throttle, mo
     assert wait_s(throttle, "ada", "10.9.9.9") == 1
     for number in range(1000):
         allowed(throttle, f"more-{number}", f"10.2.{number % 250}.{number // 250}").failed()
-    for table in TABLES[:2]:
+    for table in TABLES[:2]:  # the others have one entry, and none
         assert len(b"".join(throttle.pack(table))) == 100 * 16
     allowed(throttle, "ada", "10.9.9.9")
 
@@ -179,6 +213,54 @@ def test_what_cannot_be_read_is_refused_whole(throttle: Throttle, packed: bytes)
 )
 def test_one_machine_is_one_address(address: str, expected: str) -> None:
     assert network(address) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("10.0.0.1", "10.0.0.0/24"),
+        ("::ffff:10.0.0.1", "10.0.0.0/24"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+        ("unix-socket", None),
+        ("", None),
+    ],
+)
+def test_what_a_customer_of_a_provider_has_is_one_network(address: str, expected: str | None) -> None:
+    assert network_around(address) == expected
+
+
+@pytest.mark.parametrize("where", ["2001:db8:1:{0:x}::1", "10.0.0.{0}"])
+def test_many_addresses_of_one_network_are_delayed_together(throttle: Throttle, where: str) -> None:
+    for number in range(SETTINGS.network.free):
+        allowed(throttle, f"user-{number}", where.format(number % 250)).failed()
+    assert wait_s(throttle, "another", where.format(251)) == 1
+    assert throttle.address_wait_s(where.format(252)) == 1
+    allowed(throttle, "another", "192.0.2.1")
+
+
+LATER_S = [2**32 - 1, 2**32, 2**33, 2**40, 2**48 - 1, 2**48, 2**60]
+
+
+@pytest.mark.parametrize("second", [-1, 0, *LATER_S])
+def test_a_failure_at_any_time_is_saved_and_comes_back(second: int) -> None:
+    throttle = Throttle(SETTINGS, FakeClock(wall_us=second * 1_000_000))
+    for _ in range(3):
+        allowed(throttle, "ada", "10.0.0.1").failed()
+    restarted = Throttle(SETTINGS, FakeClock(wall_us=second * 1_000_000))
+    for table in TABLES:
+        assert restarted.unpack(table, b"".join(throttle.pack(table)))
+    if 0 <= second < 2**48:
+        assert 0 < wait_s(restarted, "ada", "10.0.0.1") <= 1
+
+
+def test_what_was_saved_before_2106_was_thought_of_is_read(throttle: Throttle, clock: FakeClock) -> None:
+    for _ in range(3):
+        allowed(throttle, "ada", "10.0.0.1").failed()
+    saved = b"".join(throttle.pack("accounts"))
+    assert saved[10:12] == b"\0\0", "where nothing was stored before"
+    restarted = Throttle(SETTINGS, clock)
+    assert restarted.unpack("accounts", saved)
+    assert wait_s(restarted, "ada", "10.0.0.1") == 1
 
 
 def test_without_an_address_only_accounts_are_counted(throttle: Throttle) -> None:
