@@ -22,7 +22,7 @@ from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.staging import Member, Stager
 from realmkeep.keeping.writes import Write
 from realmkeep.records import Record
-from realmkeep.storage import Effect, Guard
+from realmkeep.storage import Effect, Guard, redis, redis_connection
 from simulation.game import Chest, Hero, Sword, deposit, mail, open_letter, trade
 
 REPORT_S = 0.05
@@ -251,14 +251,18 @@ def break_on_purpose(mutant: str) -> None:
     def never_repeated(self: Commits, sessions: list[Session[Record]], ops: list[Op]) -> None:
         return None
 
-    if mutant == "fence":
-        Stager.advance = without_fence
-    elif mutant == "early answer":
-        Write.wait = at_once
-    elif mutant == "op ring":
-        Commits.repeated = never_repeated  # pyright: ignore[reportAttributeAccessIssue] - it never finds any
-    elif mutant:
-        raise ValueError(mutant)
+    async def do_nothing(_: object) -> None:
+        return None
+
+    broken: dict[str, list[tuple[object, str, object]]] = {
+        "": [],
+        "fence": [(Stager, "advance", without_fence)],
+        "early answer": [(Write, "wait", at_once)],
+        "op ring": [(Commits, "repeated", never_repeated)],
+        "first write": [(redis, "sync", do_nothing), (redis_connection, "sync", do_nothing)],
+    }
+    for where, name, instead in broken[mutant]:
+        setattr(where, name, instead)
 
 
 async def standard_input_ends() -> None:
