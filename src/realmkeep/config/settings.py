@@ -20,7 +20,13 @@ _USER_INFO = re.compile(r"^([A-Za-z0-9+.-]+://)?.*@", re.DOTALL)
 
 
 def mask_url(url: str) -> str:
-    """`url` with `***` for everything before the last `@` and for a password in its query; also where it is malformed."""
+    """`url` with `***` for everything before the last `@` and for a password in its query; also where it is malformed.
+
+    Raises:
+        ConfigError: It is no text.
+    """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a game may not be typed
+        raise ConfigError(f"a URL is a {type(url).__name__}", hint="pass text")
     return _USER_INFO.sub(r"\1***@", _PASSWORD_IN_QUERY.sub(r"\1***", url))
 
 

@@ -8,6 +8,7 @@ from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.rescue import LeftBehind, RescueReport, restore_rescued
+from realmkeep.keeping.scan import Scanned
 from realmkeep.keeping.session import Session
 from realmkeep.keeping.table import Table
 
@@ -24,6 +25,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "RescueReport",
+    "Scanned",
     "Session",
     "Table",
     "Tx",

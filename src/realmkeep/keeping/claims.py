@@ -22,6 +22,7 @@ from realmkeep.errors import (
     StorageUnavailable,
     WrongType,
 )
+from realmkeep.keeping.arguments import check_record
 from realmkeep.keeping.lease import Lease, Owner
 from realmkeep.keeping.ops import OpRing
 from realmkeep.keeping.revisions import claimable_number, stored_number
@@ -108,7 +109,9 @@ def keys_of(cls: type[Record], id: int | str) -> RecordKeys:  # noqa: A002 - the
 
     Raises:
         InvalidKey: The id is malformed.
+        Misuse: `cls` is no class of records.
     """
+    check_record(cls, "an id")
     info = cls.__realmkeep__
     return keys.record_keys(info.kind, id, suffix=info.suffix, internal=True)
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
-from realmkeep.callables import deferred, discard, fault_of
+from realmkeep.callables import deferred, discard
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.session import Session
 from realmkeep.keeping.staging import StagedWrite, Undo
 from realmkeep.records import Record
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ops import Op, Receipt
     from realmkeep.keeping.queue import WriteQueue
     from realmkeep.keeping.results import Results
+    from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
@@ -80,9 +80,9 @@ class Tx:
             RecordError: The record is invalid, too large, or cannot be stored.
         """
         self._check_open()
+        record_keys = keys_of(cls, id)
         if type(record) is not cls:
             raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
-        record_keys = keys_of(cls, id)
         blob = self._stager.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
         self.effects += [
@@ -156,37 +156,6 @@ class Commits:
         self._stager = stager
         self._clock = clock
         self._on_landed = on_landed
-
-    def check(
-        self, fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[Op | None], *, arguments: int = 0
-    ) -> None:
-        """Refuse what can never work.
-
-        Args:
-            fn: The function.
-            sessions: What it is to run on.
-            ops: Its operations.
-            arguments: How many `fn` gets; 0: the transaction and one record for each session.
-
-        Raises:
-            Misuse: `fn` is no plain function of so many; a session stands twice, or is none; more ops than sessions.
-        """
-        if (fault := fault_of(fn, arguments or 1 + len(sessions))) is not None:
-            raise Misuse(
-                f"{fault}; a commit runs without awaiting, on the transaction and the records",
-                hint="make it a plain `def fn(tx, record, ...)`, one record for each session (commit_all: `fn(tx, records)`); "
-                "await what you need before the commit",
-            )
-        for session in sessions:
-            if not isinstance(session, Session):
-                raise Misuse(
-                    f"commit got a {type(session).__name__} where a session belongs",
-                    hint="pass what keeper.login or hold returned, not its record",
-                )
-        if len(sessions) > 1 and len(set(sessions)) != len(sessions):
-            raise Misuse("commit got the same session twice", hint="a player does not trade with itself")
-        if len(ops) > len(sessions):
-            raise Misuse(f"commit got {len(ops)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
 
     def repeated(
         self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]

@@ -31,13 +31,14 @@ from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.results import Results
+from realmkeep.keeping.scan import Scanned, scan
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.shelf import limits_of
 from realmkeep.keeping.staging import Comparison, StagedWrite, Stager
-from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks
+from realmkeep.records import FieldInfo, Record, Tier, load, observe, peek_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator, Iterable, ValuesView
+    from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, ValuesView
 
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig, RecordsConfig
@@ -205,6 +206,23 @@ class Engine:
         stored = self.stager.encode(live) if live is not None else await self.storage.load(record_keys.record)
         return None if stored is None else await self.claims.read(cls, record_keys, stored)
 
+    async def scan(self, cls: type[R]) -> AsyncGenerator[Scanned[R]]:
+        """As `Table.scan`.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        limits, unchecked = limits_of(self.records), self.records.accept_unchecked
+
+        def read(record_keys: RecordKeys, stored: bytes | None) -> R | None:
+            live = self.sessions.get(record_keys.record)
+            blob = self.stager.encode(live) if live is not None else stored
+            return None if blob is None else load(blob, cls, limits=limits, accept_unchecked=unchecked).require()
+
+        await self.barrier.wait()
+        async for each in scan(cls, self.storage, read):
+            yield each
+
     def dismiss(self, session: Session[Any], state: State) -> None:
         """Nothing more of the session is stored."""
         session.state = state
@@ -291,6 +309,8 @@ class Engine:
             CommitPending: The store has not answered for a while.
             KeepingError: It did not happen, or nobody can say.
         """
+        if self.recorded(session, op) is None:
+            return None
         known = self.commits.repeated((session,), (op,))
         return None if known is None else await self.repeat(*known)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from realmkeep.callables import fault_of
 from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.hooks import check_record
 from realmkeep.keeping.session import Session, State
 from realmkeep.records import Record
 
@@ -70,7 +69,6 @@ class Entrance:
             Misuse: `cls` is no class of records, or `create` no plain function.
             RealmkeepError: As `Keeper.login`.
         """
-        check_record(cls, "a session")
         if create is not None and (fault := fault_of(create, 0)) is not None:
             raise Misuse(
                 f"create: {fault}", hint="pass a plain function that makes the record, such as `lambda: Player()`"

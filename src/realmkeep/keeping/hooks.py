@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast
 
 from realmkeep.callables import deferred, discard, fault_of, name_of
 from realmkeep.errors import Misuse, RealmkeepError
+from realmkeep.keeping.arguments import check_record
 from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.session import Session
@@ -172,16 +173,3 @@ class Hooks(HookRegistry):
         """What applies letters to records of `cls`."""
         hooks = self._hooks.get(("letter", cls))
         return hooks[0] if hooks else None
-
-
-def check_record(cls: object, where: str) -> None:
-    """Refuse what is not the class of a record that is stored.
-
-    Raises:
-        Misuse: It is something else.
-    """
-    if not (isinstance(cls, type) and issubclass(cls, Record) and hasattr(cls, "__realmkeep__")):
-        raise Misuse(
-            f"{where} got {cls!r:.80} where the class of a record belongs",
-            hint='pass a class such as Player(Record, kind="player", version=1)',
-        )

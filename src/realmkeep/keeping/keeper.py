@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
-
-import msgspec
 
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import AlreadyOwned, Corrupt, Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
+from realmkeep.errors import AlreadyOwned, RealmkeepError, RecordError, ShuttingDown, StorageError
+from realmkeep.keeping import server_config
+from realmkeep.keeping.arguments import check_commit, check_opening, check_record, check_type
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.closing import CloseReport, close, disconnect
 from realmkeep.keeping.collector import Collector
@@ -21,12 +20,12 @@ from realmkeep.keeping.engine import Engine
 from realmkeep.keeping.entering import Entrance
 from realmkeep.keeping.hooks import HookRegistry, Hooks
 from realmkeep.keeping.limiter import Bucket
+from realmkeep.keeping.opening import opened
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
-from realmkeep.keys import SERVER_CONFIG, SERVER_STORE_ID
 from realmkeep.records import Record, check_all
-from realmkeep.storage import Guard, Put, Storage, Transaction, open_storage
+from realmkeep.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -67,6 +66,7 @@ class Keeper(HookRegistry):
         self._entrance = Entrance(engine)
 
     @classmethod
+    @opened
     async def open(
         cls,
         storage: Storage | str,
@@ -92,10 +92,12 @@ class Keeper(HookRegistry):
                 directory without it. `os.devnull` for nowhere.
 
         Raises:
+            Misuse: An argument is of another type.
             NameTaken: A live keeper has this name.
             DefinitionError: A record class has a gap in its migrations.
             StorageError: The store cannot be opened.
         """
+        check_opening(storage, config, records, hooks, clock, rescue_path)
         check_all()
         clock = clock or SystemClock()
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
@@ -103,7 +105,7 @@ class Keeper(HookRegistry):
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         await engine.lease.take()
         try:
-            engine.store_id = await _store_id(store)
+            engine.store_id = await server_config.store_id(store)
             await engine.ids.look()
         except BaseException:
             engine.lease.forget()
@@ -224,6 +226,7 @@ class Keeper(HookRegistry):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
+        check_record(cls, "keeper.recover")
         recovered: list[Session[R]] = []
         former = [id_ async for id_ in self._engine.claims.former(cls)]
         for start in range(0, len(former), RECOVER_AT_ONCE):
@@ -289,15 +292,30 @@ class Keeper(HookRegistry):
         return self._engine.sessions.get(keys_of(cls, id).record)
 
     def sessions(self, cls: type[R]) -> list[Session[R]]:
-        """Every live session of a class here."""
+        """Every live session of a class here.
+
+        Raises:
+            Misuse: `cls` is no class of records.
+        """
+        check_record(cls, "keeper.sessions")
         return [session for session in self._engine.sessions.values() if type(session.record) is cls]
 
     def table(self, cls: type[R]) -> Table[R]:
-        """Load and save records of a class one at a time, for tools: claim, write and release inside."""
+        """Load and save records of a class one at a time, for tools: claim, write and release inside.
+
+        Raises:
+            Misuse: `cls` is no class of records.
+        """
+        check_record(cls, "keeper.table")
         return Table(self, self._engine, cls)
 
     def shelf(self, cls: type[R]) -> Shelf[R]:
-        """Small records of a class that no server owns: get, create, and replace by compare-and-set."""
+        """Small records of a class that no server owns: get, create, and replace by compare-and-set.
+
+        Raises:
+            Misuse: `cls` is no class of records.
+        """
+        check_record(cls, "keeper.shelf")
         return Shelf(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
 
     @overload
@@ -378,21 +396,19 @@ class Keeper(HookRegistry):
             Misuse: As `commit`; or no session at all, or more than one transaction takes.
             RealmkeepError: As `commit`.
         """
-        if not sessions:
-            raise Misuse("commit_all got no sessions", hint="a commit concerns at least one record")
 
         def spread(tx: Tx, *records: Any) -> T:
             return fn(tx, list(records))
 
         spread.__qualname__ = name_of(fn)
-        self._engine.commits.check(fn, sessions, ops, arguments=2)
+        check_commit(fn, sessions, ops, self._engine, arguments=2)
         return await self._commit(spread, sessions, ops)
 
     async def _commit(
         self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
     ) -> Receipt[T]:
         engine, commits = self._engine, self._engine.commits
-        commits.check(fn, sessions, ops)
+        check_commit(fn, sessions, ops, engine)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
             return await engine.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
         self._entrance.check_open()
@@ -422,6 +438,7 @@ class Keeper(HookRegistry):
             NoMoreIds: The counter in the store is used up, or no number; the hint says how to mend it.
             StorageError: The store cannot be reached.
         """
+        check_type(count, (int,), "allocate_id", "pass how many numbers to take", needed=True)
         return await self._engine.ids.allocate(count)
 
     async def load_server_config(self) -> dict[str, Any]:
@@ -431,13 +448,7 @@ class Keeper(HookRegistry):
             Corrupt: What is stored is not a JSON object.
             StorageError: The store cannot be reached.
         """
-        stored = await self._engine.storage.load(SERVER_CONFIG)
-        if stored is None:
-            return {}
-        try:
-            return msgspec.json.decode(stored, type=dict[str, Any])
-        except msgspec.DecodeError as error:
-            raise Corrupt(f"{SERVER_CONFIG} is not a JSON object: {error}", hint="save it anew") from error
+        return await server_config.load(self._engine.storage)
 
     async def save_server_config(self, values: Mapping[str, Any]) -> None:
         """Replace the configuration that all servers of the realm read at their start.
@@ -446,11 +457,7 @@ class Keeper(HookRegistry):
             Misuse: It is not made of JSON's types.
             StorageError: The store cannot be reached.
         """
-        try:
-            encoded = msgspec.json.encode(dict(values))
-        except (TypeError, ValueError) as error:
-            raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
-        await self._engine.storage.save(SERVER_CONFIG, encoded)
+        await server_config.save(self._engine.storage, values)
 
     def warmed_up(self) -> None:
         """Tell the garbage collector that what lives now lives long: call it once the world is loaded.
@@ -472,6 +479,7 @@ class Keeper(HookRegistry):
         Args:
             deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.
         """
+        check_type(deadline_s, (int, float), "deadline_s", "pass seconds, or leave it out")
         async with self._closing:
             if self._report is None:
                 self._report = await close(self._engine, deadline_s, self._rescue_path)
@@ -484,11 +492,3 @@ class Keeper(HookRegistry):
         """Forget everything without saving, as a crash does; for tests."""
         self._engine.abandon()
         self._collector.stop()
-
-
-async def _store_id(storage: Storage) -> bytes:
-    """What tells this store from another one at the same address; made at its first use."""
-    await storage.write(
-        [Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])]
-    )
-    return await storage.load(SERVER_STORE_ID) or b""

@@ -37,6 +37,23 @@ class Op(msgspec.Struct, frozen=True, gc=False):
     id: int
     request: bytes = b""
 
+    def __post_init__(self) -> None:
+        """Refuse what no client sends, where it is made.
+
+        Raises:
+            Misuse: The id is not a whole number from 1 to 2^53 - 1, or the request is not of bytes.
+        """
+        if type(self.id) is not int or not 1 <= self.id <= OP_ID_MAX:
+            raise Misuse(
+                f"op id {self.id!r:.40} is not a whole number from 1 to 2^53 - 1",
+                hint="check what a client sends before it is an Op",
+            )
+        if type(self.request) is not bytes:
+            raise Misuse(
+                f"the request of op {self.id} is a {type(self.request).__name__}",
+                hint="pass the bytes as they were received, or text.encode()",
+            )
+
 
 class Receipt(Generic[T_co]):
     """What a commit answers.
@@ -126,13 +143,10 @@ class OpRing:
         Raises:
             OpTooOld: Its id lies below the ring.
             OpReused: The id was applied for another request.
-            Misuse: The id is not a whole number from 1 to 2^53 - 1.
+            Misuse: `op` is no operation.
         """
-        if type(op.id) is not int or not 1 <= op.id <= OP_ID_MAX:
-            raise Misuse(
-                f"op id {op.id!r} is not a whole number from 1 to 2^53 - 1",
-                hint="check what a client sends before it is an Op",
-            )
+        if not isinstance(op, Op):  # pyright: ignore[reportUnnecessaryIsInstance] - a game may not be typed
+            raise Misuse(f"an operation is a {type(op).__name__}", hint="pass Op(number, request bytes)")
         if op.id > self.last_id:
             return None
         entries = self._entries()

@@ -168,6 +168,10 @@ class Session(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<Session {self.keys.record} {self.state.value}{' dirty' if self.dirty else ''}>"
 
+    def is_of(self, engine: object) -> bool:
+        """Whether the keeper with this engine made it."""
+        return self._engine is engine
+
     @property
     def cls(self) -> type[Record]:
         """The record's class."""

@@ -8,11 +8,12 @@ from realmkeep.errors import Misuse
 from realmkeep.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
     from realmkeep.keeping.commit import Tx
     from realmkeep.keeping.ops import Receipt
+    from realmkeep.keeping.scan import Scanned
     from realmkeep.keeping.session import Session
 
 R = TypeVar("R", bound=Record)
@@ -41,6 +42,10 @@ class Reader(Protocol):
 
     async def exists(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002
         """Whether there is such a record."""
+        ...
+
+    def scan(self, cls: type[R]) -> AsyncIterator[Scanned[R]]:
+        """Every record of the class."""
         ...
 
     async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002
@@ -76,6 +81,22 @@ class Table(Generic[R]):
             StorageError: The store cannot be reached.
         """
         return await self._reader.exists(self._cls, id)
+
+    def scan(self) -> AsyncIterator[Scanned[R]]:
+        """Every record of the class, in no order, each once: a copy as `load` gives it, or its error.
+
+        ```python
+        async for each in keeper.table(Player).scan():
+            if each.error is None: ...
+        ```
+
+        Nothing is claimed and nothing is written; a record that cannot be read stops nothing. What comes or goes meanwhile
+        may be seen or not. At most 64 records are in memory at once, and they are read as they come.
+
+        Raises:
+            StorageError: The store cannot be reached; raised while iterating.
+        """
+        return self._reader.scan(self._cls)
 
     async def save(self, id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
         """Replace the record, or make it: claim, write and release; durable on return.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dat
 
 import msgspec
 
-from realmkeep.errors import DefinitionError
+from realmkeep.errors import DefinitionError, Misuse
 from realmkeep.records.definition import (
     Blueprint,
     blueprint,
@@ -136,18 +136,35 @@ class RecordMeta(msgspec.StructMeta):
 
     if not TYPE_CHECKING:  # a type checker takes the constructor from the fields
 
-        def __call__(cls, **values: Any) -> Any:  # noqa: N805 - a metaclass's self is a class
+        def __call__(cls, *positional: Any, **values: Any) -> Any:  # noqa: N805 - a metaclass's self is a class
             """Make a record of the fields given by keyword."""
             if not hasattr(cls, "__blueprint__"):
-                raise TypeError(f"{cls.__name__} has no kind, so there are no such records; derive one from it")
+                raise Misuse(
+                    f"{cls.__name__} has no kind", hint="there are no such records; derive one that has a kind"
+                )
             fields = cls.__realmkeep__.fields
+            if positional or not values.keys() <= fields.keys():
+                raise _not_its_fields(cls.__name__, fields, positional, values)
             later = {name: values.pop(name) for name in cls.__ephemeral__ & values.keys()}
             for name in values.keys() & fields.keys():
                 values[name] = fitted(cls, fields[name], values[name])
-            record = super().__call__(**values)
+            try:
+                record = super().__call__(**values)
+            except TypeError as error:  # a field without a default is missing
+                raise Misuse(f"{cls.__name__}: {error}", hint="give every field that has no default") from error
             for name, value in later.items():
                 set_tracked(record, name, value)
             return record
+
+
+def _not_its_fields(
+    name: str, fields: Mapping[str, FieldInfo], positional: tuple[Any, ...], values: Mapping[str, Any]
+) -> Misuse:
+    first = next(iter(fields), "")
+    if positional:
+        return Misuse(f"{name} takes its fields by name", hint=f"write {name}({first}=...)")
+    unknown = ", ".join(sorted(values.keys() - fields.keys()))
+    return Misuse(f"{name} has no field {unknown:.80}", hint=f"its fields: {', '.join(fields):.400}")
 
 
 def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:

@@ -43,6 +43,8 @@ def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
         ConfigError: The URL has an unknown scheme or is malformed.
         StorageMisconfigured: The driver for it is not installed.
     """
+    if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a game may not be typed
+        raise ConfigError(f"a storage URL is a {type(url).__name__}", hint='pass text such as "embedded:///realm-data"')
     try:
         parts = urlsplit(url)
     except ValueError:  # its message repeats parts of the URL

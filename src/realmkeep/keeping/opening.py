@@ -1,0 +1,68 @@
+"""Something that is opened: awaited, or entered at once."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, final
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+T = TypeVar("T", bound=AbstractAsyncContextManager[Any])
+P = ParamSpec("P")
+
+
+@final
+class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
+    """What opens when it is awaited; `async with Keeper.open(...)` does that by itself.
+
+    Args:
+        coroutine: Opens it. Unawaited it warns, as any coroutine.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._coroutine = coroutine
+        self._opened: T | None = None
+
+    @override
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._coroutine.__await__()
+
+    @override
+    async def __aenter__(self) -> T:
+        self._opened = await self._coroutine
+        await self._opened.__aenter__()
+        return self._opened
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._opened is not None  # `async with` has entered
+        return await self._opened.__aexit__(kind, error, trace)
+
+    @override
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    @override
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    @override
+    def close(self) -> None:
+        self._coroutine.close()
+
+
+def opened(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Opening[T]]:
+    """Let what a coroutine function opens be entered without an `await`."""
+
+    @functools.wraps(function)
+    def open_(*args: P.args, **kwargs: P.kwargs) -> Opening[T]:
+        return Opening(function(*args, **kwargs))
+
+    return open_

@@ -1,0 +1,100 @@
+"""Every record of a class, a page at a time: for tools that look at all players, without owning one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from realmkeep import keys
+from realmkeep.errors import InvalidKey, RealmkeepError
+from realmkeep.keys import RecordKeys, record_keys
+from realmkeep.records import Record
+from realmkeep.storage import load_each
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from realmkeep.storage import Storage
+
+R = TypeVar("R", bound=Record)
+
+PAGE_RECORDS: Final = 64  # in memory at once: 4 MiB of the largest
+
+
+@dataclass(frozen=True)
+class Scanned(Generic[R]):
+    """One record of a scan, as a copy, or why there is none.
+
+    Attributes:
+        id: Its id, as text.
+        record: The record; None if it cannot be read.
+        error: Why not; None if it can. The bytes are as they were, and no copy of them is kept.
+    """
+
+    id: str
+    record: R | None
+    error: RealmkeepError | None = None
+
+    def require(self) -> R:
+        """The record.
+
+        Raises:
+            RealmkeepError: It cannot be read: this is why.
+        """
+        if self.record is None:
+            assert self.error is not None  # one of the two is there
+            raise self.error
+        return self.record
+
+
+async def scan(
+    cls: type[R], storage: Storage, read: Callable[[RecordKeys, bytes | None], R | None]
+) -> AsyncIterator[Scanned[R]]:
+    """Every record of a class, in no order, each once; see `Table.scan`.
+
+    Args:
+        cls: Their class.
+        storage: Where they lie.
+        read: The record of these bytes, or of a live one; None if there is none any more.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    info = cls.__realmkeep__
+    page: list[RecordKeys] = []
+    async for key in storage.keys(f"{info.kind}:*{f':{info.suffix}' if info.suffix else ''}"):
+        if (found := _keys_in(key, info.kind, info.suffix)) is None:
+            continue
+        page.append(found)
+        if len(page) == PAGE_RECORDS:
+            for scanned in await _read(page, storage, read):
+                yield scanned
+            page.clear()
+    for scanned in await _read(page, storage, read):
+        yield scanned
+
+
+async def _read(
+    page: Sequence[RecordKeys], storage: Storage, read: Callable[[RecordKeys, bytes | None], R | None]
+) -> list[Scanned[R]]:
+    scanned: list[Scanned[R]] = []
+    for each, stored in zip(page, await load_each(storage, [each.record for each in page]), strict=True):
+        try:
+            record = read(each, stored)
+        except RealmkeepError as error:
+            scanned.append(Scanned(each.id, None, error))
+            continue
+        if record is not None:
+            scanned.append(Scanned(each.id, record))
+    return scanned
+
+
+def _keys_in(key: str, kind: str, suffix: str) -> RecordKeys | None:
+    """The keys of the record at `key`; None if what lies there is no such record."""
+    try:
+        found = keys.parse(key)
+    except InvalidKey:
+        return None
+    if found.role not in ("record", "account") or (found.kind, found.suffix) != (kind, suffix):
+        return None
+    return record_keys(kind, found.id, suffix=suffix, internal=True)
