@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ class Client:
     heard: list[Message] = field(default_factory=list[Message])
     ended: bool = False
     wire: Any = None
+    tls: ssl.SSLContext | None = None
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def connect(self) -> "Client":
@@ -121,7 +123,7 @@ class Client:
             made = loop.create_datagram_endpoint(lambda: UdpWire(self._hear), remote_addr=(self.host, self.udp))
             _, self.wire = await made
         else:
-            made_tcp = loop.create_connection(lambda: TcpWire(self._hear, self._end), self.host, self.tcp)
+            made_tcp = loop.create_connection(lambda: TcpWire(self._hear, self._end), self.host, self.tcp, ssl=self.tls)
             _, self.wire = await made_tcp
         return self
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from realmkeep import Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
 from realmkeep.accounts.rules import common_passwords
-from realmkeep.config import AuthConfig
+from realmkeep.config import AuthConfig, NetworkConfig
 from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.realm.server.entrance import new_player
 from realmkeep.realm.server.realm import Realm, open_game
@@ -111,8 +111,15 @@ class Lab:
     """
 
     def __init__(
-        self, directory: Path, *, name: str = "realm-1", store: MemoryStore | None = None, rate_per_s: float = 10_000
+        self,
+        directory: Path,
+        *,
+        name: str = "realm-1",
+        store: MemoryStore | None = None,
+        rate_per_s: float = 10_000,
+        network: NetworkConfig | None = None,
     ) -> None:
+        self.network = network
         self.clock = FakeClock()
         self.directory = directory
         self.name = name
@@ -136,7 +143,7 @@ class Lab:
         config = AuthConfig(key_file=str(self.directory / "keys.json"))
         accounts = await asyncio.to_thread(open_accounts, self.storage, config, server_name=self.name, clock=self.clock)
         game = await open_game(self.keeper, accounts, WORLD, clock=self.clock, random=Random(7))
-        self.realm = Realm(game, require_encryption=False)
+        self.realm = Realm(game, require_encryption=False, network=self.network)
         return self
 
     async def crash(self) -> None:

@@ -146,7 +146,7 @@ def test_a_section_is_a_table() -> None:
 
 def test_the_value_of_an_unknown_key_is_not_shown() -> None:
     message = refusal("[store]\npassword = 'hunter2'", {"REALMKEEP_STORE__PASSWORD": "hunter2"})
-    assert message.count("password") + message.count("PASSWORD") == 2
+    assert message.count("store.password") == message.count("REALMKEEP_STORE__PASSWORD") == 1
     assert "hunter2" not in message
 
 
@@ -305,7 +305,7 @@ def test_a_printed_configuration_is_toml_with_every_value_and_its_source() -> No
     config = read("[keeper]\ngrace_s = 5", {"REALMKEEP_KEEPER__STRICT": "true"})
     printed = str(config)
     assert tomllib.loads(printed) == {
-        name: msgspec.to_builtins(getattr(config, name)) for name in ("store", "records", "keeper", "auth")
+        name: msgspec.to_builtins(getattr(config, name)) for name in ("store", "records", "keeper", "auth", "network")
     }
     assert "grace_s = 5.0  # realmkeep.toml" in printed
     assert "strict = true  # environment REALMKEEP_KEEPER__STRICT" in printed

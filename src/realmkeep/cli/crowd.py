@@ -21,6 +21,8 @@ def crowd(
     udp_port: int | None = None,
     data: Path = Path("realm-data"),
     udp: bool = False,
+    tls: bool = False,
+    tls_ca: Path | None = None,
     sealed: bool = False,
     lisp: bool = False,
     json: bool = False,
@@ -40,6 +42,8 @@ def crowd(
         udp_port: As above.
         data: The directory of a server on this machine.
         udp: Over UDP instead of TCP.
+        tls: TCP with TLS, as a server speaks it that was given a certificate. One on this machine is known by its own.
+        tls_ca: PEM file of the authority to trust, instead of the system's.
         sealed: With sealed credentials.
         lisp: In s-expressions instead of JSON.
         json: Print the report as JSON, and no progress bar.
@@ -48,15 +52,16 @@ def crowd(
         seed: Of what the bots choose.
 
     Raises:
-        ConfigError: No address is given, and no server runs in `data`.
+        ConfigError: No address is given, and no server runs in `data`; or the authority cannot be read.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs
-    from realmkeep.realm.crowd.client import Disconnected, Server  # noqa: PLC0415 - as above
+    from realmkeep.realm.crowd.client import Disconnected, Server, trusting  # noqa: PLC0415 - as above
     from realmkeep.realm.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
     from realmkeep.realm.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
     from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
 
+    own_cert: str | None = None
     if host is None or (udp_port if udp else tcp_port) is None:
         told = read_server_file(data)
         if told is None:
@@ -64,8 +69,10 @@ def crowd(
                 f"no realm was found: there is no {data / SERVER_FILE}",
                 hint="start `realmkeep serve`, or give --host and a port",
             )
+        own_cert = told.tls_cert
         host, tcp_port, udp_port = host or told.host, tcp_port or told.tcp, udp_port or told.udp
-    server = Server(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp)
+    context = trusting(tls_ca, own_cert) if tls or tls_ca is not None or own_cert is not None else None
+    server = Server(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp, tls=context)
     plan = Plan(bots, duration, name, journal, seed)
     try:
         with progress_bar(quiet=json or not sys.stderr.isatty()) as progress:

@@ -17,6 +17,8 @@ def serve(
     host: str = "127.0.0.1",
     tcp_port: Port = 7777,
     udp_port: Port = 7777,
+    tls_cert: Path | None = None,
+    tls_key: Path | None = None,
     log_format: Literal["console", "json"] | None = None,
 ) -> None:
     """Run the reference game server until it is told to stop.
@@ -30,6 +32,8 @@ def serve(
         host: A name or an address to listen on, with both transports; '' is every address of this machine.
         tcp_port: 0 picks a free one.
         udp_port: 0 picks a free one.
+        tls_cert: PEM file of a certificate and its chain: TCP speaks TLS, UDP does not.
+        tls_key: PEM file of its key, if that is another; a password comes from network.tls_key_password_file.
         log_format: console on a terminal and JSON otherwise, unless given.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports what it needs when it runs
@@ -37,5 +41,7 @@ def serve(
     from realmkeep.realm.server.serve import Serving, in_directory  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above
 
-    config = in_directory(config_with(store), data)
+    paths = {"network.tls_cert": tls_cert, "network.tls_key": tls_key}
+    flags = {key: None if path is None else str(path) for key, path in paths.items()}
+    config = in_directory(config_with(store, **flags), data)
     sys.exit(run(Serving(config, data, Where(host, tcp_port, udp_port), log_format)))

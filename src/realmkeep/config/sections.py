@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from realmkeep.config.settings import Section, mask_url, settings_of
+from realmkeep.config.settings import Section, mask_all, mask_url, settings_of
 
 _STORE_URL: Final = (
     r"^(memory://|(sqlite|embedded):///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
@@ -173,6 +173,58 @@ class AuthConfig(Section, frozen=True, kw_only=True):
     ] = 30
 
 
+class NetworkConfig(Section, frozen=True, kw_only=True):
+    """What the reference server grants to one address (IPv4, or IPv6 /64) and to the network around it (/24, or /48)."""
+
+    connections_per_address: Annotated[
+        int, Meta(ge=1, le=100_000, description="TCP connections of one address at once, logged in or not.")
+    ] = 128
+    connections_per_network: Annotated[
+        int, Meta(ge=1, le=100_000, description="TCP connections of one network at once.")
+    ] = 1_024
+    sessions_per_address: Annotated[
+        int,
+        Meta(ge=1, le=100_000, description="Players of one address in the game at once, over TCP and UDP together."),
+    ] = 64
+    sessions_per_network: Annotated[
+        int, Meta(ge=1, le=100_000, description="Players of one network in the game at once.")
+    ] = 512
+    logins_per_min_per_address: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000, description="Logins and registrations of one address in a minute, failed ones too."),
+    ] = 120
+    logins_per_min_per_network: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Logins and registrations of one network in a minute.")
+    ] = 960
+    registrations_per_hour_per_address: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Accounts that one address may register in an hour.")
+    ] = 30
+    registrations_per_hour_per_network: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Accounts that one network may register in an hour.")
+    ] = 240
+    limit_loopback: Annotated[
+        bool,
+        Meta(description="Count addresses of this machine, too. Not by default: bots and a proxy in front are such."),
+    ] = False
+    tls_cert: Annotated[
+        str, Meta(description="PEM file of the certificate and its chain: TCP speaks TLS. Empty: it does not.")
+    ] = ""
+    tls_key: Annotated[
+        str, Meta(description="PEM file of the certificate's private key. Empty: it is in `tls_cert`, too.")
+    ] = ""
+    tls_key_password: Annotated[
+        str, Meta(description="The password of that key, if it has one.", extra={"mask": mask_all})
+    ] = ""
+    tcp_silence_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="A TCP client that is logged in and says nothing for so long is gone.")
+    ] = 300
+
+    def conflicts(self) -> Iterable[str]:
+        """A key without its certificate."""
+        if (self.tls_key or self.tls_key_password) and not self.tls_cert:
+            yield "tls_key without tls_cert: TCP speaks TLS with both, and without both it does not"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -184,6 +236,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     records: RecordsConfig = RecordsConfig()
     keeper: KeeperConfig = KeeperConfig()
     auth: AuthConfig = AuthConfig()
+    network: NetworkConfig = NetworkConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

@@ -30,6 +30,11 @@ def mask_url(url: str) -> str:
     return _USER_INFO.sub(r"\1***@", _PASSWORD_IN_QUERY.sub(r"\1***", url))
 
 
+def mask_all(secret: str) -> str:
+    """`***` for a secret; nothing for none."""
+    return "***" if secret else ""
+
+
 @dataclass(frozen=True)
 class Setting:
     """One field of a section.

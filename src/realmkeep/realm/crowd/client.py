@@ -1,13 +1,16 @@
 """One bot's connection: requests that are answered, events that are heard, and a seal where it is wanted."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from realmkeep.accounts import SealedRequest, encrypt_auth_payload
 from realmkeep.clock import Clock
+from realmkeep.errors import ConfigError
 from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode
 
 ANSWER_S: Final = 90.0  # after which a request counts as lost: a trade waits a minute for the other one
@@ -22,7 +25,11 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """Where the realm is, and how to talk to it."""
+    """Where the realm is, and how to talk to it.
+
+    Attributes:
+        tls: For TCP; None: without.
+    """
 
     host: str
     tcp_port: int
@@ -30,6 +37,30 @@ class Server:
     udp: bool = False
     sealed: bool = False
     lisp: bool = False
+    tls: ssl.SSLContext | None = None
+
+
+def trusting(authority: Path | None, own: str | None) -> ssl.SSLContext:
+    """What a client trusts. Blocks.
+
+    Args:
+        authority: PEM file of an authority; None: what `own` says, else the authorities of the system.
+        own: The certificate of a server on this machine, which is trusted as it is, whatever name it has.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    file = str(authority) if authority is not None else own
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"the certificates in {file} cannot be used: {error.strerror or error}", hint="--tls-ca takes a PEM file"
+        ) from error
+    if authority is None and own is not None:
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 @dataclass(frozen=True)
@@ -102,7 +133,7 @@ class Connection:
                 )
             else:
                 self._transport, _ = await loop.create_connection(
-                    lambda: _Stream(self._heard, self._ended), server.host, server.tcp_port
+                    lambda: _Stream(self._heard, self._ended), server.host, server.tcp_port, ssl=server.tls
                 )
         except OSError as error:
             raise Disconnected(str(error)) from error

@@ -21,6 +21,7 @@ from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.leaving import expel
 from realmkeep.realm.server.outcomes import auth_fail
 from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.turnstile import Turnstile
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Answer, Peer
 from realmkeep.realm.wire.requests import Credentials, Register
@@ -42,11 +43,13 @@ class Entrance:
     Args:
         game: The realm.
         reader: Reads credentials, plain or sealed.
+        turnstile: Counts those who come, by network.
     """
 
-    def __init__(self, game: Game, reader: CredentialReader) -> None:
+    def __init__(self, game: Game, reader: CredentialReader, turnstile: Turnstile) -> None:
         self._game = game
         self._reader = reader
+        self._turnstile = turnstile
         self._entering = set[Peer]()
         self.open = True
 
@@ -91,6 +94,19 @@ class Entrance:
     async def _admit(self, peer: Peer, request: Credentials) -> dict[str, Any]:
         if not self.open:
             raise AuthFailed("the server is shutting down", reason="unavailable")
+        registers = isinstance(request, Register)
+        hold = self._turnstile.enter(peer.host, registers=registers)
+        try:
+            told = await self._let_in(peer, request)
+        except BaseException:
+            hold.release()
+            if registers:
+                self._turnstile.nothing_registered(peer.host)
+            raise
+        self._game.seats.keep(peer, hold)
+        return told
+
+    async def _let_in(self, peer: Peer, request: Credentials) -> dict[str, Any]:
         shown = await self._reader.read(peer, request)
         login = await self._login(peer, shown, register=isinstance(request, Register))
         self._charge(login)

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -13,6 +14,8 @@ import structlog
 from realmkeep import ConfigError, Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
+from realmkeep.config import NetworkConfig
+from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.entrance import Entrance
@@ -23,11 +26,13 @@ from realmkeep.realm.server.life import Life
 from realmkeep.realm.server.reception import Reception
 from realmkeep.realm.server.seats import Seat
 from realmkeep.realm.server.ticker import Ticker
+from realmkeep.realm.server.turnstile import Turnstile
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.datagrams import Datagrams
 from realmkeep.realm.wire.doors import CannotListen, Doors, open_doors
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, TcpServer
+from realmkeep.realm.wire.tls import Certificate, Handshakes
 from realmkeep.realm.wire.udp import UdpServer
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Places
@@ -35,6 +40,7 @@ from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.zone import Zone
 
 FIRST_SERVER: Final = "realm-1"  # the default name; a server of another name has zones of its own beside it
+CERTIFICATE_READ_S: Final = 10.0  # a renewed certificate is in use by then
 SHUTDOWN_NOTICE_S: Final = 0.5  # time for the notice to arrive before the answers stop
 
 log = structlog.get_logger("realm")
@@ -68,14 +74,35 @@ class Realm:
         doors: Where it listens, once it does.
     """
 
-    def __init__(self, game: Game, *, require_encryption: bool, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self,
+        game: Game,
+        *,
+        require_encryption: bool,
+        connections_max: int = CONNECTIONS_MAX,
+        network: NetworkConfig | None = None,
+        certificate: Certificate | None = None,
+    ) -> None:
+        network = network or NetworkConfig()
         challenges = Challenges(game.clock)
         self.game = game
+        handshakes = None
+        if certificate is not None:
+            handshakes = Handshakes(lambda: certificate.context, game.background, game.clock)
         reader = CredentialReader(game, challenges, require_encryption=require_encryption)
-        self.entrance = Entrance(game, reader)
+        self.entrance = Entrance(game, reader, Turnstile(network, game.clock))
         self.reception = Reception(game, challenges, self.entrance, Leaving(game, reader), name=game.keeper.name)
         self.life = Life(game)
-        self.tcp = TcpServer(self.reception, game.clock, connections_max=connections_max)
+        self.tcp = TcpServer(
+            self.reception,
+            game.clock,
+            connections_max=connections_max,
+            shares=Shares(
+                Limit(network.connections_per_address, network.connections_per_network), loopback=network.limit_loopback
+            ),
+            silence_s=network.tcp_silence_s,
+            handshakes=handshakes,
+        )
         self.udp = UdpServer(self.reception, challenges, game.clock)
         self.ticker = Ticker(self.life.step, game.clock)
         self.doors: Doors | None = None
@@ -156,6 +183,8 @@ async def open_realm(
     *,
     clock: Clock,
     require_encryption: bool,
+    network: NetworkConfig | None = None,
+    certificate: Certificate | None = None,
 ) -> AsyncGenerator[Realm]:
     """A realm that listens and ticks while the block runs.
 
@@ -168,6 +197,8 @@ async def open_realm(
         where: Where to listen.
         clock: The keeper's.
         require_encryption: Refuse plain passwords and tickets.
+        network: What one address may have of it; None: the defaults of the section `network`.
+        certificate: TCP speaks TLS with it; None: TCP speaks plainly.
 
     Raises:
         AlreadyOwned: Another server has this server's zones.
@@ -176,18 +207,38 @@ async def open_realm(
         ConfigError: The address cannot be listened on.
     """
     game = await open_game(keeper, accounts, world, clock=clock)
-    realm = Realm(game, require_encryption=require_encryption, connections_max=where.connections_max)
+    realm = Realm(
+        game,
+        require_encryption=require_encryption,
+        connections_max=where.connections_max,
+        network=network,
+        certificate=certificate,
+    )
     try:
         await realm.listen(where)
-        ticking = game.background.keep("tick", realm.ticker.run)
+        kept = [game.background.keep("tick", realm.ticker.run)]
+        if certificate is not None:
+            kept.append(game.background.keep("TLS certificate", partial(follow_certificate, certificate, clock)))
         try:
             yield realm
         finally:
-            ticking.cancel()
-            await asyncio.wait([ticking])
+            for each in kept:
+                each.cancel()
+            await asyncio.wait(kept)
     finally:
         realm.tcp.close()
         realm.udp.close()
+
+
+async def follow_certificate(certificate: Certificate, clock: Clock) -> None:
+    """Use a renewed certificate once its files are there; one that cannot be used is told, and the former one stays."""
+    while True:
+        await clock.sleep(CERTIFICATE_READ_S)
+        try:
+            if await asyncio.to_thread(certificate.reread):
+                log.info("the TLS certificate was read again", path=str(certificate.path))
+        except ConfigError as error:
+            log.error("the new TLS certificate cannot be used; the former one stays", error=str(error))
 
 
 def _cannot_listen(refused: CannotListen) -> ConfigError:

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from realmkeep import Session
 from realmkeep.accounts import FollowedLogin, fold_username
+from realmkeep.quotas import Hold
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
 
@@ -79,6 +80,7 @@ class Seats:
 
     by_id: dict[int, Seat] = field(default_factory=dict[int, Seat])
     by_peer: dict[Peer, Seat] = field(default_factory=dict[Peer, Seat])
+    _holds: dict[Peer, Hold] = field(default_factory=dict[Peer, Hold])
     _unheard: WeakKeyDictionary[Session[Player], deque[dict[str, Any]]] = field(
         default_factory=WeakKeyDictionary[Session[Player], deque[dict[str, Any]]]
     )
@@ -99,6 +101,13 @@ class Seats:
         self.by_id[seat.player.player_id] = seat
         self.by_peer[peer] = seat
 
+    def keep(self, peer: Peer, hold: Hold) -> None:
+        """A peer that is on a seat has a place, until it is taken off."""
+        if peer in self.by_peer:
+            self._holds[peer] = hold
+        else:
+            hold.release()
+
     def part(self, seat: Seat) -> Peer | None:
         """Take the peer off a seat, which stays; returns the peer."""
         peer, seat.peer = seat.peer, None
@@ -107,6 +116,8 @@ class Seats:
             seat.login = None
         if peer is not None:
             self.by_peer.pop(peer, None)
+            if (hold := self._holds.pop(peer, None)) is not None:
+                hold.release()
         return peer
 
     def remove(self, seat: Seat) -> Peer | None:

@@ -16,7 +16,7 @@ import structlog
 from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_storage
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
-from realmkeep.config import mask_url
+from realmkeep.config import NetworkConfig, mask_url
 from realmkeep.errors import FileRefused
 from realmkeep.files import make_directory
 from realmkeep.realm.server.descriptors import connections_max
@@ -27,6 +27,7 @@ from realmkeep.realm.server.server_file import ServerFile, keep_server_file, rem
 from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
 from realmkeep.realm.server.terminal import LiveLine, let_go_of
 from realmkeep.realm.wire.doors import EVERYWHERE
+from realmkeep.realm.wire.tls import Certificate
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Capability
@@ -44,12 +45,14 @@ class Serving:
         config: All settings, already completed with `in_directory`.
         directory: Holds `server.json`, and what nothing else says where to put.
         log_format: None: console on a terminal, JSON otherwise.
+        certificate: With it TCP speaks TLS; read by `serve` where the settings name one.
     """
 
     config: Config
     directory: Path
     where: Where
     log_format: LogFormat | None = None
+    certificate: Certificate | None = None
 
 
 def in_directory(config: Config, directory: Path) -> Config:
@@ -71,7 +74,8 @@ def serve(serving: Serving) -> int:
         The exit code: 0 if everything was saved.
 
     Raises:
-        ConfigError: The world's data file is wrong, the directory cannot be used, or an address cannot be listened on.
+        ConfigError: The world's data file is wrong, the directory or the TLS certificate cannot be used, or an address
+            cannot be listened on.
         NameTaken: Another live server has this name on this store.
         StorageError: The store cannot be opened.
         BadSealingKey: The key file cannot be used.
@@ -101,6 +105,7 @@ def serve(serving: Serving) -> int:
         )
     serving = replace(serving, where=replace(serving.where, connections_max=connections_max()))
     config = serving.config
+    serving = replace(serving, certificate=_certificate(config.network))
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
@@ -114,6 +119,22 @@ def serve(serving: Serving) -> int:
         ignore_stop_signals()
         let_go_of(sys.stderr)
     return 0 if report.clean else 1
+
+
+def _certificate(network: NetworkConfig) -> Certificate | None:
+    """The certificate that the settings name, if they name one.
+
+    Raises:
+        ConfigError: It cannot be used.
+    """
+    if not network.tls_cert:
+        return None
+    certificate = Certificate(
+        Path(network.tls_cert), Path(network.tls_key or network.tls_cert), network.tls_key_password
+    )
+    if (since := certificate.expired_since(SystemClock())) is not None:
+        log.warning("the TLS certificate has expired: no client will trust it", path=network.tls_cert, since=str(since))
+    return certificate
 
 
 async def _serve(
@@ -184,6 +205,8 @@ async def _open(
             serving.where,
             clock=SystemClock(),
             require_encryption=config.auth.require_encryption,
+            network=config.network,
+            certificate=serving.certificate,
         )
     )
     return keeper, realm
@@ -210,6 +233,7 @@ def _server_file(serving: Serving, realm: Realm, capability: Capability) -> Serv
         host=serving.where.host if serving.where.host not in EVERYWHERE else doors.hosts[0],
         tcp=doors.tcp_port,
         udp=doors.udp_port,
+        tls_cert=str(serving.certificate.path.absolute()) if serving.certificate is not None else None,
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,

@@ -19,7 +19,7 @@ log = structlog.get_logger("realm.serve")
 
 
 class ServerFile(msgspec.Struct):
-    """What `server.json` tells of a running server: port numbers, and the pid of an embedded store."""
+    """What `server.json` tells of a running server: port numbers, the pid of an embedded store, the certificate of TLS."""
 
     pid: int
     host: str
@@ -28,6 +28,7 @@ class ServerFile(msgspec.Struct):
     auth_public_key: str
     store_url: str
     store_pid: int | None
+    tls_cert: str | None = None
 
 
 def write_server_file(directory: Path, told: ServerFile) -> None:

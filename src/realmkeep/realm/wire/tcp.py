@@ -2,16 +2,19 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, cast
 
 from realmkeep.clock import Clock, Timer
+from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.limits import TokenBucket, price
 from realmkeep.realm.wire.peer import Handler, Peer
 from realmkeep.realm.wire.requests import Hello, read_request
 from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
+from realmkeep.realm.wire.tls import HANDSHAKE_S, Handshakes
 from realmkeep.realm.wire.turns import PLAYERS_TURN_S, STRANGERS_TURN_S, Turns
 
 LINE_BYTES_MAX: Final = 16 * 1024
@@ -20,6 +23,8 @@ LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
 LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
 UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
 UNREAD_BYTES_MAX_STRANGER: Final = 16 * 1024  # 40 of the longest answers before a login; strangers may be many
+SILENCE_S: Final = 300.0  # a client that is logged in says something in that time, `ping` if nothing else
+DEAF_S: Final = 5.0  # a timer that is so late says that we were stopped, and have yet to read what was said
 LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
 CONNECTIONS_MAX: Final = 10_000
 ACCEPTED_AT_ONCE: Final = 32  # asyncio accepts so many in one turn of the loop: about 3 ms that a tick may have to wait
@@ -34,7 +39,10 @@ class TcpPeer(Peer):
         super().__init__(host, port, server.clock.monotonic_s())
         self._server = server
         self._transport = transport
-        self._login_deadline: Timer | None = None
+        self._encrypted = False
+        self.hold = server.shares.hold(host)
+        self._deadline: Timer | None = None  # to have logged in, or to have said something
+        self._heard_s = 0.0
         self._closing = False
         self._await_login()
 
@@ -57,6 +65,8 @@ class TcpPeer(Peer):
         self.logged_in = True
         self.bucket = bucket
         self._stop_waiting()
+        self._heard_s = self._server.clock.monotonic_s()
+        self._listen_for(self._server.silence_s)
 
     def dismiss(self) -> None:
         """End the session; the client has another minute to log in again."""
@@ -72,25 +82,35 @@ class TcpPeer(Peer):
         if self.closing:
             return
         self._closing = True
-        with suppress(OSError):  # the other end has reset it: then there is nobody to say it to
-            self._transport.write_eof()
+        if not self._encrypted:
+            with suppress(OSError):  # the other end has reset it: then there is nobody to say it to
+                self._transport.write_eof()
+        else:  # TLS ends with a word of its own
+            self._transport.close()
         self._server.clock.call_later(LINGER_S, self._transport.abort)
+
+    def secured(self, transport: asyncio.Transport) -> None:
+        """From here on what is sent is encrypted."""
+        self._transport = transport
+        self._encrypted = True
 
     def cut_off(self) -> None:
         """Close at once, to make room for somebody else."""
         self._stop_waiting()
+        self.hold.release()
         self._transport.abort()
 
     def gone(self) -> None:
         """The connection has ended."""
         self._stop_waiting()
+        self.hold.release()
         if self.logged_in:
             self.logged_in = False
             self._server.handler.lost(self)
 
     def take(self, encoded: bytes) -> None:
         """Take one line."""
-        now_s = self._server.clock.monotonic_s()
+        now_s = self._heard_s = self._server.clock.monotonic_s()
         try:
             self._obey(encoded, now_s)
         except BadInput as error:
@@ -113,14 +133,61 @@ class TcpPeer(Peer):
 
     def _await_login(self) -> None:
         self._stop_waiting()
-        self._login_deadline = self._server.clock.call_later(LOGIN_S, self.close)
-        self._server.strangers[self] = None
+        self._deadline = self._server.clock.call_later(LOGIN_S, self.close)
+        self._server.strangers.add(self)
+
+    def _listen_for(self, seconds: float) -> None:
+        """Look after so long whether anything was said; a server that was stopped meanwhile listens on for a while."""
+        due_s = self._server.clock.monotonic_s() + seconds
+
+        def look() -> None:
+            now_s = self._server.clock.monotonic_s()
+            left_s = self._heard_s + self._server.silence_s - now_s
+            if now_s - due_s > DEAF_S:
+                left_s = max(left_s, DEAF_S)
+            if left_s > 0:
+                self._listen_for(left_s)
+                return
+            self.send({"type": "goodbye", "reason": "silent"})
+            self.close()
+
+        self._deadline = self._server.clock.call_later(seconds, look)
 
     def _stop_waiting(self) -> None:
-        self._server.strangers.pop(self, None)
-        if self._login_deadline is not None:
-            self._login_deadline.cancel()
-            self._login_deadline = None
+        self._server.strangers.discard(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Strangers:
+    """The connections that have not logged in, the one that has waited longest first; also those of one network."""
+
+    def __init__(self) -> None:
+        self._all: dict[TcpPeer, None] = {}
+        self._of: dict[str, dict[TcpPeer, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, peer: TcpPeer) -> None:
+        """One more, who waits from now on."""
+        self._all[peer] = None
+        for network in peer.hold.networks:
+            self._of.setdefault(network, {})[peer] = None
+
+    def discard(self, peer: TcpPeer) -> None:
+        """It has logged in, or is gone."""
+        self._all.pop(peer, None)
+        for network in peer.hold.networks:
+            here = self._of.get(network, {})
+            here.pop(peer, None)
+            if not here:
+                self._of.pop(network, None)
+
+    def oldest(self, network: str | None = None) -> TcpPeer | None:
+        """The one that has waited longest, of all or of a network; None if there is none."""
+        return next(iter(self._all if network is None else self._of.get(network, ())), None)
 
 
 class _Lines(asyncio.BufferedProtocol):
@@ -133,11 +200,12 @@ class _Lines(asyncio.BufferedProtocol):
         self._skipping = False  # the rest of a line that was too long
         self._stream: asyncio.Transport | None = None
         self._waiting = False  # to be heard; until then nothing further is read
+        self._handshake: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = self._stream = cast("asyncio.Transport", transport)
-        gone_already = stream.get_extra_info("peername") is None
-        if gone_already or not self._server.makes_room():
+        peername = stream.get_extra_info("peername")  # None: it is gone already
+        if peername is None or not self._server.makes_room(peername[0]):
             stream.abort()
             return
         connected: socket.socket = stream.get_extra_info("socket")
@@ -145,12 +213,50 @@ class _Lines(asyncio.BufferedProtocol):
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._peer = TcpPeer(self._server, stream)
         self._server.peers.add(self._peer)
+        if self._server.handshakes is not None:
+            self._waiting = True  # what is heard before the handshake is over is not for us
+            stream.pause_reading()
+            self._server.handshakes.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._handshake is not None:
+            self._handshake.cancel()
         if self._peer is not None:
             self._server.peers.discard(self._peer)
             self._peer.gone()
             self._peer = None
+
+    @property
+    def ended(self) -> bool:
+        """It is gone, or has been sent away."""
+        return self._peer is None or self._peer.closing
+
+    def secure(self, context: ssl.SSLContext) -> None:
+        """Begin the TLS handshake."""
+        assert self._server.handshakes is not None  # they ask for it
+        self._handshake = self._server.handshakes.tasks.run("TLS handshake", self._shake_hands(context))
+
+    async def _shake_hands(self, context: ssl.SSLContext) -> None:
+        stream, peer = self._stream, self._peer
+        assert stream is not None  # the connection is made
+        assert peer is not None
+        try:
+            async with self._server.clock.timeout(HANDSHAKE_S):
+                secured = await asyncio.get_running_loop().start_tls(
+                    stream, self, context, server_side=True, ssl_shutdown_timeout=LINGER_S
+                )
+        except (OSError, TimeoutError):  # of a stranger: what is wrong with it is nobody's concern here
+            secured = None
+        self._handshake = None
+        if secured is None or stream.is_closing():
+            stream.abort()
+            self.connection_lost(None)  # which nobody tells of a connection that never was
+            return
+        self._stream = secured
+        peer.secured(secured)
+        self._waiting = False
+        if self._buffer:
+            self._hear()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to write what arrives: one place for all connections, so that none holds more than a line and this much."""
@@ -158,7 +264,11 @@ class _Lines(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._buffer += self._server.arriving[:nbytes]
-        if self._peer is None or self._waiting:
+        if not self._waiting:
+            self._hear()
+
+    def _hear(self) -> None:
+        if self._peer is None:
             return
         self._waiting = True
         self._server.turns_of(self._peer).hear(self)
@@ -203,15 +313,30 @@ class TcpServer:
 
     Attributes:
         peers: All that are connected, logged in or not.
-        strangers: Those that are not, the oldest first.
+        strangers: Those that are not logged in.
+        shares: The places of each network.
+        silence_s: How long a player may say nothing.
+        handshakes: Let connections begin with TLS; None: without.
         arriving: What is being read from a socket, for the moment until its connection has taken it.
     """
 
-    def __init__(self, handler: Handler, clock: Clock, *, connections_max: int = CONNECTIONS_MAX) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        clock: Clock,
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        shares: Shares | None = None,
+        silence_s: float = SILENCE_S,
+        handshakes: Handshakes | None = None,
+    ) -> None:
         self.handler = handler
         self.clock = clock
+        self.silence_s = silence_s
+        self.handshakes = handshakes
+        self.shares = shares or Shares(Limit(connections_max, connections_max))
         self.peers: set[TcpPeer] = set()
-        self.strangers: dict[TcpPeer, None] = {}
+        self.strangers = Strangers()
         self._connections_max = connections_max
         self.arriving = memoryview(bytearray(ARRIVING_BYTES_MAX))
         self._players_turns = Turns(clock, PLAYERS_TURN_S)
@@ -238,16 +363,19 @@ class TcpServer:
         """What hears one new connection."""
         return _Lines(self)
 
-    def makes_room(self) -> bool:
+    def makes_room(self, host: str) -> bool:
         """Whether one more may connect: when all places are taken, for the stranger who has waited longest.
 
-        So connections that never log in, however many, keep nobody out who does.
+        So connections that never log in, however many, keep nobody out who does. When the places of a network are taken,
+        that stranger is one of the same network: it takes nothing from anybody else.
         """
-        if len(self.peers) >= self._connections_max:
-            oldest = next(iter(self.strangers), None)
-            if oldest is None:
-                return False
-            oldest.cut_off()
+        full = self.shares.full(host)
+        if full is None and len(self.peers) < self._connections_max:
+            return True
+        oldest = self.strangers.oldest(full)
+        if oldest is None:
+            return False
+        oldest.cut_off()
         return True
 
     def stop_accepting(self) -> None:

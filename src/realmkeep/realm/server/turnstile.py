@@ -1,0 +1,51 @@
+"""What one network may have of the entrance: logins, new accounts, and players in the game."""
+
+from typing import Final
+
+from realmkeep.clock import Clock
+from realmkeep.config import NetworkConfig
+from realmkeep.errors import AuthFailed
+from realmkeep.quotas import Hold, Limit, Rates, Shares
+
+FULL_RETRY_S: Final = 5.0  # places are given back when players leave, which nobody can foretell
+
+
+class Turnstile:
+    """Counts those who come to the entrance, by network, before anything is done for them.
+
+    Args:
+        config: The section `network`.
+        clock: Its monotonic time.
+    """
+
+    def __init__(self, config: NetworkConfig, clock: Clock) -> None:
+        loopback = config.limit_loopback
+        logins = Limit(config.logins_per_min_per_address, config.logins_per_min_per_network)
+        accounts = Limit(config.registrations_per_hour_per_address, config.registrations_per_hour_per_network)
+        sessions = Limit(config.sessions_per_address, config.sessions_per_network)
+        self._clock = clock
+        self._logins = Rates(logins, period_s=60.0, loopback=loopback)
+        self._registrations = Rates(accounts, period_s=3600.0, loopback=loopback)
+        self._sessions = Shares(sessions, loopback=loopback)
+
+    def enter(self, host: str, *, registers: bool) -> Hold:
+        """Let a login or a registration begin; returns the place that its player will have.
+
+        Raises:
+            AuthFailed: `throttled`: the host, or the network around it, has had enough for now.
+        """
+        now_s = self._clock.monotonic_s()
+        wait_s = self._logins.take(host, now_s)
+        if not wait_s and registers:
+            wait_s = self._registrations.take(host, now_s)
+        if not wait_s and self._sessions.full(host) is not None:
+            wait_s = FULL_RETRY_S
+            if registers:
+                self.nothing_registered(host)
+        if wait_s:
+            raise AuthFailed("too many from this network", reason="throttled", retry_after_s=wait_s)
+        return self._sessions.hold(host)
+
+    def nothing_registered(self, host: str) -> None:
+        """A registration has failed: it made no account, so it counts for none."""
+        self._registrations.give_back(host, self._clock.monotonic_s())
