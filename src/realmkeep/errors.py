@@ -151,6 +151,10 @@ class NameTaken(KeepingError):
     """Another keeper with this server name is alive on this store; every server of a realm needs a name of its own."""
 
 
+class RescueNotDelivered(KeepingError):
+    """What an earlier shutdown could not save is not in the store yet, so nobody is let in; the hint names the command."""
+
+
 class AlreadyOwned(KeepingError):
     """A live server owns the record.
 

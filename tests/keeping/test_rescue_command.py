@@ -9,7 +9,7 @@ import pytest
 from keeping.game import enter, pay
 from realmkeep.cli.app import app
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import Corrupt, StorageUnavailable
+from realmkeep.errors import ConfigError, Corrupt, StorageUnavailable
 from realmkeep.keeping import CloseReport, Keeper
 from realmkeep.storage import open_storage
 from realmkeep.testing.clock import FakeClock
@@ -72,3 +72,30 @@ def test_a_store_that_is_away_and_a_damaged_file_are_told(tmp_path: Path) -> Non
     rescue.write_text('{"format":1,"crc')
     with pytest.raises(Corrupt, match="line 1"):
         app(["store", "rescue", str(rescue), "--store", "memory://"], result_action="return_value")
+
+
+def test_a_service_may_run_it_before_each_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a file there is nothing to do, unless the operator meant one."""
+    rescue = tmp_path / "rescue.jsonl"
+    assert run(str(rescue), "--store", "memory://", "--if-exists") == 0
+    assert capsys.readouterr().out == f"there is no {rescue}: nothing is to be restored\n"
+    with pytest.raises(ConfigError, match=rf"there is no {rescue}.*--if-exists"):
+        app(["store", "rescue", str(rescue), "--store", "memory://"], result_action="return_value")
+
+
+def test_lines_that_went_to_a_log_are_restored_from_the_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url, rescue, log = f"sqlite:///{tmp_path / 'realm.db'}", tmp_path / "rescue.jsonl", tmp_path / "server.log"
+    asyncio.run(shut_down_without_a_store(url, rescue))
+    lines = rescue.read_text().splitlines()[:3]
+    entries = [
+        f"2026-01-01T00:00:00Z [critical ] rescue line: {lines[0]} [realmkeep.keeping.closing]\x1b[0m",
+        json.dumps({"event": f"rescue line: {lines[1]}", "level": "critical"}),
+        "something else {}",
+        f"rescue line: {lines[2]}",
+    ]
+    log.write_text("\n".join(entries) + "\n")
+    assert run(str(log), "--store", url, "--log") == 0
+    assert "2 restored, 0 already there, 0 left" in capsys.readouterr().out
+    log.write_text(entries[0][:-60])
+    with pytest.raises(Corrupt, match="line 1"):
+        app(["store", "rescue", str(log), "--store", url, "--log"], result_action="return_value")

@@ -166,11 +166,10 @@ def test_a_store_elsewhere_is_shown_by_its_address() -> None:
     assert located("redis://realm@db:6379/0") == "redis://realm@db:6379/0"
 
 
-def test_a_rescue_file_that_nobody_has_restored_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_rescue_file_without_a_line_is_moved_aside_at_the_start(tmp_path: Path) -> None:
     left = tmp_path / "rescue.jsonl"
-    left.touch()
+    left.touch(mode=0o600)
     with running(tmp_path, STORE__URL="memory://") as server:
-        (told,) = [json.loads(line) for line in server.log.splitlines() if "rescue_file" in line]
-    assert told["level"] == "warning"
-    assert told["rescue_file"] == str(left)
-    assert "realmkeep store rescue" in told["hint"]
+        assert not left.exists()
+    (told,) = [json.loads(line) for line in server.log.splitlines() if "before anybody is let in" in line]
+    assert (told["level"], str(left) in told["event"]) == ("warning", True)

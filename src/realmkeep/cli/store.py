@@ -51,10 +51,12 @@ def config(
 
 @app.command
 def rescue(
-    file: Annotated[Path, Parameter(validator=PathRule(exists=True, dir_okay=False))],
+    file: Annotated[Path, Parameter(validator=PathRule(dir_okay=False))],
     /,
     *,
     store: str | None = None,
+    if_exists: bool = False,
+    log: bool = False,
     json: bool = False,
 ) -> None:
     """Deliver to the store what a shutdown could not: before the players come back, once the store does.
@@ -67,8 +69,18 @@ def rescue(
     Args:
         file: Such as DATA/rescue.jsonl.
         store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
+        if_exists: Exit with 0 if there is no such file: for a service that does this before each start.
+        log: The file is a server's log, in which lines stand that no file could take.
         json: Print JSON instead of a table.
+
+    Raises:
+        ConfigError: There is no such file.
     """
+    if not file.exists():
+        if not if_exists:
+            raise ConfigError(f"there is no {file}", hint="name the file, or say --if-exists")
+        sys.stdout.write(f"there is no {file}: nothing is to be restored\n")
+        sys.exit(0)
     from realmkeep import mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
 
@@ -77,7 +89,7 @@ def rescue(
     async def restore() -> "RescueReport":
         storage = open_storage(url)
         try:
-            return await restore_rescued(storage, file)
+            return await restore_rescued(storage, file, from_log=log)
         finally:
             await storage.disconnect()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep.errors import KeepingError, RecordError, StorageError
+from realmkeep.keeping.former import locked
 from realmkeep.keeping.joints import made_or_deleted
 from realmkeep.keeping.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.session import State
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.engine import Engine
+    from realmkeep.keeping.rescue import LeftBehind
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import StagedWrite
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
 
-RESCUE_FILE: Final = "rescue.jsonl"
+RESCUE_FILE: Final = Path("rescue.jsonl")
 NOWHERE: Final = Path(os.devnull)  # who names it wants no file; it can neither be fsynced nor cut off
 NOT_TAKEN: Final = "the store did not take it in time"
 UNANSWERED: Final = "the store did not answer in time, so it may have it"
@@ -43,19 +45,22 @@ class CloseReport:
         rescued: The keys of records whose last state could not be saved; what the store lacks of them stands in
             `rescue_path`, for `restore_rescued`.
         rescue_path: Where; None if nothing had to be rescued, or if it could not be written: then the log has it all.
+        left: What an earlier shutdown could not save either, and what could not be delivered at the start: it stands in the
+            file until an operator has settled it and moved the file away.
     """
 
     released: int
     rescued: tuple[str, ...]
     rescue_path: Path | None
+    left: tuple[LeftBehind, ...] = ()
 
     @property
     def clean(self) -> bool:
-        """Everything was saved: a server may exit with zero."""
-        return not self.rescued
+        """Everything was saved, in this run and before: a server may exit with zero."""
+        return not self.rescued and not self.left
 
 
-async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | None) -> CloseReport:
+async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> CloseReport:
     """Release every session, drop the name, take a snapshot; rescue what could not be saved in time.
 
     Each step stands on its own: the name is given back although the store may not be flushed, and a store whose user may
@@ -78,10 +83,11 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path | No
         keys.update(dict.fromkeys(each.records if isinstance(each, Undelivered) else [each.record]))
     engine.abandon()
     await engine.background.stop()
-    path = rescue_path or Path(RESCUE_FILE)
-    if path == NOWHERE or not rescued:
-        return CloseReport(released, tuple(keys), path if rescued else None)
-    return CloseReport(released, tuple(keys), await asyncio.to_thread(_rescue, rescued, tuple(keys), path))
+    left_before = engine.former.still_left()
+    path: Path | None = rescue_path if rescued else None
+    if rescued and rescue_path != NOWHERE:
+        path = await _rescue(rescued, tuple(keys), rescue_path, engine.clock)
+    return CloseReport(released, tuple(keys), path, left_before)
 
 
 class _Ending:
@@ -152,7 +158,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
 
 def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undelivered | Unsavable]:
     """What the store is not known to have, in the order of the queue; of every session that lives, up to its release."""
-    writes = engine.queue.abandon()
+    writes, store_id = engine.queue.abandon(), engine.store_id.decode(errors="replace")
     leaving = {member.session for write in writes if write.releases for member in write.members}
     unsavable: list[Unsavable] = []
     for session in left:
@@ -162,8 +168,7 @@ def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undeliver
             now_us, now_s = engine.clock.wall_us(), engine.clock.monotonic_s()
             writes.append(engine.stager.alone(session, now_us=now_us, queued_s=now_s, releases=True))
         except Exception as error:  # noqa: BLE001 - whatever one record does, the others get into the file
-            unsavable.append(_unsavable(session, error))
-    store_id = engine.store_id.decode(errors="replace")
+            unsavable.append(_unsavable(session, error, store_id))
     return [*(_of(write, store_id) for write in writes if write.transaction.effects), *unsavable]
 
 
@@ -174,7 +179,7 @@ def _of(write: StagedWrite, store_id: str) -> Undelivered:
     return Undelivered(write.transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)
 
 
-def _unsavable(session: Session[Any], error: Exception) -> Unsavable:
+def _unsavable(session: Session[Any], error: Exception, store_id: str) -> Unsavable:
     return Unsavable(
         record=session.keys.record,
         why=str(error),
@@ -183,16 +188,20 @@ def _unsavable(session: Session[Any], error: Exception) -> Unsavable:
         version=session.record.__realmkeep__.version,
         state=readable(msgspec.structs.asdict(session.record)),
         ops=session.ring.encode().decode(),
+        store_id=store_id,
     )
 
 
-def _rescue(rescued: Sequence[Undelivered | Unsavable], keys: Sequence[str], path: Path) -> Path | None:
+async def _rescue(
+    rescued: Sequence[Undelivered | Unsavable], keys: Sequence[str], path: Path, clock: Clock
+) -> Path | None:
     """Append it to the file.
 
     What the file cannot take goes into the log whole: that is the last place left, and often on another disk. None then.
     """
     try:
-        append_lines(path, rescued)
+        async with locked(path.parent, clock):
+            await asyncio.to_thread(append_lines, path, rescued)
     except OSError as error:
         log.critical("%s cannot be written, so its lines follow here: %s", path, error)
         for each in rescued:

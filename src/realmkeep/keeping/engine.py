@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from realmkeep.background import Background
@@ -21,6 +23,7 @@ from realmkeep.keeping.claims import Claims, keys_of
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
+from realmkeep.keeping.former import Former
 from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
@@ -75,6 +78,7 @@ class Engine:
         self.awaited: dict[str, asyncio.Event] = {}
         self.unrecovered: dict[str, str] = {}  # records of a former run, and why they cannot be used
         self.store_id = b""
+        self.former = Former(Path(os.devnull))
         self.closing = False
         self.background = Background("the keeper", clock)
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)

@@ -13,11 +13,12 @@ from realmkeep.errors import AlreadyOwned, RealmkeepError, RecordError, Shutting
 from realmkeep.keeping import server_config
 from realmkeep.keeping.arguments import check_commit, check_opening, check_record, check_type
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.closing import CloseReport, close, disconnect
+from realmkeep.keeping.closing import NOWHERE, RESCUE_FILE, CloseReport, close, disconnect
 from realmkeep.keeping.collector import Collector
 from realmkeep.keeping.degraded import reasons
 from realmkeep.keeping.engine import Engine
 from realmkeep.keeping.entering import Entrance
+from realmkeep.keeping.former import deliver_former
 from realmkeep.keeping.hooks import HookRegistry, Hooks
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.opening import opened
@@ -56,7 +57,7 @@ class Keeper(HookRegistry):
     durable within their tier's interval; a `commit` is durable before it returns; `close` saves what is left.
     """
 
-    def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path | None) -> None:
+    def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path) -> None:
         self._engine = engine
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
@@ -88,12 +89,13 @@ class Keeper(HookRegistry):
             records: Caps and codec of records.
             hooks: The game's functions, as far as they are registered before this; `on_...` of the keeper adds more.
             clock: The system's, unless a test turns it.
-            rescue_path: Where `close` writes what could not be saved, for `restore_rescued`; `rescue.jsonl` in the working
-                directory without it. `os.devnull` for nowhere.
+            rescue_path: Where `close` writes what could not be saved; `rescue.jsonl` in the working directory without it.
+                `os.devnull` for nowhere. What an earlier run left there is delivered first, and moved aside.
 
         Raises:
             Misuse: An argument is of another type.
             NameTaken: A live keeper has this name.
+            RescueNotDelivered: What an earlier run left cannot be delivered.
             DefinitionError: A record class has a gap in its migrations.
             StorageError: The store cannot be opened.
         """
@@ -103,15 +105,20 @@ class Keeper(HookRegistry):
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
-        await engine.lease.take()
+        path = rescue_path or RESCUE_FILE
         try:
             engine.store_id = await server_config.store_id(store)
+            if path != NOWHERE:  # before the name is taken: until then the records are kept from others
+                engine.former = await deliver_former(store, path, engine.store_id.decode(errors="replace"), clock)
+            await engine.lease.take()
             await engine.ids.look()
         except BaseException:
             engine.lease.forget()
+            if isinstance(storage, str):
+                await disconnect(store)
             raise
         engine.start()
-        return cls(engine, owns_storage=isinstance(storage, str), rescue_path=rescue_path)
+        return cls(engine, owns_storage=isinstance(storage, str), rescue_path=path)
 
     async def __aenter__(self) -> Self:
         return self

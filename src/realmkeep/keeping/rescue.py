@@ -19,7 +19,7 @@ from realmkeep.errors import StorageMisconfigured, StorageUnavailable
 from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letters import send_notices
 from realmkeep.keeping.queue import BATCH_WRITES
-from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, read_lines
+from realmkeep.keeping.rescue_file import Damaged, Line, Undelivered, Unsavable, read_lines
 from realmkeep.keeping.resolver import is_final
 from realmkeep.keeping.revisions import stored_number
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
@@ -70,7 +70,25 @@ class RescueReport(msgspec.Struct, frozen=True):
         return not self.left and not self.not_restorable
 
 
-async def restore_rescued(storage: Storage, path: Path) -> RescueReport:
+class Restored(NamedTuple):
+    """What became of a rescue file.
+
+    Attributes:
+        report: By records.
+        left: Everything that was not delivered, also the lines that are damaged.
+        unsettled: The numbers of the lines that were not delivered, or were meant for another store.
+        foreign: How many lines were meant for another store.
+        settled: How many lines need nobody's attention any more.
+    """
+
+    report: RescueReport
+    left: tuple[LeftBehind, ...]
+    unsettled: frozenset[int]
+    foreign: int
+    settled: int
+
+
+async def restore_rescued(storage: Storage, path: Path, *, from_log: bool = False) -> RescueReport:
     """Deliver what a shutdown wrote into a rescue file; doing it again changes nothing.
 
     Nothing happens before every line was read and checked. What is done when the store goes away stays done.
@@ -78,6 +96,7 @@ async def restore_rescued(storage: Storage, path: Path) -> RescueReport:
     Args:
         storage: The store that it was meant for; connected or not.
         path: The file.
+        from_log: It is a log, with rescue lines among the others.
 
     Raises:
         Corrupt: A line is damaged, cut off, or of another format; nothing was changed.
@@ -87,19 +106,48 @@ async def restore_rescued(storage: Storage, path: Path) -> RescueReport:
         OSError: The file cannot be read.
     """
     survey = _Survey()
-    async for lines in _batches(path):
+    async for lines in _batches(path, from_log=from_log):
         survey.look_at(lines)
     await storage.connect()
     await _check_same_store(storage, path, survey.store_ids)
     replay = _Replay(storage, path, survey.ends)
-    async for lines in _batches(path):
+    async for lines in _batches(path, from_log=from_log):
         await replay.deliver(lines)
     await storage.flush()
     return replay.report()
 
 
-async def _batches(path: Path) -> AsyncGenerator[list[Line]]:
-    with closing(read_lines(path)) as lines:
+async def restore(storage: Storage, path: Path, store_id: str) -> Restored:
+    """As `restore_rescued`, of the lines that were meant for this store alone.
+
+    Args:
+        storage: Connected.
+        path: The file.
+        store_id: Names the store.
+
+    Raises:
+        Corrupt: A line is of another format: another version can deliver it, so nothing was changed.
+        StorageError: The store went away.
+        OSError: The file cannot be read.
+    """
+    survey, foreign, damaged, count = _Survey(), set[int](), list[LeftBehind](), 0
+    async for lines in _batches(path, keep_damaged=True):
+        damaged += [LeftBehind("?", n, each.why) for n, each in lines if isinstance(each, Damaged)]
+        foreign.update(number for number, each in lines if each.store_id not in {store_id, ""})
+        survey.look_at([line for line in lines if line.number not in foreign])
+        count += len(lines)
+    replay = _Replay(storage, path, survey.ends)
+    async for lines in _batches(path, keep_damaged=True):
+        await replay.deliver([line for line in lines if line.number not in foreign])
+    await storage.flush()
+    unsettled = frozenset({*foreign, *replay.unsettled, *(each.line for each in damaged)})
+    report = replay.report()
+    left = (*report.left, *report.not_restorable, *damaged)
+    return Restored(report, left, unsettled, len(foreign), settled=count - len(unsettled))
+
+
+async def _batches(path: Path, *, from_log: bool = False, keep_damaged: bool = False) -> AsyncGenerator[list[Line]]:
+    with closing(read_lines(path, from_log=from_log, keep_damaged=keep_damaged)) as lines:
         while batch := await asyncio.to_thread(lambda: list(islice(lines, BATCH_WRITES))):
             yield batch
 
@@ -185,6 +233,7 @@ class _Replay:
         self._left: dict[str, LeftBehind] = {}
         self._unsavable: dict[str, LeftBehind] = {}
         self._broken: dict[tuple[str, bytes], int] = {}
+        self.unsettled: set[int] = set()
 
     async def deliver(self, lines: Sequence[Line]) -> None:
         """Replay some lines.
@@ -197,6 +246,9 @@ class _Replay:
         for number, rescued in lines:
             if isinstance(rescued, Unsavable):
                 self._unsavable[rescued.record] = LeftBehind(rescued.record, number, rescued.why)
+                self.unsettled.add(number)
+            elif isinstance(rescued, Damaged):
+                continue
             elif deleted := _tombstones(rescued.transaction):
                 await self._send(writes)  # what they leave is looked at
                 guards = [*rescued.transaction.guards, *[await self._unchanged(each) for each in deleted]]
@@ -210,7 +262,7 @@ class _Replay:
     async def _unchanged(self, tombstone: Put) -> Guard:
         """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing."""
         decided_us = (stored_number(tombstone.value) or 0) - round((tombstone.expire_s or 0) * 1_000_000)
-        found = await self._storage.load(tombstone.key)
+        (found,) = await load_each(self._storage, [tombstone.key])
         return Guard(tombstone.key, found if (stored_number(found) or 0) <= decided_us else b"%d" % decided_us)
 
     async def _send(self, writes: Sequence[tuple[int, Undelivered]]) -> None:
@@ -240,6 +292,7 @@ class _Replay:
             if any(self._has(part, *(held[key] for key in part.keys)) for part in some):
                 self._there.update(dict.fromkeys(rescued.records))
                 continue
+            self.unsettled.add(number)
             built_on = [self._broken[part.claim] for part in some if part.claim in self._broken]
             why = f"it was built on line {min(built_on)}, which is left" if built_on else _why(outcome)
             if rescued.letters_to:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from realmkeep.storage import Effect
 
 FORMAT: Final = 1
+IN_LOG: Final = b"rescue line: "
 SHOWN_CHARS_MAX: Final = 100_000  # of a value that no JSON can hold
 
 
@@ -64,6 +65,7 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
         version: Its schema version.
         state: Its durable fields, as `readable` has them.
         ops: The operations applied last, as they are stored.
+        store_id: Names the store that it was meant for; empty in a line of an earlier version.
     """
 
     record: str
@@ -73,13 +75,21 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
     version: int
     state: msgspec.Raw
     ops: str
+    store_id: str = msgspec.field(name="store", default="")
+
+
+class Damaged(NamedTuple):
+    """A line of which nobody can say what it was: cut off, changed, or of another file."""
+
+    why: str
+    store_id: str = ""
 
 
 class Line(NamedTuple):
     """A line that was read, and its number, from 1."""
 
     number: int
-    rescued: Undelivered | Unsavable
+    rescued: Undelivered | Unsavable | Damaged
 
 
 class _Binary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +136,10 @@ class _Write(msgspec.Struct, tag_field="what", tag="write", forbid_unknown_field
     effects: list[_Effect]
 
 
+class _LogEntry(msgspec.Struct):
+    event: str
+
+
 class _Versioned(msgspec.Struct):
     format: int
 
@@ -153,11 +167,16 @@ def encode_line(rescued: Undelivered | Unsavable) -> bytes:
     return b'{"format":%d,"crc32":"%08x","line":%b}' % (FORMAT, zlib.crc32(body), body)
 
 
+class NotIntact(Corrupt):
+    """A line is not what was written."""
+
+
 def decode_line(line: bytes) -> Undelivered | Unsavable:
     """The inverse of `encode_line`.
 
     Raises:
-        Corrupt: It is damaged, cut off, or of another format; or it is no line of a rescue file.
+        NotIntact: It is damaged or cut off; or it is no line of a rescue file.
+        Corrupt: It is of another format.
     """
     try:
         format_ = _VERSIONED.decode(line).format
@@ -167,8 +186,15 @@ def decode_line(line: bytes) -> Undelivered | Unsavable:
             )
         sealed = _SEALED.decode(line)
         if sealed.crc32 != f"{zlib.crc32(sealed.line):08x}":
-            raise Corrupt("its checksum differs", hint="it was changed or damaged")
-        read = _LINE.decode(sealed.line)
+            raise NotIntact("its checksum differs", hint="it was changed or damaged")
+    except msgspec.DecodeError as error:
+        raise NotIntact(f"it cannot be read: {error}", hint="it is damaged, cut off, or of another file") from error
+    return _decode_intact(sealed.line)
+
+
+def _decode_intact(line: msgspec.Raw) -> Undelivered | Unsavable:
+    try:
+        read = _LINE.decode(line)
         if isinstance(read, Unsavable):
             return read
         transaction = Transaction(
@@ -203,18 +229,43 @@ def _told(value: object) -> str:
     return text[:SHOWN_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
-def read_lines(path: Path) -> Generator[Line]:
+def line_in_log(entry: bytes) -> bytes | None:
+    """The rescue line that an entry of a log holds, of one for people or of one in JSON; None if it is another entry."""
+    if IN_LOG not in entry:
+        return None
+    try:
+        told = msgspec.json.decode(entry, type=_LogEntry).event.encode()
+    except msgspec.DecodeError:
+        told = entry
+    _, found, line = told.partition(IN_LOG)
+    return (
+        line[: line.rfind(b"}") + 1] if found else None
+    )  # what a console adds to the end, such as colours, is not ours
+
+
+def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False) -> Generator[Line]:
     """The lines of a file, one at a time; it may be larger than memory.
+
+    Args:
+        path: The file.
+        from_log: It is a log: only its entries that hold rescue lines count.
+        keep_damaged: A line that is not intact is told as `Damaged`, and the others follow.
 
     Raises:
         Corrupt: A line cannot be read; the error names it.
         OSError: The file cannot be read.
     """
     with open_believed(path) as file:
-        for number, line in enumerate(file, start=1):
+        for number, read in enumerate(file, start=1):
+            line = line_in_log(read) if from_log else read
+            if line is None:
+                continue
             try:
                 yield Line(number, decode_line(line))
             except Corrupt as error:
+                if keep_damaged and isinstance(error, NotIntact):
+                    yield Line(number, Damaged(str(error)))
+                    continue
                 raise Corrupt(f"{path}, line {number}: {error.message}", hint=error.hint) from error
 
 

@@ -97,12 +97,6 @@ def serve(serving: Serving) -> int:
             f"the directory {serving.directory} cannot be used: {error.strerror}",
             hint="name another with --data, or let this user write there",
         ) from error
-    if (rescued := serving.directory / RESCUE_FILE).exists():
-        log.warning(
-            "what an earlier shutdown could not save may not be in the store yet",
-            rescue_file=str(rescued),
-            hint="before the players come back: stop this, `realmkeep store rescue FILE`, then move the file away",
-        )
     serving = replace(serving, where=replace(serving.where, connections_max=connections_max()))
     config = serving.config
     serving = replace(serving, certificate=_certificate(config.network))
@@ -114,7 +108,8 @@ def serve(serving: Serving) -> int:
             report = runner.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
             rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
-            log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file)
+            left = [each.record for each in report.left]
+            log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file, left_before=left)
     finally:
         ignore_stop_signals()
         let_go_of(sys.stderr)
