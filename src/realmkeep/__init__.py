@@ -1,154 +1,27 @@
 """Realmkeep keeps what players earn: records that live in a game server's memory, durable when their worth demands.
 
 Everything a game needs by name is here; what its tests need is in `realmkeep.testing`. Importing this opens nothing and
-imports no driver.
+imports no driver; the names are imported when the first of them is used, so that a command that needs none starts at once.
 """
 
-from realmkeep import errors
-from realmkeep.clock import Clock, SystemClock, Timer
-from realmkeep.config import AuthConfig, Config, KeeperConfig, RecordsConfig, StoreConfig, load_config, mask_url
-from realmkeep.errors import (
-    AlreadyOwned,
-    AuthFailed,
-    CommitPending,
-    CommitRefused,
-    CommitUnknown,
-    ConfigError,
-    Corrupt,
-    KeepingError,
-    NoSuchAccount,
-    OpReused,
-    OpTooOld,
-    OwnershipLost,
-    Quarantined,
-    QueueFull,
-    RateLimited,
-    RealmkeepError,
-    RecordError,
-    RecordTooLarge,
-    SealBroken,
-    SessionEnded,
-    SessionFrozen,
-    ShuttingDown,
-    StorageError,
-)
-from realmkeep.keeping import (
-    Ack,
-    Answer,
-    CloseReport,
-    Hooks,
-    Keeper,
-    LeftBehind,
-    Op,
-    Pending,
-    Receipt,
-    Refused,
-    RescueReport,
-    Scanned,
-    Session,
-    Table,
-    Tx,
-    Undecided,
-    answer,
-    restore_rescued,
-)
-from realmkeep.records import (
-    BATCHED,
-    CHECKPOINT,
-    CLAMP,
-    IMMEDIATE,
-    OK,
-    QUARANTINE,
-    REJECT,
-    Issue,
-    Keyword,
-    Part,
-    Record,
-    Tier,
-    Trigger,
-    Validity,
-    changed,
-    drops_to,
-    durable,
-    ephemeral,
-    issue,
-    rises,
-)
-from realmkeep.storage import Storage, open_storage
+import importlib.util
+import typing
 
-__all__ = [
-    "BATCHED",
-    "CHECKPOINT",
-    "CLAMP",
-    "IMMEDIATE",
-    "OK",
-    "QUARANTINE",
-    "REJECT",
-    "Ack",
-    "AlreadyOwned",
-    "Answer",
-    "AuthConfig",
-    "AuthFailed",
-    "Clock",
-    "CloseReport",
-    "CommitPending",
-    "CommitRefused",
-    "CommitUnknown",
-    "Config",
-    "ConfigError",
-    "Corrupt",
-    "Hooks",
-    "Issue",
-    "Keeper",
-    "KeeperConfig",
-    "KeepingError",
-    "Keyword",
-    "LeftBehind",
-    "NoSuchAccount",
-    "Op",
-    "OpReused",
-    "OpTooOld",
-    "OwnershipLost",
-    "Part",
-    "Pending",
-    "Quarantined",
-    "QueueFull",
-    "RateLimited",
-    "RealmkeepError",
-    "Receipt",
-    "Record",
-    "RecordError",
-    "RecordTooLarge",
-    "RecordsConfig",
-    "Refused",
-    "RescueReport",
-    "Scanned",
-    "SealBroken",
-    "Session",
-    "SessionEnded",
-    "SessionFrozen",
-    "ShuttingDown",
-    "Storage",
-    "StorageError",
-    "StoreConfig",
-    "SystemClock",
-    "Table",
-    "Tier",
-    "Timer",
-    "Trigger",
-    "Tx",
-    "Undecided",
-    "Validity",
-    "answer",
-    "changed",
-    "drops_to",
-    "durable",
-    "ephemeral",
-    "errors",
-    "issue",
-    "load_config",
-    "mask_url",
-    "open_storage",
-    "restore_rescued",
-    "rises",
-]
+if typing.TYPE_CHECKING:
+    from .public import *  # noqa: F403 - relative, or type checkers take it for another's package
+    from .public import __all__ as __all__
+
+
+def __getattr__(name: str) -> object:
+    """A public name; all of them are here from then on."""
+    if name.startswith("_") and name != "__all__":
+        raise AttributeError(f"module 'realmkeep' has no attribute {name!r}")
+    if importlib.util.find_spec(f"realmkeep.{name}") is not None:  # a module, which may be one of those that lead here
+        return importlib.import_module(f"realmkeep.{name}")
+    public = importlib.import_module("realmkeep.public")
+    names: list[str] = public.__all__
+    globals().update({each: getattr(public, each) for each in names}, __all__=names)
+    try:
+        return globals()[name]
+    except KeyError:
+        raise AttributeError(f"module 'realmkeep' has no attribute {name!r}") from None

@@ -81,14 +81,24 @@ def test_a_store_that_nobody_could_reach_is_not_configured() -> None:
         app(["store", "config", "--port", "0"], result_action="return_value")
 
 
-def test_every_command_says_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
-    app(["--help"], result_action="return_value")
-    rows = [row.strip("│ ").split(maxsplit=1) for row in capsys.readouterr().out.splitlines()]
-    told = {row[0] for row in rows if len(row) == 2}
-    assert {"bench", "crowd", "serve", "store"} <= told
+@pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"]])
+def test_every_command_says_what_it_is_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["realmkeep", *arguments])
+    main()
+    rows = [row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines() if row.startswith("  ")]
+    assert {name for name, told in rows if told} == {"bench", "crowd", "serve", "store", "--help", "--version"}
+
+
+@pytest.mark.parametrize("command", ["bench", "crowd", "serve", "store"])
+def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    app([command, "--help"], result_action="return_value")
+    assert capsys.readouterr().out.startswith(f"Usage: realmkeep {command} ")
 
 
 def test_a_package_that_is_missing_is_named_and_nothing_else_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["realmkeep", "serve"])
     monkeypatch.setitem(sys.modules, "realmkeep.cli.app", None)
     with pytest.raises(ModuleNotFoundError):
         main()

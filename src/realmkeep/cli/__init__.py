@@ -5,12 +5,17 @@ import os
 import sys
 from typing import cast
 
+from realmkeep.cli.commands import overview
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """The entry point: run a command; an error of Realmkeep or of the system is one line and the exit code 1."""
     _open_standard_streams()
+    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+        sys.stdout.write(overview())
+        return
     try:
         from realmkeep.cli.app import run  # noqa: PLC0415 - its packages may not be installed
 

@@ -4,19 +4,13 @@ import sys
 
 from cyclopts import App
 
+from realmkeep.cli.commands import COMMANDS, HELP
 from realmkeep.errors import RealmkeepError
 
-app = App(name="realmkeep", help="The persistence layer under a multiplayer game server.")
-app.command("realmkeep.cli.bench:app", name="bench", help="Measure how fast it is on this machine.")
-app.command(
-    "realmkeep.cli.crowd:crowd", name="crowd", help="Let bots play in a realm, and check that all is conserved."
-)
-app.command("realmkeep.cli.serve:serve", name="serve", help="Run the reference game server until it is told to stop.")
-app.command(
-    "realmkeep.cli.store:app",
-    name="store",
-    help="Configure the Valkey or Redis that keeps everything; restore a rescue file; mend the counter of ids.",
-)
+# Plain help: what formats Markdown for a terminal takes longer to import than all the rest.
+app = App(name="realmkeep", help=HELP, help_format="plaintext", help_formatter="plain")
+for command in COMMANDS:
+    app.command(command.target, name=command.name, help=command.help)
 
 
 def run() -> None:
