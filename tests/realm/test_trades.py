@@ -237,3 +237,13 @@ async def test_a_drop_that_a_trade_overtakes_does_not_lose_the_serial(realm: Lab
     (nack,) = answers(ada, op)
     assert nack["reason"] == "slot_changed"
     assert [item.item_id for item in realm.player(ada).inventory] == ["bread", "sword"]
+
+
+async def test_who_asks_again_and_again_is_heard_once_a_second(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    for _ in range(100):
+        await realm.done(ada, "trade_request", player="player8")
+    assert len(bob.events("trade_requested")) == 1
+    await realm.clock.advance(1)
+    await realm.done(ada, "trade_request", player=8)
+    assert len(bob.events("trade_requested")) == 2
+    assert (await realm.done(bob, "trade_request", player=7))["opened"] is True

@@ -23,6 +23,7 @@ from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
+ASK_AGAIN_S: Final = 1.0  # a player who asks oftener is not heard oftener
 TERMS_BYTES: Final = 16
 
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
@@ -120,8 +121,10 @@ class TradeBook:
         if asked == player.player_id and scene.now_s - asked_s <= INACTIVE_S:
             self._open(player, other, scene.now_s)
             return {"opened": True, "player": other.player_id, "name": other.name}
-        self._requests[player.player_id] = (other.player_id, scene.now_s)
-        self._event(other, "trade_requested", player=player.player_id, name=player.name)
+        before, told_s = self._requests.get(player.player_id, (None, 0.0))
+        if before != other.player_id or scene.now_s - told_s >= ASK_AGAIN_S:
+            self._requests[player.player_id] = (other.player_id, scene.now_s)
+            self._event(other, "trade_requested", player=player.player_id, name=player.name)
         return {"opened": False, "player": other.player_id, "name": other.name}
 
     def offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:

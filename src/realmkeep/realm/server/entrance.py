@@ -195,6 +195,7 @@ class Entrance:
         game, player = self._game, seat.player
         if not player.name:
             player.name = username
+            game.seats.add(seat)
         if player.dead and seat.respawn_s is None:
             revive(player, game.scene())
         if is_disordered(player, game.world):

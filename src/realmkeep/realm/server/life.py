@@ -22,6 +22,9 @@ LEASH_TILES: Final = 12.0  # from home; beyond it a monster gives up
 TICKS_PER_GLANCE: Final = 5  # an idle monster looks for prey four times a second: looking costs, with many players near
 
 
+NOT_KEPT: Final = "at the moment not everything is kept as promised; what you gain now may be lost"
+KEPT_AGAIN: Final = "everything is kept as promised again"
+
 log = structlog.get_logger("realm")
 
 
@@ -134,11 +137,11 @@ class Life:
 
     def _warn(self) -> None:
         """Say so when the promise stops or starts being kept."""
-        reasons = self._game.degraded
+        reasons = self._game.degraded  # for the operator: they name the store, and what to do about it
         if bool(reasons) == self._degraded:
             return
         self._degraded = bool(reasons)
-        detail = "; ".join(reasons) or "everything is kept as promised again"
+        detail = NOT_KEPT if self._degraded else KEPT_AGAIN
         for seat in self._game.seats:
             seat.tell({"type": "event", "kind": "warning", "degraded": self._degraded, "detail": detail})
 

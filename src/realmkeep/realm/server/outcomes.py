@@ -23,17 +23,18 @@ from realmkeep.realm.world.refused import Refused
 T = TypeVar("T")
 log = structlog.get_logger("realm.intents")
 
-_REASONS: Final[tuple[tuple[type[RealmkeepError], str], ...]] = (
-    (OpTooOld, "op_too_old"),
-    (OpReused, "op_reused"),
-    (RateLimited, "rate_limited"),
-    (QueueFull, "busy"),
-    (CommitRefused, "refused"),
-    (SessionFrozen, "frozen"),
-    (SessionEnded, "session_ended"),
-    (ShuttingDown, "shutting_down"),
-    (StorageError, "unavailable"),
+_REASONS: Final[tuple[tuple[type[RealmkeepError], str, str], ...]] = (
+    (OpTooOld, "op_too_old", "this operation lies below the last 32; look at the state"),
+    (OpReused, "op_reused", "this op_id was another request; raise it with each operation"),
+    (RateLimited, "rate_limited", "too many operations; wait a little"),
+    (QueueFull, "busy", "nothing ran; try again in a moment"),
+    (CommitRefused, "refused", "it did not happen; look at the state and try again"),
+    (SessionFrozen, "frozen", "your player cannot be saved; an operator has to look"),
+    (SessionEnded, "session_ended", "the session has ended; log in again"),
+    (ShuttingDown, "shutting_down", "the server is shutting down"),
+    (StorageError, "unavailable", "nothing can be stored now; try again later"),
 )
+"""What a player hears. The errors' own words are the operator's: they name keys, addresses and settings."""
 
 
 class Undecided(Exception):
@@ -64,11 +65,11 @@ async def decided(work: Awaitable[T], waits: Callable[[], object] = lambda: None
 
 def refusal(error: RealmkeepError) -> Refused:
     """What the client is told of an operation that did not happen."""
-    reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
-    if reason is None:
-        log.error("an operation failed", error=str(error))
-        reason = "invalid"
-    return Refused(reason, error.message)
+    for kind, reason, detail in _REASONS:
+        if isinstance(error, kind):
+            return Refused(reason, detail)
+    log.error("an operation failed", error=str(error))
+    return Refused("invalid", "your player cannot be stored so; look at the state")
 
 
 def auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:

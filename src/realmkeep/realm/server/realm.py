@@ -169,7 +169,7 @@ async def open_game(
     register_hooks(keeper, game)
     await game.refill_serials()
     for session in await keeper.recover(Player):
-        game.seats.by_id[session.record.player_id] = Seat(session, level_told=session.record.level)
+        game.seats.add(Seat(session, level_told=session.record.level))
         places.enter(session.record)
     return game
 

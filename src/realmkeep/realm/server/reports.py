@@ -1,7 +1,7 @@
 """What an operator sees: the banner, the logs, and one live line on a terminal."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -17,6 +17,11 @@ from realmkeep.storage import Capability
 log = structlog.get_logger("realm.serve")
 
 STATUS_INTERVAL_S: Final = 1.0
+_SHARED: Final[list[Any]] = [
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
 LogFormat = Literal["console", "json"]
 
 
@@ -109,7 +114,7 @@ class StatusLine:
         since_s = self._dirty_since_s
         self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
         oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
-        degraded = " ".join("; ".join(self._realm.game.degraded).split())
+        degraded = harmless(" ".join("; ".join(self._realm.game.degraded).split()))
         parts = [
             *([f"DEGRADED: {degraded}"] if degraded else []),
             f"players {len(sessions)}",
@@ -121,6 +126,32 @@ class StatusLine:
         return "  ".join(parts)
 
 
+def harmless(text: str) -> str:
+    """A text as a terminal may show it: control characters, and those that turn the direction of writing, are spelled out."""
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
+
+
+def _harmless(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """What strangers called themselves is no command to the operator's terminal."""
+    return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
+
+
+def formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
+    """How a log entry is written, for people or as JSON."""
+    if log_format == "json":
+        shown: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
+        shown = [_harmless, console]
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown]
+    )
+
+
 def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None, *, colours: bool) -> None:
     """Send the logs of the realm and of the library to `stream`.
 
@@ -130,27 +161,11 @@ def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None
         line: The live line on the same stream, if there is one.
         colours: On the console.
     """
-    shared: list[Any] = [
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    console = log_format == "console"
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            *([] if console else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-            if console
-            else structlog.processors.JSONRenderer(),
-        ],
-    )
     handler = logging.StreamHandler(stream) if line is None else LogAbove(line)
-    handler.setFormatter(formatter)
+    handler.setFormatter(formatter(log_format, colours=colours))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

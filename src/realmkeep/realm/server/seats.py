@@ -80,6 +80,7 @@ class Seats:
 
     by_id: dict[int, Seat] = field(default_factory=dict[int, Seat])
     by_peer: dict[Peer, Seat] = field(default_factory=dict[Peer, Seat])
+    _by_name: dict[str, Seat] = field(default_factory=dict[str, Seat])
     _holds: dict[Peer, Hold] = field(default_factory=dict[Peer, Hold])
     _unheard: WeakKeyDictionary[Session[Player], deque[dict[str, Any]]] = field(
         default_factory=WeakKeyDictionary[Session[Player], deque[dict[str, Any]]]
@@ -92,13 +93,18 @@ class Seats:
         """The seat of a player by id, or by name as it is typed; None if there is none."""
         if isinstance(player, int):
             return self.by_id.get(player)
-        name = fold_username(player)
-        return next((seat for seat in self if seat.player.name in {player, name}), None)
+        return self._by_name.get(player) or self._by_name.get(fold_username(player))
+
+    def add(self, seat: Seat) -> None:
+        """A player is in the game; also one whose name has become known."""
+        self.by_id[seat.player.player_id] = seat
+        if seat.player.name:
+            self._by_name[seat.player.name] = seat
 
     def take(self, seat: Seat, peer: Peer) -> None:
         """Put a peer onto a seat."""
         seat.peer = peer
-        self.by_id[seat.player.player_id] = seat
+        self.add(seat)
         self.by_peer[peer] = seat
 
     def keep(self, peer: Peer, hold: Hold) -> None:
@@ -123,6 +129,8 @@ class Seats:
     def remove(self, seat: Seat) -> Peer | None:
         """Take a player out of the game; returns the peer that was on the seat."""
         self.by_id.pop(seat.player.player_id, None)
+        if self._by_name.get(seat.player.name) is seat:
+            del self._by_name[seat.player.name]
         return self.part(seat)
 
     def tell(self, player_id: int, message: dict[str, Any]) -> None:
