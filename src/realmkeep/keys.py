@@ -6,7 +6,8 @@ player:7:version    its schema version  server:config  server:id-counter  server
 player:7:updated    its revision        server:town-1:lease  server:town-1:notices  server:store-runs
 player:7:owner      who may write it    account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
-player:7:inbox      letters             temp:1732371000123456:c0ffee:player:7
+player:7:inbox      letters             player:7:left    who let it go a moment ago
+temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:account-notices
 ```
@@ -21,7 +22,7 @@ from realmkeep.errors import InvalidKey
 
 RESERVED_KINDS: Final = frozenset({"account", "server", "corrupt", "temp"})
 _INTERNAL_KINDS: Final = frozenset({"account", "server"})
-COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox"})
+COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left"})
 ID_CHARS_MAX: Final = 128  # an id is a number, a UUID or a short name; a longer one is a mistake
 SERVER_CONFIG: Final = "server:config"
 SERVER_ID_COUNTER: Final = "server:id-counter"
@@ -135,6 +136,11 @@ class RecordKeys:
     def inbox(self) -> str:
         """A list: letters delivered to it and not yet applied."""
         return f"{self.kind}:{self.id}:inbox"
+
+    @cached_property
+    def left(self) -> str:
+        """Which server let it go, made it or deleted it a moment ago; expires."""
+        return f"{self.kind}:{self.id}:left"
 
 
 def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = False) -> RecordKeys:  # noqa: A002 - the field's own name
@@ -253,7 +259,7 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`), `account`, `lease`, `notices`,
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`), `account`, `lease`, `notices`,
             `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `corrupt` or
             `temp`.
         kind: The record's kind; the reserved kind for the others.

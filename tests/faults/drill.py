@@ -345,7 +345,7 @@ async def drill(name: str, directory: Path, *, seed: int, rounds: int = ROUNDS, 
         directory: Empty.
         seed: Decides what the players do.
         rounds: How many faults.
-        mutant: See `realm_server.break_on_purpose`.
+        mutant: See `realm_server.BREAKS`.
     """
     async with _opened(directory, name, seed, mutant) as opened:
         return await opened.run(rounds)

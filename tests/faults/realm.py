@@ -357,7 +357,7 @@ async def open_realm(
         names: The servers.
         config: Of every server, but its name.
         store_options: What follows the URL of the store.
-        mutant: See `realm_server.break_on_purpose`.
+        mutant: See `realm_server.BREAKS`.
         make_store: Makes the store of a directory.
     """
     with tempfile.TemporaryDirectory(prefix="rk-") as private:  # a socket's name must be short

@@ -9,9 +9,9 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -19,6 +19,8 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.commit import Commits
+from realmkeep.keeping.ops import SAFE, OpRing
+from realmkeep.keeping.safety import Safety
 from realmkeep.keeping.staging import Member, Stager
 from realmkeep.keeping.writes import Write
 from realmkeep.records import Record
@@ -233,11 +235,11 @@ class Server:
         return {"rescued": report.rescued}
 
 
-def break_on_purpose(mutant: str) -> None:
-    """What the checker must catch."""
+def without_fence() -> None:
+    """Writes do not compare the owner."""
     advance = Stager.advance
 
-    def without_fence(
+    def advance_unfenced(
         self: Stager, session: Session[Any], blob: bytes, now_us: int,
         guards: list[Guard], effects: list[Effect], undo: Any = None,
     ) -> Member:  # fmt: skip
@@ -245,24 +247,70 @@ def break_on_purpose(mutant: str) -> None:
         guards[-2] = guards[-1]
         return member
 
+    Stager.advance = advance_unfenced
+
+
+def answers_early() -> None:
+    """Nobody waits for the store."""
+
     async def at_once(self: Write, *, patient: bool = False) -> None:
         return None
+
+    Write.wait = at_once
+
+
+def without_op_ring() -> None:
+    """No operation is remembered."""
 
     def never_repeated(self: Commits, sessions: list[Session[Record]], ops: list[Op]) -> None:
         return None
 
+    Commits.repeated = never_repeated  # pyright: ignore[reportAttributeAccessIssue] - it never finds any
+
+
+def opens_what_is_not_safe() -> None:
+    """Nobody waits until what another server wrote can be lost no more."""
+
+    async def at_once(self: Safety, run: str) -> bool:
+        return True
+
+    Safety.reached = at_once
+
+
+def begins_without_a_write() -> None:
+    """What is read on a new connection counts as durable at once."""
+
     async def do_nothing(_: object) -> None:
         return None
 
-    broken: dict[str, list[tuple[object, str, object]]] = {
-        "": [],
-        "fence": [(Stager, "advance", without_fence)],
-        "early answer": [(Write, "wait", at_once)],
-        "op ring": [(Commits, "repeated", never_repeated)],
-        "first write": [(redis, "sync", do_nothing), (redis_connection, "sync", do_nothing)],
-    }
-    for where, name, instead in broken[mutant]:
-        setattr(where, name, instead)
+    setattr(redis, "sync", do_nothing)  # noqa: B010 - a name that it imports
+    redis_connection.sync = do_nothing
+
+
+def remembers_few_letters() -> None:
+    """As many letters as a ring stores."""
+    add_letters = OpRing.add_letters
+
+    def add(self: OpRing, letter_ids: Iterable[str], *, safe_s: float) -> None:
+        add_letters(self, letter_ids, safe_s=safe_s)
+        self.letters_durable(SAFE)
+        add_letters(self, (), safe_s=safe_s)
+
+    def none_comes_back(self: OpRing, safe_s: float) -> int:
+        return 0
+
+    OpRing.add_letters, OpRing.letters_since = add, none_comes_back
+
+
+BREAKS: Final = {
+    "": lambda: None,
+    "fence": without_fence,
+    "early answer": answers_early,
+    "op ring": without_op_ring,
+    "first write": begins_without_a_write,
+    "unsafe letters": opens_what_is_not_safe,
+    "few letters": remembers_few_letters,
+}
 
 
 async def standard_input_ends() -> None:
@@ -288,5 +336,5 @@ async def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(format="%(relativeCreated)d %(levelname)s %(message)s", level=logging.INFO)
-    break_on_purpose(os.environ.get(MUTANT, ""))
+    BREAKS[os.environ.get(MUTANT, "")]()  # what the checker must catch
     asyncio.run(main(msgspec.json.decode(sys.argv[1], type=Settings)))

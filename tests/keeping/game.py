@@ -86,6 +86,13 @@ async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[
     return await keeper.login(Player, number, create=lambda: Player(name=f"rover-{number}", gold=gold))
 
 
+async def enter_and_read(keeper: Keeper, number: int = 1) -> Session[Player]:
+    """A player logs in, and everything in the inbox is applied."""
+    session = await enter(keeper, number)
+    await session.open_letters()
+    return session
+
+
 def kept(lab: Lab, number: int = 1) -> Player:
     """What the store holds of a player."""
     stored = lab.stored(Player, number)

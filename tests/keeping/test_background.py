@@ -99,11 +99,11 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     def send(tx: Tx, _: Player) -> None:
         tx.deliver(Player, 2, {"gold": 1})
 
-    break_once(monkeypatch, engine.inboxes, "drain")
+    break_once(monkeypatch, engine.inboxes, "_drain")
     await keeper.commit(send, ada)
     await lab.advance(1)
     told |= set(keeper.degraded)
-    looks = break_once(monkeypatch, engine.healer, "repeat_letters")
+    looks = break_once(monkeypatch, engine.healer, "went_backwards")
     engine.look_back()
     await lab.advance(2)
     told |= set(keeper.degraded)

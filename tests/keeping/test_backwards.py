@@ -44,8 +44,8 @@ async def test_within_a_known_window_everything_lost_is_written_again() -> None:
         assert lab.keeper.degraded == ()
         assert not ada.dirty
         keeper = await lab.restart()
-        again = await keeper.commit(pay, await enter(keeper, 1), await enter(keeper, 2), ops=(Op(1), Op(1)))
-        assert again.repeated
+        ada, bob = await lab.finish(enter(keeper, 1)), await lab.finish(enter(keeper, 2))
+        assert (await keeper.commit(pay, ada, bob, ops=(Op(1), Op(1)))).repeated
 
 
 async def test_a_loss_is_noticed_by_the_next_heartbeat_even_if_nobody_plays() -> None:
@@ -192,6 +192,7 @@ async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice()
         await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()
         bob = await enter(lab.keeper, 2)
+        await lab.finish(bob.open_letters())
         assert bob.record.gold == 120
         lab.store.restore(before)
         await hurt(lab, 2)

@@ -1,5 +1,6 @@
 """A store that lost acknowledged releases: what those who left had is written again, unless somebody claimed it meanwhile."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 
@@ -101,13 +102,16 @@ async def test_letters_of_who_logged_out_are_sent_again_and_letters_it_had_opene
     await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
     before = lab.store.snapshot()
     bob = await enter(lab.keeper, 2)
+    await lab.finish(bob.open_letters())
     await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 3, {"gold": 5}), bob)
     await bob.logout()
     lab.store.restore(before)
     await lab.advance(12)
     assert len(lab.store.entries("rover:3:inbox")) == 1
-    assert (await enter(lab.keeper, 2)).record.gold == 120
-    assert lab.store.entries("rover:2:inbox") == []
+    assert lab.store.entries("rover:2:inbox") == [], "what had been opened is dropped again"
+    bob = await enter(lab.keeper, 2)
+    await lab.finish(bob.open_letters())
+    assert bob.record.gold == 120
 
 
 async def test_whom_another_server_let_in_meanwhile_is_never_overwritten_and_said_loudly(
@@ -151,13 +155,16 @@ async def test_who_has_played_on_elsewhere_meanwhile_is_not_overwritten_either(
     assert any("rover:1" in each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL)
 
 
-async def test_who_went_to_another_server_before_the_loss_is_that_server_s_to_heal(everysec: Lab) -> None:
+async def test_who_is_on_the_way_to_another_server_when_the_store_loses_it_arrives_as_it_left(everysec: Lab) -> None:
     lab = everysec
     other = await lab.server("lab-2")
     before, _ = await trade_and_leave(lab)
-    theirs = await enter(other, 1)
-    await other.commit(earn, theirs)
+    entry = asyncio.ensure_future(enter(other, 1))
+    await lab.advance(0.5)
+    assert not entry.done(), "the control: it waits until what was left is safe"
     lab.store.restore(before)
+    theirs = await lab.finish(entry)
+    await other.commit(earn, theirs)
     await lab.advance(25)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
     await other.commit(earn, theirs)
@@ -283,8 +290,8 @@ async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) ->
     await other.commit(lambda tx, _: tx.delete(Player, 1), lobby)
     await lab.advance(15)
     assert lab.stored(Player, 1) is None
-    assert await lab.keeper.login(Player, 1) is None
-    assert (await enter(lab.keeper, 1, gold=7)).record.gold == 7
+    assert await lab.finish(lab.keeper.login(Player, 1)) is None
+    assert (await lab.finish(enter(lab.keeper, 1, gold=7))).record.gold == 7
 
 
 async def test_a_deletion_by_a_clock_that_is_behind_is_no_loss(everysec: Lab) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keeping.game import NotEnough, Player, enter, inside, kept
+from keeping.game import NotEnough, Player, enter, enter_and_read, kept
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
@@ -43,14 +43,14 @@ async def post(lab: Lab) -> Lab:
     return lab
 
 
-async def test_a_letter_to_a_player_who_is_offline_is_applied_at_login(post: Lab) -> None:
+async def test_a_letter_to_a_player_who_is_offline_is_applied_soon_after_login(post: Lab) -> None:
     await (await enter(post.keeper, 2)).logout()
     ada = await enter(post.keeper, 1)
     await post.keeper.commit(send, ada)
     assert (kept(post, 1).gold, kept(post, 2).gold, len(post.store.entries("rover:2:inbox"))) == (90, 100, 1)
     bob = await enter(post.keeper, 2)
-    assert bob.record.gold == 110
-    assert kept(post, 2).gold == 110
+    await bob.open_letters()
+    assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
     assert post.store.entries("rover:2:inbox") == []
 
 
@@ -85,7 +85,7 @@ async def test_letters_are_applied_in_the_order_in_which_they_were_sent(post: La
     ada = await enter(post.keeper, 1)
     await post.keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2, 3)], ada)
     await post.keeper.commit(send, ada)
-    assert (await enter(post.keeper, 2)).record.diary == "1 2 3 10 "
+    assert (await enter_and_read(post.keeper, 2)).record.diary == "1 2 3 10 "
 
 
 async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
@@ -114,7 +114,7 @@ async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
     ada = await enter(post.keeper, 1, gold=1000)
     letters = 2 * LETTERS_A_COMMIT + 5
     await post.keeper.commit(lambda tx, player: [send(tx, player, gold=1) for _ in range(letters)], ada)
-    assert (await enter(post.keeper, 2)).record.gold == 100 + letters
+    assert (await enter_and_read(post.keeper, 2)).record.gold == 100 + letters
     assert post.store.entries("rover:2:inbox") == []
 
 
@@ -131,7 +131,7 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
 
     await post.keeper.commit(sends, ada)
     with caplog.at_level(logging.ERROR):
-        bob = await enter(post.keeper, 2)
+        bob = await enter_and_read(post.keeper, 2)
     assert (bob.record.gold, kept(post, 2).gold) == (120, 120)
     aside = [key for key in post.store.live_keys() if key.startswith("corrupt:rover:2:letter-")]
     assert len(aside) == 2
@@ -219,7 +219,7 @@ async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper
         tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
 
     await keeper.commit(sends, ada)
-    await enter(keeper, 2)
+    await enter_and_read(keeper, 2)
     assert told == [{"gold": 10}]
 
 
@@ -287,9 +287,9 @@ async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
     if receiver_is_here:
         bob = other.session(Player, 2)
         assert bob is not None
-        await inside(other).drain(bob)  # as on notice, without the second that a notice may take
+        await bob.open_letters()  # as on notice, without the second that a notice may take
     else:
-        await enter(other, 2)
+        await enter_and_read(other, 2)
 
 
 async def come_back(lab: Lab) -> None:

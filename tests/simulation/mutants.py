@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, resolver, staging
+from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, resolver, safety, staging
 from realmkeep.records import Record
 from realmkeep.storage import Committed, Guard, Transaction, Unknown
 
@@ -178,6 +178,27 @@ def lets_in_before_all_have_looked() -> Patch:
     return mock.patch.object(barrier.Barrier, "wait", return_value=False)
 
 
+def opens_what_is_not_safe() -> Patch:
+    """Nobody waits until what another server wrote can be lost no more."""
+    return mock.patch.object(safety.Safety, "reached", return_value=True)
+
+
+def remembers_as_many_letters_as_it_stores() -> Patch:
+    """Of the letters that a loss of the store may bring back the last 32 are known."""
+    real = ops.OpRing.add_letters
+
+    def add(self: Any, letter_ids: Any, *, safe_s: float) -> None:
+        self.letters_durable(ops.SAFE)
+        real(self, letter_ids, safe_s=safe_s)
+        self.letters_durable(ops.SAFE)
+        real(self, (), safe_s=safe_s)
+
+    return _both(
+        mock.patch.object(ops.OpRing, "add_letters", add),
+        mock.patch.object(ops.OpRing, "letters_since", return_value=0),
+    )
+
+
 @contextmanager
 def _both(first: Patch, second: Patch) -> Generator[None]:
     with first, second:
@@ -208,5 +229,7 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         forgets_who_left,
         loses_letters,
         lets_in_before_all_have_looked,
+        opens_what_is_not_safe,
+        remembers_as_many_letters_as_it_stores,
     )
 }

@@ -34,6 +34,8 @@ from simulation.model import Model
 FLUSH_S = 3.0  # a tenth of the real intervals, so that a seed's minute sees many of them
 LEASE_S = 3.0
 GRACE_S = 3.0
+LOSS_S = 3.0  # longer than the moments that a rewind takes back
+LETTERS_A_FLOOD = 40  # more than a ring stores
 STEPS = 50
 STEP_S_MAX = 1.0
 OUTAGE_S_MAX = 6.0
@@ -49,7 +51,7 @@ class Request:
     ops: dict[int, int]
     run: Callable[..., object]
     with_chest: bool = False
-    letter: tuple[int, int] | None = None
+    letters: tuple[int, Sequence[int]] | None = None
     sent: int = 0  # how often
 
 
@@ -70,8 +72,9 @@ class Player:
 class Watched(MemoryStorage):
     """One server's way to the store: nobody but the owner changes a record."""
 
-    def __init__(self, store: MemoryStore, clock: FakeClock, violations: list[str]) -> None:
+    def __init__(self, store: MemoryStore, clock: FakeClock, violations: list[str], *, loses: bool) -> None:
         super().__init__(store, clock=clock)
+        self._loses = loses
         self.owner: bytes | None = None
         self._violations = violations
 
@@ -82,8 +85,15 @@ class Watched(MemoryStorage):
 
     @property
     def capability(self) -> Capability:
-        """As of a store that other servers use as well."""
-        return msgspec.structs.replace(super().capability, shared=True)
+        """As of a store that other servers use as well; if it is going to lose something, that is its last moments."""
+        loss_window_s = LOSS_S if self._loses else None
+        return msgspec.structs.replace(super().capability, shared=True, loss_window_s=loss_window_s)
+
+    async def flush(self) -> None:
+        """Return when nothing of before can be lost."""
+        await super().flush()
+        if self._loses:
+            await self._clock.sleep(LOSS_S)
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
         """Apply them one by one, and look who owned what each changed."""
@@ -209,7 +219,7 @@ class Simulation:
             for _ in range(len(player.unanswered)):
                 await self.send(player.unanswered.pop(0), again=True)
                 await self.clock.advance(0.5)
-        await self.clock.advance(5.0)
+        await self.clock.advance(5.0 + 2 * LOSS_S)
         self.check()
         self.check_calm()
         for keeper in list(self.keepers.values()):
@@ -244,7 +254,7 @@ class Simulation:
     # --- servers
 
     async def start(self, name: str) -> None:
-        watched = Watched(self.store, self.clock, self.model.violations)
+        watched = Watched(self.store, self.clock, self.model.violations, loses=self.rewinds)
         line = FaultyStorage(watched, clock=self.clock, store=self.store)
         config = KeeperConfig(
             name=name, flush_interval_s=FLUSH_S, checkpoint_interval_s=2 * FLUSH_S, sweep_interval_s=2.0,
@@ -452,7 +462,32 @@ class Simulation:
             def run(tx: Tx, hero: Hero) -> object:
                 return mail(tx, hero, to=to, amount=amount, op=op, letter=letter)
 
-            await self.send(Request({player.number: op}, run, letter=(to, letter)))
+            await self.send(Request({player.number: op}, run, letters=(to, [letter])))
+
+    async def flood(self) -> None:
+        """Many letters to one, in one commit."""
+        if (here := self.somebody()) is not None:
+            player, to = here[0], self.random.choice(self.players).number
+            op, first = player.op(), self.letters + 1
+            self.letters += LETTERS_A_FLOOD
+            letters = range(first, first + LETTERS_A_FLOOD)
+
+            def run(tx: Tx, hero: Hero) -> object:
+                sent: object = None
+                for letter in letters:
+                    sent = mail(tx, hero, to=to, amount=1, op=op, letter=letter)
+                    hero.applied.remove(op)
+                hero.applied.append(op)
+                return sent
+
+            await self.send(Request({player.number: op}, run, letters=(to, letters)))
+
+    async def change_servers(self) -> None:
+        """A player goes on to another server at once."""
+        if (here := self.somebody()) is not None:
+            self.spawn(here[1].server, self._leave(here[1]))
+            await self.clock.settle()
+            await self.enter(here[0], self.random.choice(list(self.keepers)))
 
     async def retry(self) -> None:
         """A client sends again what was never answered, or what was answered long ago."""
@@ -502,8 +537,8 @@ class Simulation:
     def _acknowledge(self, request: Request) -> None:
         for number, op in request.ops.items():
             self.model.acked[number].add(op)
-        if request.letter is not None:
-            self.model.sent[request.letter[0]].add(request.letter[1])
+        if request.letters is not None:
+            self.model.sent[request.letters[0]].update(request.letters[1])
 
     async def _finally(self, pending: CommitPending) -> bool:
         try:
@@ -559,8 +594,14 @@ class Simulation:
                 if session.state.value == "grace":
                     session.resume()
         await self.clock.advance(2 * LEASE_S + 10)
+        await self.flood()
+        await self.flood()
+        await self.clock.advance(self.random.uniform(LOSS_S - 2, LOSS_S + 1))  # to be opened in what is lost
         before = self.store.snapshot()
+        acked, sent = [{number: {*ids} for number, ids in told.items()} for told in (self.model.acked, self.model.sent)]
         moments = (
+            self.flood,
+            self.change_servers,
             self.trade,
             self.trade,
             self.deposit,
@@ -576,6 +617,17 @@ class Simulation:
         self.store.restore(before)
         self.model.revisions.clear()
         self.disturbed_s = self.clock.monotonic_s()
+        if self.random.random() < 0.4 and self.keepers:  # what that server was told is lost with it, as a whole
+            dead = self.random.choice(list(self.keepers))
+            self.keepers.pop(dead).abandon()
+            await self.drop_tasks(dead)
+            self.model.acked.clear()
+            self.model.acked.update(acked)
+            self.model.sent.clear()
+            self.model.sent.update(sent)
+            for player in self.players:
+                player.xp = []
+                player.unanswered.clear()  # what was built on is gone
         if self.random.random() < 0.5:
             await self.clock.advance(self.random.uniform(0, 0.3))
             for _ in range(self.random.randint(1, 3)):

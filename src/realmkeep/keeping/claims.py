@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.lease import LeaseHolder
+    from realmkeep.keeping.safety import Safety
     from realmkeep.keeping.staging import Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Limits, Loaded
@@ -74,6 +75,7 @@ class _Stored(NamedTuple):
     updated: bytes | None
     version: bytes | None
     ops: bytes | None
+    left: bytes | None = None
 
     @property
     def revision(self) -> int:
@@ -128,6 +130,7 @@ class Claims:
         limits: Limits,
         stager: Stager,
         barrier: Barrier,
+        safety: Safety,
         accept_unchecked: bool,
     ) -> None:
         self._storage = storage
@@ -136,6 +139,7 @@ class Claims:
         self._limits = limits
         self._stager = stager
         self._barrier = barrier
+        self._safety = safety
         self._accept_unchecked = accept_unchecked
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
@@ -149,10 +153,15 @@ class Claims:
             StorageError: The store cannot be reached.
         """
         for _ in range(CLAIM_ATTEMPTS):
+            run = self._barrier.passed
             stored = await self._stored(record_keys)
             if await self._barrier.wait():
                 continue
             lease_guards = await self._check_free(record_keys, stored.owner)
+            if self._safety.needed and self._is_of_others(stored):
+                if not await self._safety.reached(run):
+                    continue
+                lease_guards = await self._check_free(record_keys, stored.owner)  # a lease is renewed meanwhile
             if stored.record is None:
                 if create is None:
                     return None
@@ -172,13 +181,21 @@ class Claims:
             Corrupt: Something else lies at one of its keys.
             StorageError: The store cannot be reached.
         """
+        left = [record_keys.left] if self._safety.needed else []
+        beside = [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]
         try:
-            return _Stored(*await self._storage.load_many(_companions(record_keys)))
+            return _Stored(*await self._storage.load_many([*beside, *left]))
         except WrongType as error:
             raise Corrupt(
                 f"{record_keys.record} cannot be used: {error.message}",
                 hint="move that key away, and restore the record",
             ) from error
+
+    def _is_of_others(self, stored: _Stored) -> bool:
+        """Another server, or a former incarnation of this one, wrote it of late, and may be dead when the store is."""
+        ours = self._lease.identity
+        is_owned = stored.owner is not None and not stored.owner.startswith(ours)
+        return is_owned or (stored.left is not None and stored.left != ours)
 
     async def former(self, cls: type[Record]) -> AsyncIterator[str]:
         """The ids of the records of this class that a former incarnation of this server owns.
@@ -322,7 +339,3 @@ def _id_in(owner_key: str) -> str | None:
     except InvalidKey as error:
         log.error("%r is no key of Realmkeep, and left alone: %s", owner_key, error)
         return None
-
-
-def _companions(record_keys: RecordKeys) -> list[str]:
-    return [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]

@@ -89,6 +89,7 @@ class Tx:
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
             Put(record_keys.updated, b"%d" % self._now_us),
+            *self._stager.leave(record_keys),
         ]
 
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
@@ -108,6 +109,7 @@ class Tx:
         self.effects += [Delete(key) for key in beside]
         ahead_us = self._now_us + int(DELETED_KEEP_S * 1_000_000)
         self.effects.append(Put(record_keys.updated, b"%d" % ahead_us, expire_s=DELETED_KEEP_S))
+        self.effects += self._stager.leave(record_keys)
 
     def drop_letters(self, record_keys: RecordKeys, count: int) -> None:
         """Keeping's own: the letters that this commit applies."""

@@ -31,11 +31,12 @@ class Departed:
         owner_guard: Its claim, given up since.
         token: The fencing token of that claim.
         durable_revision: The revision of its final snapshot.
+        ring: Its operations, and the letters that it had opened.
         order: The place of its release among all writes.
         at_s: When the store acknowledged it, on the monotonic clock.
     """
 
-    __slots__ = ("_blob", "_ring", "_version", "at_s", "durable_revision", "keys", "order", "owner_guard", "token")
+    __slots__ = ("_blob", "_version", "at_s", "durable_revision", "keys", "order", "owner_guard", "ring", "token")
 
     def __init__(self, session: Session[Any], write: StagedWrite, at_s: float) -> None:
         self.keys: RecordKeys = session.keys
@@ -51,12 +52,12 @@ class Departed:
         ]
         (self._blob,) = blobs
         self._version = session.record.__realmkeep__.version
-        self._ring = session.ring.encode() if session.ring else b""
+        self.ring = session.ring
 
     @property
     def size_bytes(self) -> int:
         """What keeping it takes, about."""
-        return len(self._blob) + len(self._ring) + KEPT_BYTES_EACH
+        return len(self._blob) + self.ring.size_bytes + KEPT_BYTES_EACH
 
     def rewrite(self, owner: bytes | None, revision: int, guards: list[Guard], effects: list[Effect]) -> None:
         """Add to a transaction that the store holds it as it was left, over what it holds of it.
@@ -70,8 +71,8 @@ class Departed:
             Put(keys.updated, b"%d" % self.durable_revision),
             Put(keys.version, b"%d" % self._version),
         ]
-        if self._ring:
-            effects.append(Put(keys.ops, self._ring))
+        if self.ring:
+            effects.append(Put(keys.ops, self.ring.encode()))
         if owner is not None:
             effects.append(Delete(keys.owner))
 

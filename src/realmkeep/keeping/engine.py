@@ -34,6 +34,7 @@ from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
 from realmkeep.keeping.resolver import Resolver
 from realmkeep.keeping.results import Results
+from realmkeep.keeping.safety import Safety
 from realmkeep.keeping.scan import Scanned, scan
 from realmkeep.keeping.session import AfterEnd, Session, State, mark_all
 from realmkeep.keeping.shelf import limits_of
@@ -82,13 +83,14 @@ class Engine:
         self.closing = False
         self.background = Background("the keeper", clock)
         self.outage = Outage(clock, asked_every_s=POLL_S, patience_s=config.pending_after_s)
-        self.stager = Stager(records.codec, limits)
+        self.barrier = Barrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
+        self.safety = Safety(storage, self.barrier)
+        self.stager = Stager(records.codec, limits, self.safety, lambda: self.lease.identity)
         self.healer = Healer(storage, clock, self.stager, self, self.counters, heal=config.heal)
         resolver = Resolver(storage, self, self.healer)
         self.queue = WriteQueue(
             storage, clock, resolver, self.healer.witnesses, self.background, depth_max=config.queue_max
         )
-        self.barrier = Barrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
         self.ids = Ids(storage, self.barrier)
         self.lease = LeaseHolder(
             storage, clock, config, self, self.outage, self.healer.witnesses, self.barrier, self.ids
@@ -104,9 +106,10 @@ class Engine:
             limits=limits,
             stager=self.stager,
             barrier=self.barrier,
+            safety=self.safety,
             accept_unchecked=records.accept_unchecked,
         )
-        self.inboxes = Inboxes(storage, self.commits, self.hooks, self.counters)
+        self.inboxes = Inboxes(self, self.commits, self.hooks, self.counters)
         self.notices = Notices(storage, clock, config.name, self.letter_arrived, self.outage)
 
     @property
@@ -183,7 +186,9 @@ class Engine:
         )
         self.sessions[claimed.keys.record] = session
         self.unrecovered.pop(claimed.keys.record, None)
-        self.healer.departures.forget(claimed.keys.record)
+        if (departed := self.healer.departures.get(claimed.keys.record)) is not None:
+            session.ring.remember_letters(departed.ring)
+            self.healer.departures.forget(claimed.keys.record)
         if claimed.changed:
             mark_all(claimed.record)
             self.escalate(session)
@@ -409,34 +414,16 @@ class Engine:
             self.notice_letters(session)
 
     def notice_letters(self, session: Session[Any]) -> None:
-        """The session's inbox may have letters: drain it in the background."""
-        if session.draining:
-            session.drain_again = True
-        elif not session.ended:
-            session.draining = True
-            self.spawn(f"letters of {session.keys.record}", self.apply_letters(session))
+        """The session's inbox may have letters: they are applied in the background."""
+        self.inboxes.notice(session)
 
-    async def apply_letters(self, session: Session[Any]) -> None:
-        """Apply the letters that wait for a session; if the store will not have it now, soon."""
-        try:
-            await self.drain(session)
-        except RealmkeepError as error:
-            log.info("letters of %s wait: %s", session.keys.record, error)
-            self.clock.call_later(RETRY_S, lambda: self.notice_letters(session))
-
-    async def drain(self, session: Session[Any]) -> None:
-        """Apply the letters in the session's inbox.
+    async def open_letters(self, session: Session[Any]) -> None:
+        """As `Session.open_letters`.
 
         Raises:
-            RealmkeepError: Not now; they stay.
+            RealmkeepError: As there.
         """
-        session.draining = session.drain_again = True
-        try:
-            while session.drain_again:
-                session.drain_again = False
-                await self.inboxes.drain(session)
-        finally:
-            session.draining = False
+        await self.inboxes.open(session)
 
     def delivered(self, receivers: Iterable[RecordKeys]) -> None:
         """Letters to these are durable: tell their owners."""
@@ -475,7 +462,6 @@ class Engine:
         doubts = witnesses.doubts
         try:
             held = await read_held(self.storage, [*self.sessions.values(), *self.healer.departures])
-            await self.healer.repeat_letters()
         except StorageError as error:
             log.info("whose the records are cannot be read yet: %s", error)
             self.clock.call_later(RETRY_S, self.look_back)

@@ -172,11 +172,11 @@ class Entrance:
             session.borrowers = int(lent)
             if away:
                 engine.disconnect(session)
-            if not engine.closing and key not in self._unwanted:
-                await engine.apply_letters(session)
             if engine.closing or key in self._unwanted:
                 await engine.release(session, patient=True)
                 self.check_open()
+            else:
+                engine.notice_letters(session)  # nobody waits for a full inbox to play
             return session
         finally:
             self._unwanted.discard(key)

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict, deque
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
 from realmkeep.keeping.departed import Departed, Departures
+from realmkeep.keeping.envelope import letter_id
 from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted
 from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, Refused, Transaction, load_each
+from realmkeep.storage import Committed, DropFirst, Refused, load_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
-RECORDS_A_TRANSACTION: Final = 128  # seven keys each stay below the protocol's 1,024
+RECORDS_A_TRANSACTION: Final = 100  # nine keys each stay below the protocol's 1,024
 FORGET_AT_ONCE: Final = 4
 KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
 
@@ -346,6 +348,7 @@ class Healer:
         ]
         joints = self._lost_joints(group, held, superseded)
         rewriting = self._stage(group, held, joints)
+        rewriting.earlier.append((0, False, await self._opened_again(group)))
         for write in superseded:
             if write in waiting:
                 waiting.remove(write)
@@ -361,6 +364,7 @@ class Healer:
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
         for kept in group:
             self._rewritten(kept)
+        self._remember_again(joints, group)
         self._counters.healed_records += len(group)
         for write in superseded:
             if write.releases:  # the record was written again with its owner; its session leaves anew
@@ -369,33 +373,36 @@ class Healer:
                 write.settle()
         self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
 
-    async def repeat_letters(self) -> None:
-        """Send again the letters of late whose senders have all gone on at other servers, if the store lost them.
+    async def _opened_again(self, group: list[Kept]) -> list[Effect]:
+        """Drop the letters that the crash brought back and that are applied in what is written again.
 
-        Those servers have what the commit left of the senders, because they claimed them before the loss or waited for us
-        after it, and write it again if it was lost; of the letter they know nothing. One that has been opened is known by
-        its receiver's ring.
-
-        Raises:
-            StorageError: The store cannot be asked or written now.
+        They stand first, in their order, as they did when they were dropped. Their receiver may come to life at another
+        server next, which knows the last of them only.
         """
-        departures = list(self.departures)
-        held = await read_held(self._storage, departures)
-        elsewhere = {each.keys.record for each in departures if held[each].revision > each.durable_revision}
-        since_s = max(self.witnesses.safe_s, self._host.unbroken_since_s)
-        for joint in [*self._recent]:
-            if joint.at_s < since_s or not all(key in elsewhere for key, _ in joint.leaves):
+        effects: list[Effect] = []
+        for kept in group:
+            unsafe = kept.ring.letters_since(self.witnesses.safe_s)
+            if not unsafe:
                 continue
-            letters = [effect for effect in joint.effects if isinstance(effect, Append)]
-            lost = [each for each in letters if each.value not in await self._storage.load_list(each.key)]
-            if not lost:
-                continue
-            (outcome,) = await self._storage.write([Transaction([], lost)])
-            if not isinstance(outcome, Committed):
-                raise StorageUnavailable(f"letters were not sent again: {outcome}", hint="it is tried again")
-            self._host.delivered(joint.receivers)
+            stored = await self._storage.load_list(kept.keys.inbox, count=unsafe)
+            back = len(list(takewhile(kept.ring.has_letter, map(letter_id, stored))))
+            if back:
+                effects.append(DropFirst(kept.keys.inbox, back))
+        return effects
+
+    def _remember_again(self, joints: list[Joint], group: list[Kept]) -> None:
+        """The next crash may take again what was written just now."""
+        now_s, keys = self._clock.monotonic_s(), {kept.keys.record for kept in group}
+        known = {joint.order for joint in self._recent}
+        again = [joint._replace(at_s=now_s) for joint in joints if joint.order in known]
+        orders = {joint.order for joint in again}
+        self._recent = deque([*(joint for joint in self._recent if joint.order not in orders), *again])
+        for tie in [tie for tie in self._ties if not keys.isdisjoint(tie)]:
+            self._ties[tie] = now_s
+            self._ties.move_to_end(tie)
 
     def _rewritten(self, kept: Kept) -> None:
+        kept.ring.letters_durable(self._clock.monotonic_s())
         if isinstance(kept, Departed):
             kept.at_s = self._clock.monotonic_s()  # the next crash may take it again
             if self.departures.get(kept.keys.record) is kept:
@@ -419,6 +426,7 @@ class Healer:
             if isinstance(kept, Departed):
                 effects: list[Effect] = []
                 kept.rewrite(owner, revision, rewriting.guards, effects)
+                effects += self._stager.leave(kept.keys)
                 rewriting.earlier.append((kept.order, False, effects))
             else:
                 self._stager.rewrite(kept, owner, revision, now_us, rewriting.guards, rewriting.effects)

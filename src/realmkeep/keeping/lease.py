@@ -207,6 +207,11 @@ class LeaseHolder:
     def _guard(self) -> Guard:
         return Guard(self._key, self._value)
 
+    @property
+    def identity(self) -> bytes:
+        """What every owner key of this run of the server begins with."""
+        return f"{self.name}/{self.incarnation}/".encode()
+
     def owner(self, token: int) -> bytes:
         """An owner key of this server."""
         return Owner(self.name, self.incarnation, str(token)).encode()

@@ -6,28 +6,31 @@ its own. A notice to the owner's server only makes that sooner: what it misses, 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep import keys
 from realmkeep.callables import deferred, discard
-from realmkeep.errors import Misuse, RealmkeepError, RecordError, StorageError
+from realmkeep.errors import Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
 from realmkeep.keeping.claims import CORRUPT_KEEP_S
+from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.lease import Owner
 from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.commit import Commits, Tx
     from realmkeep.keeping.counters import Counters
+    from realmkeep.keeping.healing import Healer
     from realmkeep.keeping.hooks import Hooks
     from realmkeep.keeping.hooks import Letter as Apply
     from realmkeep.keeping.outage import Outage
+    from realmkeep.keeping.safety import Safety
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
@@ -35,43 +38,135 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LETTERS_A_COMMIT: Final = 16  # half of what the ring remembers; none of these commits stalls the loop
+RETRY_S: Final = 1.0  # after the store, or the session, could not take them
+LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
+LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
 UNREAD: Final = "notices of letters were not read"
 
 
-class _Letter(msgspec.Struct, array_like=True):
-    id: str
-    content: Any
+class Host(Protocol):
+    """What inboxes ask of the keeper."""
+
+    @property
+    def storage(self) -> Storage:
+        """The store."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+        ...
+
+    @property
+    def barrier(self) -> Barrier:
+        """Knows the run of the store."""
+        ...
+
+    @property
+    def safety(self) -> Safety:
+        """Waits until what was read is safe."""
+        ...
+
+    @property
+    def healer(self) -> Healer:
+        """Knows what a crash may still take."""
+        ...
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of this keeper."""
+        ...
+
+
+class _Drain:
+    """One drain of one session's inbox."""
+
+    __slots__ = ("again", "error", "task")
+
+    def __init__(self) -> None:
+        self.again = False
+        self.error: RealmkeepError | None = None
+        self.task: asyncio.Task[None] | None = None
 
 
 class Inboxes:
     """Drains the inboxes of one keeper's sessions."""
 
-    def __init__(self, storage: Storage, commits: Commits, hooks: Hooks, counters: Counters) -> None:
-        self._storage = storage
+    def __init__(self, host: Host, commits: Commits, hooks: Hooks, counters: Counters) -> None:
+        self._host = host
         self._commits = commits
         self._hooks = hooks
         self._counters = counters
+        self._drains: dict[Session[Any], _Drain] = {}
 
-    async def drain(self, session: Session[Any]) -> None:
-        """Apply every letter in the inbox; returns when that is durable. One drain at a time for a session.
+    def notice(self, session: Session[Any]) -> _Drain:
+        """The session's inbox may have letters: drain it in the background, one drain at a time for a session."""
+        drain = self._drains.get(session)
+        if drain is None:
+            drain = self._drains[session] = _Drain()
+            drain.task = self._host.spawn(f"letters of {session.keys.record}", self._run(session, drain))
+        drain.again = True
+        return drain
+
+    async def open(self, session: Session[Any]) -> None:
+        """Return when the letters that wait now are applied, durably.
 
         Raises:
+            ShuttingDown: The keeper ended meanwhile.
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
+        session.require_usable()
+        drain = self.notice(session)
+        assert drain.task is not None
+        await asyncio.wait([drain.task])
+        if drain.error is not None:
+            raise drain.error
+        if drain.task.cancelled():
+            raise ShuttingDown("the keeper ended while letters were applied", hint="the next login applies them")
+
+    async def _run(self, session: Session[Any], drain: _Drain) -> None:
+        try:
+            while drain.again:
+                drain.again = False
+                await self._drain(session)
+        except RealmkeepError as error:
+            log.info("letters of %s wait: %s", session.keys.record, error)
+            drain.error = error
+            if not session.ended:
+                self._host.clock.call_later(RETRY_S, lambda: self._retry(session))
+        finally:
+            del self._drains[session]
+
+    def _retry(self, session: Session[Any]) -> None:
+        if not session.ended:
+            self.notice(session)
+
+    async def _drain(self, session: Session[Any]) -> None:
         apply = self._hooks.letter(session.cls)
         if apply is None:
-            if await self._storage.exists(session.keys.inbox):
+            if await self._host.storage.exists(session.keys.inbox):
                 log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
             return
-        while letters := await self._storage.load_list(session.keys.inbox, count=LETTERS_A_COMMIT):
-            await self._apply(session, apply, letters)
+        while letters := await self._read(session.keys.inbox):
+            for start in range(0, len(letters), LETTERS_A_COMMIT):
+                await self._apply(session, apply, letters[start : start + LETTERS_A_COMMIT])
+
+    async def _read(self, inbox: str) -> list[bytes]:
+        """The first letters, once their sending is safe.
+
+        Their sender's server may die along with the store, and then they were never sent; opened, they would be.
+        """
+        barrier, storage = self._host.barrier, self._host.storage
+        while True:
+            run = barrier.passed
+            letters = await storage.load_list(inbox, count=LETTERS_A_READ)
+            if not letters or (not await barrier.wait() and await self._host.safety.reached(run)):
+                return letters
 
     async def _apply(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
         """Apply as many letters as go; a letter that cannot be applied is kept aside, so that the others are not held up."""
-        batch = _Batch(session, apply, letters)
+        batch = _Batch(session, apply, letters, safe_s=self._host.healer.witnesses.safe_s)
         try:
             write, _ = self._commits.run(batch, [session], ())
         except RealmkeepError as error:
@@ -91,6 +186,7 @@ class Inboxes:
                 await self._keep_aside(session, letters[0])
             return
         await write.wait(patient=True)
+        session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
         for letter, result in batch.applied:
             self._hooks.run("letter_settled", session.cls, session, letter, result)
 
@@ -110,7 +206,8 @@ class Inboxes:
 class _Batch:
     """The body of the commit that applies letters; remembers which one failed, and what came of the others."""
 
-    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
+    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes], *, safe_s: float) -> None:
+        self._safe_s = safe_s
         self._session = session
         self._apply = apply
         self._letters = letters
@@ -122,7 +219,7 @@ class _Batch:
     def __call__(self, tx: Tx, record: Record) -> None:
         for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
             self.failed = stored
-            letter = msgspec.json.decode(stored, type=_Letter)
+            letter = open_envelope(stored)
             if not self._session.ring.has_letter(letter.id):
                 result = self._apply(tx, record, letter.content)
                 if deferred(result):
@@ -134,7 +231,7 @@ class _Batch:
                 self.applied.append((letter.content, result))
                 self.ids.append(letter.id)
         self.failed = None
-        self._session.ring.add_letters(self.ids)
+        self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
         tx.drop_letters(self._session.keys, len(self._letters))
 
 

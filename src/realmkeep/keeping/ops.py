@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -12,13 +13,17 @@ from realmkeep.errors import Corrupt, Misuse, OpReused, OpTooOld
 from realmkeep.records.checksum import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from realmkeep.keeping.writes import Write
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
-RING_LETTERS: Final = 32  # a store that lost its last seconds shows a few letters again, not many
+RING_LETTERS: Final = 32  # as many are stored; what a loss of the store may show again is remembered, however many
 OP_ID_MAX: Final = 2**53 - 1  # what every JSON client can count to
+
+LETTER_ID_BYTES: Final = 256  # of a letter's id in a dictionary, with its moment, about
+SAFE: Final = float("-inf")
+UNSAFE: Final = float("inf")
 
 _CRC_TAIL: Final = len(b',"crc":"00000000"}')
 _SEPARATOR: Final = b",\n"  # compact JSON has no line feed of its own
@@ -93,7 +98,8 @@ class Applied(NamedTuple):
         return msgspec.json.decode(self.result)
 
 
-RingState: TypeAlias = tuple[bytes, int, int, tuple[str, ...]]
+Opened: TypeAlias = dict[str, list[float]]  # never changed in place, but for the moment in which a letter was durable
+RingState: TypeAlias = tuple[bytes, int, int, Opened]
 
 
 def digest_of(op: Op) -> str:
@@ -115,7 +121,7 @@ class OpRing:
     __slots__ = ("_body", "_count", "_letters", "_under_way", "changed", "last_id")
 
     def __init__(self, entries: Sequence[Applied] = (), letters: Sequence[str] = ()) -> None:
-        self._letters = tuple(letters)
+        self._letters: Opened = {letter_id: [SAFE] for letter_id in letters}
         self._under_way: tuple[tuple[int, Write], ...] = ()  # nearly always none, or one
         self.changed = False
         self._hold(entries)
@@ -128,14 +134,47 @@ class OpRing:
     def __bool__(self) -> bool:
         return bool(self._count or self._letters)
 
+    @property
+    def size_bytes(self) -> int:
+        """What keeping it takes, about."""
+        return len(self._body) + LETTER_ID_BYTES * len(self._letters)
+
     def has_letter(self, letter_id: str) -> bool:
         """Whether this letter was applied lately: a store that lost data may show it again."""
         return letter_id in self._letters
 
-    def add_letters(self, letter_ids: list[str]) -> None:
-        """Record letters that a commit applies."""
-        self._letters = (*self._letters, *letter_ids)[-RING_LETTERS:]
+    def add_letters(self, letter_ids: Iterable[str], *, safe_s: float) -> None:
+        """Record letters that a commit applies.
+
+        All that a crash of the store may bring back are remembered, and the last `RING_LETTERS` in any case; those are
+        stored with the ring.
+
+        Args:
+            letter_ids: The letters.
+            safe_s: What was durable before this cannot be lost any more, on the monotonic clock.
+        """
+        letters = {**self._letters, **{letter_id: [UNSAFE] for letter_id in letter_ids}}
+        beyond = len(letters) - RING_LETTERS
+        for letter_id, (at_s,) in islice(self._letters.items(), max(0, beyond)):
+            if at_s >= safe_s:
+                break
+            del letters[letter_id]
+        self._letters = letters
         self.changed = True
+
+    def letters_since(self, safe_s: float) -> int:
+        """How many letters were opened that a crash of the store may bring back."""
+        return sum(at_s >= safe_s for (at_s,) in self._letters.values())
+
+    def letters_durable(self, at_s: float, letter_ids: Iterable[str] | None = None) -> None:
+        """These letters, or all, were written at this moment, on the monotonic clock; a crash may take it for a while."""
+        for letter_id in self._letters if letter_ids is None else letter_ids:
+            if letter_id in self._letters:
+                self._letters[letter_id][0] = at_s
+
+    def remember_letters(self, other: OpRing) -> None:
+        """Take over what a former session of the record here remembers of letters that it opened."""
+        self._letters = {**other._letters, **self._letters}
 
     def find(self, op: Op) -> Applied | None:
         """The entry of `op` if it was applied before; None if it may run.
@@ -211,7 +250,7 @@ class OpRing:
         self.changed = False
         body = b'{"ops":[%b]' % self._body
         if self._letters:
-            body += b',"letters":' + msgspec.json.encode(self._letters)
+            body += b',"letters":' + msgspec.json.encode([*self._letters][-RING_LETTERS:])
         return b'%b,"crc":"%08x"}' % (body, crc32(body))
 
     @classmethod

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """Everything escalated and queued so far is durable."""
         ...
 
+    async def open_letters(self, session: Session[Any]) -> None:
+        """The letters that wait for it are applied."""
+        ...
+
     def disconnect(self, session: Session[Any]) -> None:
         """Its player is gone."""
         ...
@@ -104,8 +108,6 @@ class Session(Generic[R_co]):
         "borrowers",
         "checksum",
         "committing",
-        "drain_again",
-        "draining",
         "due_s",
         "durable_revision",
         "escalating",
@@ -158,8 +160,6 @@ class Session(Generic[R_co]):
         self.committing = False
         self.borrowers = 0
         self.escalating = False
-        self.draining = False
-        self.drain_again = False
         self.last_write: Write | None = None
         self.limiter: Bucket | None = None
         self.grace_timer: Timer | None = None
@@ -242,6 +242,14 @@ class Session(Generic[R_co]):
             CommitPending: The store has not answered for a while; the write goes on.
         """
         await self._engine.settled(self)
+
+    async def open_letters(self) -> None:
+        """Return when the letters that wait in its inbox now are applied, durably; by itself that happens soon after a login.
+
+        Raises:
+            RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
+        """
+        await self._engine.open_letters(self)
 
     def disconnect(self) -> None:
         """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.

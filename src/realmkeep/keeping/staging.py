@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import InvalidRecord, RecordError, Unstorable
+from realmkeep.keeping.safety import LEFT_KEEP_S
 from realmkeep.keeping.session import NEVER, mark_all
 from realmkeep.keeping.writes import Write
 from realmkeep.records import encode, take_marks, validate_encoded, written_checksum
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.ops import RingState
+    from realmkeep.keeping.safety import Safety
     from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Codec, Limits, Record
@@ -137,11 +139,20 @@ class Comparison(StagedWrite):
 
 
 class Stager:
-    """Makes the transactions of one keeper."""
+    """Makes the transactions of one keeper.
 
-    def __init__(self, codec: Codec, limits: Limits) -> None:
+    Args:
+        codec: How records are written.
+        limits: The caps on one.
+        safety: Whether the store may lose its last moments.
+        identity: Names this run of the server in what it leaves.
+    """
+
+    def __init__(self, codec: Codec, limits: Limits, safety: Safety, identity: Callable[[], bytes]) -> None:
         self._codec: Codec = codec
         self._limits = limits
+        self._safety = safety
+        self._identity = identity
 
     def encode(self, session: Session[Any]) -> bytes:
         """The record's bytes, checked as a loaded one is.
@@ -203,6 +214,10 @@ class Stager:
         take_marks(session.record)
         return member
 
+    def leave(self, keys: RecordKeys) -> list[Effect]:
+        """What tells the next server that claims a record that this one made, changed or deleted it a moment ago."""
+        return [Put(keys.left, self._identity(), expire_s=LEFT_KEEP_S)] if self._safety.needed else []
+
     def take_as_stored(self, session: Session[Any]) -> None:
         """Remember the record as it is as what the store holds, for the sweep."""
         session.checksum = written_checksum(self.encode(session))
@@ -252,6 +267,7 @@ class Stager:
         member = self.advance(session, self.encode(session), now_us, guards, effects)
         if releases:
             effects.append(Delete(session.keys.owner))
+            effects += self.leave(session.keys)
         write = StagedWrite(
             Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects), releases=releases
         )

@@ -214,9 +214,15 @@ class FaultyStorage:
         return await self._change("delete", lambda: self._inner.delete(key))
 
     async def flush(self) -> None:
-        """As the inner store, behind everything that was accepted before; or StorageUnavailable."""
+        """As the inner store, behind everything that was accepted before; or StorageUnavailable.
+
+        Nothing else waits behind it: a store that fsyncs by itself answers meanwhile.
+        """
         with _unavailable_if_lost():
-            await self._change("flush", self._inner.flush)
+            await self._change("flush", self._nothing)
+            await self._inner.flush()
+            if self.down:
+                raise _lost()
 
     async def snapshot(self) -> None:
         """As the inner store, or StorageUnavailable."""

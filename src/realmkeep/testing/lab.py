@@ -34,12 +34,21 @@ def _work_of(keeper: Keeper) -> int:
     return counters.sessions + counters.commits + counters.repeats + counters.escalations
 
 
+FSYNC_LATE_S: Final = 1.0  # as an fsync once a second may be
+
+
 class _LabStorage(MemoryStorage):
     """One server's connection to the lab's store, which promises what the lab says."""
 
     def __init__(self, lab: "Lab") -> None:
         super().__init__(lab.store, clock=lab.clock)
         self._loss_window_s = lab.loss_window_s
+
+    async def flush(self) -> None:
+        """Return when nothing of before can be lost: as late as the store says, and what an fsync may be late by."""
+        await super().flush()
+        if self._loss_window_s:
+            await self._clock.sleep(self._loss_window_s + FSYNC_LATE_S)
 
     @property
     def capability(self) -> Capability:
