@@ -6,6 +6,8 @@ from enum import Enum, IntEnum
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
+Container = TypeVar("Container", list[Any], dict[Any, Any], set[Any], frozenset[Any], tuple[Any, ...])
+"""Of `default_factory=list`, whose entries the annotation tells: otherwise a checker would find them unknown."""
 
 
 class KeywordMark(Enum):
@@ -167,6 +169,18 @@ def durable(
 @overload
 def durable(
     *,
+    default_factory: type[Container],
+    tier: Tier = ...,
+    immediate_when: TriggerLike | None = ...,
+    ge: float | None = ...,
+    le: float | None = ...,
+    length_max: int | None = ...,
+    known: Callable[[Any], bool] | None = ...,
+    on_invalid: Validity = ...,
+) -> Container: ...
+@overload
+def durable(
+    *,
     default_factory: Callable[[], T],
     tier: Tier = ...,
     immediate_when: TriggerLike | None = ...,
@@ -235,6 +249,8 @@ def durable(
 
 @overload
 def ephemeral(*, default: T) -> T: ...
+@overload
+def ephemeral(*, default_factory: type[Container]) -> Container: ...
 @overload
 def ephemeral(*, default_factory: Callable[[], T]) -> T: ...
 def ephemeral(*, default: Any = MISSING, default_factory: Callable[[], Any] | None = None) -> Any:
