@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from realmkeep.testing.servers import StoreServer
 HEROES = 6
 START_S_MAX = 60.0
 REALM_S_MAX = 240.0  # a machine so slow is stuck
+TELL_S = 1.0  # what a server writes of itself takes a few milliseconds
 IMPATIENT = "?timeout_s=0.6"  # then the outcome of a write is unknown
 TESTS = Path(__file__).parents[1]
 CONFIG = KeeperConfig(
@@ -110,6 +111,17 @@ class ServerProcess:
     def log(self) -> Path:
         """What all of its incarnations wrote."""
         return self._directory / f"{self.name}.log"
+
+    def tell(self) -> list[str]:
+        """Its last words; while it runs, also what its threads and tasks are doing."""
+        told = self.log.read_text().splitlines()[-25:]
+        if self.process is not None and self.process.poll() is None:
+            self.resume()
+            self.process.send_signal(signal.SIGUSR1)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(TELL_S)
+            told += self.log.read_text().rpartition("\n--- thread ")[2].splitlines()
+        return [f"{self.name}: {line}" for line in told]
 
     def alarms(self) -> list[str]:
         """What it must never say on a store that keeps its promise."""
@@ -221,8 +233,7 @@ class Realm:
 
     def describe(self) -> str:
         """The last words of every server, for a test that failed."""
-        logs = {server.name: server.log.read_text().splitlines()[-25:] for server in self.servers.values()}
-        return "\n".join(f"{name}: {line}" for name, lines in logs.items() for line in lines)
+        return "\n".join(line for server in self.servers.values() for line in server.tell())
 
     # --- faults
 

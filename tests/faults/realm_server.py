@@ -7,6 +7,7 @@ input does, so that nothing is left behind by a test that dies.
 import asyncio
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from realmkeep.keeping.writes import Write
 from realmkeep.records import Record
 from realmkeep.storage import Effect, Guard, redis, redis_connection
 from simulation.game import Chest, Hero, Sword, deposit, mail, open_letter, trade
+from suite.limits import stacks
 
 REPORT_S = 0.05
 MUTANT = "REALM_TEST_MUTANT"
@@ -319,8 +321,13 @@ async def standard_input_ends() -> None:
     await reader.read()
 
 
+def tell(_number: int, _frame: object) -> None:
+    sys.stderr.write(stacks())
+
+
 async def main(settings: Settings) -> None:
-    """Serve until closed."""
+    """Serve until closed; SIGUSR1 asks what all threads and tasks are doing."""
+    signal.signal(signal.SIGUSR1, tell)
     keeper = await Keeper.open(settings.store_url, config=settings.keeper, rescue_path=Path(settings.rescue))
     server = Server(keeper)
     listening = await asyncio.start_unix_server(server.accept, settings.socket)
