@@ -9,7 +9,7 @@ player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             player:7:left    who let it go a moment ago
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
-server:account-notices
+server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
 ```
 """
 
@@ -30,6 +30,7 @@ SERVER_STORE_ID: Final = "server:store-id"
 SERVER_STORE_RUNS: Final = "server:store-runs"
 SERVER_SYNCED: Final = "server:synced"
 SERVER_ACCOUNT_NOTICES: Final = "server:account-notices"
+SERVER_SKELETONS: Final = "server:skeletons"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -208,6 +209,15 @@ def sealed(digest: str) -> str:
     return f"server:sealed:{_check_digest(digest)}"
 
 
+def account_skeleton(digest: str) -> str:
+    """Where the account is named that has a skeleton of user names.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:skeleton:{_check_digest(digest)}"
+
+
 def corrupt(keys: RecordKeys, digest: str) -> str:
     """Where unreadable bytes of a record are kept; the same bytes give the same key.
 
@@ -260,10 +270,10 @@ class ParsedKey:
 
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`), `account`, `lease`, `notices`,
-            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `corrupt` or
-            `temp`.
+            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
+            `skeleton`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name, the digest of a `sealed` key; for `temp` the key that it
+        id: The record's id, the user name, the server name, the digest of a `sealed` or `skeleton` key; for `temp` the key that it
             stages; empty for singletons.
         suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
             unique part of a `temp` one.
@@ -284,6 +294,7 @@ _SINGLETONS: Final = {
     SERVER_STORE_RUNS: "store-runs",
     SERVER_SYNCED: "synced",
     SERVER_ACCOUNT_NOTICES: "account-notices",
+    SERVER_SKELETONS: "skeletons",
 }
 
 
@@ -325,8 +336,8 @@ def _parse_server(parts: list[str]) -> ParsedKey | None:
     match parts:
         case [name, ("lease" | "notices") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))
-        case ["sealed", digest]:
-            return ParsedKey("sealed", "server", _check_digest(digest))
+        case [("sealed" | "skeleton") as role, digest]:
+            return ParsedKey(role, "server", _check_digest(digest))
         case [name, "throttle", table]:
             return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))
         case _:

@@ -11,6 +11,7 @@ from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
 from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
 from realmkeep.accounts.credentials import Credentials
 from realmkeep.accounts.login import Login, first_character, login_of
+from realmkeep.accounts.lookalikes import Lookalikes
 from realmkeep.accounts.names import check_username
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, needs_rehash
@@ -19,6 +20,7 @@ from realmkeep.accounts.rules import PasswordRules, common_passwords
 from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.accounts.skeletons import confusables
 from realmkeep.accounts.throttle import (
     NETWORK_DELAY_S_MAX,
     NETWORK_FREE,
@@ -35,7 +37,7 @@ from realmkeep.accounts.watch import AccountWatch, FollowedLogin
 from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
-from realmkeep.errors import AuthFailed, BadSealingKey, Quarantined, StorageError
+from realmkeep.errors import AlreadyExists, AuthFailed, BadSealingKey, Quarantined, StorageError
 from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
@@ -76,7 +78,7 @@ class Accounts(AccountBook):
     ) -> None:
         clock = clock or SystemClock()
         notices = AccountNotices(storage, clock)
-        super().__init__(shelf, notices, clock)
+        super().__init__(shelf, notices, Lookalikes(storage), clock)
         self._watch = AccountWatch(shelf, notices, clock)
         self._config = config
         self._rules = PasswordRules(config.password_length_min, realm_name)
@@ -111,7 +113,9 @@ class Accounts(AccountBook):
         Raises:
             StorageError: The store cannot be reached at the start.
         """
-        await asyncio.to_thread(common_passwords)  # a file: not on the event loop
+        await asyncio.to_thread(common_passwords)  # files: not on the event loop
+        await asyncio.to_thread(confusables)
+        await self._lookalikes.know_all()
         await self._throttle_store.load()
         self._background.keep("saving failed logins", self._keep_saving)
         self._background.keep("reading the sealing keys", self._keep_reading_keys)
@@ -159,6 +163,8 @@ class Accounts(AccountBook):
         with self._unavailable_is_refused():
             before = await self._find(name)
             self._check_free(before, address)
+            if await self._lookalikes.claim(name) is None:
+                raise self._taken(address, "looks like one that is taken")
             hashed = await self._hash(password, address)
             made = self._new_account(name, hashed, address, before.record if before else None)
             if character is not None:
@@ -167,14 +173,9 @@ class Accounts(AccountBook):
                 also = (*new_record(record, id_, now_us=self._clock.wall_us(), records=self._shelf.records), *also)
             first_ticket = issue_ticket(made, first_character(made), self._verifier.now_s())
             made.tickets = first_ticket.kept
-            if before is None:
-                is_ours = await self._shelf.create(name, made, *also)
-            else:
-                is_ours = await self._shelf.replace(name, before, made, *also)
-            if is_ours:
-                await self._shelf.settled()
-        if not is_ours:
-            raise self._taken(address)
+            if not await self._store_new(name, before, made, also):
+                raise self._taken(address)
+            await self._shelf.settled()
         self._successes.say(log.info, "account %s was registered from %r", name, address)
         return login_of(made, first_ticket)
 
@@ -396,9 +397,31 @@ class Accounts(AccountBook):
         if found is not None and found.record.is_banned(self._verifier.now_s()):
             raise self._taken(address)
 
-    def _taken(self, address: str) -> AuthFailed:
+    async def _store_new(
+        self, name: str, before: Shelved[Account] | None, made: Account, also: tuple[Also, ...]
+    ) -> bool:
+        """Store a new account with its look; False if the name, or one that looks like it, was taken meanwhile.
+
+        Raises:
+            AlreadyExists: A guard of `also` does not hold.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+        for _ in range(CHANGE_TURNS_MAX):
+            look = await self._lookalikes.claim(name)
+            if look is None:
+                return False
+            try:
+                if before is None:
+                    return await self._shelf.create(name, made, *look, *also)
+                return await self._shelf.replace(name, before, made, *look, *also)
+            except AlreadyExists:
+                if await self._lookalikes.claim(name) == look:
+                    raise  # it is a guard of the caller's
+        raise AuthFailed("the name is contended; try again", reason="unavailable")
+
+    def _taken(self, address: str, why: str = "is taken") -> AuthFailed:
         self._throttle.count_address(address)  # asking for names is how one learns which exist
-        return AuthFailed("this user name is taken", reason="username_taken")
+        return AuthFailed(f"this user name {why}", reason="username_taken")
 
     @contextmanager
     def _unavailable_is_refused(self) -> Generator[None]:
@@ -451,6 +474,8 @@ def open_accounts(
         BadSealingKey: The key file is unreadable, malformed, or open to other users.
     """
     keys = init_server_encryption(Path(config.key_file), clock=clock)
+    common_passwords()  # files, too
+    confusables()
     shelf = Shelf(Account, storage, records=records, clock=clock)
     return Accounts(
         shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
+from realmkeep.accounts.lookalikes import Lookalikes
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.tickets import without_family
@@ -24,12 +25,14 @@ class AccountBook:
     Args:
         shelf: Where they are kept.
         notices: Tells other servers of changes that end sessions.
+        lookalikes: Gives the look of a name free with its account.
         clock: For the ends of bans.
     """
 
-    def __init__(self, shelf: Shelf[Account], notices: AccountNotices, clock: Clock) -> None:
+    def __init__(self, shelf: Shelf[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock) -> None:
         self._shelf = shelf
         self._notices = notices
+        self._lookalikes = lookalikes
         self._clock = clock
 
     async def exists(self, username: str) -> bool:
@@ -215,13 +218,15 @@ class AccountBook:
             if found is None:
                 raise self._no_such(username)
             guard, put = await self._notices.posting(found.record.username)
+            look = await self._lookalikes.release(found.record.username)
             try:
-                if await self._shelf.remove(found.record.username, found, guard, put, *also):
+                if await self._shelf.remove(found.record.username, found, guard, put, *look, *also):
                     await self._shelf.settled()
                     return
             except AlreadyExists:
-                if (await self._notices.posting(found.record.username))[0] == guard:
-                    raise  # no other notice was faster: it is a guard of the caller's
+                unchanged = (await self._notices.posting(found.record.username))[0] == guard
+                if unchanged and await self._lookalikes.release(found.record.username) == look:
+                    raise  # neither was faster: it is a guard of the caller's
         raise self._contended(username)
 
     async def _find(self, username: str) -> Shelved[Account] | None:

@@ -1,4 +1,4 @@
-"""User names: one spelling for each, and none that looks like another or cannot be seen."""
+"""User names: one spelling for each, and none that cannot be seen. What looks like another is `skeletons`."""
 
 import unicodedata
 from typing import Final

@@ -1,0 +1,46 @@
+"""What a user name looks like: names with one skeleton cannot be told apart (UTS 39, section 4).
+
+Three things go beyond the standard. Capitals count as small letters, since a small `o` and a zero are as alike as a capital one
+and a zero. A dot above `i` or `j` counts for nothing: it is drawn where their own dot is. And one accent twice counts once,
+since both are drawn in one place.
+"""
+
+import gzip
+import unicodedata
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Final
+
+from realmkeep.accounts.names import fold_username
+
+TABLE_VERSION: Final = "1"  # another one makes every server look at all names once more
+_DOT_ABOVE: Final = "\u0307"
+_DOTTED: Final = frozenset("ij")
+
+
+@cache
+def confusables() -> Mapping[str, str]:
+    """What a character looks like, for those that can stand in a name; read once (a file: not on the event loop)."""
+    packed = files(__package__ or "").joinpath("confusables.txt.gz").read_bytes()
+    return {line[0]: line[1:] for line in gzip.decompress(packed).decode().splitlines()}
+
+
+def skeleton(name: str) -> str:
+    """The same for all names that look the same, whatever script they are written in.
+
+    Args:
+        name: As typed or folded.
+    """
+    table = confusables()
+    decomposed = unicodedata.normalize("NFD", fold_username(name))
+    looks = unicodedata.normalize("NFD", "".join(table.get(char, char) for char in decomposed))
+    kept: list[str] = []
+    base = ""
+    for char in looks:
+        if not unicodedata.combining(char):
+            base = char
+        is_hidden = kept and char == kept[-1] and unicodedata.combining(char)
+        if not is_hidden and (char != _DOT_ABOVE or base not in _DOTTED):
+            kept.append(char)
+    return "".join(kept)
