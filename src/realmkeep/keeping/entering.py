@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realmkeep.callables import fault_of
-from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown
+from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown, StorageUnavailable
 from realmkeep.keeping.claims import keys_of
 from realmkeep.keeping.session import Session, State
 from realmkeep.records import Record
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
+
+SUCCEED_S: Final = 1.0  # how often who waits for a record looks: a release is noticed within it
 
 
 class Entrance:
@@ -53,6 +55,7 @@ class Entrance:
         shared: bool,
         away: bool = False,
         lent: bool = False,
+        take_over: bool = False,
     ) -> Session[R] | None:
         """A session of the record; None if it is absent and `create` is None.
 
@@ -63,6 +66,7 @@ class Entrance:
             shared: For many; no grace, no rate limit.
             away: Its player is not here: it starts in grace, for whoever logs in to resume.
             lent: For one more borrower (`Session.borrowers`), unless it is live here by itself.
+            take_over: Also from a player who is connected here.
 
         Raises:
             AlreadyOwned: A live server owns it, or it is connected here.
@@ -81,8 +85,10 @@ class Entrance:
                 await asyncio.wait([entering])
             elif live is None:
                 break
-            elif (taken := self._take_over(live, shared=shared, lent=lent)) is not None:
+            elif (taken := self._take_over(live, shared=shared, lent=lent, connected=take_over)) is not None:
                 return taken
+            elif live.state in {State.CONNECTED, State.GRACE} and not live.borrowers:
+                continue  # it was connected until a moment ago
             else:
                 await engine.gone(live)
         bringing = self._bring(cls, record_keys, create, shared=shared, away=away, lent=lent)
@@ -125,8 +131,31 @@ class Entrance:
         finally:
             self._engine.wake(session)
 
-    def _take_over(self, live: Session[R], *, shared: bool, lent: bool) -> Session[R] | None:
-        """The live session if it may be had; None while it is leaving or borrowed.
+    async def succeed(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+    ) -> Session[R] | None:
+        """As `enter` for a shared session, as soon as no other server has the record and the store is there.
+
+        Raises:
+            AlreadyOwned: It has a session here that is not shared.
+            RealmkeepError: As `enter`, but for what passes.
+        """
+        while True:
+            try:
+                return await self.enter(cls, id, create, shared=True)
+            except AlreadyOwned as error:
+                if error.server == self._engine.name:
+                    raise
+                wait_s = min(error.wait_s, SUCCEED_S)
+            except StorageUnavailable:
+                wait_s = SUCCEED_S
+            await self._engine.clock.sleep(wait_s)
+
+    def _take_over(self, live: Session[R], *, shared: bool, lent: bool, connected: bool) -> Session[R] | None:
+        """The live session if it may be had; None while it is leaving or borrowed, and if its state has just changed.
 
         Raises:
             AlreadyOwned: It is connected.
@@ -142,13 +171,17 @@ class Entrance:
             return live
         if live.state is State.GRACE and not shared:
             live.resumed = True
+            live.connection += 1
             live.resume()
             return live
+        if connected and not (shared or live.shared):
+            live.disconnect()  # its hooks close the old connection, and may do more
+            return None
         raise AlreadyOwned(
             f"{live.keys.record} has a session on this server",
             server=self._engine.name,
             wait_s=0.0,
-            hint="use keeper.session(...), or disconnect() it first to take it over",
+            hint="use keeper.session(...), or disconnect() it first to take it over, as login(..., take_over=True) does",
         )
 
     async def _bring(

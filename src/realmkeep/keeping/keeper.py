@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import AlreadyOwned, RealmkeepError, RecordError, ShuttingDown, StorageError
 from realmkeep.keeping import server_config
 from realmkeep.keeping.arguments import check_commit, check_opening, check_record, check_type
 from realmkeep.keeping.claims import keys_of
@@ -23,6 +21,7 @@ from realmkeep.keeping.hooks import HookRegistry, Hooks
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.opening import opened
 from realmkeep.keeping.ops import Op, Receipt
+from realmkeep.keeping.recovering import recover
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
 from realmkeep.records import Record, check_all
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.session import Session
 
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 A = TypeVar("A", bound=Record)
@@ -46,8 +44,6 @@ B = TypeVar("B", bound=Record)
 C = TypeVar("C", bound=Record)
 D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
-
-RECOVER_AT_ONCE: Final = 64  # as many fsyncs become a few
 
 
 class Keeper(HookRegistry):
@@ -175,15 +171,18 @@ class Keeper(HookRegistry):
         self._engine.healer.allowed = True
 
     @overload
-    async def login(self, cls: type[R], id: int | str) -> Session[R] | None: ...
+    async def login(self, cls: type[R], id: int | str, *, take_over: bool = ...) -> Session[R] | None: ...
     @overload
-    async def login(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]: ...
+    async def login(
+        self, cls: type[R], id: int | str, *, create: Callable[[], R], take_over: bool = ...
+    ) -> Session[R]: ...
     async def login(
         self,
         cls: type[R],
         id: int | str,  # noqa: A002 - the field's own name
         *,
         create: Callable[[], R] | None = None,
+        take_over: bool = False,
     ) -> Session[R] | None:
         """Bring a record to life here: claim it, load it, mend it, apply its letters.
 
@@ -193,9 +192,12 @@ class Keeper(HookRegistry):
             cls: The record's class.
             id: Its id.
             create: Makes the record if it is absent; it is durable on return. Without it an absent record is None.
+            take_over: A session that is connected here is taken over as one in grace is: a page that was loaded again
+                comes before the end of its old connection. The hooks of `on_disconnect` run first: close that connection
+                there. Its own end says `session.disconnect(connection)`, which then does nothing.
 
         Raises:
-            AlreadyOwned: A live server owns it; this one too, if a connected session of it is here.
+            AlreadyOwned: A live server owns it; this one too, if a connected session of it is here, without `take_over`.
             InvalidKey: The id is malformed.
             Misuse: `create` made a record of another class.
             Quarantined: What is stored cannot be used; the bytes are kept.
@@ -203,25 +205,35 @@ class Keeper(HookRegistry):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        return await self._entrance.enter(cls, id, create, shared=False)
+        return await self._entrance.enter(cls, id, create, shared=False, take_over=take_over)
 
     @overload
-    async def hold(self, cls: type[R], id: int | str) -> Session[R] | None: ...
+    async def hold(self, cls: type[R], id: int | str, *, wait: bool = ...) -> Session[R] | None: ...
     @overload
-    async def hold(self, cls: type[R], id: int | str, *, create: Callable[[], R]) -> Session[R]: ...
+    async def hold(self, cls: type[R], id: int | str, *, create: Callable[[], R], wait: bool = ...) -> Session[R]: ...
     async def hold(
         self,
         cls: type[R],
         id: int | str,  # noqa: A002 - the field's own name
         *,
         create: Callable[[], R] | None = None,
+        wait: bool = False,
     ) -> Session[R] | None:
         """Own a record that many share, a guild or a zone: no grace, no rate limit. Held already: the same session.
 
+        Args:
+            cls: The record's class.
+            id: Its id.
+            create: As for `login`.
+            wait: While another server has it, or the store is away, wait, however long that takes: the record fails over
+                to this server within a second of its release, or of the end of its server's lease. Cancel to stop waiting.
+
         Raises:
-            AlreadyOwned: A live server owns it; or it has a session here that is not shared.
+            AlreadyOwned: A live server owns it, without `wait`; or it has a session here that is not shared.
             RealmkeepError: As `login`.
         """
+        if wait:
+            return await self._entrance.succeed(cls, id, create)
         return await self._entrance.enter(cls, id, create, shared=True)
 
     async def recover(self, cls: type[R]) -> list[Session[R]]:
@@ -234,37 +246,7 @@ class Keeper(HookRegistry):
             StorageError: The store cannot be reached.
         """
         check_record(cls, "keeper.recover")
-        recovered: list[Session[R]] = []
-        former = [id_ async for id_ in self._engine.claims.former(cls)]
-        for start in range(0, len(former), RECOVER_AT_ONCE):
-            some = [self._recover(cls, id_) for id_ in former[start : start + RECOVER_AT_ONCE]]
-            for outcome in await asyncio.gather(*some, return_exceptions=True):
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                if outcome is not None:
-                    recovered.append(outcome)
-        return recovered
-
-    async def _recover(self, cls: type[R], id_: str) -> Session[R] | None:
-        if self.session(cls, id_) is not None:
-            return None
-        try:
-            return await self._entrance.enter(cls, id_, None, shared=False, away=True)
-        except (AlreadyOwned, RecordError) as error:
-            if self.session(cls, id_) is None:  # otherwise its player was faster
-                self._not_recovered(keys_of(cls, id_).record, error)
-            return None
-        except (StorageError, ShuttingDown):
-            raise
-        except Exception as error:
-            log.exception("%s was not recovered", keys_of(cls, id_).record)
-            self._engine.unrecovered[keys_of(cls, id_).record] = repr(error)
-            return None
-
-    def _not_recovered(self, record: str, error: RealmkeepError) -> None:
-        log.error("%s was not recovered: %s", record, error)
-        if not isinstance(error, AlreadyOwned):  # another server has it, and it is well there
-            self._engine.unrecovered[record] = str(error)
+        return await recover(self._engine, self._entrance, cls)
 
     @overload
     def borrow(self, cls: type[R], id: int | str) -> AbstractAsyncContextManager[Session[R] | None]: ...

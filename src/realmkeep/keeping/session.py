@@ -98,7 +98,8 @@ class Session(Generic[R_co]):
         id: Its id, as text.
         keys: Its keys in the store.
         shared: Held for many (`Keeper.hold`): no grace, no rate limit.
-        resumed: The last `login` took over a session in grace instead of loading.
+        resumed: The last `login` took over a session that was here instead of loading.
+        connection: Which connection of the player it is: one more with each `login`.
         frozen: Why the record cannot be saved as it is; None while it can.
     """
 
@@ -108,6 +109,7 @@ class Session(Generic[R_co]):
         "borrowers",
         "checksum",
         "committing",
+        "connection",
         "due_s",
         "durable_revision",
         "escalating",
@@ -153,6 +155,7 @@ class Session(Generic[R_co]):
         self.ring = ring
         self.shared = shared
         self.resumed = False
+        self.connection = 1
         self.frozen: str | None = None
         self.state = State.CONNECTED
         self.checksum = b""
@@ -251,12 +254,18 @@ class Session(Generic[R_co]):
         """
         await self._engine.open_letters(self)
 
-    def disconnect(self) -> None:
+    def disconnect(self, connection: int | None = None) -> None:
         """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.
+
+        Args:
+            connection: What `Session.connection` was at the login of the connection that has ended: nothing happens if
+                another one has taken the session over since, or the session is over.
 
         Raises:
             SessionEnded: The session is over.
         """
+        if connection is not None and (connection != self.connection or self.ended):
+            return
         self._engine.disconnect(self)
 
     def resume(self) -> None:
