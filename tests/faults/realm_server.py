@@ -25,7 +25,8 @@ from realmkeep.keeping.safety import Safety
 from realmkeep.keeping.staging import Member, Stager
 from realmkeep.keeping.writes import Write
 from realmkeep.records import Record
-from realmkeep.storage import Effect, Guard, redis, redis_connection
+from realmkeep.storage import Effect, Guard
+from realmkeep.storage.redis_sync import RunSync
 from simulation.game import Chest, Hero, Sword, deposit, mail, open_letter, trade
 from suite.limits import stacks
 
@@ -282,11 +283,10 @@ def opens_what_is_not_safe() -> None:
 def begins_without_a_write() -> None:
     """What is read on a new connection counts as durable at once."""
 
-    async def do_nothing(_: object) -> None:
+    async def do_nothing(self: RunSync, connection: object) -> None:
         return None
 
-    setattr(redis, "sync", do_nothing)  # noqa: B010 - a name that it imports
-    redis_connection.sync = do_nothing
+    RunSync.begin = do_nothing
 
 
 def remembers_few_letters() -> None:

@@ -24,6 +24,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, StorageUnavailable
 from realmkeep.storage import Append, Failed, Guard, Put, Refused, Storage, Transaction, open_storage
+from realmkeep.storage.redis_sync import RunSync
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = [pytest.mark.backend("valkey"), pytest.mark.needs("gcc")]
@@ -253,6 +254,63 @@ async def test_on_everysec_what_is_called_flushed_was_synced_though_it_was_writt
     await again.disconnect()
 
 
+EMBEDDED = """
+import asyncio, sys
+from realmkeep.storage import Put, Transaction, open_storage
+from realmkeep.storage.redis_sync import RunSync
+from realmkeep.errors import StorageUnavailable
+
+async def nothing(self, connection):
+    pass
+
+async def main():
+    RunSync.begin = nothing  # the files are to be synced before it could
+    storage = open_storage(sys.argv[1])
+    await storage.connect()
+    print("open", flush=True)
+    sys.stdin.readline()
+    await storage.write([Transaction((), (Put("key", b"THE-MARK"),))])
+    while True:
+        try:
+            print((await storage.load("key")).decode(), flush=True)
+            break
+        except StorageUnavailable:
+            await asyncio.sleep(0.01)
+    sys.stdin.readline()
+    await storage.disconnect()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.backend("embedded")
+async def test_the_files_of_an_embedded_store_are_on_the_disk_before_it_starts_on_them(
+    tmp_path: Path, shim: DiskShim
+) -> None:
+    """It may begin by rewriting them, and then says nothing of when the old ones are synced."""
+    directory = tmp_path / "embedded"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", EMBEDDED, f"embedded:///{directory}",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdin is not None
+    assert child.stdout is not None
+    async with asyncio.timeout(LIMIT_S):
+        assert await child.stdout.readline() == b"open\n"
+        shim.slow(LIMIT_S)
+        child.stdin.write(b"go\n")
+        file = incremental_file(directory)
+        while b"THE-MARK" not in await asyncio.to_thread(file.read_bytes):
+            await asyncio.sleep(POLL_S)
+        assert b"THE-MARK" not in file.read_bytes()[: shim.durable_bytes(file)]
+        shim.slow(0.0)
+        os.kill(int((directory / "store.pid").read_text("ascii")), signal.SIGKILL)
+        assert await child.stdout.readline() == b"THE-MARK\n"
+        assert b"THE-MARK" in file.read_bytes()[: shim.durable_bytes(file)]
+        child.stdin.write(b"end\n")
+        assert await child.wait() == 0
+
+
 WRITER = """
 import asyncio, sys
 from realmkeep.storage import Put, Transaction, open_storage
@@ -316,16 +374,21 @@ def test_what_a_killed_server_had_not_synced_is_when_the_next_one_reads_it_from_
 
 
 async def test_control_without_the_write_of_its_own_it_is_not(
-    shim: DiskShim, store: StoreServer, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    shim: DiskShim, store: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def nothing(_: object) -> None:
+    async def nothing(*_: object) -> None:
         pass
 
-    for module in ("redis", "redis_connection"):
-        monkeypatch.setattr(f"realmkeep.storage.{module}.sync", nothing)
-    purse = await keeper.login(Purse, 1, create=Purse)
-    shim.slow(2.0)
-    committing = asyncio.ensure_future(keeper.commit(mark("THE-MARK"), purse, ops=(Op(1),)))
+    monkeypatch.setattr(RunSync, "begin", nothing)
+    before = open_storage(store.url)
+    await before.connect()
+    shim.slow(1.0)
+    asking = asyncio.ensure_future(before.write([Transaction((), (Put("key", b"THE-MARK"),))]))
     await die_before_the_fsync(shim, store, "THE-MARK")
-    await until_done(committing)
+    await until_done(asking)
+    storage = open_storage(store.url)
+    await storage.connect()
+    assert await storage.load("key") == b"THE-MARK"
     assert not on_disk(shim, store, "THE-MARK")
+    await before.disconnect()
+    await storage.disconnect()

@@ -1,4 +1,4 @@
-"""No connection reads before the store has answered a write of its own: with the wheel's Valkey alone, and no compiler.
+"""Nothing is read from a run of the store that has not answered a write: with the wheel's Valkey alone, and no compiler.
 
 `test_durable_reads.py` shows on the disk what this is for. Here a proxy reads along. It knows two things of a store that
 syncs before it answers: a write that was answered is on the disk with all that stood before it, and what a new process of the
@@ -6,7 +6,7 @@ store has read from its file is not, before that.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import StorageError
 from realmkeep.keys import SERVER_SYNCED
 from realmkeep.storage import Put, Storage, Transaction, open_storage
+from realmkeep.storage.redis_sync import RunSync
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -30,10 +31,11 @@ WRITES = {b"PEXPIRE", b"SET", b"INCRBY", b"DEL"}
 
 
 class Onlooker:
-    """Listens on a socket, forwards to the store's, and writes down reads on connections whose store had synced nothing yet."""
+    """Listens on a socket, forwards to the store's, and writes down reads from a run of it that had synced nothing yet."""
 
-    def __init__(self, listen: Path, store: Path) -> None:
-        self._listen, self._store = listen, store
+    def __init__(self, listen: Path, server: StoreServer) -> None:
+        self._listen, self._server_process = listen, server
+        self._synced = defaultdict[int, asyncio.Event](asyncio.Event)  # by the process that is the run
         self._tasks = set[asyncio.Task[None]]()
         self.too_early = list[bytes]()
         self.seen = Counter[bytes]()
@@ -55,12 +57,14 @@ class Onlooker:
 
     async def _accept(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         try:
-            from_store, to_store = await asyncio.open_unix_connection(self._store)
+            from_store, to_store = await asyncio.open_unix_connection(self._server_process.socket_path)
+            assert self._server_process.process
+            run = self._server_process.process.pid
         except OSError:
             to_client.transport.abort()
             return
         self.connections += 1
-        asked, synced = list[bytes](), asyncio.Event()
+        asked, synced = list[bytes](), self._synced[run]
         task = asyncio.ensure_future(self._requests(from_client, to_store, asked, synced))
         other = asyncio.ensure_future(self._replies(from_store, to_client, asked, synced))
         for each in (task, other):
@@ -115,7 +119,7 @@ def earn(_: Tx, purse: Purse) -> int:
 
 @pytest.fixture
 async def onlooker(server: StoreServer) -> AsyncIterator[Onlooker]:
-    async with Onlooker(server.socket_path.with_name("o"), server.socket_path) as onlooker:
+    async with Onlooker(server.socket_path.with_name("o"), server) as onlooker:
         yield onlooker
 
 
@@ -145,6 +149,16 @@ async def every_way_to_read(storage: Storage) -> None:
     await retried(lambda: storage.write([Transaction((), (Put("a", b"2"),))]))
     async for key in storage.keys():
         assert key != SERVER_SYNCED
+
+
+async def test_a_store_that_refuses_writes_is_read_all_the_same_in_a_run_that_has_synced(server: StoreServer) -> None:
+    storage = open_storage(server.url)
+    await storage.connect()
+    await storage.save("a", b"1")
+    await asyncio.to_thread(server.ask, "CONFIG", "SET", "min-replicas-to-write", "1")
+    await asyncio.to_thread(server.ask, "CLIENT", "KILL", "TYPE", "normal")
+    await retried(lambda: storage.load("a"))
+    await storage.disconnect()
 
 
 async def test_every_way_to_read_waits_for_a_write_after_each_restart(server: StoreServer, onlooker: Onlooker) -> None:
@@ -179,12 +193,36 @@ async def test_keeping_and_accounts_read_nothing_before_it_through_restarts_of_t
     assert onlooker.too_early == []
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3, 5, 8, 13, 21, 34])
+async def test_a_read_that_is_cancelled_while_its_connection_begins_leaves_no_answer_to_the_next_one(
+    server: StoreServer, turns: int
+) -> None:
+    storage = open_storage(server.url)
+    await storage.connect()
+    await storage.save("key", b"THE-VALUE")
+    await asyncio.to_thread(server.ask, "CLIENT", "KILL", "TYPE", "normal")
+    await retried(lambda: storage.exists("other"))
+    await asyncio.to_thread(server.pause)
+    reading = [asyncio.ensure_future(storage.load("key")) for _ in range(7)]  # on connections that are new
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for each in reading:
+        each.cancel()
+    await asyncio.wait(reading)
+    server.resume()
+
+    async def right() -> None:
+        assert await storage.load("key") == b"THE-VALUE"
+
+    await asyncio.gather(*(retried(right) for _ in range(7)))
+    await storage.disconnect()
+
+
 async def test_control_a_connection_without_it_is_seen(onlooker: Onlooker, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nothing(_: object) -> None:
+    async def nothing(*_: object) -> None:
         pass
 
-    for module in ("redis", "redis_connection"):
-        monkeypatch.setattr(f"realmkeep.storage.{module}.sync", nothing)
+    monkeypatch.setattr(RunSync, "begin", nothing)
     storage = open_storage(onlooker.url)
     await storage.connect()
     await storage.load("a")

@@ -103,6 +103,23 @@ def cut_what_was_never_synced(directory: Path, *, only_zeros: bool) -> Cut | Non
     return Cut(path, end, len(rest), kept_in)
 
 
+def sync_what_is_replayed(directory: Path) -> None:
+    """Put all append-only files of a store that does not run on the disk: what it wrote last may be in memory alone.
+
+    A store that starts might rewrite its files at once. It then syncs the old one by and by, in the background, so that no
+    later write says when that is done.
+
+    Raises:
+        OSError: The disk does not take it.
+    """
+    for path in sorted((directory / FOLDER).glob("*")):
+        descriptor = open_private(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _last_file(directory: Path) -> Path | None:
     try:
         manifest = read_file(directory / MANIFEST).decode(errors="replace")

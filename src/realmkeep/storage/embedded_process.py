@@ -29,7 +29,7 @@ from realmkeep.files import (
     read_file,
     replace_file,
 )
-from realmkeep.storage.append_only import cut_what_was_never_synced
+from realmkeep.storage.append_only import cut_what_was_never_synced, sync_what_is_replayed
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
 from realmkeep.storage.redis_capability import read_info
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
@@ -253,6 +253,7 @@ class StoreProcess:
         if self._is_restoring:
             return
         self._cut(only_zeros=True)
+        sync_what_is_replayed(self.directory)
         if not self._has_settings and (self.directory / SNAPSHOT).exists():
             level = logging.WARNING if was_put_there(self.directory) else logging.INFO
             log.log(

@@ -36,11 +36,11 @@ from realmkeep.storage.redis_connection import (
     check_tls_files,
     make_connection,
     safe_cause,
-    sync,
     translated,
 )
 from realmkeep.storage.redis_errors import reply_code
 from realmkeep.storage.redis_pipe import RedisPipe
+from realmkeep.storage.redis_sync import RunSync
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 from realmkeep.storage.transact import wrong_type
 
@@ -77,7 +77,8 @@ class RedisStorage:
         self._address = address
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._pool = RedisPool(address)
+        self._sync = RunSync()
+        self._pool = RedisPool(address, self._sync.begin)
         self._pipe: RedisPipe | None = None
         self._capability: Capability | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -326,7 +327,7 @@ class RedisStorage:
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # a user may load and still not run it
-                await sync(connection)
+                await self._sync.begin(connection)
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise translated(error, self._address, sent=False) from safe_cause(error, self._address)

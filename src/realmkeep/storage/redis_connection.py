@@ -2,7 +2,7 @@
 
 import math
 import ssl
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -20,12 +20,10 @@ from redis.exceptions import RedisError
 
 from realmkeep.errors import FileRefused, StorageError, StorageMisconfigured
 from realmkeep.files.tls import load_authorities, load_key_pair
-from realmkeep.keys import SERVER_SYNCED
 from realmkeep.storage.redis_errors import is_reply, reply_code, translate
 from realmkeep.storage.redis_url import RedisAddress
 
 POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue inside the one-threaded server
-SYNCED_KEEP_MS: Final = 100 * 366 * 24 * 3600 * 1000  # a century; any expiry would do
 CLIENT_NAME: Final = "realmkeep"  # what CLIENT LIST shows to an operator
 
 # What the driver and the operating system raise when a connection cannot be made, breaks, or speaks nonsense.
@@ -119,7 +117,7 @@ def check_tls_files(address: RedisAddress) -> None:
 def make_connection(address: RedisAddress) -> RedisConnection:
     """A connection of its own, not connected yet; how long an answer may take is its user's affair.
 
-    Nothing that it reads is known to be durable before `sync` has returned.
+    Nothing that it reads is known to be durable before `RunSync.begin` has returned.
     """
     arguments = _arguments(address, answer_timeout_s=None)
     made = _connection_class(address)(redis_connect_func=_greet, **cast("dict[str, Any]", arguments))
@@ -136,43 +134,35 @@ async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_
     return await connection.read_response(timeout=timeout_s)
 
 
-async def sync(connection: RedisConnection) -> None:
-    """Return when everything that this connection is going to read is as durable as what the store acknowledges.
-
-    A store that died between a write and its fsync comes back with the write: it reads its file from the system's memory and
-    syncs nothing. What is read from it then can still be lost with the power, until the file is synced the next time. So each
-    connection begins with a write of its own, whose answer comes after the fsync of all that is before it in the file. A
-    connection does not outlive the store's process, so once is enough.
-
-    The write is one that a store accepts also when its memory is full: setting the expiry of a key.
-
-    Raises:
-        RedisError: The store refuses it, or the connection broke.
-    """
-    if not await ask(connection, "PEXPIRE", SERVER_SYNCED, SYNCED_KEEP_MS):
-        await ask(connection, "SET", SERVER_SYNCED, b"1", "PX", SYNCED_KEEP_MS)
-
-
-async def _begin(connection: AbstractConnection) -> None:
-    await _greet(cast("_Driver", connection))
-    await sync(cast("RedisConnection", connection))
-
-
 class RedisPool:
-    """A few connections, made when needed, each used by one call at a time; each is in `sync`."""
+    """A few connections, made when needed, each used by one call at a time.
 
-    def __init__(self, address: RedisAddress) -> None:
+    Args:
+        address: Where the store is.
+        begin: Called with each connection before anything is read from it.
+    """
+
+    def __init__(self, address: RedisAddress, begin: Callable[[RedisConnection], Awaitable[None]]) -> None:
         self._address = address
+        self._begin_with = begin
         self._pool = cast(
             "_Pool",
             BlockingConnectionPool(
                 max_connections=POOL_CONNECTIONS_MAX,
                 timeout=address.timeout_s,
                 connection_class=_connection_class(address),
-                redis_connect_func=_begin,
+                redis_connect_func=self._begin,
                 **cast("dict[str, Any]", _arguments(address, answer_timeout_s=address.timeout_s)),
             ),
         )
+
+    async def _begin(self, connection: AbstractConnection) -> None:
+        try:
+            await _greet(cast("_Driver", connection))
+            await self._begin_with(cast("RedisConnection", connection))
+        except BaseException:  # also a cancelled caller: the pool would hand on an answer that is still to come
+            await connection.disconnect(nowait=True)
+            raise
 
     @asynccontextmanager
     async def connection(self, *, changes: bool, subject: str = "") -> AsyncGenerator[RedisConnection]:
