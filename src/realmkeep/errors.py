@@ -147,6 +147,12 @@ class Misuse(KeepingError, TypeError):
     """A call that can never work: a coroutine function as commit body, one session twice, a record for a session."""
 
 
+class Later(KeepingError):
+    """What a function of `on_letter` raises that cannot apply the letter now: a full bag. The letter is kept, and tried again."""
+
+    retryable = True
+
+
 class NameTaken(KeepingError):
     """Another keeper with this server name is alive on this store; every server of a realm needs a name of its own."""
 

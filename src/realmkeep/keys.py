@@ -7,6 +7,7 @@ player:7:updated    its revision        server:town-1:lease  server:town-1:notic
 player:7:owner      who may write it    account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             player:7:left    who let it go a moment ago
+player:7:kept       letters that could not be applied yet
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
@@ -22,7 +23,7 @@ from realmkeep.errors import InvalidKey
 
 RESERVED_KINDS: Final = frozenset({"account", "server", "corrupt", "temp"})
 _INTERNAL_KINDS: Final = frozenset({"account", "server"})
-COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left"})
+COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left", "kept"})
 ID_CHARS_MAX: Final = 128  # an id is a number, a UUID or a short name; a longer one is a mistake
 SERVER_CONFIG: Final = "server:config"
 SERVER_ID_COUNTER: Final = "server:id-counter"
@@ -137,6 +138,11 @@ class RecordKeys:
     def inbox(self) -> str:
         """A list: letters delivered to it and not yet applied."""
         return f"{self.kind}:{self.id}:inbox"
+
+    @cached_property
+    def kept(self) -> str:
+        """A list: letters that could not be applied, or that the game wants later."""
+        return f"{self.kind}:{self.id}:kept"
 
     @cached_property
     def left(self) -> str:
@@ -269,7 +275,7 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`), `account`, `lease`, `notices`,
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `lease`, `notices`,
             `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
             `skeleton`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.

@@ -1,14 +1,13 @@
 """A function is refused where it is registered, and what it leaves undone is never thrown away."""
 
 import functools
-import logging
 import types
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from keeping.game import Guild, Item, Player, enter, kept
+from keeping.game import Guild, Item, Player, enter, enter_and_read, kept
 from realmkeep.errors import DefinitionError, Misuse
 from realmkeep.keeping import Hooks, Keeper, Session, Tx
 from realmkeep.records import Record, durable, issue
@@ -88,7 +87,7 @@ async def test_a_second_hook_for_the_letters_of_a_class_is_refused_and_the_first
         keeper.on_letter(Player)(three)
     keeper.on_letter(Guild)(three)
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
-    assert (await enter(keeper, 2)).record.diary == "hello"
+    assert (await enter_and_read(keeper, 2)).record.diary == "hello"
 
 
 @pytest.mark.parametrize("cls", [Item, Record, "Player", Player(name="Ada"), None], ids=str)
@@ -119,15 +118,14 @@ async def test_a_letter_whose_hook_leaves_its_work_undone_is_not_taken_for_appli
     ada = await enter(keeper, 1)
     keeper.on_letter(Player)(unheard(result))
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 50}), ada)
-    with caplog.at_level(logging.WARNING):
-        await enter(keeper, 2)
+    await enter_and_read(keeper, 2)
     assert "nothing was applied" in caplog.text
     assert any(b"50" in blob for blob in _everything(lab)), "the letter is somewhere"
 
 
 def _everything(lab: Lab) -> list[bytes]:
-    values = [lab.store.value(key) for key in lab.store.live_keys() if not key.endswith(":inbox")]
-    return [*lab.store.entries("rover:2:inbox"), *(value for value in values if value is not None)]
+    values = [lab.store.value(key) for key in lab.store.live_keys() if not key.endswith(":kept")]
+    return [*lab.store.entries("rover:2:kept"), *(value for value in values if value is not None)]
 
 
 @pytest.mark.parametrize("result", [anything_async, generates])

@@ -22,6 +22,9 @@ class Command(NamedTuple):
 COMMANDS: Final = (
     Command("bench", "realmkeep.cli.bench:app", "Measure how fast it is on this machine."),
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
+    Command(
+        "letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; have them tried again."
+    ),
     Command("serve", "realmkeep.cli.serve:serve", "Run the reference game server until it is told to stop."),
     Command(
         "store",

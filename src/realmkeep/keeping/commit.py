@@ -93,7 +93,9 @@ class Tx:
         ]
 
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
-        """Delete a record that nobody owns, with everything kept beside it; the commit is refused if somebody owns it.
+        """Delete a record that nobody owns, with what is kept beside it; the commit is refused if somebody owns it.
+
+        Letters that nobody has opened are not the record's own: they stay, and `realmkeep letters list` names them.
 
         Its revision goes on for a minute, and so far ahead that no server's clock has got there: who let the record go a
         moment ago would take its absence for a loss.
@@ -105,15 +107,15 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         self.guards.append(Guard(record_keys.owner, None))
-        beside = (record_keys.record, record_keys.version, record_keys.ops, record_keys.inbox)
+        beside = (record_keys.record, record_keys.version, record_keys.ops)
         self.effects += [Delete(key) for key in beside]
         ahead_us = self._now_us + int(DELETED_KEEP_S * 1_000_000)
         self.effects.append(Put(record_keys.updated, b"%d" % ahead_us, expire_s=DELETED_KEEP_S))
         self.effects += self._stager.leave(record_keys)
 
-    def drop_letters(self, record_keys: RecordKeys, count: int) -> None:
+    def drop_letters(self, inbox: str, count: int) -> None:
         """Keeping's own: the letters that this commit applies."""
-        self.effects.append(DropFirst(record_keys.inbox, count))
+        self.effects.append(DropFirst(inbox, count))
 
     def close(self) -> None:
         """Nothing may be added any more."""

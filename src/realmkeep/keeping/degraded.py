@@ -34,6 +34,7 @@ def reasons(engine: Engine) -> Iterator[str]:
         yield "changed records are written late"
     if frozen := [session.keys.record for session in engine.live() if session.frozen]:
         yield f"{len(frozen)} records cannot be saved as they are, first {frozen[0]}"
+    yield from engine.inboxes.reasons()
     yield from engine.former.reasons()
     if lost := engine.unrecovered:
         record, why = next(iter(lost.items()))

@@ -28,7 +28,7 @@ from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.leaving import Leaving
-from realmkeep.keeping.letters import POLL_S, Inboxes, Notices
+from realmkeep.keeping.letters import KEPT, POLL_S, Inboxes, Notices
 from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
@@ -409,13 +409,13 @@ class Engine:
 
     def letter_arrived(self, record_key: str) -> None:
         """A notice named this record."""
-        session = self.sessions.get(record_key)
+        session = self.sessions.get(record_key.removesuffix(KEPT))
         if session is not None:
-            self.notice_letters(session)
+            self.inboxes.notice(session, kept=record_key.endswith(KEPT))
 
     def notice_letters(self, session: Session[Any]) -> None:
-        """The session's inbox may have letters: they are applied in the background."""
-        self.inboxes.notice(session)
+        """The session's inbox may have letters: they are applied in the background, with those that were kept."""
+        self.inboxes.notice(session, kept=True)
 
     async def open_letters(self, session: Session[Any]) -> None:
         """As `Session.open_letters`.
@@ -431,7 +431,7 @@ class Engine:
         for receiver in receivers:
             session = self.sessions.get(receiver.record)
             if session is not None:
-                self.notice_letters(session)
+                self.inboxes.notice(session)
             else:
                 elsewhere[receiver] = None
         if elsewhere:

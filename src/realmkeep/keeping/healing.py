@@ -22,7 +22,7 @@ from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted
 from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Committed, DropFirst, Refused, load_each
+from realmkeep.storage import Append, Committed, DropFirst, Refused, load_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -388,6 +388,11 @@ class Healer:
             back = len(list(takewhile(kept.ring.has_letter, map(letter_id, stored))))
             if back:
                 effects.append(DropFirst(kept.keys.inbox, back))
+            aside = await self._storage.load_list(kept.keys.kept, count=unsafe)
+            if any(kept.ring.has_letter(letter_id(letter)) for letter in aside):
+                effects.append(DropFirst(kept.keys.kept, len(aside)))
+                still = [letter for letter in aside if not kept.ring.has_letter(letter_id(letter))]
+                effects += [Append(kept.keys.kept, letter) for letter in still]
         return effects
 
     def _remember_again(self, joints: list[Joint], group: list[Kept]) -> None:

@@ -7,20 +7,18 @@ its own. A notice to the owner's server only makes that sooner: what it misses, 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep import keys
 from realmkeep.callables import deferred, discard
-from realmkeep.errors import Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
-from realmkeep.keeping.claims import CORRUPT_KEEP_S
+from realmkeep.errors import Later, Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
 from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.lease import Owner
-from realmkeep.storage import Append, DropFirst, Failed, Put, Transaction, Unknown, load_each
+from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.barrier import Barrier
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.outage import Outage
     from realmkeep.keeping.safety import Safety
     from realmkeep.keeping.session import Session
+    from realmkeep.keeping.staging import StagedWrite
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
     from realmkeep.storage import Storage
@@ -39,10 +38,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 1.0  # after the store, or the session, could not take them
+LATER_S: Final = 60.0  # a bag is not emptied sooner
 LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
 LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
 UNREAD: Final = "notices of letters were not read"
 
 
@@ -82,16 +83,20 @@ class Host(Protocol):
 class _Drain:
     """One drain of one session's inbox."""
 
-    __slots__ = ("again", "error", "task")
+    __slots__ = ("again", "error", "kept", "task")
 
     def __init__(self) -> None:
-        self.again = False
+        self.again = self.kept = False
         self.error: RealmkeepError | None = None
         self.task: asyncio.Task[None] | None = None
 
 
 class Inboxes:
-    """Drains the inboxes of one keeper's sessions."""
+    """Drains the inboxes of one keeper's sessions.
+
+    Attributes:
+        failing: How many letters cannot be applied, by record, as far as this keeper has tried.
+    """
 
     def __init__(self, host: Host, commits: Commits, hooks: Hooks, counters: Counters) -> None:
         self._host = host
@@ -99,15 +104,28 @@ class Inboxes:
         self._hooks = hooks
         self._counters = counters
         self._drains: dict[Session[Any], _Drain] = {}
+        self.failing: dict[str, int] = {}
 
-    def notice(self, session: Session[Any]) -> _Drain:
-        """The session's inbox may have letters: drain it in the background, one drain at a time for a session."""
+    def notice(self, session: Session[Any], *, kept: bool = False) -> _Drain:
+        """The session may have letters: apply them in the background, one drain at a time for a session.
+
+        Args:
+            session: The receiver.
+            kept: Try those again, too, that could not be applied.
+        """
         drain = self._drains.get(session)
         if drain is None:
             drain = self._drains[session] = _Drain()
             drain.task = self._host.spawn(f"letters of {session.keys.record}", self._run(session, drain))
         drain.again = True
+        drain.kept |= kept
         return drain
+
+    def reasons(self) -> Iterator[str]:
+        """Which letters cannot be applied: one sentence, or none."""
+        if self.failing:
+            count, first = sum(self.failing.values()), next(iter(self.failing))
+            yield f"{count} letters cannot be applied and are kept, first to {first}: see `realmkeep letters list`"
 
     async def open(self, session: Session[Any]) -> None:
         """Return when the letters that wait now are applied, durably.
@@ -117,7 +135,7 @@ class Inboxes:
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
         session.require_usable()
-        drain = self.notice(session)
+        drain = self.notice(session, kept=True)
         assert drain.task is not None
         await asyncio.wait([drain.task])
         if drain.error is not None:
@@ -128,29 +146,46 @@ class Inboxes:
     async def _run(self, session: Session[Any], drain: _Drain) -> None:
         try:
             while drain.again:
-                drain.again = False
-                await self._drain(session)
+                kept, drain.again, drain.kept = drain.kept, False, False
+                await self._drain(session, kept=kept)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
             drain.error = error
-            if not session.ended:
-                self._host.clock.call_later(RETRY_S, lambda: self._retry(session))
+            self._again_after(RETRY_S, session)
         finally:
             del self._drains[session]
 
-    def _retry(self, session: Session[Any]) -> None:
-        if not session.ended:
-            self.notice(session)
+    def _again_after(self, delay_s: float, session: Session[Any]) -> None:
+        """Look at all letters again then, the kept ones as well."""
+        self._host.clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
 
-    async def _drain(self, session: Session[Any]) -> None:
+    async def _drain(self, session: Session[Any], *, kept: bool) -> None:
         apply = self._hooks.letter(session.cls)
         if apply is None:
             if await self._host.storage.exists(session.keys.inbox):
                 log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
             return
+        if kept:
+            await self._open_kept(session, apply)
         while letters := await self._read(session.keys.inbox):
-            for start in range(0, len(letters), LETTERS_A_COMMIT):
-                await self._apply(session, apply, letters[start : start + LETTERS_A_COMMIT])
+            while letters:
+                letters = letters[await self._apply(session, apply, letters[:LETTERS_A_COMMIT]) :]
+
+    async def _open_kept(self, session: Session[Any], apply: Apply) -> None:
+        """Try each letter that was kept once more; those that cannot be applied go to the end of the list, in their order."""
+        record, kept = session.keys.record, session.keys.kept
+        count = len(await self._host.storage.load_list(kept))
+        self.failing.pop(record, None)
+        for _ in range(count):
+            (letter,) = await self._host.storage.load_list(kept, count=1)
+            batch = self._batch(session, apply, [letter], kept)
+            write, error = self._try(session, batch)
+            if write is not None:
+                await self._settle(session, batch, write)
+                continue
+            self._remember(session, error)
+            if count > 1:
+                await self._move(session, kept, letter)
 
     async def _read(self, inbox: str) -> list[bytes]:
         """The first letters, once their sending is safe.
@@ -164,49 +199,81 @@ class Inboxes:
             if not letters or (not await barrier.wait() and await self._host.safety.reached(run)):
                 return letters
 
-    async def _apply(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> None:
-        """Apply as many letters as go; a letter that cannot be applied is kept aside, so that the others are not held up."""
-        batch = _Batch(session, apply, letters, safe_s=self._host.healer.witnesses.safe_s)
+    async def _apply(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> int:
+        """Apply as many of the first letters as go in one commit; how many have left the inbox.
+
+        One that cannot be applied, or not now, is kept, so that the others are not held up.
+        """
+        batch = self._batch(session, apply, letters, session.keys.inbox)
+        write, error = self._try(session, batch)
+        if write is not None:
+            await self._settle(session, batch, write)
+            return len(letters)
+        # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
+        going = len(letters) // 2 if batch.failed is None else batch.at
+        if going > 0:
+            return await self._apply(session, apply, letters[:going])
+        if not isinstance(error, Later):
+            self._counters.letters_kept_aside += 1
+            said = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
+            log.error(said, session.keys.record, exc_info=error)
+        self._remember(session, error)
+        await self._move(session, session.keys.inbox, letters[0])
+        return 1
+
+    def _batch(self, session: Session[Any], apply: Apply, letters: list[bytes], inbox: str) -> _Batch:
+        return _Batch(session, apply, letters, inbox, safe_s=self._host.healer.witnesses.safe_s)
+
+    def _try(self, session: Session[Any], batch: _Batch) -> tuple[StagedWrite | None, Exception | None]:
+        """Run the commit; the write, or why nothing happened.
+
+        Raises:
+            RealmkeepError: It is the session that cannot be used, or the queue is full.
+        """
         try:
             write, _ = self._commits.run(batch, [session], ())
+        except Later as later:
+            return None, later
         except RealmkeepError as error:
             if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
                 raise
-            log.warning("letters to %s cannot be applied: %s", session.keys.record, error)
-            write = None
-        except Exception:
-            log.exception("a letter to %s cannot be applied", session.keys.record)
-            write = None
-        if write is None:
-            # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
-            going = len(letters) // 2 if batch.failed is None else batch.at
-            if going > 0:
-                await self._apply(session, apply, letters[:going])
-            else:
-                await self._keep_aside(session, letters[0])
-            return
+            return None, error
+        except Exception as error:  # noqa: BLE001 - the game's own; it is logged where the letter is kept
+            return None, error
+        return write, None
+
+    async def _settle(self, session: Session[Any], batch: _Batch, write: StagedWrite) -> None:
         await write.wait(patient=True)
         session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
         for letter, result in batch.applied:
             self._hooks.run("letter_settled", session.cls, session, letter, result)
 
-    async def _keep_aside(self, session: Session[Any], letter: bytes) -> None:
-        kept_at = keys.corrupt(session.keys, "letter-" + hashlib.sha256(letter).hexdigest()[:16])
+    def _remember(self, session: Session[Any], error: Exception | None) -> None:
+        """A letter is kept: it is tried again soon, or operators are told."""
+        record = session.keys.record
+        if isinstance(error, Later):
+            log.info("a letter to %s is kept for later: %s", record, error)
+            self._again_after(LATER_S, session)
+            return
+        self.failing[record] = self.failing.get(record, 0) + 1
+        log.info("a letter to %s is kept: %r", record, error)
+
+    async def _move(self, session: Session[Any], source: str, letter: bytes) -> None:
+        """From the head of one list to the end of those that are kept."""
 
         def move(tx: Tx, _: Record) -> None:
-            tx.effects.append(Put(kept_at, letter, expire_s=CORRUPT_KEEP_S))
-            tx.drop_letters(session.keys, 1)
+            tx.drop_letters(source, 1)
+            tx.effects.append(Append(session.keys.kept, letter))
 
         write, _ = self._commits.run(move, [session], ())
-        self._counters.letters_kept_aside += 1
-        log.error("a letter to %s is kept under %s for a week", session.keys.record, kept_at)
         await write.wait(patient=True)
 
 
 class _Batch:
     """The body of the commit that applies letters; remembers which one failed, and what came of the others."""
 
-    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes], *, safe_s: float) -> None:
+    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes], inbox: str, *, safe_s: float) -> None:
+        self._inbox = inbox
         self._safe_s = safe_s
         self._session = session
         self._apply = apply
@@ -232,7 +299,7 @@ class _Batch:
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
-        tx.drop_letters(self._session.keys, len(self._letters))
+        tx.drop_letters(self._inbox, len(self._letters))
 
 
 class Notices:
