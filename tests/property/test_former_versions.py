@@ -64,20 +64,21 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     dict[str, Item]: st.dictionaries(texts, items, max_size=2),
 }
 types = st.sampled_from(list(VALUES))
+UNREGISTERED = {"__module__": __name__, "__qualname__": "<locals>.Satchel"}
 SATCHELS: Any = type(Record)  # makes a class from annotations that only the test knows
 
 
 def written(annotation: Any, value: object, codec: Codec) -> bytes:
     """What the release of version 1 stored."""
     namespace = {"__annotations__": {"bag": annotation, "name": str}, "bag": durable(), "name": durable(default="")}
-    former: Any = SATCHELS("Satchel", (Record,), namespace | {"__module__": __name__}, kind="former-satchel", version=1)
+    former: Any = SATCHELS("Satchel", (Record,), namespace | UNREGISTERED, kind="satchel", version=1)
     return encode(former(bag=value, name="Ada"), codec)
 
 
 def seen(stored: bytes, today: Any, former: dict[str, Any] | None = None) -> Plain:
     """What the step from version 1 is given by a release in which the field is `today`."""
     namespace = {"__annotations__": {"bag": today, "name": str}, "bag": durable(), "name": durable(default="")}
-    cls: Any = SATCHELS("Satchel", (Record,), namespace | {"__module__": __name__}, kind="former-satchel", version=2)
+    cls: Any = SATCHELS("Satchel", (Record,), namespace | UNREGISTERED, kind="satchel", version=2)
     given_to: list[Plain] = []
 
     @cls.migration(1, former=former)

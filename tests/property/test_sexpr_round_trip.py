@@ -95,7 +95,7 @@ unknown = st.recursive(
     st.none() | st.booleans() | ints | floats | texts,
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True), inner, max_size=3)
+        | st.dictionaries(st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True) | texts, inner, max_size=3)
     ),
     max_leaves=6,
 )

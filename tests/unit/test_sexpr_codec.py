@@ -326,7 +326,7 @@ def test_what_cannot_be_stored_is_refused_with_its_path(annotation: Any, value: 
     assert refused.value.message.startswith(f"{path} holds ")
 
 
-@pytest.mark.parametrize("value", [{"no name": 1}, {5: 1}, {1, 2}, object(), [b""], [2**63]])
+@pytest.mark.parametrize("value", [{5: 1}, {1, 2}, object(), [b""], [2**63]])
 def test_an_unknown_field_that_could_not_be_read_back_the_same_is_refused(value: object) -> None:
     with pytest.raises(Unstorable, match=r"^thing\.former"):
         encode({"it": 1, "former": value}, declared(int))

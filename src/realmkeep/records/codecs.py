@@ -17,6 +17,7 @@ from realmkeep.records.record import Record, unknown_fields
 Codec: TypeAlias = Literal["json", "sexpr"]
 CODECS: Final[tuple[Codec, ...]] = get_args(Codec)
 
+_BLANKS: Final = b" \t\r\n"
 _FIRST: Final = re.compile(rb"[ \t\r\n\f]*+(?:(\{)|[(;#])")
 
 
@@ -90,6 +91,7 @@ def decode(
         sexpr_codec.check_crc(stored)
         plain = sexpr_codec.decode_plain(stored, info, limits)
     else:
+        stored = stored.rstrip(_BLANKS)  # a line's end that an editor added, as s-expressions may have
         checked = json_codec.check_crc(stored)
         plain = json_reader.decode_plain(stored, info, limits)
         if not checked and not accept_unchecked:

@@ -5,7 +5,8 @@ that do not fit the type are handed over as they read without one: a migration m
 refuses them as it does with JSON. Only what no plain value can hold is refused here.
 
 Where `nil` would be ambiguous, other data stand in that Lisp reads and prints like any: a False that could also be None
-is written `:{false}`, an empty list or dictionary `#()`; and an empty dictionary of no declared type `:{}`.
+is written `:{false}`, an empty list or dictionary `#()`; and of no declared type an empty dictionary `:{}`, and one with a key
+that is no name `(:{dict} "Frost Brand" 2)`.
 """
 
 import decimal
@@ -28,7 +29,8 @@ INTEGER_MAX: Final = 2**63 - 1
 EMPTY: Final = "#()"
 FALSE: Final = Colon("{false}")
 EMPTY_DICT: Final = Colon("{}")
-STAND_INS: Final = {FALSE, EMPTY_DICT}
+DICT: Final = Colon("{dict}")
+STAND_INS: Final = {FALSE, EMPTY_DICT, DICT}
 
 
 class Misfit(Exception):
@@ -121,7 +123,7 @@ class Sequence(Shape):
 
     @override
     def reads(self, datum: Datum) -> bool:
-        return datum is NIL or isinstance(datum, list)
+        return datum is NIL or (isinstance(datum, list) and not _is_marked(datum))
 
     @override
     def fits(self, value: Any) -> bool:
@@ -297,11 +299,18 @@ class Maybe(Shape):
         return text or "nil"
 
 
+def _is_marked(datum: list[Datum]) -> bool:
+    """Whether a list says that it is a dictionary, whose keys need be no names."""
+    return len(datum) % 2 == 1 and type(datum[0]) is Colon and datum[0] == DICT
+
+
 def is_property_list(datum: list[Datum]) -> bool:
     """Whether a list without a type is a dictionary: keywords in the places of keys, and not keywords alone.
 
     A list of nothing but keywords is taken for a list of flags (`(:first-blood :level-10)`), whatever its length.
     """
+    if _is_marked(datum):
+        return True
     names = [isinstance(entry, Colon) and entry not in STAND_INS for entry in datum]
     return bool(datum) and len(datum) % 2 == 0 and all(names[::2]) and not all(names)
 
@@ -324,9 +333,11 @@ class Untyped(Shape):
     def _plain(self, datum: Any) -> Any:
         if isinstance(datum, list):
             entries = cast("list[Datum]", datum)
+            if _is_marked(entries):
+                return _UNTYPED_FIELDS.plain(entries[1:])
             return (_UNTYPED_FIELDS if is_property_list(entries) else _UNTYPED_LIST).plain(entries)
         if isinstance(datum, Symbol):
-            return str(datum) if datum not in STAND_INS else False if datum == FALSE else {}
+            return False if datum == FALSE else {} if datum == EMPTY_DICT else str(datum)
         if datum is NIL:
             return None
         return next(leaf for leaf in (BOOL, INT, FLOAT, TEXT) if leaf.reads(datum)).plain(datum)
@@ -346,10 +357,8 @@ class Untyped(Shape):
     def _dictionary(self, value: Mapping[Any, Any]) -> str:
         if not value:
             return f":{EMPTY_DICT}"
-        for key in value:
-            if not _key(key).startswith(":"):
-                raise Misfit(f"the key {key!r:.40}, which is no name, in a dictionary without a declared type")
-        return _UNTYPED_FIELDS.text(value)
+        text = _UNTYPED_FIELDS.text(value)
+        return text if all(_key(key).startswith(":") for key in value) else f"(:{DICT} {text[1:]}"
 
 
 def _whole(value: int) -> int:
