@@ -1,6 +1,7 @@
 import asyncio
 
-from lab import StallingClock
+import pytest
+from lab import Lab, StallingClock
 
 from realmkeep.realm.server.ticker import Ticker
 from realmkeep.testing.clock import FakeClock
@@ -54,3 +55,29 @@ async def test_after_a_long_stop_the_realm_goes_on_from_now() -> None:
     await clock.advance(32.0)
     assert len(steps) < 60, "half a minute of ticks is left out"
     task.cancel()
+
+
+async def test_a_tick_that_fails_is_told_and_the_next_ones_come(
+    realm: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The world would stand still, silently, until somebody ended the server."""
+    game, steps = realm.realm.game, list[int]()
+    peer = await realm.join(1)
+
+    def step() -> None:
+        steps.append(len(steps))
+        if len(steps) == 3:
+            raise ZeroDivisionError
+        realm.realm.life.step()
+
+    monkeypatch.setattr(realm.realm.ticker, "_step", step)
+    game.background.keep("tick", realm.realm.ticker.run)
+    await realm.clock.advance(5)
+    assert len(steps) > 70
+    assert game.degraded == ("a task of the realm failed: tick: ZeroDivisionError()",)
+    assert "a task of the realm failed: tick; it is started again" in caplog.text
+    assert [event["degraded"] for event in peer.events("warning")] == [True]
+    await realm.clock.advance(61)
+    assert game.degraded == ()
+    assert [event["degraded"] for event in peer.events("warning")] == [True, False]
+    await game.background.stop()

@@ -83,6 +83,7 @@ def rescue(
         sys.exit(0)
     from realmkeep import mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.keeping.closing import disconnect  # noqa: PLC0415 - as above
 
     url = config_with(store).store.url
 
@@ -91,7 +92,7 @@ def rescue(
         try:
             return await restore_rescued(storage, file, from_log=log)
         finally:
-            await storage.disconnect()
+            await disconnect(storage)
 
     report = asyncio.run(restore())
     if json:
@@ -118,6 +119,7 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
     """
     from realmkeep import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.keeping.closing import disconnect  # noqa: PLC0415 - as above
     from realmkeep.keeping.id_survey import mend_ids, survey_ids  # noqa: PLC0415
 
     url = config_with(store).store.url
@@ -131,7 +133,7 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
                 await mend_ids(storage, survey)
             return survey
         finally:
-            await storage.disconnect()
+            await disconnect(storage)
 
     survey = asyncio.run(look())
     if json:

@@ -163,7 +163,10 @@ async def _serve(
                 await stop.asked()
             late_ms = round(realm.ticker.lateness_ms(0.99), 2)
             log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
-            await realm.stop()
+            try:
+                await realm.stop()
+            except Exception as error:
+                log.error("not every player was told of the end", exc_info=error)
             report = await keeper.close()
             realm.hang_up()
         await asyncio.to_thread(remove_server_file, serving.directory)
