@@ -152,7 +152,7 @@ def device(path: Path) -> str:
     """One of the test's own: were the code wrong, root would lose the machine's."""
     if os.geteuid() != 0:
         return "/dev/null"  # nobody but root could replace it
-    os.mknod(path, stat.S_IFCHR | 0o600, os.stat("/dev/null").st_rdev)
+    os.mknod(path, stat.S_IFCHR | 0o600, Path("/dev/null").stat().st_rdev)
     return str(path)
 
 

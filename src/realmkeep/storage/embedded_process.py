@@ -46,6 +46,7 @@ STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
 SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
+FILE_IS_DAMAGED: Final = "reading the append only file"  # as its log has it, whatever it stumbled over
 LOG_BYTES_SHOWN: Final = 16 * 1024  # its log may have grown for a year
 FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
 SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
@@ -124,8 +125,8 @@ class StoreProcess:
         started = await asyncio.to_thread(self._start_unless_alive)
         try:
             await self._wait_until_it_answers()
-        except StorageMisconfigured:
-            if not await asyncio.to_thread(self._cut, only_zeros=False):
+        except StorageMisconfigured as error:  # with the end of its log; to read the whole file takes a while
+            if FILE_IS_DAMAGED not in error.message or not await asyncio.to_thread(self._cut, only_zeros=False):
                 raise
             return await self._ensure_running()
         if self._is_restoring:
