@@ -8,7 +8,7 @@ import pytest
 
 from keeping.game import Player, enter
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import StorageUnavailable
+from realmkeep.errors import AlreadyOwned, StorageUnavailable
 from realmkeep.keeping import Keeper
 from realmkeep.storage import open_storage
 from realmkeep.storage.redis import RedisStorage
@@ -97,3 +97,20 @@ async def is_there(storage: RedisStorage) -> bool:
     except StorageUnavailable:
         return False
     return True
+
+
+async def test_a_lease_that_a_store_keeps_for_a_year_ends_when_it_stands_still(server: StoreServer) -> None:
+    """As after its machine's clock was set back: only a server that looks can tell."""
+    storage = open_storage(server.url)
+    town = await Keeper.open(storage, config=KeeperConfig(name="town", heartbeat_s=0.5, lease_ttl_s=1.5))
+    await enter(town)
+    town.abandon()
+    await storage.disconnect()
+    assert await asyncio.to_thread(server.ask, "PEXPIREAT", "server:town:lease", 4_000_000_000_000) == 1
+    async with await Keeper.open(server.url, config=KeeperConfig(name="north")) as north:
+        with pytest.raises(AlreadyOwned) as refused:
+            await enter(north)
+        assert 0 < refused.value.wait_s <= 1.5
+        await asyncio.sleep(refused.value.wait_s)
+        assert (await enter(north)).connected
+    assert await asyncio.to_thread(server.ask, "EXISTS", "server:town:lease") == 1
