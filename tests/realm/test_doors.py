@@ -4,6 +4,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from server import Server
 
 from realmkeep.clock import SystemClock
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.datagrams import Datagrams
+from realmkeep.realm.wire.datagrams import Datagrams, host_of
 from realmkeep.realm.wire.doors import PORT_TRIES, CannotListen, Doors, open_doors
 from realmkeep.realm.wire.tcp import TcpServer
 from realmkeep.realm.wire.udp import UdpServer
@@ -87,6 +88,29 @@ async def test_a_name_with_two_addresses_is_both_of_them_on_one_port(heard: Door
             assert await hello(heard, address, udp=udp) == address
 
 
+def own_addresses_of_an_interface() -> list[str]:
+    """Those of this machine that are good on one interface alone; Linux lists them."""
+    listed = Path("/proc/net/if_inet6")
+    entries = [line.split() for line in listed.read_text().splitlines()] if listed.exists() else []
+    found = [(":".join(entry[0][at : at + 4] for at in range(0, 32, 4)), entry[5]) for entry in entries]
+    return [f"{address}%{interface}" for address, interface in found if address.startswith("fe80")][:1]
+
+
+@pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
+@pytest.mark.parametrize("host", own_addresses_of_an_interface())
+async def test_an_address_of_one_interface_is_heard_and_answers(host: str, udp: bool) -> None:
+    doors = await open_doors(host, 0, 0)
+    clock = SystemClock()
+    echo = Echo(Challenges(clock), clock)
+    tcp_server, udp_server = TcpServer(echo, clock), UdpServer(echo, echo.challenges, clock)
+    await tcp_server.listen(doors.tcp)
+    udp_server.listen([Datagrams(bound, number) for number, bound in enumerate(doors.udp)])
+    assert (await hello(doors, host, udp=udp)).partition("%")[0] in str(doors.hosts)
+    tcp_server.close()
+    udp_server.close()
+    await asyncio.sleep(0)
+
+
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """`two` has an IPv4 and an IPv6 address, `half` one that this machine does not have, `none` only that."""
@@ -117,6 +141,19 @@ async def test_an_address_that_is_not_here_is_left_out_for_both_while_another_re
     with pytest.raises(CannotListen) as caught:
         await open_doors("none", 0, 0)
     assert (caught.value.where, caught.value.error.errno) == ("203.0.113.7:0", errno.EADDRNOTAVAIL)
+
+
+@pytest.mark.parametrize("host", ["no.such.name.invalid", "a" * 300, "a\0b", "\u00e4..b", "127.0.0.1.5"])
+async def test_what_is_no_name_of_a_host_is_said_to_be_none(host: str) -> None:
+    with pytest.raises(CannotListen):
+        await open_doors(host, 0, 0)
+
+
+async def test_an_address_of_one_interface_is_told_with_it() -> None:
+    """Such an address (fe80::) says nothing without its interface, neither where we listen nor where an answer goes."""
+    assert host_of(("fe80::1", 4000, 0, 3)) == "fe80::1%3"
+    assert host_of(("2001:db8::1", 4000, 0, 0)) == "2001:db8::1"
+    assert host_of(("192.0.2.1", 4000)) == "192.0.2.1"
 
 
 async def test_a_port_that_is_taken_for_one_of_the_addresses_is_taken_for_all() -> None:

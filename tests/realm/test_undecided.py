@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import structlog
 from lab import Lab, LabPeer, Message
 
 FINAL = {"ack", "nack", "error"}
@@ -114,3 +115,26 @@ async def test_while_the_store_is_silent_both_wait_and_each_hears_one_final_answ
     assert realm.player_of(8).gold == 150
     assert len(ada.events("trade_completed")) == 1
     assert finals(bob, bobs) == ["ack"]
+
+
+async def test_a_mistake_of_our_own_leaves_nobody_without_an_answer(
+    realm: Lab, ada: LabPeer, bob: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> dict[str, object]:
+        raise KeyError("of the code's own making")
+
+    adas = await confirming(realm, ada, bob)
+    monkeypatch.setattr("realmkeep.realm.server.deals.swap", broken)
+    with structlog.testing.capture_logs() as lines:
+        bobs = realm.want(bob, "trade_confirm")
+        await realm.clock.settle()
+    assert [line["log_level"] for line in lines] == ["error"], "it is told to the operator, too"
+    assert finals(ada, adas) == finals(bob, bobs) == ["nack"]
+    assert len(ada.events("trade_cancelled")) == 1
+    assert (realm.player(ada).gold, realm.player(bob).gold) == (100, 100)
+    monkeypatch.undo()
+    await confirming(realm, ada, bob, gold=10)
+    assert (await realm.act(bob, "trade_confirm"))["type"] == "ack", "nobody is left in a trade that is over"
+    monkeypatch.setattr("realmkeep.realm.actions.shop.earn", broken)
+    with structlog.testing.capture_logs():
+        assert await realm.refused(ada, "sell", slot=0, count=1) == "refused"

@@ -59,8 +59,13 @@ async def decided(work: Awaitable[T], waits: Callable[[], object] = lambda: None
     """
     try:
         return await outcome(work, waits)
+    except Refused:
+        raise
     except RealmkeepError as error:
         raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error)) from error
+    except Exception as error:
+        log.error("an operation failed as none should", exc_info=error)
+        raise Undecided(repr(error)) from error  # whoever asked is answered all the same
 
 
 def refusal(error: RealmkeepError) -> Refused:

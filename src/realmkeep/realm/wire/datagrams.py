@@ -9,8 +9,9 @@ import ipaddress
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 DATAGRAM_BYTES_MAX: Final = 8 * 1024
 UNREAD_BYTES_MAX: Final = (
@@ -22,6 +23,12 @@ _IP_PKTINFO: Final = {"linux": 8, "darwin": 26}.get(sys.platform)  # from the sy
 _IN_PKTINFO: Final = struct.Struct("=I4s4s")  # interface, our address, the address in the header
 _IN6_PKTINFO: Final = struct.Struct("=16sI")  # our address, interface
 _ANCILLARY_BYTES: Final = 128
+
+
+def host_of(address: Sequence[Any]) -> str:
+    """The host of a socket's address; of one that is good on one interface alone (fe80::), with that interface."""
+    interface = address[3] if len(address) > 3 else 0
+    return f"{address[0]}%{interface}" if interface else address[0]
 
 
 class Address(NamedTuple):
@@ -79,13 +86,13 @@ class Datagrams(Door):
         """The next datagram, a byte too long where it is longer than `DATAGRAM_BYTES_MAX`; None if none waits."""
         try:
             if not self._told:
-                data, (host, port, *_) = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
-                return data, Address(host, port, self._door)
-            data, ancillary, _, (host, port, *_) = self._socket.recvmsg(DATAGRAM_BYTES_MAX + 1, _ANCILLARY_BYTES)
+                data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
+                return data, Address(host_of(source), source[1], self._door)
+            data, ancillary, _, source = self._socket.recvmsg(DATAGRAM_BYTES_MAX + 1, _ANCILLARY_BYTES)
         except OSError:  # there are no more; or an earlier one could not be delivered, and silence will tell
             return None
         local = next((told for level, kind, told in ancillary if (level, kind) == (self._level, self._told)), b"")
-        return data, Address(host, port, self._door, self._returned(local))
+        return data, Address(host_of(source), source[1], self._door, self._returned(local))
 
     def send(self, encoded: bytes, to: Address) -> None:
         """Send one datagram from the address that the other side knows; what cannot be sent is lost, as datagrams are."""

@@ -15,11 +15,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from realmkeep.realm.wire.datagrams import host_of
+
 PORT_TRIES: Final = 32  # a free port of one socket may be taken at another: then the next is tried
 EVERYWHERE: Final = frozenset({"", "*"})
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
-Place: TypeAlias = tuple[socket.AddressFamily, str]
+Place: TypeAlias = tuple[socket.AddressFamily, str, int]  # the last: of which interface, where an address needs one
 Kind: TypeAlias = Literal["tcp", "udp"]
 
 
@@ -78,14 +80,16 @@ async def open_doors(host: str, tcp_port: int, udp_port: int) -> Doors:
         places = await _places(host)
     except OSError as error:
         raise CannotListen("tcp", f"{host}:{tcp_port}", error) from error
+    except ValueError as error:  # a NUL, or a label that is too long
+        raise CannotListen("tcp", f"{host!r}:{tcp_port}", OSError(0, "it is no name and no address")) from error
     for attempt in range(1, PORT_TRIES + 1):
         try:
             tcp = _bound("tcp", places, tcp_port)
             with ExitStack() as opened:
                 for each in tcp:
                     opened.enter_context(each)
-                hosts = [each.getsockname()[0] for each in tcp]
-                found: list[Place] = [(each.family, here) for each, here in zip(tcp, hosts, strict=True)]
+                hosts = [host_of(each.getsockname()) for each in tcp]
+                found = [place for place in places if host_of((place[1], 0, 0, place[2])) in hosts]
                 same = tcp[0].getsockname()[1] if tcp_port == udp_port == 0 else udp_port
                 udp = _bound("udp", found, same)
                 opened.pop_all()
@@ -100,9 +104,13 @@ async def open_doors(host: str, tcp_port: int, udp_port: int) -> Doors:
 
 async def _places(host: str) -> list[Place]:
     if host in EVERYWHERE:
-        return [(socket.AF_INET, "0.0.0.0"), *([(socket.AF_INET6, "::")] if socket.has_ipv6 else [])]  # noqa: S104 - asked for
+        return [(socket.AF_INET, "0.0.0.0", 0), *([(socket.AF_INET6, "::", 0)] if socket.has_ipv6 else [])]  # noqa: S104 - asked for
     found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return [*dict.fromkeys((family, str(address[0])) for family, *_, address in found)]
+    return [*dict.fromkeys((family, str(address[0]), _interface(address)) for family, *_, address in found)]
+
+
+def _interface(address: Sequence[object]) -> int:
+    return address[3] if len(address) > 3 and isinstance(address[3], int) else 0
 
 
 def _bound(kind: Kind, places: Sequence[Place], port: int) -> list[socket.socket]:
@@ -110,9 +118,9 @@ def _bound(kind: Kind, places: Sequence[Place], port: int) -> list[socket.socket
     missing: CannotListen | None = None
     with ExitStack() as opened:
         made: list[socket.socket] = []
-        for family, host in places:
+        for family, host, interface in places:
             try:
-                bound = opened.enter_context(_socket(kind, family, host, port))
+                bound = opened.enter_context(_socket(kind, family, host, port, interface))
             except OSError as error:
                 missing = CannotListen(kind, f"{host}:{port}", error)
                 if error.errno in _NOT_HERE:
@@ -126,7 +134,7 @@ def _bound(kind: Kind, places: Sequence[Place], port: int) -> list[socket.socket
     return made
 
 
-def _socket(kind: Kind, family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _socket(kind: Kind, family: socket.AddressFamily, host: str, port: int, interface: int) -> socket.socket:
     made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
     try:
         made.settimeout(0)
@@ -134,7 +142,7 @@ def _socket(kind: Kind, family: socket.AddressFamily, host: str, port: int) -> s
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == "tcp" and hasattr(socket, "AF_UNIX"):  # not on Windows, where it means something else
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
+        made.bind((host, port, 0, interface) if family == socket.AF_INET6 else (host, port))
     except BaseException:
         made.close()
         raise
