@@ -89,9 +89,9 @@ def test_a_stop_saves_everything_and_ends_with_0(
     tmp_path: Path, store: StoreServer, webs: list[Web], number: signal.Signals
 ) -> None:
     webs.append(Web(tmp_path, store.url))
-    assert webs[0].post("/work/7?op=1") == (200, {"gold": 10})
-    assert webs[0].post("/work/7?op=1") == (200, {"gold": 10})
-    assert webs[0].post("/work/7?op=2") == (200, {"gold": 20})
+    assert webs[0].post("/shift/7?op=1") == (200, {"gold": 10})
+    assert webs[0].post("/shift/7?op=1") == (200, {"gold": 10})
+    assert webs[0].post("/shift/7?op=2") == (200, {"gold": 20})
     code, said = webs[0].stop(number)
     assert code == 0, said
     assert not (tmp_path / "rescue.jsonl").exists()
@@ -103,7 +103,7 @@ def test_an_end_without_the_store_leaves_a_rescue_file_and_ends_with_1(
     tmp_path: Path, store: StoreServer, webs: list[Web]
 ) -> None:
     webs.append(Web(tmp_path, store.url))
-    assert webs[0].post("/work/7?op=1") == (200, {"gold": 10})
+    assert webs[0].post("/shift/7?op=1") == (200, {"gold": 10})
     store.kill()
     code, said = webs[0].stop()
     assert code == 1, said
@@ -132,7 +132,7 @@ def test_uvicorn_alone_would_swallow_the_exit_code(tmp_path: Path, store: StoreS
         [sys.executable, program], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
     webs.append(web)
-    assert web.post("/work/7?op=1")[0] == 200
+    assert web.post("/shift/7?op=1")[0] == 200
     store.kill()
     assert web.stop()[0] == -signal.SIGTERM
 

@@ -21,15 +21,7 @@ from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.accounts.skeletons import confusables
-from realmkeep.accounts.throttle import (
-    NETWORK_DELAY_S_MAX,
-    NETWORK_FREE,
-    Backoff,
-    Throttle,
-    ThrottleSettings,
-    network,
-    network_digest,
-)
+from realmkeep.accounts.throttle import Throttle, network, network_digest, throttle_settings
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.accounts.verifier import Verifier
@@ -43,7 +35,6 @@ from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
-PAIR_DELAY_S_MAX: Final = 60.0  # for who logged in from there before: slower is for strangers
 NewCharacter: TypeAlias = Callable[[], Awaitable[tuple[CharacterId, Record]]]
 KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
 
@@ -84,7 +75,7 @@ class Accounts(AccountBook):
         self._rules = PasswordRules(config.password_length_min, realm_name)
         self._cost = cost or (Argon2Cost() if config.hash == "argon2id" else Pbkdf2Cost())
         self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
-        self._throttle = Throttle(_throttle_settings(config), clock)
+        self._throttle = Throttle(throttle_settings(config), clock)
         self._throttle_store = ThrottleStore(self._throttle, storage, server_name, clock)
         self._refusals = RateLimitedLog(clock)  # lines that cost a stranger nothing
         self._successes = RateLimitedLog(clock)  # lines that cost a password hash each
@@ -492,13 +483,3 @@ def _remember_address(account: Account, address: str) -> None:
         digest = network_digest(account.username, address)
         others = [each for each in account.addresses if each != digest]
         account.addresses = [digest, *others][:ADDRESSES_MAX]
-
-
-def _throttle_settings(config: AuthConfig) -> ThrottleSettings:
-    longest_s = config.throttle_delay_s_max
-    return ThrottleSettings(
-        account=Backoff(config.throttle_account_free, 1.0, longest_s),
-        address=Backoff(config.throttle_address_free, 1.0, longest_s),
-        pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, PAIR_DELAY_S_MAX)),
-        network=Backoff(config.throttle_address_free * NETWORK_FREE, 1.0, min(longest_s, NETWORK_DELAY_S_MAX)),
-    )

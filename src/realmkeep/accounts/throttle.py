@@ -22,11 +22,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from realmkeep.clock import Clock
+from realmkeep.config import AuthConfig
 
 ENTRIES_MAX: Final = 32_000  # one table of 16 bytes each fits one stored value of 512 KiB
 TABLES: Final[tuple[str, ...]] = ("accounts", "addresses", "pairs", "networks")
 NETWORK_FREE: Final = 16  # times the free failures of one address: a campus, or a street behind one provider's address
 NETWORK_DELAY_S_MAX: Final = 60.0  # one neighbour among thousands must not shut all of them out for long
+PAIR_DELAY_S_MAX: Final = 60.0  # for who logged in from there before: slower is for strangers
 _ENTRY: Final = struct.Struct("<8sHHI")  # digest, failures, second of the last one: its upper 16 and its lower 32 bits
 _FAILURES_MAX: Final = 0xFFFF
 _SECOND_MAX: Final = (1 << 48) - 1  # bytes of before have no upper bits, and end in 2106
@@ -66,6 +68,17 @@ class ThrottleSettings:
     pair: Backoff = Backoff(free=5, first_s=1.0, max_s=60.0)
     network: Backoff = Backoff(free=20 * NETWORK_FREE, first_s=1.0, max_s=NETWORK_DELAY_S_MAX)
     forget_s: float = 24 * 3600.0
+
+
+def throttle_settings(config: AuthConfig) -> ThrottleSettings:
+    """The delays that an operator has set."""
+    longest_s = config.throttle_delay_s_max
+    return ThrottleSettings(
+        account=Backoff(config.throttle_account_free, 1.0, longest_s),
+        address=Backoff(config.throttle_address_free, 1.0, longest_s),
+        pair=Backoff(config.throttle_account_free, 1.0, min(longest_s, PAIR_DELAY_S_MAX)),
+        network=Backoff(config.throttle_address_free * NETWORK_FREE, 1.0, min(longest_s, NETWORK_DELAY_S_MAX)),
+    )
 
 
 class _Table:
