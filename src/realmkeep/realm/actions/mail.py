@@ -15,12 +15,14 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: Mail) -> dict[str, Any]:
     """Send; what is sent leaves the sender in the commit that puts it into the other's inbox.
 
     Raises:
-        Refused: `not_to_oneself`, `not_enough_gold`, `empty_slot` or `not_enough`.
+        Refused: `not_to_oneself`, `blocked`, `not_enough_gold`, `empty_slot` or `not_enough`.
     """
     other = scene.other
     assert other is not None  # whoever runs this has looked the receiver up
     if other.player_id == player.player_id:
         raise Refused("not_to_oneself", "mail goes to somebody else")
+    if player.player_id in other.blocked:
+        raise Refused("blocked", f"{other.name} takes no mail of yours")
     letter: dict[str, Any] = {"from": player.player_id, "name": player.name}
     if intent.gold is not None:
         if intent.gold > player.gold:

@@ -42,10 +42,17 @@ class Serials:
 
 @dataclass(frozen=True)
 class Named:
-    """A player as another one names it, online or not."""
+    """A player as another one names it, online or not.
+
+    Attributes:
+        player_id: Its id.
+        name: Its name.
+        blocked: Whom it blocks, as far as that is known when it is named; it is looked at again when mail is opened.
+    """
 
     player_id: int
     name: str
+    blocked: frozenset[int] = frozenset()
 
 
 @dataclass

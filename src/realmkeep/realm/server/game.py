@@ -116,10 +116,10 @@ class Game:
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
         if (seat := self.seats.find(player)) is not None:
-            return Named(seat.player.player_id, seat.player.name)
+            return Named(seat.player.player_id, seat.player.name, frozenset(seat.player.blocked))
         player_id = player if isinstance(player, int) else await self._character_id(player)
         record = None if player_id is None else await self.keeper.table(Player).load(player_id)
-        return None if player_id is None or record is None else Named(player_id, record.name)
+        return None if player_id is None or record is None else Named(player_id, record.name, frozenset(record.blocked))
 
     async def _character_id(self, name: str) -> int | None:
         try:
