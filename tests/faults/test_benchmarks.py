@@ -45,6 +45,7 @@ def test_commit_measures_each_concurrency(
     assert [figure for name, figure in rows if name.endswith(".concurrency")] == ["1", "4"]
 
 
+@pytest.mark.limit(300)
 def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "COUNTED", 1000)
     figures = sessions.bench_sessions(sessions=1000, directory=tmp_path)

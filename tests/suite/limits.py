@@ -13,6 +13,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Generator, Iterator
+from os import write  # before blockbuster wraps it: a limit may be reached inside an event loop
 from types import FrameType
 from typing import Any
 
@@ -66,7 +67,7 @@ def limited(item: pytest.Item) -> Generator[None, object, object]:
     def fail(_number: int, _frame: FrameType | None) -> None:
         if not reached:
             reached.append(f"over its limit of {limit:g} s\n{stacks()}")
-            os.write(stderr, f"\n{item.nodeid}: {reached[0]}".encode(errors="replace"))
+            write(stderr, f"\n{item.nodeid}: {reached[0]}".encode(errors="replace"))
         pytest.fail(reached[0])
 
     before = signal.signal(signal.SIGALRM, fail)
@@ -84,7 +85,7 @@ def limited(item: pytest.Item) -> Generator[None, object, object]:
 
 
 def end_the_run(stderr: int, limit: float) -> None:
-    os.write(stderr, f"\nthe run is over its limit of {limit:g} s (--run-limit)\n{stacks()}".encode(errors="replace"))
+    write(stderr, f"\nthe run is over its limit of {limit:g} s (--run-limit)\n{stacks()}".encode(errors="replace"))
     os._exit(1)
 
 
