@@ -23,6 +23,10 @@ def test_the_two_examples_of_the_page_are_one_message() -> None:
     assert decode(as_json, bytes_max=LINE) == decode(as_sexpr, bytes_max=LINE)
 
 
+def test_a_colon_in_a_text_is_no_second_name() -> None:
+    assert decode(b'{"type": "login", "username": "a:b", "password": "::"}', bytes_max=LINE)["username"] == "a:b"
+
+
 def test_reading_ignores_case_and_maps_names() -> None:
     shouted = b"  (:TYPE :INTENT :ACTION :TRADE-OFFER :OP-ID 5 :ITEMS ((:SLOT 1 :COUNT 2)) :GOLD NIL)"
     assert decode(shouted, bytes_max=LINE) == {
@@ -44,6 +48,10 @@ def test_reading_ignores_case_and_maps_names() -> None:
         b"{",
         b'{"type": "login"} {"type": "login"}',
         b'{"type": NaN}',
+        b'{"type": "ping", "type": "logout"}',
+        b'{"type": "intent", "items": [{"slot": 0, "count": 1, "count": 9}]}',
+        b"(:type :ping :type :logout)",
+        b"(:type :intent :items ((:slot 0 :count 1 :COUNT 9)))",
         b'{"type": "\xff"}',
         b'{"type": "\\ud800"}',
         b"[" * 5_000,

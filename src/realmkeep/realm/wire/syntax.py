@@ -1,5 +1,6 @@
 """One message set in two syntaxes: JSON objects and s-expression property lists."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -59,7 +60,24 @@ def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Mes
         raise BadInput("malformed", f"not JSON: {error}") from error
     if not isinstance(message, dict):
         raise BadInput("malformed", "a message is one JSON object or one property list")
+    if encoded.count(b":") != _count_names(cast("object", message)):  # a colon in a text, or a name that was read over
+        json.loads(encoded, object_pairs_hook=_once_each)
     return cast("Message", message)
+
+
+def _count_names(value: object) -> int:
+    if isinstance(value, dict):
+        entries = cast("Message", value)
+        return len(entries) + sum(map(_count_names, entries.values()))
+    return sum(map(_count_names, cast("list[object]", value))) if isinstance(value, list) else 0
+
+
+def _once_each(pairs: Sequence[tuple[str, object]]) -> Message:
+    """An object, each of whose names stands there once: who reads the first and who reads the last shall agree."""
+    message = dict(pairs)
+    if len(message) < len(pairs):
+        raise BadInput("malformed", "a name stands twice in one object or property list")
+    return message
 
 
 def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
@@ -99,10 +117,8 @@ def _plain(datum: Datum) -> object:
         return [_plain(entry) for entry in datum]
     if len(datum) % 2 or not all(isinstance(key, Colon) for key in datum[::2]):
         raise BadInput("malformed", "a property list has a keyword before each value")
-    message: Message = {}
-    for key, value in zip(datum[::2], datum[1::2], strict=True):
-        message.setdefault(key_name(cast("Colon", key)), _plain(value))  # the first wins, as with getf
-    return message
+    pairs = zip(datum[::2], datum[1::2], strict=True)
+    return _once_each([(key_name(cast("Colon", key)), _plain(value)) for key, value in pairs])
 
 
 def _plist(message: Mapping[str, object], *, names: bool) -> str:
