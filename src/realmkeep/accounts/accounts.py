@@ -20,7 +20,7 @@ from realmkeep.accounts.rules import PasswordRules, common_passwords
 from realmkeep.accounts.sealed import OpenedPayload
 from realmkeep.accounts.sealed_door import SealedDoor
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
-from realmkeep.accounts.skeletons import confusables
+from realmkeep.accounts.skeletons import bare_skeletons, confusables
 from realmkeep.accounts.throttle import Throttle, network, network_digest, throttle_settings
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
@@ -49,7 +49,7 @@ class Accounts(AccountBook):
         storage: The same store: the marks of sealed payloads and the failures of this server lie there.
         config: The section `auth`.
         server_name: Whose failures these are.
-        realm_name: Must not be the substance of a password.
+        realm_name: Must be no user name, nor the substance of a password.
         keys: Open sealed credentials.
         cost: Of a new hash; None: what `config.hash` says.
         clock: Time.
@@ -73,6 +73,7 @@ class Accounts(AccountBook):
         self._watch = AccountWatch(shelf, notices, clock)
         self._config = config
         self._rules = PasswordRules(config.password_length_min, realm_name)
+        self._reserved_names = (*config.reserved_names.split(), realm_name)
         self._cost = cost or (Argon2Cost() if config.hash == "argon2id" else Pbkdf2Cost())
         self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
         self._throttle = Throttle(throttle_settings(config), clock)
@@ -148,6 +149,8 @@ class Accounts(AccountBook):
             OutcomeUnknown: The store's answer was lost and it stays away; log in to see whether the account exists.
         """
         name = check_username(username)
+        if any(bare_skeletons(name) & bare_skeletons(reserved) for reserved in self._reserved_names):
+            raise AuthFailed("the user name is reserved", reason="bad_username")
         self._rules.check(password, username=name)
         if wait_s := self._throttle.address_wait_s(address):
             raise AuthFailed("too many failures", reason="throttled", retry_after_s=wait_s)
@@ -447,7 +450,7 @@ def open_accounts(
     config: AuthConfig,
     *,
     server_name: str,
-    realm_name: str = "",
+    realm_name: str | None = None,
     records: RecordsConfig | None = None,
     clock: Clock | None = None,
 ) -> Accounts:
@@ -457,7 +460,7 @@ def open_accounts(
         storage: Connected before `running()` is entered.
         config: The section `auth`.
         server_name: This server's name, `keeper.name`.
-        realm_name: The name of the game.
+        realm_name: The name of the game; what `config` says without it.
         records: The section `records`: how accounts, and characters made with them, are written; its defaults without it.
         clock: Time; the machine's own without it.
 
@@ -468,6 +471,7 @@ def open_accounts(
     common_passwords()  # files, too
     confusables()
     shelf = Shelf(Account, storage, records=records, clock=clock)
+    realm_name = config.realm_name if realm_name is None else realm_name
     return Accounts(
         shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
     )

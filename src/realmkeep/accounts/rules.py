@@ -1,4 +1,4 @@
-"""What a new password must be: long enough and not among the first that an attacker tries (NIST SP 800-63B-4, 3.1.1.2).
+"""What a new password must be: long enough, and not what an attacker tries first (NIST SP 800-63B-4, 3.1.1.2, and `effort`).
 
 No composition rules: they make passwords weaker and people angry. Every character of Unicode is welcome, and counts as one.
 """
@@ -11,11 +11,14 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Final
 
+from realmkeep.accounts.effort import effort
 from realmkeep.accounts.names import fold_username
 from realmkeep.errors import AuthFailed
 
 PASSWORD_CHARS_MIN: Final = 15  # where the password is the only factor
 PASSWORD_CHARS_MIN_ALLOWED: Final = 8  # where it is not
+DIFFERENT_CHARS_MIN: Final = 5
+EFFORT_CHARS_MAX: Final = 64  # weighed; 3 ms at most. A password that is poor for so long is poor
 PASSWORD_BYTES_MAX: Final = 1024  # 64 characters of any script fit four times over; a flood of long ones costs nothing
 
 
@@ -53,11 +56,20 @@ class PasswordRules:
             raise _weak("is among the first that attackers try")
         if _is_pattern(folded):
             raise _weak("only repeats or counts")
+        typed = (fold_username(username), fold_username(self.realm_name))
+        names = {spelled for name in typed for spelled in (name, "".join(filter(str.isalnum, name))) if spelled}
         rest = folded
-        for name in (fold_username(username), fold_username(self.realm_name)):
-            rest = rest.replace(name, "") if name else rest
+        for name in sorted(names, key=len, reverse=True):
+            rest = rest.replace(name, "")
         if rest != folded and len(rest) < PASSWORD_CHARS_MIN_ALLOWED:
             raise _weak("is little more than the name of the user or of the game")
+        if len(set(folded)) < DIFFERENT_CHARS_MIN:
+            raise _weak(f"has fewer than {DIFFERENT_CHARS_MIN} different characters")
+        guessed = effort(
+            folded[:EFFORT_CHARS_MAX], common=common_passwords(), names=names, enough=PASSWORD_CHARS_MIN_ALLOWED
+        )
+        if guessed < PASSWORD_CHARS_MIN_ALLOWED:
+            raise _weak("is made of what attackers try first: common passwords, names, rows of keys, repetitions")
 
 
 @cache

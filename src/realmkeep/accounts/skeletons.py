@@ -16,6 +16,7 @@ from realmkeep.accounts.names import fold_username
 
 TABLE_VERSION: Final = "1"  # another one makes every server look at all names once more
 _DOT_ABOVE: Final = "\u0307"
+_SEPARATORS: Final = str.maketrans("_-", "  ")
 _DOTTED: Final = frozenset("ij")
 
 
@@ -44,3 +45,9 @@ def skeleton(name: str) -> str:
         if not is_hidden and (char != _DOT_ABOVE or base not in _DOTTED):
             kept.append(char)
     return "".join(kept)
+
+
+def bare_skeletons(name: str) -> frozenset[str]:
+    """The skeletons of a name without hyphens, underscores and blanks: as it is, and without the digits at its ends."""
+    joined = "".join(fold_username(name).translate(_SEPARATORS).split())
+    return frozenset(skeleton(each) for each in (joined, joined.strip("0123456789")) if each)

@@ -135,6 +135,17 @@ class AuthConfig(Section, frozen=True, kw_only=True):
     password_length_min: Annotated[
         int, Meta(ge=8, le=64, description="Fewest characters of a new password; under 15 only beside another factor.")
     ] = 15
+    realm_name: Annotated[
+        str,
+        Meta(max_length=64, description="The name of the game: neither a user name nor the substance of a password."),
+    ] = "Realmkeep"
+    reserved_names: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="User names, between blanks, that nobody may register, nor what looks like them.",
+        ),
+    ] = "admin administrator moderator mod gamemaster operator system server support staff official root"
     hash: Annotated[
         Literal["argon2id", "pbkdf2-sha256"],
         Meta(description="How new passwords are hashed; the second where the rules demand a FIPS-approved function."),

@@ -137,3 +137,34 @@ def test_a_skeleton_is_one_for_every_way_to_write_a_name() -> None:
 def test_no_name_at_all_is_a_crash_and_folding_changes_no_skeleton(name: str) -> None:
     assert skeleton(name) == skeleton(fold_username(name)) == skeleton(unicodedata.normalize("NFD", name))
     keys.account_skeleton("0" * 32)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "admin",
+        "ADMIN",
+        "adm\u0131n",
+        "admi\u0307n",
+        "admin1",
+        "4admin",
+        "a-d-m-i-n",
+        "adrnin",
+        "root_",
+        "realm-of-ash",
+        "RealmofAsh7",
+    ],
+)
+async def test_a_reserved_name_and_what_looks_like_it_is_nobodys(accounts: Accounts, name: str) -> None:
+    with pytest.raises(AuthFailed, match="reserved") as caught:
+        await accounts.create(name, PASSWORD)
+    assert caught.value.reason == "bad_username"
+
+
+async def test_which_names_are_reserved_is_the_realms_to_say(realm: Any) -> None:
+    accounts: Accounts = await realm.server(reserved_names="oracle")
+    await accounts.create("admin", PASSWORD)
+    with pytest.raises(AuthFailed, match="reserved"):
+        await accounts.create("0racle", PASSWORD)
+    accounts = await realm.server("town-2", reserved_names="")
+    await accounts.create("oracle", PASSWORD)

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from realmkeep.accounts.effort import effort
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, common_passwords
 from realmkeep.errors import AuthFailed
@@ -21,8 +22,11 @@ RULES = PasswordRules(realm_name="Realm of Ash")
         "🐉🐲🦎🐊🐢🐍🦖🦕🐸🐳🐋🐬🐟🐠🐡",
         "                ada and the moon",
         "ß" * 3 + "long enough by far",
-        "x" * 3 + "y" * 61,
-        "z" + "\u00e9" * 511 + "z",
+        "correct horse battery staple",
+        "correct-horse-battery",
+        "password of the grey heron",
+        "x" * 40 + "any seven of them",
+        "four words of mine" + "\u00e9" * 503,
     ],
 )
 def test_any_long_password_is_welcome_whatever_it_is_made_of(password: str) -> None:
@@ -47,6 +51,29 @@ def test_any_long_password_is_welcome_whatever_it_is_made_of(password: str) -> N
         ("passwordpassword", "repeats"),
         ("MyUserName123456", "little more than"),
         ("realm of ash 1234", "little more than"),
+        ("password1234567", "try first"),
+        ("Password1234567", "try first"),
+        ("1234567password", "try first"),
+        ("p@ssw0rd1234567", "try first"),
+        ("P4$$W0RD!!!!!!!!", "try first"),
+        ("aaaaaaaaaaaaaab", "different"),
+        ("baaaaaaaaaaaaaa", "different"),
+        ("x" * 3 + "y" * 61, "different"),
+        ("aaaabbbbccccdddd", "different"),
+        ("aaaabbbbccccddddeeee", "try first"),
+        ("abcabcabcabcabcx1", "try first"),
+        ("qwertyuiopasdfgh", "try first"),
+        ("qwertzuiopasdfgh", "try first"),
+        ("asdfghjklzxcvbnm", "try first"),
+        ("zxcvbnm,./asdfgh", "try first"),
+        ("1qaz2wsx3edc4rfv5t", "try first"),
+        ("qwertyuiop1234567890", "try first"),
+        ("123456789012345", "try first"),
+        ("abcdefg1234567890", "try first"),
+        ("manchesterunited1", "try first"),
+        ("myusernamepassword1", "try first"),
+        ("Realm of Ash and myusername", "little more than"),
+        ("RealmofAshpassword12", "try first"),
         ("valid but for \ud800 one", "not valid text"),
     ],
 )
@@ -81,3 +108,28 @@ def test_what_is_accepted_is_long_enough_and_not_too_long_and_nothing_crashes(pa
         return
     assert len(unicodedata.normalize("NFC", password)) >= 15
     assert len(password.encode()) <= PASSWORD_BYTES_MAX
+
+
+@given(st.text(alphabet="aab1!p@sw0rdq", max_size=64))
+def test_a_password_is_worth_no_more_than_its_length_and_no_less_with_more_behind_it(password: str) -> None:
+    price = effort(password, common={"password"}, names={"ada"}, enough=8)
+    assert 0 <= price <= len(password)
+    assert (price >= 8) <= (effort(password + "x", common={"password"}, names={"ada"}, enough=8) >= 8)
+
+
+@pytest.mark.parametrize(
+    ("folded", "price"),
+    [
+        ("", 0),
+        ("x7", 2),
+        ("password", 3),
+        ("p@ssw0rd", 3),
+        ("aaaa", 1),
+        ("abcd4321", 2),
+        ("qwer", 1),
+        ("xyxyxyxy", 2),
+        ("ada!", 2),
+    ],
+)
+def test_what_attackers_combine_counts_for_little(folded: str, price: int) -> None:
+    assert effort(folded, common={"password"}, names={"ada"}, enough=8) == price
