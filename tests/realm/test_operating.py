@@ -88,10 +88,18 @@ def test_every_command_says_what_it_is_for(
     monkeypatch.setattr(sys, "argv", ["realmkeep", *arguments])
     main()
     rows = [row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines() if row.startswith("  ")]
-    assert {name for name, told in rows if told} == {"bench", "crowd", "serve", "store", "--help", "--version"}
+    assert {name for name, told in rows if told} == {
+        "bench",
+        "crowd",
+        "letters",
+        "serve",
+        "store",
+        "--help",
+        "--version",
+    }
 
 
-@pytest.mark.parametrize("command", ["bench", "crowd", "serve", "store"])
+@pytest.mark.parametrize("command", ["bench", "crowd", "letters", "serve", "store"])
 def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     app([command, "--help"], result_action="return_value")
     assert capsys.readouterr().out.startswith(f"Usage: realmkeep {command} ")
