@@ -381,3 +381,40 @@ async def test_nothing_is_asked_for_it_while_nothing_is_lost(everysec: Lab, monk
     await enter(lab.keeper)
     assert len(wire.batches) == 2
     assert wire.keys_read.count("rover:1") == 1
+
+
+def founds(tx: Tx, founder: Player) -> None:
+    founder.gold -= 50
+    tx.create(Guild, 7, Guild(gold=50, motto="new"))
+
+
+def dissolves(tx: Tx, _: Player) -> None:
+    tx.delete(Guild, 7)
+
+
+async def test_a_record_that_others_deleted_and_made_again_is_not_taken_for_a_loss(
+    everysec: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its revision never goes back, in whatever order it is made, left and deleted within a minute."""
+    lab = everysec
+    north = await lab.server("north")
+    bob, ada = await enter(lab.keeper, 2), await enter(north, 1)
+    await north.commit(dissolves, ada)
+    guild = await lab.finish(lab.keeper.hold(Guild, 7, create=lambda: Guild(motto="old")))
+    await guild.release()
+    lost = [Put(key, lab.store.value(key) or b"") for key in ("rover:2", "rover:2:updated")]
+    await lab.keeper.commit(earn, bob)
+    found = [int(lab.store.value("guild:7:updated") or b"0")]
+    for change in (dissolves, founds, dissolves, founds):
+        await north.commit(change, ada)
+        found.append(int(lab.store.value("guild:7:updated") or b"0"))
+        await lab.advance(0.001)
+    assert found == sorted(set(found))
+    for effect in lost:
+        lab.store.perform(effect)
+    await hurt(lab, 2)
+    assert kept(lab, 2).gold == 110
+    stored = lab.stored(Guild, 7)
+    assert stored is not None
+    assert stored.motto == "new"
+    assert "others had claimed" not in caplog.text

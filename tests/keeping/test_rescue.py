@@ -402,6 +402,22 @@ async def test_a_record_is_deleted_only_as_it_was_when_that_was_decided(town: To
     assert {each.why for each in report.left} == ({"guild:7 went on since"} if changed else set())
 
 
+@pytest.mark.parametrize("revision", [b"soon", b"", b"9" * 19, b"-1"])
+async def test_a_record_whose_revision_is_no_number_is_not_deleted(town: Town, revision: bytes) -> None:
+    north = await town.lab.server("north")
+    await (await north.hold(Guild, 7, create=lambda: Guild(gold=10))).release()
+    await town.lab.advance(1)
+    (one,) = await town.enter(1)
+    town.away = True
+    await town.commit(dissolves, one)
+    await town.shut_down()
+    await town.lab.line().write([Transaction((), (Put("guild:7:updated", revision),))])
+    report = await town.restore()
+    assert {each.why for each in report.left} == {"guild:7:updated is no revision"}
+    assert town.lab.stored(Guild, 7) is not None
+    assert kept(town.lab, 1).gold == 100
+
+
 async def test_a_record_that_was_made_and_deleted_within_the_file_is_gone(town: Town) -> None:
     (one,) = await town.enter(1)
     town.away = True

@@ -210,13 +210,13 @@ def check_tree(directory: Path) -> None:
 
 
 def append_file(path: Path) -> int:
-    """Open a file of ours alone for appending; made if absent.
+    """Open a file of ours alone for reading and appending; made if absent.
 
     Raises:
         FileRefused: As `open_private`.
         OSError: As `open_private`.
     """
-    return open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    return open_private(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -74,6 +74,8 @@ class Tx:
     def create(self, cls: type[R], id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
         """Make a record that nobody owns yet; the commit is refused with `AlreadyExists` if there is one.
 
+        Its revision goes on from what a deletion of the same id may have left (see `delete`).
+
         Raises:
             InvalidKey: The id is malformed.
             Misuse: `record` is not a `cls`, or the commit is over.
@@ -88,7 +90,7 @@ class Tx:
         self.effects += [
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
-            Put(record_keys.updated, b"%d" % self._now_us),
+            Put(record_keys.updated, self._ahead()),
             *self._stager.leave(record_keys),
         ]
 
@@ -109,9 +111,12 @@ class Tx:
         self.guards.append(Guard(record_keys.owner, None))
         beside = (record_keys.record, record_keys.version, record_keys.ops)
         self.effects += [Delete(key) for key in beside]
-        ahead_us = self._now_us + int(DELETED_KEEP_S * 1_000_000)
-        self.effects.append(Put(record_keys.updated, b"%d" % ahead_us, expire_s=DELETED_KEEP_S))
+        self.effects.append(Put(record_keys.updated, self._ahead(), expire_s=DELETED_KEEP_S))
         self.effects += self._stager.leave(record_keys)
+
+    def _ahead(self) -> bytes:
+        """A revision of a record that was not read: deletions and creations of one id take turns, and it never goes back."""
+        return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
 
     def drop_letters(self, inbox: str, count: int) -> None:
         """Keeping's own: the letters that this commit applies."""

@@ -183,12 +183,18 @@ class _Part(NamedTuple):
         return self.owner_key, self.owner_key.removesuffix(OWNER) + UPDATED
 
 
+def _revisions(transaction: Transaction) -> dict[str, bytes]:
+    """Those that it leaves, as they are stored."""
+    puts = [effect for effect in transaction.effects if isinstance(effect, Put)]
+    return {put.key: put.value for put in puts if put.key.endswith(UPDATED)}
+
+
 def _parts(transaction: Transaction) -> Iterator[_Part]:
-    puts = {effect.key: effect.value for effect in transaction.effects if isinstance(effect, Put)}
+    revisions = _revisions(transaction)
     deleted = {effect.key for effect in transaction.effects if isinstance(effect, Delete)}
     for guard in transaction.guards:
         if guard.expected is not None and guard.key.endswith(OWNER):
-            leaves = stored_number(puts.get(guard.key.removesuffix(OWNER) + UPDATED))
+            leaves = stored_number(revisions.get(guard.key.removesuffix(OWNER) + UPDATED))
             if leaves:
                 yield _Part(guard.key, guard.expected, leaves, guard.key in deleted)
 
@@ -233,6 +239,7 @@ class _Replay:
         self._left: dict[str, LeftBehind] = {}
         self._unsavable: dict[str, LeftBehind] = {}
         self._broken: dict[tuple[str, bytes], int] = {}
+        self._revisions: dict[str, bytes] = {}
         self.unsettled: set[int] = set()
 
     async def deliver(self, lines: Sequence[Line]) -> None:
@@ -260,10 +267,16 @@ class _Replay:
         await self._send(writes)
 
     async def _unchanged(self, tombstone: Put) -> Guard:
-        """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing."""
+        """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing.
+
+        It is as it was if its revision is earlier, or if this very file made it.
+        """
         decided_us = (stored_number(tombstone.value) or 0) - round((tombstone.expire_s or 0) * 1_000_000)
         (found,) = await load_each(self._storage, [tombstone.key])
-        return Guard(tombstone.key, found if (stored_number(found) or 0) <= decided_us else b"%d" % decided_us)
+        revision = stored_number(found)
+        is_earlier = revision is not None and revision <= decided_us
+        is_as_it_was = is_earlier or found == self._revisions.get(tombstone.key)
+        return Guard(tombstone.key, found if is_as_it_was else b"%d" % decided_us)
 
     async def _send(self, writes: Sequence[tuple[int, Undelivered]]) -> None:
         outcomes = await self._storage.write([rescued.transaction for _, rescued in writes])
@@ -272,6 +285,7 @@ class _Replay:
         for (number, rescued), outcome in zip(writes, outcomes, strict=True):
             if isinstance(outcome, Committed):
                 self._restored.update(dict.fromkeys(rescued.records))
+                self._revisions.update(_revisions(rescued.transaction))
                 letters.update(dict.fromkeys(rescued.letters_to))
             elif isinstance(outcome, Refused) or (isinstance(outcome, Failed) and is_final(outcome.error)):
                 refused.append((number, rescued, outcome))
@@ -291,6 +305,7 @@ class _Replay:
         for (number, rescued, outcome), some in zip(refused, parts, strict=True):
             if any(self._has(part, *(held[key] for key in part.keys)) for part in some):
                 self._there.update(dict.fromkeys(rescued.records))
+                self._revisions.update(_revisions(rescued.transaction))
                 continue
             self.unsettled.add(number)
             built_on = [self._broken[part.claim] for part in some if part.claim in self._broken]
@@ -327,7 +342,10 @@ def _why(outcome: Refused | Failed) -> str:
         return f"{record} was released since" if found is None else f"{guard.key} does not name an owner"
     if guard.key.endswith(UPDATED):
         record = guard.key.removesuffix(UPDATED)
-        went_on = (stored_number(found) or 0) > (stored_number(guard.expected) or 0)
+        revision = stored_number(found)
+        if revision is None:
+            return f"{guard.key} is no revision"
+        went_on = revision > (stored_number(guard.expected) or 0)
         return f"{record} went on since" if went_on else f"the store has lost what it acknowledged of {record}"
     return f"{guard.key} exists by now"
 

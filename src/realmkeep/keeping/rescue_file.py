@@ -272,18 +272,23 @@ def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False
 def append_lines(path: Path, rescued: Iterable[Undelivered | Unsavable]) -> None:
     """Add lines to a file, durably, all of them or none: half a line would spoil the next one.
 
+    A line that a kill tore is ended first: it is damaged, and those that follow are not.
+
     Only its owner may read a file that this makes.
 
     Raises:
         OSError: They cannot be written; the file is as it was.
     """
-    with os.fdopen(append_file(path), "ab", buffering=0) as file:
-        end = file.tell()
+    with os.fdopen(append_file(path), "ab+", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - 1))
+        torn = file.read(1) not in {b"", b"\n"}
         try:
+            rest = b"\n" * torn
             for each in rescued:
-                line = encode_line(each) + b"\n"
-                while line:
-                    line = line[file.write(line) :]
+                rest += encode_line(each) + b"\n"
+                while rest:
+                    rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError:
             file.truncate(end)

@@ -31,7 +31,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-_decoder: Final = json.JSONDecoder(object_pairs_hook=_object)
+class _TooSmall(ValueError):
+    """A number that a double would round to zero."""
+
+
+def _float(text: str) -> float:
+    """As `sexpr_reader` reads it; one that is too large becomes infinite, which no record holds."""
+    value = float(text)
+    if not value and text.lower().partition("e")[0].strip("-.0"):
+        raise _TooSmall(text)
+    return value
+
+
+_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
 
 
 def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, Any]:
@@ -61,6 +73,11 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
     except _Twice as twice:
         raise Corrupt(
             f"{what} has the key {twice.args[0]!r:.40} twice in one object", hint="remove one of them"
+        ) from None
+    except _TooSmall as number:
+        raise Corrupt(
+            f"{what} holds {number.args[0]:.40}, which is not within the range of a double",
+            hint="the bytes are kept; mend the number",
         ) from None
     except json.JSONDecodeError as error:
         raise Corrupt(f"{what} is not JSON: {error}", hint="the bytes are kept; restore a backup") from error
