@@ -247,3 +247,16 @@ async def test_who_asks_again_and_again_is_heard_once_a_second(realm: Lab, ada: 
     await realm.done(ada, "trade_request", player=8)
     assert len(bob.events("trade_requested")) == 2
     assert (await realm.done(bob, "trade_request", player=7))["opened"] is True
+
+
+async def test_who_asks_two_in_turn_is_heard_by_each_once_a_second(realm: Lab, ada: LabPeer, bob: LabPeer) -> None:
+    cy = await realm.join(9)
+    for _ in range(50):
+        await realm.done(ada, "trade_request", player=8)
+        await realm.done(ada, "trade_request", player=9)
+    assert [len(each.events("trade_requested")) for each in (bob, cy)] == [1, 1]
+    await realm.ticks(1.0)
+    await realm.done(ada, "trade_request", player=8)
+    assert len(bob.events("trade_requested")) == 2
+    await realm.done(bob, "trade_request", player=7)
+    assert bob.events("trade_opened")

@@ -20,10 +20,12 @@ from realmkeep.errors import (
     StorageUnavailable,
     Unstorable,
 )
+from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import Undecided, decided, refusal
 from realmkeep.realm.server.reports import formatter, harmless
 from realmkeep.realm.world.refused import Refused
+from realmkeep.testing.clock import FakeClock
 
 SECRET = "redis://user:hunter2@10.1.2.3:6379"
 
@@ -56,7 +58,7 @@ async def test_players_are_warned_without_the_operators_words(
     ],
 )
 def test_a_refusal_is_in_our_words_and_not_in_the_errors(kind: type[RealmkeepError]) -> None:
-    told = refusal(kind(f"player:7 at {SECRET}", hint=f"look at {SECRET}"))
+    told = refusal(kind(f"player:7 at {SECRET}", hint=f"look at {SECRET}"), RateLimitedLog(FakeClock()))
     assert told.detail
     assert "10.1.2.3" not in told.detail
     assert "player:7" not in told.detail
@@ -66,10 +68,11 @@ async def test_whatever_may_have_happened_is_not_refused() -> None:
     async def ends(error: Exception) -> None:
         raise error
 
+    lines = RateLimitedLog(FakeClock())
     with pytest.raises(Undecided):
-        await decided(ends(OutcomeUnknown("lost")))
+        await decided(ends(OutcomeUnknown("lost")), lines)
     with pytest.raises(Refused):
-        await decided(ends(StorageUnavailable("away")))
+        await decided(ends(StorageUnavailable("away")), lines)
 
 
 def entry(log_format: Any, text: str, *args: object) -> str:

@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from sexpr import read, write
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import INTENTS, Mail, Move, read_intent, read_op_id
 from realmkeep.realm.wire.requests import Act, Ping, read_request
-from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode, syntax_of
+from realmkeep.realm.wire.syntax import DEPTH_MAX, Message, Syntax, decode, encode, syntax_of
 
 LINE = 16 * 1024
 
@@ -74,6 +75,20 @@ def test_what_is_no_message_is_malformed(encoded: bytes) -> None:
     with pytest.raises(BadInput) as caught:
         decode(encoded, bytes_max=LINE)
     assert caught.value.reason == "malformed"
+
+
+@pytest.mark.parametrize("inside", [b"", b'"text": "a colon: here", ', b'"text": 1, "text": 2, '])
+@pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a": ', b"}"), (b'[{"a": ', b"}]")])
+def test_however_deep_a_message_is_it_is_malformed(opened: bytes, closed: bytes, inside: bytes) -> None:
+    """The readers of JSON, and our own look at what they read, each give up at another depth."""
+    for depth in range(DEPTH_MAX, sys.getrecursionlimit() + 10):
+        deep = opened * depth + b"1" + closed * depth
+        for encoded in (b"{%s%s: %s}", b"{%s%s: %s, %s: 1}"):
+            name = b'"deep"'
+            message = encoded % ((inside, name, deep) if encoded.count(b"%s") == 3 else (inside, name, deep, name))
+            with pytest.raises(BadInput) as caught:
+                decode(message, bytes_max=4 * LINE)
+            assert caught.value.reason == "malformed"
 
 
 def test_a_message_too_long_is_not_even_read() -> None:

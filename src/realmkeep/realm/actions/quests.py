@@ -62,7 +62,7 @@ def is_last_stage(player: Player, scene: Scene, quest_id: str) -> bool:
     """Whether the stage at hand brings the reward, so that finishing it is tier 1."""
     quest = next((quest for quest in player.quest_progress if quest.quest_id == quest_id), None)
     kind = scene.world.quests.get(quest_id)
-    return quest is not None and kind is not None and quest.stage == len(kind.stages) - 1
+    return quest is not None and kind is not None and quest.stage >= len(kind.stages) - 1
 
 
 def killed(player: Player, scene: Scene, monster: str) -> None:
@@ -86,7 +86,7 @@ def _finished_stage(player: Player, scene: Scene, quest_id: str) -> tuple[QuestP
     quest = next((quest for quest in player.quest_progress if quest.quest_id == quest_id), None)
     if quest is None or kind is None or quest.complete:
         raise Refused("no_such_quest", f"{quest_id!r} is not under way")
-    stage = kind.stages[quest.stage]
+    stage = kind.stage(quest.stage)
     if stage.goal == "talk" and quest_id not in given_here(player, scene):
         raise Refused("not_finished", "go and talk to the one who gave it")
     if stage.goal != "talk" and quest.count < stage.count:
@@ -99,7 +99,7 @@ def _progress(player: Player, scene: Scene, wanted: Callable[[Stage], bool]) -> 
         kind = scene.world.quests.get(quest.quest_id)
         if kind is None or quest.complete:
             continue
-        stage = kind.stages[quest.stage]
+        stage = kind.stage(quest.stage)
         if wanted(stage) and quest.count < stage.count:
             _replace(player, QuestProgress(quest.quest_id, quest.stage, quest.count + 1))
 

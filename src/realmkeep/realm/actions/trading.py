@@ -98,6 +98,7 @@ class TradeBook:
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
         self._requests: dict[int, tuple[int, float]] = {}  # who asked whom, and when
+        self._told_s: dict[tuple[int, int], float] = {}  # by asker and asked: when it was last told
         self._trades: dict[int, Trade] = {}
         self._numbers = count(1)
 
@@ -121,9 +122,10 @@ class TradeBook:
         if asked == player.player_id and scene.now_s - asked_s <= INACTIVE_S:
             self._open(player, other, scene.now_s)
             return {"opened": True, "player": other.player_id, "name": other.name}
-        before, told_s = self._requests.get(player.player_id, (None, 0.0))
-        if before != other.player_id or scene.now_s - told_s >= ASK_AGAIN_S:
-            self._requests[player.player_id] = (other.player_id, scene.now_s)
+        self._requests[player.player_id] = (other.player_id, scene.now_s)
+        pair = (player.player_id, other.player_id)
+        if scene.now_s - self._told_s.get(pair, float("-inf")) >= ASK_AGAIN_S:
+            self._told_s[pair] = scene.now_s
             self._event(other, "trade_requested", player=player.player_id, name=player.name)
         return {"opened": False, "player": other.player_id, "name": other.name}
 
@@ -230,12 +232,14 @@ class TradeBook:
         for player_id, (_, asked_s) in [*self._requests.items()]:
             if now_s - asked_s > INACTIVE_S:
                 del self._requests[player_id]
+        self._told_s = {pair: told_s for pair, told_s in self._told_s.items() if now_s - told_s < ASK_AGAIN_S}
 
     def _open(self, player: Player, other: Player, now_s: float) -> None:
         trade = Trade(next(self._numbers), (Side(player), Side(other)), now_s)
         standing = trade.standing()
         for one, two in ((player, other), (other, player)):
             self._requests.pop(one.player_id, None)
+            self._told_s.pop((one.player_id, two.player_id), None)
             self._trades[one.player_id] = trade
             self._event(one, "trade_opened", player=two.player_id, name=two.name, **standing)
 

@@ -73,7 +73,7 @@ class Deals:
                 wish.pending()
 
         try:
-            receipt = await decided(self._commit(trade), waits)
+            receipt = await decided(self._commit(trade), self._game.strangers, waits)
         except Refused as refused:
             self._off(trade, wishes(), refused)
         except Undecided:

@@ -11,7 +11,7 @@ from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
-from realmkeep.errors import NoMoreIds, NoSuchAccount
+from realmkeep.errors import NoMoreIds, NoSuchAccount, Quarantined, RecordError
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
@@ -20,6 +20,7 @@ from realmkeep.realm.wire.limits import Bounded, TokenBucket
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places
 from realmkeep.realm.world.player import Player
+from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.zone import Zone
 
 ALLOWANCES_MAX: Final = 20_000  # players of whom it is known what they have said; those heard least recently go first
@@ -113,12 +114,17 @@ class Game:
         """A player by id or by name, whether in the game or not; None if there is no such player.
 
         Raises:
+            Refused: `unavailable`: the player is not in the game, and its record cannot be read.
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
         if (seat := self.seats.find(player)) is not None:
             return Named(seat.player.player_id, seat.player.name, frozenset(seat.player.blocked))
-        player_id = player if isinstance(player, int) else await self._character_id(player)
-        record = None if player_id is None else await self.keeper.table(Player).load(player_id)
+        try:
+            player_id = player if isinstance(player, int) else await self._character_id(player)
+            record = None if player_id is None else await self.keeper.table(Player).load(player_id)
+        except (Quarantined, RecordError) as error:
+            self.strangers.say(log.error, "a player cannot be loaded", error=str(error))
+            raise Refused("unavailable", "that player cannot be loaded; an operator has to look") from error
         return None if player_id is None or record is None else Named(player_id, record.name, frozenset(record.blocked))
 
     async def _character_id(self, name: str) -> int | None:

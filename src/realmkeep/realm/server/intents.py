@@ -105,7 +105,7 @@ class Intents:
             if wish.seat.session.recorded(wish.op) is None:
                 return False
         except (OpTooOld, OpReused) as error:
-            wish.nack(refusal(error))
+            wish.nack(refusal(error, self._game.strangers))
             return True
         if wish.seat.repeats >= UNANSWERED_MAX:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
@@ -127,7 +127,8 @@ class Intents:
     async def _again(self, wish: Wish) -> None:
         """The keeper has the result, and waits for its write if that is still under way."""
         try:
-            receipt = await decided(self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,)), wish.pending)
+            repeated = self._game.keeper.commit(nothing, wish.seat.session, ops=(wish.op,))
+            receipt = await decided(repeated, self._game.strangers, wish.pending)
         except Refused as refused:
             self._refuse(wish, refused)
         except Undecided:
@@ -178,7 +179,7 @@ class Intents:
     async def _level_up(self, wish: Wish, rule: Rule, result: dict[str, Any]) -> None:
         """The trigger has queued the write; the client hears of the level when it is durable."""
         try:
-            await decided(wish.seat.session.settled())
+            await decided(wish.seat.session.settled(), self._game.strangers)
         except (Refused, Undecided) as ended:  # undone, with a commit that it followed
             if wish.op_id is not None:
                 wish.seat.done.pop(wish.op_id, None)
@@ -191,7 +192,7 @@ class Intents:
         game, session = self._game, wish.seat.session
         place = game.places.of(session.record)
         try:
-            receipt = await decided(self._commit(wish, rule, place), wish.pending)
+            receipt = await decided(self._commit(wish, rule, place), game.strangers, wish.pending)
         except Refused as refused:
             self._refuse(wish, refused)
         except Undecided:

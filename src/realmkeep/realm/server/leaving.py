@@ -131,7 +131,7 @@ async def _save_expelled(game: Game, seat: Seat) -> None:
 async def save_departed(game: Game, seat: Seat) -> str:
     """Save a player that departed; returns why that may not have happened, in the protocol's words, or nothing."""
     try:
-        await decided(seat.session.logout())
+        await decided(seat.session.logout(), game.strangers)
     except (Refused, Undecided) as ended:
         reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
         if reason != "session_ended":  # the shutdown was faster, and saves everybody

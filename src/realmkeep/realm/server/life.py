@@ -110,7 +110,7 @@ class Life:
         A death that was undone, or that cannot be saved, is not told; a player who lies there all the same rises too.
         """
         try:
-            await decided(seat.session.settled())
+            await decided(seat.session.settled(), self._game.strangers)
         except (Refused, Undecided) as ended:
             log.warning("a death is not in the store", player=seat.player.player_id, error=str(ended))
         else:

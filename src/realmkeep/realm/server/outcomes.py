@@ -18,6 +18,7 @@ from realmkeep.errors import (
     ShuttingDown,
     StorageError,
 )
+from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.world.refused import Refused
 
 T = TypeVar("T")
@@ -50,8 +51,13 @@ async def outcome(work: Awaitable[T], waits: Callable[[], object] = lambda: None
         return cast("T", await pending.wait())
 
 
-async def decided(work: Awaitable[T], waits: Callable[[], object] = lambda: None) -> T:
+async def decided(work: Awaitable[T], lines: RateLimitedLog, waits: Callable[[], object] = lambda: None) -> T:
     """As `outcome`, with every error in the words of the protocol. Only what returns has happened.
+
+    Args:
+        work: The commit.
+        lines: What is logged of errors that nobody foresaw: a client may cause them again and again.
+        waits: Called if the store keeps us waiting.
 
     Raises:
         Refused: It did not happen, and why.
@@ -62,18 +68,18 @@ async def decided(work: Awaitable[T], waits: Callable[[], object] = lambda: None
     except Refused:
         raise
     except RealmkeepError as error:
-        raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error)) from error
+        raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error, lines)) from error
     except Exception as error:
-        log.error("an operation failed as none should", exc_info=error)
+        lines.say(log.error, "an operation failed as none should", exc_info=error)
         raise Undecided(repr(error)) from error  # whoever asked is answered all the same
 
 
-def refusal(error: RealmkeepError) -> Refused:
-    """What the client is told of an operation that did not happen."""
+def refusal(error: RealmkeepError, lines: RateLimitedLog) -> Refused:
+    """What the client is told of an operation that did not happen; `lines` is what the operator is told."""
     for kind, reason, detail in _REASONS:
         if isinstance(error, kind):
             return Refused(reason, detail)
-    log.error("an operation failed", error=str(error))
+    lines.say(log.error, "an operation failed", error=str(error))
     return Refused("invalid", "your player cannot be stored so; look at the state")
 
 

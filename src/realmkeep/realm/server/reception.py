@@ -50,11 +50,21 @@ class Reception:
         }
 
     def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
-        """Take a well-formed request.
+        """Take a well-formed request. Whatever we do wrong, it has a last answer: neither yes nor no.
 
         Raises:
             BadInput: It cannot be taken here and now.
         """
+        try:
+            self._take(peer, request, answer)
+        except BadInput:
+            raise
+        except Exception as error:  # noqa: BLE001 - part of it may have happened, so the client asks anew after a login
+            self._game.strangers.say(log.error, "a request failed as none should", exc_info=error)
+            answer({"type": "goodbye", "reason": "outcome_unknown"})
+            peer.close()
+
+    def _take(self, peer: Peer, request: Request, answer: Answer) -> None:
         if isinstance(request, Credentials):
             self._entrance.begin(peer, request, answer)
             return

@@ -59,6 +59,12 @@ class Answered:
         while self.bytes > BYTES_MAX:
             self._drop_oldest()
 
+    def undone(self, digest: bytes) -> None:
+        """A datagram had no effect: when it comes again it is read again."""
+        entry = self._entries.pop(digest, None)
+        if entry is not None:
+            self._weigh(-_weight(entry[1]))
+
     def forget(self) -> None:
         """All of it is dropped; answers that come later are not kept."""
         self._weigh(-self.bytes)
@@ -71,12 +77,16 @@ class Answered:
 
     def _drop_oldest(self) -> None:
         _, (_, answers) = self._entries.popitem(last=False)
-        self._weigh(-(ENTRY_BYTES + sum(map(len, answers))))
+        self._weigh(-_weight(answers))
 
     def _weigh(self, more: int) -> None:
         self.bytes += more
         if self._all is not None:
             self._all.bytes += more
+
+
+def _weight(answers: list[bytes]) -> int:
+    return ENTRY_BYTES + sum(map(len, answers))
 
 
 class Replies:

@@ -56,20 +56,23 @@ def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Mes
         return _decode_sexpr(encoded, nodes_max)
     try:
         message = msgspec.json.decode(encoded)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(message, dict) and encoded.count(b":") != _count_names(cast("object", message), DEPTH_MAX):
+            json.loads(encoded, object_pairs_hook=_once_each)  # a colon in a text, or a name that was read over
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadInput("malformed", f"not JSON: {error}") from error
     if not isinstance(message, dict):
         raise BadInput("malformed", "a message is one JSON object or one property list")
-    if encoded.count(b":") != _count_names(cast("object", message)):  # a colon in a text, or a name that was read over
-        json.loads(encoded, object_pairs_hook=_once_each)
     return cast("Message", message)
 
 
-def _count_names(value: object) -> int:
-    if isinstance(value, dict):
-        entries = cast("Message", value)
-        return len(entries) + sum(map(_count_names, entries.values()))
-    return sum(map(_count_names, cast("list[object]", value))) if isinstance(value, list) else 0
+def _count_names(value: object, depth_left: int) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    if not depth_left:
+        raise BadInput("malformed", f"more than {DEPTH_MAX} lists or objects in one another")
+    inner = cast("Message", value).values() if isinstance(value, dict) else cast("list[object]", value)
+    names = len(inner) if isinstance(value, dict) else 0
+    return names + sum(_count_names(each, depth_left - 1) for each in inner)
 
 
 def _once_each(pairs: Sequence[tuple[str, object]]) -> Message:

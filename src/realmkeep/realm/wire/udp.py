@@ -71,8 +71,10 @@ class UdpPeer(Peer):
         self._server.ended(self)
 
     def close(self) -> None:
-        """End the session: there is no connection to end."""
-        self.dismiss()
+        """End the session, which the game hears of as of every other that ends: there is no connection to end."""
+        if self.logged_in:
+            self.dismiss()
+            self._server.handler.lost(self)
 
 
 class UdpServer:
@@ -82,6 +84,7 @@ class UdpServer:
         sessions: The peers that are logged in, by `sid`; the one that has been silent for longest first.
         by_address: The same, by where they are.
         accepting: False: `register` and `login` are ignored.
+        handler: What datagrams are delivered to.
         replies: The answers that may have to be given again.
     """
 
@@ -90,7 +93,7 @@ class UdpServer:
         self.by_address: dict[Address, set[UdpPeer]] = {}
         self.accepting = True
         self.replies = Replies()
-        self._handler = handler
+        self.handler = handler
         self._challenges = challenges
         self._clock = clock
         self._doors: list[Door] = []
@@ -218,7 +221,7 @@ class UdpServer:
         peer.syntax = syntax_of(data)
         request = read_request(message, logged_in=False)
         if isinstance(request, Hello):
-            self._answer_stranger(self._handler.welcome(peer), data, address)
+            self._answer_stranger(self.handler.welcome(peer), data, address)
         elif isinstance(request, Credentials) and self.accepting:
             if request.challenge is not None and self._challenges.holds(request.challenge, peer.address):
                 self._handle(peer, request, data, digest, now_s)
@@ -237,9 +240,13 @@ class UdpServer:
             self.send(encoded, peer.where)
 
         if isinstance(request, Hello):
-            answer(self._handler.welcome(peer))
+            answer(self.handler.welcome(peer))
         else:
-            self._handler.handle(peer, request, answer)
+            try:
+                self.handler.handle(peer, request, answer)
+            except BadInput:
+                answered.undone(digest)
+                raise
 
     def _answer_stranger(self, message: Mapping[str, object], data: bytes, address: Address) -> None:
         """Never longer than what was sent, so that nobody can aim us at somebody else; without its detail it may fit."""
@@ -278,7 +285,7 @@ class UdpServer:
                 break
             silent += 1
             peer.dismiss()
-            self._handler.lost(peer)
+            self.handler.lost(peer)
         self.replies.expire(now_s)
         self._sweep_later(0.0 if silent == LOST_AT_ONCE else SWEEP_S)
 

@@ -95,6 +95,10 @@ class QuestKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     stages: Annotated[list[Stage], Meta(min_length=1)]
     reward: Reward = Reward()
 
+    def stage(self, number: int) -> Stage:
+        """The stage of a number, from 0; the last for a player who came further while the quest had more of them."""
+        return self.stages[min(number, len(self.stages) - 1)]
+
 
 class MonsterSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where a monster lives, or a pack of `count` within `spread_tiles`."""

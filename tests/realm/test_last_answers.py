@@ -1,0 +1,135 @@
+"""Every request has a last answer, and what a client can cause again and again fills no log."""
+
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+import structlog
+from lab import WORLD, Lab, LabPeer
+
+from realm.test_wire_udp import ADA, Lines
+from realmkeep.rate_limited_log import LINES_BURST
+from realmkeep.realm.actions.quests import entered, killed
+from realmkeep.realm.actions.table import Rule
+from realmkeep.realm.wire.bad_input import BadInput
+from realmkeep.realm.world.player import QuestProgress
+from realmkeep.storage import Put
+
+
+@pytest.fixture
+async def udp() -> AsyncGenerator[Lines]:
+    lines = Lines()
+    lines.server.listen([lines.net])
+    yield lines
+    lines.server.close()
+
+
+def broken(*_: object, **__: object) -> dict[str, object]:
+    raise ZeroDivisionError("of the code's own making")
+
+
+async def test_an_action_at_once_that_fails_as_none_should_is_answered_and_the_client_sent_away(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realmkeep.realm.server.intents.check", broken)
+    with structlog.testing.capture_logs() as lines:
+        realm.want(ada, "look")
+    assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
+    assert ada.closed
+    assert [line["event"] for line in lines] == ["a request failed as none should"]
+
+
+async def test_requests_that_fail_as_none_should_fill_no_log(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("realmkeep.realm.server.intents.check", broken)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(1_000):
+            ada.closed = False
+            realm.want(ada, "look")
+    assert len(lines) == int(LINES_BURST)
+
+
+@pytest.mark.parametrize("action", ["mail", "add_friend", "block"])
+async def test_who_names_a_player_whose_record_cannot_be_read_hears_so_and_fills_no_log(
+    realm: Lab, ada: LabPeer, action: str
+) -> None:
+    realm.store.perform(Put("player:55", b"garbage"))
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(int(LINES_BURST) + 50):
+            fields = {"gold": 1} if action == "mail" else {}
+            assert await realm.refused(ada, action, player=55, **fields) == "unavailable"
+    assert [line["event"] for line in lines] == ["a player cannot be loaded"] * int(LINES_BURST)
+
+
+async def test_operations_that_fail_as_none_should_fill_no_log(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object) -> Rule:
+        return Rule(broken, (), durable=True)
+
+    monkeypatch.setattr("realmkeep.realm.server.intents.rule_of", failing)
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(int(LINES_BURST) + 50):
+            ada.closed = False
+            realm.want(ada, "set", name="a", value=1)
+            await realm.clock.settle()
+    assert len(lines) == int(LINES_BURST)
+
+
+async def test_a_quest_that_has_fewer_stages_than_a_player_came_through_ends_with_its_last(
+    realm: Lab, ada: LabPeer
+) -> None:
+    """The world of an older release, where the quest was longer."""
+    player, scene = realm.player(ada), realm.realm.game.scene()
+    for name, quest in WORLD.quests.items():
+        player.quest_progress = [QuestProgress(name, len(quest.stages) + 3)]
+        entered(player, scene, "meadow")
+        killed(player, scene, "rat")
+        answer = await realm.act(ada, "advance_quest", quest=name)
+        assert answer["type"] == "ack" or answer["reason"] == "not_finished", answer
+
+
+async def test_a_datagram_that_could_not_be_taken_is_read_again_when_it_comes_again(
+    udp: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The `error` may have been lost, and what stood against it may be over."""
+    sid = udp.log_in()
+    handle = udp.echo.handle
+    ping = {"type": "ping", "t": 5, "sid": sid}
+
+    def refuses(*_: object) -> None:
+        raise BadInput("rate_limited", "not now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(udp.echo, "handle", refuses)
+        assert [answer["reason"] for _ in range(2) for answer in udp.ask(ping)] == ["rate_limited"] * 2
+    assert udp.echo.handle == handle
+    assert [answer["type"] for answer in udp.ask(ping)] == ["pong"]
+    assert udp.server.replies.of(ADA) is not None
+
+
+async def test_what_was_not_taken_weighs_nothing(udp: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    sid = udp.log_in()
+    before = udp.server.replies.bytes
+
+    def refuses(*_: object) -> None:
+        raise BadInput("bad_field", "no")
+
+    monkeypatch.setattr(udp.echo, "handle", refuses)
+    for number in range(100):
+        udp.ask({"type": "ping", "t": number, "sid": sid})
+    assert udp.server.replies.bytes == before
+
+
+async def test_a_session_over_udp_that_the_server_ends_is_lost_to_the_game(udp: Lines) -> None:
+    """Or its player would stay in the game with nobody behind it, and no grace would end that."""
+    sid = udp.log_in()
+    peer = udp.server.sessions[sid]
+    peer.close()
+    assert udp.echo.gone == [peer]
+    peer.close()
+    assert udp.echo.gone == [peer]
+    assert json.loads(udp.raw(json.dumps({"type": "ping", "sid": sid, "pad": "." * 200}).encode())[0])["reason"] == (
+        "not_logged_in"
+    )
