@@ -1,6 +1,7 @@
 """What a login mends of older records, and what it costs."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from lab import Lab, LabPeer
@@ -130,3 +131,40 @@ async def test_logins_under_way_are_bounded(realm: Lab, monkeypatch: pytest.Monk
     realm.say(peers[-1], {"type": "login", "ticket": "t"})
     await realm.clock.settle()
     assert peers[-1].heard[-1]["reason"] == "unavailable", "heard again"
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_of_two_who_come_in_while_a_record_is_mended_one_is_in(
+    realm: Lab, monkeypatch: pytest.MonkeyPatch, *, leaves: bool
+) -> None:
+    """The second takes the player over from the first, which must not let go of what it has not any more."""
+    go_on = asyncio.Event()
+    commit = realm.keeper.commit
+
+    async def slow(*args: Any, **how: Any) -> Any:
+        await go_on.wait()
+        return await commit(*args, **how)
+
+    monkeypatch.setattr(realm.keeper, "commit", slow)
+    first = await comes_in(realm, of_old(realm))
+    assert first.heard == []
+    second = LabPeer("eva", realm.clock.monotonic_s())
+    realm.say(second, {"type": "login", "ticket": await ticket_of_another_device(realm, "eva")})
+    await realm.clock.settle()
+    if leaves:
+        realm.drop(second)
+    go_on.set()
+    await realm.clock.settle()
+    assert first.closed
+    assert [message["type"] for message in first.heard] == ["auth_fail"]
+    assert not first.logged_in
+    seat = realm.realm.game.seats.by_id[9]
+    if leaves:
+        assert seat.peer is None
+        assert not seat.session.connected
+    else:
+        assert [message["type"] for message in second.heard] == ["auth_ok"]
+        assert seat.peer is second
+        assert seat.session.connected
+        assert seat.login is not None
+        assert (await realm.act(second, "look"))["type"] == "ack"

@@ -260,3 +260,16 @@ async def test_who_asks_two_in_turn_is_heard_by_each_once_a_second(realm: Lab, a
     assert len(bob.events("trade_requested")) == 2
     await realm.done(bob, "trade_request", player=7)
     assert bob.events("trade_opened")
+
+
+async def test_a_confirmation_under_the_id_of_another_operation_agrees_to_nothing(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    await realm.done(ada, "trade_request", player=8)
+    await realm.done(bob, "trade_request", player=7)
+    await realm.done(ada, "trade_offer", gold=10)
+    moved = realm.want(ada, "move", x=realm.player(ada).x, y=realm.player(ada).y)
+    await realm.clock.settle()
+    realm.want(bob, "trade_confirm")
+    assert await realm.refused(ada, "trade_confirm", op=moved) == "op_reused"
+    assert realm.player(ada).gold == 100

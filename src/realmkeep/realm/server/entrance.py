@@ -114,8 +114,11 @@ class Entrance:
         seat = self.seat(peer, session)
         try:
             await self._fit(seat, login.username)
+            if seat.peer is not peer:
+                raise AuthFailed("another login was faster", reason="unavailable")
         except BaseException:
-            self._game.leave(seat)
+            if seat.peer is peer:
+                self._game.leave(seat)
             if peer.logged_in:  # in a session that this login has left
                 peer.dismiss()
             raise

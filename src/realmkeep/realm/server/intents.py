@@ -81,7 +81,7 @@ class Intents:
         Raises:
             BadInput: `bad_field`: it is tier 1 and has no `op_id`.
         """
-        if wish.op_id is not None and (self._was_done(wish, wish.op_id) or self.was_applied(wish)):
+        if wish.op_id is not None and self.was_applied(wish):
             return
         scene = self._game.scene()
         rule = rule_of(wish.seat.player, scene, wish.intent)
@@ -101,6 +101,8 @@ class Intents:
         Raises:
             BadInput: `rate_limited`: too many of this player's repeats wait for the store already.
         """
+        if self._was_done(wish):
+            return True
         try:
             if wish.seat.session.recorded(wish.op) is None:
                 return False
@@ -113,15 +115,15 @@ class Intents:
         self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
         return True
 
-    def _was_done(self, wish: Wish, op_id: int) -> bool:
+    def _was_done(self, wish: Wish) -> bool:
         """The same as `was_applied`, for an operation of tier 2 that this server remembers."""
-        done = wish.seat.done.get(op_id)
+        done = wish.seat.done.get(wish.op.id)
         if done is None:
             return False
         if done.request == wish.op.request:
             self.ack(wish, done.added, tier=2, fields=reports_of(wish.intent), repeated=True)
         else:
-            wish.nack(Refused("op_reused", f"operation {op_id} was applied for another request"))
+            wish.nack(Refused("op_reused", f"operation {wish.op_id} was applied for another request"))
         return True
 
     async def _again(self, wish: Wish) -> None:
