@@ -77,6 +77,47 @@ async def test_operations_that_fail_as_none_should_fill_no_log(
     assert len(lines) == int(LINES_BURST)
 
 
+@pytest.mark.parametrize("again", [False, True])
+async def test_an_operation_that_is_done_and_cannot_be_answered_sends_its_client_away(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
+    op = realm.want(ada, "set", name="a", value=1) if again else None
+    await realm.clock.settle()
+    monkeypatch.setattr("realmkeep.realm.server.intents.state", broken)
+    realm.want(ada, "set", op=op, name="a", value=1)
+    await realm.clock.settle()
+    assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
+    assert ada.closed
+    assert len(realm.realm.game.degraded) == 1
+
+
+async def test_a_trade_that_is_done_and_cannot_be_told_leaves_nobody_waiting(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bob = await realm.join(8)
+    await realm.done(ada, "trade_request", player=8)
+    await realm.done(bob, "trade_request", player=7)
+    await realm.done(ada, "trade_offer", gold=10)
+    realm.want(ada, "trade_confirm")
+    monkeypatch.setattr(realm.realm.game.trades, "completed", broken)
+    realm.want(bob, "trade_confirm")
+    await realm.clock.settle()
+    assert [each.heard[-1] for each in (ada, bob)] == [{"type": "goodbye", "reason": "outcome_unknown"}] * 2
+
+
+async def test_a_logout_that_fails_as_none_should_is_answered(
+    realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object) -> str:
+        raise ZeroDivisionError("of the code's own making")
+
+    monkeypatch.setattr("realmkeep.realm.server.leaving.save_departed", fails)
+    realm.say(ada, {"type": "logout"})
+    await realm.clock.settle()
+    assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
+    assert ada.closed
+
+
 async def test_a_quest_that_has_fewer_stages_than_a_player_came_through_ends_with_its_last(
     realm: Lab, ada: LabPeer
 ) -> None:

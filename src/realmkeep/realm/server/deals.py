@@ -60,38 +60,40 @@ class Deals:
             return
         trade = self._game.trades.confirm(wish.seat.player, terms, wish, self._game.scene())
         if trade is not None:
-            self._game.spawn(self._close(trade), f"trade of {wish.seat.player.name}")
+            self._game.spawn(
+                self._close(trade), f"trade of {wish.seat.player.name}", failed=lambda: self._undecided(trade)
+            )
 
     async def _close(self, trade: Trade) -> None:
         """Both have agreed: from here on only the store decides."""
 
-        def wishes() -> list[Wish]:
-            return [side.confirmed for side in trade.sides if isinstance(side.confirmed, Wish)]
-
         def waits() -> None:
-            for wish in wishes():
+            for wish in _wishes(trade):
                 wish.pending()
 
         try:
             receipt = await decided(self._commit(trade), self._game.strangers, waits)
         except Refused as refused:
-            self._off(trade, wishes(), refused)
+            self._off(trade, refused)
         except Undecided:
-            if any(self._intents.is_undone(wish) for wish in wishes()):  # the write is atomic: undone for one, for both
-                self._off(trade, wishes(), UNDONE)
-                return
-            self._game.trades.forget(trade)
-            for wish in wishes():
-                self._intents.part(wish)
+            if any(self._intents.is_undone(wish) for wish in _wishes(trade)):  # atomic: undone for one, for both
+                self._off(trade, UNDONE)
+            else:
+                self._undecided(trade)
         else:
             self._game.trades.completed(trade)
-            for wish in wishes():
+            for wish in _wishes(trade):
                 self._intents.ack(wish, None, tier=1, fields=TRADED, repeated=receipt.repeated)
 
-    def _off(self, trade: Trade, wishes: list[Wish], refused: Refused) -> None:
+    def _off(self, trade: Trade, refused: Refused) -> None:
         self._game.trades.end(trade, refused.reason)
-        for wish in wishes:
+        for wish in _wishes(trade):
             wish.nack(refused)
+
+    def _undecided(self, trade: Trade) -> None:
+        self._game.trades.forget(trade)
+        for wish in _wishes(trade):
+            self._intents.part(wish)
 
     async def _commit(self, trade: Trade) -> Receipt[dict[str, Any]]:
         """One atomic write of both players; each operation belongs to its own player."""
@@ -109,3 +111,7 @@ class Deals:
             return swap(tx, first, second, trade, world)
 
         return await self._game.keeper.commit(move, first, second, ops=(one.confirmed.op, other.confirmed.op))
+
+
+def _wishes(trade: Trade) -> list[Wish]:
+    return [side.confirmed for side in trade.sides if isinstance(side.confirmed, Wish)]

@@ -1,6 +1,7 @@
 """What the parts of the server share: the keeper, the world, who is in it, and what time it is."""
 
-from collections.abc import Coroutine
+from asyncio import Task
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -85,9 +86,20 @@ class Game:
             other=other,
         )
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run something beside; what it raises is logged, because nobody else would hear of it."""
-        self.background.run(name, work, lasts_s=STEADY_S)
+    def spawn(self, work: Coroutine[Any, Any, None], name: str, *, failed: Callable[[], object] = lambda: None) -> None:
+        """Run something beside; what it raises is logged, because nobody else would hear of it.
+
+        Args:
+            work: What to do.
+            name: What it is called in the log.
+            failed: Called if it raises: gives the last answer to the client that waits for one.
+        """
+
+        def ended(task: Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                failed()
+
+        self.background.run(name, work, lasts_s=STEADY_S).add_done_callback(ended)
 
     async def settled(self) -> None:
         """Wait for everything that was spawned."""

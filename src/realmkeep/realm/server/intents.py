@@ -1,5 +1,6 @@
 """Doing what clients want: tier 2 at once, tier 1 in a commit that is answered when it is durable."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -93,7 +94,7 @@ class Intents:
             wish.nack(Refused("rate_limited", f"{UNANSWERED_MAX} operations are unanswered"))
             return
         wish.seat.unanswered += 1
-        self._game.spawn(self._keep(wish, rule), f"{wish.action} of {wish.seat.player.name}")
+        self._spawn(wish, self._keep(wish, rule), f"{wish.action} of {wish.seat.player.name}")
 
     def was_applied(self, wish: Wish) -> bool:
         """Answer an operation that was sent again, or whose id cannot be used; False if it is new.
@@ -112,7 +113,7 @@ class Intents:
         if wish.seat.repeats >= UNANSWERED_MAX:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=wish.op_id)
         wish.seat.repeats += 1
-        self._game.spawn(self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
+        self._spawn(wish, self._again(wish), f"{wish.action} of {wish.seat.player.name}, again")
         return True
 
     def _was_done(self, wish: Wish) -> bool:
@@ -125,6 +126,9 @@ class Intents:
         else:
             wish.nack(Refused("op_reused", f"operation {wish.op_id} was applied for another request"))
         return True
+
+    def _spawn(self, wish: Wish, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._game.spawn(work, name, failed=lambda: self.part(wish))
 
     async def _again(self, wish: Wish) -> None:
         """The keeper has the result, and waits for its write if that is still under way."""
@@ -174,7 +178,7 @@ class Intents:
         for place, item, x, y in scene.unique_loot:
             game.spawn(self._leave_unique(place, item, x, y), f"{item} falls in {place.name}")
         if player.level > wish.seat.level_told:
-            game.spawn(self._level_up(wish, rule, result), f"level-up of {player.name}")
+            self._spawn(wish, self._level_up(wish, rule, result), f"level-up of {player.name}")
         else:
             self.ack(wish, result, tier=2, fields=rule.reports)
 

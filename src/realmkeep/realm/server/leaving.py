@@ -35,7 +35,13 @@ class Leaving:
         """Begin a logout; answered with `goodbye` once the player's state, and the end of its tickets, are durable."""
         login = seat.login
         self._game.depart(seat)
-        self._game.spawn(self._log_out(seat, peer, request, login, answer), f"logout of {seat.player.name}")
+
+        def failed() -> None:
+            answer({"type": "goodbye", "reason": "outcome_unknown"})
+            peer.close()
+
+        leaving = self._log_out(seat, peer, request, login, answer)
+        self._game.spawn(leaving, f"logout of {seat.player.name}", failed=failed)
 
     def change_password(self, seat: Seat, peer: Peer, request: ChangePassword, answer: Answer) -> None:
         """Begin a change of password; the answer is `password_changed` or `auth_fail`.
