@@ -1,6 +1,8 @@
 import pytest
 from lab import Lab, LabPeer, Message
 
+from realmkeep.realm.actions.trading import OFFERS_BURST
+
 
 @pytest.fixture
 async def bob(realm: Lab) -> LabPeer:
@@ -273,3 +275,20 @@ async def test_a_confirmation_under_the_id_of_another_operation_agrees_to_nothin
     realm.want(bob, "trade_confirm")
     assert await realm.refused(ada, "trade_confirm", op=moved) == "op_reused"
     assert realm.player(ada).gold == 100
+
+
+async def test_offers_that_change_all_the_time_do_not_flood_the_other_one(
+    realm: Lab, ada: LabPeer, bob: LabPeer
+) -> None:
+    """Each is an event of some KiB, and a client that cannot read so much is cut off."""
+    await realm.done(ada, "trade_request", player=8)
+    await realm.done(bob, "trade_request", player=7)
+    refused = [await realm.act(ada, "trade_offer", gold=1 + number % 2) for number in range(200)]
+    assert len(bob.events("trade_offer")) == OFFERS_BURST
+    assert {answer["reason"] for answer in refused if answer["type"] == "nack"} == {"rate_limited"}
+    await realm.done(bob, "trade_offer", gold=3)
+    await realm.clock.advance(1.0)
+    await realm.done(ada, "trade_offer", gold=7)
+    realm.want(ada, "trade_confirm")
+    assert (await realm.act(bob, "trade_confirm"))["type"] == "ack"
+    assert (realm.player(ada).gold, realm.player(bob).gold) == (96, 104)

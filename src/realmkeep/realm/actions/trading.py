@@ -15,6 +15,7 @@ import msgspec
 from realmkeep import Op, Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import TradeOffer
+from realmkeep.realm.wire.limits import TokenBucket
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import earn, give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import near
@@ -23,6 +24,8 @@ from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
+OFFERS_PER_S: Final = 5.0  # of one player: each is told to the other, who may have a slow line and cannot look away
+OFFERS_BURST: Final = 20.0
 ASK_AGAIN_S: Final = 1.0  # a player who asks oftener is not heard oftener
 TERMS_BYTES: Final = 16
 
@@ -48,6 +51,7 @@ class Side:
     """One player's part of a trade; `offered` are the slots' contents when they were offered."""
 
     player: Player
+    changes: TokenBucket
     offered: list[Item] = field(default_factory=list[Item])
     gold: int = 0
     confirmed: Confirmation | None = None
@@ -133,9 +137,13 @@ class TradeBook:
         """Replace one's offer; whoever had confirmed has not any more.
 
         Raises:
-            Refused: `not_trading`, `trade_closing`, `empty_slot`, `not_enough`, `same_slot_twice` or `not_enough_gold`.
+            Refused: `not_trading`, `trade_closing`, `rate_limited`, `empty_slot`, `not_enough`, `same_slot_twice` or
+                `not_enough_gold`.
         """
         trade = self._open_trade(player)
+        side = trade.side(player)
+        if not side.changes.take(scene.now_s):
+            raise Refused("rate_limited", "offers change no faster than anybody can read them")
         offered: list[Item] = []
         for part in intent.items or []:
             item = in_slot(player, part.slot)
@@ -146,7 +154,6 @@ class TradeBook:
             offered.append(Item(item.item_id, part.count, item.slot, item.serial))
         if (intent.gold or 0) > player.gold:
             raise Refused("not_enough_gold", f"there are {player.gold}")
-        side = trade.side(player)
         side.offered, side.gold = offered, intent.gold or 0
         trade.touched_s = scene.now_s
         standing = trade.standing()
@@ -235,7 +242,7 @@ class TradeBook:
         self._told_s = {pair: told_s for pair, told_s in self._told_s.items() if now_s - told_s < ASK_AGAIN_S}
 
     def _open(self, player: Player, other: Player, now_s: float) -> None:
-        trade = Trade(next(self._numbers), (Side(player), Side(other)), now_s)
+        trade = Trade(next(self._numbers), (_side(player, now_s), _side(other, now_s)), now_s)
         standing = trade.standing()
         for one, two in ((player, other), (other, player)):
             self._requests.pop(one.player_id, None)
@@ -263,6 +270,10 @@ class TradeBook:
 
     def _event(self, to: Player, kind: str, **fields: Any) -> None:
         self._tell(to.player_id, {"type": "event", "kind": kind, **fields})
+
+
+def _side(player: Player, now_s: float) -> Side:
+    return Side(player, TokenBucket(now_s, rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST))
 
 
 def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
