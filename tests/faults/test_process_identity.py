@@ -58,7 +58,8 @@ class Run:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        self.process.wait(timeout=60)  # its child dies with it, and must not see first that its input has ended
+        self.process.communicate(timeout=60)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def gives(_: Tx, giver: Hero, taker: Hero) -> None:
 
 async def test_what_a_paused_store_was_not_told_is_restored(server: StoreServer, tmp_path: Path) -> None:
     rescue = tmp_path / "rescue.jsonl"
-    keeper = await Keeper.open(f"{server.url}?timeout_s=0.3", config=KeeperConfig(name="town"), rescue_path=rescue)
+    keeper = await Keeper.open(f"{server.url}?timeout_s=5", config=KeeperConfig(name="town"), rescue_path=rescue)
     logins = [keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
     heroes = await asyncio.gather(*logins)
     await asyncio.to_thread(server.pause)

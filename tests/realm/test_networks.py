@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from lab import Lab, LabPeer, Message, StallingClock, lab
 from server import Server
 from test_entrance import comes_in
 
+from realmkeep.accounts.pool import HashPool
 from realmkeep.config import NetworkConfig
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.server.entrance import new_player
@@ -165,9 +167,15 @@ async def small(tmp_path: Path) -> AsyncGenerator[Lab]:
 
 async def entering(realm: Lab, host: str, message: Message) -> tuple[LabPeer, Message]:
     peer = LabPeer(host, realm.clock.monotonic_s(), port=next(realm.ports))
-    realm.say(peer, message)
-    await realm.clock.finish(realm.realm.game.settled())
+    with mock.patch.object(HashPool, "run", at_once):  # no time passes while a thread hashes
+        realm.say(peer, message)
+        await realm.clock.finish(realm.realm.game.settled())
     return peer, peer.heard[0]
+
+
+async def at_once(_: HashPool, call: Callable[[], object], *, source: str) -> object:
+    """Hash without a thread."""
+    return call()
 
 
 async def test_the_players_of_a_network_are_counted_and_a_place_that_is_free_is_given_again(small: Lab) -> None:
