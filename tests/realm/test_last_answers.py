@@ -13,7 +13,7 @@ from realmkeep.realm.actions.quests import entered, killed
 from realmkeep.realm.actions.table import Rule
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.world.player import QuestProgress
-from realmkeep.storage import Put
+from realmkeep.storage import Delete, Put
 
 
 @pytest.fixture
@@ -174,3 +174,19 @@ async def test_a_session_over_udp_that_the_server_ends_is_lost_to_the_game(udp: 
     assert json.loads(udp.raw(json.dumps({"type": "ping", "sid": sid, "pad": "." * 200}).encode())[0])["reason"] == (
         "not_logged_in"
     )
+
+
+@pytest.mark.parametrize(
+    ("on", "off", "listed"), [("add_friend", "remove_friend", "friends"), ("block", "unblock", "blocked")]
+)
+@pytest.mark.parametrize("gone", [b"garbage", None])
+async def test_who_is_gone_for_good_can_be_taken_off_a_list(
+    realm: Lab, ada: LabPeer, on: str, off: str, listed: str, gone: bytes | None
+) -> None:
+    bob = await realm.join(8)
+    await realm.done(ada, on, player=8)
+    realm.say(bob, {"type": "logout"})
+    await realm.clock.settle()
+    realm.store.perform(Delete("player:8") if gone is None else Put("player:8", gone))
+    assert await realm.done(ada, off, player=8) == {listed: []}
+    assert await realm.refused(ada, off, player=8) == "not_listed"

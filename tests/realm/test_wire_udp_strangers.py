@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
+from echo import Message
 
 from realm.test_wire_udp import Lines
 from realmkeep.realm.wire.datagrams import Address
-from realmkeep.realm.wire.limits import STRANGERS_BURST
+from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, MESSAGES_BURST, STRANGERS_BURST
+from realmkeep.realm.wire.syntax import decode
 
 
 @pytest.fixture
@@ -37,3 +40,27 @@ async def test_an_address_whose_player_has_left_is_a_stranger_again(udp: Lines) 
         peer.dismiss()
     answered = sum(len(udp.raw(json.dumps({"type": "hello", "pad": "." * 400, "n": n}).encode())) for n in range(200))
     assert answered <= STRANGERS_BURST
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_flood_from_the_address_of_a_session_is_not_even_read(
+    udp: Lines, monkeypatch: pytest.MonkeyPatch, *, named: bool
+) -> None:
+    """What names no session costs the session nothing, since anybody can forge an address; what does costs its own."""
+    sid = udp.log_in()
+    read_so_far: list[int] = []
+
+    def counted(data: bytes, **how: Any) -> Message:
+        read_so_far.append(len(data))
+        return decode(data, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("realmkeep.realm.wire.udp.decode", counted)
+        for number in range(1_000):
+            written = f':sid "{sid}"' if named else f':sid "{number:032x}"'
+            udp.raw(b"(:type :ping " + written.encode() + b" :t (" + b"1 " * 2_000 + str(number).encode() + b"))")
+    assert sum(read_so_far) <= (MESSAGES_BURST if named else STRANGERS_BURST) * BYTES_PER_TOKEN
+    answer = udp.ask({"type": "ping", "t": 1, "sid": sid})
+    assert (answer == []) if named else (answer[0]["type"] == "pong"), answer
+    await udp.clock.advance(1)
+    assert udp.ask({"type": "ping", "t": 2, "sid": sid})[0]["type"] == "pong"

@@ -8,6 +8,7 @@ import msgspec
 
 from realmkeep import Op, Receipt, Tx
 from realmkeep.errors import OpReused, OpTooOld
+from realmkeep.realm.actions.scene import Named
 from realmkeep.realm.actions.table import NAMES_SOMEBODY, Rule, reports_of, rule_of
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import Undecided, decided, outcome, refusal
@@ -243,7 +244,9 @@ class Intents:
     async def _commit(self, wish: Wish, rule: Rule, place: Place) -> Receipt[dict[str, Any]]:
         game, intent, session = self._game, wish.intent, wish.seat.session
         other = None
-        if isinstance(intent, NAMES_SOMEBODY):
+        if isinstance(intent, (intents.RemoveFriend, intents.Unblock)) and isinstance(intent.player, int):
+            other = Named(intent.player, "")  # who is listed may be gone for good, and must not fill the list for ever
+        elif isinstance(intent, NAMES_SOMEBODY):
             other = await game.find(intent.player)
             if other is None:
                 raise Refused("no_such_player", f"there is no player {intent.player!r}")

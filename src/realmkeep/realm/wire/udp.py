@@ -165,8 +165,8 @@ class UdpServer:
 
     def _read(self, data: bytes, address: Address, now_s: float) -> None:
         answered = self.replies.of(address)
-        strange = address not in self.by_address
-        if strange and answered is None and not self._listens_to(address, data, now_s):
+        peer = self._named(data, address)
+        if peer is None and answered is None and not self._listens_to(address, data, now_s):
             return
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if answered is not None:
@@ -175,16 +175,17 @@ class UdpServer:
                 if answered.may_repeat(answers, now_s):
                     self._again(address, answers, now_s)
                 return
-            if strange and not self._listens_to(address, data, now_s):
+            if peer is None and not self._listens_to(address, data, now_s):
                 return
-        peer: UdpPeer | None = None
         try:
-            nodes_max = STRANGERS_NODES_MAX if strange else NODES_MAX
-            message = decode(data, bytes_max=DATAGRAM_BYTES_MAX, nodes_max=nodes_max)
-            peer = self._session(message, address)
             if peer is not None:
-                self._message(peer, message, data, digest, now_s)
-            elif strange or self._listens_to(address, data, now_s):
+                self._charge(peer, data, now_s)
+            nodes_max = STRANGERS_NODES_MAX if peer is None else NODES_MAX
+            message = decode(data, bytes_max=DATAGRAM_BYTES_MAX, nodes_max=nodes_max)
+            session = self._session(message, address)
+            if session is not None:
+                self._handle(session, read_request(message, logged_in=True), data, digest, now_s)
+            else:
                 self._stranger(message, data, digest, address, now_s)
         except BadInput as error:
             self._refuse(error, peer, data, address, now_s)
@@ -200,6 +201,10 @@ class UdpServer:
         limiter = self._limiters[address]
         return now_s >= limiter.muted_until_s and limiter.bucket.take(now_s, price(data))
 
+    def _named(self, data: bytes, address: Address) -> UdpPeer | None:
+        """The session whose `sid` stands in an unread datagram: who pays for reading it. Without one it is a stranger's."""
+        return next((peer for peer in self.by_address.get(address, ()) if peer.sid.encode() in data), None)
+
     def _session(self, message: Message, address: Address) -> UdpPeer | None:
         sid = message.get("sid")
         peer = self.sessions.get(sid) if isinstance(sid, str) else None
@@ -209,12 +214,11 @@ class UdpServer:
         peer.heard_s = now_s - self._deaf_s
         self.sessions.move_to_end(peer.sid)
 
-    def _message(self, peer: UdpPeer, message: Message, data: bytes, digest: bytes, now_s: float) -> None:
+    def _charge(self, peer: UdpPeer, data: bytes, now_s: float) -> None:
         self._heard(peer, now_s)
         peer.syntax = syntax_of(data)
         if not peer.bucket.take(now_s, price(data)):
             raise BadInput("rate_limited", "too many messages; wait a little")
-        self._handle(peer, read_request(message, logged_in=True), data, digest, now_s)
 
     def _stranger(self, message: Message, data: bytes, digest: bytes, address: Address, now_s: float) -> None:
         peer = UdpPeer(self, address, now_s)
