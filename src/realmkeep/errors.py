@@ -153,6 +153,10 @@ class Later(KeepingError):
     retryable = True
 
 
+class Return(KeepingError):
+    """What a function of `on_letter` raises that refuses the letter: it goes back to its sender, with this message as the reason."""
+
+
 class NameTaken(KeepingError):
     """Another keeper with this server name is alive on this store; every server of a realm needs a name of its own."""
 

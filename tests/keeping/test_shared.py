@@ -230,7 +230,9 @@ async def test_a_commit_makes_a_record_whole_or_not_at_all(lab: Lab, keeper: Kee
     assert guild.record.gold == 60
 
 
-async def test_a_commit_deletes_a_record_with_everything_beside_it_but_letters(lab: Lab, keeper: Keeper) -> None:
+async def test_a_commit_deletes_a_record_with_everything_beside_it_and_returns_letters(
+    lab: Lab, keeper: Keeper
+) -> None:
     ada = await enter(keeper, 1)
     bob = await enter(keeper, 2)
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
@@ -239,7 +241,9 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it_but_letters(l
     left = sorted(key for key in lab.store.live_keys() if key.startswith("rover:2"))
     assert left == ["rover:2:inbox", "rover:2:updated"], "letters are not its own"
     await lab.advance(61)
-    assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == ["rover:2:inbox"]
+    assert [key for key in lab.store.live_keys() if key.startswith("rover:2")] == []
+    (back,) = lab.store.entries("rover:1:inbox") + lab.store.entries("rover:1:kept")
+    assert b"hello" in back
 
 
 async def test_a_record_that_somebody_owns_is_not_deleted(lab: Lab, keeper: Keeper) -> None:

@@ -110,4 +110,4 @@ def unopened(store: Contents, hero: str) -> list[dict[str, int]]:
     letters = [msgspec.json.decode(letter) for letter in store.entries(f"{hero}:inbox")]
     ring = msgspec.json.decode(store.value(f"{hero}:ops") or b"{}")
     opened: list[str] = ring.get("letters", [])
-    return [content for letter_id, content in letters if letter_id not in opened]
+    return [content for letter_id, content, *_ in letters if letter_id not in opened]

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from realmkeep import Storage
+    from realmkeep.keeping.kept_letters import KeptLetter
 
 T = TypeVar("T")
 
@@ -35,7 +36,8 @@ def list_(*, store: str | None = None, json: bool = False) -> None:
     else:
         for letter in letters:
             sys.stdout.write(
-                f"{letter.record}  {letter.why}  {letter.id}  {msgspec.json.encode(letter.content).decode()!a}\n"
+                f"{letter.record}  {letter.why}  {letter.id}  {_type(letter)}  from {letter.sender or '-'}"
+                f"  {msgspec.json.encode(letter.content).decode()!a}\n"
             )
         sys.stdout.write(f"{len(letters)} letters\n")
     sys.exit(1 if letters else 0)
@@ -57,6 +59,34 @@ def redeliver(*, store: str | None = None) -> None:
         sys.stdout.write(f"{record}  its server tries again within a second\n")
     for record in away:
         sys.stdout.write(f"{record}  its next login tries again\n")
+
+
+@app.command(name="return")
+def return_(record: str | None = None, *, store: str | None = None) -> None:
+    """Return letters that wait, as `list` shows them, to the records that sent them: all, or those to one record.
+
+    Each goes back exactly once. One that no record sent, whose sender does not exist, or that came back already, stays. Exits
+    with 1 if any does.
+
+    Args:
+        record: The key of their receiver, such as `player:7`; every receiver unless given.
+        store: URL of the store; what the settings say unless given.
+    """
+    from functools import partial  # noqa: PLC0415 - a command imports what it needs when it runs
+
+    from realmkeep import SystemClock  # noqa: PLC0415 - as above
+    from realmkeep.keeping.kept_letters import return_kept_letters  # noqa: PLC0415 - as above
+
+    work = partial(return_kept_letters, now_us=SystemClock().wall_us(), record=record)
+    found = _on(store, work)
+    for each in found:
+        said = f"{each.returned} returned, {each.left} cannot be"
+        sys.stdout.write(f"{each.record}  {'its server returns them within a second' if each.by_owner else said}\n")
+    sys.exit(1 if any(each.left for each in found) else 0)
+
+
+def _type(letter: "KeptLetter") -> str:
+    return f"{letter.kind} {letter.version}" if letter.kind else "plain"
 
 
 def _on(store: str | None, work: "Callable[[Storage], Awaitable[T]]") -> T:

@@ -6,6 +6,7 @@ from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.keeper import Keeper
+from realmkeep.keeping.letter_types import Letter, Returned
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import Scanned
@@ -20,11 +21,13 @@ __all__ = [
     "Hooks",
     "Keeper",
     "LeftBehind",
+    "Letter",
     "Op",
     "Pending",
     "Receipt",
     "Refused",
     "RescueReport",
+    "Returned",
     "Scanned",
     "Session",
     "Table",

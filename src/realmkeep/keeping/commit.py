@@ -6,14 +6,12 @@ caller hears of it when it is durable. Later changes build on the result, so the
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar
-
-import msgspec
 
 from realmkeep.callables import deferred, discard
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.sealing import seal
 from realmkeep.keeping.staging import StagedWrite, Undo
 from realmkeep.records import Record
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
 
-LETTER_BYTES_MAX: Final = 64 * 1024  # as a record
 DELETED_KEEP_S: Final = 60.0  # a heartbeat and the longest loss window, several times over
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
@@ -44,31 +41,45 @@ R = TypeVar("R", bound=Record)
 class Tx:
     """What a commit's function may do beside changing its records; usable only while the function runs."""
 
-    __slots__ = ("_now_us", "_open", "_stager", "delivered", "effects", "guards")
+    __slots__ = ("_now_us", "_open", "_sender", "_stager", "deleted", "delivered", "effects", "guards")
 
-    def __init__(self, stager: Stager, now_us: int) -> None:
+    def __init__(self, stager: Stager, now_us: int, sender: str) -> None:
         self._stager = stager
         self._now_us = now_us
+        self._sender = sender
         self._open = True
         self.guards: list[Guard] = []
         self.effects: list[Effect] = []
         self.delivered: list[RecordKeys] = []
+        self.deleted: list[RecordKeys] = []
 
-    def deliver(self, cls: type[Record], id: int | str, letter: object) -> None:  # noqa: A002 - the field's own name
+    def deliver(
+        self,
+        cls: type[Record],
+        id: int | str,  # noqa: A002 - the field's own name
+        letter: object,
+        *,
+        expires_s: float | None = None,
+    ) -> None:
         """Put a letter into the inbox of a record, whoever owns it; it is applied exactly once, by `on_letter`.
+
+        Its sender is the record of the commit's first session: there it goes back to if it is refused or expires.
 
         Args:
             cls: The class of the receiver.
             id: Its id; whether it exists is the caller's to know, its inbox waits for it.
-            letter: Plain JSON values, at most 64 KiB.
+            letter: A `Letter`, or plain JSON values; at most 64 KiB.
+            expires_s: Seconds after which it is returned instead of opened, by the receiver's clock; None for never.
 
         Raises:
             InvalidKey: The id is malformed.
-            Misuse: The letter is not made of JSON's types, or too large; or the commit is over.
+            Misuse: The letter cannot be stored, or is too large; the expiry is out of range; or the commit is over.
+            DefinitionError: Its type has a gap in its migrations.
         """
         self._check_open()
         record_keys = keys_of(cls, id)
-        self.effects.append(Append(record_keys.inbox, encode_letter(letter)))
+        sealed = seal(letter, sender=self._sender, now_us=self._now_us, expires_s=expires_s)
+        self.effects.append(Append(record_keys.inbox, sealed))
         self.delivered.append(record_keys)
 
     def create(self, cls: type[R], id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
@@ -97,7 +108,8 @@ class Tx:
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
         """Delete a record that nobody owns, with what is kept beside it; the commit is refused if somebody owns it.
 
-        Letters that nobody has opened are not the record's own: they stay, and `realmkeep letters list` names them.
+        Letters that nobody has opened are not the record's own: they are returned to their senders soon after. Those that
+        cannot be stay, and `realmkeep letters list` names them.
 
         Its revision goes on for a minute, and so far ahead that no server's clock has got there: who let the record go a
         moment ago would take its absence for a loss.
@@ -113,6 +125,7 @@ class Tx:
         self.effects += [Delete(key) for key in beside]
         self.effects.append(Put(record_keys.updated, self._ahead(), expire_s=DELETED_KEEP_S))
         self.effects += self._stager.leave(record_keys)
+        self.deleted.append(record_keys)
 
     def _ahead(self) -> bytes:
         """A revision of a record that was not read: deletions and creations of one id take turns, and it never goes back."""
@@ -129,23 +142,6 @@ class Tx:
     def _check_open(self) -> None:
         if not self._open:
             raise Misuse("the transaction is over", hint="use tx only inside the function given to commit")
-
-
-def encode_letter(letter: object) -> bytes:
-    """A letter as it lies in an inbox: an id that no other letter has, and the content.
-
-    Raises:
-        Misuse: It is not made of JSON's types, or takes more than 64 KiB.
-    """
-    try:
-        encoded = msgspec.json.encode([secrets.token_hex(8), letter])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise Misuse(
-            f"a letter cannot be stored: {error}", hint="use None, numbers, text, lists and dictionaries"
-        ) from error
-    if len(encoded) > LETTER_BYTES_MAX:
-        raise Misuse(f"a letter of {len(encoded)} bytes", hint=f"at most {LETTER_BYTES_MAX} are delivered")
-    return encoded
 
 
 class Commits:
@@ -201,7 +197,7 @@ class Commits:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
         now_us = self._clock.wall_us()
         undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
-        tx = Tx(self._stager, now_us)
+        tx = Tx(self._stager, now_us, sessions[0].keys.record if sessions else "")
         for session in sessions:
             session.committing = True
         try:
@@ -256,6 +252,7 @@ class Commits:
             queued_s=self._clock.monotonic_s(),
             extra_from=extra_from,
             receivers=tx.delivered,
+            deleted=tx.deleted,
             on_landed=self._on_landed,
         )
         for ring, op in applied:

@@ -22,6 +22,7 @@ class Counters:
         long_results: Results of commits that took more than half of what can be recorded; the log names the functions.
         hook_failures: Hooks that raised.
         letters_kept_aside: Letters that could not be applied.
+        letters_returned: Letters that went back to their senders.
         healed_records: How often a record was written again that the store had lost.
         torn_records: How many of those could not be: others had claimed them by then.
     """
@@ -38,5 +39,6 @@ class Counters:
     long_results: int = 0
     hook_failures: int = 0
     letters_kept_aside: int = 0
+    letters_returned: int = 0
     healed_records: int = 0
     torn_records: int = 0

@@ -28,7 +28,7 @@ from realmkeep.keeping.healing import Healer, read_held
 from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.leaving import Leaving
-from realmkeep.keeping.letters import KEPT, POLL_S, Inboxes, Notices
+from realmkeep.keeping.letters import GIVE_BACK, KEPT, POLL_S, Inboxes, Notices
 from realmkeep.keeping.ops import Receipt
 from realmkeep.keeping.outage import Outage
 from realmkeep.keeping.queue import WriteQueue
@@ -398,6 +398,7 @@ class Engine:
             self.healer.remember(write)
             if write.receivers:
                 self.delivered(write.receivers)
+            self.deleted(write.deleted)
 
     @contextmanager
     def _nothing_else_fails(self, name: str) -> Generator[None]:
@@ -409,13 +410,18 @@ class Engine:
 
     def letter_arrived(self, record_key: str) -> None:
         """A notice named this record."""
-        session = self.sessions.get(record_key.removesuffix(KEPT))
+        session = self.sessions.get(record_key.removesuffix(GIVE_BACK).removesuffix(KEPT))
         if session is not None:
-            self.inboxes.notice(session, kept=record_key.endswith(KEPT))
+            give_back = record_key.endswith(GIVE_BACK)
+            self.inboxes.notice(session, kept=record_key.endswith(KEPT), give_back=give_back)
 
     def notice_letters(self, session: Session[Any]) -> None:
         """The session's inbox may have letters: they are applied in the background, with those that were kept."""
         self.inboxes.notice(session, kept=True)
+
+    def deleted(self, records: Iterable[RecordKeys]) -> None:
+        """These records are gone: their letters are returned in the background."""
+        self.inboxes.deleted(records)
 
     async def open_letters(self, session: Session[Any]) -> None:
         """As `Session.open_letters`.

@@ -1,10 +1,12 @@
-"""A letter as it lies in an inbox: what tells it from every other letter, and what it says."""
+"""A letter as it lies in an inbox: what tells it from every other letter, what is written on it, and what it says."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+PLAIN: Final = ""  # the kind of a letter of plain JSON values
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True):
@@ -12,11 +14,25 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True):
 
     Attributes:
         id: No other letter has it.
-        content: Plain JSON values.
+        content: Plain JSON values; the fields of a letter that has a kind.
+        kind: Of its type; empty if it is of plain values.
+        version: Of its type; 0 if it is of plain values.
+        sender: The key of the record that sent it; empty if none did, or an older release wrote it.
+        sent_us: When, in microseconds since the epoch, on the sender's clock; 0 if an older release wrote it.
+        expires_us: From when on it is returned instead of opened, likewise; 0 for never.
     """
 
     id: str
     content: Any
+    kind: str = PLAIN
+    version: int = 0
+    sender: str = ""
+    sent_us: int = 0
+    expires_us: int = 0
+
+    def expired(self, now_us: int) -> bool:
+        """Whether it is too late to open it."""
+        return bool(self.expires_us) and now_us >= self.expires_us
 
 
 _decoder = msgspec.json.Decoder(Envelope)

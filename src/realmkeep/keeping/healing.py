@@ -131,6 +131,10 @@ class Host(Protocol):
         """Its inbox may have changed."""
         ...
 
+    def deleted(self, records: Iterable[RecordKeys]) -> None:
+        """These records are gone."""
+        ...
+
     def delivered(self, receivers: Iterable[RecordKeys]) -> None:
         """Letters to these are durable."""
         ...
@@ -372,6 +376,7 @@ class Healer:
             else:
                 write.settle()
         self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
+        self._host.deleted(dict.fromkeys(record for joint in joints for record in joint.deleted))
 
     async def _opened_again(self, group: list[Kept]) -> list[Effect]:
         """Drop the letters that the crash brought back and that are applied in what is written again.

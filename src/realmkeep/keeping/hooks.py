@@ -6,20 +6,23 @@ A function is refused where it is registered if it could not be called, or would
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
 from realmkeep.callables import deferred, discard, fault_of, name_of
 from realmkeep.errors import Misuse, RealmkeepError
 from realmkeep.keeping.arguments import check_record
 from realmkeep.keeping.commit import Tx
 from realmkeep.keeping.counters import Counters
+from realmkeep.keeping.envelope import PLAIN
+from realmkeep.keeping.letter_types import Letter, check_letter_type
 from realmkeep.keeping.session import Session
 from realmkeep.records import Record
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
+L = TypeVar("L", bound=Letter)
 H = TypeVar("H")
 
 SessionHook: TypeAlias = Callable[[Session[R]], object]
@@ -28,8 +31,10 @@ ReasonHook: TypeAlias = Callable[[Session[R], str], object]
 LetterHook: TypeAlias = Callable[[Tx, R, Any], object]
 SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
 
+TypedLetterHook: TypeAlias = Callable[[Tx, R, L], object]
+TypedSettledHook: TypeAlias = Callable[[Session[R], L, Any], object]
+
 Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership", "letter_settled"]
-Letter: TypeAlias = Callable[..., object]
 
 ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "disconnect": ("session",),
@@ -42,15 +47,37 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+OF_LETTERS: Final = ("letter", "letter_settled")  # one for each type of letters
+
+
+class Opener(NamedTuple):
+    """What opens the letters of one type to one class of records.
+
+    Attributes:
+        of: The type; None for letters of plain values.
+        hook: The function of `on_letter`.
+    """
+
+    of: type[Letter] | None
+    hook: Callable[..., object]
+
+
 class HookRegistry:
     """The decorators with which a game registers its hooks; `Hooks` and `Keeper` are such."""
 
-    def add_hook(self, event: str, cls: type[Record], hook: object) -> None:
+    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
         """Run `hook` at every `event` of a session of `cls`.
 
+        Args:
+            event: Its name, without `on_`.
+            cls: The class of the records.
+            hook: The function.
+            letter: The type of letters that it is for; None for letters of plain values, and for other events.
+
         Raises:
-            Misuse: It is no plain function of the event's arguments, `cls` is no record with a kind, or it would be the
-                second that applies the letters to `cls`.
+            Misuse: It is no plain function of the event's arguments, `cls` is no record with a kind, `letter` no type of
+                letters, or it would be the second for the letters of this type to `cls`.
+            DefinitionError: The type has a gap in its migrations.
         """
         raise NotImplementedError
 
@@ -74,24 +101,45 @@ class HookRegistry:
         """Run a function when another server took a record; it gets the session, which is over, and the reason."""
         return self._hook("lost_ownership", cls)
 
-    def on_letter(self, cls: type[R]) -> Callable[[LetterHook[R]], LetterHook[R]]:
-        """Apply letters with a function of the transaction, the receiver's record and the letter; one for a class.
+    @overload
+    def on_letter(self, cls: type[R]) -> Callable[[LetterHook[R]], LetterHook[R]]: ...
+    @overload
+    def on_letter(self, cls: type[R], letter: type[L]) -> Callable[[TypedLetterHook[R, L]], TypedLetterHook[R, L]]: ...
+    def on_letter(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
+        """Apply letters with a function of the transaction, the receiver's record and the letter.
 
-        A second one is refused, because it would take the letters of the first. It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable. A letter
-        for which it raises is kept aside for a week. What it returns is passed on to `on_letter_settled`.
+        There is one for a class and a type of letters: a second is refused, because it would take the letters of the first.
+        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable. If it
+        raises `Later` the letter waits, if it raises `Return` it goes back to its sender; a letter for which it raises
+        anything else is kept. What it returns is passed on to `on_letter_settled`.
+
+        Args:
+            cls: The class of the receivers.
+            letter: The type of the letters; without it those of plain values.
         """
-        return self._hook("letter", cls)
+        return self._hook("letter", cls, letter)
 
-    def on_letter_settled(self, cls: type[R]) -> Callable[[SettledLetterHook[R]], SettledLetterHook[R]]:
+    @overload
+    def on_letter_settled(self, cls: type[R]) -> Callable[[SettledLetterHook[R]], SettledLetterHook[R]]: ...
+    @overload
+    def on_letter_settled(
+        self, cls: type[R], letter: type[L]
+    ) -> Callable[[TypedSettledHook[R, L]], TypedSettledHook[R, L]]: ...
+    def on_letter_settled(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
         """Run a function once a letter's change is durable: tell the client. Never twice for a letter, and not after a crash.
 
-        It gets the session, which may be over by then, the letter, and what the function of `on_letter` returned.
-        """
-        return self._hook("letter_settled", cls)
+        It gets the session, which may be over by then, the letter, and what the function of `on_letter` returned. There is
+        one for a class and a type of letters.
 
-    def _hook(self, event: str, cls: type[Record]) -> Callable[[H], H]:
+        Args:
+            cls: The class of the receivers.
+            letter: The type of the letters; without it those of plain values.
+        """
+        return self._hook("letter_settled", cls, letter)
+
+    def _hook(self, event: str, cls: type[Record], letter: type[Letter] | None = None) -> Callable[[H], H]:
         def register(hook: H) -> H:
-            self.add_hook(event, cls, hook)
+            self.add_hook(event, cls, hook, letter)
             return hook
 
         return register
@@ -103,8 +151,8 @@ class Hooks(HookRegistry):
     ```python
     hooks = Hooks()
 
-    @hooks.on_letter(Player)
-    def open_letter(tx: Tx, player: Player, letter: dict) -> None: ...
+    @hooks.on_letter(Player, Gift)
+    def unwrap(tx: Tx, player: Player, gift: Gift) -> None: ...
     ```
 
     One object may be given to several keepers. Each takes the functions as they are then, so registering one later is
@@ -113,10 +161,12 @@ class Hooks(HookRegistry):
 
     def __init__(self) -> None:
         self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
+        self._openers: dict[type[Record], dict[str, Opener]] = {}
+        self._settled: dict[tuple[type[Record], str], Callable[..., object]] = {}
         self._taken = False
         self._counters = Counters()
 
-    def add_hook(self, event: str, cls: type[Record], hook: object) -> None:
+    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
         """As `HookRegistry.add_hook`.
 
         Raises:
@@ -133,13 +183,30 @@ class Hooks(HookRegistry):
             raise Misuse(
                 f"on_{event}({cls.__name__}): {fault}", hint=f"make it a plain `def hook({', '.join(arguments)})`"
             )
-        registered = self._hooks.setdefault((event, cls), [])
-        if event == "letter" and registered:
+        if event in OF_LETTERS:
+            self._add_for_letters(event, cls, cast("Callable[..., object]", hook), letter)
+        else:
+            self._hooks.setdefault((event, cls), []).append(cast("Callable[..., object]", hook))
+
+    def _add_for_letters(
+        self, event: str, cls: type[Record], hook: Callable[..., object], letter: type[Letter] | None
+    ) -> None:
+        if letter is not None:
+            check_letter_type(letter, f"on_{event}")
+        kind = PLAIN if letter is None else letter.__letter__.kind
+        openers = self._openers.setdefault(cls, {})
+        opener = openers.get(kind)
+        former = self._settled.get((cls, kind)) if event == "letter_settled" else opener and opener.hook
+        if former is not None:
+            of = "" if letter is None else f", {letter.__name__}"
             raise Misuse(
-                f"on_letter({cls.__name__}) is {name_of(registered[0])} already; {name_of(hook)} would take its letters",
-                hint="apply all letters to a class in one function",
+                f"on_{event}({cls.__name__}{of}) is {name_of(former)} already; {name_of(hook)} would take its letters",
+                hint="apply all letters of a type to a class in one function",
             )
-        registered.append(cast("Callable[..., object]", hook))
+        if event == "letter_settled":
+            self._settled[cls, kind] = hook
+        else:
+            openers[kind] = Opener(letter, hook)
 
     def taken(self, counters: Counters) -> Self:
         """A copy for one keeper, which counts there; nothing may be registered here any more."""
@@ -147,29 +214,39 @@ class Hooks(HookRegistry):
         own = type(self)()
         own._counters = counters  # noqa: SLF001 - its own class
         own._hooks = {key: [*hooks] for key, hooks in self._hooks.items()}  # noqa: SLF001 - its own class
+        own._openers = {cls: dict(openers) for cls, openers in self._openers.items()}  # noqa: SLF001 - its own class
+        own._settled = dict(self._settled)  # noqa: SLF001 - its own class
         return own
 
     def run(self, event: Event, cls: type[Record], *args: Any) -> None:
         """Run the functions of an event. One that raises, or leaves work undone, is logged and counted; it stops nothing."""
         for hook in self._hooks.get((event, cls), ()):
-            try:
-                result = hook(*args)
-            except Exception:
-                self._counters.hook_failures += 1
-                log.exception("the hook %s for %s of %s raised", name_of(hook), event, cls.__name__)
-                continue
-            if deferred(result):
-                discard(result)
-                self._counters.hook_failures += 1
-                log.error(
-                    "the hook %s for %s of %s returned a %s and did nothing: a hook runs without awaiting",
-                    name_of(hook),
-                    event,
-                    cls.__name__,
-                    type(result).__name__,
-                )
+            self._run(hook, event, cls, *args)
 
-    def letter(self, cls: type[Record]) -> Letter | None:
-        """What applies letters to records of `cls`."""
-        hooks = self._hooks.get(("letter", cls))
-        return hooks[0] if hooks else None
+    def _run(self, hook: Callable[..., object], event: Event, cls: type[Record], *args: Any) -> None:
+        try:
+            result = hook(*args)
+        except Exception:
+            self._counters.hook_failures += 1
+            log.exception("the hook %s for %s of %s raised", name_of(hook), event, cls.__name__)
+            return
+        if deferred(result):
+            discard(result)
+            self._counters.hook_failures += 1
+            log.error(
+                "the hook %s for %s of %s returned a %s and did nothing: a hook runs without awaiting",
+                name_of(hook),
+                event,
+                cls.__name__,
+                type(result).__name__,
+            )
+
+    def openers(self, cls: type[Record]) -> Mapping[str, Opener]:
+        """What applies letters to records of `cls`, by the kind of the letters."""
+        return self._openers.get(cls, {})
+
+    def letter_settled(self, session: Session[Any], kind: str, letter: object, result: object) -> None:
+        """Run the function of `on_letter_settled` for a letter of this kind."""
+        hook = self._settled.get((session.cls, kind))
+        if hook is not None:
+            self._run(hook, "letter_settled", session.cls, session, letter, result)

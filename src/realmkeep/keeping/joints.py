@@ -22,6 +22,7 @@ class Joint(NamedTuple):
     guards: tuple[Guard, ...]
     effects: tuple[Effect, ...]
     receivers: tuple[RecordKeys, ...]
+    deleted: tuple[RecordKeys, ...]
 
 
 def joint_of(write: StagedWrite, at_s: float) -> Joint:
@@ -30,7 +31,7 @@ def joint_of(write: StagedWrite, at_s: float) -> Joint:
     extra = tuple(effect for effect in write.extra if not isinstance(effect, DropFirst))
     guards = tuple(write.transaction.guards[2 * len(write.members) :])
     leaves = tuple((member.session.keys.record, member.leaves) for member in write.members)
-    return Joint(at_s, write.order, leaves, guards, extra, tuple(write.receivers))
+    return Joint(at_s, write.order, leaves, guards, extra, tuple(write.receivers), tuple(write.deleted))
 
 
 class Rewriting(NamedTuple):

@@ -18,6 +18,7 @@ from realmkeep.keeping.engine import Engine
 from realmkeep.keeping.entering import Entrance
 from realmkeep.keeping.former import deliver_former
 from realmkeep.keeping.hooks import HookRegistry, Hooks
+from realmkeep.keeping.letter_types import Letter, check_letter_types
 from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.opening import opened
 from realmkeep.keeping.ops import Op, Receipt
@@ -92,11 +93,12 @@ class Keeper(HookRegistry):
             Misuse: An argument is of another type.
             NameTaken: A live keeper has this name.
             RescueNotDelivered: What an earlier run left cannot be delivered.
-            DefinitionError: A record class has a gap in its migrations.
+            DefinitionError: A record class or a type of letters has a gap in its migrations.
             StorageError: The store cannot be opened.
         """
         check_opening(storage, config, records, hooks, clock, rescue_path)
         check_all()
+        check_letter_types()
         clock = clock or SystemClock()
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
@@ -122,13 +124,13 @@ class Keeper(HookRegistry):
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    def add_hook(self, event: str, cls: type[Record], hook: object) -> None:
+    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
         """As `HookRegistry.add_hook`, for this keeper alone.
 
         Raises:
-            Misuse: As there.
+            Misuse, DefinitionError: As there.
         """
-        self._engine.hooks.add_hook(event, cls, hook)
+        self._engine.hooks.add_hook(event, cls, hook, letter)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.name} of {len(self._engine.sessions)} sessions>"

@@ -1,4 +1,4 @@
-"""What operators see of letters that nobody could apply: which they are, and to have them tried again."""
+"""What operators see of letters that nobody could apply: which they are; to have them tried again, or returned."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import InvalidKey
-from realmkeep.keeping.envelope import open_envelope
+from realmkeep.keeping.envelope import Envelope, open_envelope
 from realmkeep.keeping.lease import Owner
+from realmkeep.keeping.letters import BY_OPERATOR, GIVE_BACK, NO_RECORD, send_notices
+from realmkeep.keeping.returning import give_back, is_absent
 from realmkeep.storage import Append, Failed, Transaction, Unknown
 
 if TYPE_CHECKING:
@@ -28,13 +30,39 @@ class KeptLetter(NamedTuple):
         record: The key of its receiver.
         why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made.
         id: The letter's own.
+        kind: Of its type; empty if it is of plain values.
+        version: Of its type.
+        sender: The key of the record that sent it; empty if none did.
+        sent_us: When, in microseconds since the epoch; 0 if an older release sent it.
+        expires_us: From when on it is returned, likewise; 0 for never.
         content: What was sent; the bytes as text where they are no letter.
     """
 
     record: str
     why: str
     id: str
+    kind: str
+    version: int
+    sender: str
+    sent_us: int
+    expires_us: int
     content: Any
+
+
+class Returning(NamedTuple):
+    """What becomes of the letters of one record.
+
+    Attributes:
+        record: The key of their receiver.
+        returned: How many went back.
+        left: How many stay: no record sent them, or it does not exist, or they came back already.
+        by_owner: The receiver is live: its server returns them within a second.
+    """
+
+    record: str
+    returned: int
+    left: int
+    by_owner: bool
 
 
 async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
@@ -44,12 +72,9 @@ async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
         StorageError: The store cannot be reached.
     """
     found: list[KeptLetter] = []
-    async for which, record_keys in _lists(storage):
-        absent = not await storage.exists(record_keys.record)
-        if which == "inbox" and not absent:
-            continue
+    async for which, record_keys, absent in _waiting(storage):
         at = record_keys.kept if which == "kept" else record_keys.inbox
-        why = "no record" if absent else "kept"
+        why = NO_RECORD if absent else "kept"
         found += [_of(record_keys.record, why, stored) for stored in await storage.load_list(at)]
     return sorted(found, key=lambda letter: (letter.record, letter.id))
 
@@ -65,34 +90,82 @@ async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[s
     """
     live: list[str] = []
     away: list[str] = []
-    async for which, record_keys in _lists(storage):
-        if which != "kept":
-            continue
-        owner = Owner.read(await storage.load(record_keys.owner), record_keys.owner)
-        if owner is None:
-            away.append(record_keys.record)
-            continue
-        notice = Append(keys.server_notices(owner.server), record_keys.kept.encode())
-        (outcome,) = await storage.write([Transaction([], [notice])])
-        if isinstance(outcome, (Failed, Unknown)):
-            raise outcome.error
-        live.append(record_keys.record)
+    async for which, record_keys, _ in _waiting(storage):
+        if which == "kept":
+            told = await _tell_owner(storage, record_keys, record_keys.kept)
+            (live if told else away).append(record_keys.record)
     return tuple(sorted(live)), tuple(sorted(away))
 
 
-async def _lists(storage: Storage) -> AsyncIterator[tuple[str, RecordKeys]]:
+async def return_kept_letters(storage: Storage, *, now_us: int, record: str | None = None) -> list[Returning]:
+    """Return letters that wait to their senders: those that `list_kept_letters` shows.
+
+    Args:
+        storage: The store.
+        now_us: Wall time.
+        record: Only those to the record with this key; all without it.
+
+    Raises:
+        StorageError: The store cannot be reached; those that did not go back are where they were.
+    """
+    found: list[Returning] = []
+    async for which, record_keys, absent in _waiting(storage):
+        if record not in (None, record_keys.record):
+            continue
+        source = record_keys.kept if which == "kept" else record_keys.inbox
+        reason = NO_RECORD if absent else BY_OPERATOR
+        given = await give_back(storage, record_keys, source, reason, now_us)
+        by_owner = given.owned and await _tell_owner(storage, record_keys, record_keys.record + GIVE_BACK)
+        await send_notices(storage, given.senders)
+        found.append(Returning(record_keys.record, given.returned, given.left, by_owner))
+    return sorted(found)
+
+
+async def _tell_owner(storage: Storage, record_keys: RecordKeys, notice: str) -> bool:
+    """Send a notice to the server that owns a record; False if none does.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    owner = Owner.read(await storage.load(record_keys.owner), record_keys.owner)
+    if owner is None:
+        return False
+    append = Append(keys.server_notices(owner.server), notice.encode())
+    (outcome,) = await storage.write([Transaction([], [append])])
+    if isinstance(outcome, (Failed, Unknown)):
+        raise outcome.error
+    return True
+
+
+async def _waiting(storage: Storage) -> AsyncIterator[tuple[str, RecordKeys, bool]]:
+    """Every list of letters that waits for more than a login, and whether its record is absent."""
     for which in LISTS:
         async for key in storage.keys(f"*:{which}"):
             try:
                 parsed = keys.parse(key)
             except InvalidKey:
                 continue  # somebody else's
-            yield which, keys.record_keys(parsed.kind, parsed.id, internal=True)
+            if parsed.role != which:
+                continue
+            record_keys = keys.record_keys(parsed.kind, parsed.id, internal=True)
+            absent = await is_absent(storage, record_keys)
+            if which == "kept" or absent:
+                yield which, record_keys, absent
 
 
 def _of(record: str, why: str, stored: bytes) -> KeptLetter:
     try:
         letter = open_envelope(stored)
     except msgspec.DecodeError:
-        return KeptLetter(record, why, "", stored.decode(errors="replace"))
-    return KeptLetter(record, why, letter.id, letter.content)
+        letter = Envelope("", stored.decode(errors="replace"))
+    return KeptLetter(
+        record,
+        why,
+        letter.id,
+        letter.kind,
+        letter.version,
+        letter.sender,
+        letter.sent_us,
+        letter.expires_us,
+        letter.content,
+    )

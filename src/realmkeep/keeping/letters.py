@@ -10,23 +10,26 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
+
 from realmkeep import keys
-from realmkeep.callables import deferred, discard
-from realmkeep.errors import Later, Misuse, RealmkeepError, RecordError, ShuttingDown, StorageError
+from realmkeep.errors import Later, Misuse, RealmkeepError, RecordError, Return, ShuttingDown, StorageError
 from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.lease import Owner
+from realmkeep.keeping.letter_batch import Batch
+from realmkeep.keeping.returning import give_back
+from realmkeep.keeping.sealing import seal_returned, sender_of
 from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.commit import Commits, Tx
     from realmkeep.keeping.counters import Counters
     from realmkeep.keeping.healing import Healer
-    from realmkeep.keeping.hooks import Hooks
-    from realmkeep.keeping.hooks import Letter as Apply
+    from realmkeep.keeping.hooks import Hooks, Opener
     from realmkeep.keeping.outage import Outage
     from realmkeep.keeping.safety import Safety
     from realmkeep.keeping.session import Session
@@ -44,6 +47,9 @@ LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync wh
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
 KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
+GIVE_BACK: Final = ":kept:return"  # ends the notice that asks to return them
+NO_RECORD: Final = "no record"
+BY_OPERATOR: Final = "returned by an operator"
 UNREAD: Final = "notices of letters were not read"
 
 
@@ -75,6 +81,10 @@ class Host(Protocol):
         """Knows what a crash may still take."""
         ...
 
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable."""
+        ...
+
     def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a task of this keeper."""
         ...
@@ -83,10 +93,10 @@ class Host(Protocol):
 class _Drain:
     """One drain of one session's inbox."""
 
-    __slots__ = ("again", "error", "kept", "task")
+    __slots__ = ("again", "error", "give_back", "kept", "task")
 
     def __init__(self) -> None:
-        self.again = self.kept = False
+        self.again = self.kept = self.give_back = False
         self.error: RealmkeepError | None = None
         self.task: asyncio.Task[None] | None = None
 
@@ -106,12 +116,13 @@ class Inboxes:
         self._drains: dict[Session[Any], _Drain] = {}
         self.failing: dict[str, int] = {}
 
-    def notice(self, session: Session[Any], *, kept: bool = False) -> _Drain:
+    def notice(self, session: Session[Any], *, kept: bool = False, give_back: bool = False) -> _Drain:
         """The session may have letters: apply them in the background, one drain at a time for a session.
 
         Args:
             session: The receiver.
             kept: Try those again, too, that could not be applied.
+            give_back: Return those to their senders.
         """
         drain = self._drains.get(session)
         if drain is None:
@@ -119,7 +130,30 @@ class Inboxes:
             drain.task = self._host.spawn(f"letters of {session.keys.record}", self._run(session, drain))
         drain.again = True
         drain.kept |= kept
+        drain.give_back |= give_back
         return drain
+
+    def deleted(self, records: Iterable[RecordKeys]) -> None:
+        """These records are gone: the letters that wait for them go back to their senders, in the background."""
+        for record in records:
+            self._host.spawn(f"letters to {record.record}", self._return_all(record))
+
+    async def _return_all(self, record: RecordKeys) -> None:
+        clock = self._host.clock
+        for source in (record.kept, record.inbox):
+            while True:
+                try:
+                    given = await give_back(self._host.storage, record, source, NO_RECORD, clock.wall_us())
+                except StorageError as error:
+                    log.info("letters to %s, which was deleted, are not returned yet: %s", record.record, error)
+                    await clock.sleep(RETRY_S)
+                else:
+                    break
+            self._counters.letters_returned += given.returned
+            self._host.delivered(given.senders)
+            if given.left:
+                said = "%d letters to %s, which was deleted, cannot be returned: see `realmkeep letters list`"
+                log.error(said, given.left, record.record)
 
     def reasons(self) -> Iterator[str]:
         """Which letters cannot be applied: one sentence, or none."""
@@ -146,8 +180,9 @@ class Inboxes:
     async def _run(self, session: Session[Any], drain: _Drain) -> None:
         try:
             while drain.again:
-                kept, drain.again, drain.kept = drain.kept, False, False
-                await self._drain(session, kept=kept)
+                kept, give_back = drain.kept, drain.give_back
+                drain.again = drain.kept = drain.give_back = False
+                await self._drain(session, kept=kept, give_back=give_back)
         except RealmkeepError as error:
             log.info("letters of %s wait: %s", session.keys.record, error)
             drain.error = error
@@ -159,29 +194,34 @@ class Inboxes:
         """Look at all letters again then, the kept ones as well."""
         self._host.clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
 
-    async def _drain(self, session: Session[Any], *, kept: bool) -> None:
-        apply = self._hooks.letter(session.cls)
-        if apply is None:
+    async def _drain(self, session: Session[Any], *, kept: bool, give_back: bool) -> None:
+        openers = self._hooks.openers(session.cls)
+        if not openers and not give_back:
             if await self._host.storage.exists(session.keys.inbox):
                 log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
             return
-        if kept:
-            await self._open_kept(session, apply)
-        while letters := await self._read(session.keys.inbox):
+        if kept or give_back:
+            await self._open_kept(session, openers, give_back=give_back)
+        while openers and (letters := await self._read(session.keys.inbox)):
             while letters:
-                letters = letters[await self._apply(session, apply, letters[:LETTERS_A_COMMIT]) :]
+                letters = letters[await self._apply(session, openers, letters[:LETTERS_A_COMMIT]) :]
 
-    async def _open_kept(self, session: Session[Any], apply: Apply) -> None:
-        """Try each letter that was kept once more; those that cannot be applied go to the end of the list, in their order."""
+    async def _open_kept(self, session: Session[Any], openers: Mapping[str, Opener], *, give_back: bool) -> None:
+        """Try each letter that was kept once more, or give it back; those that stay go to the end of the list, in their order."""
         record, kept = session.keys.record, session.keys.kept
         count = len(await self._host.storage.load_list(kept))
         self.failing.pop(record, None)
         for _ in range(count):
             (letter,) = await self._host.storage.load_list(kept, count=1)
-            batch = self._batch(session, apply, [letter], kept)
-            write, error = self._try(session, batch)
-            if write is not None:
-                await self._settle(session, batch, write)
+            if give_back:
+                error: Exception | None = Return(BY_OPERATOR)
+            else:
+                batch = self._batch(session, openers, [letter], kept)
+                write, error = self._try(session, batch)
+                if write is not None:
+                    await self._settle(session, batch, write)
+                    continue
+            if isinstance(error, Return) and (error := await self._give_back(session, kept, letter, error)) is None:
                 continue
             self._remember(session, error)
             if count > 1:
@@ -199,12 +239,12 @@ class Inboxes:
             if not letters or (not await barrier.wait() and await self._host.safety.reached(run)):
                 return letters
 
-    async def _apply(self, session: Session[Any], apply: Apply, letters: list[bytes]) -> int:
+    async def _apply(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes]) -> int:
         """Apply as many of the first letters as go in one commit; how many have left the inbox.
 
-        One that cannot be applied, or not now, is kept, so that the others are not held up.
+        One that is refused goes back; one that cannot be applied, or not now, is kept, so that the others are not held up.
         """
-        batch = self._batch(session, apply, letters, session.keys.inbox)
+        batch = self._batch(session, openers, letters, session.keys.inbox)
         write, error = self._try(session, batch)
         if write is not None:
             await self._settle(session, batch, write)
@@ -212,7 +252,11 @@ class Inboxes:
         # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
         going = len(letters) // 2 if batch.failed is None else batch.at
         if going > 0:
-            return await self._apply(session, apply, letters[:going])
+            return await self._apply(session, openers, letters[:going])
+        if isinstance(error, Return):
+            error = await self._give_back(session, session.keys.inbox, letters[0], error)
+            if error is None:
+                return 1
         if not isinstance(error, Later):
             self._counters.letters_kept_aside += 1
             said = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
@@ -221,10 +265,11 @@ class Inboxes:
         await self._move(session, session.keys.inbox, letters[0])
         return 1
 
-    def _batch(self, session: Session[Any], apply: Apply, letters: list[bytes], inbox: str) -> _Batch:
-        return _Batch(session, apply, letters, inbox, safe_s=self._host.healer.witnesses.safe_s)
+    def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
+        now_us, safe_s = self._host.clock.wall_us(), self._host.healer.witnesses.safe_s
+        return Batch(session, openers, letters, source, now_us=now_us, safe_s=safe_s)
 
-    def _try(self, session: Session[Any], batch: _Batch) -> tuple[StagedWrite | None, Exception | None]:
+    def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
         """Run the commit; the write, or why nothing happened.
 
         Raises:
@@ -232,8 +277,8 @@ class Inboxes:
         """
         try:
             write, _ = self._commits.run(batch, [session], ())
-        except Later as later:
-            return None, later
+        except (Later, Return) as answer:
+            return None, answer
         except RealmkeepError as error:
             if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
                 raise
@@ -242,11 +287,38 @@ class Inboxes:
             return None, error
         return write, None
 
-    async def _settle(self, session: Session[Any], batch: _Batch, write: StagedWrite) -> None:
+    async def _settle(self, session: Session[Any], batch: Batch, write: StagedWrite) -> None:
         await write.wait(patient=True)
         session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
-        for letter, result in batch.applied:
-            self._hooks.run("letter_settled", session.cls, session, letter, result)
+        for applied in batch.applied:
+            self._hooks.letter_settled(session, applied.kind, applied.letter, applied.result)
+
+    async def _give_back(self, session: Session[Any], source: str, stored: bytes, why: Return) -> RealmkeepError | None:
+        """Return the first letter of a list to its sender, in the commit that takes it out; the error if it has none."""
+        try:
+            letter = open_envelope(stored)
+        except msgspec.DecodeError:
+            return Misuse("it is no letter", hint="look what wrote it")
+        sender = await sender_of(self._host.storage, letter)
+        if isinstance(sender, str):
+            return Misuse(f"it is to go back ({why}), but {sender}", hint="apply it, or see to it by hand")
+        ring, now_us = session.ring, self._host.clock.wall_us()
+        back = seal_returned(stored, receiver=session.keys.record, reason=why.message, now_us=now_us)
+        known = ring.has_letter(letter.id)
+
+        def give_back(tx: Tx, _: Record) -> None:
+            tx.drop_letters(source, 1)
+            if not known:  # a store that lost its last moments shows again what has gone back
+                ring.add_letters([letter.id], safe_s=self._host.healer.witnesses.safe_s)
+                tx.effects.append(Append(sender.inbox, back))
+                tx.delivered.append(sender)
+
+        write, _ = self._commits.run(give_back, [session], ())
+        await write.wait(patient=True)
+        ring.letters_durable(self._host.clock.monotonic_s(), [letter.id])
+        self._counters.letters_returned += 1
+        log.info("a letter to %s went back to %s: %s", session.keys.record, sender.record, why)
+        return None
 
     def _remember(self, session: Session[Any], error: Exception | None) -> None:
         """A letter is kept: it is tried again soon, or operators are told."""
@@ -267,39 +339,6 @@ class Inboxes:
 
         write, _ = self._commits.run(move, [session], ())
         await write.wait(patient=True)
-
-
-class _Batch:
-    """The body of the commit that applies letters; remembers which one failed, and what came of the others."""
-
-    def __init__(self, session: Session[Any], apply: Apply, letters: list[bytes], inbox: str, *, safe_s: float) -> None:
-        self._inbox = inbox
-        self._safe_s = safe_s
-        self._session = session
-        self._apply = apply
-        self._letters = letters
-        self.at = 0
-        self.failed: bytes | None = None
-        self.ids: list[str] = []
-        self.applied: list[tuple[Any, object]] = []
-
-    def __call__(self, tx: Tx, record: Record) -> None:
-        for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
-            self.failed = stored
-            letter = open_envelope(stored)
-            if not self._session.ring.has_letter(letter.id):
-                result = self._apply(tx, record, letter.content)
-                if deferred(result):
-                    discard(result)
-                    raise Misuse(
-                        f"on_letter returned a {type(result).__name__}, so nothing was applied",
-                        hint="make it a plain def that changes the record",
-                    )
-                self.applied.append((letter.content, result))
-                self.ids.append(letter.id)
-        self.failed = None
-        self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
-        tx.drop_letters(self._inbox, len(self._letters))
 
 
 class Notices:

@@ -69,10 +69,11 @@ class StagedWrite(Write):
         releases: It gives up the ownership of its member.
         extra_from: Where the effects on keys of nobody here begin: letters, records created.
         receivers: To whose inboxes it delivers letters.
+        deleted: The records that it deletes.
         on_landed: Called once it is durable, before those who wait hear of it.
     """
 
-    __slots__ = ("extra_from", "members", "on_landed", "receivers", "releases")
+    __slots__ = ("deleted", "extra_from", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
@@ -83,6 +84,7 @@ class StagedWrite(Write):
         extra_from: int,
         releases: bool = False,
         receivers: Sequence[RecordKeys] = (),
+        deleted: Sequence[RecordKeys] = (),
         on_landed: Callable[[StagedWrite], None] | None = None,
     ) -> None:
         super().__init__(transaction, queued_s=queued_s)
@@ -90,6 +92,7 @@ class StagedWrite(Write):
         self.extra_from = extra_from
         self.releases = releases
         self.receivers = receivers
+        self.deleted = deleted
         self.on_landed = on_landed
 
     def settle(self) -> None:
@@ -116,7 +119,7 @@ class StagedWrite(Write):
             if landed and session.last_write is self:
                 session.last_write = None
         self.transaction = NOTHING
-        self.members = self.receivers = ()
+        self.members = self.receivers = self.deleted = ()
         self.on_landed = None
 
     @property
