@@ -118,3 +118,72 @@ async def test_a_lease_that_cannot_be_read_stops_those_who_need_it_alone(
         await lab.finish(enter(north, 1))
     assert (await lab.finish(enter(north, 2))).connected
     assert any(record.levelno == logging.ERROR for record in caplog.records)
+
+
+def pays_and_writes(tx: Tx, payer: Player, payee: Player) -> None:
+    payer.gold -= 10
+    payee.gold += 10
+    for receiver in (2, 9):
+        tx.deliver(Player, receiver, {"gold": 1})
+
+
+async def lose_a_payment(lab: Lab) -> None:
+    """Player 1 pays player 2 and writes to 2 and 9, and player 3 logs out; then the store has none of it."""
+    ada, bob, cid = [await enter(lab.keeper, number) for number in (1, 2, 3)]
+    before = lab.store.snapshot()
+    await lab.keeper.commit(pays_and_writes, ada, bob)
+    await bob.open_letters()
+    await cid.logout()
+    lab.store.restore(before)
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("key", [*(f"rover:2{each}" for each in (*COMPANIONS, ":inbox", ":kept")), "rover:9:inbox"])
+async def test_what_a_crash_took_is_written_again_although_one_key_of_it_cannot_be(key: str, content: str) -> None:
+    """Everybody else gets in, is served, and is released."""
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+        await lab.advance(40)
+        await lose_a_payment(lab)
+        await plant(lab, key, CONTENTS[content])
+        ada = lab.keeper.session(Player, 1)
+        assert ada is not None
+        ada.record.hp = 0
+        await lab.advance(40)
+        assert (kept(lab, 1).gold, kept(lab, 1).hp) == (90, 0)
+        assert (await lab.finish(enter(lab.keeper, 3))).connected
+        await lab.finish(lab.keeper.commit(earn, ada))
+        report = await lab.finish(lab.keeper.close(deadline_s=5))
+        assert report.released >= 2
+        assert report.left in {(), ("rover:2",)}
+        assert (lab.store.value("rover:1:owner"), kept(lab, 1).gold) == (None, 100)
+
+
+@pytest.mark.parametrize("companion", ["", ":version", ":ops"])
+async def test_a_key_that_kept_a_record_from_being_written_again_is_taken_away_and_all_is_well(companion: str) -> None:
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+        await lab.advance(40)
+        await lose_a_payment(lab)
+        await plant(lab, f"rover:2{companion}", None)
+        await lab.advance(20)
+        assert "first rover:2" in " ".join(lab.keeper.degraded)
+        await lab.line().write([Transaction((), (Delete(f"rover:2{companion}"),))])
+        await lab.advance(40)
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 111)
+        assert lab.keeper.degraded == ()
+        assert (await lab.finish(lab.keeper.close())).clean
+
+
+async def test_a_record_that_cannot_be_saved_keeps_no_partner_from_being_written_again() -> None:
+    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+        await lab.advance(40)
+        await lose_a_payment(lab)
+        bob = lab.keeper.session(Player, 2)
+        assert bob is not None
+        bob.record.name = "half a pair \ud800"
+        await lab.advance(20)
+        assert kept(lab, 1).gold == 90
+        bob.record.name = "mended"
+        await lab.advance(40)
+        assert (kept(lab, 2).gold, kept(lab, 2).name) == (111, "mended")
+        assert lab.keeper.degraded == ()
+        await lab.finish(lab.keeper.commit(earn, bob))

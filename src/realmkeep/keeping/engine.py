@@ -24,7 +24,8 @@ from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.counters import Counters
 from realmkeep.keeping.flusher import Flusher
 from realmkeep.keeping.former import Former
-from realmkeep.keeping.healing import Healer, read_held
+from realmkeep.keeping.healing import Healer
+from realmkeep.keeping.held import read_held
 from realmkeep.keeping.ids import Ids
 from realmkeep.keeping.lease import LeaseHolder
 from realmkeep.keeping.leaving import Leaving

@@ -13,16 +13,23 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from realmkeep.errors import CommitRefused, CommitUnknown, RecordError, StorageUnavailable, StoreWentBackwards
+from realmkeep.errors import (
+    CommitRefused,
+    CommitUnknown,
+    RecordError,
+    StorageUnavailable,
+    StoreWentBackwards,
+    WrongType,
+)
 from realmkeep.keeping.departed import Departed, Departures
 from realmkeep.keeping.envelope import letter_id
-from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted
-from realmkeep.keeping.revisions import DIGITS_MAX, stored_number, token_of
+from realmkeep.keeping.held import UNREADABLE, read_held
+from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted, wrongly_typed
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, DropFirst, Refused, load_each
+from realmkeep.storage import Append, Committed, DropFirst, Failed, Put, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,75 +37,18 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.counters import Counters
+    from realmkeep.keeping.held import Held, K, Kept
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite, Stager
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect, Storage
+    from realmkeep.storage import Effect, Storage, WriteOutcome
 
 log = logging.getLogger(__name__)
 
-UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
 RECORDS_A_TRANSACTION: Final = 100  # nine keys each stay below the protocol's 1,024
 FORGET_AT_ONCE: Final = 4
-KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
-
-
-Kept: TypeAlias = "Session[Any] | Departed"
-K = TypeVar("K", bound="Session[Any] | Departed")
-
-
-class Held(NamedTuple):
-    """What the store holds of a record: its owner and its revision (0: none; `UNREADABLE`: no revision lies there)."""
-
-    owner: bytes | None
-    revision: int
-
-    @property
-    def is_foreign(self) -> bool:
-        """Something lies there that no server of Realmkeep wrote."""
-        return self.revision == UNREADABLE or (self.owner is not None and not token_of(self.owner))
-
-    def is_ours(self, kept: Kept) -> bool:
-        """The owner is this very session, or was."""
-        return self.owner == kept.owner_guard.expected
-
-    def is_lost(self, kept: Kept) -> bool:
-        """The owner is a later one, as claims of a record have rising tokens; or nobody that Realmkeep knows."""
-        if self.owner is None or self.is_ours(kept):
-            return False
-        return self.is_foreign or token_of(self.owner) > kept.token
-
-    def is_behind(self, kept: Kept) -> bool:
-        """The store lost something of it: a revision that it acknowledged, or the claim of a session.
-
-        Nobody owns it, or an earlier owner, at our own revision or before it: a later one would have left a later one.
-        """
-        if self.is_ours(kept) or isinstance(kept, Departed):
-            return self.revision < kept.durable_revision
-        return self.revision <= kept.durable_revision and not self.is_lost(kept)
-
-    def is_free_for(self, departed: Departed) -> bool:
-        """What it left may be written again: as far as the store knows nobody claimed the record after it.
-
-        A claim that was released again leaves no owner, but a revision later than our claim's token.
-        """
-        return self.is_ours(departed) or (not self.is_lost(departed) and self.revision <= departed.token)
-
-
-async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
-    """Owner and revision of every record, as the store holds them.
-
-    Raises:
-        StorageError: The store cannot be asked.
-    """
-    order = list(kept)
-    keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
-    found: list[bytes | None] = []
-    for start in range(0, len(keys), KEYS_READ_AT_ONCE):
-        found.extend(await load_each(storage, keys[start : start + KEYS_READ_AT_ONCE]))
-    pairs = zip(found[::2], found[1::2], strict=True)
-    return {each: Held(owner, _stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
+FOREIGN: Final = "its record was changed in the store by somebody who does not own it"
 
 
 class Host(Protocol):
@@ -166,6 +116,8 @@ class Healer:
         self._recent: deque[Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._unfinished = False
+        self._unwritable: dict[Kept, WrongType] = {}
+        self._staged: set[Kept] = set()  # sessions that have moved on to a revision that the store may not hold
         self._always = self.allowed = heal
         self.witnesses = Witnesses(clock)
         self.departures = Departures()
@@ -238,30 +190,53 @@ class Healer:
         if any(state.revision < kept.durable_revision and not state.is_lost(kept) for kept, state in held.items()):
             await self._check_allowed()
         self._unfinished = True
+        self._unwritable = {
+            kept: error
+            for kept, error in self._unwritable.items()
+            if kept in held and await wrongly_typed(self._storage, [Put(key, b"") for key in _own(kept)])
+        }
         lost = [session for session in sessions if held[session].is_lost(session)]
         behind: set[Kept] = {session for session in sessions if held[session].is_behind(session)}
-        behind.update(_sessions(pending))
+        behind.update(_sessions(pending), self._staged.intersection(sessions))
         for session in lost:
-            self._host.lose(session, "claimed while the store had lost its ownership")
+            foreign = held[session].is_foreign
+            self._host.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
         for session in undone:
             self._host.escalate(session)
-        behind.difference_update([session for session in sessions if session in behind and not self._savable(session)])
+        left_out: set[Kept] = {
+            *lost,
+            *[session for session in sessions if session in behind and not self._savable(session)],
+        }
         behind.update(each for each in departures if held[each].is_behind(each) and held[each].is_free_for(each))
+        left_out.update(each for each in departures if each in self._unwritable)
+        behind -= left_out
         if behind:
             log.critical("the store lost data: writing %d records again", len(behind))
         self._report_torn(departures, lost, behind, held)
         for group in self._groups([kept for kept in held if kept in behind], [*pending, *waiting]):
-            await self._rewrite([kept for kept in group if kept not in lost], held, pending, waiting)
+            await self._rewrite([kept for kept in group if kept not in left_out], held, pending, waiting)
         for write in pending:
             if write.members and not write.done:
-                _answer(write, behind)
+                self._answer(write, behind)
         for comparison in comparisons:
             comparison.settle()
         self._unfinished = False
+        self._staged.clear()
         self.halted = ""
         self.allowed = self._always
+
+    def _answer(self, write: StagedWrite, written: set[Kept]) -> None:
+        """Tell the callers of a write that no single transaction superseded; nobody shall wait for ever."""
+        why = "the store lost data, and a record of this write cannot be saved as it is"
+        if all(member.session in written for member in write.members):
+            write.settle()
+        elif not write.releases:
+            write.fail(CommitUnknown(why))
+        else:  # a session that was leaving tries anew, unless that cannot help
+            known = [self._unwritable[m.session] for m in write.members if m.session in self._unwritable]
+            write.fail(known[0] if known else CommitRefused(why))
 
     def _report_torn(
         self, departures: list[Departed], lost: list[Session[Any]], behind: set[Kept], held: dict[Kept, Held]
@@ -304,8 +279,10 @@ class Healer:
 
     def _savable(self, session: Session[Any]) -> bool:
         try:
+            if session in self._unwritable:
+                raise self._unwritable[session]
             self._stager.encode(session)
-        except RecordError as error:
+        except (RecordError, WrongType) as error:
             self._host.freeze(session, error)
             return False
         return True
@@ -356,6 +333,7 @@ class Healer:
         for write in superseded:
             if write in waiting:
                 waiting.remove(write)
+        self._staged.update(group)
         (outcome,) = await self._storage.write([rewriting.transaction()])
         if isinstance(outcome, Refused) and outcome.guard in rewriting.beside:
             record = outcome.guard.key.removesuffix(":owner")
@@ -363,9 +341,12 @@ class Healer:
                 "a record that a lost commit made or deleted is somebody's by now: %s; it is left as it is", record
             )
             (outcome,) = await self._storage.write([rewriting.transaction(without=record)])
+        if isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):
+            outcome = await self._rewrite_around(rewriting, group) or outcome
         if not isinstance(outcome, Committed):
             waiting.extendleft(reversed([write for write in superseded if write not in pending]))
             raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
+        self._staged.difference_update(group)
         for kept in group:
             self._rewritten(kept)
         self._remember_again(joints, group)
@@ -378,6 +359,29 @@ class Healer:
         self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
         self._host.deleted(dict.fromkeys(record for joint in joints for record in joint.deleted))
 
+    async def _rewrite_around(self, rewriting: Rewriting, group: list[Kept]) -> WriteOutcome | None:
+        """Write what is not concerned by keys that hold something of another type.
+
+        Returns:
+            The outcome; None if they are those of records of the group: the next attempt leaves these out.
+        """
+        broken = await wrongly_typed(self._storage, rewriting.transaction().effects)
+        for key, error in broken.items():
+            log.critical("the store lost data, and what it lost cannot be written again: %s", error)
+            self._unwritable.update({kept: error for kept in group if key in _own(kept)})
+        if not broken or not self._unwritable.keys().isdisjoint(group):
+            return None
+        (outcome,) = await self._storage.write([rewriting.transaction(broken=broken)])
+        return outcome
+
+    async def _letters_at(self, key: str, count: int) -> list[bytes]:
+        """The first letters there; none where something else lies."""
+        try:
+            return await self._storage.load_list(key, count=count)
+        except WrongType as error:
+            log.error("%s", error)
+            return []
+
     async def _opened_again(self, group: list[Kept]) -> list[Effect]:
         """Drop the letters that the crash brought back and that are applied in what is written again.
 
@@ -389,11 +393,11 @@ class Healer:
             unsafe = kept.ring.letters_since(self.witnesses.safe_s)
             if not unsafe:
                 continue
-            stored = await self._storage.load_list(kept.keys.inbox, count=unsafe)
+            stored = await self._letters_at(kept.keys.inbox, unsafe)
             back = len(list(takewhile(kept.ring.has_letter, map(letter_id, stored))))
             if back:
                 effects.append(DropFirst(kept.keys.inbox, back))
-            aside = await self._storage.load_list(kept.keys.kept, count=unsafe)
+            aside = await self._letters_at(kept.keys.kept, unsafe)
             if any(kept.ring.has_letter(letter_id(letter)) for letter in aside):
                 effects.append(DropFirst(kept.keys.kept, len(aside)))
                 still = [letter for letter in aside if not kept.ring.has_letter(letter_id(letter))]
@@ -447,23 +451,12 @@ class Healer:
         return rewriting
 
 
-def _stored_revision(updated: bytes | None) -> int:
-    """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
-    revision = stored_number(updated)
-    return UNREADABLE if revision is None else revision
+def _own(kept: Kept) -> set[str]:
+    return {kept.keys.record, kept.keys.version, kept.keys.ops}
 
 
 def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
     return {member.session: None for write in writes for member in write.members}
-
-
-def _answer(write: StagedWrite, written: set[Kept]) -> None:
-    """Tell the callers of a write that no single transaction superseded; nobody shall wait for ever."""
-    if all(member.session in written for member in write.members):
-        write.settle()
-    else:
-        error = CommitRefused if write.releases else CommitUnknown  # a session that was leaving tries anew
-        write.fail(error("the store lost data, and a record of this write cannot be saved as it is"))
 
 
 def _undo_what_lost_a_member(
@@ -479,7 +472,8 @@ def _undo_what_lost_a_member(
     """
     undone: dict[Session[Any], Member] = {}
     for write in [*pending, *waiting]:
-        if any(held[m.session].is_ours(m.session) and held[m.session].revision >= m.leaves for m in write.members):
+        states = [(held[member.session], member) for member in write.members]
+        if any(state.is_ours(m.session) and m.leaves <= state.revision < UNREADABLE for state, m in states):
             write.settle()
         elif any(member.session in undone or member.session in lost for member in write.members):
             for member in write.members:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
-from realmkeep.storage import Append, DropFirst, Transaction
+from realmkeep.errors import WrongType
+from realmkeep.storage import Append, Delete, DropFirst, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from realmkeep.keeping.staging import StagedWrite
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect, Guard
+    from realmkeep.storage import Effect, Guard, Storage
 
 
 class Joint(NamedTuple):
@@ -47,12 +50,18 @@ class Rewriting(NamedTuple):
     earlier: list[tuple[int, bool, list[Effect]]]
     effects: list[Effect]
 
-    def transaction(self, *, without: str | None = None) -> Transaction:
-        """All of it; or `without` what lost commits did to that record, and without their guards."""
+    def transaction(self, *, without: str | None = None, broken: Collection[str] = ()) -> Transaction:
+        """All of it; or `without` what lost commits did to that record, and without their guards.
+
+        Args:
+            without: The key of the record.
+            broken: Keys to be left alone.
+        """
         effects: list[Effect] = []
         for _, is_joint, some in sorted(self.earlier, key=itemgetter(0)):
             effects += [each for each in some if not (is_joint and _concerns(each, without))]
-        return Transaction(self.guards + (self.beside if without is None else []), effects + self.effects)
+        kept = [each for each in effects + self.effects if each.key not in broken]
+        return Transaction(self.guards + (self.beside if without is None else []), kept)
 
 
 def _concerns(effect: Effect, record: str | None) -> bool:
@@ -64,3 +73,19 @@ def made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
     """The keys of the records that a write made or deleted."""
     guards = write.transaction.guards[2 * len(write.members) :]
     return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
+
+
+async def wrongly_typed(storage: Storage, effects: Iterable[Effect]) -> dict[str, WrongType]:
+    """The keys at which something of another type lies than these effects need, each with what the store says of it.
+
+    Raises:
+        StorageError: The store cannot be asked.
+    """
+    found: dict[str, WrongType] = {}
+    is_list = {each.key: isinstance(each, (Append, DropFirst)) for each in effects if not isinstance(each, Delete)}
+    for key, as_list in is_list.items():
+        try:
+            await (storage.load_list(key, count=1) if as_list else storage.load(key))
+        except WrongType as error:
+            found[key] = error
+    return found

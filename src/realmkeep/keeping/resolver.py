@@ -18,14 +18,16 @@ from realmkeep.errors import (
     StorageError,
     StorageMisconfigured,
 )
-from realmkeep.keeping.healing import read_held
+from realmkeep.keeping.healing import FOREIGN
+from realmkeep.keeping.held import read_held
 from realmkeep.keeping.staging import Comparison
 from realmkeep.storage import Failed, Refused
 
 if TYPE_CHECKING:
     from collections import deque
 
-    from realmkeep.keeping.healing import Healer, Held
+    from realmkeep.keeping.healing import Healer
+    from realmkeep.keeping.held import Held
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite
@@ -94,7 +96,7 @@ class _Round:
         for session in self._lost:
             owner = self._held[session].owner
             if session in self._foreign:
-                self._fates.lose(session, "its record was changed in the store by somebody who does not own it")
+                self._fates.lose(session, FOREIGN)
                 continue
             self._fates.lose(
                 session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
