@@ -10,10 +10,11 @@ from typing_extensions import override
 from realmkeep import Tx
 from realmkeep.errors import CommitRefused
 from realmkeep.realm.wire.intents import read_intent
+from realmkeep.realm.world.mail import Mail
 from realmkeep.realm.world.places import SERIALS_MAX
-from realmkeep.realm.world.player import XP_PER_LEVEL, Player
+from realmkeep.realm.world.player import GOLD_MAX, XP_PER_LEVEL, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
-from realmkeep.storage import Put
+from realmkeep.storage import Append, Put, Transaction
 
 MEADOW = ("meadow", 60.0, 20.0)
 
@@ -419,24 +420,68 @@ async def test_mail_that_finds_no_room_waits_and_moves_in_later(realm: Lab, ada:
     assert serial in [item.serial for item in realm.player(bob).inventory]
 
 
-async def test_mail_of_the_blocked_is_refused_and_comes_back_if_it_was_under_way(realm: Lab, ada: LabPeer) -> None:
+@pytest.mark.parametrize("stored_as", ["mail", "plain"])
+async def test_mail_of_the_blocked_is_refused_and_comes_back_if_it_was_under_way(
+    realm: Lab, ada: LabPeer, stored_as: str
+) -> None:
     bob = await realm.join(8)
     await realm.done(bob, "block", player=7)
     assert await realm.refused(ada, "mail", player=8, gold=30) == "blocked"
     assert realm.player(ada).gold == 100
     session = realm.keeper.session(Player, 7)
     assert session is not None
+    plain = {"from": 7, "name": realm.player(ada).name, "gold": 30}
+    typed = Mail(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
     def was_sent_before(tx: Tx, player: Player) -> None:
         player.gold -= 30
-        tx.deliver(Player, 8, {"from": 7, "name": player.name, "gold": 30})
+        tx.deliver(Player, 8, typed if stored_as == "mail" else plain)
 
     await realm.keeper.commit(was_sent_before, session)
     await realm.clock.settle()
     assert (realm.player(ada).gold, realm.player(bob).gold) == (100, 100)
     (back,) = ada.events("mail")
-    assert back["returned"] is True
+    assert (back["returned"], back["player"], back["name"], back["sent"]) == (True, 8, "player8", {"gold": 30})
+    assert back.get("reason") == ("blocked" if stored_as == "mail" else None)
     assert bob.events("mail") == []
+
+
+async def test_mail_of_before_there_were_types_still_arrives(realm: Lab, ada: LabPeer) -> None:
+    await realm.join(8)
+    session = realm.keeper.session(Player, 7)
+    assert session is not None
+    sword = {"from": 8, "name": "player8", "item": "sword", "count": 1, "serial": 77}
+    letters = [sword, {"from": 8, "name": "player8", "gold": 3, "returned": True}]
+    stored = [msgspec.json.encode([f"a{number}", letter]) for number, letter in enumerate(letters)]
+    await realm.storage.write([Transaction([], [Append("player:7:inbox", each) for each in stored])])
+    await session.open_letters()
+    assert realm.player(ada).gold == 103
+    assert 77 in [item.serial for item in realm.player(ada).inventory]
+    assert [event["returned"] for event in ada.events("mail")] == [False, True]
+
+
+async def test_what_comes_back_to_a_full_purse_waits_until_there_is_room(realm: Lab, ada: LabPeer) -> None:
+    bob = await realm.join(8)
+    await realm.done(bob, "block", player=7)
+    sender = realm.keeper.session(Player, 7)
+    assert sender is not None
+    letter = Mail(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
+
+    def sends_and_is_rich(tx: Tx, player: Player) -> None:
+        tx.deliver(Player, 8, letter)
+        player.gold = GOLD_MAX - 5
+
+    await realm.keeper.commit(sends_and_is_rich, sender)
+    await realm.clock.settle()
+    assert (realm.player(ada).gold, ada.events("mail")) == (GOLD_MAX - 5, [])
+
+    def spends(_: Tx, player: Player) -> None:
+        player.gold = 0
+
+    await realm.keeper.commit(spends, sender)
+    await sender.open_letters()
+    assert realm.player(ada).gold == 30
+    assert [event["reason"] for event in ada.events("mail")] == ["blocked"]
 
 
 async def test_friends_blocks_and_settings(realm: Lab, ada: LabPeer) -> None:

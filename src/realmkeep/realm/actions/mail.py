@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from realmkeep import Tx
+from realmkeep import Later, Return, Returned, Tx
 from realmkeep.realm.actions.scene import Scene
-from realmkeep.realm.wire.intents import Mail
+from realmkeep.realm.wire import intents
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give, take, unpack_parcels
+from realmkeep.realm.world.mail import Mail
 from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, Stored
 from realmkeep.realm.world.refused import Refused
 
 
-def mail(tx: Tx, player: Player, scene: Scene, intent: Mail) -> dict[str, Any]:
+def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str, Any]:
     """Send; what is sent leaves the sender in the commit that puts it into the other's inbox.
 
     Raises:
@@ -23,48 +24,101 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: Mail) -> dict[str, Any]:
         raise Refused("not_to_oneself", "mail goes to somebody else")
     if player.player_id in other.blocked:
         raise Refused("blocked", f"{other.name} takes no mail of yours")
-    letter: dict[str, Any] = {"from": player.player_id, "name": player.name}
+    content: dict[str, Any] = {}
     if intent.gold is not None:
         if intent.gold > player.gold:
             raise Refused("not_enough_gold", f"there are {player.gold}")
         player.gold -= intent.gold
-        letter["gold"] = intent.gold
+        content = {"gold": intent.gold}
     elif intent.slot is not None and intent.count is not None:
         sent = take(player, intent.slot, intent.count)
-        letter |= {"item": sent.item_id, "count": sent.count, "serial": sent.serial}
+        content = {"item": sent.item_id, "count": sent.count, "serial": sent.serial}
         unpack_parcels(player, scene.world)
+    letter = Mail(
+        sender=player.player_id,
+        sender_name=player.name,
+        receiver=other.player_id,
+        receiver_name=other.name,
+        **content,
+    )
     tx.deliver(Player, other.player_id, letter)
-    return {"player": other.player_id, "sent": _content(letter)}
+    return {"player": other.player_id, "sent": letter.content}
 
 
-def receive(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
+def receive(player: Player, world: World, letter: Mail) -> dict[str, Any]:
     """Apply a letter inside the commit that takes it out of the inbox; returns the `event` for the client.
 
-    What finds no slot waits in a parcel. When there are too many of those, when the purse is full, or when the sender is
-    blocked, the letter goes back, and what comes back is always taken.
+    What finds no slot waits in a parcel.
+
+    Raises:
+        Return: The sender is blocked, there are too many parcels, or the purse is full: it goes back.
     """
+    if letter.sender in player.blocked:
+        raise Return("blocked")
+    if not _fits(player, letter):
+        raise Return("no_room")
+    _put(player, world, letter)
+    return _event(letter, letter.sender, letter.sender_name, returned=False)
+
+
+def take_back(player: Player, world: World, returned: Returned) -> dict[str, Any]:
+    """Take back what did not reach its receiver; returns the `event` for the client, with the reason.
+
+    Raises:
+        Later: There are too many parcels, or the purse is full: it waits until there is room.
+    """
+    opened = returned.open(Mail)
+    letter = opened if isinstance(opened, Mail) else Mail.of_plain(opened)
+    if not _fits(player, letter):
+        raise Later("there is no room for what came back")
+    _put(player, world, letter)
+    event = _event(letter, letter.receiver, letter.receiver_name, returned=True)
+    return {**event, "reason": returned.reason.replace(" ", "_")}
+
+
+def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
+    """As `receive`, of a letter from before letters had types; what goes back of those is a letter of its own.
+
+    Raises:
+        Later: It came back, and there is no room.
+    """
+    opened = Mail.of_plain(letter)
     returned = bool(letter.get("returned"))
-    fits = len(player.parcels) < PARCELS_MAX if "item" in letter else player.gold + letter["gold"] <= GOLD_MAX
-    if not returned and (letter["from"] in player.blocked or not fits):
+    fits = _fits(player, opened)
+    if returned and not fits:
+        raise Later("there is no room for what came back")
+    if not returned and (opened.sender in player.blocked or not fits):
         back = {**letter, "from": player.player_id, "name": player.name, "returned": True}
-        tx.deliver(Player, letter["from"], back)
+        tx.deliver(Player, opened.sender, back)
         return {}
-    if "gold" in letter:
-        player.gold += letter["gold"]
-    else:
-        try:
-            give(player, world, letter["item"], letter["count"], letter["serial"])
-        except Refused:
-            player.parcels = [*player.parcels, Stored(letter["item"], letter["count"], letter["serial"])]
+    _put(player, world, opened)
+    return _event(opened, opened.sender, opened.sender_name, returned=returned)
+
+
+def _fits(player: Player, letter: Mail) -> bool:
+    if letter.gold is not None:
+        return player.gold + letter.gold <= GOLD_MAX
+    return len(player.parcels) < PARCELS_MAX
+
+
+def _put(player: Player, world: World, letter: Mail) -> None:
+    if letter.gold is not None:
+        player.gold += letter.gold
+        return
+    assert letter.item is not None  # a letter has one of the two
+    assert letter.count is not None
+    try:
+        give(player, world, letter.item, letter.count, letter.serial)
+    except Refused:
+        player.parcels = [*player.parcels, Stored(letter.item, letter.count, letter.serial)]
+
+
+def _event(letter: Mail, other: int, name: str, *, returned: bool) -> dict[str, Any]:
     return {
         "type": "event",
         "kind": "mail",
-        "player": letter["from"],
-        "name": letter["name"],
+        "player": other,
+        "name": name,
         "returned": returned,
-        "sent": _content(letter),
+        "sent": letter.content,
     }
-
-
-def _content(letter: dict[str, Any]) -> dict[str, Any]:
-    return {name: letter[name] for name in ("gold", "item", "count", "serial") if letter.get(name) is not None}

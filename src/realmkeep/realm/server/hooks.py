@@ -4,11 +4,12 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Keeper, Session, Tx
+from realmkeep import Keeper, Returned, Session, Tx
 from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
-from realmkeep.realm.actions.mail import receive
+from realmkeep.realm.actions.mail import receive, receive_plain, take_back
 from realmkeep.realm.server.game import Game
+from realmkeep.realm.world.mail import Mail
 from realmkeep.realm.world.player import Player
 
 log = structlog.get_logger("realm.sessions")
@@ -45,16 +46,35 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
         )
         log.error("player cannot be saved", player=session.record.player_id, error=str(error))
 
-    @keeper.on_letter(Player)
-    def letter(tx: Tx, player: Player, letter: Any) -> dict[str, Any]:
-        """Mail arrives, in the commit that takes it out of the inbox."""
-        return receive(tx, player, game.world, letter)
+    register_mail_hooks(keeper, game)
 
-    @keeper.on_letter_settled(Player)
+
+def register_mail_hooks(keeper: Keeper, game: Game) -> None:
+    """Register what opens mail, and tells clients of it; call it before the first login."""
+
+    @keeper.on_letter(Player, Mail)
+    def mail(_: Tx, player: Player, letter: Mail) -> dict[str, Any]:
+        """Mail arrives, in the commit that takes it out of the inbox."""
+        return receive(player, game.world, letter)
+
+    @keeper.on_letter(Player, Returned)
+    def back(_: Tx, player: Player, letter: Returned) -> dict[str, Any]:
+        """Mail comes back to the player that sent it."""
+        return take_back(player, game.world, letter)
+
+    @keeper.on_letter(Player)
+    def plain(tx: Tx, player: Player, letter: dict[str, Any]) -> dict[str, Any]:
+        """Mail that was sent before letters had types."""
+        return receive_plain(tx, player, game.world, letter)
+
     def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
         """The client hears of what arrived now that it is durable; who is away hears of it after `auth_ok`."""
         if event:
             game.seats.deliver(session, event)
+
+    keeper.on_letter_settled(Player, Mail)(arrived)
+    keeper.on_letter_settled(Player, Returned)(arrived)
+    keeper.on_letter_settled(Player)(arrived)
 
 
 def flee(game: Game, player: Player) -> None:
