@@ -218,6 +218,16 @@ class AlreadyExists(CommitRefused):
     retryable = False
 
 
+class NoSuchReceiver(CommitRefused):
+    """The commit would send a letter to a record that does not exist; nothing happened."""
+
+    retryable = False
+
+
+class InboxFull(CommitRefused):
+    """The commit would send a letter to an inbox that is full; nothing happened."""
+
+
 class CommitUnknown(OwnershipLost):
     """Ownership was lost while the outcome was unknown; a retry at the new owner is answered by the op ring."""
 

@@ -23,7 +23,7 @@ class Torn(MemoryStorage):
     async def write(self, transactions: Batch) -> list[WriteOutcome]:
         outcomes: list[WriteOutcome] = []
         for transaction in transactions:
-            outcomes += await super().write([Transaction(transaction.guards, ())])
+            outcomes += await super().write([Transaction(transaction.guards, (), transaction.needs)])
             for effect in transaction.effects if outcomes[-1] == COMMITTED else ():
                 await super().write([Transaction((), (effect,))])
         return outcomes
@@ -59,6 +59,32 @@ class AppliesWhatItRefuses(MemoryStorage):
     async def write(self, transactions: Batch) -> list[WriteOutcome]:
         outcomes = await super().write(transactions)
         await super().write([Transaction((), transaction.effects) for transaction in transactions])
+        return outcomes
+
+
+class IgnoresNeeds(MemoryStorage):
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        return await super().write([Transaction(each.guards, each.effects) for each in transactions])
+
+
+class LooksAtNeedsBeforeTheBatch(MemoryStorage):
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        verdicts = await super().write([Transaction((), (), each.needs) for each in transactions])
+        outcomes = await super().write([Transaction(each.guards, each.effects) for each in transactions])
+        return [
+            verdict if isinstance(verdict, Refused) else outcome
+            for verdict, outcome in zip(verdicts, outcomes, strict=True)
+        ]
+
+
+class LooksAtNeedsFirst(MemoryStorage):
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        outcomes: list[WriteOutcome] = []
+        for each in transactions:
+            (outcome,) = await super().write([Transaction((), (), each.needs)])
+            if outcome == COMMITTED:
+                (outcome,) = await super().write([Transaction(each.guards, each.effects)])
+            outcomes.append(outcome)
         return outcomes
 
 
@@ -200,6 +226,13 @@ CONTROLS: list[tuple[type[MemoryStorage] | type[MemoryStore], str]] = [
     (AppliesWhatItRefuses, "test_nothing_happens_if_one_guard_does_not_hold"),
     (AppliesWhatItRefuses, "test_what_a_refused_transaction_would_have_left_is_not_seen_by_later_ones"),
     (ReportsTheLastGuard, "test_the_first_guard_that_does_not_hold_is_reported_with_what_was_found"),
+    (IgnoresNeeds, "test_a_need_that_does_not_hold_is_reported_and_nothing_happens"),
+    (IgnoresNeeds, "test_needs_are_looked_at_before_the_first_effect"),
+    (IgnoresNeeds, "test_an_empty_value_is_present_and_an_expired_one_is_not"),
+    (IgnoresNeeds, "test_the_length_of_a_value_is_the_wrong_type"),
+    (LooksAtNeedsBeforeTheBatch, "test_a_later_transaction_of_a_batch_sees_what_the_earlier_ones_left"),
+    (LooksAtNeedsFirst, "test_two_who_fill_a_list_never_overfill_it"),
+    (LooksAtNeedsFirst, "test_guards_decide_before_needs"),
     (AppliesTwice, "test_every_effect_happens_if_every_guard_holds"),
     (TakesEmptyForAbsent, "test_an_empty_value_is_not_an_absent_one"),
     (DropsOnDisconnect, "test_disconnect_finishes_what_was_accepted"),
@@ -227,6 +260,7 @@ CONTROLS: list[tuple[type[MemoryStorage] | type[MemoryStore], str]] = [
     (CountsFromNonsense, "test_random_histories_end_as_they_do_in_a_plain_dictionary"),
     (OverwritesAnything, "test_random_histories_end_as_they_do_in_a_plain_dictionary"),
     (AppliesUpToTheWrongType, "test_random_histories_end_as_they_do_in_a_plain_dictionary"),
+    (IgnoresNeeds, "test_random_histories_end_as_they_do_in_a_plain_dictionary"),
     (NeverExpires, "test_random_histories_end_as_they_do_in_a_plain_dictionary"),
 ]
 

@@ -86,6 +86,15 @@ async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[
     return await keeper.login(Player, number, create=lambda: Player(name=f"rover-{number}", gold=gold))
 
 
+async def make(keeper: Keeper, *numbers: int, gold: int = 100) -> None:
+    """There are these players, and nobody has them live."""
+    engine = inside(keeper)
+    for number in numbers:
+        key = f"rover:{number}"
+        blob = engine.stager.encode_record(Player(name=f"rover-{number}", gold=gold), key)
+        await engine.storage.save(key, blob)
+
+
 async def enter_and_read(keeper: Keeper, number: int = 1) -> Session[Player]:
     """A player logs in, and everything in the inbox is applied."""
     session = await enter(keeper, number)

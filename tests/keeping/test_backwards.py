@@ -4,7 +4,19 @@ import asyncio
 
 import pytest
 
-from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, kept, opens_letters, pay, revision
+from keeping.game import (
+    Guild,
+    Player,
+    at_some_turn,
+    deposit,
+    earn,
+    enter,
+    kept,
+    make,
+    opens_letters,
+    pay,
+    revision,
+)
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
@@ -65,6 +77,7 @@ async def test_a_loss_younger_than_the_last_heartbeat_is_noticed_though_nobody_p
     """The lease in the store is then as new as ours: only the newest write tells."""
     async with Lab(loss_window_s=1.0) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        await make(lab.keeper, 3)
         await lab.advance(15)
         before = lab.store.snapshot()
         if written_by == "a commit":
@@ -169,6 +182,7 @@ async def test_what_committed_together_is_rewritten_together() -> None:
 async def test_letters_and_new_records_of_lost_commits_are_written_again() -> None:
     async with Lab(loss_window_s=1.0) as lab:
         ada = await enter(lab.keeper)
+        await make(lab.keeper, 2)
         before = lab.store.snapshot()
 
         def founds(tx: Tx, player: Player) -> None:
@@ -189,6 +203,7 @@ async def test_letters_and_new_records_of_lost_commits_are_written_again() -> No
 async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice() -> None:
     async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
         ada = await enter(lab.keeper, 1)
+        await make(lab.keeper, 2)
         await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()
         bob = await enter(lab.keeper, 2)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 import msgspec
 import pytest
 
-from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
+from keeping.game import Player, earn, enter, inside, kept, make, opens_letters, pay
 from keeping.test_backwards import enter_unheard
 from keeping.wire import tap
 from realmkeep.errors import AlreadyOwned
@@ -68,6 +68,7 @@ async def test_a_player_whose_claim_was_lost_is_not_given_away(everysec: Lab) ->
 async def test_a_letter_is_not_sent_again_if_its_sender_may_have_gone_on_from_before_it(everysec: Lab) -> None:
     lab = everysec
     ada = await enter(lab.keeper, 1)
+    await make(lab.keeper, 3)
     await lab.advance(LONG_S)
     before = lab.store.snapshot()
 

@@ -6,7 +6,20 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from keeping.game import Guild, Player, at_some_turn, deposit, earn, enter, inside, kept, opens_letters, pay, revision
+from keeping.game import (
+    Guild,
+    Player,
+    at_some_turn,
+    deposit,
+    earn,
+    enter,
+    inside,
+    kept,
+    make,
+    opens_letters,
+    pay,
+    revision,
+)
 from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
@@ -98,6 +111,7 @@ async def test_a_record_held_or_borrowed_and_released_is_written_again(everysec:
 async def test_letters_of_who_logged_out_are_sent_again_and_letters_it_had_opened_are_not(everysec: Lab) -> None:
     lab = everysec
     ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await make(lab.keeper, 3)
     await bob.logout()
     await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
     before = lab.store.snapshot()

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from keeping.game import Player, earn, enter, kept, opens_letters, pay
+from keeping.game import Player, earn, enter, kept, make, opens_letters, pay
 from realmkeep.errors import Corrupt, RecordError
 from realmkeep.keeping import Keeper, Tx
 from realmkeep.storage import Append, Committed, Delete, Effect, Put, Transaction
@@ -94,6 +94,7 @@ async def test_a_letter_reaches_the_others_although_one_owner_cannot_be_read(lab
     north = await lab.server("north")
     opens_letters(north)
     ada, bob = await enter(keeper, 1), await enter(north, 2)
+    await make(keeper, 3, 4)
 
     def send(tx: Tx, _: Player) -> None:
         for number in (3, 4, 2):
@@ -130,6 +131,7 @@ def pays_and_writes(tx: Tx, payer: Player, payee: Player) -> None:
 async def lose_a_payment(lab: Lab) -> None:
     """Player 1 pays player 2 and writes to 2 and 9, and player 3 logs out; then the store has none of it."""
     ada, bob, cid = [await enter(lab.keeper, number) for number in (1, 2, 3)]
+    await make(lab.keeper, 9)
     before = lab.store.snapshot()
     await lab.keeper.commit(pays_and_writes, ada, bob)
     await bob.open_letters()

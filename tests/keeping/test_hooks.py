@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keeping.game import Guild, Item, Player, enter, enter_and_read, kept
+from keeping.game import Guild, Item, Player, enter, enter_and_read, kept, make
 from realmkeep.errors import DefinitionError, Misuse
 from realmkeep.keeping import Hooks, Keeper, Session, Tx
 from realmkeep.records import Record, durable, issue
@@ -86,6 +86,7 @@ async def test_a_second_hook_for_the_letters_of_a_class_is_refused_and_the_first
     with pytest.raises(Misuse, match=r"on_letter\(Player\) is .*lambda.* already"):
         keeper.on_letter(Player)(three)
     keeper.on_letter(Guild)(three)
+    await make(keeper, 2)
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
     assert (await enter_and_read(keeper, 2)).record.diary == "hello"
 
@@ -117,6 +118,7 @@ async def test_a_letter_whose_hook_leaves_its_work_undone_is_not_taken_for_appli
 ) -> None:
     ada = await enter(keeper, 1)
     keeper.on_letter(Player)(unheard(result))
+    await make(keeper, 2)
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 50}), ada)
     await enter_and_read(keeper, 2)
     assert "nothing was applied" in caplog.text

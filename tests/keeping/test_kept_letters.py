@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keeping.game import Guild, Player, enter, enter_and_read, kept
+from keeping.game import Guild, Player, enter, enter_and_read, kept, make
 from realmkeep.cli import letters
 from realmkeep.errors import Later
 from realmkeep.keeping import Keeper, Tx
@@ -46,6 +46,7 @@ def rules() -> Rules:
 @pytest.fixture
 async def post(rules: Rules) -> AsyncGenerator[Lab]:
     async with Lab(setup=rules.register) as lab:
+        await make(lab.keeper, 2)
         yield lab
 
 
@@ -115,6 +116,7 @@ async def test_those_that_are_kept_hold_up_none_of_each_other_and_keep_their_ord
 async def test_an_operator_has_them_tried_again_where_their_receiver_is(post: Lab, rules: Rules) -> None:
     other = await post.server("lab-2")
     await send(post, "sword")
+    await make(post.keeper, 3)
     await send(post, "sword", to=3)
     bob = await enter_and_read(other, 2)
     await (await enter_and_read(other, 3)).logout()
@@ -127,6 +129,7 @@ async def test_an_operator_has_them_tried_again_where_their_receiver_is(post: La
 
 async def test_what_was_kept_and_applied_in_what_the_store_loses_is_not_applied_again(rules: Rules) -> None:
     async with Lab(setup=rules.register, loss_window_s=1.0) as lab:
+        await make(lab.keeper, 2)
         await send(lab, "sword", "axe")
         bob = await enter(lab.keeper, 2)
         await lab.finish(bob.open_letters())
@@ -159,6 +162,7 @@ async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.Ca
     try:
         Rules().register(keeper)
         ada = await enter(keeper, 1)
+        await make(keeper, 2)
         await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"what": "sword"}), ada)
         await enter_and_read(keeper, 2)
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keeping.game import NotEnough, Player, enter, enter_and_read, kept
+from keeping.game import NotEnough, Player, enter, enter_and_read, kept, make
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Session, Tx
 from realmkeep.keeping.letters import LETTERS_A_COMMIT
@@ -40,6 +40,7 @@ def wealth(lab: Lab) -> int:
 @pytest.fixture
 async def post(lab: Lab) -> Lab:
     mailbox(lab.keeper)
+    await make(lab.keeper, 2)
     return lab
 
 
@@ -143,6 +144,7 @@ async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
     lab: Lab, caplog: pytest.LogCaptureFixture
 ) -> None:
     ada = await enter(lab.keeper, 1)
+    await make(lab.keeper, 2)
     await lab.keeper.commit(send, ada)
     await enter(lab.keeper, 2)
     assert "register keeper.on_letter" in caplog.text

@@ -14,7 +14,9 @@ from realmkeep.storage import (
     DropFirst,
     Failed,
     Guard,
+    Present,
     Put,
+    Shorter,
     Storage,
     Transaction,
     WriteOutcome,
@@ -30,6 +32,7 @@ LONG = b"x" * (SHORT_BYTES_MAX + 1)
 KEYS = st.sampled_from(["a", "b", "c", "d", "ä"])
 VALUES = st.sampled_from([b"", b"1", LONG, b"\0 \r\n"])
 GUARDS = st.builds(Guard, KEYS, st.none() | VALUES)
+NEEDS = st.one_of(st.builds(Present, KEYS), st.builds(Shorter, KEYS, st.integers(1, 3)))
 PUTS = st.builds(Put, KEYS, VALUES)
 EFFECTS = st.one_of(
     PUTS,
@@ -40,7 +43,15 @@ EFFECTS = st.one_of(
     st.builds(DropFirst, KEYS, st.integers(1, 2)),
 )
 PLAIN = st.lists(st.builds(Transaction, st.lists(GUARDS, max_size=2), st.lists(PUTS, max_size=3)), max_size=8)
-MIXED = st.lists(st.builds(Transaction, st.lists(GUARDS, max_size=3), st.lists(EFFECTS, max_size=5)), max_size=8)
+MIXED = st.lists(
+    st.builds(
+        Transaction,
+        st.lists(GUARDS, max_size=3),
+        st.lists(EFFECTS, max_size=5),
+        st.just(()) | st.lists(NEEDS, max_size=2),
+    ),
+    max_size=8,
+)
 PUT_ALL = [Transaction((), (Put(key, b"1"),)) for key in "abcd"]
 
 

@@ -513,6 +513,21 @@ async def test_a_tier_1_intent_without_an_op_id_is_a_bad_field(realm: Lab, ada: 
     assert ada.heard[-1]["type"] == "ack"
 
 
+async def test_mail_to_a_full_inbox_is_refused_and_nothing_left(realm: Lab, ada: LabPeer) -> None:
+    session = realm.keeper.session(Player, 7)
+    assert session is not None
+    await realm.keeper.commit(lambda tx, _: tx.create(Player, 9, Player(player_id=9, name="eve")), session)
+
+    def filling(tx: Tx, _: Player) -> None:
+        for _number in range(500):
+            tx.deliver(Player, 9, {"from": 7, "gold": 0})
+
+    for _ in range(2):
+        await realm.keeper.commit(filling, session)
+    assert await realm.refused(ada, "mail", player=9, gold=1) == "inbox_full"
+    assert realm.player(ada).gold == 100
+
+
 @pytest.mark.parametrize("action", ["sell", "drop", "consume", "mail", "equip"])
 async def test_what_a_client_saw_in_a_slot_is_what_its_action_is_about(realm: Lab, ada: LabPeer, action: str) -> None:
     await realm.join(8)

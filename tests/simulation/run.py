@@ -455,7 +455,7 @@ class Simulation:
 
     async def mail(self) -> None:
         if (here := self.somebody()) is not None:
-            player, amount, to = here[0], self.random.randint(1, 20), self.random.choice(self.players).number
+            player, amount, to = here[0], self.random.randint(1, 20), self.receiver()
             op, self.letters = player.op(), self.letters + 1
             letter = self.letters
 
@@ -464,10 +464,15 @@ class Simulation:
 
             await self.send(Request({player.number: op}, run, letters=(to, [letter])))
 
+    def receiver(self) -> int:
+        """Of a letter; one that was never made refuses it, which halts the line: where nothing is to go wrong, one that was."""
+        made = [player.number for player in self.players if self.store.exists(f"sim-hero:{player.number}")]
+        return self.random.choice(made if self.peaceful else [player.number for player in self.players])
+
     async def flood(self) -> None:
         """Many letters to one, in one commit."""
         if (here := self.somebody()) is not None:
-            player, to = here[0], self.random.choice(self.players).number
+            player, to = here[0], self.receiver()
             op, first = player.op(), self.letters + 1
             self.letters += LETTERS_A_FLOOD
             letters = range(first, first + LETTERS_A_FLOOD)

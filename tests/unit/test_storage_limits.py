@@ -19,7 +19,9 @@ from realmkeep.storage.protocol import (
     DropFirst,
     Effect,
     Guard,
+    Present,
     Put,
+    Shorter,
     Transaction,
 )
 
@@ -37,6 +39,7 @@ AT_THE_LIMIT = [
     of(*[Put("k", bytes(VALUE_BYTES_MAX - 1))] * (TRANSACTION_BYTES_MAX // VALUE_BYTES_MAX)),
     of(Put("k", b"", expire_s=0.001), Put("k", b"", expire_s=EXPIRE_S_MAX)),
     of(DropFirst("k", 1), DropFirst("k", 2**63 - 1)),
+    Transaction((), (), (Shorter("k", 1), Shorter("k", 2**63 - 1), Present("k" * KEY_BYTES_MAX))),
     of(),
 ]
 BEYOND: list[tuple[type[Exception], Transaction]] = [
@@ -61,6 +64,12 @@ BEYOND: list[tuple[type[Exception], Transaction]] = [
     (ValueError, of(Put("k", b"", expire_s=EXPIRE_S_MAX + 1))),
     (ValueError, of(DropFirst("k", 0))),
     (ValueError, of(DropFirst("k", 2**63))),
+    (ValueError, Transaction((), (), (Shorter("k", 0),))),
+    (ValueError, Transaction((), (), (Shorter("k", 2**63),))),
+    (InvalidKey, Transaction((), (), (Present(""),))),
+    (ValueTooLarge, Transaction((), (), [Present("k" * (KEY_BYTES_MAX + 1))])),
+    (ValueTooLarge, Transaction((), [Delete("k")] * TRANSACTION_KEYS_MAX, (Present("k"),))),
+    (TypeError, Transaction((), (), (Guard("k", None),))),  # pyright: ignore[reportArgumentType] - an unchecked caller
 ]
 
 

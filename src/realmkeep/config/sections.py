@@ -104,6 +104,14 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         int,
         Meta(ge=16, le=1_000_000, description="Transactions that wait for the store; beyond it commits are refused."),
     ] = 20_000
+    inbox_letters_max: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Letters that wait for one record, and as many that are kept; beyond it a sender is refused.",
+        ),
+    ] = 1000
     pending_after_s: Annotated[
         float,
         Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits."),

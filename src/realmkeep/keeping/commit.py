@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from realmkeep.callables import deferred, discard
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.posting import Post
 from realmkeep.keeping.sealing import seal
 from realmkeep.keeping.staging import StagedWrite, Undo
 from realmkeep.records import Record
@@ -41,12 +42,13 @@ R = TypeVar("R", bound=Record)
 class Tx:
     """What a commit's function may do beside changing its records; usable only while the function runs."""
 
-    __slots__ = ("_now_us", "_open", "_sender", "_stager", "deleted", "delivered", "effects", "guards")
+    __slots__ = ("_now_us", "_open", "_sender", "_stager", "deleted", "delivered", "effects", "guards", "post")
 
-    def __init__(self, stager: Stager, now_us: int, sender: str) -> None:
+    def __init__(self, stager: Stager, now_us: int, sender: str, post: Post) -> None:
         self._stager = stager
         self._now_us = now_us
         self._sender = sender
+        self.post = post
         self._open = True
         self.guards: list[Guard] = []
         self.effects: list[Effect] = []
@@ -64,10 +66,12 @@ class Tx:
         """Put a letter into the inbox of a record, whoever owns it; it is applied exactly once, by `on_letter`.
 
         Its sender is the record of the commit's first session: there it goes back to if it is refused or expires.
+        The receiver must exist when the commit happens, or be made by it: otherwise the commit is refused with
+        `NoSuchReceiver`; with `InboxFull` if `keeper.inbox_letters_max` letters wait for it.
 
         Args:
             cls: The class of the receiver.
-            id: Its id; whether it exists is the caller's to know, its inbox waits for it.
+            id: Its id.
             letter: A `Letter`, or plain JSON values; at most 64 KiB.
             expires_s: Seconds after which it is returned instead of opened, by the receiver's clock; None for never.
 
@@ -75,10 +79,13 @@ class Tx:
             InvalidKey: The id is malformed.
             Misuse: The letter cannot be stored, or is too large; the expiry is out of range; or the commit is over.
             DefinitionError: Its type has a gap in its migrations.
+            NoSuchReceiver: This commit deletes the receiver.
+            InboxFull: This commit alone has more letters for it than an inbox takes.
         """
         self._check_open()
         record_keys = keys_of(cls, id)
         sealed = seal(letter, sender=self._sender, now_us=self._now_us, expires_s=expires_s)
+        self.post.add(record_keys)
         self.effects.append(Append(record_keys.inbox, sealed))
         self.delivered.append(record_keys)
 
@@ -98,6 +105,7 @@ class Tx:
             raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
         blob = self._stager.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
+        self.post.made(record_keys)
         self.effects += [
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
@@ -121,6 +129,7 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         self.guards.append(Guard(record_keys.owner, None))
+        self.post.deleted(record_keys)
         beside = (record_keys.record, record_keys.version, record_keys.ops)
         self.effects += [Delete(key) for key in beside]
         self.effects.append(Put(record_keys.updated, self._ahead(), expire_s=DELETED_KEEP_S))
@@ -154,12 +163,14 @@ class Commits:
         clock: Clock,
         results: Results,
         *,
+        inbox_letters_max: int,
         on_landed: Callable[[StagedWrite], None],
     ) -> None:
         self._queue = queue
         self._results = results
         self._stager = stager
         self._clock = clock
+        self._inbox_letters_max = inbox_letters_max
         self._on_landed = on_landed
 
     def repeated(
@@ -197,7 +208,8 @@ class Commits:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
         now_us = self._clock.wall_us()
         undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
-        tx = Tx(self._stager, now_us, sessions[0].keys.record if sessions else "")
+        sender = sessions[0].keys.record if sessions else ""
+        tx = Tx(self._stager, now_us, sender, Post(self._inbox_letters_max))
         for session in sessions:
             session.committing = True
         try:
@@ -247,7 +259,7 @@ class Commits:
         guards += tx.guards
         effects += tx.effects
         write = StagedWrite(
-            Transaction(guards, effects),
+            Transaction(guards, effects, tuple(tx.post.needs())),
             tuple(members),
             queued_s=self._clock.monotonic_s(),
             extra_from=extra_from,
@@ -289,7 +301,7 @@ def _check_size(blobs: list[bytes], tx: Tx) -> None:
     """
     if len(blobs) <= SESSIONS_THAT_FIT and not tx.effects and not tx.guards:
         return
-    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects)
+    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects) + len(list(tx.post.needs()))
     size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
     size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
     if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:

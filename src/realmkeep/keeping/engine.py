@@ -98,7 +98,14 @@ class Engine:
         )
         self.flusher = Flusher(self, self.queue, self.stager, clock, config)
         results = Results(self.counters, strict=config.strict)
-        self.commits = Commits(self.queue, self.stager, clock, results, on_landed=self._committed)
+        self.commits = Commits(
+            self.queue,
+            self.stager,
+            clock,
+            results,
+            inbox_letters_max=config.inbox_letters_max,
+            on_landed=self._committed,
+        )
         self.leaving = Leaving(self, self.queue, self.stager, self.hooks, clock, grace_s=config.grace_s)
         self.claims = Claims(
             storage,

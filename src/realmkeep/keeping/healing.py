@@ -27,6 +27,7 @@ from realmkeep.keeping.departed import Departed, Departures
 from realmkeep.keeping.envelope import letter_id
 from realmkeep.keeping.held import UNREADABLE, read_held
 from realmkeep.keeping.joints import Joint, Rewriting, joint_of, made_or_deleted, wrongly_typed
+from realmkeep.keeping.posting import refused_letters
 from realmkeep.keeping.witness import Witnesses
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Append, Committed, DropFirst, Failed, Put, Refused
@@ -184,6 +185,8 @@ class Healer:
         """
         pending = [trouble.write for trouble in troubled if not trouble.write.done]
         comparisons = [write for write in pending if not write.members]
+        here = {kept.keys.record for kept in [*self._host.live(), *self.departures]}
+        refused = await refused_letters(self._storage, [*pending, *waiting], here)
         sessions = dict.fromkeys([*self._host.live(), *_sessions(pending), *_sessions(waiting)])
         departures = list(self.departures)
         held = await read_held(self._storage, [*sessions, *departures])
@@ -202,7 +205,7 @@ class Healer:
             foreign = held[session].is_foreign
             self._host.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
         behind.difference_update(lost)
-        pending, undone = _undo_what_lost_a_member(pending, waiting, lost, held)
+        pending, undone = _undo_what_cannot_be(pending, waiting, lost, held, refused)
         for session in undone:
             self._host.escalate(session)
         left_out: set[Kept] = {
@@ -459,13 +462,14 @@ def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
     return {member.session: None for write in writes for member in write.members}
 
 
-def _undo_what_lost_a_member(
+def _undo_what_cannot_be(
     pending: list[StagedWrite],
     waiting: deque[StagedWrite],
     lost: list[Session[Any]],
     held: dict[Kept, Held],
+    refused: dict[StagedWrite, CommitRefused],
 ) -> tuple[list[StagedWrite], list[Session[Any]]]:
-    """Fail the writes that concern a lost session, and those built on them.
+    """Fail the writes that concern a lost session or were refused for their letters, and those built on them.
 
     Returns:
         What is left of `pending`, and the sessions that are as before such a write.
@@ -475,11 +479,12 @@ def _undo_what_lost_a_member(
         states = [(held[member.session], member) for member in write.members]
         if any(state.is_ours(m.session) and m.leaves <= state.revision < UNREADABLE for state, m in states):
             write.settle()
-        elif any(member.session in undone or member.session in lost for member in write.members):
+        elif write in refused or any(m.session in undone or m.session in lost for m in write.members):
             for member in write.members:
                 undone.setdefault(member.session, member)
             error = CommitUnknown if write.maybe_applied else CommitRefused
-            write.fail(error("the store lost data, and with it the ownership of a record of this commit"))
+            why = "the store lost data, and with it what this commit was built on, or the ownership of a record of it"
+            write.fail(refused.get(write) or error(why))
     for session, member in undone.items():
         if session not in lost:
             member.take_back()

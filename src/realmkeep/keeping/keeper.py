@@ -372,7 +372,7 @@ class Keeper(HookRegistry):
             QueueFull: The store does not keep up; nothing ran.
             OpTooOld, OpReused: See `Op`.
             RecordError: A record would be invalid, too large, or cannot be stored.
-            AlreadyExists, CommitRefused: It did not happen.
+            AlreadyExists, NoSuchReceiver, InboxFull, CommitRefused: It did not happen.
             CommitPending: The store has not answered for a while; it goes on.
             CommitUnknown: Ownership was lost before the store answered.
         """

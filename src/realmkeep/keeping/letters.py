@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import Later, Misuse, RealmkeepError, RecordError, Return, ShuttingDown, StorageError
+from realmkeep.errors import (
+    InboxFull,
+    Later,
+    Misuse,
+    NoSuchReceiver,
+    RealmkeepError,
+    RecordError,
+    Return,
+    ShuttingDown,
+    StorageError,
+)
 from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letter_batch import Batch
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from realmkeep.clock import Clock
+    from realmkeep.errors import CommitRefused
     from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.commit import Commits, Tx
     from realmkeep.keeping.counters import Counters
@@ -46,6 +57,7 @@ LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
 LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
 NOTICES_A_ROUND: Final = 1000
 POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+FOR_LATER: Final = (Later, InboxFull)  # nobody is alarmed
 KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
 GIVE_BACK: Final = ":kept:return"  # ends the notice that asks to return them
 NO_RECORD: Final = "no record"
@@ -218,8 +230,7 @@ class Inboxes:
             else:
                 batch = self._batch(session, openers, [letter], kept)
                 write, error = self._try(session, batch)
-                if write is not None:
-                    await self._settle(session, batch, write)
+                if write is not None and (error := await self._settle(session, batch, write)) is None:
                     continue
             if isinstance(error, Return) and (error := await self._give_back(session, kept, letter, error)) is None:
                 continue
@@ -247,8 +258,9 @@ class Inboxes:
         batch = self._batch(session, openers, letters, session.keys.inbox)
         write, error = self._try(session, batch)
         if write is not None:
-            await self._settle(session, batch, write)
-            return len(letters)
+            error = await self._settle(session, batch, write)
+            if error is None:
+                return len(letters)
         # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
         going = len(letters) // 2 if batch.failed is None else batch.at
         if going > 0:
@@ -257,7 +269,7 @@ class Inboxes:
             error = await self._give_back(session, session.keys.inbox, letters[0], error)
             if error is None:
                 return 1
-        if not isinstance(error, Later):
+        if not isinstance(error, FOR_LATER):
             self._counters.letters_kept_aside += 1
             said = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
             log.error(said, session.keys.record, exc_info=error)
@@ -287,11 +299,16 @@ class Inboxes:
             return None, error
         return write, None
 
-    async def _settle(self, session: Session[Any], batch: Batch, write: StagedWrite) -> None:
-        await write.wait(patient=True)
+    async def _settle(self, session: Session[Any], batch: Batch, write: StagedWrite) -> CommitRefused | None:
+        """Wait until it is durable; or why it did not happen, if that is for the letters that it answers with."""
+        try:
+            await write.wait(patient=True)
+        except (NoSuchReceiver, InboxFull) as error:
+            return error
         session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
         for applied in batch.applied:
             self._hooks.letter_settled(session, applied.kind, applied.letter, applied.result)
+        return None
 
     async def _give_back(self, session: Session[Any], source: str, stored: bytes, why: Return) -> RealmkeepError | None:
         """Return the first letter of a list to its sender, in the commit that takes it out; the error if it has none."""
@@ -312,9 +329,13 @@ class Inboxes:
                 ring.add_letters([letter.id], safe_s=self._host.healer.witnesses.safe_s)
                 tx.effects.append(Append(sender.inbox, back))
                 tx.delivered.append(sender)
+                tx.post.give_back(sender)
 
         write, _ = self._commits.run(give_back, [session], ())
-        await write.wait(patient=True)
+        try:
+            await write.wait(patient=True)
+        except NoSuchReceiver as error:
+            return error
         ring.letters_durable(self._host.clock.monotonic_s(), [letter.id])
         self._counters.letters_returned += 1
         log.info("a letter to %s went back to %s: %s", session.keys.record, sender.record, why)
@@ -323,7 +344,7 @@ class Inboxes:
     def _remember(self, session: Session[Any], error: Exception | None) -> None:
         """A letter is kept: it is tried again soon, or operators are told."""
         record = session.keys.record
-        if isinstance(error, Later):
+        if isinstance(error, FOR_LATER):
             log.info("a letter to %s is kept for later: %s", record, error)
             self._again_after(LATER_S, session)
             return

@@ -340,7 +340,7 @@ def _why(outcome: Refused | Failed) -> str:
         if owner is not None:
             return f"{record} is owned by {owner.server} now"
         return f"{record} was released since" if found is None else f"{guard.key} does not name an owner"
-    if guard.key.endswith(UPDATED):
+    if isinstance(guard, Guard) and guard.key.endswith(UPDATED):
         record = guard.key.removesuffix(UPDATED)
         revision = stored_number(found)
         if revision is None:

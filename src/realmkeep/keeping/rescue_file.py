@@ -155,7 +155,11 @@ _SEALED = msgspec.json.Decoder(_Sealed)
 
 
 def encode_line(rescued: Undelivered | Unsavable) -> bytes:
-    """One line, without its end."""
+    """One line, without its end.
+
+    Of a write with letters it has no needs: what followed was built on it, so it is delivered even where the receiver is gone
+    by then, or its inbox full; `realmkeep letters list` shows what lies there.
+    """
     if isinstance(rescued, Undelivered):
         guards = [_Guard(guard.key, _shown_or_none(guard.expected)) for guard in rescued.transaction.guards]
         effects = [_as_written(effect) for effect in rescued.transaction.effects]

@@ -20,8 +20,9 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping.healing import FOREIGN
 from realmkeep.keeping.held import read_held
+from realmkeep.keeping.posting import unmet
 from realmkeep.keeping.staging import Comparison
-from realmkeep.storage import Failed, Refused
+from realmkeep.storage import Failed, Guard, Refused
 
 if TYPE_CHECKING:
     from collections import deque
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.queue import Trouble
     from realmkeep.keeping.session import Session
     from realmkeep.keeping.staging import Member, StagedWrite
-    from realmkeep.storage import Storage
+    from realmkeep.storage import Storage, WriteOutcome
 
 
 class Fates(Protocol):
@@ -149,14 +150,17 @@ class _Round:
             return held.revision >= member.leaves
         return releases and held.owner is None and held.revision == member.leaves
 
-    def _final(self, write: StagedWrite, outcome: object) -> RealmkeepError | None:
+    def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
         """The error that sending again cannot mend; None if it may."""
-        own = {guard.key for guard in write.transaction.guards[: 2 * len(write.members)]}
-        if isinstance(outcome, Refused) and outcome.guard.key not in own:
-            return AlreadyExists(
-                f"{outcome.guard.key} {'exists' if outcome.guard.expected is None else 'is not as expected'}",
-                hint="nothing happened; choose another id",
-            )
+        if (error := unmet(outcome)) is not None:
+            return error
+        if isinstance(outcome, Refused) and isinstance(guard := outcome.guard, Guard):
+            own = {each.key for each in write.transaction.guards[: 2 * len(write.members)]}
+            if guard.key not in own:
+                return AlreadyExists(
+                    f"{guard.key} {'exists' if guard.expected is None else 'is not as expected'}",
+                    hint="nothing happened; choose another id",
+                )
         if isinstance(outcome, Failed) and is_final(outcome.error):
             return outcome.error
         return None

@@ -10,7 +10,7 @@ from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping.commit import DELETED_KEEP_S
 from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.sealing import seal_returned, sender_of
-from realmkeep.storage import Append, Committed, DropFirst, Failed, Guard, Put, Transaction
+from realmkeep.storage import Append, Committed, DropFirst, Failed, Guard, Present, Put, Transaction
 
 if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
@@ -75,7 +75,7 @@ async def give_back(storage: Storage, record: RecordKeys, source: str, reason: s
             break
         effects, went = await _effects(storage, record, source, letters, reason, now_us)
         (outcome,) = await storage.write(
-            [_following(record, revision, [DropFirst(source, len(letters)), *effects], now_us, absent=absent)]
+            [_following(record, revision, [DropFirst(source, len(letters)), *effects], went, now_us, absent=absent)]
         )
         if isinstance(outcome, Committed):
             returned, left = returned + len(went), left + len(letters) - len(went)
@@ -88,14 +88,23 @@ async def give_back(storage: Storage, record: RecordKeys, source: str, reason: s
 
 
 def _following(
-    record: RecordKeys, revision: bytes | None, effects: list[Effect], now_us: int, *, absent: bool
+    record: RecordKeys,
+    revision: bytes | None,
+    effects: list[Effect],
+    senders: list[RecordKeys],
+    now_us: int,
+    *,
+    absent: bool,
 ) -> Transaction:
     guards = [Guard(record.owner, None), Guard(record.updated, revision)]
     if absent:  # nobody makes it meanwhile, to whom its letters would belong
         guards += [Guard(record.record, None), Guard(record.version, None)]
     follows = int(revision) if revision is not None and revision.isdigit() else 0
     later = Put(record.updated, b"%d" % max(follows + 1, now_us), expire_s=DELETED_KEEP_S if absent else None)
-    return Transaction(guards, [*effects, later])
+    needs = [
+        Present(sender.record) for sender in dict.fromkeys(senders)
+    ]  # one that is deleted meanwhile has the list read anew
+    return Transaction(guards, [*effects, later], needs)
 
 
 async def _effects(

@@ -21,7 +21,10 @@ from realmkeep.storage.protocol import (
     DropFirst,
     Effect,
     Guard,
+    Need,
+    Present,
     Put,
+    Shorter,
     Transaction,
 )
 
@@ -40,15 +43,17 @@ def check_transactions(transactions: Sequence[Transaction]) -> None:
     Raises:
         InvalidKey: A key is empty, has a NUL, or is not text.
         ValueTooLarge: A key, value or transaction exceeds the limits.
-        TypeError: A value is not `bytes`, or an effect is none of the four.
-        ValueError: An expiry or a count is out of range.
+        TypeError: A value is not `bytes`, an effect is none of the four, or a need none of the two.
+        ValueError: An expiry, a count or a length is out of range.
     """
     keys: list[str] = []
     values: list[bytes] = []
     for transaction in transactions:
-        guards, effects = transaction.guards, transaction.effects
-        if len(guards) + len(effects) > TRANSACTION_KEYS_MAX:
+        guards, effects, needs = transaction.guards, transaction.effects, transaction.needs
+        if len(guards) + len(effects) + len(needs) > TRANSACTION_KEYS_MAX:
             _check_transaction(transaction)
+        if needs:
+            _check_needs(needs, keys)
         for guard in guards:
             keys.append(guard.key)
             if guard.expected is not None:
@@ -170,10 +175,10 @@ def _plainly_within_limits(keys: Sequence[str], values: Sequence[bytes]) -> bool
 
 def _check_transaction(transaction: Transaction) -> None:
     """Check one transaction exactly, so that the error names what is wrong with it."""
-    parts: list[Guard | Effect] = [*transaction.guards, *transaction.effects]
+    parts: list[Guard | Need | Effect] = [*transaction.guards, *transaction.needs, *transaction.effects]
     if len(parts) > TRANSACTION_KEYS_MAX:
         raise ValueTooLarge(
-            f"a transaction has {len(parts):,} guards and effects, the first for {parts[0].key!r}",
+            f"a transaction has {len(parts):,} guards, needs and effects, the first for {parts[0].key!r}",
             hint=f"at most {TRANSACTION_KEYS_MAX:,}; split it",
         )
     size = 0
@@ -189,6 +194,16 @@ def _check_transaction(transaction: Transaction) -> None:
             f"a transaction has {size:,} bytes, the first part for {parts[0].key!r}",
             hint=f"at most {TRANSACTION_BYTES_MAX:,}; split it",
         )
+
+
+def _check_needs(needs: Sequence[Need], keys: list[str]) -> None:
+    for need in needs:
+        keys.append(need.key)
+        if isinstance(need, Shorter):
+            if not 1 <= need.than <= INCREMENT_MAX:
+                raise ValueError(f"no list at {need.key!r} is shorter than {need.than}: at least 1")
+        elif not isinstance(need, Present):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise TypeError(f"a need is Present or Shorter, not {type(need).__name__}")
 
 
 def _check_rarer_effect(effect: Effect, values: list[bytes]) -> None:

@@ -13,7 +13,7 @@ from realmkeep.errors import StorageError
 
 VALUE_BYTES_MAX: Final = 512 * 1024  # a record is at most 64 KiB by default; beyond this one value stalls a store
 KEY_BYTES_MAX: Final = 1024  # kinds, ids and digests fit several times over
-TRANSACTION_KEYS_MAX: Final = 1024  # guards and effects together; a trade needs about ten
+TRANSACTION_KEYS_MAX: Final = 1024  # guards, needs and effects together; a trade needs about ten
 TRANSACTION_BYTES_MAX: Final = 8 * 1024 * 1024  # one script call must not stall a store for its other clients
 EXPIRE_S_MIN: Final = 0.001  # stores count expiries in milliseconds
 EXPIRE_S_MAX: Final = 100 * 366 * 24 * 3600  # a century; added to the time of day it still fits every engine
@@ -24,6 +24,22 @@ class Guard(msgspec.Struct, frozen=True, gc=False):
 
     key: str
     expected: bytes | None
+
+
+class Present(msgspec.Struct, frozen=True, gc=False):
+    """The transaction happens only if something lies at `key`, value or list."""
+
+    key: str
+
+
+class Shorter(msgspec.Struct, frozen=True, gc=False):
+    """The transaction happens only if the list at `key` has fewer than `than` (at least 1) entries; an absent one has none."""
+
+    key: str
+    than: int
+
+
+Need: TypeAlias = Present | Shorter
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -61,15 +77,16 @@ Effect: TypeAlias = Put | Delete | Append | DropFirst
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
-    """If every guard holds, every effect happens, in order; otherwise nothing does.
+    """If every guard and every need holds, every effect happens, in order; otherwise nothing does.
 
-    Guards are compared in their order, all before the first effect; the first that does not hold, or lies on a list,
-    decides the outcome. A key may occur in any number of guards and effects. Without guards it always happens; without
-    effects it only compares.
+    Guards are compared in their order, then needs in theirs, all before the first effect; the first that does not hold, or
+    lies on the wrong type, decides the outcome. A key may occur in any number of them. Without guards and needs it always
+    happens; without effects it only compares.
     """
 
     guards: Sequence[Guard]
     effects: Sequence[Effect]
+    needs: Sequence[Need] = ()
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -77,9 +94,12 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """A guard did not hold, so nothing happened. `found` is what its key held instead (None: nothing)."""
+    """A guard or a need did not hold, so nothing happened.
 
-    guard: Guard
+    `found` is what its key held instead (None: nothing); of a list that is not `Shorter` its length, in decimal.
+    """
+
+    guard: Guard | Need
     found: bytes | None
 
 
@@ -155,13 +175,13 @@ class Storage(Protocol):
     every other call keeps working and gets its own answer.
 
     Types. A key holds a value, a list, or nothing; a list whose last entry is dropped is nothing. A guard (also one that
-    expects nothing), put or read of a value on a list, or an append, drop or list read on a value, is `WrongType` naming
-    the key; the transaction does not happen and the key is not touched. What counts is what the effects before it leave,
+    expects nothing), put or read of a value on a list, or an append, drop, `Shorter` or list read on a value, is `WrongType`
+    naming the key; the transaction does not happen and the key is not touched. What counts is what the effects before it leave,
     so a key can be deleted and made anew with the other type in one transaction. `Delete` removes either.
 
     Limits. Keys are text of 1 to `KEY_BYTES_MAX` UTF-8 bytes without NUL; values and list entries are opaque bytes, none
     to `VALUE_BYTES_MAX`, and an empty value is not an absent one; transactions have at most `TRANSACTION_KEYS_MAX`
-    guards and effects and `TRANSACTION_BYTES_MAX` bytes of keys and values. Beyond them `ValueTooLarge` is raised before
+    guards, needs and effects and `TRANSACTION_BYTES_MAX` bytes of keys and values. Beyond them `ValueTooLarge` is raised before
     anything of the call is sent; a malformed key is `InvalidKey`, in every method. A call has any number of
     transactions, and none at all is fine.
 
@@ -211,8 +231,9 @@ class Storage(Protocol):
         Raises:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
-            TypeError: A value is not `bytes`, or an effect is none of the four; nothing of this call was sent.
-            ValueError: An expiry or a count is out of range; nothing of this call was sent.
+            TypeError: A value is not `bytes`, an effect is none of the four, or a need none of the two; nothing of this call
+                was sent.
+            ValueError: An expiry, a count or a length is out of range; nothing of this call was sent.
         """
         ...
 

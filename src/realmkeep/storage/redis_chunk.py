@@ -15,6 +15,8 @@ from realmkeep.storage.protocol import (
     Delete,
     Effect,
     Failed,
+    Need,
+    Present,
     Put,
     Refused,
     Transaction,
@@ -67,7 +69,7 @@ class ChunkPacker:
         stop = min(len(transactions), start + PACK_SLICE)
         for position in range(start, stop):
             transaction = transactions[position]
-            operations = self._operations + len(transaction.guards) + len(transaction.effects)
+            operations = self._operations + len(transaction.guards) + len(transaction.effects) + len(transaction.needs)
             if program and (
                 len(program) >= CHUNK_TRANSACTIONS_MAX
                 or self._size >= CHUNK_BYTES_MAX
@@ -105,6 +107,7 @@ class ChunkPacker:
                 letters += "G"
                 self._guarded.append(key)
                 self._expected.append(expected)
+        letters += self._add_needs(transaction.needs) if transaction.needs else ""
         for effect in effects:
             key = effect.key
             if isinstance(effect, Put) and effect.expire_s is None:
@@ -126,6 +129,16 @@ class ChunkPacker:
                 self._size += len(value)
             else:
                 letters += self._add_rare(effect)
+        return letters
+
+    def _add_needs(self, needs: Sequence[Need]) -> str:
+        self._is_independent = False
+        letters = ""
+        for need in needs:
+            letter, argument = ("E", b"") if isinstance(need, Present) else ("L", b"%d" % need.than)
+            self._other.append(need.key)
+            self._arguments.append(argument)
+            letters += letter
         return letters
 
     def _add_rare(self, effect: Effect) -> str:
@@ -181,7 +194,8 @@ def outcomes(transactions: Sequence[Transaction], exceptions: Iterable[bytes | i
 
 def _exception(transaction: Transaction, position: int, found: bytes | int | None) -> WriteOutcome:
     if position >= 0:
-        guard = transaction.guards[position]
+        guards = transaction.guards
+        guard = guards[position] if position < len(guards) else transaction.needs[position - len(guards)]
         if not isinstance(found, int):
             return Refused(guard, found)
         key = guard.key

@@ -14,6 +14,7 @@ from realmkeep.storage.protocol import (
     Delete,
     Effect,
     Failed,
+    Present,
     Put,
     Refused,
     Transaction,
@@ -55,6 +56,15 @@ def apply(contents: Contents, transaction: Transaction) -> WriteOutcome:
         for guard in transaction.guards:
             if (found := contents.value(guard.key)) != guard.expected:
                 return Refused(guard, found)
+        for need in transaction.needs:
+            shape = contents.shape(need.key)
+            if isinstance(need, Present):
+                if shape == ABSENT:
+                    return Refused(need, None)
+            elif shape == VALUE:
+                raise wrong_type(need.key, holds="a value", wanted="a list")
+            elif shape >= need.than:
+                return Refused(need, b"%d" % shape)
         _check_types(contents, transaction.effects)
     except WrongType as error:
         return Failed(error)

@@ -8,6 +8,8 @@ import structlog
 from realmkeep.errors import (
     CommitPending,
     CommitRefused,
+    InboxFull,
+    NoSuchReceiver,
     OpReused,
     OpTooOld,
     QueueFull,
@@ -29,6 +31,8 @@ _REASONS: Final[tuple[tuple[type[RealmkeepError], str, str], ...]] = (
     (OpReused, "op_reused", "this op_id was another request; raise it with each operation"),
     (RateLimited, "rate_limited", "too many operations; wait a little"),
     (QueueFull, "busy", "nothing ran; try again in a moment"),
+    (InboxFull, "inbox_full", "too much mail waits there; nothing was sent"),
+    (NoSuchReceiver, "no_such_player", "there is no such player any more; nothing was sent"),
     (CommitRefused, "refused", "it did not happen; look at the state and try again"),
     (SessionFrozen, "frozen", "your player cannot be saved; an operator has to look"),
     (SessionEnded, "session_ended", "the session has ended; log in again"),

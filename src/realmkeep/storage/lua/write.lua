@@ -1,17 +1,18 @@
 -- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the earlier.
 --
 -- ARGV[1] is the program: '+' if no transaction looks at or puts what another one of the chunk puts, no guard asks for
--- absence and every effect is a plain put. Then one letter for each operation, guards before effects, and '.' after each
+-- absence, there are no needs and every effect is a plain put. Then one letter for each operation, guards, needs, effects, and '.' after each
 -- transaction. What stands in brackets is an argument:
 --   C guard and put of one key: holds [expected], becomes [value]
 --   G guard: holds [expected]     N guard: nothing lies there ['']
+--   E something lies there ['']     L the list is shorter than [length]
 --   S put of something short [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
 --   D delete ['']      A append to the list [value]      F drop the first of the list [count]
 -- KEYS are those of all C, of all G and N, of all S, of all others; ARGV[2] to ARGV[4] count the first three. Then follow
 -- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
 --
 -- Returns nil if all are committed; otherwise only the exceptions, three for each: the position of the transaction, from 0;
--- then the position of the guard that failed, from 0, and what was found there, a string or nil, or 1 for another type;
+-- then the position of the guard or need that failed, from 0, and what was found there, a string or nil, or 1 for another type;
 -- or -1 and the key of the effect that does not fit what lies there.
 --
 -- A script never rolls back, so nothing is written before everything is decided.
@@ -74,7 +75,8 @@ local function look(key, is_list_wanted)
 end
 
 local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last of KEYS that was taken, by kind
-local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P'}
+local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P', E = 'P', L = 'P'}
+local is_condition = {C = true, G = true, N = true, E = true, L = true}
 
 -- The operations of a transaction: letter, key, argument, and for C the new value.
 local function take(letters)
@@ -89,12 +91,29 @@ local function take(letters)
   return taken
 end
 
-local function failed_guard(taken)
+local function unmet_need(letter, key, than) -- whether it is, and what was found
+  local now = state[key]
+  if letter == 'E' then
+    if now == nil then now = call('EXISTS', key) == 1 end
+    return not now, false
+  end
+  if now == nil then now = look(key, true) end
+  if now and type(now) ~= 'number' then return true, true end
+  local length = now or 0
+  return length >= tonumber(than), tostring(length)
+end
+
+local function failed_condition(taken)
   for i = 1, #taken do
     local letter, key, expected = unpack(taken[i])
-    if kind_of[letter] ~= 'C' and kind_of[letter] ~= 'G' then return nil end
-    if letter == 'N' then expected = false end
-    if state[key] ~= expected then return i - 1, state[key] end
+    if not is_condition[letter] then return nil end
+    if letter == 'E' or letter == 'L' then
+      local unmet, value = unmet_need(letter, key, expected)
+      if unmet then return i - 1, value end
+    else
+      if letter == 'N' then expected = false end
+      if state[key] ~= expected then return i - 1, state[key] end
+    end
   end
 end
 
@@ -109,7 +128,7 @@ local function after(taken)
       left[key] = new
     elseif letter == 'D' then
       left[key] = false
-    elseif letter ~= 'G' and letter ~= 'N' then
+    elseif not is_condition[letter] then
       local is_list_wanted = letter == 'A' or letter == 'F'
       if now == nil then now = look(key, is_list_wanted) end
       if now and type(now) ~= (is_list_wanted and 'number' or 'string') then return nil, key end
@@ -139,7 +158,7 @@ local function plan(taken)
     if letter == 'C' or letter == 'S' or letter == 'P' then
       local n = #puts
       puts[n + 1], puts[n + 2] = key, new or argument
-    elseif letter ~= 'G' and letter ~= 'N' then
+    elseif not is_condition[letter] then
       close_puts()
       if letter == 'X' then
         local expire_ms, value = argument:match('(%d+) (.*)')
@@ -163,7 +182,7 @@ end
 local transaction = 0
 for letters in ARGV[1]:gmatch('(%u*)%.') do
   local taken = take(letters)
-  local position, value = failed_guard(taken)
+  local position, value = failed_condition(taken)
   if position then
     if value and type(value) ~= 'string' then value = 1 end
     refuse(transaction, position, value)

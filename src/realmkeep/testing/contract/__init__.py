@@ -15,6 +15,7 @@ The suite needs pytest, pytest-asyncio and Hypothesis (the extra `realmkeep[test
 
 from realmkeep.testing.contract.backend import Backend
 from realmkeep.testing.contract.history import HistoryTests
+from realmkeep.testing.contract.needs import NeedTests
 from realmkeep.testing.contract.ordering import CancellationTests, DurabilityTests, LifeTests, OrderTests
 from realmkeep.testing.contract.reading import ConvenienceTests, KeysTests, ReadTests
 from realmkeep.testing.contract.transactions import TransactionTests
@@ -25,6 +26,7 @@ __all__ = ["Backend", "StorageContract"]
 
 class StorageContract(
     TransactionTests,
+    NeedTests,
     OrderTests,
     DurabilityTests,
     CancellationTests,

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from realmkeep.clock import Clock
-from realmkeep.storage.protocol import Append, Committed, Delete, Effect, Guard, Put, Storage, Transaction
+from realmkeep.storage.protocol import Append, Committed, Delete, Effect, Guard, Need, Put, Storage, Transaction
 
 T = TypeVar("T")
 
@@ -66,6 +66,11 @@ class ContractTests:
 def when(*guards: Guard, then: tuple[Effect, ...] = ()) -> Transaction:
     """If all guards hold, then the effects."""
     return Transaction(guards, then)
+
+
+def needing(*needs: Need, guards: tuple[Guard, ...] = (), then: tuple[Effect, ...] = ()) -> Transaction:
+    """If all guards and all needs hold, then the effects."""
+    return Transaction(guards, then, needs)
 
 
 def do(*effects: Effect) -> Transaction:

@@ -17,8 +17,11 @@ from realmkeep.storage.protocol import (
     Effect,
     Failed,
     Guard,
+    Need,
+    Present,
     Put,
     Refused,
+    Shorter,
     Storage,
     Transaction,
     WriteOutcome,
@@ -35,13 +38,16 @@ STEPS: Final = 25
 KEYS = st.sampled_from(["a", "b", "c", "player:1:inbox"])
 VALUES = st.sampled_from([b"", b"0", b"1", b"-7", b"x", b"\x00\xff\r\n"])  # few, so that guards often hold
 GUARDS = st.builds(Guard, KEYS, st.none() | VALUES)
+NEEDS = st.one_of(st.builds(Present, KEYS), st.builds(Shorter, KEYS, st.integers(1, 3)))
 EFFECTS = st.one_of(
     st.builds(Put, KEYS, VALUES, st.sampled_from([None, None, FAR_S])),
     st.builds(Delete, KEYS),
     st.builds(Append, KEYS, VALUES),
     st.builds(DropFirst, KEYS, st.integers(1, 3)),
 )
-TRANSACTIONS = st.builds(Transaction, st.lists(GUARDS, max_size=2), st.lists(EFFECTS, max_size=4))
+TRANSACTIONS = st.builds(
+    Transaction, st.lists(GUARDS, max_size=2), st.lists(EFFECTS, max_size=4), st.lists(NEEDS, max_size=2)
+)
 BATCHES = st.lists(TRANSACTIONS, max_size=5)
 
 
@@ -79,12 +85,24 @@ class Model:
                 return WRONG_TYPE
             if found != guard.expected:
                 return Refused(guard, found)
+        for need in transaction.needs:
+            if (unmet := _unmet(self.held.get(need.key), need)) is not None:
+                return unmet
         held = dict(self.held)
         for effect in transaction.effects:
             if not _step(held, effect):
                 return WRONG_TYPE
         self.held = held
         return COMMITTED
+
+
+def _unmet(found: bytes | tuple[bytes, ...] | None, need: Need) -> Refused | str | None:
+    if isinstance(need, Present):
+        return Refused(need, None) if found is None else None
+    if isinstance(found, bytes):
+        return WRONG_TYPE
+    length = len(found or ())
+    return Refused(need, str(length).encode()) if length >= need.than else None
 
 
 def _step(held: Held, effect: Effect) -> bool:
