@@ -12,7 +12,13 @@ from realmkeep.storage import Append, Committed, Delete, Effect, Put, Transactio
 from realmkeep.testing.lab import Lab
 
 COMPANIONS = ["", ":owner", ":updated", ":version", ":ops"]
-CONTENTS: dict[str, bytes | None] = {"list": None, "garbage": b"\xff\xfe{", "empty": b""}
+CONTENTS: dict[str, bytes | None] = {
+    "list": None,
+    "garbage": b"\xff\xfe{",
+    "empty": b"",
+    "text": b'["\xff",1]',
+    "deep": b'["a",' + b"[" * 60_000,
+}
 
 
 async def plant(lab: Lab, key: str, content: bytes | None) -> None:

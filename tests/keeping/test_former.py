@@ -152,7 +152,16 @@ async def test_lines_of_another_store_are_left_to_it(town: Town) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b'{"format":1,"crc', b"\xff\xfe\n", b"{}\n", b"\n"], ids=["cut", "binary", "other", "empty"]
+    "damage",
+    [
+        b'{"format":1,"crc',
+        b"\xff\xfe\n",
+        b"{}\n",
+        b"\n",
+        b'{"format":1,"crc32":"\xff0000000","line":{}}\n',
+        b'{"format":1,"x":' + b"[" * 60_000 + b"\n",
+    ],
+    ids=["cut", "binary", "other", "empty", "text", "deep"],
 )
 async def test_a_damaged_line_keeps_no_other_out_and_stays_in_sight(town: Town, damage: bytes) -> None:
     await town.shut_down_without_a_store(await town.opened())

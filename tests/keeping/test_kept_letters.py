@@ -12,8 +12,9 @@ from keeping.game import Guild, Player, enter, enter_and_read, kept, make
 from realmkeep.cli import letters
 from realmkeep.errors import Later
 from realmkeep.keeping import Keeper, Tx
-from realmkeep.keeping.kept_letters import list_kept_letters, retry_kept_letters
+from realmkeep.keeping.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
 from realmkeep.keeping.letters import LATER_S, LETTERS_A_COMMIT
+from realmkeep.storage import Append, Effect, Put, Transaction
 from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.testing.lab import Lab
 
@@ -153,6 +154,23 @@ async def test_letters_to_a_record_that_is_deleted_stay_to_be_seen(post: Lab) ->
     await post.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada)
     (letter,) = await list_kept_letters(post.line())
     assert (letter.record, letter.why, letter.content) == ("guild:7", "no record", {"dues": 5})
+
+
+async def test_one_key_that_holds_something_else_hides_no_other_letter(post: Lab, rules: Rules) -> None:
+    ada = await enter(post.keeper, 1)
+    await post.keeper.commit(lambda tx, _: tx.deliver(Guild, 7, {"dues": 5}), ada)
+    foreign = {"guild:2:kept": b"x", "guild:3:inbox": b"x"}
+    effects: list[Effect] = [
+        *(Put(key, value) for key, value in foreign.items()),
+        Append("guild:5:inbox", b'["\xff",1]'),
+    ]
+    effects += [Append("guild:4:kept", b'["a",' + b"[" * 60_000), Append("guild:4:owner", b"a list")]
+    await post.line().write([Transaction((), effects)])
+    found = {(letter.record, letter.why) for letter in await list_kept_letters(post.line())}
+    assert {("guild:7", "no record"), ("guild:2", "no list"), ("guild:3", "no list")} <= found
+    assert {record for record, _ in found} == {f"guild:{number}" for number in (2, 3, 4, 5, 7)}
+    assert await retry_kept_letters(post.line()) == ((), ("guild:2", "guild:4"))
+    assert "guild:7" in {each.record for each in await return_kept_letters(post.line(), now_us=0)}
 
 
 async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

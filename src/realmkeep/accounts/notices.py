@@ -58,5 +58,5 @@ def _read(stored: bytes | None) -> _Stamps:
     """The notices in their order; what cannot be read holds none, and the next notice replaces it."""
     try:
         return msgspec.json.decode(stored or b"{}", type=_Stamps)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}

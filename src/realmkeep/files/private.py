@@ -355,7 +355,7 @@ def read_file(path: Path, *, secret: bool = False, bytes_max: int = READ_BYTES_M
 
 
 def read_secret(path: Path) -> str:
-    """The password or passphrase in a file, without the line end that editors put there.
+    """The password or passphrase in a file, without the line end and the byte order mark that editors put there.
 
     Raises:
         FileRefused: Others may read or write it, it is empty, or it is not one line of text.
@@ -363,7 +363,7 @@ def read_secret(path: Path) -> str:
         OSError: It cannot be read.
     """
     try:
-        text = read_file(path, secret=True).decode().removesuffix("\n").removesuffix("\r")
+        text = read_file(path, secret=True).decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:  # its message would quote it
         raise FileRefused(f"{shown_path(path)} is not text in UTF-8", hint="write the secret as one line") from None
     if not text or not text.isprintable():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from realmkeep.errors import StorageUnavailable
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.keys import SERVER_STORE_RUNS, server_lease
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction
 
@@ -186,6 +187,6 @@ def _without(runs: dict[str, str], names: Sequence[str]) -> dict[str, str]:
 def _decode(stored: bytes | None) -> dict[str, str]:
     try:
         return {} if stored is None else msgspec.json.decode(stored, type=dict[str, str])
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         log.error("%s cannot be read and is written anew: %s", SERVER_STORE_RUNS, error)
         return {}

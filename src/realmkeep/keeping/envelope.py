@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from realmkeep.keeping.undecodable import UNDECODABLE
+
 PLAIN: Final = ""  # the kind of a letter of plain JSON values
 
 
@@ -42,7 +44,7 @@ def open_envelope(stored: bytes) -> Envelope:
     """Take it apart.
 
     Raises:
-        msgspec.DecodeError: It is no letter.
+        UNDECODABLE: It is no letter; one of these.
     """
     return _decoder.decode(stored)
 
@@ -51,5 +53,5 @@ def letter_id(stored: bytes) -> str:
     """The id of a stored letter; empty, as no letter's is, if it cannot be read."""
     try:
         return _decoder.decode(stored).id
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return ""

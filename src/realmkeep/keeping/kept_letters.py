@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import msgspec
-
 from realmkeep import keys
-from realmkeep.errors import InvalidKey
+from realmkeep.errors import InvalidKey, WrongType
 from realmkeep.keeping.envelope import Envelope, open_envelope
 from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letters import BY_OPERATOR, GIVE_BACK, NO_RECORD, send_notices
 from realmkeep.keeping.returning import give_back, is_absent
-from realmkeep.storage import Append, Failed, Transaction, Unknown
+from realmkeep.keeping.undecodable import UNDECODABLE
+from realmkeep.storage import Append, Failed, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
 
 LISTS: Final = ("kept", "inbox")
 
@@ -28,7 +30,8 @@ class KeptLetter(NamedTuple):
 
     Attributes:
         record: The key of its receiver.
-        why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made.
+        why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made. `no list`: something
+            else lies where letters should, and `content` says what.
         id: The letter's own.
         kind: Of its type; empty if it is of plain values.
         version: Of its type.
@@ -75,7 +78,10 @@ async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
     async for which, record_keys, absent in _waiting(storage):
         at = record_keys.kept if which == "kept" else record_keys.inbox
         why = NO_RECORD if absent else "kept"
-        found += [_of(record_keys.record, why, stored) for stored in await storage.load_list(at)]
+        try:
+            found += [_of(record_keys.record, why, stored) for stored in await storage.load_list(at)]
+        except WrongType as error:
+            found.append(_of(record_keys.record, "no list", str(error).encode()))
     return sorted(found, key=lambda letter: (letter.record, letter.id))
 
 
@@ -114,7 +120,11 @@ async def return_kept_letters(storage: Storage, *, now_us: int, record: str | No
             continue
         source = record_keys.kept if which == "kept" else record_keys.inbox
         reason = NO_RECORD if absent else BY_OPERATOR
-        given = await give_back(storage, record_keys, source, reason, now_us)
+        try:
+            given = await give_back(storage, record_keys, source, reason, now_us)
+        except WrongType as error:
+            log.error("%s", error)
+            continue
         by_owner = given.owned and await _tell_owner(storage, record_keys, record_keys.record + GIVE_BACK)
         await send_notices(storage, given.senders)
         found.append(Returning(record_keys.record, given.returned, given.left, by_owner))
@@ -127,7 +137,8 @@ async def _tell_owner(storage: Storage, record_keys: RecordKeys, notice: str) ->
     Raises:
         StorageError: The store cannot be reached.
     """
-    owner = Owner.read(await storage.load(record_keys.owner), record_keys.owner)
+    (stored,) = await load_each(storage, [record_keys.owner])
+    owner = Owner.read(stored, record_keys.owner)
     if owner is None:
         return False
     append = Append(keys.server_notices(owner.server), notice.encode())
@@ -156,7 +167,7 @@ async def _waiting(storage: Storage) -> AsyncIterator[tuple[str, RecordKeys, boo
 def _of(record: str, why: str, stored: bytes) -> KeptLetter:
     try:
         letter = open_envelope(stored)
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         letter = Envelope("", stored.decode(errors="replace"))
     return KeptLetter(
         record,

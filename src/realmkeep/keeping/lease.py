@@ -17,6 +17,7 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, NameTaken, RealmkeepError, StorageError, StorageUnavailable
 from realmkeep.keeping.process import Process, this_process
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Lease(msgspec.Struct, frozen=True):
         """
         try:
             return msgspec.json.decode(stored, type=cls)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Corrupt(
                 f"{key} does not hold a lease: {error}", hint="delete it if no server of this name runs"
             ) from error

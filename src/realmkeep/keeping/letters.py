@@ -10,8 +10,6 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
-
 from realmkeep import keys
 from realmkeep.errors import (
     InboxFull,
@@ -29,6 +27,7 @@ from realmkeep.keeping.lease import Owner
 from realmkeep.keeping.letter_batch import Batch
 from realmkeep.keeping.returning import give_back
 from realmkeep.keeping.sealing import seal_returned, sender_of
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
@@ -314,7 +313,7 @@ class Inboxes:
         """Return the first letter of a list to its sender, in the commit that takes it out; the error if it has none."""
         try:
             letter = open_envelope(stored)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return Misuse("it is no letter", hint="look what wrote it")
         sender = await sender_of(self._host.storage, letter)
         if isinstance(sender, str):

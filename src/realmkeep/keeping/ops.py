@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, Ty
 import msgspec
 
 from realmkeep.errors import Corrupt, Misuse, OpReused, OpTooOld
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.records.checksum import crc32
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class OpRing:
             )
         try:
             plain = _stored.decode(stored)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise Corrupt(f"{key} does not hold an op ring: {error}", hint="restore it from a backup") from error
         return cls([Applied(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops], plain.letters)
 

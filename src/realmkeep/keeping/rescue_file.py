@@ -22,6 +22,7 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, StorageError
 from realmkeep.files import append_file, open_believed
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.limits import check_transactions
 
@@ -191,7 +192,7 @@ def decode_line(line: bytes) -> Undelivered | Unsavable:
         sealed = _SEALED.decode(line)
         if sealed.crc32 != f"{zlib.crc32(sealed.line):08x}":
             raise NotIntact("its checksum differs", hint="it was changed or damaged")
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise NotIntact(f"it cannot be read: {error}", hint="it is damaged, cut off, or of another file") from error
     return _decode_intact(sealed.line)
 
@@ -208,7 +209,7 @@ def _decode_intact(line: msgspec.Raw) -> Undelivered | Unsavable:
         check_transactions([transaction])
         for key in (*read.records, *read.letters_to):
             keys.parse(key)
-    except (msgspec.DecodeError, UnicodeDecodeError, InvalidKey, StorageError, ValueError) as error:
+    except (*UNDECODABLE, InvalidKey, StorageError, ValueError) as error:
         raise Corrupt(f"it cannot be read: {error}", hint="it is damaged, cut off, or of another file") from error
     return Undelivered(transaction, read.records, read.letters_to, read.why, read.store)
 
@@ -239,7 +240,7 @@ def line_in_log(entry: bytes) -> bytes | None:
         return None
     try:
         told = msgspec.json.decode(entry, type=_LogEntry).event.encode()
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         told = entry
     _, found, line = told.partition(IN_LOG)
     return (

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping.commit import DELETED_KEEP_S
 from realmkeep.keeping.envelope import open_envelope
 from realmkeep.keeping.sealing import seal_returned, sender_of
+from realmkeep.keeping.undecodable import UNDECODABLE
 from realmkeep.storage import Append, Committed, DropFirst, Failed, Guard, Present, Put, Transaction
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ async def _effects(
     for stored in letters:
         try:
             letter = open_envelope(stored)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             effects.append(Append(source, stored))
             continue
         sender = await sender_of(storage, letter)

@@ -29,7 +29,7 @@ async def load(storage: Storage) -> dict[str, Any]:
         return {}
     try:
         return msgspec.json.decode(stored, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Corrupt(f"{SERVER_CONFIG} is not a JSON object: {error}", hint="save it anew") from error
 
 

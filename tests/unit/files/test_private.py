@@ -200,7 +200,7 @@ def test_what_is_read_must_be_a_file_that_others_cannot_write(tmp_path: Path) ->
         read_file(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("content", [b"pass word\n", b"pass word", b"pass word\r\n"])
+@pytest.mark.parametrize("content", [b"pass word\n", b"pass word", b"pass word\r\n", b"\xef\xbb\xbfpass word\r\n"])
 def test_a_secret_is_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "secret"
     replace_file(path, content)
