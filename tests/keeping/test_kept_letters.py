@@ -158,7 +158,9 @@ async def test_letters_to_a_record_that_is_deleted_stay_to_be_seen(post: Lab) ->
 
 async def test_one_key_that_holds_something_else_hides_no_other_letter(post: Lab, rules: Rules) -> None:
     ada = await enter(post.keeper, 1)
+    await post.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild()), ada)
     await post.keeper.commit(lambda tx, _: tx.deliver(Guild, 7, {"dues": 5}), ada)
+    await post.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada)
     foreign = {"guild:2:kept": b"x", "guild:3:inbox": b"x"}
     effects: list[Effect] = [
         *(Put(key, value) for key, value in foreign.items()),
