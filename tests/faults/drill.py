@@ -82,7 +82,7 @@ class FileSnapshot(Snapshot):
         values = [f"sim-hero:{number}{part}" for number in range(HEROES) for part in ("", ":updated", ":owner", ":ops")]
         values += ["sim-chest:0", "sim-chest:0:updated"]
         self._values = {key: await storage.load(key) for key in values}
-        inboxes = [f"sim-hero:{number}:inbox" for number in range(HEROES)]
+        inboxes = [f"sim-hero:{number}:{which}" for number in range(HEROES) for which in ("inbox", "kept")]
         self._lists = {key: await storage.load_list(key) for key in inboxes}
         await storage.disconnect()
 

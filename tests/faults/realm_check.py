@@ -16,7 +16,7 @@ class Snapshot:
     def __init__(self, path: Path, heroes: int) -> None:
         keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner", ":ops")]
         keys += ["sim-chest:0", "sim-chest:0:updated"]
-        inboxes = [f"sim-hero:{number}:inbox" for number in range(heroes)]
+        inboxes = [f"sim-hero:{number}:{which}" for number in range(heroes) for which in ("inbox", "kept")]
         client = cast("Any", redis.Redis(unix_socket_path=str(path)))  # the driver's types are partial
         with client, client.pipeline(transaction=True) as pipe:
             pipe.mget(keys)

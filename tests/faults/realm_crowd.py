@@ -15,6 +15,7 @@ from simulation.model import Model
 
 ANSWER_S_MAX = 0.5  # then a client asks elsewhere; the answer counts all the same when it comes
 POLL_S = 0.02
+UNWANTED_OF = 5  # letters go back to their senders
 UNANSWERED_MAX = RING_OPS // 2  # what a client may leave unanswered is the ring; several may trade with it at once
 
 Answer = dict[str, Any]
@@ -242,7 +243,8 @@ class Client:
     async def _mail(self) -> None:
         to = self._random.choice(self._crowd.clients).number
         letter, amount = self._crowd.letter(), self._random.randint(1, 5)
-        await self.insist("mail", who=self.number, to=to, amount=amount, op=self.op(), letter=letter)
+        wanted = letter % UNWANTED_OF != 0
+        await self.insist("mail", who=self.number, to=to, amount=amount, op=self.op(), letter=letter, wanted=wanted)
 
     async def _earn(self) -> None:
         xp = self._random.randint(1, 5)

@@ -18,7 +18,7 @@ import msgspec
 
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Returned, Session, Tx
 from realmkeep.keeping.commit import Commits
 from realmkeep.keeping.ops import SAFE, OpRing
 from realmkeep.keeping.safety import Safety
@@ -27,7 +27,7 @@ from realmkeep.keeping.writes import Write
 from realmkeep.records import Record
 from realmkeep.storage import Effect, Guard
 from realmkeep.storage.redis_sync import RunSync
-from simulation.game import Chest, Hero, Sword, deposit, mail, open_letter, trade
+from simulation.game import Chest, Coins, Hero, Sword, deposit, mail, open_letter, take_back, trade
 from suite.limits import stacks
 
 REPORT_S = 0.05
@@ -68,11 +68,19 @@ class Server:
         self.closed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        keeper.on_letter(Hero)(self._open_letter)
+        keeper.on_letter(Hero, Coins)(self._open_letter)
+        keeper.on_letter(Hero, Returned)(self._take_back)
 
-    def _open_letter(self, tx: Tx, hero: Hero, letter: Any) -> None:
+    def _open_letter(self, tx: Tx, hero: Hero, coins: Coins) -> None:
+        open_letter(tx, hero, coins)
+        self._stamp(hero)
+
+    def _take_back(self, tx: Tx, hero: Hero, returned: Returned) -> None:
+        take_back(tx, hero, returned)
+        self._stamp(hero)
+
+    def _stamp(self, hero: Hero) -> None:
         (session,) = [session for session in self.keeper.sessions(Hero) if session.record is hero]
-        open_letter(tx, hero, letter)
         stamp(session)
 
     # --- the wire
@@ -200,9 +208,11 @@ class Server:
 
         return await self._commit(run, [hero, chest], Op(op, repr((who, amount)).encode()))
 
-    async def do_mail(self, who: int, to: int, amount: int, op: int, letter: int) -> dict[str, Any]:
+    async def do_mail(
+        self, who: int, to: int, amount: int, op: int, letter: int, *, wanted: bool = True
+    ) -> dict[str, Any]:
         def run(tx: Tx, records: list[Any]) -> object:
-            return mail(tx, records[0], to=to, amount=amount, op=op, letter=letter)
+            return mail(tx, records[0], to=to, amount=amount, op=op, letter=letter, wanted=wanted)
 
         return await self._commit(run, [self._here(who)], Op(op, repr((who, to, amount, letter)).encode()))
 

@@ -1,8 +1,7 @@
 """The game that the simulation plays: records whose every change can be told afterwards."""
 
-from typing import Any
-
-from realmkeep.keeping import Tx
+from realmkeep.errors import Return
+from realmkeep.keeping import Keeper, Letter, Returned, Tx
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral
 
 START_GOLD = 100
@@ -13,7 +12,7 @@ class Sword(Part):
 
 
 class Hero(Record, kind="sim-hero", version=1):
-    """Gold and swords are conserved; `applied` and `letters` say what happened, once each."""
+    """Gold and swords are conserved; `applied` and `letters` (those that came back negative) say what happened, once each."""
 
     gold: int = durable(default=START_GOLD, ge=0, tier=IMMEDIATE)
     swords: list[Sword] = durable(default_factory=list, tier=IMMEDIATE)
@@ -31,6 +30,14 @@ class Chest(Record, kind="sim-chest", version=1):
 
     gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
     applied: list[str] = durable(default_factory=list, tier=IMMEDIATE)
+
+
+class Coins(Letter, kind="sim-coins"):
+    """Gold on its way; what is not wanted goes back, however often it is opened."""
+
+    letter: int
+    gold: int
+    wanted: bool = True
 
 
 class Bankrupt(Exception):
@@ -59,15 +66,30 @@ def deposit(tx: Tx, hero: Hero, chest: Chest, *, amount: int, op: int, who: int)
     return {"gold": hero.gold}
 
 
-def mail(tx: Tx, hero: Hero, *, to: int, amount: int, op: int, letter: int) -> dict[str, int]:
+def mail(tx: Tx, hero: Hero, *, to: int, amount: int, op: int, letter: int, wanted: bool = True) -> dict[str, int]:
     """Gold goes into a letter."""
     hero.gold -= amount
     hero.applied.append(op)
-    tx.deliver(Hero, to, {"letter": letter, "gold": amount})
+    tx.deliver(Hero, to, Coins(letter=letter, gold=amount, wanted=wanted))
     return {"gold": hero.gold}
 
 
-def open_letter(tx: Tx, hero: Hero, letter: Any) -> None:
-    """Gold comes out of a letter."""
-    hero.letters.append(letter["letter"])
-    hero.gold += letter["gold"]
+def open_letter(tx: Tx, hero: Hero, coins: Coins) -> None:
+    """Gold comes out of a letter, or goes back to its sender in it."""
+    hero.letters.append(coins.letter)
+    hero.gold += coins.gold
+    if not coins.wanted:
+        raise Return("not wanted")
+
+
+def take_back(tx: Tx, hero: Hero, returned: Returned) -> None:
+    """Gold comes out of a letter that came back."""
+    coins = returned.open(Coins)
+    hero.letters.append(-coins.letter)
+    hero.gold += coins.gold
+
+
+def opens_letters(keeper: Keeper) -> None:
+    """Register what the game does with letters."""
+    keeper.on_letter(Hero, Coins)(open_letter)
+    keeper.on_letter(Hero, Returned)(take_back)

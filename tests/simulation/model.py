@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from realmkeep.keeping.envelope import Envelope, open_envelope
 from realmkeep.records import load
 from simulation.game import START_GOLD, Chest, Hero
 
@@ -44,6 +45,7 @@ class Model:
         """
         gold = 0
         serials: list[int] = []
+        back = came_back(store, self.heroes)
         for number in range(self.heroes):
             blob = store.value(f"sim-hero:{number}")
             inbox = unopened(store, f"sim-hero:{number}")
@@ -54,9 +56,11 @@ class Model:
             hero = load(blob, Hero).require()
             gold += hero.gold
             serials += [sword.serial for sword in hero.swords]
-            self._check_hero(number, hero, {letter["letter"] for letter in inbox})
+            self._check_hero(number, hero, {letter["letter"] for letter in inbox}, back)
             self._check_revision(store, f"sim-hero:{number}:updated")
-            if settled and (left := store.entries(f"sim-hero:{number}:inbox")):
+            if settled and (
+                left := [*store.entries(f"sim-hero:{number}:inbox"), *store.entries(f"sim-hero:{number}:kept")]
+            ):
                 self.violations.append(f"hero {number} has letters left: {left}")
         chest = store.value("sim-chest:0")
         if chest is not None:
@@ -70,16 +74,19 @@ class Model:
         if len(serials) != len(set(serials)):
             self.violations.append(f"a serial is in two places: {sorted(serials)}")
 
-    def _check_hero(self, number: int, hero: Hero, in_inbox: set[int]) -> None:
+    def _check_hero(self, number: int, hero: Hero, in_inbox: set[int], back: set[int]) -> None:
         for what, entries in (("operation", hero.applied), ("letter", hero.letters)):
             if len(set(entries)) != len(entries):
                 self.violations.append(f"hero {number}: an {what} was applied twice: {entries}")
         if lost := self.acked[number] - set(hero.applied):
             self.violations.append(f"hero {number}: acknowledged operations are lost: {sorted(lost)}")
-        if lost := self.sent[number] - set(hero.letters) - in_inbox:
+        if lost := self.sent[number] - set(hero.letters) - in_inbox - back:
             self.violations.append(f"hero {number}: letters are lost: {sorted(lost)}")
         if both := set(hero.letters) & in_inbox:
             self.violations.append(f"hero {number}: letters are applied and in the inbox: {sorted(both)}")
+
+        if both := (set(hero.letters) | in_inbox) & back:
+            self.violations.append(f"hero {number}: letters have come back, and are here: {sorted(both)}")
 
     def _check_revision(self, store: Contents, key: str) -> None:
         revision = int(store.value(key) or b"0")
@@ -107,7 +114,27 @@ def unopened(store: Contents, hero: str) -> list[dict[str, int]]:
 
     The ring knows those: the next login drops them, and applies none of them again.
     """
-    letters = [msgspec.json.decode(letter) for letter in store.entries(f"{hero}:inbox")]
+    stored = [*store.entries(f"{hero}:inbox"), *store.entries(f"{hero}:kept")]
     ring = msgspec.json.decode(store.value(f"{hero}:ops") or b"{}")
     opened: list[str] = ring.get("letters", [])
-    return [content for letter_id, content, *_ in letters if letter_id not in opened]
+    letters = [open_envelope(letter) for letter in stored]
+    return [_fields(letter) for letter in letters if letter.id not in opened]
+
+
+def came_back(store: Contents, heroes: int) -> set[int]:
+    """The letters that are with their senders again, or on their way back."""
+    found: set[int] = set()
+    for number in range(heroes):
+        hero = f"sim-hero:{number}"
+        blob = store.value(hero)
+        applied = [] if blob is None else load(blob, Hero).require().letters
+        found |= {-letter for letter in [*applied, *(each["letter"] for each in unopened(store, hero))] if letter < 0}
+    return found
+
+
+def _fields(letter: Envelope) -> dict[str, int]:
+    """What a stored letter says; the number of one that comes back is negative, as where it is taken back."""
+    if letter.kind != "returned":
+        return letter.content
+    fields: dict[str, int] = open_envelope(letter.content["envelope"].encode()).content
+    return {**fields, "letter": -fields["letter"]}

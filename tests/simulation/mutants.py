@@ -5,9 +5,23 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import barrier, claims, commit, flusher, healing, ops, queue, resolver, safety, staging
+from realmkeep.keeping import (
+    barrier,
+    claims,
+    commit,
+    flusher,
+    healing,
+    letters,
+    ops,
+    queue,
+    resolver,
+    safety,
+    sealing,
+    staging,
+)
+from realmkeep.keeping.envelope import open_envelope
 from realmkeep.records import Record
-from realmkeep.storage import Committed, Guard, Transaction, Unknown
+from realmkeep.storage import Append, Committed, Guard, Transaction, Unknown
 
 Patch = AbstractContextManager[Any]
 
@@ -199,6 +213,26 @@ def remembers_as_many_letters_as_it_stores() -> Patch:
     )
 
 
+def returns_in_two_steps() -> Patch:
+    """A letter that goes back is appended there first, and taken out here afterwards."""
+
+    async def give_back(self: Any, session: Any, source: str, stored: bytes, why: Exception) -> Exception | None:
+        sender = await sealing.sender_of(self._host.storage, open_envelope(stored))
+        if isinstance(sender, str):
+            return why
+        back = sealing.seal_returned(stored, receiver=session.keys.record, reason="", now_us=0)
+        await self._host.storage.write([Transaction([], [Append(sender.inbox, back)])])
+
+        def take_out(tx: commit.Tx, _: Record) -> None:
+            tx.drop_letters(source, 1)
+
+        write, _ = self._commits.run(take_out, [session], ())
+        await write.wait(patient=True)
+        return None
+
+    return mock.patch.object(letters.Inboxes, "_give_back", give_back)
+
+
 @contextmanager
 def _both(first: Patch, second: Patch) -> Generator[None]:
     with first, second:
@@ -231,5 +265,6 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         lets_in_before_all_have_looked,
         opens_what_is_not_safe,
         remembers_as_many_letters_as_it_stores,
+        returns_in_two_steps,
     )
 }

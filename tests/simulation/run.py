@@ -28,13 +28,14 @@ from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, FaultyStorage, late, seeded
 from simulation.clock import SkewedClock
-from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, open_letter, trade
+from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
 from simulation.model import Model
 
 FLUSH_S = 3.0  # a tenth of the real intervals, so that a seed's minute sees many of them
 LEASE_S = 3.0
 GRACE_S = 3.0
 LOSS_S = 3.0  # longer than the moments that a rewind takes back
+UNWANTED_OF = 5  # letters: each of the others is opened
 LETTERS_A_FLOOD = 40  # more than a ring stores
 STEPS = 50
 STEP_S_MAX = 1.0
@@ -42,6 +43,11 @@ OUTAGE_S_MAX = 6.0
 QUEUE_MAX = 200
 LOGIN_TRIES = 40
 SKEWS_S = (0.0, 0.0, 0.5, 30.0, 4000.0)  # between two machines: none, and what happens without a time service
+
+
+def is_wanted(letter: int) -> bool:
+    """Whether its receiver keeps this letter."""
+    return letter % UNWANTED_OF != 0
 
 
 @dataclass
@@ -265,7 +271,7 @@ class Simulation:
         keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clocks[name], rescue_path=nowhere))
         watched.owner = f"{name}/{keeper.incarnation}/".encode()
         line.plan = seeded(self.random.randrange(1 << 30), rate=self.fault_rate)
-        keeper.on_letter(Hero)(open_letter)
+        opens_letters(keeper)
 
         @keeper.on_lost_ownership(Hero)
         def _(session: Session[Hero], reason: str) -> None:
@@ -460,7 +466,7 @@ class Simulation:
             letter = self.letters
 
             def run(tx: Tx, hero: Hero) -> object:
-                return mail(tx, hero, to=to, amount=amount, op=op, letter=letter)
+                return mail(tx, hero, to=to, amount=amount, op=op, letter=letter, wanted=is_wanted(letter))
 
             await self.send(Request({player.number: op}, run, letters=(to, [letter])))
 
@@ -480,7 +486,7 @@ class Simulation:
             def run(tx: Tx, hero: Hero) -> object:
                 sent: object = None
                 for letter in letters:
-                    sent = mail(tx, hero, to=to, amount=1, op=op, letter=letter)
+                    sent = mail(tx, hero, to=to, amount=1, op=op, letter=letter, wanted=is_wanted(letter))
                     hero.applied.remove(op)
                 hero.applied.append(op)
                 return sent
