@@ -11,6 +11,7 @@ player:7:kept       letters that could not be applied yet
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
+server:sent:9f86d081884c7d65
 ```
 """
 
@@ -215,6 +216,15 @@ def sealed(digest: str) -> str:
     return f"server:sealed:{_check_digest(digest)}"
 
 
+def sent(digest: str) -> str:
+    """Where a letter that no record sent leaves its mark, for as long as the call may be repeated.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:sent:{_check_digest(digest)}"
+
+
 def account_skeleton(digest: str) -> str:
     """Where the account is named that has a skeleton of user names.
 
@@ -277,10 +287,10 @@ class ParsedKey:
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `lease`, `notices`,
             `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
-            `skeleton`, `corrupt` or `temp`.
+            `skeleton`, `sent`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name, the digest of a `sealed` or `skeleton` key; for `temp` the key that it
-            stages; empty for singletons.
+        id: The record's id, the user name, the server name, the digest of a `sealed`, `skeleton` or `sent` key; for `temp` the key
+            that it stages; empty for singletons.
         suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
             unique part of a `temp` one.
         staged_us: When a `temp` key was staged, in microseconds since the epoch; None for the others.
@@ -342,7 +352,7 @@ def _parse_server(parts: list[str]) -> ParsedKey | None:
     match parts:
         case [name, ("lease" | "notices") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))
-        case [("sealed" | "skeleton") as role, digest]:
+        case [("sealed" | "skeleton" | "sent") as role, digest]:
             return ParsedKey(role, "server", _check_digest(digest))
         case [name, "throttle", table]:
             return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))

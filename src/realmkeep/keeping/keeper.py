@@ -23,6 +23,7 @@ from realmkeep.keeping.limiter import Bucket
 from realmkeep.keeping.opening import opened
 from realmkeep.keeping.ops import Op, Receipt
 from realmkeep.keeping.recovering import recover
+from realmkeep.keeping.sending import Sends
 from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
 from realmkeep.records import Record, check_all
@@ -47,7 +48,7 @@ D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
-class Keeper(HookRegistry):
+class Keeper(HookRegistry, Sends):
     """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
 
     Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
@@ -415,6 +416,15 @@ class Keeper(HookRegistry):
         write, result = commits.run(fn, sessions, ops)
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
+
+    def open_host(self) -> Engine:
+        """As `Sends.open_host`.
+
+        Raises:
+            ShuttingDown: As there.
+        """
+        self._entrance.check_open()
+        return self._engine
 
     async def allocate_id(self, count: int = 1) -> int:
         """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.

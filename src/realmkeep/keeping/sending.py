@@ -1,0 +1,208 @@
+"""A letter that no record sends: a tool's, an operator's. Durable when the call returns, and sent once however often it is tried."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import Misuse, OpReused, OutcomeUnknown, RealmkeepError, StorageError
+from realmkeep.keeping.claims import keys_of
+from realmkeep.keeping.posting import Post, unmet
+from realmkeep.keeping.sealing import seal
+from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from realmkeep.clock import Clock
+    from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.barrier import Barrier
+    from realmkeep.keeping.safety import Safety
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Record
+    from realmkeep.storage import Storage
+
+SENT_KEEP_S: Final = 7 * 24 * 3600.0  # an operation that is repeated later is a new one
+OP_ID_CHARS_MAX: Final = 200
+AGAIN_S: Final = 0.2  # after the store did not answer
+
+
+class Host(Protocol):
+    """What sending asks of the keeper."""
+
+    @property
+    def storage(self) -> Storage:
+        """The store."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+        ...
+
+    @property
+    def config(self) -> KeeperConfig:
+        """How long to try, and how much an inbox holds."""
+        ...
+
+    @property
+    def barrier(self) -> Barrier:
+        """Knows the run of the store."""
+        ...
+
+    @property
+    def safety(self) -> Safety:
+        """Waits until what was written is safe: no live record would bring it back."""
+        ...
+
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable."""
+        ...
+
+
+class Sends(ABC):
+    """The part of a keeper that sends letters which no record sends."""
+
+    @abstractmethod
+    def open_host(self) -> Host:
+        """What sending needs of the keeper.
+
+        Raises:
+            ShuttingDown: It is closing.
+        """
+
+    async def send(
+        self,
+        cls: type[Record],
+        id: int | str,  # noqa: A002 - the field's own name
+        letter: object,
+        *,
+        op_id: str | None = None,
+        expires_s: float | None = None,
+    ) -> None:
+        """Send a letter that no record pays for, from a tool or an operator; it is durable on return, also on `everysec`.
+
+        Args:
+            cls: The class of the receiver, wherever it is; it must exist.
+            id: Its id.
+            letter: As for `tx.deliver`; it has no sender to return to.
+            op_id: Names the operation, such as `maintenance 2031-05-04, player 7`: within a week it is sent once, however often
+                the call is repeated, from any server. The call makes one without it, which an `OutcomeUnknown` names.
+            expires_s: As for `tx.deliver`.
+
+        Raises:
+            InvalidKey, Misuse, DefinitionError: As `tx.deliver`; or `op_id` is no name.
+            NoSuchReceiver, InboxFull: It was not sent.
+            OpReused: `op_id` has sent another letter.
+            OutcomeUnknown: The store has not said within `keeper.pending_after_s`; repeat the call with the `op_id`.
+            StorageError: It was not sent.
+            ShuttingDown: The keeper is closing.
+        """
+        await _send(self.open_host(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
+
+
+async def _send(
+    host: Host, receiver: RecordKeys, letter: object, *, op_id: str | None, expires_s: float | None
+) -> None:
+    """As `Sends.send`.
+
+    The mark of the operation is written with the letter and guards it, so that of all attempts, also those that arrive late,
+    one happens; and it tells what became of one whose answer was lost.
+
+    Raises:
+        RealmkeepError: As there.
+    """
+    op_id = secrets.token_hex(8) if op_id is None else _checked(op_id)
+    sealed = seal(letter, sender="", now_us=host.clock.wall_us(), expires_s=expires_s)
+    mark, request = keys.sent(_digest(op_id.encode())), _request(receiver, letter)
+    post = Post(host.config.inbox_letters_max)
+    post.add(receiver)
+    effects = [Put(mark, request, expire_s=SENT_KEEP_S), Append(receiver.inbox, sealed)]
+    attempt = _Attempt(host, Transaction([Guard(mark, None)], effects, tuple(post.needs())), op_id, request)
+    until_s = host.clock.monotonic_s() + host.config.pending_after_s
+    while not await attempt.happened():
+        if host.clock.monotonic_s() >= until_s:
+            raise attempt.gave_up()
+        await host.clock.sleep(AGAIN_S)
+    host.delivered([receiver])
+
+
+class _Attempt:
+    """One letter on its way, and what is known of it."""
+
+    def __init__(self, host: Host, transaction: Transaction, op_id: str, request: bytes) -> None:
+        self._host = host
+        self._transaction = transaction
+        self._op_id = op_id
+        self._request = request
+        self._maybe = False
+        self._error: StorageError | None = None
+
+    async def happened(self) -> bool:
+        """Send it; True if it is in the inbox, for good. False: the store did not say so, try again.
+
+        Raises:
+            NoSuchReceiver, InboxFull, OpReused: It did not happen.
+            OutcomeUnknown: It did not happen now; an earlier attempt may still arrive.
+            StorageError: The store will not take it.
+        """
+        storage, barrier = self._host.storage, self._host.barrier
+        try:
+            await barrier.wait()
+            run = barrier.passed
+            (outcome,) = await storage.write([self._transaction])
+            if isinstance(outcome, Refused):
+                self._look_why(outcome)
+            elif not isinstance(outcome, Committed):
+                self._maybe |= not isinstance(outcome, Failed)
+                raise outcome.error
+            self._maybe = True  # until it is safe a crash of the store may take it
+            return await self._host.safety.reached(run)
+        except StorageError as error:
+            if not error.retryable:
+                raise
+            self._error = error
+            return False
+
+    def _look_why(self, outcome: Refused) -> None:
+        refusal = unmet(outcome)
+        if refusal is None and outcome.found != self._request:
+            refusal = OpReused(
+                f"the operation {self._op_id!r} sent another letter", hint="use a new op_id for this one"
+            )
+        if refusal is not None:
+            raise self._unknown(refusal) if self._maybe else refusal
+
+    def gave_up(self) -> RealmkeepError:
+        """What the caller hears."""
+        error = self._error or OutcomeUnknown("the store was restarted again and again", hint="look at the store")
+        return self._unknown(error) if self._maybe else error
+
+    def _unknown(self, why: RealmkeepError) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"the letter {self._op_id!r} may have been sent: {why.message}",
+            hint=f"send it again with op_id={self._op_id!r}: it arrives once, within a week",
+        )
+
+
+def _checked(op_id: Any) -> str:
+    if not isinstance(op_id, str) or not 0 < len(op_id) <= OP_ID_CHARS_MAX or not op_id.isprintable():
+        raise Misuse(
+            f"op_id {op_id!r:.80} does not name an operation", hint=f"pass 1 to {OP_ID_CHARS_MAX} printable characters"
+        )
+    return op_id
+
+
+def _request(receiver: RecordKeys, letter: object) -> bytes:
+    """What tells this letter from another one under the same id: two dictionaries in another order are one letter."""
+    said = msgspec.json.encode([receiver.record, type(letter).__qualname__, letter], order="deterministic")
+    return _digest(said).encode()
+
+
+def _digest(said: bytes) -> str:
+    return hashlib.blake2b(said, digest_size=16).hexdigest()
