@@ -200,6 +200,17 @@ def test_one_hook_for_a_class_and_a_type() -> None:
                 hooks.add_hook(event, Player, takes_three, letter)
 
 
+async def test_only_a_return_is_a_returned_letter(lab: Lab) -> None:
+    with pytest.raises(Misuse, match="a Returned was to be delivered"):
+        await send(lab, Returned(reason="", receiver="", envelope="[]"))
+    assert lab.store.entries("rover:2:inbox") == []
+
+
+def test_a_type_of_letters_is_for_the_hooks_of_letters_alone() -> None:
+    with pytest.raises(Misuse, match="on_evict got"):
+        Hooks().add_hook("evict", Player, print, Gift)
+
+
 @pytest.mark.parametrize("wrong", [Letter, Player, int, Gift(gold=1), "rover-gift"])
 def test_what_is_no_type_of_letters_is_refused_at_registration(wrong: Any) -> None:
     with pytest.raises(Misuse, match="on_letter got"):

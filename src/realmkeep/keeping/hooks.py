@@ -76,7 +76,7 @@ class HookRegistry:
 
         Raises:
             Misuse: It is no plain function of the event's arguments, `cls` is no record with a kind, `letter` no type of
-                letters, or it would be the second for the letters of this type to `cls`.
+                letters or given for another event, or it would be the second for the letters of this type to `cls`.
             DefinitionError: The type has a gap in its migrations.
         """
         raise NotImplementedError
@@ -183,6 +183,8 @@ class Hooks(HookRegistry):
             raise Misuse(
                 f"on_{event}({cls.__name__}): {fault}", hint=f"make it a plain `def hook({', '.join(arguments)})`"
             )
+        if letter is not None and event not in OF_LETTERS:
+            raise Misuse(f"on_{event} got {letter!r:.80}", hint="a type of letters belongs to on_letter")
         if event in OF_LETTERS:
             self._add_for_letters(event, cls, cast("Callable[..., object]", hook), letter)
         else:

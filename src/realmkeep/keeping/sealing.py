@@ -31,7 +31,9 @@ def seal(letter: object, *, sender: str, now_us: int, expires_s: float | None = 
         expires_s: Seconds until it is returned instead of opened; None for never.
 
     Raises:
-        Misuse: It is not made of JSON's types, or not of its own; or takes more than 64 KiB; or the expiry is out of range.
+        Misuse: It is not made of JSON's types, or not of its own; it is a `Returned`, or takes more than 64 KiB; or the
+            expiry is out of range.
+        DefinitionError: Its type has a gap in its migrations.
     """
     if expires_s is not None and not (_is_number(expires_s) and 0 < expires_s <= EXPIRE_S_MAX):
         raise Misuse(f"a letter that expires in {expires_s!r:.80} s", hint="pass seconds, up to ten years, or None")
@@ -39,6 +41,10 @@ def seal(letter: object, *, sender: str, now_us: int, expires_s: float | None = 
     kind, version = PLAIN, 0
     if isinstance(letter, Letter):
         check_letter_type(type(letter), "tx.deliver")
+        if isinstance(letter, Returned):
+            raise Misuse(
+                "a Returned was to be delivered", hint="raise Return in the hook of on_letter; send no such letter"
+            )
         kind, version = letter.__letter__.kind, letter.__letter__.version
     try:
         encoded = msgspec.json.encode(Envelope(secrets.token_hex(8), letter, kind, version, sender, now_us, expires_us))
