@@ -412,3 +412,27 @@ async def test_a_write_that_was_found_landed_bears_witness_of_a_loss() -> None:
         lab.store.runs = runs
         await lab.advance(12)
         assert kept(lab).gold == 110
+
+
+async def test_a_player_who_is_back_in_the_turn_in_which_the_grace_runs_out_is_not_evicted() -> None:
+    async with Lab() as lab:
+        ada = await enter(lab.keeper, 1)
+        ada.disconnect()
+        eviction = inside(lab.keeper).leaving._evict(ada)  # as the timer begins it, in a task that runs later
+        ada.resume()
+        await eviction
+        assert ada.connected
+
+
+async def test_a_letter_whose_change_cannot_be_stored_is_not_remembered_as_opened() -> None:
+    """It made the record invalid, with others of its commit; when it can be opened, it is."""
+    async with Lab(setup=opens_letters) as lab:
+        ada = await enter(lab.keeper, 1)
+        bob = await enter(lab.keeper, 2)
+        bob.record.x = float("nan")
+        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
+        await lab.advance(3)
+        assert bob.record.gold == 100
+        bob.record.x = 1.0
+        await lab.advance(120)
+        assert bob.record.gold == 120

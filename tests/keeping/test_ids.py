@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from realmkeep.keeping.id_survey import SERIALS_GAP
 from realmkeep.keeping.ids import COUNT_MAX, ID_MAX
 from realmkeep.keeping.revisions import CLAIMABLE_MAX, DIGITS_MAX
 from realmkeep.keys import SERVER_ID_COUNTER
-from realmkeep.storage import Append, Put, open_storage
+from realmkeep.storage import Append, Put, Transaction, WriteOutcome, open_storage
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, delay, late
 from realmkeep.testing.lab import Lab
 
@@ -267,3 +268,45 @@ async def test_the_last_number_that_may_be_claimed_is_played_and_read_again(lab:
     assert revision(lab) == CLAIMABLE_MAX - 4
     await ada.logout()
     assert (await enter(lab.keeper)).record.gold == 110
+
+
+async def test_ids_of_a_store_that_was_restarted_under_way_are_taken_again() -> None:
+    """It had forgotten what another server was given, which has not looked yet."""
+    async with Lab(loss_window_s=1.0) as lab:
+        other = await lab.server("lab-2")
+        await lab.advance(40)
+        before = lab.store.snapshot()
+        theirs = await other.allocate_id(5)
+        line = lab.line()
+        increment = line.increment
+
+        async def restarted_meanwhile(key: str, by: int = 1) -> int:
+            line.increment = increment
+            lab.store.restore(before)
+            return await increment(key, by)
+
+        line.increment = restarted_meanwhile
+        ours = await lab.finish(lab.keeper.allocate_id(5))
+        assert set(range(ours, ours + 5)).isdisjoint(range(theirs, theirs + 5))
+
+
+async def test_the_counter_is_not_taken_back_by_a_server_that_catches_up_while_another_asks() -> None:
+    async with Lab(loss_window_s=1.0) as lab:
+        await lab.advance(40)
+        before = lab.store.snapshot()
+        await lab.keeper.allocate_id(5)
+        lab.store.restore(before)
+        line = lab.line()
+        write, raced = line.write, False
+
+        async def another_asks_meanwhile(transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            nonlocal raced
+            if not raced and any(effect.key == SERVER_ID_COUNTER for each in transactions for effect in each.effects):
+                raced = True
+                lab.store.perform(Put(SERVER_ID_COUNTER, b"1000"))
+            return await write(transactions)
+
+        line.write = another_asks_meanwhile
+        await lab.finish(inside(lab.keeper).ids.catch_up())
+        assert raced
+        assert counter(lab) == 1000

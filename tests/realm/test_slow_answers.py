@@ -10,7 +10,7 @@ from typing_extensions import override
 from realmkeep import Tx
 from realmkeep.errors import CommitRefused
 from realmkeep.realm.world.places import SERIALS_MAX
-from realmkeep.realm.world.player import XP_PER_LEVEL, Player
+from realmkeep.realm.world.player import GOLD_MAX, XP_PER_LEVEL, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
 from realmkeep.storage import Put
 
@@ -135,3 +135,14 @@ async def test_a_level_up_that_was_undone_is_no_answer_to_its_blow_when_that_is_
     assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
     again = await realm.act(ada, "attack", op=blow, target=rat.monster_id)
     assert not again.get("repeated")
+
+
+async def test_the_bank_keeps_as_much_gold_as_it_may_and_not_one_more(realm: Lab, ada: LabPeer) -> None:
+    def save_up(_: Tx, player: Player) -> None:
+        player.bank_gold = GOLD_MAX - 10
+
+    session = realm.realm.game.seats.by_peer[ada].session
+    await realm.clock.finish(realm.keeper.commit(save_up, session))
+    assert await realm.refused(ada, "deposit", item="gold", count=11) == "bank_full"
+    await realm.done(ada, "deposit", item="gold", count=10)
+    assert (realm.player(ada).bank_gold, realm.player(ada).gold) == (GOLD_MAX, 90)

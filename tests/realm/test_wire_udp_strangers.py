@@ -9,7 +9,7 @@ from echo import Message
 
 from realm.test_wire_udp import Lines
 from realmkeep.realm.wire.datagrams import Address
-from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, MESSAGES_BURST, STRANGERS_BURST
+from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, MESSAGES_BURST, STRANGERS_BURST, Bounded
 from realmkeep.realm.wire.syntax import decode
 
 
@@ -64,3 +64,11 @@ async def test_a_flood_from_the_address_of_a_session_is_not_even_read(
     assert (answer == []) if named else (answer[0]["type"] == "pong"), answer
     await udp.clock.advance(1)
     assert udp.ask({"type": "ping", "t": 2, "sid": sid})[0]["type"] == "pong"
+
+
+def test_of_bounded_entries_the_one_used_least_recently_goes_first() -> None:
+    made = iter(range(10))
+    bounded = Bounded[str, int](lambda: next(made), entries_max=2)
+    assert [bounded[key] for key in ("ada", "bob", "ada", "cid")] == [0, 1, 0, 2]
+    assert bounded["ada"] == 0, "it was used since bob"
+    assert bounded["bob"] == 3, "it had to go"

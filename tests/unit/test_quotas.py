@@ -72,3 +72,13 @@ def test_the_memory_of_rates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     for number in range(100):
         rates.take(f"10.0.{number}.1", 0.0)
     assert len(rates._used) <= 10
+
+
+def test_a_place_that_is_given_back_twice_is_one_place() -> None:
+    shares = Shares(Limit(2, 3))
+    first = shares.hold("192.0.2.1")
+    shares.hold("192.0.2.1")
+    first.release()
+    first.release()
+    shares.hold("192.0.2.1")
+    assert shares.full("192.0.2.1") == "192.0.2.1/32"

@@ -21,8 +21,8 @@ from realmkeep.records.migrations import plain_copy
 from realmkeep.storage import embedded_process, sqlite_file
 from realmkeep.storage.embedded_config import StoreSettings
 from realmkeep.storage.embedded_process import SILENCE_S_MAX, StoreProcess
-from realmkeep.storage.protocol import Put, Transaction, Unknown
-from realmkeep.storage.redis_chunk import CHUNK_OPERATIONS_MAX, ChunkPacker
+from realmkeep.storage.protocol import COMMITTED, Put, Transaction, Unknown
+from realmkeep.storage.redis_chunk import CHUNK_OPERATIONS_MAX, CHUNK_TRANSACTIONS_MAX, ChunkPacker
 from realmkeep.testing.clock import FakeClock
 from unit.test_storage_redis_pipe import BATCH, ScriptedConnection, pipe_on
 
@@ -31,6 +31,15 @@ async def test_an_error_reply_that_nobody_foresaw_leaves_the_outcome_open() -> N
     pipe = pipe_on(ScriptedConnection([ResponseError("ERR something that nobody foresaw")]), [])
     (outcome,) = await pipe.write(BATCH[:1])
     assert isinstance(outcome, Unknown)
+    await pipe.close()
+
+
+async def test_an_error_reply_concerns_the_chunk_that_it_answers() -> None:
+    """Several were under way when it came."""
+    pipe = pipe_on(ScriptedConnection([ResponseError("ERR something that nobody foresaw")], turns=50), [])
+    outcomes = await pipe.write(BATCH)
+    assert {type(outcome) for outcome in outcomes[:CHUNK_TRANSACTIONS_MAX]} == {Unknown}
+    assert outcomes[CHUNK_TRANSACTIONS_MAX:] == [COMMITTED] * (len(BATCH) - CHUNK_TRANSACTIONS_MAX)
     await pipe.close()
 
 

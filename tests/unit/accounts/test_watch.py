@@ -282,3 +282,22 @@ async def test_a_guard_of_the_callers_that_does_not_hold_is_no_contention(
     storage.down = True
     with pytest.raises(StorageUnavailable):
         await accounts.ban("ada", "duping")
+
+
+async def test_a_change_is_not_forgotten_if_the_account_could_not_be_read_at_once(
+    accounts: Accounts, storage: FaultyStorage, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accounts.create("ada", PASSWORD)
+    ada = await playing(accounts)
+    await clock.advance(WITHIN_S)
+    await accounts.ban("ada", "duping")
+    with monkeypatch.context() as away:
+
+        async def cannot(_: str) -> None:
+            raise StorageUnavailable("away")
+
+        away.setattr(accounts._shelf, "get", cannot)
+        await clock.advance(WITHIN_S)
+        assert ada.ended == []
+    await clock.advance(WITHIN_S)
+    assert ada.ended == ["banned"]

@@ -177,3 +177,12 @@ def test_a_directory_that_may_not_be_entered_is_a_sentence(tmp_path: Path, monke
         with pytest.raises(FileRefused, match=r"may not be used by this user .*ls -ld") as caught:
             use(tmp_path / "file")
         assert caught.value.hint
+
+
+def test_a_sticky_directory_of_another_user_is_no_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o1777)
+    make_foreign(theirs, monkeypatch)
+    with pytest.raises(FileRefused, match="belongs to user"):
+        real_path(theirs / "file")

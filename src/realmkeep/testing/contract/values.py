@@ -118,6 +118,7 @@ class TypeTests(ContractTests):
             (when(Guard("list", None)), "list"),
             (when(Guard("list", b"a")), "list"),
             (do(Put("list", b"x")), "list"),
+            (do(Put("list", b"x" * 5_000)), "list"),
             (do(Put("list", b"x", expire_s=FAR_S)), "list"),
             (do(Append("value", b"x")), "value"),
             (do(DropFirst("value", 1)), "value"),
