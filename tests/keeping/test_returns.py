@@ -390,3 +390,25 @@ async def test_control_a_return_that_is_not_remembered_is_doubled(
 ) -> None:
     monkeypatch.setattr(OpRing, "has_letter", MagicMock(return_value=False))
     assert (await lose(answer, "the return"))[2] > 200
+
+
+@pytest.mark.parametrize("opened", [False, True], ids=["on its way back", "taken back"])
+async def test_a_deletion_that_the_store_loses_is_done_again_with_its_returns(answer: Answer, *, opened: bool) -> None:
+    async with Lab(setup=answer.register, loss_window_s=1.0) as lab:
+        ada = await lab.finish(enter(lab.keeper, 1))
+        await lab.finish((await lab.finish(lab.keeper.hold(Guild, 7, create=Guild))).release())
+
+        def pays(tx: Tx, player: Player) -> None:
+            player.gold -= 30
+            tx.deliver(Guild, 7, Purse(gold=30))
+
+        await lab.finish(lab.keeper.commit(pays, ada))
+        await lab.advance(10)
+        before = lab.store.snapshot()
+        await lab.finish(lab.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada))
+        if opened:
+            await lab.advance(0.5)
+        lab.store.restore(before)
+        await lab.advance(90)
+        assert (kept(lab, 1).gold, lab.stored(Guild, 7)) == (100, None)
+        assert lab.store.entries("guild:7:inbox") == []
