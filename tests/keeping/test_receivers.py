@@ -256,6 +256,22 @@ async def test_what_is_kept_counts_too_so_that_nobody_fills_a_store_by_way_of_it
         await small.keeper.commit(send, ada)
 
 
+async def test_one_sender_alone_fills_no_inbox_where_the_game_looks_first() -> None:
+    async with Lab(config=KeeperConfig(inbox_letters_max=MAX, inbox_letters_per_sender_max=5)) as lab:
+        await make(lab.keeper, 2)
+        ada, eve = await enter(lab.keeper, 1), await enter(lab.keeper, 3)
+        for _ in range(5):
+            await lab.keeper.check_room(ada, Player, 2)
+            await lab.keeper.commit(send, ada)
+        with pytest.raises(InboxFull):
+            await lab.keeper.check_room(ada, Player, 2)
+        await lab.keeper.check_room(eve, Player, 2)
+        await lab.keeper.commit(lambda tx, player: send(tx, player, letters=MAX - 5), ada)
+        with pytest.raises(InboxFull):
+            await lab.keeper.check_room(eve, Player, 2)
+        assert lab.keeper.recoveries == 0
+
+
 async def test_servers_that_send_at_once_never_overfill_an_inbox(small: Lab) -> None:
     other = await small.server("lab-2")
     await make(small.keeper, 2)

@@ -528,6 +528,23 @@ async def test_mail_to_a_full_inbox_is_refused_and_nothing_left(realm: Lab, ada:
     assert realm.player(ada).gold == 100
 
 
+async def test_mail_of_one_player_fills_no_inbox_and_what_was_sent_is_answered_again(realm: Lab, ada: LabPeer) -> None:
+    session = realm.keeper.session(Player, 7)
+    assert session is not None
+    await realm.keeper.commit(lambda tx, _: tx.create(Player, 9, Player(player_id=9, name="eve")), session)
+    sent = await realm.act(ada, "mail", player=9, gold=1)
+
+    def filling(tx: Tx, _: Player) -> None:
+        for _number in range(99):
+            tx.deliver(Player, 9, {"from": 7, "gold": 0})
+
+    await realm.keeper.commit(filling, session)
+    assert await realm.refused(ada, "mail", player=9, gold=1) == "inbox_full"
+    assert (realm.player(ada).gold, realm.keeper.recoveries) == (99, 0)
+    again = await realm.act(ada, "mail", op=sent["op_id"], player=9, gold=1)
+    assert (again["type"], again["repeated"]) == ("ack", True)
+
+
 @pytest.mark.parametrize("action", ["sell", "drop", "consume", "mail", "equip"])
 async def test_what_a_client_saw_in_a_slot_is_what_its_action_is_about(realm: Lab, ada: LabPeer, action: str) -> None:
     await realm.join(8)

@@ -112,6 +112,12 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
             description="Letters that wait for one record, and as many that are kept; beyond it a sender is refused.",
         ),
     ] = 1000
+    inbox_letters_per_sender_max: Annotated[
+        int,
+        Meta(
+            ge=1, le=1_000_000, description="Letters of one sender that `keeper.check_room` lets wait for one record."
+        ),
+    ] = 100
     pending_after_s: Annotated[
         float,
         Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits."),

@@ -55,3 +55,11 @@ def letter_id(stored: bytes) -> str:
         return _decoder.decode(stored).id
     except UNDECODABLE:
         return ""
+
+
+def sent_by(stored: bytes) -> str:
+    """The key of the record that sent a stored letter; empty if none did, or it cannot be read."""
+    try:
+        return _decoder.decode(stored).sender
+    except msgspec.DecodeError:
+        return ""

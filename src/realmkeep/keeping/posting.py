@@ -51,7 +51,7 @@ class Post:
             raise _no_such_receiver(receiver.record)
         count = self._counts.get(receiver, 0) + 1
         if count > self._letters_max:
-            raise _inbox_full(receiver.record)
+            raise inbox_full(receiver.record)
         self._counts[receiver] = count
 
     def give_back(self, sender: RecordKeys) -> None:
@@ -73,7 +73,7 @@ def unmet(outcome: WriteOutcome) -> CommitRefused | None:
     if not isinstance(outcome, Refused) or isinstance(outcome.guard, Guard):
         return None
     need = outcome.guard
-    return _no_such_receiver(need.key) if isinstance(need, Present) else _inbox_full(need.key.rpartition(":")[0])
+    return _no_such_receiver(need.key) if isinstance(need, Present) else inbox_full(need.key.rpartition(":")[0])
 
 
 async def refused_letters(
@@ -108,7 +108,8 @@ def _no_such_receiver(record: str) -> NoSuchReceiver:
     )
 
 
-def _inbox_full(record: str) -> InboxFull:
+def inbox_full(record: str) -> InboxFull:
+    """The error for it."""
     return InboxFull(
         f"nothing happened: too many letters wait for {record}",
         hint="its server opens them at its next login; try again then, or raise keeper.inbox_letters_max",

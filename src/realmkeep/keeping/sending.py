@@ -12,7 +12,8 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import Misuse, OpReused, OutcomeUnknown, RealmkeepError, StorageError
 from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.posting import Post, unmet
+from realmkeep.keeping.envelope import sent_by
+from realmkeep.keeping.posting import Post, inbox_full, unmet
 from realmkeep.keeping.sealing import seal
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from realmkeep.config import KeeperConfig
     from realmkeep.keeping.barrier import Barrier
     from realmkeep.keeping.safety import Safety
+    from realmkeep.keeping.session import Session
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
     from realmkeep.storage import Storage
@@ -76,6 +78,25 @@ class Sends(ABC):
             ShuttingDown: It is closing.
         """
 
+    async def check_room(self, sender: Session[Any], cls: type[Record], id: int | str) -> None:  # noqa: A002 - as below
+        """Look whether a letter of this sender would find room, so that one player alone fills no inbox.
+
+        Call it before a commit with a letter that a player wanted. The bound of the whole inbox holds in any case, as the store
+        looks in the commit; that of one sender holds but for what the sender has under way meanwhile.
+
+        Args:
+            sender: Whose letter it is to be.
+            cls: The class of the receiver.
+            id: Its id.
+
+        Raises:
+            InboxFull: `keeper.inbox_letters_max` letters wait there, or `keeper.inbox_letters_per_sender_max` of this sender.
+            InvalidKey: The id is malformed.
+            StorageError: The store cannot be reached.
+            ShuttingDown: The keeper is closing.
+        """
+        await _check_room(self.open_host(), sender.keys.record, keys_of(cls, id))
+
     async def send(
         self,
         cls: type[Record],
@@ -104,6 +125,13 @@ class Sends(ABC):
             ShuttingDown: The keeper is closing.
         """
         await _send(self.open_host(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
+
+
+async def _check_room(host: Host, sender: str, receiver: RecordKeys) -> None:
+    letters_max, of_sender_max = host.config.inbox_letters_max, host.config.inbox_letters_per_sender_max
+    waiting = await host.storage.load_list(receiver.inbox, count=letters_max)
+    if len(waiting) >= letters_max or sum(sent_by(stored) == sender for stored in waiting) >= of_sender_max:
+        raise inbox_full(receiver.record)
 
 
 async def _send(

@@ -250,6 +250,8 @@ class Intents:
             other = await game.find(intent.player)
             if other is None:
                 raise Refused("no_such_player", f"there is no player {intent.player!r}")
+            if isinstance(intent, intents.Mail) and session.recorded(wish.op) is None:
+                await game.keeper.check_room(session, Player, other.player_id)
         if rule.zone:
 
             def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
