@@ -178,11 +178,13 @@ async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.Ca
         await make(keeper, 2)
         await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"what": "sword"}), ada)
         await enter_and_read(keeper, 2)
+        await storage.write([Transaction((), [Append("guild:7:inbox", b'["\\u001b[2J\\nfake",1]')])])
     finally:
         await keeper.close()
         await storage.disconnect()
     for arguments, code, said in (
         (("list",), 1, "rover:2  kept"),
+        (("list",), 1, r"\x1b[2J\nfake"),
         (("list", "--json"), 1, '"content":{"what":"sword"}'),
         (("redeliver",), 0, "its next login tries again"),
     ):

@@ -35,10 +35,9 @@ def list_(*, store: str | None = None, json: bool = False) -> None:
         sys.stdout.write(msgspec.json.encode([letter._asdict() for letter in letters]).decode() + "\n")
     else:
         for letter in letters:
-            sys.stdout.write(
-                f"{letter.record}  {letter.why}  {letter.id}  {_type(letter)}  from {letter.sender or '-'}"
-                f"  {msgspec.json.encode(letter.content).decode()!a}\n"
-            )
+            told = f"{letter.record}  {letter.why}  {letter.id}  {_type(letter)}  from {letter.sender or '-'}"
+            shown = told if told.isprintable() else ascii(told)  # anything may be written into a store
+            sys.stdout.write(f"{shown}  {msgspec.json.encode(letter.content).decode()!a}\n")
         sys.stdout.write(f"{len(letters)} letters\n")
     sys.exit(1 if letters else 0)
 
