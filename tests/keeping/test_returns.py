@@ -412,3 +412,13 @@ async def test_a_deletion_that_the_store_loses_is_done_again_with_its_returns(an
         await lab.advance(90)
         assert (kept(lab, 1).gold, lab.stored(Guild, 7)) == (100, None)
         assert lab.store.entries("guild:7:inbox") == []
+
+
+async def test_what_is_no_text_behind_a_letter_does_not_hold_up_its_return(post: Lab) -> None:
+    await enter(post.keeper, 1)
+    await (await enter(post.keeper, 2)).logout()
+    stored = b'["a1",{"gold":5,"wish":"no"},"purse",1,"rover:1",0,0,"\xff"]'
+    await post.line().write([Transaction([], [Append("rover:2:inbox", stored)])])
+    await enter_and_read(post.keeper, 2)
+    await post.clock.settle()
+    assert (kept(post, 1).gold, post.store.entries("rover:2:inbox")) == (105, [])

@@ -62,7 +62,7 @@ def seal(letter: object, *, sender: str, now_us: int, expires_s: float | None = 
 
 def seal_returned(stored: bytes, *, receiver: str, reason: str, now_us: int) -> bytes:
     """A letter as it lies in the inbox of its sender, to which it goes back."""
-    back = Returned(reason=reason, receiver=receiver, envelope=stored.decode())
+    back = Returned(reason=reason, receiver=receiver, envelope=stored.decode(errors="replace"))
     info = Returned.__letter__
     return msgspec.json.encode(Envelope(secrets.token_hex(8), back, info.kind, info.version, receiver, now_us))
 
