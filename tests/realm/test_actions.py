@@ -284,6 +284,8 @@ async def test_a_blow_is_answered_whose_level_up_was_undone_with_what_it_followe
         await joint
     (answer,) = [message for message in ada.heard if message.get("op_id") == blow]
     assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
+    again = await realm.act(ada, "attack", op=blow, target=rat.monster_id)
+    assert not again.get("repeated"), "what was undone is no answer"
 
 
 async def test_what_is_gone_stays_gone_over_a_restart_until_it_is_time(realm: Lab, ada: LabPeer) -> None:

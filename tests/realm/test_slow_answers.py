@@ -1,28 +1,14 @@
 """A store that takes its time, refuses, or undoes: each caller is answered, once, with what happened."""
 
-import asyncio
-from random import Random
-
 import pytest
 from lab import Lab, LabPeer
-from typing_extensions import override
 
 from realmkeep import Tx
-from realmkeep.errors import CommitRefused
 from realmkeep.realm.world.places import SERIALS_MAX
-from realmkeep.realm.world.player import GOLD_MAX, XP_PER_LEVEL, Player
+from realmkeep.realm.world.player import GOLD_MAX, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
-from realmkeep.storage import Put
 
 SLOTS = 24
-
-
-class Lucky(Random):
-    """Every blow hits."""
-
-    @override
-    def random(self) -> float:
-        return 0.0
 
 
 @pytest.fixture
@@ -103,38 +89,6 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
     await realm.done(ada, "drop", slot=1, count=1)
     assert await realm.refused(ada, "drop", slot=2, count=1) == "ground_full"
     assert len(zone.record.ground) == SERIALS_MAX
-
-
-async def test_a_level_up_that_was_undone_is_no_answer_to_its_blow_when_that_is_sent_again(
-    realm: Lab, ada: LabPeer, bob: LabPeer
-) -> None:
-    """It followed a commit of two players, one of whom another server had taken."""
-
-    def together(_: Tx, __: Player, ___: Player) -> None:
-        """A commit of two, whatever it does."""
-
-    game = realm.realm.game
-    game.random = Lucky(7)
-    rat = next(monster for monster in game.places.by_name["meadow"].monsters.values() if monster.name == "rat")
-    game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
-    realm.player(ada).xp = XP_PER_LEVEL - 1
-    rat.hp = 1
-    realm.storage.cut = "away"
-    hers, his = (game.seats.by_peer[peer].session for peer in (ada, bob))
-    joint = asyncio.ensure_future(realm.keeper.commit(together, hers, his))
-    await realm.clock.settle()
-    realm.store.perform(Put(his.keys.owner, b"other/1/999999999999999999"))
-    blow = realm.want(ada, "attack", target=rat.monster_id)
-    await realm.clock.settle()
-    assert realm.player(ada).level == 2
-    realm.storage.cut = ""
-    await realm.clock.advance(4)
-    with pytest.raises(CommitRefused):
-        await joint
-    (answer,) = [heard for heard in ada.heard if heard.get("op_id") == blow]
-    assert (answer["type"], answer["reason"], realm.player(ada).level) == ("nack", "refused", 1)
-    again = await realm.act(ada, "attack", op=blow, target=rat.monster_id)
-    assert not again.get("repeated")
 
 
 async def test_the_bank_keeps_as_much_gold_as_it_may_and_not_one_more(realm: Lab, ada: LabPeer) -> None:
