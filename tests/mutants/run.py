@@ -18,6 +18,7 @@ from typing import Final
 from mutants.mutant import ROOT, Mutant, read_all
 
 LIMIT_S: Final = 300.0  # for the tests of one mutant; a test that hangs ends sooner by its own limit
+ALL_LIMIT_S: Final = 1800.0  # for the tests of all
 KILLED_SHARE_MIN: Final = 0.95
 LEFT_OUT: Final = (".git", ".venv*", "realm-data", "dist", "__pycache__", ".*_cache", ".hypothesis", "fuzz-failures")
 PASSED, FAILED = 0, 1  # pytest's exit codes
@@ -29,7 +30,7 @@ def copy_tree(to: Path) -> Path:
     return to
 
 
-def run_tests(tree: Path, killers: Iterable[str]) -> tuple[int, str]:
+def run_tests(tree: Path, killers: Iterable[str], *, limit_s: float = LIMIT_S, jobs: int = 0) -> tuple[int, str]:
     """pytest's exit code in a copy, and the last of its output; -1 if it took longer than the limit."""
     command = [
         sys.executable,
@@ -39,12 +40,14 @@ def run_tests(tree: Path, killers: Iterable[str]) -> tuple[int, str]:
         "-q",
         "-p",
         "no:cacheprovider",
+        "-n",
+        str(jobs),
         *(word for each in killers for word in each.split()),
     ]
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         ended = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
         )
     except subprocess.TimeoutExpired:
         return -1, "the tests did not end"
@@ -111,7 +114,8 @@ def main() -> int:
     with ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="realmkeep-mutants-")))
         trees = [copy_tree(place / str(number)) for number in range(max(1, options.jobs))]
-        code, said = run_tests(trees[0], sorted({killer for mutant in mutants for killer in mutant.killers}))
+        killers = sorted({killer.split()[0] for mutant in mutants for killer in mutant.killers})
+        code, said = run_tests(trees[0], killers, limit_s=ALL_LIMIT_S, jobs=options.jobs)
         if code != PASSED:
             sys.stderr.write(f"the tests fail without any mutant:\n{said}\n")
             return 2
