@@ -1,3 +1,4 @@
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +18,17 @@ def nothing_blocks_the_event_loop() -> Iterator[BlockBuster]:
     """Every blocking call that Realmkeep makes on the event loop fails the test that made it."""
     with blockbuster_ctx("realmkeep") as blockbuster:
         yield blockbuster
+
+
+def pytest_configure() -> None:
+    """Signals as on a terminal: what starts a run in the background may have them ignored, also by the servers of the tests."""
+    for name, usual in (
+        ("SIGINT", signal.default_int_handler),
+        ("SIGTERM", signal.SIG_DFL),
+        ("SIGHUP", signal.SIG_DFL),
+    ):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
+            signal.signal(getattr(signal, name), usual)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -259,7 +259,7 @@ EMBEDDED = """
 import asyncio, sys
 from realmkeep.storage import Put, Transaction, open_storage
 from realmkeep.storage.redis_sync import RunSync
-from realmkeep.errors import StorageUnavailable
+from realmkeep.errors import StorageError
 
 async def nothing(self, connection):
     pass
@@ -275,7 +275,7 @@ async def main():
         try:
             print((await storage.load("key")).decode(), flush=True)
             break
-        except StorageUnavailable:
+        except StorageError:  # it is down, or was seen to end while it started, and is started again
             await asyncio.sleep(0.01)
     sys.stdin.readline()
     await storage.disconnect()

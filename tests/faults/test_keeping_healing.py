@@ -30,6 +30,8 @@ async def lose_what_was_acknowledged(realm: Realm) -> None:
     north = realm.lines["north"]
     for who in (0, 1, 2):
         assert "xp" in await north.send("login", who=who)
+    assert "xp" in await north.send("login", who=3)  # who gets letters has to be there
+    assert "error" not in await north.send("logout", who=3)
     file = incremental_file(realm.store.directory)
     older_bytes = file.stat().st_size
     assert "error" not in await north.send("trade", who=1, to=0, amount=7, ops=(1, 1))
