@@ -21,7 +21,7 @@ from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.records.codecs import encode
 from realmkeep.storage import Put, Storage, Transaction, open_storage
 

@@ -12,7 +12,7 @@ from realmkeep.records.fields import CHECKPOINT, IMMEDIATE, OK, Keyword, durable
 from realmkeep.records.limits import DEFAULT_LIMITS
 from realmkeep.records.loading import load
 from realmkeep.records.record import Part, Record
-from realmkeep.records.sexpr_codec import check_crc, decode_plain, encode
+from realmkeep.records.sexpr.codec import check_crc, decode_plain, encode
 from realmkeep.records.validation import validate_live
 from realmkeep.testing.specification import SpecPlayer
 

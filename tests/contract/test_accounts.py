@@ -15,7 +15,7 @@ from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.clock import Clock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AlreadyExists, AuthFailed
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage, open_storage

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from realmkeep.keeping.rescue_file import Undelivered, encode_line, read_lines
+from realmkeep.keeping.recovery.rescue_file import Undelivered, encode_line, read_lines
 from realmkeep.realm.server.reports import LogFormat, configure_logs
 from realmkeep.storage import Guard, Put, Transaction
 
@@ -29,7 +29,7 @@ def test_the_commands_take_the_lines_from_a_log(tmp_path: Path, log_format: LogF
     stream = io.StringIO()
     try:
         configure_logs(log_format, stream, None, colours=colours)
-        log = logging.getLogger("realmkeep.keeping.closing")
+        log = logging.getLogger("realmkeep.keeping.lifecycle.shutdown")
         log.critical("rescue.jsonl cannot be written, so its lines follow here: No space left on device")
         for number in (1, 2):
             log.critical("rescue line: %s", encode_line(rescued(number)).decode())

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from realmkeep.keeping.ops import RING_OPS
+from realmkeep.keeping.live.op_ring import RING_OPS
 from simulation.model import Model
 
 ANSWER_S_MAX = 0.5  # then a client asks elsewhere; the answer counts all the same when it comes

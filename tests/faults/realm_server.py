@@ -19,11 +19,11 @@ import msgspec
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
 from realmkeep.keeping import Keeper, Op, Returned, Session, Tx
-from realmkeep.keeping.commit import Commits
-from realmkeep.keeping.ops import SAFE, OpRing
-from realmkeep.keeping.safety import Safety
-from realmkeep.keeping.staging import Member, Stager
-from realmkeep.keeping.writes import Write
+from realmkeep.keeping.live.op_ring import SAFE, OpRing
+from realmkeep.keeping.live.pending_write import Write
+from realmkeep.keeping.ownership.safety import Safety
+from realmkeep.keeping.writing.commit import Commits
+from realmkeep.keeping.writing.staging import Member, Stager
 from realmkeep.records import Record
 from realmkeep.storage import Effect, Guard
 from realmkeep.storage.redis_sync import RunSync

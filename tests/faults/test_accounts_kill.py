@@ -14,7 +14,7 @@ from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage import open_storage
 
 SERVER = """
@@ -25,7 +25,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
 from realmkeep.storage import open_storage
@@ -93,7 +93,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage import open_storage
 
 keys = init_server_encryption(Path(sys.argv[2]))

@@ -14,7 +14,7 @@ from faults.history import check_history, incremental_file
 from faults.realm import CONFIG, HEROES, REALM_S_MAX, Realm, open_realm
 from faults.realm_check import Snapshot
 from faults.realm_crowd import POLL_S
-from realmkeep.keeping.lease import Lease
+from realmkeep.keeping.ownership.lease import Lease
 from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
 from simulation.game import START_GOLD

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from realmkeep.keeping import CloseReport, Keeper, Session, Tx
-from realmkeep.keeping.engine import Engine
+from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
 

@@ -9,11 +9,11 @@ import pytest
 from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
 from realmkeep.background import STEADY_S
 from realmkeep.keeping import Keeper, Tx
-from realmkeep.keeping.engine import Engine
-from realmkeep.keeping.flusher import Flusher
-from realmkeep.keeping.lease import LeaseHolder
-from realmkeep.keeping.letters import Notices
-from realmkeep.keeping.outage import Outage
+from realmkeep.keeping.letters.inboxes import Notices
+from realmkeep.keeping.lifecycle.engine import Engine
+from realmkeep.keeping.ownership.lease import LeaseHolder
+from realmkeep.keeping.ownership.outage import Outage
+from realmkeep.keeping.writing.flusher import Flusher
 from realmkeep.testing.lab import Lab
 
 LOOPS: dict[str, tuple[type, str]] = {

@@ -20,7 +20,8 @@ from keeping.game import (
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
-from realmkeep.keeping import Keeper, Op, Session, Tx, healing
+from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping.recovery import store_loss
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
 from realmkeep.testing.lab import Lab
@@ -292,7 +293,7 @@ async def test_a_player_claimed_elsewhere_while_the_store_had_forgotten_its_owne
 async def test_a_commit_of_more_records_than_one_transaction_takes_is_answered_when_all_are_healed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(healing, "RECORDS_A_TRANSACTION", 1)
+    monkeypatch.setattr(store_loss, "RECORDS_A_TRANSACTION", 1)
     async with Lab(loss_window_s=1.0) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
         before = lab.store.snapshot()

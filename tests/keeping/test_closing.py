@@ -8,7 +8,7 @@ import pytest
 from keeping.game import Player, enter, inside, kept
 from realmkeep.errors import StorageMisconfigured
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.session import Session
+from realmkeep.keeping.live.session import Session
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, Fault, delay, reject

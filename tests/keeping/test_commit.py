@@ -13,7 +13,7 @@ from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, Misuse, RecordTooLarge, Unstorable
 from realmkeep.keeping import Keeper, Op, Session, Tx
-from realmkeep.keeping.queue import BATCH_WRITES_MIN
+from realmkeep.keeping.writing.write_queue import BATCH_WRITES_MIN
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab

@@ -24,8 +24,8 @@ from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Op, Session, Tx
-from realmkeep.keeping.departed import KEPT_BYTES_EACH, Departures
-from realmkeep.keeping.witness import LOSS_S, Witnesses
+from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
+from realmkeep.keeping.recovery.released_snapshots import KEPT_BYTES_EACH, Departures
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
 from realmkeep.storage.memory import Contents

@@ -25,7 +25,7 @@ from realmkeep.errors import (
     StorageUnavailable,
 )
 from realmkeep.keeping import Keeper, Op, Session
-from realmkeep.keeping.rescue_file import Undelivered, decode_line
+from realmkeep.keeping.recovery.rescue_file import Undelivered, decode_line
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab

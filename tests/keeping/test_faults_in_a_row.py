@@ -32,8 +32,8 @@ from realmkeep.errors import (
     StorageUnavailable,
 )
 from realmkeep.keeping import Keeper, Op, Session, Tx
-from realmkeep.keeping.revisions import token_of
-from realmkeep.keeping.witness import LOSS_S, Witnesses
+from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
+from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.records import encode
 from realmkeep.storage import Put, Transaction, Unknown, WriteOutcome

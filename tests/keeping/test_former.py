@@ -16,8 +16,8 @@ from keeping.game import Guild, Player, earn, enter, inside, kept, patiently, pa
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import RescueNotDelivered
 from realmkeep.keeping import CloseReport, Keeper, Tx
-from realmkeep.keeping import former as former_module
-from realmkeep.keeping.former import locked
+from realmkeep.keeping.recovery import former_rescues as former_module
+from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, reject
 from realmkeep.testing.lab import Lab
 

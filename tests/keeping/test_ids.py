@@ -16,9 +16,9 @@ from realmkeep.cli.app import app
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, Misuse, NoMoreIds, Quarantined, StorageError
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.id_survey import SERIALS_GAP
-from realmkeep.keeping.ids import COUNT_MAX, ID_MAX
-from realmkeep.keeping.revisions import CLAIMABLE_MAX, DIGITS_MAX
+from realmkeep.keeping.ownership.id_counter import COUNT_MAX, ID_MAX
+from realmkeep.keeping.ownership.id_survey import SERIALS_GAP
+from realmkeep.keeping.ownership.revisions import CLAIMABLE_MAX, DIGITS_MAX
 from realmkeep.keys import SERVER_ID_COUNTER
 from realmkeep.storage import Append, Put, Transaction, WriteOutcome, open_storage
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, delay, late

@@ -12,8 +12,8 @@ from keeping.game import Guild, Player, enter, enter_and_read, kept, make
 from realmkeep.cli import letters
 from realmkeep.errors import Later
 from realmkeep.keeping import Keeper, Tx
-from realmkeep.keeping.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
-from realmkeep.keeping.letters import LATER_S, LETTERS_A_COMMIT
+from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
+from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
 from realmkeep.storage import Append, Effect, Put, Transaction
 from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.testing.lab import Lab

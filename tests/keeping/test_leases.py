@@ -12,7 +12,7 @@ from keeping.game import Player, earn, enter, inside, kept
 from realmkeep.clock import Timer
 from realmkeep.errors import AlreadyOwned
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.lease import LEASES_WATCHED_MAX, Lease, LeaseWatch
+from realmkeep.keeping.ownership.lease import LEASES_WATCHED_MAX, Lease, LeaseWatch
 from realmkeep.storage import Put
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.lab import Lab

@@ -9,10 +9,10 @@ import pytest
 from keeping.game import Player, enter, enter_and_read, kept
 from realmkeep.errors import DefinitionError, Misuse, RecordError
 from realmkeep.keeping import Hooks, Keeper, Letter, Returned, Session, Tx
-from realmkeep.keeping.envelope import open_envelope
-from realmkeep.keeping.kept_letters import list_kept_letters
-from realmkeep.keeping.letter_types import check_letter_types, open_letter
-from realmkeep.keeping.sealing import seal
+from realmkeep.keeping.letters.kept_letters import list_kept_letters
+from realmkeep.keeping.live.envelope import open_envelope
+from realmkeep.keeping.live.letter_types import check_letter_types, open_letter
+from realmkeep.keeping.live.sealing import seal
 from realmkeep.records import Part, durable
 from realmkeep.storage import Append, Transaction
 from realmkeep.testing.lab import Lab

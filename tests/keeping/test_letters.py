@@ -10,7 +10,7 @@ import pytest
 from keeping.game import NotEnough, Player, enter, enter_and_read, kept, make
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Keeper, Op, Session, Tx
-from realmkeep.keeping.letters import LETTERS_A_COMMIT
+from realmkeep.keeping.letters.inboxes import LETTERS_A_COMMIT
 from realmkeep.testing.faulty import NONE, delay, reject
 from realmkeep.testing.lab import Lab
 

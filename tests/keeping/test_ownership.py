@@ -10,7 +10,7 @@ from keeping.game import Player, earn, enter, kept
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, NameTaken, OwnershipLost, StorageUnavailable
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.lease import Lease
+from realmkeep.keeping.ownership.lease import Lease
 from realmkeep.storage import Committed, Put
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import NONE, FaultyStorage, delay, late, reject

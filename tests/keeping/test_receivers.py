@@ -10,9 +10,9 @@ from keeping.game import Guild, Player, enter, enter_and_read, kept, make, opens
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyExists, InboxFull, KeepingError, NoSuchReceiver
 from realmkeep.keeping import Keeper, Op, Session, Tx, restore_rescued
-from realmkeep.keeping.kept_letters import list_kept_letters
-from realmkeep.keeping.letters import LATER_S
-from realmkeep.keeping.posting import Post
+from realmkeep.keeping.letters.inboxes import LATER_S
+from realmkeep.keeping.letters.kept_letters import list_kept_letters
+from realmkeep.keeping.writing.receivers import Post
 from realmkeep.storage import Need
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, delay

@@ -15,8 +15,8 @@ from keeping.game import Guild, Player, earn, enter, kept, patiently, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
 from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, Tx, restore_rescued
-from realmkeep.keeping.queue import BATCH_WRITES
-from realmkeep.keeping.rescue_file import Line, Undelivered, Unsavable, decode_line, encode_line, read_lines
+from realmkeep.keeping.recovery.rescue_file import Line, Undelivered, Unsavable, decode_line, encode_line, read_lines
+from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.storage import Guard, Put, Transaction
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, delay, reject
 from realmkeep.testing.lab import Lab

@@ -88,7 +88,7 @@ def test_lines_that_went_to_a_log_are_restored_from_the_log(tmp_path: Path, caps
     asyncio.run(shut_down_without_a_store(url, rescue))
     lines = rescue.read_text().splitlines()[:3]
     entries = [
-        f"2026-01-01T00:00:00Z [critical ] rescue line: {lines[0]} [realmkeep.keeping.closing]\x1b[0m",
+        f"2026-01-01T00:00:00Z [critical ] rescue line: {lines[0]} [realmkeep.keeping.lifecycle.shutdown]\x1b[0m",
         json.dumps({"event": f"rescue line: {lines[1]}", "level": "critical"}),
         "something else {}",
         f"rescue line: {lines[2]}",

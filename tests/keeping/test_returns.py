@@ -11,11 +11,12 @@ import pytest
 from keeping.game import Guild, Player, enter, enter_and_read, kept
 from keeping.test_kept_letters import run_letters
 from realmkeep.errors import Later, Misuse, Return
-from realmkeep.keeping import Keeper, Letter, Returned, Tx, returning
-from realmkeep.keeping.envelope import open_envelope
-from realmkeep.keeping.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
-from realmkeep.keeping.letters import LATER_S, LETTERS_A_COMMIT
-from realmkeep.keeping.ops import OpRing
+from realmkeep.keeping import Keeper, Letter, Returned, Tx
+from realmkeep.keeping.letters import returning
+from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
+from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
+from realmkeep.keeping.live.envelope import open_envelope
+from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.storage import Append, Effect, Transaction
 from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.testing.faulty import NONE, Fault, cut, delay, late, reject

@@ -7,8 +7,8 @@ import pytest
 
 from keeping.game import Guild, Player, enter, kept, opens_letters, pay
 from realmkeep.keeping import Keeper, Session, Tx
-from realmkeep.keeping.ops import RING_LETTERS
-from realmkeep.keeping.safety import Safety
+from realmkeep.keeping.live.op_ring import RING_LETTERS
+from realmkeep.keeping.ownership.safety import Safety
 from realmkeep.testing.lab import Lab
 
 LONG_S = 40.0  # some heartbeats, and a lease

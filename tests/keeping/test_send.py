@@ -18,7 +18,7 @@ from realmkeep.errors import (
     StorageUnavailable,
 )
 from realmkeep.keeping import Keeper, sending
-from realmkeep.keeping.safety import Safety
+from realmkeep.keeping.ownership.safety import Safety
 from realmkeep.keeping.sending import OP_ID_CHARS_MAX
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, late, reject

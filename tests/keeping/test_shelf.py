@@ -4,7 +4,7 @@ from keeping.game import Guild
 from realmkeep.config import RecordsConfig
 from realmkeep.errors import Quarantined, RecordTooLarge
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.shelf import new_record
+from realmkeep.keeping.unowned_records import new_record
 from realmkeep.storage import Put
 from realmkeep.testing.lab import Lab
 

@@ -8,7 +8,7 @@ from keeping.game import Item, earn, enter, kept, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.flusher import AHEAD_WRITES
+from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab

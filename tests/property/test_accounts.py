@@ -20,7 +20,7 @@ from realmkeep.accounts.rules import common_passwords
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage.memory import MemoryStorage
 
 LONG = "and then four more words"

@@ -15,8 +15,8 @@ from realmkeep.errors import Corrupt
 from realmkeep.records.fields import Keyword, durable
 from realmkeep.records.limits import Limits
 from realmkeep.records.record import Part, Record
-from realmkeep.records.sexpr_codec import check_crc, decode_plain, encode
-from realmkeep.records.sexpr_names import invert
+from realmkeep.records.sexpr.codec import check_crc, decode_plain, encode
+from realmkeep.records.sexpr.names import invert
 from suite.engines import needed
 
 HERE = Path(__file__).parent

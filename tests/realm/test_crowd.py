@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from realmkeep.realm.crowd.journal import Journal
-from realmkeep.realm.crowd.ledger import Ledger
-from realmkeep.realm.crowd.tally import Tally, quantile
+from realmkeep.crowd.journal import Journal
+from realmkeep.crowd.ledger import Ledger
+from realmkeep.crowd.tally import Tally, quantile
 from realmkeep.testing.clock import FakeClock
 
 Message = dict[str, Any]

@@ -12,9 +12,9 @@ import pytest
 from client import PATIENCE_S
 from server import SETTINGS, running
 
+from realmkeep.crowd.journal import Journal
 from realmkeep.errors import FileRefused, StorageMisconfigured
-from realmkeep.keeping.rescue_file import append_lines
-from realmkeep.realm.crowd.journal import Journal
+from realmkeep.keeping.recovery.rescue_file import append_lines
 from realmkeep.storage.embedded import EmbeddedStorage
 from realmkeep.storage.sqlite import SqliteStorage
 from realmkeep.testing.clock import FakeClock

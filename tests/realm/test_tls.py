@@ -17,9 +17,9 @@ from server import Server
 
 from realmkeep.background import Background
 from realmkeep.clock import SystemClock
+from realmkeep.crowd.client import trusting
 from realmkeep.errors import ConfigError
 from realmkeep.quotas import Limit, Shares
-from realmkeep.realm.crowd.client import trusting
 from realmkeep.realm.server.realm import CERTIFICATE_READ_S, follow_certificate
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.doors import open_doors

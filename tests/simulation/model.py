@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from realmkeep.keeping.envelope import Envelope, open_envelope
+from realmkeep.keeping.live.envelope import Envelope, open_envelope
 from realmkeep.records import load
 from simulation.game import START_GOLD, Chest, Hero
 

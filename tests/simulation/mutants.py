@@ -5,21 +5,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from unittest import mock
 
-from realmkeep.keeping import (
-    barrier,
-    claims,
-    commit,
-    flusher,
-    healing,
-    letters,
-    ops,
-    queue,
-    resolver,
-    safety,
-    sealing,
-    staging,
-)
-from realmkeep.keeping.envelope import open_envelope
+from realmkeep.keeping.letters import inboxes
+from realmkeep.keeping.live import op_ring, sealing
+from realmkeep.keeping.live.envelope import open_envelope
+from realmkeep.keeping.ownership import claims, restart_barrier, safety
+from realmkeep.keeping.recovery import resolver, store_loss
+from realmkeep.keeping.writing import commit, flusher, staging, write_queue
 from realmkeep.records import Record
 from realmkeep.storage import Append, Committed, Guard, Transaction, Unknown
 
@@ -64,7 +55,7 @@ def clean_before_acknowledged() -> Patch:
             write.settle()
         self._advance()
 
-    return mock.patch.object(queue.WriteQueue, "_send", send)
+    return mock.patch.object(write_queue.WriteQueue, "_send", send)
 
 
 def without_undo() -> Patch:
@@ -102,29 +93,29 @@ def takes_back_the_first_only() -> Patch:
 
 def without_op_ring() -> Patch:
     """Operations that are still under way are remembered, those that landed are not."""
-    real = ops.OpRing.find
+    real = op_ring.OpRing.find
 
     def find(self: Any, op: Any) -> Any:
         found = real(self, op)
         return found if found is not None and found.write is not None else None
 
-    return mock.patch.object(ops.OpRing, "find", find)
+    return mock.patch.object(op_ring.OpRing, "find", find)
 
 
 def without_fifo() -> Patch:
     """The newest write goes first."""
-    real = queue.WriteQueue._pump
+    real = write_queue.WriteQueue._pump
 
     def pump(self: Any) -> None:
         self._waiting.reverse()
         real(self)
 
-    return mock.patch.object(queue.WriteQueue, "_pump", pump)
+    return mock.patch.object(write_queue.WriteQueue, "_pump", pump)
 
 
 def without_resending() -> Patch:
     """An attempt without an answer counts as landed, for writes of one record."""
-    real = queue.WriteQueue._attempt
+    real = write_queue.WriteQueue._attempt
 
     async def attempt(self: Any, batch: list[Any]) -> list[Any]:
         outcomes = await real(self, batch)
@@ -133,7 +124,7 @@ def without_resending() -> Patch:
             for write, outcome in zip(batch, outcomes, strict=True)
         ]
 
-    return mock.patch.object(queue.WriteQueue, "_attempt", attempt)
+    return mock.patch.object(write_queue.WriteQueue, "_attempt", attempt)
 
 
 def an_equal_revision_is_not_landed() -> Patch:
@@ -151,13 +142,14 @@ def an_equal_revision_is_not_landed() -> Patch:
 def letters_stay() -> Patch:
     """A letter that was applied is not dropped, nor remembered."""
     return _both(
-        mock.patch.object(ops.OpRing, "has_letter", return_value=False), mock.patch.object(commit.Tx, "drop_letters")
+        mock.patch.object(op_ring.OpRing, "has_letter", return_value=False),
+        mock.patch.object(commit.Tx, "drop_letters"),
     )
 
 
 def letters_are_dropped_and_not_remembered() -> Patch:
     """A store that lost the dropping shows a letter again, and it is applied again."""
-    return mock.patch.object(ops.OpRing, "has_letter", return_value=False)
+    return mock.patch.object(op_ring.OpRing, "has_letter", return_value=False)
 
 
 def never_due() -> Patch:
@@ -179,17 +171,17 @@ def claims_without_guards() -> Patch:
 
 def forgets_who_left() -> Patch:
     """What released sessions left is not kept against a loss of the store."""
-    return mock.patch.object(healing.Healer, "released")
+    return mock.patch.object(store_loss.Healer, "released")
 
 
 def loses_letters() -> Patch:
     """Nothing is remembered of a commit that sent a letter."""
-    return mock.patch.object(healing.Healer, "remember")
+    return mock.patch.object(store_loss.Healer, "remember")
 
 
 def lets_in_before_all_have_looked() -> Patch:
     """A claim does not wait until every server has looked what a restart of the store lost."""
-    return mock.patch.object(barrier.Barrier, "wait", return_value=False)
+    return mock.patch.object(restart_barrier.Barrier, "wait", return_value=False)
 
 
 def opens_what_is_not_safe() -> Patch:
@@ -199,17 +191,17 @@ def opens_what_is_not_safe() -> Patch:
 
 def remembers_as_many_letters_as_it_stores() -> Patch:
     """Of the letters that a loss of the store may bring back the last 32 are known."""
-    real = ops.OpRing.add_letters
+    real = op_ring.OpRing.add_letters
 
     def add(self: Any, letter_ids: Any, *, safe_s: float) -> None:
-        self.letters_durable(ops.SAFE)
+        self.letters_durable(op_ring.SAFE)
         real(self, letter_ids, safe_s=safe_s)
-        self.letters_durable(ops.SAFE)
+        self.letters_durable(op_ring.SAFE)
         real(self, (), safe_s=safe_s)
 
     return _both(
-        mock.patch.object(ops.OpRing, "add_letters", add),
-        mock.patch.object(ops.OpRing, "letters_since", return_value=0),
+        mock.patch.object(op_ring.OpRing, "add_letters", add),
+        mock.patch.object(op_ring.OpRing, "letters_since", return_value=0),
     )
 
 
@@ -230,7 +222,7 @@ def returns_in_two_steps() -> Patch:
         await write.wait(patient=True)
         return None
 
-    return mock.patch.object(letters.Inboxes, "_give_back", give_back)
+    return mock.patch.object(inboxes.Inboxes, "_give_back", give_back)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from realmkeep.errors import (
     StorageError,
 )
 from realmkeep.keeping import Keeper, Op, Session, Tx
-from realmkeep.keeping.flusher import AHEAD_WRITES
+from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realmkeep.keeping.process import Process, _read_own, started_at, this_process
+from realmkeep.keeping.ownership.server_process import Process, _read_own, started_at, this_process
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_where_the_system_tells_nothing_only_the_token_is_left(tmp_path: Path) -
 def test_a_child_is_another_process() -> None:
     code = """if True:
         import os, sys
-        from realmkeep.keeping.process import this_process
+        from realmkeep.keeping.ownership.server_process import this_process
         parent, pid = this_process(), os.fork()
         if not pid:
             os._exit(0 if this_process().token != parent.token else 1)

@@ -16,7 +16,7 @@ from realmkeep.errors import (
     StorageUnavailable,
     Unstorable,
 )
-from realmkeep.keeping.shelf import RESOLVE_S, Shelf, new_record
+from realmkeep.keeping.unowned_records import RESOLVE_S, Shelf, new_record
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record

@@ -15,7 +15,7 @@ from realmkeep.records.limits import Limits
 from realmkeep.records.loading import load
 from realmkeep.records.marking import changed_fields, peek_marks
 from realmkeep.records.record import Part, Record, unknown_fields
-from realmkeep.records.sexpr_codec import with_crc
+from realmkeep.records.sexpr.codec import with_crc
 from realmkeep.testing.specification import SpecPlayer
 
 

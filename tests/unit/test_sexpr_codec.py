@@ -11,7 +11,7 @@ from realmkeep.errors import Corrupt, RecordTooLarge, Unstorable
 from realmkeep.records.fields import FieldInfo, Keyword, RecordInfo, durable
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.record import Part, Record
-from realmkeep.records.sexpr_codec import check_crc, decode_plain, encode, with_crc
+from realmkeep.records.sexpr.codec import check_crc, decode_plain, encode, with_crc
 
 SPECIFICATION_PLAYER = (Path(__file__).parents[1] / "golden" / "specification_player.sexpr").read_bytes()
 

@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from realmkeep.records.sexpr_names import (
+from realmkeep.records.sexpr.names import (
     Colon,
     Symbol,
     character,

@@ -8,8 +8,8 @@ import pytest
 
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
-from realmkeep.records.sexpr_names import Colon, Symbol
-from realmkeep.records.sexpr_reader import NIL, NUMBER_CHARS_MAX, Datum, read
+from realmkeep.records.sexpr.names import Colon, Symbol
+from realmkeep.records.sexpr.reader import NIL, NUMBER_CHARS_MAX, Datum, read
 
 
 def parse(text: str, limits: Limits = DEFAULT_LIMITS) -> Datum:

@@ -70,7 +70,7 @@ def code_lines(function: Function) -> int:
 AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
-    "closing.py": "the releases are gathered",
+    "shutdown.py": "the releases are gathered",
     "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
     "redis_pipe.py": "whatever ends them reaches those who wait for answers",
     "sqlite.py": "shielded and awaited",

@@ -30,7 +30,7 @@ from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AlreadyExists, AuthFailed, BadSealingKey, Quarantined, StorageError
-from realmkeep.keeping.shelf import Also, Shelf, Shelved, new_record
+from realmkeep.keeping.unowned_records import Also, Shelf, Shelved, new_record
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage

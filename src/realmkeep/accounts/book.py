@@ -14,7 +14,7 @@ from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.tickets import without_family
 from realmkeep.clock import Clock
 from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
-from realmkeep.keeping.shelf import Also, Shelf, Shelved
+from realmkeep.keeping.unowned_records import Also, Shelf, Shelved
 
 CHANGE_TURNS_MAX: Final = 10  # two servers that change one account at once are rare; ten times in a row is a fault
 

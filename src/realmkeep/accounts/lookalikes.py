@@ -13,7 +13,7 @@ from typing import Final
 from realmkeep import keys
 from realmkeep.accounts.skeletons import TABLE_VERSION, skeleton
 from realmkeep.errors import InvalidKey
-from realmkeep.keeping.shelf import Also
+from realmkeep.keeping.unowned_records import Also
 from realmkeep.storage import Delete, Guard, Put, Storage, Transaction
 
 _BATCH: Final = 500

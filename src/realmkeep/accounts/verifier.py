@@ -19,7 +19,7 @@ from realmkeep.accounts.throttle import Attempt, Throttle, network, network_dige
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, NoSuchAccount, Quarantined, StorageError
-from realmkeep.keeping.shelf import Shelf, Shelved
+from realmkeep.keeping.unowned_records import Shelf, Shelved
 from realmkeep.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger("realmkeep.accounts")

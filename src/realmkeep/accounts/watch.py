@@ -10,7 +10,7 @@ from realmkeep.accounts.login import Login
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.clock import Clock
 from realmkeep.errors import RealmkeepError, StorageError
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.rate_limited_log import RateLimitedLog
 
 POLL_S: Final = 1.0  # one small read a second for each server

@@ -10,8 +10,8 @@ from typing import Final
 from realmkeep.benchmarks.limit import QUIET
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper, Op, Session
-from realmkeep.keeping.ops import RING_OPS, OpRing
-from realmkeep.keeping.results import encode_result
+from realmkeep.keeping.live.op_ring import RING_OPS, OpRing
+from realmkeep.keeping.writing.commit_results import encode_result
 from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.records import encode
 from realmkeep.storage import Committed, Put, Storage, Transaction, open_storage

@@ -55,10 +55,10 @@ def crowd(
         ConfigError: No address is given, and no server runs in `data`; or the authority cannot be read.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.crowd.client import Disconnected, Server, trusting  # noqa: PLC0415 - as above
+    from realmkeep.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
+    from realmkeep.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
     from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs
-    from realmkeep.realm.crowd.client import Disconnected, Server, trusting  # noqa: PLC0415 - as above
-    from realmkeep.realm.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
-    from realmkeep.realm.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
     from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
 
     own_cert: str | None = None

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from realmkeep import Storage
-    from realmkeep.keeping.kept_letters import KeptLetter
+    from realmkeep.keeping.letters.kept_letters import KeptLetter
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ def list_(*, store: str | None = None, json: bool = False) -> None:
         store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of lines.
     """
-    from realmkeep.keeping.kept_letters import list_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping.letters.kept_letters import list_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
 
     letters = _on(store, list_kept_letters)
     if json:
@@ -51,7 +51,7 @@ def redeliver(*, store: str | None = None) -> None:
     Args:
         store: URL of the store; what the settings say unless given.
     """
-    from realmkeep.keeping.kept_letters import retry_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping.letters.kept_letters import retry_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
 
     live, away = _on(store, retry_kept_letters)
     for record in live:
@@ -74,7 +74,7 @@ def return_(record: str | None = None, *, store: str | None = None) -> None:
     from functools import partial  # noqa: PLC0415 - a command imports what it needs when it runs
 
     from realmkeep import SystemClock  # noqa: PLC0415 - as above
-    from realmkeep.keeping.kept_letters import return_kept_letters  # noqa: PLC0415 - as above
+    from realmkeep.keeping.letters.kept_letters import return_kept_letters  # noqa: PLC0415 - as above
 
     work = partial(return_kept_letters, now_us=SystemClock().wall_us(), record=record)
     found = _on(store, work)

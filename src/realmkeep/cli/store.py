@@ -15,7 +15,7 @@ from realmkeep.storage.embedded_config import MAXMEMORY_BYTES, MAXMEMORY_BYTES_M
 
 if TYPE_CHECKING:
     from realmkeep import RescueReport
-    from realmkeep.keeping.id_survey import IdSurvey
+    from realmkeep.keeping.ownership.id_survey import IdSurvey
 
 MIB = 1024**2
 
@@ -83,7 +83,7 @@ def rescue(
         sys.exit(0)
     from realmkeep import mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
-    from realmkeep.keeping.closing import disconnect  # noqa: PLC0415 - as above
+    from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
 
     url = config_with(store).store.url
 
@@ -119,8 +119,8 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
     """
     from realmkeep import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
-    from realmkeep.keeping.closing import disconnect  # noqa: PLC0415 - as above
-    from realmkeep.keeping.id_survey import mend_ids, survey_ids  # noqa: PLC0415
+    from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
+    from realmkeep.keeping.ownership.id_survey import mend_ids, survey_ids  # noqa: PLC0415
 
     url = config_with(store).store.url
 

@@ -1,17 +1,17 @@
 """When it is kept: sessions, tiers, write-behind, ownership. The only place where records and storage meet."""
 
 from realmkeep.keeping.answers import Ack, Answer, Pending, Refused, Undecided, answer
-from realmkeep.keeping.closing import CloseReport
-from realmkeep.keeping.commit import Tx
-from realmkeep.keeping.counters import Counters
-from realmkeep.keeping.hooks import Hooks
 from realmkeep.keeping.keeper import Keeper
-from realmkeep.keeping.letter_types import Letter, Returned
-from realmkeep.keeping.ops import Op, Receipt
-from realmkeep.keeping.rescue import LeftBehind, RescueReport, restore_rescued
+from realmkeep.keeping.lifecycle.shutdown import CloseReport
+from realmkeep.keeping.live.counters import Counters
+from realmkeep.keeping.live.hooks import Hooks
+from realmkeep.keeping.live.letter_types import Letter, Returned
+from realmkeep.keeping.live.op_ring import Op, Receipt
+from realmkeep.keeping.live.session import Session
+from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import Scanned
-from realmkeep.keeping.session import Session
 from realmkeep.keeping.table import Table
+from realmkeep.keeping.writing.commit import Tx
 
 __all__ = [
     "Ack",

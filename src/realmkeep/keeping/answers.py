@@ -10,8 +10,8 @@ from realmkeep.errors import CommitPending, DefinitionError, InvalidKey, Misuse,
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from realmkeep.keeping.ops import Op, Receipt
-    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.live.op_ring import Op, Receipt
+    from realmkeep.keeping.live.session import Session
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

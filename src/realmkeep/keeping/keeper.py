@@ -9,23 +9,23 @@ from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.keeping import server_config
-from realmkeep.keeping.arguments import check_commit, check_opening, check_record, check_type
-from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.closing import NOWHERE, RESCUE_FILE, CloseReport, close, disconnect
-from realmkeep.keeping.collector import Collector
-from realmkeep.keeping.degraded import reasons
-from realmkeep.keeping.engine import Engine
-from realmkeep.keeping.entering import Entrance
-from realmkeep.keeping.former import deliver_former
-from realmkeep.keeping.hooks import HookRegistry, Hooks
-from realmkeep.keeping.letter_types import Letter, check_letter_types
-from realmkeep.keeping.limiter import Bucket
-from realmkeep.keeping.opening import opened
-from realmkeep.keeping.ops import Op, Receipt
-from realmkeep.keeping.recovering import recover
+from realmkeep.keeping.lifecycle.degraded import reasons
+from realmkeep.keeping.lifecycle.engine import Engine
+from realmkeep.keeping.lifecycle.entering import Entrance
+from realmkeep.keeping.lifecycle.opening import opened
+from realmkeep.keeping.lifecycle.reclaiming import recover
+from realmkeep.keeping.lifecycle.shutdown import NOWHERE, RESCUE_FILE, CloseReport, close, disconnect
+from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
+from realmkeep.keeping.live.gc_policy import Collector
+from realmkeep.keeping.live.hooks import HookRegistry, Hooks
+from realmkeep.keeping.live.letter_types import Letter, check_letter_types
+from realmkeep.keeping.live.op_ring import Op, Receipt
+from realmkeep.keeping.live.rate_limit import Bucket
+from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.recovery.former_rescues import deliver_former
 from realmkeep.keeping.sending import Sends
-from realmkeep.keeping.shelf import Shelf
 from realmkeep.keeping.table import Table
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.records import Record, check_all
 from realmkeep.storage import Storage, open_storage
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realmkeep.clock import Clock
-    from realmkeep.keeping.commit import Tx
-    from realmkeep.keeping.counters import Counters
-    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.writing.commit import Tx
 
 
 T = TypeVar("T")
@@ -463,7 +463,7 @@ class Keeper(HookRegistry, Sends):
     def warmed_up(self) -> None:
         """Tell the garbage collector that what lives now lives long: call it once the world is loaded.
 
-        See `realmkeep.keeping.collector` for the policy.
+        See `realmkeep.keeping.live.gc_policy` for the policy.
         """
         self._collector.warmed_up()
 

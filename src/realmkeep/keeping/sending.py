@@ -11,10 +11,10 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Misuse, OpReused, OutcomeUnknown, RealmkeepError, StorageError
-from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.envelope import sent_by
-from realmkeep.keeping.posting import Post, inbox_full, unmet
-from realmkeep.keeping.sealing import seal
+from realmkeep.keeping.live.envelope import sent_by
+from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.live.sealing import seal
+from realmkeep.keeping.writing.receivers import Post, inbox_full, unmet
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
-    from realmkeep.keeping.barrier import Barrier
-    from realmkeep.keeping.safety import Safety
-    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.safety import Safety
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
     from realmkeep.storage import Storage

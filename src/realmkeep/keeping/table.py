@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from realmkeep.keeping.commit import Tx
-    from realmkeep.keeping.ops import Receipt
+    from realmkeep.keeping.live.op_ring import Receipt
+    from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.scan import Scanned
-    from realmkeep.keeping.session import Session
+    from realmkeep.keeping.writing.commit import Tx
 
 R = TypeVar("R", bound=Record)
 

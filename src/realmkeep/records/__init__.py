@@ -34,9 +34,9 @@ from realmkeep.records.marking import Observer, observe, peek_marks, put_back_ma
 from realmkeep.records.migrations import check_all, check_migrations
 from realmkeep.records.record import Part, Record
 from realmkeep.records.schema import Schema
-from realmkeep.records.sexpr_names import Colon, Symbol, key_name, key_text, string_text
-from realmkeep.records.sexpr_reader import NIL, Datum
-from realmkeep.records.sexpr_reader import read as read_sexpr
+from realmkeep.records.sexpr.names import Colon, Symbol, key_name, key_text, string_text
+from realmkeep.records.sexpr.reader import NIL, Datum
+from realmkeep.records.sexpr.reader import read as read_sexpr
 from realmkeep.records.validation import validate_encoded
 
 __all__ = [

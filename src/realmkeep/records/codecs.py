@@ -9,10 +9,11 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from realmkeep.errors import Corrupt, RecordTooLarge
-from realmkeep.records import json_codec, json_reader, sexpr_codec
+from realmkeep.records import json_codec, json_reader
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.migrations import Plain
 from realmkeep.records.record import Record, unknown_fields
+from realmkeep.records.sexpr import codec as sexpr_codec
 
 Codec: TypeAlias = Literal["json", "sexpr"]
 CODECS: Final[tuple[Codec, ...]] = get_args(Codec)

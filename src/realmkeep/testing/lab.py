@@ -13,8 +13,7 @@ from realmkeep.callables import fault_of
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Hooks, Keeper
-from realmkeep.keeping.claims import keys_of
-from realmkeep.keeping.shelf import limits_of
+from realmkeep.keeping.live.record_keys import keys_of, limits_of
 from realmkeep.records import Record, load
 from realmkeep.storage import Capability
 from realmkeep.storage.memory import MemoryStorage, MemoryStore

@@ -11,7 +11,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost, HashCost
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock

@@ -26,7 +26,7 @@ from realmkeep.errors import (
     OutcomeUnknown,
     Quarantined,
 )
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
 from realmkeep.records.loading import load

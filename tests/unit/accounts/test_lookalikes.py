@@ -15,7 +15,7 @@ from realmkeep.accounts.login import Login
 from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.skeletons import confusables, skeleton
 from realmkeep.errors import AlreadyExists, AuthFailed
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage import Guard
 from realmkeep.storage.memory import MemoryStore
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage

@@ -14,7 +14,7 @@ from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.shelf import Shelf
+from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage.memory import MemoryStorage
 
 LOGINS = 500

@@ -1,0 +1,188 @@
+"""What bots do all day."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from realmkeep.crowd.bot import Bot
+from realmkeep.crowd.hunting import fight
+from realmkeep.crowd.ledger import entries
+from realmkeep.crowd.questing import quest
+from realmkeep.crowd.walking import MARKET, at_market, go_near
+from realmkeep.realm.wire.syntax import Message
+
+TRADE_S: Final = 3.0  # patience with another bot
+LOOKS_MAX: Final = 4  # at offers that keep changing
+COMBAT_S: Final = 10.5  # nobody trades so soon after a fight
+POCKET_MONEY: Final = 5
+INTERRUPTED: Final[tuple[Message, ...]] = (
+    {"action": "buy", "item": "bread", "count": 1},
+    {"action": "deposit", "item": "gold", "count": 1},
+    {"action": "withdraw", "item": "gold", "count": 1},
+    {"action": "sell", "slot": 0, "count": 1},
+)
+"""What may be under way when a bot drops out."""
+
+Activity = Callable[[Bot], Awaitable[None]]
+
+
+async def shop(bot: Bot) -> None:
+    """Buy something affordable, or sell something."""
+    seen = await at_market(bot)
+    goods = entries(seen, "shop")
+    carried = entries(bot.state, "inventory")
+    if not goods or (carried and bot.random.random() < 0.4):
+        await _sell(bot, carried)
+        return
+    item = bot.random.choice(goods)
+    count = bot.random.randint(1, 3) if item["stackable"] else 1
+    if item["price"] * count <= bot.state["gold"]:
+        await bot.act("buy", item=item["item"], count=count)
+    else:
+        await _sell(bot, carried)
+
+
+async def bank(bot: Bot) -> None:
+    """Bring something to the bank, or fetch something."""
+    await at_market(bot)
+    action, purse, holding = bot.random.choice([("deposit", "gold", "inventory"), ("withdraw", "bank_gold", "bank")])
+    things = entries(bot.state, holding)
+    if things and bot.random.random() < 0.5:
+        thing = bot.random.choice(things)
+        await bot.act(action, item=thing["item"], count=1)
+    elif bot.state[purse]:
+        await bot.act(action, item="gold", count=bot.random.randint(1, bot.state[purse]))
+
+
+async def gear(bot: Bot) -> None:
+    """Wear something, or take it off, or drop a little of something."""
+    carried = entries(bot.state, "inventory")
+    worn: dict[str, Any] = bot.state.get("equipment") or {}
+    single = [item for item in carried if item.get("serial") is not None]
+    if worn and bot.random.random() < 0.3:
+        await bot.act("unequip", equipment=bot.random.choice([*worn]))
+    elif single and bot.random.random() < 0.7:
+        await bot.act("equip", slot=bot.random.choice(single)["slot"])
+    elif carried:
+        await bot.act("drop", slot=bot.random.choice(carried)["slot"], count=1)
+
+
+async def mail(bot: Bot) -> None:
+    """Send somebody a coin or a thing."""
+    others = [member for member in bot.crowd.members if member != bot.player_id]
+    carried = entries(bot.state, "inventory")
+    if not others:
+        return
+    to = bot.random.choice(others)
+    if carried and bot.random.random() < 0.3:
+        await bot.act("mail", player=to, slot=bot.random.choice(carried)["slot"], count=1)
+    elif bot.state["gold"] > POCKET_MONEY:
+        await bot.act("mail", player=to, gold=bot.random.randint(1, POCKET_MONEY))
+
+
+async def chat(bot: Bot) -> None:
+    """Make a friend, lose one, turn the music down."""
+    friends: list[int] = bot.state.get("friends") or []
+    if friends and bot.random.random() < 0.4:
+        await bot.act("remove_friend", player=bot.random.choice(friends))
+    elif bot.crowd.members and bot.random.random() < 0.5:
+        await bot.act("add_friend", player=bot.random.choice(bot.crowd.members))
+    else:
+        await bot.act("set", name="music_volume", value=round(bot.random.random(), 2))
+
+
+async def trade(bot: Bot) -> None:
+    """Ask somebody nearby for a trade, and see it through."""
+    if bot.crowd.clock.monotonic_s() - bot.fought_s < COMBAT_S:
+        await wander(bot)
+        return
+    seen = await at_market(bot)
+    members = set(bot.crowd.members)
+    near = [other for other in entries(seen, "players") if other["player_id"] in members][:8]
+    if not near:
+        return
+    other = bot.random.choice(near)["player_id"]
+    asked = await bot.done("trade_request", player=other)
+    if asked is None:
+        return
+    if asked["opened"] or await bot.event("trade_opened", TRADE_S):
+        await deal(bot)
+
+
+async def answer_trades(bot: Bot) -> None:
+    """Say yes to whoever has asked for a trade."""
+    requests: list[Message] = []
+    while not bot.heard.empty():
+        event = bot.heard.get_nowait()
+        if event.get("kind") == "trade_requested":
+            requests.append(event)
+    if requests:
+        asked = await bot.done("trade_request", player=requests[-1]["player"])
+        if asked is not None and asked["opened"]:
+            await deal(bot)
+
+
+async def deal(bot: Bot) -> None:
+    """Offer something, and confirm, or change one's mind."""
+    carried = entries(bot.state, "inventory")
+    items = [{"slot": bot.random.choice(carried)["slot"], "count": 1}] if carried and bot.random.random() < 0.7 else []
+    gold = bot.random.randint(0, min(POCKET_MONEY, bot.state["gold"]))
+    if await bot.done("trade_offer", items=items, gold=gold) is None:
+        return
+    if bot.random.random() < 0.1:
+        await bot.act("trade_cancel")
+        return
+    if bot.random.random() < 0.1:
+        await _vanish(bot, {"action": "trade_confirm", "terms": bot.terms})
+        return
+    for _ in range(LOOKS_MAX):
+        if await _confirm(bot) != "offer_changed":
+            return
+    await bot.act("trade_cancel")
+
+
+async def _confirm(bot: Bot) -> str:
+    """Agree to the offers as they were told last; returns why it came to nothing, or nothing."""
+    confirming = asyncio.ensure_future(bot.act("trade_confirm", terms=bot.terms))
+    try:
+        async with bot.crowd.clock.timeout(TRADE_S):
+            answer = await asyncio.shield(confirming)
+    except TimeoutError:  # the other one has better things to do
+        await bot.act("trade_cancel")
+        answer = await confirming
+    return answer.get("reason") or ""
+
+
+async def vanish(bot: Bot) -> None:
+    """Drop out, often in the middle of something, and come back."""
+    await _vanish(bot, bot.random.choice(INTERRUPTED) if bot.random.random() < 0.6 else None)
+
+
+async def wander(bot: Bot) -> None:
+    """Walk about."""
+    await go_near(bot, *MARKET, 8)
+
+
+ACTIVITIES: Final[tuple[tuple[Activity, float], ...]] = (
+    (wander, 1.0),
+    (shop, 2.0),
+    (bank, 1.5),
+    (fight, 1.0),
+    (gear, 1.0),
+    (quest, 0.8),
+    (trade, 1.5),
+    (mail, 0.7),
+    (chat, 0.7),
+    (vanish, 0.5),
+)
+
+
+async def _sell(bot: Bot, carried: list[Message]) -> None:
+    if carried:
+        await bot.act("sell", slot=bot.random.choice(carried)["slot"], count=1)
+
+
+async def _vanish(bot: Bot, during: Message | None) -> None:
+    await bot.drop_out(during=during)
+    await bot.crowd.clock.sleep(bot.random.uniform(0.0, 2.0))
+    await bot.come_in()

@@ -1,0 +1,1 @@
+"""Letters: opened by their receiver, returned to their sender, or kept for an operator."""

@@ -1,0 +1,416 @@
+"""Letters: what one record sends to another, whoever owns it; applied exactly once.
+
+A letter lies in the receiver's inbox from the sender's transaction on. Its owner applies it and drops it in one commit of
+its own. A notice to the owner's server only makes that sooner: what it misses, the next login finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from realmkeep import keys
+from realmkeep.errors import (
+    InboxFull,
+    Later,
+    Misuse,
+    NoSuchReceiver,
+    RealmkeepError,
+    RecordError,
+    Return,
+    ShuttingDown,
+    StorageError,
+)
+from realmkeep.keeping.letters.opening_batch import Batch
+from realmkeep.keeping.letters.returning import give_back
+from realmkeep.keeping.live.envelope import open_envelope
+from realmkeep.keeping.live.sealing import seal_returned, sender_of
+from realmkeep.keeping.live.undecodable import UNDECODABLE
+from realmkeep.keeping.ownership.lease import Owner
+from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown, load_each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+
+    from realmkeep.clock import Clock
+    from realmkeep.errors import CommitRefused
+    from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.hooks import Hooks, Opener
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.ownership.outage import Outage
+    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.writing.commit import Commits, Tx
+    from realmkeep.keeping.writing.staging import StagedWrite
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Record
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+RETRY_S: Final = 1.0  # after the store, or the session, could not take them
+LATER_S: Final = 60.0  # a bag is not emptied sooner
+LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
+LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
+NOTICES_A_ROUND: Final = 1000
+POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+FOR_LATER: Final = (Later, InboxFull)  # nobody is alarmed
+KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
+GIVE_BACK: Final = ":kept:return"  # ends the notice that asks to return them
+NO_RECORD: Final = "no record"
+BY_OPERATOR: Final = "returned by an operator"
+UNREAD: Final = "notices of letters were not read"
+
+
+class Host(Protocol):
+    """What inboxes ask of the keeper."""
+
+    @property
+    def storage(self) -> Storage:
+        """The store."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+        ...
+
+    @property
+    def barrier(self) -> Barrier:
+        """Knows the run of the store."""
+        ...
+
+    @property
+    def safety(self) -> Safety:
+        """Waits until what was read is safe."""
+        ...
+
+    @property
+    def healer(self) -> Healer:
+        """Knows what a crash may still take."""
+        ...
+
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable."""
+        ...
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of this keeper."""
+        ...
+
+
+class _Drain:
+    """One drain of one session's inbox."""
+
+    __slots__ = ("again", "error", "give_back", "kept", "task")
+
+    def __init__(self) -> None:
+        self.again = self.kept = self.give_back = False
+        self.error: RealmkeepError | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
+class Inboxes:
+    """Drains the inboxes of one keeper's sessions.
+
+    Attributes:
+        failing: How many letters cannot be applied, by record, as far as this keeper has tried.
+    """
+
+    def __init__(self, host: Host, commits: Commits, hooks: Hooks, counters: Counters) -> None:
+        self._host = host
+        self._commits = commits
+        self._hooks = hooks
+        self._counters = counters
+        self._drains: dict[Session[Any], _Drain] = {}
+        self.failing: dict[str, int] = {}
+
+    def notice(self, session: Session[Any], *, kept: bool = False, give_back: bool = False) -> _Drain:
+        """The session may have letters: apply them in the background, one drain at a time for a session.
+
+        Args:
+            session: The receiver.
+            kept: Try those again, too, that could not be applied.
+            give_back: Return those to their senders.
+        """
+        drain = self._drains.get(session)
+        if drain is None:
+            drain = self._drains[session] = _Drain()
+            drain.task = self._host.spawn(f"letters of {session.keys.record}", self._run(session, drain))
+        drain.again = True
+        drain.kept |= kept
+        drain.give_back |= give_back
+        return drain
+
+    def deleted(self, records: Iterable[RecordKeys]) -> None:
+        """These records are gone: the letters that wait for them go back to their senders, in the background."""
+        for record in records:
+            self._host.spawn(f"letters to {record.record}", self._return_all(record))
+
+    async def _return_all(self, record: RecordKeys) -> None:
+        clock = self._host.clock
+        for source in (record.kept, record.inbox):
+            while True:
+                try:
+                    given = await give_back(self._host.storage, record, source, NO_RECORD, clock.wall_us())
+                except StorageError as error:
+                    log.info("letters to %s, which was deleted, are not returned yet: %s", record.record, error)
+                    await clock.sleep(RETRY_S)
+                else:
+                    break
+            self._counters.letters_returned += given.returned
+            self._host.delivered(given.senders)
+            if given.left:
+                said = "%d letters to %s, which was deleted, cannot be returned: see `realmkeep letters list`"
+                log.error(said, given.left, record.record)
+
+    def reasons(self) -> Iterator[str]:
+        """Which letters cannot be applied: one sentence, or none."""
+        if self.failing:
+            count, first = sum(self.failing.values()), next(iter(self.failing))
+            yield f"{count} letters cannot be applied and are kept, first to {first}: see `realmkeep letters list`"
+
+    async def open(self, session: Session[Any]) -> None:
+        """Return when the letters that wait now are applied, durably.
+
+        Raises:
+            ShuttingDown: The keeper ended meanwhile.
+            RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
+        """
+        session.require_usable()
+        drain = self.notice(session, kept=True)
+        assert drain.task is not None
+        await asyncio.wait([drain.task])
+        if drain.error is not None:
+            raise drain.error
+        if drain.task.cancelled():
+            raise ShuttingDown("the keeper ended while letters were applied", hint="the next login applies them")
+
+    async def _run(self, session: Session[Any], drain: _Drain) -> None:
+        try:
+            while drain.again:
+                kept, give_back = drain.kept, drain.give_back
+                drain.again = drain.kept = drain.give_back = False
+                await self._drain(session, kept=kept, give_back=give_back)
+        except RealmkeepError as error:
+            log.info("letters of %s wait: %s", session.keys.record, error)
+            drain.error = error
+            self._again_after(RETRY_S, session)
+        finally:
+            del self._drains[session]
+
+    def _again_after(self, delay_s: float, session: Session[Any]) -> None:
+        """Look at all letters again then, the kept ones as well."""
+        self._host.clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
+
+    async def _drain(self, session: Session[Any], *, kept: bool, give_back: bool) -> None:
+        openers = self._hooks.openers(session.cls)
+        if not openers and not give_back:
+            if await self._host.storage.exists(session.keys.inbox):
+                log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
+            return
+        if kept or give_back:
+            await self._open_kept(session, openers, give_back=give_back)
+        while openers and (letters := await self._read(session.keys.inbox)):
+            while letters:
+                letters = letters[await self._apply(session, openers, letters[:LETTERS_A_COMMIT]) :]
+
+    async def _open_kept(self, session: Session[Any], openers: Mapping[str, Opener], *, give_back: bool) -> None:
+        """Try each letter that was kept once more, or give it back; those that stay go to the end of the list, in their order."""
+        record, kept = session.keys.record, session.keys.kept
+        count = len(await self._host.storage.load_list(kept))
+        self.failing.pop(record, None)
+        for _ in range(count):
+            (letter,) = await self._host.storage.load_list(kept, count=1)
+            if give_back:
+                error: Exception | None = Return(BY_OPERATOR)
+            else:
+                batch = self._batch(session, openers, [letter], kept)
+                write, error = self._try(session, batch)
+                if write is not None and (error := await self._settle(session, batch, write)) is None:
+                    continue
+            if isinstance(error, Return) and (error := await self._give_back(session, kept, letter, error)) is None:
+                continue
+            self._remember(session, error)
+            if count > 1:
+                await self._move(session, kept, letter)
+
+    async def _read(self, inbox: str) -> list[bytes]:
+        """The first letters, once their sending is safe.
+
+        Their sender's server may die along with the store, and then they were never sent; opened, they would be.
+        """
+        barrier, storage = self._host.barrier, self._host.storage
+        while True:
+            run = barrier.passed
+            letters = await storage.load_list(inbox, count=LETTERS_A_READ)
+            if not letters or (not await barrier.wait() and await self._host.safety.reached(run)):
+                return letters
+
+    async def _apply(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes]) -> int:
+        """Apply as many of the first letters as go in one commit; how many have left the inbox.
+
+        One that is refused goes back; one that cannot be applied, or not now, is kept, so that the others are not held up.
+        """
+        batch = self._batch(session, openers, letters, session.keys.inbox)
+        write, error = self._try(session, batch)
+        if write is not None:
+            error = await self._settle(session, batch, write)
+            if error is None:
+                return len(letters)
+        # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
+        going = len(letters) // 2 if batch.failed is None else batch.at
+        if going > 0:
+            return await self._apply(session, openers, letters[:going])
+        if isinstance(error, Return):
+            error = await self._give_back(session, session.keys.inbox, letters[0], error)
+            if error is None:
+                return 1
+        if not isinstance(error, FOR_LATER):
+            self._counters.letters_kept_aside += 1
+            said = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
+            log.error(said, session.keys.record, exc_info=error)
+        self._remember(session, error)
+        await self._move(session, session.keys.inbox, letters[0])
+        return 1
+
+    def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
+        now_us, safe_s = self._host.clock.wall_us(), self._host.healer.witnesses.safe_s
+        return Batch(session, openers, letters, source, now_us=now_us, safe_s=safe_s)
+
+    def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
+        """Run the commit; the write, or why nothing happened.
+
+        Raises:
+            RealmkeepError: It is the session that cannot be used, or the queue is full.
+        """
+        try:
+            write, _ = self._commits.run(batch, [session], ())
+        except (Later, Return) as answer:
+            return None, answer
+        except RealmkeepError as error:
+            if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
+                raise
+            return None, error
+        except Exception as error:  # noqa: BLE001 - the game's own; it is logged where the letter is kept
+            return None, error
+        return write, None
+
+    async def _settle(self, session: Session[Any], batch: Batch, write: StagedWrite) -> CommitRefused | None:
+        """Wait until it is durable; or why it did not happen, if that is for the letters that it answers with."""
+        try:
+            await write.wait(patient=True)
+        except (NoSuchReceiver, InboxFull) as error:
+            return error
+        session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
+        for applied in batch.applied:
+            self._hooks.letter_settled(session, applied.kind, applied.letter, applied.result)
+        return None
+
+    async def _give_back(self, session: Session[Any], source: str, stored: bytes, why: Return) -> RealmkeepError | None:
+        """Return the first letter of a list to its sender, in the commit that takes it out; the error if it has none."""
+        try:
+            letter = open_envelope(stored)
+        except UNDECODABLE:
+            return Misuse("it is no letter", hint="look what wrote it")
+        sender = await sender_of(self._host.storage, letter)
+        if isinstance(sender, str):
+            return Misuse(f"it is to go back ({why}), but {sender}", hint="apply it, or see to it by hand")
+        ring, now_us = session.ring, self._host.clock.wall_us()
+        back = seal_returned(stored, receiver=session.keys.record, reason=why.message, now_us=now_us)
+        known = ring.has_letter(letter.id)
+
+        def give_back(tx: Tx, _: Record) -> None:
+            tx.drop_letters(source, 1)
+            if not known:  # a store that lost its last moments shows again what has gone back
+                ring.add_letters([letter.id], safe_s=self._host.healer.witnesses.safe_s)
+                tx.effects.append(Append(sender.inbox, back))
+                tx.delivered.append(sender)
+                tx.post.give_back(sender)
+
+        write, _ = self._commits.run(give_back, [session], ())
+        try:
+            await write.wait(patient=True)
+        except NoSuchReceiver as error:
+            return error
+        ring.letters_durable(self._host.clock.monotonic_s(), [letter.id])
+        self._counters.letters_returned += 1
+        log.info("a letter to %s went back to %s: %s", session.keys.record, sender.record, why)
+        return None
+
+    def _remember(self, session: Session[Any], error: Exception | None) -> None:
+        """A letter is kept: it is tried again soon, or operators are told."""
+        record = session.keys.record
+        if isinstance(error, FOR_LATER):
+            log.info("a letter to %s is kept for later: %s", record, error)
+            self._again_after(LATER_S, session)
+            return
+        self.failing[record] = self.failing.get(record, 0) + 1
+        log.info("a letter to %s is kept: %r", record, error)
+
+    async def _move(self, session: Session[Any], source: str, letter: bytes) -> None:
+        """From the head of one list to the end of those that are kept."""
+
+        def move(tx: Tx, _: Record) -> None:
+            tx.drop_letters(source, 1)
+            tx.effects.append(Append(session.keys.kept, letter))
+
+        write, _ = self._commits.run(move, [session], ())
+        await write.wait(patient=True)
+
+
+class Notices:
+    """Tells the servers of receivers that there are letters, and hears of those to its own."""
+
+    def __init__(
+        self, storage: Storage, clock: Clock, name: str, arrived: Callable[[str], None], outage: Outage
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._outage = outage
+        self._name = name
+        self._arrived = arrived
+
+    async def send(self, receivers: Iterable[RecordKeys]) -> None:
+        """As `send_notices`.
+
+        Raises:
+            StorageError: The store cannot be reached; some may not have been told.
+        """
+        await send_notices(self._storage, receivers)
+
+    async def listen(self) -> None:
+        """Look for notices, for ever."""
+        key = keys.server_notices(self._name)
+        while True:
+            await self._clock.sleep(POLL_S)
+            try:
+                notices = await self._storage.load_list(key, count=NOTICES_A_ROUND)
+                if notices:
+                    await self._storage.write([Transaction([], [DropFirst(key, len(notices))])])
+            except StorageError as error:
+                self._outage.failed(UNREAD, error)
+                continue
+            self._outage.answered(UNREAD)
+            for record_key in dict.fromkeys(notices):
+                self._arrived(record_key.decode("utf-8", "replace"))
+
+
+async def send_notices(storage: Storage, receivers: Iterable[RecordKeys]) -> None:
+    """Tell whoever owns the receivers that there are letters.
+
+    Raises:
+        StorageError: The store cannot be reached; some may not have been told.
+    """
+    order = list(receivers)
+    owners = await load_each(storage, [receiver.owner for receiver in order])
+    notices = [
+        Append(keys.server_notices(owner.server), receiver.record.encode())
+        for receiver, stored in zip(order, owners, strict=True)
+        if (owner := Owner.read(stored, receiver.owner)) is not None
+    ]
+    for outcome in await storage.write([Transaction([], [notice]) for notice in notices]):
+        if isinstance(outcome, (Failed, Unknown)):
+            raise outcome.error  # a notice that arrives twice does no harm

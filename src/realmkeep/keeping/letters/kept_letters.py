@@ -1,0 +1,182 @@
+"""What operators see of letters that nobody could apply: which they are; to have them tried again, or returned."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from realmkeep import keys
+from realmkeep.errors import InvalidKey, WrongType
+from realmkeep.keeping.letters.inboxes import BY_OPERATOR, GIVE_BACK, NO_RECORD, send_notices
+from realmkeep.keeping.letters.returning import give_back, is_absent
+from realmkeep.keeping.live.envelope import Envelope, open_envelope
+from realmkeep.keeping.live.undecodable import UNDECODABLE
+from realmkeep.keeping.ownership.lease import Owner
+from realmkeep.storage import Append, Failed, Transaction, Unknown, load_each
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from realmkeep.keys import RecordKeys
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+LISTS: Final = ("kept", "inbox")
+
+
+class KeptLetter(NamedTuple):
+    """A letter that waits for more than its receiver's next login.
+
+    Attributes:
+        record: The key of its receiver.
+        why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made. `no list`: something
+            else lies where letters should, and `content` says what.
+        id: The letter's own.
+        kind: Of its type; empty if it is of plain values.
+        version: Of its type.
+        sender: The key of the record that sent it; empty if none did.
+        sent_us: When, in microseconds since the epoch; 0 if an older release sent it.
+        expires_us: From when on it is returned, likewise; 0 for never.
+        content: What was sent; the bytes as text where they are no letter.
+    """
+
+    record: str
+    why: str
+    id: str
+    kind: str
+    version: int
+    sender: str
+    sent_us: int
+    expires_us: int
+    content: Any
+
+
+class Returning(NamedTuple):
+    """What becomes of the letters of one record.
+
+    Attributes:
+        record: The key of their receiver.
+        returned: How many went back.
+        left: How many stay: no record sent them, or it does not exist, or they came back already.
+        by_owner: The receiver is live: its server returns them within a second.
+    """
+
+    record: str
+    returned: int
+    left: int
+    by_owner: bool
+
+
+async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
+    """Every letter that could not be applied, and those to records that do not exist. Looks at every key of the store.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    found: list[KeptLetter] = []
+    async for which, record_keys, absent in _waiting(storage):
+        at = record_keys.kept if which == "kept" else record_keys.inbox
+        why = NO_RECORD if absent else "kept"
+        try:
+            found += [_of(record_keys.record, why, stored) for stored in await storage.load_list(at)]
+        except WrongType as error:
+            found.append(_of(record_keys.record, "no list", str(error).encode()))
+    return sorted(found, key=lambda letter: (letter.record, letter.id))
+
+
+async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Have every letter that was kept tried again, by the servers that own their receivers, within about a second.
+
+    Returns:
+        The receivers that are live now; and those that are not: their next login tries.
+
+    Raises:
+        StorageError: The store cannot be reached; some may not have been told.
+    """
+    live: list[str] = []
+    away: list[str] = []
+    async for which, record_keys, _ in _waiting(storage):
+        if which == "kept":
+            told = await _tell_owner(storage, record_keys, record_keys.kept)
+            (live if told else away).append(record_keys.record)
+    return tuple(sorted(live)), tuple(sorted(away))
+
+
+async def return_kept_letters(storage: Storage, *, now_us: int, record: str | None = None) -> list[Returning]:
+    """Return letters that wait to their senders: those that `list_kept_letters` shows.
+
+    Args:
+        storage: The store.
+        now_us: Wall time.
+        record: Only those to the record with this key; all without it.
+
+    Raises:
+        StorageError: The store cannot be reached; those that did not go back are where they were.
+    """
+    found: list[Returning] = []
+    async for which, record_keys, absent in _waiting(storage):
+        if record not in (None, record_keys.record):
+            continue
+        source = record_keys.kept if which == "kept" else record_keys.inbox
+        reason = NO_RECORD if absent else BY_OPERATOR
+        try:
+            given = await give_back(storage, record_keys, source, reason, now_us)
+        except WrongType as error:
+            log.error("%s", error)
+            continue
+        by_owner = given.owned and await _tell_owner(storage, record_keys, record_keys.record + GIVE_BACK)
+        await send_notices(storage, given.senders)
+        found.append(Returning(record_keys.record, given.returned, given.left, by_owner))
+    return sorted(found)
+
+
+async def _tell_owner(storage: Storage, record_keys: RecordKeys, notice: str) -> bool:
+    """Send a notice to the server that owns a record; False if none does.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    (stored,) = await load_each(storage, [record_keys.owner])
+    owner = Owner.read(stored, record_keys.owner)
+    if owner is None:
+        return False
+    append = Append(keys.server_notices(owner.server), notice.encode())
+    (outcome,) = await storage.write([Transaction([], [append])])
+    if isinstance(outcome, (Failed, Unknown)):
+        raise outcome.error
+    return True
+
+
+async def _waiting(storage: Storage) -> AsyncIterator[tuple[str, RecordKeys, bool]]:
+    """Every list of letters that waits for more than a login, and whether its record is absent."""
+    for which in LISTS:
+        async for key in storage.keys(f"*:{which}"):
+            try:
+                parsed = keys.parse(key)
+            except InvalidKey:
+                continue  # somebody else's
+            if parsed.role != which:
+                continue
+            record_keys = keys.record_keys(parsed.kind, parsed.id, internal=True)
+            absent = await is_absent(storage, record_keys)
+            if which == "kept" or absent:
+                yield which, record_keys, absent
+
+
+def _of(record: str, why: str, stored: bytes) -> KeptLetter:
+    try:
+        letter = open_envelope(stored)
+    except UNDECODABLE:
+        letter = Envelope("", stored.decode(errors="replace"))
+    return KeptLetter(
+        record,
+        why,
+        letter.id,
+        letter.kind,
+        letter.version,
+        letter.sender,
+        letter.sent_us,
+        letter.expires_us,
+        letter.content,
+    )

@@ -1,0 +1,97 @@
+"""The body of the commit that opens letters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from realmkeep.callables import deferred, discard
+from realmkeep.errors import Later, Misuse, Return
+from realmkeep.keeping.live.envelope import PLAIN, Envelope, open_envelope
+from realmkeep.keeping.live.letter_types import open_letter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from realmkeep.keeping.live.hooks import Opener
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.writing.commit import Tx
+    from realmkeep.records import Record
+
+EXPIRED = "expired"
+
+
+class Applied(NamedTuple):
+    """A letter, as its hook got it, and what the hook returned."""
+
+    kind: str
+    letter: Any
+    result: object
+
+
+class Batch:
+    """Opens the first letters of a list and drops them; remembers which one failed, and what came of the others.
+
+    Args:
+        session: The receiver.
+        openers: What applies letters to its record, by kind.
+        letters: Those that the list begins with.
+        source: The list.
+        now_us: Wall time: what expired before it is not opened.
+        safe_s: Of which letters the ring needs to know; see `OpRing.add_letters`.
+    """
+
+    def __init__(
+        self,
+        session: Session[Any],
+        openers: Mapping[str, Opener],
+        letters: Sequence[bytes],
+        source: str,
+        *,
+        now_us: int,
+        safe_s: float,
+    ) -> None:
+        self._source = source
+        self._now_us = now_us
+        self._safe_s = safe_s
+        self._session = session
+        self._openers = openers
+        self._letters = letters
+        self.at = 0
+        self.failed: bytes | None = None
+        self.ids: list[str] = []
+        self.applied: list[Applied] = []
+
+    def __call__(self, tx: Tx, record: Record) -> None:
+        """Open them, or raise what the first one raised that cannot be opened; nothing happened then."""
+        for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
+            self.failed = stored
+            letter = open_envelope(stored)
+            if not self._session.ring.has_letter(letter.id):
+                self.applied.append(self._apply(tx, record, letter))
+                self.ids.append(letter.id)
+        self.failed = None
+        self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
+        tx.drop_letters(self._source, len(self._letters))
+
+    def _apply(self, tx: Tx, record: Record, letter: Envelope) -> Applied:
+        if letter.expired(self._now_us):
+            raise Return(EXPIRED)
+        opener = self._openers.get(letter.kind)
+        if opener is None:
+            raise Misuse(
+                f"no function applies letters of kind {letter.kind!r} to {type(record).__name__}"
+                if letter.kind != PLAIN
+                else f"no function applies letters of plain values to {type(record).__name__}",
+                hint="register one with on_letter, or run the release that has it; the letter is kept",
+            )
+        content = letter.content if opener.of is None else open_letter(letter, opener.of)
+        result = opener.hook(tx, record, content)
+        if isinstance(result, (Later, Return)):
+            raise result
+        if deferred(result):
+            discard(result)
+            raise Misuse(
+                f"on_letter returned a {type(result).__name__}, so nothing was applied",
+                hint="make it a plain def that changes the record",
+            )
+        return Applied(letter.kind, content, result)

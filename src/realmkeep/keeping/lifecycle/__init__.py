@@ -1,0 +1,1 @@
+"""The lifecycle of sessions and of the keeper: entering, leaving, shutdown."""

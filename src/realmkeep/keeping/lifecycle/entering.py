@@ -1,0 +1,235 @@
+"""How a record comes to life here: one entry of a record at a time, and no session that nobody asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from realmkeep.callables import fault_of
+from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown, StorageUnavailable
+from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.live.session import Session, State
+from realmkeep.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from realmkeep.keeping.lifecycle.engine import Engine
+    from realmkeep.keys import RecordKeys
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+SUCCEED_S: Final = 1.0  # how often who waits for a record looks: a release is noticed within it
+
+
+class Entrance:
+    """Lets records in.
+
+    An entry goes on when its caller is cancelled, because its claim may be in the store by then; what it brought is let
+    go again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._unwanted: set[str] = set()
+
+    def check_open(self) -> None:
+        """Nothing begins while the keeper closes.
+
+        Raises:
+            ShuttingDown: It does.
+        """
+        if self._engine.closing:
+            raise ShuttingDown(f"the keeper {self._engine.name} is closing", hint="connect to another server")
+
+    async def enter(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+        *,
+        shared: bool,
+        away: bool = False,
+        lent: bool = False,
+        take_over: bool = False,
+    ) -> Session[R] | None:
+        """A session of the record; None if it is absent and `create` is None.
+
+        Args:
+            cls: The record's class.
+            id: Its id.
+            create: Makes it if it is absent.
+            shared: For many; no grace, no rate limit.
+            away: Its player is not here: it starts in grace, for whoever logs in to resume.
+            lent: For one more borrower (`Session.borrowers`), unless it is live here by itself.
+            take_over: Also from a player who is connected here.
+
+        Raises:
+            AlreadyOwned: A live server owns it, or it is connected here.
+            Misuse: `cls` is no class of records, or `create` no plain function.
+            RealmkeepError: As `Keeper.login`.
+        """
+        if create is not None and (fault := fault_of(create, 0)) is not None:
+            raise Misuse(
+                f"create: {fault}", hint="pass a plain function that makes the record, such as `lambda: Player()`"
+            )
+        engine, record_keys = self._engine, keys_of(cls, id)
+        while True:
+            self.check_open()
+            live: Session[R] | None = engine.sessions.get(record_keys.record)
+            if (entering := engine.entering.get(record_keys.record)) is not None:
+                await asyncio.wait([entering])
+            elif live is None:
+                break
+            elif (taken := self._take_over(live, shared=shared, lent=lent, connected=take_over)) is not None:
+                return taken
+            elif live.state in {State.CONNECTED, State.GRACE} and not live.borrowers:
+                continue  # it was connected until a moment ago
+            else:
+                await engine.gone(live)
+        bringing = self._bring(cls, record_keys, create, shared=shared, away=away, lent=lent)
+        entry = asyncio.get_running_loop().create_task(bringing)
+        engine.entering[record_keys.record] = entry
+        try:
+            return await asyncio.shield(entry)
+        except asyncio.CancelledError:
+            if not entry.done():
+                self._unwanted.add(record_keys.record)
+            entry.add_done_callback(self._nobody_waits)
+            raise
+
+    @asynccontextmanager
+    async def borrow(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+    ) -> AsyncGenerator[Session[R] | None]:
+        """A session for the length of the block: the live one, or one that is released after its last borrower.
+
+        Raises:
+            RealmkeepError: As `enter`.
+        """
+        session = await self.enter(cls, id, create, shared=True, lent=True)
+        if session is None or not session.borrowers:
+            yield session
+            return
+        try:
+            yield session
+        finally:
+            await self._give_back(session)
+
+    async def _give_back(self, session: Session[Any]) -> None:
+        session.borrowers -= 1
+        try:
+            if not session.borrowers and not session.ended:
+                await self._engine.release(session)
+        finally:
+            self._engine.wake(session)
+
+    async def succeed(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+    ) -> Session[R] | None:
+        """As `enter` for a shared session, as soon as no other server has the record and the store is there.
+
+        Raises:
+            AlreadyOwned: It has a session here that is not shared.
+            RealmkeepError: As `enter`, but for what passes.
+        """
+        while True:
+            try:
+                return await self.enter(cls, id, create, shared=True)
+            except AlreadyOwned as error:
+                if error.server == self._engine.name:
+                    raise
+                wait_s = min(error.wait_s, SUCCEED_S)
+            except StorageUnavailable:
+                wait_s = SUCCEED_S
+            await self._engine.clock.sleep(wait_s)
+
+    def _take_over(self, live: Session[R], *, shared: bool, lent: bool, connected: bool) -> Session[R] | None:
+        """The live session if it may be had; None while it is leaving or borrowed, and if its state has just changed.
+
+        Raises:
+            AlreadyOwned: It is connected.
+        """
+        if live.state is State.LEAVING:
+            return None
+        if lent:
+            live.borrowers += bool(live.borrowers)
+            return live
+        if live.borrowers:
+            return None
+        if shared and live.shared:
+            return live
+        if live.state is State.GRACE and not shared:
+            live.resumed = True
+            live.connection += 1
+            live.resume()
+            return live
+        if connected and not (shared or live.shared):
+            live.disconnect()  # its hooks close the old connection, and may do more
+            return None
+        raise AlreadyOwned(
+            f"{live.keys.record} has a session on this server",
+            server=self._engine.name,
+            wait_s=0.0,
+            hint="use keeper.session(...), or disconnect() it first to take it over, as login(..., take_over=True) does",
+        )
+
+    async def _bring(
+        self,
+        cls: type[R],
+        record_keys: RecordKeys,
+        create: Callable[[], R] | None,
+        *,
+        shared: bool,
+        away: bool,
+        lent: bool,
+    ) -> Session[R] | None:
+        engine, key = self._engine, record_keys.record
+        try:
+            await engine.queue.room(engine.config.queue_max)
+            claimed = await engine.claims.claim(cls, record_keys, create)
+            if claimed is None:
+                return None
+            session = engine.admit(claimed, shared=shared)
+            engine.counters.sessions += 1
+            session.borrowers = int(lent)
+            if away:
+                engine.disconnect(session)
+            if engine.closing or key in self._unwanted:
+                await engine.release(session, patient=True)
+                self.check_open()
+            else:
+                engine.notice_letters(session)  # nobody waits for a full inbox to play
+            return session
+        finally:
+            self._unwanted.discard(key)
+            del engine.entering[key]
+
+    def _nobody_waits(self, entry: asyncio.Task[Session[Any] | None]) -> None:
+        if entry.cancelled():
+            return
+        if (error := entry.exception()) is not None:
+            log.info("an entry that nobody waits for any more failed: %s", error)
+        elif (session := entry.result()) is not None and not session.ended:
+            self._engine.spawn(
+                f"release of {session.keys.record}", self._let_go(session)
+            )  # it had ended in the very turn in which its caller was cancelled
+
+    async def _let_go(self, session: Session[Any]) -> None:
+        try:
+            if session.borrowers:  # another may have borrowed it as well by now
+                await self._give_back(session)
+            else:
+                await self._engine.release(session, patient=True)
+        except RealmkeepError as error:
+            log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)

@@ -1,0 +1,151 @@
+"""How sessions end: disconnect and grace, the final snapshot, and the release of ownership in the same transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from realmkeep.errors import CommitPending, CommitRefused, KeepingError, RecordError, SessionEnded, SessionFrozen
+from realmkeep.keeping.live.session import State
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from realmkeep.clock import Clock
+    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.live.hooks import Hooks
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.writing.staging import StagedWrite, Stager
+    from realmkeep.keeping.writing.write_queue import WriteQueue
+
+log = logging.getLogger(__name__)
+
+
+class Host(Protocol):
+    """What the ends of sessions ask of the keeper."""
+
+    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a task of this keeper."""
+        ...
+
+    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        """Its record cannot be saved as it is."""
+        ...
+
+    def released(self, session: Session[Any], write: StagedWrite) -> None:
+        """Its final snapshot is durable, and the record is nobody's."""
+        ...
+
+
+class Leaving:
+    """Ends the sessions of one keeper."""
+
+    def __init__(
+        self, host: Host, queue: WriteQueue, stager: Stager, hooks: Hooks, clock: Clock, *, grace_s: float
+    ) -> None:
+        self._host = host
+        self._queue = queue
+        self._stager = stager
+        self._hooks = hooks
+        self._clock = clock
+        self._grace_s = grace_s
+
+    def disconnect(self, session: Session[Any]) -> None:
+        """The player is gone: the grace period starts, unless the session is being released already.
+
+        Raises:
+            SessionEnded: The session is over.
+        """
+        if session.state in {State.GRACE, State.LEAVING}:
+            return
+        self._require_here(session)
+        session.state = State.GRACE
+        self._evict_later(session)
+        self._hooks.run("disconnect", session.cls, session)
+
+    def resume(self, session: Session[Any]) -> None:
+        """The player is back.
+
+        Raises:
+            SessionEnded: The session is over.
+        """
+        if session.state is State.CONNECTED:
+            return
+        self._require_here(session)
+        session.state = State.CONNECTED
+        session.stop_grace()
+        self._hooks.run("resume", session.cls, session)
+
+    def _require_here(self, session: Session[Any]) -> None:
+        if session.ended or session.state is State.LEAVING:
+            session.require_usable()
+
+    def _evict_later(self, session: Session[Any]) -> None:
+        name = f"eviction of {session.keys.record}"
+        session.grace_timer = self._clock.call_later(
+            self._grace_s, lambda: self._host.spawn(name, self._evict(session))
+        )
+
+    async def _evict(self, session: Session[Any]) -> None:
+        """The grace ran out."""
+        if session.state is not State.GRACE:
+            return
+        self._hooks.run("evict", session.cls, session)
+        try:
+            await self.release(session)
+        except SessionFrozen:
+            self._evict_later(session)
+        except (SessionEnded, CommitPending) as error:
+            log.info("the eviction of %s: %s", session.keys.record, error)
+
+    async def release(self, session: Session[Any], *, patient: bool = False) -> None:
+        """As `Session.release`; a patient caller waits for the store however long it takes."""
+        self._require_here(session)
+        write = self._queue_release(session)
+        leaving = self._host.spawn(f"release of {session.keys.record}", self._see_out(session, write))
+        try:
+            await write.wait(patient=patient)
+        except CommitRefused:
+            await asyncio.shield(leaving)
+            if not session.ended:
+                session.require_usable()
+
+    async def _see_out(self, session: Session[Any], write: StagedWrite) -> None:
+        """Release anew as often as a commit that the release follows turns out not to have happened.
+
+        A task of its own: whoever asked for the release may have stopped waiting.
+        """
+        while True:
+            try:
+                await write.wait(patient=True)
+            except CommitRefused:
+                if session.ended:
+                    return
+                try:
+                    write = self._queue_release(session)
+                except KeepingError as error:  # it cannot be saved as it is now: it stays, and is tried again
+                    log.error("%s was not released: %s", session.keys.record, error)
+                    session.state = State.GRACE
+                    self._evict_later(session)
+                    return
+            except KeepingError:
+                return  # lost, and said so
+            else:
+                return
+
+    def _queue_release(self, session: Session[Any]) -> StagedWrite:
+        try:
+            write = self._stager.alone(
+                session, now_us=self._clock.wall_us(), queued_s=self._clock.monotonic_s(), releases=True
+            )
+        except RecordError as error:
+            self._host.freeze(session, error)
+            session.require_usable()
+            raise
+        session.state = State.LEAVING
+        session.stop_grace()
+        write.on_landed = partial(self._host.released, session)
+        self._queue.put(write)
+        return write

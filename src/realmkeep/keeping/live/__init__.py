@@ -1,0 +1,1 @@
+"""Live records: what this server holds in memory, and what is kept beside each."""

@@ -1,0 +1,127 @@
+"""What a game may hand over: refused with a sentence where Python would fail somewhere inside, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from realmkeep.callables import fault_of
+from realmkeep.config import KeeperConfig, RecordsConfig
+from realmkeep.errors import Misuse
+from realmkeep.keeping.live.op_ring import Op
+from realmkeep.keeping.live.session import Session
+from realmkeep.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SHOWN_CHARS: Final = 80
+
+
+def check_record(cls: object, where: str) -> None:
+    """Refuse what is not the class of a record that is stored.
+
+    Raises:
+        Misuse: It is something else.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Record) and hasattr(cls, "__realmkeep__")):
+        raise Misuse(
+            f"{where} got {shown(cast('object', cls))} where the class of a record belongs",
+            hint='pass a class such as Player(Record, kind="player", version=1)',
+        )
+
+
+def check_type(value: object, kinds: tuple[type, ...], where: str, hint: str, *, needed: bool = False) -> None:
+    """Refuse what is of none of these types; unless it is needed, None is let pass, for what a caller left out.
+
+    Raises:
+        Misuse: It is of another.
+    """
+    if (needed or value is not None) and not isinstance(value, kinds):
+        raise Misuse(f"{where} got {shown(value)}", hint=hint)
+
+
+def check_opening(
+    storage: object, config: object, records: object, hooks: object, clock: object, rescue_path: object
+) -> None:
+    """Refuse what no keeper can be opened with.
+
+    Raises:
+        Misuse: An argument is of another type.
+    """
+    if not isinstance(storage, str) and not _has(storage, "connect", "write", "load_many"):
+        raise Misuse(
+            f"Keeper.open got {shown(storage)} as its storage", hint='pass a URL such as "embedded:///realm-data"'
+        )
+    if clock is not None and not _has(clock, "monotonic_s", "wall_us", "sleep"):
+        raise Misuse(f"Keeper.open got {shown(clock)} as its clock", hint="leave it out; a test passes a FakeClock")
+    if hooks is not None and not _has(hooks, "add_hook", "taken"):
+        raise Misuse(f"Keeper.open got {shown(hooks)} as its hooks", hint="pass a Hooks(), or leave it out")
+    for value, kind in ((config, KeeperConfig), (records, RecordsConfig), (rescue_path, Path)):
+        check_type(value, (kind,), "Keeper.open", f"pass a {kind.__name__} there, or leave it out")
+
+
+def _has(value: object, *methods: str) -> bool:
+    """Whether it is an object with these methods, and not a class that was not called."""
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in methods)
+
+
+def check_commit(
+    fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[object], engine: object, *, arguments: int = 0
+) -> None:
+    """Refuse a commit that can never work.
+
+    Args:
+        fn: The function.
+        sessions: What it is to run on.
+        ops: Its operations.
+        engine: The keeper's: sessions of another keeper are written in another queue.
+        arguments: How many `fn` gets; 0: the transaction and one record for each session.
+
+    Raises:
+        Misuse: `fn` is no plain function of so many; a session stands twice, is none, or another keeper's; there is none at
+            all; `ops` are not operations, or more than sessions.
+    """
+    if not isinstance(sessions, (list, tuple)):
+        raise Misuse(f"a commit's sessions are {shown(sessions)}", hint="pass a list of sessions")
+    if not sessions:
+        raise Misuse("a commit got no sessions", hint="a commit concerns at least one record")
+    if (fault := fault_of(fn, arguments or 1 + len(sessions))) is not None:
+        raise Misuse(
+            f"{fault}; a commit runs without awaiting, on the transaction and the records",
+            hint="make it a plain `def fn(tx, record, ...)`, one record for each session (commit_all: `fn(tx, records)`); "
+            "await what you need before the commit",
+        )
+    for session in sessions:
+        if not isinstance(session, Session):
+            raise Misuse(
+                f"commit got a {type(session).__name__} where a session belongs",
+                hint="pass what keeper.login or hold returned, not its record",
+            )
+        if not session.is_of(engine):
+            raise Misuse(
+                f"commit got a session of another keeper: {session!r}", hint="commit at the keeper that logged it in"
+            )
+    if len(sessions) > 1 and len(set(sessions)) != len(sessions):
+        raise Misuse("commit got the same session twice", hint="a player does not trade with itself")
+    if ops:
+        _check_ops(ops, sessions)
+
+
+def _check_ops(ops: Any, sessions: Sequence[object]) -> None:
+    if not isinstance(ops, (list, tuple)):
+        raise Misuse(
+            f"ops is {shown(ops)}", hint="pass a tuple, one place for each session: ops=(op,) or ops=(op, None)"
+        )
+    given = cast("Sequence[object]", ops)
+    for op in given:
+        check_type(op, (Op,), "ops", "pass Op(number, request bytes) in the place of its session, or None")
+    if len(given) > len(sessions):
+        raise Misuse(f"commit got {len(given)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
+
+
+def shown(value: object) -> str:
+    """A value in a message: what it is, at no length."""
+    return (
+        f"{value!r:.{SHOWN_CHARS}}" if isinstance(value, (int, str, bytes, type(None))) else f"a {type(value).__name__}"
+    )

@@ -1,0 +1,254 @@
+"""What a game wants to hear: functions by record class and event, run in the order of their registration.
+
+A function is refused where it is registered if it could not be called, or would do nothing, when its event comes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
+
+from realmkeep.callables import deferred, discard, fault_of, name_of
+from realmkeep.errors import Misuse, RealmkeepError
+from realmkeep.keeping.live.arguments import check_record
+from realmkeep.keeping.live.counters import Counters
+from realmkeep.keeping.live.envelope import PLAIN
+from realmkeep.keeping.live.letter_types import Letter, check_letter_type
+from realmkeep.keeping.live.session import Session
+from realmkeep.keeping.writing.commit import Tx
+from realmkeep.records import Record
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+L = TypeVar("L", bound=Letter)
+H = TypeVar("H")
+
+SessionHook: TypeAlias = Callable[[Session[R]], object]
+ErrorHook: TypeAlias = Callable[[Session[R], RealmkeepError], object]
+ReasonHook: TypeAlias = Callable[[Session[R], str], object]
+LetterHook: TypeAlias = Callable[[Tx, R, Any], object]
+SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
+
+TypedLetterHook: TypeAlias = Callable[[Tx, R, L], object]
+TypedSettledHook: TypeAlias = Callable[[Session[R], L, Any], object]
+
+Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership", "letter_settled"]
+
+ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
+    "disconnect": ("session",),
+    "resume": ("session",),
+    "evict": ("session",),
+    "frozen": ("session", "error"),
+    "lost_ownership": ("session", "reason"),
+    "letter": ("tx", "record", "letter"),
+    "letter_settled": ("session", "letter", "result"),
+}
+
+
+OF_LETTERS: Final = ("letter", "letter_settled")  # one for each type of letters
+
+
+class Opener(NamedTuple):
+    """What opens the letters of one type to one class of records.
+
+    Attributes:
+        of: The type; None for letters of plain values.
+        hook: The function of `on_letter`.
+    """
+
+    of: type[Letter] | None
+    hook: Callable[..., object]
+
+
+class HookRegistry:
+    """The decorators with which a game registers its hooks; `Hooks` and `Keeper` are such."""
+
+    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
+        """Run `hook` at every `event` of a session of `cls`.
+
+        Args:
+            event: Its name, without `on_`.
+            cls: The class of the records.
+            hook: The function.
+            letter: The type of letters that it is for; None for letters of plain values, and for other events.
+
+        Raises:
+            Misuse: It is no plain function of the event's arguments, `cls` is no record with a kind, `letter` no type of
+                letters or given for another event, or it would be the second for the letters of this type to `cls`.
+            DefinitionError: The type has a gap in its migrations.
+        """
+        raise NotImplementedError
+
+    def on_disconnect(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
+        """Run a function when a player of `cls` is gone and its grace starts: cancel trades, find a safe place."""
+        return self._hook("disconnect", cls)
+
+    def on_resume(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
+        """Run a function when a player is back within the grace."""
+        return self._hook("resume", cls)
+
+    def on_evict(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
+        """Run a function when the grace has run out, before the final snapshot is made."""
+        return self._hook("evict", cls)
+
+    def on_frozen(self, cls: type[R]) -> Callable[[ErrorHook[R]], ErrorHook[R]]:
+        """Run a function when a record cannot be saved as it is; it gets the session and the error."""
+        return self._hook("frozen", cls)
+
+    def on_lost_ownership(self, cls: type[R]) -> Callable[[ReasonHook[R]], ReasonHook[R]]:
+        """Run a function when another server took a record; it gets the session, which is over, and the reason."""
+        return self._hook("lost_ownership", cls)
+
+    @overload
+    def on_letter(self, cls: type[R]) -> Callable[[LetterHook[R]], LetterHook[R]]: ...
+    @overload
+    def on_letter(self, cls: type[R], letter: type[L]) -> Callable[[TypedLetterHook[R, L]], TypedLetterHook[R, L]]: ...
+    def on_letter(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
+        """Apply letters with a function of the transaction, the receiver's record and the letter.
+
+        There is one for a class and a type of letters: a second is refused, because it would take the letters of the first.
+        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable. If it
+        raises `Later` the letter waits, if it raises `Return` it goes back to its sender; a letter for which it raises
+        anything else is kept. What it returns is passed on to `on_letter_settled`.
+
+        Args:
+            cls: The class of the receivers.
+            letter: The type of the letters; without it those of plain values.
+        """
+        return self._hook("letter", cls, letter)
+
+    @overload
+    def on_letter_settled(self, cls: type[R]) -> Callable[[SettledLetterHook[R]], SettledLetterHook[R]]: ...
+    @overload
+    def on_letter_settled(
+        self, cls: type[R], letter: type[L]
+    ) -> Callable[[TypedSettledHook[R, L]], TypedSettledHook[R, L]]: ...
+    def on_letter_settled(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
+        """Run a function once a letter's change is durable: tell the client. Never twice for a letter, and not after a crash.
+
+        It gets the session, which may be over by then, the letter, and what the function of `on_letter` returned. There is
+        one for a class and a type of letters.
+
+        Args:
+            cls: The class of the receivers.
+            letter: The type of the letters; without it those of plain values.
+        """
+        return self._hook("letter_settled", cls, letter)
+
+    def _hook(self, event: str, cls: type[Record], letter: type[Letter] | None = None) -> Callable[[H], H]:
+        def register(hook: H) -> H:
+            self.add_hook(event, cls, hook, letter)
+            return hook
+
+        return register
+
+
+class Hooks(HookRegistry):
+    """A game's functions, registered at module level and given to `Keeper.open(..., hooks=hooks)`.
+
+    ```python
+    hooks = Hooks()
+
+    @hooks.on_letter(Player, Gift)
+    def unwrap(tx: Tx, player: Player, gift: Gift) -> None: ...
+    ```
+
+    One object may be given to several keepers. Each takes the functions as they are then, so registering one later is
+    refused: it would never run.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
+        self._openers: dict[type[Record], dict[str, Opener]] = {}
+        self._settled: dict[tuple[type[Record], str], Callable[..., object]] = {}
+        self._taken = False
+        self._counters = Counters()
+
+    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
+        """As `HookRegistry.add_hook`.
+
+        Raises:
+            Misuse: As there; or a keeper was opened with these hooks already.
+        """
+        if self._taken:
+            raise Misuse(
+                f"{name_of(hook)} was registered after a keeper had been opened with these hooks",
+                hint="import what registers hooks before Keeper.open, or use keeper.on_...",
+            )
+        check_record(cls, f"on_{event}")
+        arguments = ARGUMENTS[event]
+        if (fault := fault_of(hook, len(arguments))) is not None:
+            raise Misuse(
+                f"on_{event}({cls.__name__}): {fault}", hint=f"make it a plain `def hook({', '.join(arguments)})`"
+            )
+        if letter is not None and event not in OF_LETTERS:
+            raise Misuse(f"on_{event} got {letter!r:.80}", hint="a type of letters belongs to on_letter")
+        if event in OF_LETTERS:
+            self._add_for_letters(event, cls, cast("Callable[..., object]", hook), letter)
+        else:
+            self._hooks.setdefault((event, cls), []).append(cast("Callable[..., object]", hook))
+
+    def _add_for_letters(
+        self, event: str, cls: type[Record], hook: Callable[..., object], letter: type[Letter] | None
+    ) -> None:
+        if letter is not None:
+            check_letter_type(letter, f"on_{event}")
+        kind = PLAIN if letter is None else letter.__letter__.kind
+        openers = self._openers.setdefault(cls, {})
+        opener = openers.get(kind)
+        former = self._settled.get((cls, kind)) if event == "letter_settled" else opener and opener.hook
+        if former is not None:
+            of = "" if letter is None else f", {letter.__name__}"
+            raise Misuse(
+                f"on_{event}({cls.__name__}{of}) is {name_of(former)} already; {name_of(hook)} would take its letters",
+                hint="apply all letters of a type to a class in one function",
+            )
+        if event == "letter_settled":
+            self._settled[cls, kind] = hook
+        else:
+            openers[kind] = Opener(letter, hook)
+
+    def taken(self, counters: Counters) -> Self:
+        """A copy for one keeper, which counts there; nothing may be registered here any more."""
+        self._taken = True
+        own = type(self)()
+        own._counters = counters  # noqa: SLF001 - its own class
+        own._hooks = {key: [*hooks] for key, hooks in self._hooks.items()}  # noqa: SLF001 - its own class
+        own._openers = {cls: dict(openers) for cls, openers in self._openers.items()}  # noqa: SLF001 - its own class
+        own._settled = dict(self._settled)  # noqa: SLF001 - its own class
+        return own
+
+    def run(self, event: Event, cls: type[Record], *args: Any) -> None:
+        """Run the functions of an event. One that raises, or leaves work undone, is logged and counted; it stops nothing."""
+        for hook in self._hooks.get((event, cls), ()):
+            self._run(hook, event, cls, *args)
+
+    def _run(self, hook: Callable[..., object], event: Event, cls: type[Record], *args: Any) -> None:
+        try:
+            result = hook(*args)
+        except Exception:
+            self._counters.hook_failures += 1
+            log.exception("the hook %s for %s of %s raised", name_of(hook), event, cls.__name__)
+            return
+        if deferred(result):
+            discard(result)
+            self._counters.hook_failures += 1
+            log.error(
+                "the hook %s for %s of %s returned a %s and did nothing: a hook runs without awaiting",
+                name_of(hook),
+                event,
+                cls.__name__,
+                type(result).__name__,
+            )
+
+    def openers(self, cls: type[Record]) -> Mapping[str, Opener]:
+        """What applies letters to records of `cls`, by the kind of the letters."""
+        return self._openers.get(cls, {})
+
+    def letter_settled(self, session: Session[Any], kind: str, letter: object, result: object) -> None:
+        """Run the function of `on_letter_settled` for a letter of this kind."""
+        hook = self._settled.get((session.cls, kind))
+        if hook is not None:
+            self._run(hook, "letter_settled", session.cls, session, letter, result)

@@ -1,0 +1,378 @@
+"""A live record and what Realmkeep knows of it: who owns it, what is durable, what is on its way."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
+from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
+from realmkeep.storage import Guard
+
+if TYPE_CHECKING:
+    from realmkeep.clock import Timer
+    from realmkeep.keeping.live.op_ring import Op, OpRing, Receipt
+    from realmkeep.keeping.live.pending_write import Write
+    from realmkeep.keeping.live.rate_limit import Bucket
+    from realmkeep.keys import RecordKeys
+
+R_co = TypeVar("R_co", bound=Record, covariant=True)
+NEVER: Final = float("inf")
+
+
+class Engine(Protocol):
+    """What a session asks of the keeper that made it."""
+
+    @property
+    def name(self) -> str:
+        """The server's name."""
+        ...
+
+    def marked(self, session: Session[Any], tier: Tier) -> None:
+        """A first or a more urgent change of its record."""
+        ...
+
+    def escalate(self, session: Session[Any]) -> None:
+        """Its record must be durable at once."""
+        ...
+
+    def violated(self, session: Session[Any], violation: TierViolation) -> None:
+        """An IMMEDIATE field is about to change outside a commit."""
+        ...
+
+    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
+        """Its record changes although the session is over."""
+        ...
+
+    def recorded(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """The receipt of an operation applied before."""
+        ...
+
+    async def recall(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """The receipt of an operation applied before, once it is durable."""
+        ...
+
+    async def settled(self, session: Session[Any]) -> None:
+        """Everything escalated and queued so far is durable."""
+        ...
+
+    async def open_letters(self, session: Session[Any]) -> None:
+        """The letters that wait for it are applied."""
+        ...
+
+    def disconnect(self, session: Session[Any]) -> None:
+        """Its player is gone."""
+        ...
+
+    def resume(self, session: Session[Any]) -> None:
+        """Its player is back."""
+        ...
+
+    async def release(self, session: Session[Any]) -> None:
+        """Write the final snapshot and give up ownership."""
+        ...
+
+
+class State(Enum):
+    """Where a session stands."""
+
+    CONNECTED = "connected"
+    """The player is here."""
+    GRACE = "grace"
+    """The player is gone; the record stays live until the grace runs out."""
+    LEAVING = "leaving"
+    """The final snapshot is on its way."""
+    ENDED = "ended"
+    """Logged out, released or evicted; the record is nobody's."""
+    LOST = "lost"
+    """Another server owns the record."""
+
+
+class Session(Generic[R_co]):
+    """A record that this server owns and that lives in its memory. Made by `Keeper.login`, `hold` and `borrow` only.
+
+    Read and change `record` freely between awaits; changes mark themselves and are written in time.
+
+    Attributes:
+        record: The live record.
+        id: Its id, as text.
+        keys: Its keys in the store.
+        shared: Held for many (`Keeper.hold`): no grace, no rate limit.
+        resumed: The last `login` took over a session that was here instead of loading.
+        connection: Which connection of the player it is: one more with each `login`.
+        frozen: Why the record cannot be saved as it is; None while it can.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_engine",
+        "borrowers",
+        "checksum",
+        "committing",
+        "connection",
+        "due_s",
+        "durable_revision",
+        "escalating",
+        "frozen",
+        "grace_timer",
+        "id",
+        "keys",
+        "last_write",
+        "limiter",
+        "owner_guard",
+        "record",
+        "resumed",
+        "revision",
+        "ring",
+        "shared",
+        "state",
+        "stored_version",
+        "token",
+    )
+
+    def __init__(
+        self,
+        engine: Engine,
+        record: R_co,
+        keys: RecordKeys,
+        *,
+        owner: bytes,
+        token: int,
+        revision: int,
+        stored_version: int,
+        ring: OpRing,
+        shared: bool,
+    ) -> None:
+        self._engine = engine
+        self.record = record
+        self.keys = keys
+        self.id = keys.id
+        self.owner_guard = Guard(keys.owner, owner)
+        self.token = token
+        self.revision = revision
+        self.durable_revision = revision
+        self.stored_version = stored_version
+        self.ring = ring
+        self.shared = shared
+        self.resumed = False
+        self.connection = 1
+        self.frozen: str | None = None
+        self.state = State.CONNECTED
+        self.checksum = b""
+        self.due_s = NEVER
+        self.committing = False
+        self.borrowers = 0
+        self.escalating = False
+        self.last_write: Write | None = None
+        self.limiter: Bucket | None = None
+        self.grace_timer: Timer | None = None
+        observe(record, self)
+
+    def __repr__(self) -> str:
+        return f"<Session {self.keys.record} {self.state.value}{' dirty' if self.dirty else ''}>"
+
+    def is_of(self, engine: object) -> bool:
+        """Whether the keeper with this engine made it."""
+        return self._engine is engine
+
+    @property
+    def cls(self) -> type[Record]:
+        """The record's class."""
+        return type(self.record)
+
+    @property
+    def server(self) -> str:
+        """The name of the server that owns it."""
+        return self._engine.name
+
+    @property
+    def connected(self) -> bool:
+        """The player is here, not in grace and not gone."""
+        return self.state is State.CONNECTED
+
+    @property
+    def ended(self) -> bool:
+        """Nothing more of this session is stored."""
+        return self.state in (State.ENDED, State.LOST)
+
+    @property
+    def writable(self) -> bool:
+        """Its record may be written: it is neither over nor on its way out, with its final snapshot made."""
+        return self.state in (State.CONNECTED, State.GRACE)
+
+    @property
+    def dirty(self) -> bool:
+        """Something of the record is not durable yet: changed, or on its way."""
+        return self.durable_revision != self.revision or bool(peek_marks(self.record))
+
+    @property
+    def last_op(self) -> int:
+        """The highest operation id applied to this record; 0 if none."""
+        return self.ring.last_id
+
+    def recorded(self, op: Op) -> Receipt[Any] | None:
+        """The receipt of `op` if it was applied before.
+
+        Its write may still be under way: a client hears of it after `recall`.
+
+        Raises:
+            Misuse: `op` is no `Op`.
+            OpTooOld: Its id lies below the last 32.
+            OpReused: The id was applied for another request.
+        """
+        return self._engine.recorded(self, op)
+
+    async def recall(self, op: Op) -> Receipt[Any] | None:
+        """The receipt of `op` if it was applied before, once that is durable; None at once if it was not.
+
+        The first thing that a handler asks: what it would decide now is not what was decided then. See `answer`.
+
+        Raises:
+            Misuse: `op` is no `Op`.
+            OpTooOld: Its id lies below the last 32.
+            OpReused: The id was applied for another request.
+            CommitPending: The store has not answered for a while; the write goes on.
+            CommitRefused: It did not happen after all.
+            CommitUnknown: Ownership was lost before the store answered.
+        """
+        return await self._engine.recall(self, op)
+
+    async def settled(self) -> None:
+        """Return when everything that was escalated so far, and every write queued so far, is durable.
+
+        Raises:
+            SessionEnded: The session ended before that.
+            CommitPending: The store has not answered for a while; the write goes on.
+        """
+        await self._engine.settled(self)
+
+    async def open_letters(self) -> None:
+        """Return when the letters that wait in its inbox now are applied, durably; by itself that happens soon after a login.
+
+        Raises:
+            RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
+        """
+        await self._engine.open_letters(self)
+
+    def disconnect(self, connection: int | None = None) -> None:
+        """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.
+
+        Args:
+            connection: What `Session.connection` was at the login of the connection that has ended: nothing happens if
+                another one has taken the session over since, or the session is over.
+
+        Raises:
+            SessionEnded: The session is over.
+        """
+        if connection is not None and (connection != self.connection or self.ended):
+            return
+        self._engine.disconnect(self)
+
+    def resume(self) -> None:
+        """The player is back within the grace period: the hooks of `on_resume` run. Twice does nothing.
+
+        Raises:
+            SessionEnded: The session is over; log in again.
+        """
+        self._engine.resume(self)
+
+    async def logout(self) -> None:
+        """Write the final snapshot and release ownership in one transaction; durable on return.
+
+        The store's `:updated` key of the record is then when the player was last seen.
+
+        Raises:
+            SessionFrozen: The record cannot be saved as it is; the session stays.
+            SessionEnded: The session was over already.
+            CommitPending: The store has not answered for a while; the logout goes on.
+        """
+        await self._engine.release(self)
+
+    async def release(self) -> None:
+        """Hand the record over: the same as `logout`, by the name that fits a change of servers or a shared record.
+
+        Raises:
+            SessionFrozen: The record cannot be saved as it is; the session stays.
+            SessionEnded: The session was over already.
+            CommitPending: The store has not answered for a while; the release goes on.
+        """
+        await self._engine.release(self)
+
+    def stop_grace(self) -> None:
+        """The grace does not run any more."""
+        if self.grace_timer is not None:
+            self.grace_timer.cancel()
+            self.grace_timer = None
+
+    def require_usable(self) -> None:
+        """Refuse a session that is over, on its way out, or frozen.
+
+        Raises:
+            OwnershipLost: Another server owns the record.
+            SessionEnded: It is over.
+            SessionFrozen: It cannot be saved as it is.
+        """
+        if self.state in (State.CONNECTED, State.GRACE) and self.frozen is None:
+            return
+        if self.state is State.LOST:
+            raise OwnershipLost(
+                f"{self.keys.record} is owned by another server now", hint="tell the client to reconnect"
+            )
+        if self.state in (State.LEAVING, State.ENDED):
+            raise SessionEnded(f"the session of {self.keys.record} is {self.state.value}", hint="log in again")
+        raise SessionFrozen(f"{self.keys.record} cannot be saved: {self.frozen}", hint="mend the record")
+
+    def marked(self, record: Record, tier: Tier) -> None:
+        """A first or a more urgent change. Not while a commit runs: its own write carries the change, or it is undone."""
+        if not self.committing:
+            self._engine.marked(self, tier)
+
+    def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
+        """An assignment that must be durable at once."""
+        if not self.committing:
+            self._engine.escalate(self)
+
+    def immediate_changed(self, record: Record, field: FieldInfo) -> None:
+        """An IMMEDIATE field is about to change.
+
+        Raises:
+            TierViolation: In strict mode, outside a commit.
+        """
+        if self.committing:
+            return
+        violation = TierViolation(
+            f"{self.keys.record}: {field.name} is IMMEDIATE and changes only inside a commit",
+            hint="move the change into keeper.commit(...)",
+        )
+        self._engine.violated(self, violation)
+
+
+class AfterEnd:
+    """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
+
+    def __init__(self, key: str, state: State, engine: Engine) -> None:
+        self._key = key
+        self._state = state
+        self._engine = engine
+
+    def assigning(self, record: Record, field: FieldInfo) -> None:
+        """A change that nobody will store.
+
+        Raises:
+            OwnershipLost: In strict mode.
+        """
+        self._engine.changed_after_end(self._key, self._state, field)
+
+    def marked(self, record: Record, tier: Tier) -> None:
+        """Told by `assigning` already."""
+
+    def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
+        """Told by `assigning` already."""
+
+    def immediate_changed(self, record: Record, field: FieldInfo) -> None:
+        """Told by `assigning` already."""
+
+
+def mark_all(record: Record) -> None:
+    """Mark every durable field, as after a change that nobody can name."""
+    put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)

@@ -1,0 +1,1 @@
+"""Ownership: which server may write a record, and how one server proves that to the others."""

@@ -1,0 +1,328 @@
+"""Ownership: who may write a record, and how it passes from one server to the next.
+
+A claim guards on what it read (owner, its lease, revision), so what it loaded is what it owns: whoever wrote in between
+makes it start again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from realmkeep import keys
+from realmkeep.callables import discard
+from realmkeep.errors import (
+    AlreadyOwned,
+    Corrupt,
+    InvalidKey,
+    Misuse,
+    Quarantined,
+    RecordError,
+    StorageUnavailable,
+    WrongType,
+)
+from realmkeep.keeping.live.op_ring import OpRing
+from realmkeep.keeping.ownership.lease import Lease, Owner
+from realmkeep.keeping.ownership.revisions import claimable_number, stored_number
+from realmkeep.records import Record, load
+from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.ownership.lease import LeaseHolder
+    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keeping.writing.staging import Stager
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Limits, Loaded
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+CORRUPT_KEEP_S: Final = 7 * 24 * 3600  # a week for an operator to look
+OWNERS_READ_AT_ONCE: Final = 500  # half of what a store reads at one moment (`Storage.load_many`)
+CLAIM_ATTEMPTS: Final = 16  # each lost to another writer of this very record; more is a fight, not a race
+
+
+class Claimed(NamedTuple, Generic[R]):
+    """A record that this server owns now.
+
+    Attributes:
+        token: The fencing token of the claim: larger than that of any claim before it.
+        revision: Its revision in the store.
+        stored_version: The schema version in its `:version` key; 0 if there is none.
+        changed: It was migrated or mended: write it at once.
+    """
+
+    record: R
+    keys: RecordKeys
+    token: int
+    revision: int
+    stored_version: int
+    ring: OpRing
+    changed: bool
+
+
+class _Stored(NamedTuple):
+    owner: bytes | None
+    record: bytes | None
+    updated: bytes | None
+    version: bytes | None
+    ops: bytes | None
+    left: bytes | None = None
+
+    @property
+    def revision(self) -> int:
+        """In the store; 0 if there is none.
+
+        Raises:
+            Corrupt: It is not a whole number, or lies far beyond today.
+        """
+        return _number(self.updated, "revision")
+
+    @property
+    def token(self) -> int:
+        """The fencing token of the owner in the store; 0 if nobody owns it.
+
+        Raises:
+            Corrupt: It is not a whole number, or lies far beyond today.
+        """
+        return 0 if self.owner is None else _number(self.owner.rpartition(b"/")[2], "fencing token")
+
+
+def _number(stored: bytes | None, what: str) -> int:
+    number = claimable_number(stored)
+    if number is None:
+        raise Corrupt(
+            f"the {what} {stored!r:.40} is not a whole number, or far beyond today",
+            hint="it is microseconds since 1970",
+        )
+    return number
+
+
+class Claims:
+    """Claims records for one server."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        lease: LeaseHolder,
+        *,
+        limits: Limits,
+        stager: Stager,
+        barrier: Barrier,
+        safety: Safety,
+        accept_unchecked: bool,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._lease = lease
+        self._limits = limits
+        self._stager = stager
+        self._barrier = barrier
+        self._safety = safety
+        self._accept_unchecked = accept_unchecked
+
+    async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
+        """Own the record, or make it; None if it is absent and `create` is None.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+            Misuse: `create` makes records of another class.
+            Quarantined: What is stored cannot be used; the bytes are kept.
+            RecordError: What `create` made cannot be stored.
+            StorageError: The store cannot be reached.
+        """
+        for _ in range(CLAIM_ATTEMPTS):
+            run = self._barrier.passed
+            stored = await self._stored(record_keys)
+            if await self._barrier.wait():
+                continue
+            lease_guards = await self._check_free(record_keys, stored.owner)
+            if self._safety.needed and self._is_of_others(stored):
+                if not await self._safety.reached(run):
+                    continue
+                lease_guards = await self._check_free(record_keys, stored.owner)  # a lease is renewed meanwhile
+            if stored.record is None:
+                if create is None:
+                    return None
+                claimed = self._made(record_keys, stored, _of(cls, create(), record_keys))
+            else:
+                claimed = await self._loaded(cls, record_keys, stored)
+            if await self._own(claimed, stored, lease_guards):
+                return claimed
+        raise StorageUnavailable(
+            f"{record_keys.record} was changed by others during each of {CLAIM_ATTEMPTS} claims", hint="try again"
+        )
+
+    async def _stored(self, record_keys: RecordKeys) -> _Stored:
+        """What the store has of a record, as of one moment.
+
+        Raises:
+            Corrupt: Something else lies at one of its keys.
+            StorageError: The store cannot be reached.
+        """
+        left = [record_keys.left] if self._safety.needed else []
+        beside = [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]
+        try:
+            return _Stored(*await self._storage.load_many([*beside, *left]))
+        except WrongType as error:
+            raise Corrupt(
+                f"{record_keys.record} cannot be used: {error.message}",
+                hint="move that key away, and restore the record",
+            ) from error
+
+    def _is_of_others(self, stored: _Stored) -> bool:
+        """Another server, or a former incarnation of this one, wrote it of late, and may be dead when the store is."""
+        ours = self._lease.identity
+        is_owned = stored.owner is not None and not stored.owner.startswith(ours)
+        return is_owned or (stored.left is not None and stored.left != ours)
+
+    async def former(self, cls: type[Record]) -> AsyncIterator[str]:
+        """The ids of the records of this class that a former incarnation of this server owns.
+
+        A key that is no owner key, or cannot be read, is logged and left out.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        batch: list[str] = []
+        async for key in self._storage.keys(f"{cls.__realmkeep__.kind}:*:owner"):
+            batch.append(key)
+            if len(batch) == OWNERS_READ_AT_ONCE:
+                for found in await self._ours(batch):
+                    yield found
+                batch.clear()
+        for found in await self._ours(batch):
+            yield found
+
+    async def _ours(self, owner_keys: list[str]) -> list[str]:
+        found = await load_each(self._storage, owner_keys)
+        held = [(key, Owner.read(value, key)) for key, value in zip(owner_keys, found, strict=True)]
+        ours = [
+            key
+            for key, owner in held
+            if owner is not None and owner.server == self._lease.name and owner.incarnation != self._lease.incarnation
+        ]
+        return [id_ for key in ours if (id_ := _id_in(key)) is not None]
+
+    async def _check_free(self, record_keys: RecordKeys, stored: bytes | None) -> list[Guard]:
+        """The guards under which the record stays free to claim.
+
+        Raises:
+            AlreadyOwned: A live server owns it.
+        """
+        if stored is None:
+            return []
+        owner = Owner.decode(stored, record_keys.owner)
+        if owner.server == self._lease.name:
+            # A former self, whose lease is ours now, or a claim of our own whose answer was lost: no session stands on it.
+            return []
+        lease_key = keys.server_lease(owner.server)
+        (found,) = await load_each(self._storage, [lease_key])
+        lease = None if found is None else Lease.decode(found, lease_key)
+        if lease is not None and lease.incarnation == owner.incarnation:
+            wait_s = self._lease.watch.left_s(lease_key, found or b"", lease.ttl_s or self._lease.ttl_s)
+            if wait_s > 0:
+                raise AlreadyOwned(
+                    f"{record_keys.record} is owned by the live server {owner.server!r}",
+                    server=owner.server,
+                    wait_s=wait_s,
+                    hint=f"log in there, or release it there; if that server is dead, wait {wait_s:.0f} s at most",
+                )
+            log.warning("the lease of %s stands still, so %s passes on", owner.server, record_keys.record)
+        return [Guard(lease_key, found)]
+
+    def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
+        """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
+        revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
+        version = record.__realmkeep__.version
+        return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
+
+    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
+        blob = stored.record or b""
+        try:
+            revision, former = stored.revision, stored.token
+            ring = OpRing.decode(stored.ops, record_keys.ops)
+        except RecordError as error:
+            raise await self._quarantined(record_keys, blob, error) from error
+        loaded = await self._load(cls, record_keys, blob)
+        if loaded.issues:
+            log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
+        token = max(self._clock.wall_us(), revision + 1, former + 1)
+        version = stored_number(stored.version) or 0
+        return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
+
+    async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
+        """The record that these bytes hold, without owning it.
+
+        Raises:
+            Quarantined: They cannot be used; a copy is kept.
+            StorageError: The store cannot be reached.
+        """
+        return (await self._load(cls, record_keys, blob)).require()
+
+    async def _load(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> Loaded[R]:
+        try:
+            loaded = load(blob, cls, limits=self._limits, accept_unchecked=self._accept_unchecked)
+            loaded.require()
+        except RecordError as error:
+            raise await self._quarantined(record_keys, blob, error) from error
+        return loaded
+
+    async def _quarantined(self, record_keys: RecordKeys, blob: bytes, error: RecordError) -> Quarantined:
+        """Keep a copy of unusable bytes, one for the same bytes."""
+        kept_at = keys.corrupt(record_keys, hashlib.sha256(blob).hexdigest()[:16])
+        await self._storage.write([Transaction([], [Put(kept_at, blob, expire_s=CORRUPT_KEEP_S)])])
+        return Quarantined(
+            f"{record_keys.record} cannot be used: {error.message}",
+            kept_at=kept_at,
+            hint=f"a copy is kept under {kept_at} for a week; {error.hint or 'mend or restore the record'}",
+        )
+
+    async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:
+        """Write the owner key, if nothing changed since it was read; False if something did."""
+        record_keys = claimed.keys
+        guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
+        owner = self._lease.owner(claimed.token)
+        effects = [Put(record_keys.owner, owner)]
+        if stored.record is None:
+            guards.append(Guard(record_keys.record, None))
+            effects += [
+                Put(record_keys.record, self._stager.encode_record(claimed.record, record_keys.record)),
+                Put(record_keys.version, b"%d" % claimed.stored_version),
+                Put(record_keys.updated, b"%d" % claimed.revision),
+            ]
+        (outcome,) = await self._storage.write([Transaction(guards, effects)])
+        if isinstance(outcome, Committed):
+            if stored.record is None:
+                self._lease.wrote(record_keys.updated, claimed.revision)
+            return True
+        if isinstance(outcome, Failed):
+            raise outcome.error
+        # Nothing stands on a claim that was refused or whose answer was lost: what the store holds now tells.
+        return False
+
+
+def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:
+    if type(record) is not cls:
+        discard(record)
+        raise Misuse(
+            f"create made a {type(record).__name__} for {record_keys.record}", hint=f"make a {cls.__name__} there"
+        )
+    return record
+
+
+def _id_in(owner_key: str) -> str | None:
+    """Whose owner key it is; None, and the log says so, if Realmkeep makes no such key."""
+    try:
+        return keys.parse(owner_key).id
+    except InvalidKey as error:
+        log.error("%r is no key of Realmkeep, and left alone: %s", owner_key, error)
+        return None

@@ -1,0 +1,385 @@
+"""A server's lease: who is alive under which name, and who owns what.
+
+Leases with fencing after Gray and Cheriton (SOSP 1989) and Burrows' Chubby (OSDI 2006): a lease only decides when another
+server may take over; what protects a record is its owner key, compared whole in every write.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import Corrupt, InvalidKey, NameTaken, RealmkeepError, StorageError, StorageUnavailable
+from realmkeep.keeping.live.undecodable import UNDECODABLE
+from realmkeep.keeping.ownership.server_process import Process, this_process
+from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction, load_each
+
+if TYPE_CHECKING:
+    from realmkeep.clock import Clock
+    from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.ownership.id_counter import Ids
+    from realmkeep.keeping.ownership.loss_probe import Witnesses
+    from realmkeep.keeping.ownership.outage import Outage
+    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.storage import Storage
+
+log = logging.getLogger(__name__)
+
+_OPEN_HERE: Final[set[str]] = set()  # incarnations of this process: two keepers of one name are told at once
+WATCH_S: Final = 1.0  # how often a starting server looks whether the lease in its way is renewed
+RETRY_S: Final = 1.0  # between attempts to renew while the store is away
+RESTART_S: Final = 1.0  # how soon a restart of a store is noticed that may lose something: claims wait for that
+LATE_RENEWALS_MAX: Final = 2  # of a keeper that has ended
+TTL_S_MAX: Final = 900.0  # as of `keeper.lease_ttl_s`: a lease that says more is malformed
+LEASES_WATCHED_MAX: Final = 1024  # servers of one realm
+
+
+class Owner(NamedTuple):
+    """What an owner key says: `town-1/5f3a9c01/1767225600000000`."""
+
+    server: str
+    incarnation: str
+    token: str
+
+    def encode(self) -> bytes:
+        """As it is stored."""
+        return "/".join(self).encode()
+
+    @classmethod
+    def decode(cls, stored: bytes, key: str) -> Owner:
+        """Take it apart.
+
+        Raises:
+            Corrupt: It does not have three parts.
+        """
+        parts = stored.decode("utf-8", "replace").split("/")
+        try:
+            if len(parts) == 3 and keys.server_lease(parts[0]):
+                return cls(*parts)
+        except InvalidKey:
+            pass  # as below: no server has such a name
+        raise Corrupt(f"{key} does not name an owner: {stored[:80]!r}", hint="delete it if no server runs")
+
+    @classmethod
+    def read(cls, stored: bytes | None, key: str) -> Owner | None:
+        """Who owns a record; None if nobody does, or, and then the log says so, if that cannot be read."""
+        try:
+            return None if stored is None else cls.decode(stored, key)
+        except Corrupt as error:
+            log.error("%s", error)
+            return None
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """What `server:{name}:lease` holds while the server lives.
+
+    Attributes:
+        incarnation: Which run of the server holds it.
+        beat: Rises with each renewal.
+        host: The machine it runs on.
+        pid: Its process there.
+        expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if it does not say.
+        ttl_s: How long it lived when it was renewed; 0 if it does not say.
+        process: Tells its process from any other (`Process`); empty if it does not say.
+    """
+
+    incarnation: str
+    beat: int
+    host: str
+    pid: int
+    expires_us: int = 0
+    ttl_s: float = 0.0
+    process: str = ""
+
+    @property
+    def renewed_us(self) -> float:
+        """When it was sent, by the server's own wall clock; infinity if it does not say."""
+        return self.expires_us - self.ttl_s * 1_000_000 if self.ttl_s else float("inf")
+
+    @classmethod
+    def decode(cls, stored: bytes, key: str) -> Lease:
+        """Read it.
+
+        Raises:
+            Corrupt: It is not a lease.
+        """
+        try:
+            return msgspec.json.decode(stored, type=cls)
+        except UNDECODABLE as error:
+            raise Corrupt(
+                f"{key} does not hold a lease: {error}", hint="delete it if no server of this name runs"
+            ) from error
+
+
+class LeaseWatch:
+    """Since when leases stand still, by this server's monotonic clock, which nobody sets.
+
+    A store drops a lease by its own wall clock. When that is set back, the lease of a dead server would last for an hour more.
+    But a lease that lives changes with every beat: one that has not changed for as long as it lasts is of a server that has
+    given up by itself, or will as soon as it goes on. Who takes over then guards on the very bytes that stood still.
+
+    Args:
+        clock: The clock.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[bytes, float]] = {}
+
+    def left_s(self, key: str, stored: bytes, ttl_s: float) -> float:
+        """For how many seconds more a lease holds if it stays as it is; 0: it has stood still for `ttl_s`."""
+        now_s = self._clock.monotonic_s()
+        before, since_s = self._seen.get(key, (b"", 0.0))
+        if before != stored:
+            since_s = now_s
+            self._seen.pop(key, None)
+            self._seen[key] = stored, since_s
+            if len(self._seen) > LEASES_WATCHED_MAX:
+                del self._seen[next(iter(self._seen))]
+        return max(0.0, since_s + min(max(ttl_s, 0.0), TTL_S_MAX) - now_s)
+
+
+class LeaseEvents(Protocol):
+    """Who is told what happens to the lease."""
+
+    def replaced(self, by: str) -> None:
+        """Another keeper took the name: nothing of this one will be stored."""
+        ...
+
+    def look_back(self) -> None:
+        """The store lost something that it acknowledged, or the lease had run out before it was renewed."""
+        ...
+
+
+class LeaseHolder:
+    """Takes, renews and drops the lease of one keeper."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        config: KeeperConfig,
+        events: LeaseEvents,
+        outage: Outage,
+        witnesses: Witnesses,
+        barrier: Barrier,
+        ids: Ids,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._barrier = barrier
+        self._ids = ids
+        self._outage = outage
+        self._witnesses = witnesses
+        self._config = config
+        self._events = events
+        self._key = keys.server_lease(config.name)
+        self._value: bytes | None = None
+        self._beat = 0
+        self.name = config.name
+        self.incarnation = secrets.token_hex(4)
+        self.renewed_s = self.unbroken_since_s = float("-inf")
+        self.replaced = False
+        self._dropped = False
+        self._interrupted = False
+        self._taken_us = 0
+        self._former = ""
+        self._foreign: dict[str, int] = {}
+        self.watch = LeaseWatch(clock)
+        self._run = ""
+
+    @property
+    def ttl_s(self) -> float:
+        """How long a silent server keeps what it owns."""
+        return self._config.lease_ttl_s
+
+    @property
+    def lapsed(self) -> bool:
+        """It could not be renewed in time: other servers may take over what this one owns."""
+        return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
+
+    @property
+    def _guard(self) -> Guard:
+        return Guard(self._key, self._value)
+
+    @property
+    def identity(self) -> bytes:
+        """What every owner key of this run of the server begins with."""
+        return f"{self.name}/{self.incarnation}/".encode()
+
+    def owner(self, token: int) -> bytes:
+        """An owner key of this server."""
+        return Owner(self.name, self.incarnation, str(token)).encode()
+
+    async def take(self) -> None:
+        """Take the name: at once from a dead former incarnation, else when its lease has run out.
+
+        Raises:
+            NameTaken: A live keeper has it.
+            StorageError: The store cannot be reached.
+        """
+        watched: bytes | None = None
+        run = self._run = await self._barrier.run()
+        while True:
+            found = await self._storage.load(self._key)
+            former = None if found is None else Lease.decode(found, self._key)
+            if former is not None and watched is not None and found != watched:
+                self._refuse(former)
+            if former is None or await self._is_dead(former, found or b""):
+                self._taken_us = self._clock.wall_us()
+                self._former = "" if former is None else former.incarnation
+                if await self._put(found):
+                    await self._barrier.vouch(run, self._guard)  # nothing was acknowledged to this incarnation yet
+                    _OPEN_HERE.add(self.incarnation)
+                    return
+                watched = watched or found
+                continue
+            if watched is None:
+                log.warning(
+                    "the lease of %s is held by pid %d on %s; watching for %.0f s whether it lives",
+                    self.name,
+                    former.pid,
+                    former.host,
+                    former.ttl_s or self.ttl_s,
+                )
+            watched = found
+            await self._clock.sleep(WATCH_S)
+
+    def _refuse(self, other: Lease) -> None:
+        raise NameTaken(
+            f"a keeper named {self.name!r} is alive: pid {other.pid} on {other.host}",
+            hint="give every server of a realm a name of its own (keeper.name)",
+        )
+
+    async def _is_dead(self, former: Lease, stored: bytes) -> bool:
+        """Its process is proved to be gone, or it has not renewed its lease for as long as that lasts."""
+        if former.incarnation in _OPEN_HERE:
+            self._refuse(former)
+        if self.watch.left_s(self._key, stored, former.ttl_s or self.ttl_s) == 0:
+            return True
+        process = Process.decode(former.process)
+        return former.host == socket.gethostname() and await process.has_certainly_ended(former.pid)
+
+    async def _put(self, found: bytes | None) -> bool:
+        ttl_s = self._config.lease_ttl_s
+        expires_us = self._clock.wall_us() + round(ttl_s * 1_000_000)
+        process = this_process().encode()
+        lease = Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process)
+        value = msgspec.json.encode(lease)
+        effects = [Put(self._key, value, expire_s=ttl_s)]
+        started_s = self._clock.monotonic_s()
+        (outcome,) = await self._storage.write([Transaction([Guard(self._key, found)], effects)])
+        if isinstance(outcome, Committed):
+            self._beat += 1
+            self._value = value
+            if self.lapsed:
+                self.unbroken_since_s = started_s
+            self.renewed_s = started_s
+            return True
+        if isinstance(outcome, Refused):
+            return False
+        raise outcome.error
+
+    async def keep(self) -> None:
+        """Renew it, for ever, or until another keeper took the name."""
+        what = f"the lease of {self.name} was not renewed"
+        wait_s = max(0.0, self.renewed_s + self._config.heartbeat_s - self._clock.monotonic_s())
+        while not self.replaced:
+            await self._pause(wait_s)
+            if self._dropped:
+                return
+            try:
+                async with self._clock.timeout(self._config.heartbeat_s):
+                    await self._renew()
+                self._outage.answered(what)
+                wait_s = self._config.heartbeat_s
+            except (RealmkeepError, TimeoutError) as error:
+                wait_s = min(RETRY_S, self._config.heartbeat_s)
+                self._outage.failed(what, error)
+
+    async def _pause(self, wait_s: float) -> None:
+        """Wait for the next beat, which follows a restart of the store soon."""
+        left_s = wait_s
+        while left_s > 0 and not self._dropped:
+            step_s = min(left_s, RESTART_S) if self._barrier.needed else left_s
+            await self._clock.sleep(step_s)
+            left_s -= step_s
+            try:
+                if await self._barrier.run() != self._barrier.vouched:
+                    return
+            except StorageError:
+                return  # the beat says so
+
+    async def _renew(self) -> None:
+        run = await self._barrier.run()
+        if run != self._run:
+            self._run, self._interrupted = run, True
+            self._witnesses.doubt()
+        found = await self._look()
+        if found is not None and found != self._value:
+            other = Lease.decode(found, self._key)
+            if other.incarnation != self.incarnation and self._lives(other):
+                self.replaced = True
+                self._events.replaced(f"pid {other.pid} on {other.host}")
+                return
+            # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
+            self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
+        self._interrupted |= self.lapsed  # others may have taken over, though the store's own clock kept the lease
+        if self._interrupted:
+            await self._ids.catch_up()
+        if not await self._put(found):
+            raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
+        if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
+            self._interrupted = False
+            self._events.look_back()
+        if not self._witnesses.in_doubt:
+            await self._barrier.vouch(run, self._guard)
+
+    def _lives(self, other: Lease) -> bool:
+        """Whether the keeper of a lease in our place lives, or that is a renewal which arrived after its end.
+
+        By the clocks of both it was sent before we began; but clocks are set. A late renewal comes once, or twice where an
+        attempt was repeated; a keeper that lives comes again and again.
+        """
+        if other.incarnation == self._former:
+            return False
+        self._foreign[other.incarnation] = self._foreign.get(other.incarnation, 0) + 1
+        return other.renewed_us >= self._taken_us or self._foreign[other.incarnation] > LATE_RENEWALS_MAX
+
+    async def _look(self) -> bytes | None:
+        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
+
+        Most of the time what a store lost is younger than the last beat.
+        """
+        seen = self._witnesses.to_check()
+        found, *stored = await load_each(self._storage, [self._key, *(each.key for each in seen)])
+        self._interrupted |= not self._witnesses.checked(seen, stored)
+        self._interrupted |= found is None
+        return found
+
+    def wrote(self, key: str, revision: int) -> None:
+        """A record was made along with its claim."""
+        self._witnesses.saw(key, revision)
+
+    async def drop(self) -> None:
+        """Give up the name, if it is still ours.
+
+        Raises:
+            StorageError: The store cannot be reached; the lease runs out by itself.
+        """
+        self.forget()
+        self._dropped = True  # a renewal under way must not put it back
+        if self._value is not None and not self.replaced:
+            (outcome,) = await self._storage.write([Transaction([self._guard], [Delete(self._key)])])
+            if not isinstance(outcome, (Committed, Refused)):
+                raise outcome.error
+
+    def forget(self) -> None:
+        """This process has no such keeper any more."""
+        _OPEN_HERE.discard(self.incarnation)

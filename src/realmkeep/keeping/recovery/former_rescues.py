@@ -1,0 +1,195 @@
+"""What an earlier shutdown could not deliver is delivered before anybody is let in.
+
+A server that is started again by its supervisor finds the rescue file of its former run. Whoever came to life from what the
+store has would keep that, and the file would be worth nothing: so it comes first, or the server does not start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import stat
+import sys
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from realmkeep.errors import Corrupt, RescueNotDelivered, StorageError
+from realmkeep.files import append_file, open_believed, open_private, sync_directory
+from realmkeep.keeping.recovery.rescue import LeftBehind, restore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.recovery.rescue import Restored
+    from realmkeep.storage import Storage
+
+if sys.platform != "win32":
+    import fcntl
+
+    def _is_ours(descriptor: int) -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+
+log = logging.getLogger(__name__)
+
+LOCK_S_MAX: Final = 30.0  # as long as a shutdown writes, or a start delivers, at the very most
+LOCK_POLL_S: Final = 0.05
+
+
+class Former(NamedTuple):
+    """What is still to be settled of earlier runs.
+
+    Attributes:
+        path: The file.
+        left: What could not be delivered: it stands in the file until an operator has settled it.
+        foreign: How many lines there are of another store.
+        stuck: Why a file that was delivered lies where it was; empty if it does not.
+    """
+
+    path: Path
+    left: tuple[LeftBehind, ...] = ()
+    foreign: int = 0
+    stuck: str = ""
+
+    def still_left(self) -> tuple[LeftBehind, ...]:
+        """What is left as long as the file lies there: who has settled it moves the file away."""
+        return self.left if self.left and _is_there_still(self.path) else ()
+
+    def reasons(self) -> list[str]:
+        """A sentence for each thing to look at; none once the file is gone."""
+        told: list[str] = []
+        if left := self.still_left():
+            told.append(
+                f"{len(left)} records or lines of an earlier shutdown are not delivered, first {left[0].record} in line "
+                f"{left[0].line}: {left[0].why}; `realmkeep store rescue {self.path}` names them; settle it, and move the file away"
+            )
+        if self.foreign and _is_there_still(self.path):
+            told.append(f"{self.path} holds {self.foreign} lines of another store: move them away, or use that store")
+        if self.stuck and _is_there_still(self.path):
+            told.append(f"{self.path} was delivered, and cannot be moved away: {self.stuck}")
+        return told
+
+
+async def deliver_former(storage: Storage, path: Path, store_id: str, clock: Clock) -> Former:
+    """Deliver the lines of a rescue file that were meant for this store, and move them aside; the others stay.
+
+    Each line happens once, wherever a crash interrupts this: it is replayed with its guards, and moved after it is durable.
+
+    Args:
+        storage: Connected.
+        path: The file; it need not exist.
+        store_id: Names the store.
+        clock: Time.
+
+    Raises:
+        RescueNotDelivered: It cannot be read, or the store does not take it; what was delivered is in the store.
+    """
+    try:
+        if not _lies_there(path):
+            return Former(path)
+        log.warning("%s holds what an earlier shutdown could not save; it is delivered before anybody is let in", path)
+        async with locked(path.parent, clock):
+            if not _lies_there(path):  # the other server of this directory was faster
+                return Former(path)
+            restored = await restore(storage, path, store_id)
+            return await _put_away(restored, path, clock)
+    except (Corrupt, StorageError, OSError) as error:
+        raise RescueNotDelivered(
+            f"{path}, which an earlier shutdown left, is not delivered: {error}",
+            hint=f"nobody is let in before it is: `realmkeep store rescue {path}` says what is wrong; "
+            "mend or move the file, and start again",
+        ) from error
+
+
+async def _put_away(restored: Restored, path: Path, clock: Clock) -> Former:
+    for each in restored.left:
+        log.critical("%s, line %d: %s is not delivered: %s", path, each.line, each.record, each.why)
+    at = datetime.fromtimestamp(clock.wall_us() / 1_000_000, UTC)
+    aside = path.with_name(f"{path.stem}-{at:%Y%m%dT%H%M%S.%fZ}.delivered{path.suffix}")
+    stuck = ""
+    try:
+        if restored.settled or not restored.unsettled:
+            await asyncio.to_thread(_move, path, aside, restored.unsettled)
+    except OSError as error:  # a directory that is read-only: the next start finds everything already there
+        stuck = str(error)
+        log.error("%s was delivered, and cannot be moved away: %s", path, error)
+    report = restored.report
+    log.warning(
+        "%s: %d restored, %d already there, %d left or damaged, %d lines of another store",
+        path,
+        len(report.restored),
+        len(report.already_there),
+        len(restored.left),
+        restored.foreign,
+    )
+    return Former(path, restored.left, restored.foreign, stuck)
+
+
+def _move(path: Path, aside: Path, unsettled: frozenset[int]) -> None:
+    """Move a file aside, but for the lines of these numbers: those stay. Nothing is in neither file at any moment."""
+    if not unsettled:
+        path.rename(aside)
+        sync_directory(path.parent)
+        return
+    rest = path.with_name(f".{path.name}.rest")
+    descriptors = append_file(aside), open_private(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with open_believed(path) as file, os.fdopen(descriptors[0], "wb") as done, os.fdopen(descriptors[1], "wb") as kept:
+        for number, line in enumerate(file, start=1):
+            (kept if number in unsettled else done).write(line)
+        for each in (done, kept):
+            _sync(each)
+    rest.replace(path)
+    sync_directory(path.parent)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@asynccontextmanager
+async def locked(directory: Path, clock: Clock) -> AsyncGenerator[None]:
+    """Be the only server that writes, reads or moves the rescue files of a directory.
+
+    Raises:
+        OSError: Another has been at it for `LOCK_S_MAX`, or the directory cannot be opened.
+    """
+    if sys.platform == "win32":  # no directory can be opened there
+        yield
+        return
+    descriptor = await asyncio.to_thread(os.open, directory, os.O_RDONLY)
+    try:
+        gives_up_s = clock.monotonic_s() + LOCK_S_MAX
+        while not _is_ours(descriptor):
+            if clock.monotonic_s() >= gives_up_s:
+                raise TimeoutError(f"another server has been writing in {directory} for {LOCK_S_MAX:.0f} s")
+            await clock.sleep(LOCK_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lies_there(path: Path) -> bool:
+    """Whether a file of this name may hold something: one look, for which a thread would take longer.
+
+    Raises:
+        OSError: That cannot be seen, as where the directory may not be entered.
+    """
+    try:
+        return not stat.S_ISDIR(os.lstat(path).st_mode)  # nothing can be written to a directory, so nothing was
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _is_there_still(path: Path) -> bool:
+    with suppress(OSError):
+        return _lies_there(path)
+    return True

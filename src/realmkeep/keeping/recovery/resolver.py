@@ -1,0 +1,203 @@
+"""What became of writes whose attempt was refused, failed or never answered: read from the store, never guessed.
+
+A record's revision in the store names the last write that landed, because every write guards on the revision before it.
+So owner and revision of the records concerned decide each write: landed, to be sent again, refused, or unknown because
+another server owns the record by now. A late duplicate of an earlier attempt fails its own guard.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from realmkeep.errors import (
+    AlreadyExists,
+    CommitRefused,
+    CommitUnknown,
+    OwnershipLost,
+    RealmkeepError,
+    StorageError,
+    StorageMisconfigured,
+)
+from realmkeep.keeping.recovery.store_loss import FOREIGN
+from realmkeep.keeping.recovery.stored_ownership import read_held
+from realmkeep.keeping.writing.receivers import unmet
+from realmkeep.keeping.writing.staging import Comparison
+from realmkeep.storage import Failed, Guard, Refused
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.recovery.stored_ownership import Held
+    from realmkeep.keeping.writing.staging import Member, StagedWrite
+    from realmkeep.keeping.writing.write_queue import Trouble
+    from realmkeep.storage import Storage, WriteOutcome
+
+
+class Fates(Protocol):
+    """Who is told what became of a session."""
+
+    def lose(self, session: Session[Any], reason: str) -> None:
+        """Another server owns its record."""
+        ...
+
+    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        """The store will not take its record as it is."""
+        ...
+
+    def escalate(self, session: Session[Any]) -> None:
+        """Write it at once."""
+        ...
+
+
+class Resolver:
+    """Resolves one round of troubled writes."""
+
+    def __init__(self, storage: Storage, fates: Fates, healer: Healer) -> None:
+        self._storage = storage
+        self._fates = fates
+        self._healer = healer
+
+    async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        """The writes to send again, in order; the others are settled or failed, with all that was built on them.
+
+        Raises:
+            StorageError: The store cannot be asked now.
+            StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to heal it yet.
+        """
+        sessions = dict.fromkeys(member.session for trouble in troubled for member in trouble.write.members)
+        held = await read_held(self._storage, sessions)
+        comparisons = [trouble.write for trouble in troubled if isinstance(trouble.write, Comparison)]
+        if self._healer.went_backwards(held) or await self._healer.finds_loss(asked=bool(comparisons)):
+            await self._healer.heal(troubled, waiting)
+            return []
+        for comparison in comparisons:
+            comparison.settle()
+        return _Round(self._fates, held).run([each for each in troubled if not each.write.done], waiting)
+
+
+class _Round:
+    """One pass over the troubled writes, in their order; no await inside."""
+
+    def __init__(self, fates: Fates, held: dict[Session[Any], Held]) -> None:
+        self._fates = fates
+        self._held = held
+        self._at = {session: state.revision for session, state in held.items()}
+        self._lost: dict[Session[Any], None] = {}
+        self._reverted: dict[Session[Any], Member] = {}
+        self._frozen: dict[Session[Any], RealmkeepError] = {}
+        self._foreign: dict[Session[Any], None] = {}
+
+    def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        again = [trouble.write for trouble in troubled if self._decide(trouble)]
+        kept = [write for write in waiting if not self._built_on_sand(write)]
+        waiting.clear()
+        waiting.extend(kept)
+        for session in self._lost:
+            owner = self._held[session].owner
+            if session in self._foreign:
+                self._fates.lose(session, FOREIGN)
+                continue
+            self._fates.lose(
+                session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
+            )
+        for session, member in self._reverted.items():
+            if session not in self._lost:
+                self._revert(session, member)
+        return again
+
+    def _decide(self, trouble: Trouble) -> bool:
+        """Settle or fail the write, or say that it is to be sent again."""
+        write, outcome = trouble.write, trouble.outcome
+        if any(self._landed(member, releases=write.releases) for member in write.members):
+            write.settle()
+            return False
+        if self._built_on_sand(write):
+            return False
+        gone = [member.session for member in write.members if not self._ours(member.session)]
+        if gone:
+            self._lost.update(dict.fromkeys(gone))
+            names = ", ".join(session.keys.record for session in gone)
+            self._refuse(write, lost=names)
+            return False
+        if (error := self._final(write, outcome)) is not None:
+            if isinstance(outcome, Failed):
+                self._frozen.update({member.session: error for member in write.members if member.undo is None})
+            self._refuse(write, error=error)
+            return False
+        if strange := [member.session for member in write.members if self._at[member.session] != member.follows]:
+            self._foreign.update(dict.fromkeys(strange))
+            self._lost.update(dict.fromkeys(strange))
+            self._refuse(write, lost=", ".join(session.keys.record for session in strange))
+            return False
+        for member in write.members:
+            self._at[member.session] = member.leaves
+        return True
+
+    def _ours(self, session: Session[Any]) -> bool:
+        return self._held[session].is_ours(session)
+
+    def _landed(self, member: Member, *, releases: bool) -> bool:
+        """The store holds what the write leaves, or a later revision of our own chain, which was built on it.
+
+        If another server owns the record, an equal revision proves nothing: its clock may have given the same.
+        """
+        held = self._held[member.session]
+        if held.is_foreign:
+            return False
+        if held.is_ours(member.session):
+            return held.revision >= member.leaves
+        return releases and held.owner is None and held.revision == member.leaves
+
+    def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
+        """The error that sending again cannot mend; None if it may."""
+        if (error := unmet(outcome)) is not None:
+            return error
+        if isinstance(outcome, Refused) and isinstance(guard := outcome.guard, Guard):
+            own = {each.key for each in write.transaction.guards[: 2 * len(write.members)]}
+            if guard.key not in own:
+                return AlreadyExists(
+                    f"{guard.key} {'exists' if guard.expected is None else 'is not as expected'}",
+                    hint="nothing happened; choose another id",
+                )
+        if isinstance(outcome, Failed) and is_final(outcome.error):
+            return outcome.error
+        return None
+
+    def _built_on_sand(self, write: StagedWrite) -> bool:
+        """Refuse a write that follows, for one of its sessions, a write that did not happen."""
+        lost = [member.session.keys.record for member in write.members if member.session in self._lost]
+        if lost or any(member.session in self._reverted for member in write.members):
+            self._refuse(write, lost=", ".join(lost))
+            return True
+        return False
+
+    def _refuse(self, write: StagedWrite, *, lost: str = "", error: RealmkeepError | None = None) -> None:
+        for member in write.members:
+            self._reverted.setdefault(member.session, member)
+        if error is None and lost and write.maybe_applied:
+            error = CommitUnknown(
+                f"ownership of {lost} was lost before the store answered", hint="the retry at the new owner tells"
+            )
+        elif error is None and lost and len(write.members) == 1:
+            error = OwnershipLost(
+                f"ownership of {lost} was lost; nothing was written", hint="tell the client to reconnect"
+            )
+        elif error is None:
+            why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
+            error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
+        write.fail(error)
+
+    def _revert(self, session: Session[Any], member: Member) -> None:
+        """Back to before the first write that did not happen; what was not yet durable then is written again at once."""
+        member.take_back()
+        if session in self._frozen:
+            self._fates.freeze(session, self._frozen[session])
+        else:
+            self._fates.escalate(session)
+
+
+def is_final(error: StorageError) -> bool:
+    """Sending it again cannot mend it; a store that is misconfigured is mended by its operator."""
+    return not error.retryable and not isinstance(error, StorageMisconfigured)

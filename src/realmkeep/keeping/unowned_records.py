@@ -1,0 +1,225 @@
+"""Small records that no server owns, such as accounts: read, made, and replaced by compare-and-set.
+
+Nothing is kept in memory between calls. Every change names the bytes it was made from, so of two servers that change one
+record at once, one hears that it has to look again. What no guard can tell apart is a record that was made, removed, and
+made again by a request that was lost on an old connection and arrived after all; it takes a removal within seconds.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeAlias, TypeVar
+
+from realmkeep.clock import Clock, SystemClock
+from realmkeep.config import RecordsConfig
+from realmkeep.errors import AlreadyExists, OutcomeUnknown, Quarantined, RecordError, StorageUnavailable
+from realmkeep.keeping.live.record_keys import keys_of, limits_of
+from realmkeep.keys import RecordKeys, record_keys
+from realmkeep.records.codecs import encode
+from realmkeep.records.loading import load
+from realmkeep.records.record import Record
+from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Refused, Storage, Transaction, Unknown
+
+R = TypeVar("R", bound=Record)
+Also: TypeAlias = Guard | Effect
+
+RESOLVE_S: Final = 5.0  # how long a lost answer is looked for before the caller hears `OutcomeUnknown`
+_FIRST_PAUSE_S: Final = 0.02
+
+log = logging.getLogger("realmkeep.keeping")
+
+
+@dataclass(frozen=True)
+class Shelved(Generic[R]):
+    """A record as it was found.
+
+    Attributes:
+        record: Migrated and validated; the caller's own, to change at will.
+        stored: The bytes that lay there: what `replace` and `remove` compare.
+    """
+
+    record: R
+    stored: bytes
+
+
+class Shelf(Generic[R]):
+    """The unowned records of one class; `Keeper.shelf` makes one as the keeper is configured.
+
+    Args:
+        cls: Their class.
+        storage: Where they lie.
+        records: How new values are written, and the caps on one; the defaults without it.
+        clock: Paces the search for a lost answer.
+
+    Attributes:
+        records: As given, or the defaults.
+    """
+
+    def __init__(
+        self,
+        cls: type[R],
+        storage: Storage,
+        *,
+        records: RecordsConfig | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._cls = cls
+        self._storage = storage
+        self.records = records or RecordsConfig()
+        self._limits = limits_of(self.records)
+        self._clock = clock or SystemClock()
+
+    def keys(self, id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
+        """Where the record `id` lies.
+
+        Raises:
+            InvalidKey: The id is malformed.
+        """
+        return keys_of(self._cls, id)
+
+    async def get(self, id: int | str) -> Shelved[R] | None:  # noqa: A002 - the field's own name
+        """The record `id`; None if there is none.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Quarantined: What lies there cannot be used: unreadable, newer than the code, or invalid. It is left alone.
+            StorageUnavailable: The store cannot be reached.
+        """
+        key = self.keys(id).record
+        stored = await self._storage.load(key)
+        if stored is None:
+            return None
+        try:
+            loaded = load(stored, self._cls, limits=self._limits, accept_unchecked=self.records.accept_unchecked)
+            return Shelved(loaded.require(), stored)
+        except RecordError as error:
+            raise Quarantined(
+                f"{key} cannot be used: {error.message}", hint=error.hint or "mend or restore the record"
+            ) from error
+
+    async def create(self, id: int | str, record: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
+        """Make the record `id`; False, and nothing happened, if it exists.
+
+        Args:
+            id: Its id.
+            record: What to store.
+            also: More guards and effects of the same transaction: `new_record` has those of another record.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            RecordError: The record is too large or cannot be stored.
+            AlreadyExists: Another guard did not hold; nothing happened.
+            StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
+        """
+        key = self.keys(id).record
+        blob = encode(record, self.records.codec, limits=self._limits)
+        return await self._write(key, None, blob, [Put(key, blob)], also)
+
+    async def replace(self, id: int | str, old: Shelved[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
+        """Put `new` in the place of `old`; False, and nothing happened, if something else lies there by now.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            RecordError: The record is too large or cannot be stored.
+            AlreadyExists: Another guard did not hold; nothing happened.
+            StorageError: The store cannot be reached, is full, or its answer was lost (`outcome` tells which).
+        """
+        key = self.keys(id).record
+        blob = encode(new, self.records.codec, limits=self._limits)
+        return await self._write(key, old.stored, blob, [Put(key, blob)], also)
+
+    async def remove(self, id: int | str, old: Shelved[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
+        """Remove `old`; False, and nothing happened, if something else lies there by now.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            AlreadyExists: Another guard did not hold; nothing happened.
+            StorageError: The store cannot be reached, or its answer was lost (`outcome` tells which).
+        """
+        key = self.keys(id).record
+        return await self._write(key, old.stored, None, [Delete(key)], also)
+
+    async def settled(self) -> None:
+        """Return when no crash of the store can take back what was written here: at once, unless it has a loss window.
+
+        What a server holds as sessions it writes again after such a crash; what lies on a shelf nobody remembers.
+
+        Raises:
+            OutcomeUnknown: The store cannot be reached, so that nobody can say.
+        """
+        try:
+            if self._storage.capability.loss_window_s != 0:
+                await self._storage.flush()
+        except StorageUnavailable as error:
+            raise OutcomeUnknown(
+                f"what was written of {self._cls.__realmkeep__.kind} may be lost with a crash of the store",
+                hint="read it again once the store is back",
+            ) from error
+
+    async def _write(
+        self, key: str, old: bytes | None, new: bytes | None, effects: list[Effect], also: Sequence[Also]
+    ) -> bool:
+        guards = [Guard(key, old), *(each for each in also if isinstance(each, Guard))]
+        # The record's own guard comes first: the first that does not hold is reported.
+        transaction = Transaction(guards, [*effects, *(each for each in also if not isinstance(each, Guard))])
+        deadline_s = self._clock.monotonic_s() + RESOLVE_S
+        pause_s = _FIRST_PAUSE_S
+        lost = False
+        while True:
+            (outcome,) = await self._storage.write([transaction])
+            match outcome:
+                case Committed():
+                    return True
+                case Refused(guard, found):
+                    if guard.key != key:
+                        raise AlreadyExists(
+                            f"{guard.key} is not what {key} was to be stored with",
+                            hint="nothing happened; read both again",
+                        )
+                    return lost and found == new  # then the attempt whose answer was lost had landed
+                case Failed():
+                    if not lost or not outcome.error.retryable:
+                        raise self._unknown(key, outcome.error) if lost else outcome.error
+                case Unknown():
+                    lost = True
+                    log.info("%s: the answer to a write was lost; looking for what became of it", key)
+            if self._clock.monotonic_s() >= deadline_s:
+                raise self._unknown(key, outcome.error)
+            await self._clock.sleep(pause_s)
+            pause_s *= 2
+
+    def _unknown(self, key: str, error: Exception) -> OutcomeUnknown:
+        unknown = OutcomeUnknown(f"{key} may or may not have been written", hint="read it again before acting on it")
+        unknown.__cause__ = error
+        return unknown
+
+
+def new_record(
+    record: Record,
+    id: int | str,  # noqa: A002 - the field's own name
+    *,
+    now_us: int,
+    records: RecordsConfig | None = None,
+) -> list[Also]:
+    """The guards and effects that make an owned record, such as an account's character, in somebody else's transaction.
+
+    Args:
+        record: What to store.
+        id: Its id; nothing may lie there.
+        now_us: Its first revision, in microseconds since the Unix epoch.
+        records: How it is written, and the caps on it; the defaults without it.
+
+    Raises:
+        InvalidKey: The id is malformed.
+        RecordError: The record is too large or cannot be stored.
+    """
+    info = type(record).__realmkeep__
+    records = records or RecordsConfig()
+    at = record_keys(info.kind, id, suffix=info.suffix)
+    return [
+        Guard(at.record, None),
+        Guard(at.owner, None),
+        Put(at.record, encode(record, records.codec, limits=limits_of(records))),
+        Put(at.version, b"%d" % info.version),
+        Put(at.updated, b"%d" % now_us),
+    ]

@@ -1,0 +1,1 @@
+"""Writing: from a changed record to an acknowledged transaction."""

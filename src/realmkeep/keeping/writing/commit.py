@@ -1,0 +1,311 @@
+"""Tier 1: a function on live records, all of it durable or none of it.
+
+Memory runs ahead, the acknowledgement waits: the function runs at once, its result is encoded and queued at once, and the
+caller hears of it when it is durable. Later changes build on the result, so there are no locks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from realmkeep.callables import deferred, discard
+from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
+from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.live.sealing import seal
+from realmkeep.keeping.writing.receivers import Post
+from realmkeep.keeping.writing.staging import StagedWrite, Undo
+from realmkeep.records import Record
+from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
+from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, VALUE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.live.op_ring import Op, Receipt
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.writing.commit_results import Results
+    from realmkeep.keeping.writing.staging import Stager
+    from realmkeep.keeping.writing.write_queue import WriteQueue
+    from realmkeep.keys import RecordKeys
+    from realmkeep.storage import Effect
+
+DELETED_KEEP_S: Final = 60.0  # a heartbeat and the longest loss window, several times over
+KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
+BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
+SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+
+class Tx:
+    """What a commit's function may do beside changing its records; usable only while the function runs."""
+
+    __slots__ = ("_now_us", "_open", "_sender", "_stager", "deleted", "delivered", "effects", "guards", "post")
+
+    def __init__(self, stager: Stager, now_us: int, sender: str, post: Post) -> None:
+        self._stager = stager
+        self._now_us = now_us
+        self._sender = sender
+        self.post = post
+        self._open = True
+        self.guards: list[Guard] = []
+        self.effects: list[Effect] = []
+        self.delivered: list[RecordKeys] = []
+        self.deleted: list[RecordKeys] = []
+
+    def deliver(
+        self,
+        cls: type[Record],
+        id: int | str,  # noqa: A002 - the field's own name
+        letter: object,
+        *,
+        expires_s: float | None = None,
+    ) -> None:
+        """Put a letter into the inbox of a record, whoever owns it; it is applied exactly once, by `on_letter`.
+
+        Its sender is the record of the commit's first session: there it goes back to if it is refused or expires.
+        The receiver must exist when the commit happens, or be made by it: otherwise the commit is refused with
+        `NoSuchReceiver`; with `InboxFull` if `keeper.inbox_letters_max` letters wait for it.
+
+        Args:
+            cls: The class of the receiver.
+            id: Its id.
+            letter: A `Letter`, or plain JSON values; at most 64 KiB.
+            expires_s: Seconds after which it is returned instead of opened, by the receiver's clock; None for never.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: The letter cannot be stored, or is too large; the expiry is out of range; or the commit is over.
+            DefinitionError: Its type has a gap in its migrations.
+            NoSuchReceiver: This commit deletes the receiver.
+            InboxFull: This commit alone has more letters for it than an inbox takes.
+        """
+        self._check_open()
+        record_keys = keys_of(cls, id)
+        sealed = seal(letter, sender=self._sender, now_us=self._now_us, expires_s=expires_s)
+        self.post.add(record_keys)
+        self.effects.append(Append(record_keys.inbox, sealed))
+        self.delivered.append(record_keys)
+
+    def create(self, cls: type[R], id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
+        """Make a record that nobody owns yet; the commit is refused with `AlreadyExists` if there is one.
+
+        Its revision goes on from what a deletion of the same id may have left (see `delete`).
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: `record` is not a `cls`, or the commit is over.
+            RecordError: The record is invalid, too large, or cannot be stored.
+        """
+        self._check_open()
+        record_keys = keys_of(cls, id)
+        if type(record) is not cls:
+            raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
+        blob = self._stager.encode_record(record, record_keys.record)
+        self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
+        self.post.made(record_keys)
+        self.effects += [
+            Put(record_keys.record, blob),
+            Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
+            Put(record_keys.updated, self._ahead()),
+            *self._stager.leave(record_keys),
+        ]
+
+    def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
+        """Delete a record that nobody owns, with what is kept beside it; the commit is refused if somebody owns it.
+
+        Letters that nobody has opened are not the record's own: they are returned to their senders soon after. Those that
+        cannot be stay, and `realmkeep letters list` names them.
+
+        Its revision goes on for a minute, and so far ahead that no server's clock has got there: who let the record go a
+        moment ago would take its absence for a loss.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Misuse: The commit is over.
+        """
+        self._check_open()
+        record_keys = keys_of(cls, id)
+        self.guards.append(Guard(record_keys.owner, None))
+        self.post.deleted(record_keys)
+        beside = (record_keys.record, record_keys.version, record_keys.ops)
+        self.effects += [Delete(key) for key in beside]
+        self.effects.append(Put(record_keys.updated, self._ahead(), expire_s=DELETED_KEEP_S))
+        self.effects += self._stager.leave(record_keys)
+        self.deleted.append(record_keys)
+
+    def _ahead(self) -> bytes:
+        """A revision of a record that was not read: deletions and creations of one id take turns, and it never goes back."""
+        return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
+
+    def drop_letters(self, inbox: str, count: int) -> None:
+        """Keeping's own: the letters that this commit applies."""
+        self.effects.append(DropFirst(inbox, count))
+
+    def close(self) -> None:
+        """Nothing may be added any more."""
+        self._open = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise Misuse("the transaction is over", hint="use tx only inside the function given to commit")
+
+
+class Commits:
+    """Runs the commits of one keeper."""
+
+    def __init__(
+        self,
+        queue: WriteQueue,
+        stager: Stager,
+        clock: Clock,
+        results: Results,
+        *,
+        inbox_letters_max: int,
+        on_landed: Callable[[StagedWrite], None],
+    ) -> None:
+        self._queue = queue
+        self._results = results
+        self._stager = stager
+        self._clock = clock
+        self._inbox_letters_max = inbox_letters_max
+        self._on_landed = on_landed
+
+    def repeated(
+        self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[Any, StagedWrite | None] | None:
+        """The recorded result, and its write if that is under way, of ops that were applied before; None if they may run.
+
+        Raises:
+            OpTooOld: An id lies below the ring.
+            OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
+        """
+        found = [session.ring.find(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)]
+        applied = [entry for entry in found if entry is not None]
+        if not applied:
+            return None
+        if any(entry is None and op is not None for entry, op in zip(found, ops, strict=True)):
+            raise OpReused(
+                "one op of this commit was applied before, another was not",
+                hint="answer the client that repeats with session.recorded(op)",
+            )
+        write = applied[0].write
+        return applied[0].value(), write if isinstance(write, StagedWrite) and not write.landed else None
+
+    def run(
+        self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
+    ) -> tuple[StagedWrite, T]:
+        """Run `fn` on the live records and queue what it leaves; if anything fails, nothing happened.
+
+        Raises:
+            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored; or whatever `fn` raises.
+        """
+        for session in sessions:
+            session.require_usable()
+        if self._queue.full:
+            raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
+        now_us = self._clock.wall_us()
+        undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
+        sender = sessions[0].keys.record if sessions else ""
+        tx = Tx(self._stager, now_us, sender, Post(self._inbox_letters_max))
+        for session in sessions:
+            session.committing = True
+        try:
+            result = fn(tx, *[session.record for session in sessions])
+            if deferred(result):
+                discard(result)
+                raise Misuse(
+                    f"the function of a commit returned a {type(result).__name__}, an awaitable or a generator",
+                    hint="a commit runs without awaiting, and nobody would run the rest of it",
+                )
+            blobs = [self._stager.encode(session) for session in sessions]
+            recorded = self._results.record(fn, result, wanted=any(ops))
+            _check_size(blobs, tx)
+        except BaseException:
+            for session, undo in zip(sessions, undos, strict=True):
+                session.record.restore(undo.fork)
+                session.ring.revert(undo.ring)
+            raise
+        finally:
+            tx.close()
+            for session in sessions:
+                session.committing = False
+        return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
+
+    def _stage(
+        self,
+        sessions: Sequence[Session[Any]],
+        blobs: list[bytes],
+        undos: list[Undo],
+        ops: Sequence[Op | None],
+        recorded: bytes,
+        tx: Tx,
+        now_us: int,
+    ) -> StagedWrite:
+        guards: list[Guard] = []
+        effects: list[Effect] = []
+        advance = self._stager.advance
+        members = [
+            advance(session, blob, now_us, guards, effects, undo)
+            for session, blob, undo in zip(sessions, blobs, undos, strict=True)
+        ]
+        applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
+        for ring, op in applied:
+            ring.add(op, recorded)
+        effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
+        extra_from = len(effects)
+        guards += tx.guards
+        effects += tx.effects
+        write = StagedWrite(
+            Transaction(guards, effects, tuple(tx.post.needs())),
+            tuple(members),
+            queued_s=self._clock.monotonic_s(),
+            extra_from=extra_from,
+            receivers=tx.delivered,
+            deleted=tx.deleted,
+            on_landed=self._on_landed,
+        )
+        for ring, op in applied:
+            ring.carry(op, write)
+        for session in sessions:
+            session.last_write = write
+        self._queue.put(write)
+        return write
+
+    async def wait(self, write: StagedWrite, receipt: Receipt[T]) -> Receipt[T]:
+        """The receipt, once the write is durable.
+
+        Raises:
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        try:
+            await write.wait()
+        except CommitPending as pending:
+
+            async def patiently() -> Receipt[T]:
+                await write.wait(patient=True)
+                return receipt
+
+            raise CommitPending(pending.message, wait=patiently, hint=pending.hint) from None
+        return receipt
+
+
+def _check_size(blobs: list[bytes], tx: Tx) -> None:
+    """Refuse what the storage protocol would.
+
+    Raises:
+        Misuse: The transaction would exceed the protocol's limits.
+    """
+    if len(blobs) <= SESSIONS_THAT_FIT and not tx.effects and not tx.guards:
+        return
+    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects) + len(list(tx.post.needs()))
+    size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
+    size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
+    if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:
+        raise Misuse(
+            f"a commit of {len(blobs)} sessions, up to {keys} keys and {size} bytes",
+            hint=f"one transaction takes {TRANSACTION_KEYS_MAX} keys and {TRANSACTION_BYTES_MAX} bytes; split it",
+        )

@@ -1,0 +1,278 @@
+"""From a live record to a transaction: encode, guard on owner and revision, and what takes it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from realmkeep.errors import InvalidRecord, RecordError, Unstorable
+from realmkeep.keeping.live.pending_write import Write
+from realmkeep.keeping.live.session import NEVER, mark_all
+from realmkeep.keeping.ownership.safety import LEFT_KEEP_S
+from realmkeep.records import encode, take_marks, validate_encoded, written_checksum
+from realmkeep.storage import Delete, Guard, Put, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.live.op_ring import RingState
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keys import RecordKeys
+    from realmkeep.records import Codec, Limits, Record
+    from realmkeep.storage import Effect
+
+
+NOTHING: Final = Transaction((), ())
+
+
+class Undo:
+    """A session as it was before a commit's function ran."""
+
+    __slots__ = ("fork", "ring")
+
+    def __init__(self, fork: Any, ring: RingState) -> None:
+        self.fork = fork
+        self.ring = ring
+
+
+class Member:
+    """One session's part in a write: the revision it follows and the revision it leaves."""
+
+    __slots__ = ("checksum_was", "follows", "leaves", "session", "undo", "version_was")
+
+    def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
+        self.session = session
+        self.follows = session.revision
+        self.leaves = leaves
+        self.checksum_was = session.checksum
+        self.version_was = session.stored_version
+        self.undo = undo
+
+    def take_back(self) -> None:
+        """Its write did not happen: the session is as before it, and all of it is to be written again."""
+        session = self.session
+        if self.undo is not None:
+            session.record.restore(self.undo.fork)
+            session.ring.revert(self.undo.ring)
+        session.revision = self.follows
+        session.stored_version = self.version_was
+        session.checksum = self.checksum_was
+        mark_all(session.record)
+
+
+class StagedWrite(Write):
+    """A write of live sessions.
+
+    Attributes:
+        members: The sessions it advances; their guards stand first in the transaction, owner and revision of each.
+        releases: It gives up the ownership of its member.
+        extra_from: Where the effects on keys of nobody here begin: letters, records created.
+        receivers: To whose inboxes it delivers letters.
+        deleted: The records that it deletes.
+        on_landed: Called once it is durable, before those who wait hear of it.
+    """
+
+    __slots__ = ("deleted", "extra_from", "members", "on_landed", "receivers", "releases")
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        members: tuple[Member, ...],
+        *,
+        queued_s: float,
+        extra_from: int,
+        releases: bool = False,
+        receivers: Sequence[RecordKeys] = (),
+        deleted: Sequence[RecordKeys] = (),
+        on_landed: Callable[[StagedWrite], None] | None = None,
+    ) -> None:
+        super().__init__(transaction, queued_s=queued_s)
+        self.members = members
+        self.extra_from = extra_from
+        self.releases = releases
+        self.receivers = receivers
+        self.deleted = deleted
+        self.on_landed = on_landed
+
+    def settle(self) -> None:
+        """It landed: its members' revisions are durable."""
+        for member in self.members:
+            session = member.session
+            session.durable_revision = max(session.durable_revision, member.leaves)
+        if self.on_landed is not None:
+            self.on_landed(self)
+        super().settle()
+        self._forget()
+
+    def fail(self, error: RealmkeepError) -> None:
+        """It did not happen, or nobody can say."""
+        super().fail(error)
+        self._forget()
+
+    def _forget(self) -> None:
+        # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
+        landed = self.landed
+        for member in self.members:
+            session = member.session
+            session.ring.written(self)
+            if landed and session.last_write is self:
+                session.last_write = None
+        self.transaction = NOTHING
+        self.members = self.receivers = self.deleted = ()
+        self.on_landed = None
+
+    @property
+    def extra(self) -> tuple[Effect, ...]:
+        """The effects on keys of nobody here: letters, records created."""
+        return tuple(self.transaction.effects[self.extra_from :])
+
+
+class Comparison(StagedWrite):
+    """Changes nothing: asks, in its place among the writes, whether the store still holds a revision.
+
+    If it does not, the line halts and the resolver looks what was lost; the comparison lands when that is mended.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, updated_key: str, revision: int, *, queued_s: float) -> None:
+        held = Guard(updated_key, b"%d" % revision)
+        super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
+
+
+class Stager:
+    """Makes the transactions of one keeper.
+
+    Args:
+        codec: How records are written.
+        limits: The caps on one.
+        safety: Whether the store may lose its last moments.
+        identity: Names this run of the server in what it leaves.
+    """
+
+    def __init__(self, codec: Codec, limits: Limits, safety: Safety, identity: Callable[[], bytes]) -> None:
+        self._codec: Codec = codec
+        self._limits = limits
+        self._safety = safety
+        self._identity = identity
+
+    def encode(self, session: Session[Any]) -> bytes:
+        """The record's bytes, checked as a loaded one is.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        return self.encode_record(session.record, session.keys.record)
+
+    def encode_record(self, record: Record, key: str) -> bytes:
+        """The bytes of a record that is stored at `key`.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        try:
+            blob = encode(record, self._codec, limits=self._limits)
+        except RecordError:
+            raise
+        except Exception as error:
+            raise Unstorable(f"{key} cannot be encoded: {error!r}", hint="look what it holds") from error
+        if issues := validate_encoded(record):
+            raise InvalidRecord(
+                f"{key}: " + "; ".join(map(str, issues)),
+                issues=tuple(issues),
+                hint="refuse the request if a commit would leave it so: nothing happened; otherwise mend the record",
+            )
+        return blob
+
+    def advance(
+        self,
+        session: Session[Any],
+        blob: bytes,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
+        undo: Undo | None = None,
+    ) -> Member:
+        """Add the session's next revision to a transaction, and move the session on to it."""
+        keys = session.keys
+        follows = session.revision
+        leaves = now_us if now_us > follows else follows + 1
+        member = Member(session, leaves=leaves, undo=undo)
+        guards.append(session.owner_guard)
+        guards.append(Guard(keys.updated, b"%d" % follows if follows else None))
+        effects.append(Put(keys.record, blob))
+        effects.append(Put(keys.updated, b"%d" % leaves))
+        version = session.record.__realmkeep__.version
+        if session.stored_version != version:
+            effects.append(Put(keys.version, b"%d" % version))
+            session.stored_version = version
+        session.revision = leaves
+        session.checksum = written_checksum(blob)
+        session.due_s = NEVER
+        take_marks(session.record)
+        return member
+
+    def leave(self, keys: RecordKeys) -> list[Effect]:
+        """What tells the next server that claims a record that this one made, changed or deleted it a moment ago."""
+        return [Put(keys.left, self._identity(), expire_s=LEFT_KEEP_S)] if self._safety.needed else []
+
+    def take_as_stored(self, session: Session[Any]) -> None:
+        """Remember the record as it is as what the store holds, for the sweep."""
+        session.checksum = written_checksum(self.encode(session))
+
+    def rewrite(
+        self,
+        session: Session[Any],
+        owner: bytes | None,
+        revision: int,
+        now_us: int,
+        guards: list[Guard],
+        effects: list[Effect],
+    ) -> None:
+        """Add the whole session to a transaction, over what a store that went backwards holds of it.
+
+        Raises:
+            InvalidRecord: The record breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        keys = session.keys
+        session.stored_version = 0
+        latest = session.revision
+        self.advance(session, self.encode(session), max(now_us, latest + 1), guards, effects)
+        guards[-2:] = [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
+        if owner != session.owner_guard.expected and session.owner_guard.expected is not None:
+            effects.append(Put(keys.owner, session.owner_guard.expected))
+        if session.ring:
+            effects.append(Put(keys.ops, session.ring.encode()))
+
+    def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
+        """The session as it is now, by itself.
+
+        Args:
+            session: Whose record.
+            now_us: Wall time, for the revision.
+            queued_s: Monotonic time.
+            releases: Give up its ownership in the same transaction.
+
+        Raises:
+            InvalidRecord: It breaks its rules.
+            RecordTooLarge: It exceeds the cap.
+            Unstorable: It holds a value that cannot be stored.
+        """
+        guards: list[Guard] = []
+        effects: list[Effect] = []
+        member = self.advance(session, self.encode(session), now_us, guards, effects)
+        if releases:
+            effects.append(Delete(session.keys.owner))
+            effects += self.leave(session.keys)
+        write = StagedWrite(
+            Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects), releases=releases
+        )
+        session.last_write = write
+        return write

@@ -1,0 +1,257 @@
+"""One FIFO: every write of a server, tier 1 or 2, goes through here, in order, several batches in flight.
+
+While batches are in flight new writes gather into the next one: group commit (Gawlick and Kinkade, 1985). An attempt that
+ends in anything but committed halts the line; once no batch is in flight the resolver says, from what the store holds,
+which writes landed, which failed, and which are sent again, in their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, Protocol
+
+from realmkeep.background import STEADY_S
+from realmkeep.errors import OutcomeUnknown, RealmkeepError, StorageError
+from realmkeep.storage import Committed, Failed, Unknown
+
+if TYPE_CHECKING:
+    from realmkeep.background import Background
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.ownership.loss_probe import Witnesses
+    from realmkeep.keeping.writing.staging import Member, StagedWrite
+    from realmkeep.storage import Storage, WriteOutcome
+
+BATCH_WRITES: Final = 128  # about 100 KiB, several batches a fsync; to settle 256 took over a millisecond of the loop
+# A crowd that commits in step goes out in several batches, so that the store has one while the next is being made: with 64
+# traders in one batch either side waited for the other, at half the rate.
+BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
+BATCHES_IN_FLIGHT: Final = 4  # one being executed, one on its way there, one back, one being packed
+BACKOFF_MIN_S: Final = 0.05
+BACKOFF_MAX_S: Final = 2.0
+
+
+class Trouble:
+    """A write whose attempt did not end as committed, and how it ended."""
+
+    __slots__ = ("outcome", "write")
+
+    def __init__(self, write: StagedWrite, outcome: WriteOutcome) -> None:
+        self.write = write
+        self.outcome = outcome
+
+
+class Resolver(Protocol):
+    """Decides what became of writes whose attempt went wrong."""
+
+    async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        """The writes to send again, in order; the others are settled or failed, also those among `waiting` built on them.
+
+        Raises:
+            RealmkeepError: The store cannot be asked now, or must not be written; ask again.
+        """
+        ...
+
+
+class WriteQueue:
+    """The ordered, bounded way to the store."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        resolver: Resolver,
+        witnesses: Witnesses,
+        background: Background,
+        *,
+        depth_max: int,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._resolver = resolver
+        self._witnesses = witnesses
+        self._background = background
+        self._depth_max = depth_max
+        self._waiting: deque[StagedWrite] = deque()
+        self._in_flight: deque[list[StagedWrite]] = deque()
+        self._sent = 0  # writes in flight: asked for at every commit
+        self._troubled: list[Trouble] = []
+        self._pump_scheduled = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._closed = False
+        self._rounds = 0
+        self._order = 0
+        self.last_error: RealmkeepError | None = None
+        self.trouble_since_s: float | None = None
+        self.recoveries = 0
+
+    @property
+    def depth(self) -> int:
+        """Writes not known to be durable yet."""
+        return len(self._waiting) + self._sent + len(self._troubled)
+
+    @property
+    def full(self) -> bool:
+        """No room for another commit."""
+        return self.depth >= self._depth_max
+
+    def oldest(self) -> list[StagedWrite]:
+        """Every write not known to be durable yet, oldest first."""
+        ahead = [trouble.write for trouble in self._troubled]
+        ahead.extend(write for batch in self._in_flight for write in batch)
+        ahead.extend(self._waiting)
+        return ahead
+
+    def put(self, write: StagedWrite) -> None:
+        """Append a write; it is sent with those queued in the same turn of the event loop."""
+        self._order += 1
+        write.order = self._order
+        self._waiting.append(write)
+        self._empty.clear()
+        self._schedule_pump()
+
+    async def room(self, below: int) -> None:
+        """Return when fewer than `below` writes are queued."""
+        while self.depth >= below and not self._closed:
+            self._room.clear()
+            await self._room.wait()
+
+    async def drained(self) -> None:
+        """Return when the queue is empty."""
+        while not self._empty.is_set():
+            await self._empty.wait()
+
+    def abandon(self) -> list[StagedWrite]:
+        """Send nothing more, and take no answer any more; returns what is not known to be durable, in its order."""
+        self._closed = True
+        for batch in self._in_flight:
+            for write in batch:
+                write.maybe_applied = True
+        left = sorted((write for write in self.oldest() if not write.done), key=attrgetter("order"))
+        for task in self._tasks:
+            task.cancel()
+        self._room.set()
+        self._empty.set()
+        return left
+
+    def _schedule_pump(self) -> None:
+        if not self._pump_scheduled and not self._closed:
+            self._pump_scheduled = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        while self._waiting and not self._troubled and len(self._in_flight) < BATCHES_IN_FLIGHT and not self._closed:
+            waiting = self._waiting
+            share = -(-len(waiting) // (BATCHES_IN_FLIGHT - len(self._in_flight)))
+            size = min(max(share, BATCH_WRITES_MIN), BATCH_WRITES, len(waiting))
+            batch = [waiting.popleft() for _ in range(size)]
+            self._in_flight.append(batch)
+            self._sent += len(batch)
+            self._begun(self._background.run("sending", self._send(batch)))
+
+    def _begun(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _send(self, batch: list[StagedWrite]) -> None:
+        outcomes = await self._attempt(batch)
+        self._in_flight.remove(batch)
+        self._sent -= len(batch)
+        newest: Member | None = None
+        for write, outcome in zip(batch, outcomes, strict=True):
+            if type(outcome) is Committed:
+                newest = write.members[-1] if write.members else newest
+                write.settle()
+            else:
+                write.maybe_applied |= type(outcome) is Unknown
+                self._troubled.append(Trouble(write, outcome))
+        self._saw(newest)
+        self._advance()
+
+    def _saw(self, newest: Member | None) -> None:
+        if newest is not None:
+            self._witnesses.saw(newest.session.keys.updated, newest.leaves)
+
+    async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:
+        try:
+            return await self._storage.write([write.transaction for write in batch])
+        except (RealmkeepError, TypeError, ValueError) as error:
+            if len(batch) > 1:  # an argument was refused before anything was sent; only its own write shall suffer
+                return [outcome for write in batch for outcome in await self._attempt([write])]
+            refused = (
+                error
+                if isinstance(error, StorageError)
+                else StorageError(f"the store refused a write: {error}", hint="mend the record that on_frozen names")
+            )
+            return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads what became of them
+            self._background.failed("sending", error, lasts_s=STEADY_S, then="; it is looked what the store has")
+            return [Unknown(OutcomeUnknown(f"a write failed: {error!r}", hint="report it")) for _ in batch]
+
+    def _advance(self) -> None:
+        """After a batch came back: go on, or ask the resolver once nothing is in flight."""
+        if not self._troubled:
+            self._over()
+            self._pump()
+        elif not self._in_flight:
+            self._begun(self._background.run("resolving", self._resolve()))
+        self._wake()
+
+    def _over(self) -> None:
+        self._rounds = 0
+        self.trouble_since_s = None
+
+    def _wake(self) -> None:
+        self._room.set()
+        if not self._waiting and not self._in_flight and not self._troubled:
+            self._empty.set()
+
+    async def _resolve(self) -> None:
+        self.recoveries += 1
+        if self.trouble_since_s is None:
+            self.trouble_since_s = self._clock.monotonic_s()
+        self._troubled.sort(key=_by_order)
+        self._note_errors()
+        while not self._closed:
+            if self._rounds:
+                await self._clock.sleep(self._backoff_s())
+            self._rounds += 1
+            members = [trouble.write.members for trouble in self._troubled]  # a write that ends forgets them
+            try:
+                again = await self._resolver.resolve(self._troubled, self._waiting)
+            except RealmkeepError as error:
+                self.last_error = error
+                continue
+            except Exception as error:  # noqa: BLE001 - as long as it is not known what landed, nothing may be sent
+                self._background.failed("resolving", error, lasts_s=STEADY_S, then="; it is tried again")
+                continue
+            landed = [of for of, trouble in zip(members, self._troubled, strict=True) if of and trouble.write.landed]
+            self._saw(landed[-1][-1] if landed else None)
+            self._troubled = []
+            self._waiting.extendleft(reversed(again))
+            if not again:
+                self._over()
+            self._pump()
+            self._wake()
+            return
+
+    def _note_errors(self) -> None:
+        for trouble in self._troubled:
+            if isinstance(trouble.outcome, (Failed, Unknown)):
+                self.last_error = trouble.outcome.error
+                return
+
+    def _backoff_s(self) -> float:
+        longest = min(BACKOFF_MIN_S * 2 ** min(self._rounds, 10), BACKOFF_MAX_S)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that servers do not come back in step
+
+
+def _by_order(trouble: Trouble) -> int:
+    return trouble.write.order
