@@ -8,7 +8,7 @@ from realmkeep.clock import Clock
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.limits import TokenBucket
 from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import Login, Logout, Ping, Request
+from realmkeep.realm.wire.requests import LoginRequest, LogoutRequest, PingRequest, Request
 
 Message = dict[str, Any]
 ADA = ("192.0.2.1", 4000)
@@ -34,27 +34,27 @@ class Echo:
             "challenge": self.challenges.make(peer.address),
         }
 
-    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
+    def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
         self.handled.append(request)
         match request:
-            case Login(ticket="slow"):
+            case LoginRequest(ticket="slow"):
                 self.waiting.append(answer)
-            case Login():
+            case LoginRequest():
                 answer(
                     {
                         "type": "auth_ok",
-                        "sid": peer.admit(TokenBucket(self.clock.monotonic_s())),
+                        "sid": peer.begin_session(TokenBucket(self.clock.monotonic_s())),
                         "state": {"bank": "x" * 2_000},
                     }
                 )
-            case Logout():
-                peer.dismiss()
+            case LogoutRequest():
+                peer.end_session()
                 answer({"type": "goodbye"})
-            case Ping(t="boom"):
+            case PingRequest(t="boom"):
                 raise AssertionError
             case _:
                 answer({"type": "pong", "t": getattr(request, "t", None), "tick": len(self.handled)})
 
-    def lost(self, peer: Peer) -> None:
+    def peer_lost(self, peer: Peer) -> None:
         self.gone.append(peer)
         self.somebody_went.set()

@@ -14,7 +14,7 @@ from realmkeep.accounts import open_accounts
 from realmkeep.accounts.rules import common_passwords
 from realmkeep.config import AuthConfig, NetworkConfig
 from realmkeep.errors import OutcomeUnknown, StorageUnavailable
-from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.server.login_flow import new_player
 from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.limits import TokenBucket
@@ -55,11 +55,11 @@ class LabPeer(Peer):
     def write(self, encoded: bytes) -> None:
         self.heard.append(json.loads(encoded))
 
-    def admit(self, bucket: TokenBucket) -> None:
+    def begin_session(self, bucket: TokenBucket) -> None:
         self.logged_in = True
         self.bucket = bucket
 
-    def dismiss(self) -> None:
+    def end_session(self) -> None:
         self.logged_in = False
 
     def close(self) -> None:
@@ -162,32 +162,32 @@ class Lab:
     async def join(self, player_id: int, *, at: tuple[str, float, float] | None = None) -> LabPeer:
         """A player at the market, or somewhere else; one that is not there yet is made."""
         peer = LabPeer(f"player-{player_id}", self.clock.monotonic_s(), port=next(self.ports))
-        entrance, keeper = self.realm.entrance, self.keeper
+        login_flow, keeper = self.realm.login_flow, self.keeper
         session = keeper.session(Player, player_id)
         if session is None or not session.connected:
             session = await self.clock.finish(
                 keeper.login(Player, player_id, create=lambda: new_player(WORLD, player_id, f"player{player_id}"))
             )
-        seat = entrance.seat(peer, session)
-        peer.admit(self.realm.game.allowance(player_id))
+        connection = login_flow.attach_peer(peer, session)
+        peer.begin_session(self.realm.game.message_allowance(player_id))
         peer.op_id = session.last_op
         if at is not None:
-            self.realm.game.places.move(seat.player, *at)
+            self.realm.game.places.move_player(connection.player, *at)
         return peer
 
     async def come_in(self, credentials: Message, *, name: str = "somewhere") -> LabPeer:
         """A client that registers or logs in, by the front door."""
         peer = LabPeer(name, self.clock.monotonic_s())
         self.say(peer, credentials)
-        await self.realm.game.settled()
+        await self.realm.game.tasks_finished()
         return peer
 
     def player(self, peer: LabPeer) -> Player:
-        return self.realm.game.seats.by_peer[peer].player
+        return self.realm.game.connections.by_peer[peer].player
 
     def player_of(self, player_id: int) -> Player:
         """Also one in grace."""
-        return self.realm.game.seats.by_id[player_id].player
+        return self.realm.game.connections.by_id[player_id].player
 
     async def outfit(self, peer: LabPeer, *, gold: int = 0, items: Mapping[str, int] | None = None) -> None:
         """Give a player gold and items, as nobody in the game can."""
@@ -197,10 +197,10 @@ class Lab:
             player.gold += gold
             for item_id, count in (items or {}).items():
                 free = next(slot for slot in range(24) if all(item.slot != slot for item in player.inventory))
-                serial = None if WORLD.items[item_id].stackable else game.serials.take()
+                serial = None if WORLD.items[item_id].stackable else game.serials.take_serial()
                 player.inventory = [*player.inventory, Item(item_id, count, free, serial)]
 
-        session = game.seats.by_peer[peer].session
+        session = game.connections.by_peer[peer].session
         await self.clock.finish(self.keeper.commit(give, session))
 
     def drop(self, peer: LabPeer) -> None:
@@ -208,7 +208,7 @@ class Lab:
         peer.closed = True
         if peer.logged_in:
             peer.logged_in = False
-            self.realm.reception.lost(peer)
+            self.realm.dispatcher.peer_lost(peer)
 
     # --- what clients say
 
@@ -218,7 +218,7 @@ class Lab:
             return
         try:
             request = read_request(message, logged_in=peer.logged_in)
-            self.realm.reception.handle(peer, request, lambda answer: peer.write(json.dumps(answer).encode()))
+            self.realm.dispatcher.handle_request(peer, request, lambda answer: peer.write(json.dumps(answer).encode()))
         except BadInput as error:
             peer.send(error.message())
 
@@ -255,7 +255,7 @@ class Lab:
     async def ticks(self, seconds: float) -> None:
         """Let the world go on."""
         for _ in range(round(seconds * 20)):
-            self.realm.life.step()
+            self.realm.simulation.run_tick()
             await self.clock.advance(0.05)
 
 

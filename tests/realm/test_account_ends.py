@@ -15,7 +15,7 @@ from realmkeep.config import AuthConfig
 from realmkeep.storage import open_storage
 from realmkeep.storage.embedded_process import socket_path
 
-Start = Callable[..., Server]
+StartPosition = Callable[..., Server]
 NEW = "another-horse-battery"
 WAYS = [("tcp", "json"), ("tcp", "lisp"), ("udp", "json"), ("udp", "lisp")]
 
@@ -38,7 +38,9 @@ async def sent_away(client: Client) -> str:
     return (await client.wait(lambda message: message["type"] == "goodbye"))["reason"]
 
 
-async def test_players_of_another_server_hear_of_bans_and_of_what_their_owners_do(start: Start, tmp_path: Path) -> None:
+async def test_players_of_another_server_hear_of_bans_and_of_what_their_owners_do(
+    start: StartPosition, tmp_path: Path
+) -> None:
     one = start(AUTH__REQUIRE_ENCRYPTION="true")
     two = start("realm-2", STORE__URL=store_of(one), AUTH__REQUIRE_ENCRYPTION="true")
     hows: list[dict[str, Any]] = [
@@ -82,6 +84,6 @@ async def change_and_leave(server: Server, name: str, transport: str, syntax: st
     assert (await thief.login(name, NEW))["type"] == "auth_ok"
 
 
-async def test_a_password_is_changed_sealed_in_either_syntax_over_either_transport(start: Start) -> None:
+async def test_a_password_is_changed_sealed_in_either_syntax_over_either_transport(start: StartPosition) -> None:
     server = start(AUTH__REQUIRE_ENCRYPTION="true")
     await asyncio.gather(*(change_and_leave(server, f"ada-{way[0]}-{way[1]}", *way) for way in WAYS))

@@ -10,7 +10,7 @@ from typing_extensions import override
 from realmkeep import Tx
 from realmkeep.errors import CommitRefused
 from realmkeep.realm.wire.intents import read_intent
-from realmkeep.realm.world.mail import Mail
+from realmkeep.realm.world.mail_letter import MailLetter
 from realmkeep.realm.world.places import SERIALS_MAX
 from realmkeep.realm.world.player import GOLD_MAX, XP_PER_LEVEL, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
@@ -47,7 +47,7 @@ async def test_buying_is_checked_before_anything_changes(realm: Lab, ada: LabPee
     assert await realm.refused(ada, "buy", item="bread", count=999_999) == "stack_full"
     assert await realm.refused(ada, "buy", item="dagger", count=24) == "inventory_full"
     assert realm.player(ada).inventory == before[[*realm.player(ada).__struct_fields__].index("inventory")]
-    realm.realm.game.places.move(realm.player(ada), *MEADOW)
+    realm.realm.game.places.move_player(realm.player(ada), *MEADOW)
     assert await realm.refused(ada, "buy", item="bread", count=1) == "no_shop"
     assert await realm.refused(ada, "sell", slot=0, count=1) == "no_shop"
     assert await realm.refused(ada, "deposit", item="gold", count=1) == "no_bank"
@@ -147,7 +147,7 @@ async def test_what_does_not_stack_gets_its_serial_where_it_grew_and_grows_once(
     assert dagger.spot is not None
     bob = await realm.join(8)
     for peer in (ada, bob):
-        realm.realm.game.places.move(realm.player(peer), "forest", dagger.x, dagger.y)
+        realm.realm.game.places.move_player(realm.player(peer), "forest", dagger.x, dagger.y)
     realm.say(ada, {"type": "intent", "action": "pickup", "ground_id": dagger.ground_id})
     assert ada.heard[-1]["reason"] == "bad_field", "it is tier 1"
     first = realm.want(ada, "pickup", ground_id=dagger.ground_id)
@@ -166,7 +166,7 @@ async def test_what_does_not_stack_gets_its_serial_where_it_grew_and_grows_once(
     await realm.ticks(122)
     (grown,) = [thing for thing in forest.ground.values() if thing.item == "dagger"]
     ada = await realm.join(7)
-    realm.realm.game.places.move(realm.player(ada), "forest", grown.x, grown.y)
+    realm.realm.game.places.move_player(realm.player(ada), "forest", grown.x, grown.y)
     again = await realm.done(ada, "pickup", ground_id=grown.ground_id)
     assert again["serial"] != carried.serial
 
@@ -175,7 +175,7 @@ async def test_reach_is_checked(realm: Lab, ada: LabPeer) -> None:
     far = next(iter(realm.realm.game.places.by_name["town"].ground.values()))
     assert await realm.refused(ada, "pickup", ground_id=far.ground_id) == "out_of_range"
     assert await realm.refused(ada, "pickup", ground_id=999) == "gone"
-    realm.realm.game.places.move(realm.player(ada), *MEADOW)
+    realm.realm.game.places.move_player(realm.player(ada), *MEADOW)
     rat = next(m for m in realm.realm.game.places.by_name["meadow"].monsters.values() if m.name == "rat")
     assert await realm.refused(ada, "attack", target=rat.monster_id) == "out_of_range"
     assert await realm.refused(ada, "attack", target=99_999) == "no_such_target"
@@ -185,7 +185,7 @@ async def test_reach_is_checked(realm: Lab, ada: LabPeer) -> None:
 async def kill_rat(realm: Lab, peer: LabPeer) -> None:
     place = realm.realm.game.places.by_name["meadow"]
     rat = next(m for m in place.monsters.values() if m.name == "rat" and m.alive)
-    realm.realm.game.places.move(realm.player(peer), "meadow", rat.x, rat.y)
+    realm.realm.game.places.move_player(realm.player(peer), "meadow", rat.x, rat.y)
     while rat.alive:
         await realm.act(peer, "attack", target=rat.monster_id)
         await realm.clock.advance(0.6)
@@ -204,12 +204,12 @@ async def test_killing_teaches_drops_loot_and_levels_up_durably(realm: Lab, ada:
     assert realm.realm.game.places.by_name["meadow"].record.respawns
     await realm.crash()
     await realm.start()
-    assert realm.keeper.session(type(realm.realm.game.seats.by_id[7].player), 7) is not None
-    assert realm.realm.game.seats.by_id[7].player.level == 2
+    assert realm.keeper.session(type(realm.realm.game.connections.by_id[7].player), 7) is not None
+    assert realm.realm.game.connections.by_id[7].player.level == 2
 
 
 async def test_what_is_dropped_lies_in_the_zone_where_its_player_stands_by_then(realm: Lab, ada: LabPeer) -> None:
-    realm.realm.game.places.move(realm.player(ada), "town", 39.5, 20.0)
+    realm.realm.game.places.move_player(realm.player(ada), "town", 39.5, 20.0)
     realm.storage.cut = "away"
     realm.want(ada, "drop", slot=0, count=1)
     await realm.clock.settle()
@@ -250,10 +250,10 @@ async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
     troll = next(monster for monster in cave.monsters.values() if monster.name == "troll")
 
     def litter(_: Tx, zone: Zone) -> None:
-        zone.ground = [GroundItem("sword", game.serials.take(), 45.0, 45.0) for _ in range(lying)]
+        zone.ground = [GroundItem("sword", game.serials.take_serial(), 45.0, 45.0) for _ in range(lying)]
 
     await realm.clock.finish(realm.keeper.commit(litter, game.zone_of(cave)))
-    game.places.move(realm.player(ada), "cave", troll.x, troll.y)
+    game.places.move_player(realm.player(ada), "cave", troll.x, troll.y)
     troll.hp = 1
     assert (await realm.done(ada, "attack", target=troll.monster_id))["killed"]
     assert [item.item_id for item in cave.record.ground[lying:]] == ["shield", "crown"][:more]
@@ -267,11 +267,11 @@ async def test_a_blow_is_answered_whose_level_up_was_undone_with_what_it_followe
     game = realm.realm.game
     game.random = Lucky(7)
     rat = next(m for m in game.places.by_name["meadow"].monsters.values() if m.name == "rat")
-    game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    game.places.move_player(realm.player(ada), "meadow", rat.x, rat.y)
     realm.player(ada).xp = XP_PER_LEVEL - 1
     rat.hp = 1
     realm.storage.cut = "away"
-    hers, his = (game.seats.by_peer[peer].session for peer in (ada, bob))
+    hers, his = (game.connections.by_peer[peer].session for peer in (ada, bob))
     joint = asyncio.ensure_future(realm.keeper.commit(together, hers, his))
     await realm.clock.settle()
     realm.store.perform(Put(his.keys.owner, b"other/1/999999999999999999"))
@@ -308,18 +308,18 @@ async def test_a_hunter_comes_for_whoever_is_near_and_a_rat_only_for_whoever_str
     place = realm.realm.game.places.by_name["meadow"]
     wolf = next(m for m in place.monsters.values() if m.name == "wolf")
     rat = next(m for m in place.monsters.values() if m.name == "rat")
-    realm.realm.game.places.move(realm.player(ada), "meadow", rat.x, rat.y)
+    realm.realm.game.places.move_player(realm.player(ada), "meadow", rat.x, rat.y)
     await realm.ticks(3)
     assert ada.events("damaged") == []
     await realm.done(ada, "attack", target=rat.monster_id)
     assert rat.target == 7
     await realm.ticks(0.3)
     assert rat.next_attack_s > realm.clock.monotonic_s(), "it has struck back"
-    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.x + 4.5, wolf.y)
+    realm.realm.game.places.move_player(realm.player(ada), "meadow", wolf.x + 4.5, wolf.y)
     await realm.ticks(8)
     assert wolf.target == 7
     assert {event["by"] for event in ada.events("damaged")} >= {"wolf"}
-    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.home_x - 15, wolf.home_y)
+    realm.realm.game.places.move_player(realm.player(ada), "meadow", wolf.home_x - 15, wolf.home_y)
     await realm.ticks(1)
     assert wolf.target is None, "nobody is followed that far from home"
 
@@ -327,7 +327,7 @@ async def test_a_hunter_comes_for_whoever_is_near_and_a_rat_only_for_whoever_str
 async def test_blows_need_a_rest(realm: Lab, ada: LabPeer) -> None:
     place = realm.realm.game.places.by_name["meadow"]
     wolf = next(m for m in place.monsters.values() if m.name == "wolf")
-    realm.realm.game.places.move(realm.player(ada), "meadow", wolf.x, wolf.y)
+    realm.realm.game.places.move_player(realm.player(ada), "meadow", wolf.x, wolf.y)
     await realm.done(ada, "attack", target=wolf.monster_id)
     assert await realm.refused(ada, "attack", target=wolf.monster_id) == "too_soon"
 
@@ -341,7 +341,7 @@ async def test_quests_go_stage_by_stage_and_reward_once(realm: Lab, ada: LabPeer
     stage = await realm.act(ada, "advance_quest", quest="pests")
     assert (stage["tier"], stage["result"]["completed"]) == (2, False)
     assert await realm.refused(ada, "advance_quest", quest="pests") == "not_finished"
-    realm.realm.game.places.move(realm.player(ada), "town", 20.0, 20.0)
+    realm.realm.game.places.move_player(realm.player(ada), "town", 20.0, 20.0)
     gold = realm.player(ada).gold
     reward = await realm.act(ada, "advance_quest", quest="pests")
     assert (reward["tier"], reward["result"]["gold"]) == (1, gold + WORLD.quests["pests"].reward.gold)
@@ -353,7 +353,7 @@ async def test_quests_go_stage_by_stage_and_reward_once(realm: Lab, ada: LabPeer
 
 async def test_visiting_counts_for_a_quest(realm: Lab, ada: LabPeer) -> None:
     await realm.done(ada, "accept_quest", quest="scout")
-    realm.realm.game.places.move(realm.player(ada), "town", 20.0, 39.5)
+    realm.realm.game.places.move_player(realm.player(ada), "town", 20.0, 39.5)
     assert await realm.refused(ada, "advance_quest", quest="scout") == "not_finished"
     await realm.done(ada, "move", x=20.0, y=40.5)
     assert (await realm.done(ada, "advance_quest", quest="scout"))["completed"] is False
@@ -390,7 +390,7 @@ async def test_who_was_away_hears_of_the_mail_after_coming_in(realm: Lab, ada: L
         realm.drop(eve)
     else:
         realm.say(eve, {"type": "logout"})
-    await realm.realm.game.settled()
+    await realm.realm.game.tasks_finished()
     await realm.done(ada, "mail", player="eve", gold=1)
     await realm.done(ada, "mail", player="eve", gold=2)
     await realm.clock.settle()
@@ -433,7 +433,7 @@ async def test_mail_of_the_blocked_is_refused_and_comes_back_if_it_was_under_way
     session = realm.keeper.session(Player, 7)
     assert session is not None
     plain = {"from": 7, "name": realm.player(ada).name, "gold": 30}
-    typed = Mail(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
+    typed = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
     def was_sent_before(tx: Tx, player: Player) -> None:
         player.gold -= 30
@@ -467,7 +467,7 @@ async def test_what_comes_back_to_a_full_purse_waits_until_there_is_room(realm: 
     await realm.done(bob, "block", player=7)
     sender = realm.keeper.session(Player, 7)
     assert sender is not None
-    letter = Mail(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
+    letter = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
     def sends_and_is_rich(tx: Tx, player: Player) -> None:
         tx.deliver(Player, 8, letter)
@@ -571,8 +571,8 @@ async def test_a_price_that_changed_since_the_client_saw_it_is_not_paid(realm: L
 
 
 async def test_a_thing_on_the_ground_that_is_another_by_now_is_not_picked_up(realm: Lab, ada: LabPeer) -> None:
-    place = realm.realm.game.places.of(realm.player(ada))
-    thing = place.lay("arrow", 1, realm.player(ada).x, realm.player(ada).y, decays_s=None)
+    place = realm.realm.game.places.place_of(realm.player(ada))
+    thing = place.lay_common("arrow", 1, realm.player(ada).x, realm.player(ada).y, decays_s=None)
     assert await realm.refused(ada, "pickup", ground_id=thing.ground_id, item="sword") == "gone"
     assert (await realm.done(ada, "pickup", ground_id=thing.ground_id, item="arrow"))["item"] == "arrow"
 

@@ -164,13 +164,13 @@ class Town:
     def die(self, player_id: int) -> None:
         """A monster slays a player, who may be trading or gone."""
         game = self.lab.realm.game
-        seat = game.seats.by_id.get(player_id)
-        if seat is None or seat.player.dead or seat.session.ended:
+        connection = game.connections.by_id.get(player_id)
+        if connection is None or connection.player.dead or connection.session.ended:
             return
         monster = next(iter(game.places.by_name["meadow"].monsters.values()))
-        seat.player.hp = 1
-        while not seat.player.dead:
-            self.lab.realm.life.hit(monster, seat.player, game.scene())
+        connection.player.hp = 1
+        while not connection.player.dead:
+            self.lab.realm.simulation.strike_player(monster, connection.player, game.scene())
 
     async def wait(self, seconds: float) -> None:
         if not self.lab.storage.cut:

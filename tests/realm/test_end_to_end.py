@@ -18,7 +18,7 @@ from server import Server, running
 
 from realmkeep.storage.embedded_process import socket_path
 
-Start = Callable[..., Server]
+StartPosition = Callable[..., Server]
 BOTH = pytest.mark.parametrize("over_udp", [False, True], ids=["tcp", "udp"])
 SYNTAXES = pytest.mark.parametrize("lisp", [False, True], ids=["json", "lisp"])
 
@@ -143,7 +143,7 @@ async def test_a_rude_disconnect_is_forgiven_for_a_while(server: Server) -> None
     assert (answer["resumed"], answer["state"]["gold"], answer["last_op"]) == (True, 96, 1)
 
 
-async def test_kill_9_and_start_again_players_resume_on_tickets(start: Start) -> None:
+async def test_kill_9_and_start_again_players_resume_on_tickets(start: StartPosition) -> None:
     server = start()
     ada = await server.player("ada")
     bob = await server.player("bob", over_udp=True, lisp=True, sealed=True)
@@ -166,7 +166,7 @@ async def test_kill_9_and_start_again_players_resume_on_tickets(start: Start) ->
     assert (again["repeated"], ada.state["gold"]) == (True, 70)
 
 
-async def test_sigterm_tells_everybody_saves_everything_and_exits_with_0(start: Start) -> None:
+async def test_sigterm_tells_everybody_saves_everything_and_exits_with_0(start: StartPosition) -> None:
     server = start()
     ada = await server.player("ada")
     await ada.done("move", x=ada.state["x"] + 1.5, y=ada.state["y"])
@@ -184,7 +184,7 @@ async def test_sigterm_tells_everybody_saves_everything_and_exits_with_0(start: 
     assert answer["state"]["x"] == 21.5
 
 
-async def test_a_store_that_stops_is_waited_for_and_a_second_signal_waits_for_nothing(start: Start) -> None:
+async def test_a_store_that_stops_is_waited_for_and_a_second_signal_waits_for_nothing(start: StartPosition) -> None:
     server = start(KEEPER__PENDING_AFTER_S="0.3")
     ada = await server.player("ada")
     store_pid = server.told["store_pid"]
@@ -205,7 +205,7 @@ async def test_a_store_that_stops_is_waited_for_and_a_second_signal_waits_for_no
     server.start()  # it takes the store over, and stops it at its end
 
 
-async def test_server_json_names_the_new_process_of_a_store_that_died(start: Start) -> None:
+async def test_server_json_names_the_new_process_of_a_store_that_died(start: StartPosition) -> None:
     server = start()
     pid = server.told["store_pid"]
     os.kill(pid, signal.SIGKILL)
@@ -214,7 +214,7 @@ async def test_server_json_names_the_new_process_of_a_store_that_died(start: Sta
     assert {**told, "store_pid": pid} == server.told
 
 
-async def test_server_json_comes_back_while_the_server_runs_and_goes_with_it(start: Start) -> None:
+async def test_server_json_comes_back_while_the_server_runs_and_goes_with_it(start: StartPosition) -> None:
     server = start()
     server.file.unlink()
     assert await _until_told(server, lambda _: True) == server.told
@@ -250,7 +250,7 @@ def test_a_signal_that_comes_when_all_is_saved_does_not_change_the_exit_code(tmp
     assert ended.returncode == 0, ended.stderr
 
 
-async def test_a_server_may_insist_on_sealed_credentials(start: Start) -> None:
+async def test_a_server_may_insist_on_sealed_credentials(start: StartPosition) -> None:
     server = start(AUTH__REQUIRE_ENCRYPTION="true")
     plain = await server.client().connect()
     assert (await plain.register("ada"))["reason"] == "encryption_required"
@@ -260,7 +260,7 @@ async def test_a_server_may_insist_on_sealed_credentials(start: Start) -> None:
     assert (await plain.resume())["reason"] == "encryption_required"
 
 
-async def test_double_login_on_two_servers_is_refused_until_the_first_lets_go(start: Start) -> None:
+async def test_double_login_on_two_servers_is_refused_until_the_first_lets_go(start: StartPosition) -> None:
     one = start()
     two = start("realm-2", STORE__URL=f"redis+unix://{socket_path(one.directory / 'store')}")
     ada = await one.player("ada")

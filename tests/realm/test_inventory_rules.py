@@ -13,10 +13,10 @@ from lab import WORLD, Lab
 from realmkeep.realm.actions.items import equip, unequip
 from realmkeep.realm.actions.scene import Scene, Serials
 from realmkeep.realm.wire.intents import Equip, Unequip
-from realmkeep.realm.world.inventory import bank, crowded, give, take, unbank, unpack_parcels
+from realmkeep.realm.world.action_refused import ActionRefused
+from realmkeep.realm.world.inventory import bank, give, has_shared_slots, take, unbank, unpack_parcels
 from realmkeep.realm.world.places import Places
-from realmkeep.realm.world.player import INVENTORY_SLOTS, Item, Player, Stored
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.player import INVENTORY_SLOTS, Item, Player, StoredItem
 from realmkeep.realm.world.zone import Zone
 
 QUIVER = msgspec.structs.replace(WORLD.items["arrow"], equipment="weapon", stack_max=5)
@@ -76,7 +76,7 @@ class Hands:
                     give(player, ODD, stored.item_id, stored.count, stored.serial)
             case "parcel":
                 taken = take(player, which, count)
-                player.parcels = [*player.parcels, Stored(taken.item_id, taken.count, taken.serial)]
+                player.parcels = [*player.parcels, StoredItem(taken.item_id, taken.count, taken.serial)]
             case "equip":
                 equip(player, SCENE, Equip(which))
             case "unequip":
@@ -93,11 +93,11 @@ def test_each_slot_holds_one_thing_and_nothing_appears_or_is_gone(todo: list[tup
         before = msgspec.to_builtins(hands.player)
         try:
             hands.do(*step)
-        except Refused:
+        except ActionRefused:
             if step[0] in {"bank", "unbank"}:  # in a commit, which takes it all back
                 hands.player = msgspec.convert(before, Player)
             assert msgspec.to_builtins(hands.player) == before, "what is refused changes nothing"
-        assert not crowded(hands.player)
+        assert not has_shared_slots(hands.player)
         assert all(0 <= item.slot < INVENTORY_SLOTS for item in hands.player.inventory)
         assert holdings(hands.player) == +hands.expected
 
@@ -106,7 +106,7 @@ def test_of_a_stack_one_is_worn_while_nothing_has_to_come_back_for_it() -> None:
     hands = Hands()
     hands.do("give", "quiver", 3)
     hands.do("equip", 0, None)
-    with pytest.raises(Refused, match="one thing") as caught:
+    with pytest.raises(ActionRefused, match="one thing") as caught:
         hands.do("equip", 0, None)
     assert caught.value.reason == "slot_taken"
     assert [(item.item_id, item.count) for item in hands.player.inventory] == [("quiver", 2)]
@@ -119,10 +119,10 @@ async def test_two_things_in_one_slot_of_an_older_record_are_two_things_after_th
     def crowd_it(_: Any, player: Player) -> None:
         player.inventory = crowd
 
-    await realm.clock.finish(realm.keeper.commit(crowd_it, realm.realm.game.seats.by_peer[ada].session))
+    await realm.clock.finish(realm.keeper.commit(crowd_it, realm.realm.game.connections.by_peer[ada].session))
     await realm.crash()
     await realm.start()
-    await realm.realm.entrance._fit(realm.realm.game.seats.by_id[7], "ada")
+    await realm.realm.login_flow._fit(realm.realm.game.connections.by_id[7], "ada")
     await realm.clock.settle()
     held = realm.player_of(7).inventory
     assert sorted((item.item_id, item.serial) for item in held) == [("bread", None), ("helmet", 902), ("sword", 901)]

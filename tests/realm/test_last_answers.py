@@ -9,8 +9,8 @@ from lab import WORLD, Lab, LabPeer
 
 from realm.test_wire_udp import ADA, Lines
 from realmkeep.rate_limited_log import LINES_BURST
+from realmkeep.realm.actions.action_rules import ActionRule
 from realmkeep.realm.actions.quests import entered, killed
-from realmkeep.realm.actions.table import Rule
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.world.player import QuestProgress
 from realmkeep.storage import Delete, Put
@@ -31,7 +31,7 @@ def broken(*_: object, **__: object) -> dict[str, object]:
 async def test_an_action_at_once_that_fails_as_none_should_is_answered_and_the_client_sent_away(
     realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realmkeep.realm.server.intents.check", broken)
+    monkeypatch.setattr("realmkeep.realm.server.intent_handler.check", broken)
     with structlog.testing.capture_logs() as lines:
         realm.want(ada, "look")
     assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
@@ -42,7 +42,7 @@ async def test_an_action_at_once_that_fails_as_none_should_is_answered_and_the_c
 async def test_requests_that_fail_as_none_should_fill_no_log(
     realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realmkeep.realm.server.intents.check", broken)
+    monkeypatch.setattr("realmkeep.realm.server.intent_handler.check", broken)
     with structlog.testing.capture_logs() as lines:
         for _ in range(1_000):
             ada.closed = False
@@ -65,10 +65,10 @@ async def test_who_names_a_player_whose_record_cannot_be_read_hears_so_and_fills
 async def test_operations_that_fail_as_none_should_fill_no_log(
     realm: Lab, ada: LabPeer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(*_: object) -> Rule:
-        return Rule(broken, (), durable=True)
+    def failing(*_: object) -> ActionRule:
+        return ActionRule(broken, (), durable=True)
 
-    monkeypatch.setattr("realmkeep.realm.server.intents.rule_of", failing)
+    monkeypatch.setattr("realmkeep.realm.server.intent_handler.action_rule", failing)
     with structlog.testing.capture_logs() as lines:
         for _ in range(int(LINES_BURST) + 50):
             ada.closed = False
@@ -83,7 +83,7 @@ async def test_an_operation_that_is_done_and_cannot_be_answered_sends_its_client
 ) -> None:
     op = realm.want(ada, "set", name="a", value=1) if again else None
     await realm.clock.settle()
-    monkeypatch.setattr("realmkeep.realm.server.intents.state", broken)
+    monkeypatch.setattr("realmkeep.realm.server.intent_handler.state", broken)
     realm.want(ada, "set", op=op, name="a", value=1)
     await realm.clock.settle()
     assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
@@ -99,7 +99,7 @@ async def test_a_trade_that_is_done_and_cannot_be_told_leaves_nobody_waiting(
     await realm.done(bob, "trade_request", player=7)
     await realm.done(ada, "trade_offer", gold=10)
     realm.want(ada, "trade_confirm")
-    monkeypatch.setattr(realm.realm.game.trades, "completed", broken)
+    monkeypatch.setattr(realm.realm.game.trades, "complete_trade", broken)
     realm.want(bob, "trade_confirm")
     await realm.clock.settle()
     assert [each.heard[-1] for each in (ada, bob)] == [{"type": "goodbye", "reason": "outcome_unknown"}] * 2
@@ -111,7 +111,7 @@ async def test_a_logout_that_fails_as_none_should_is_answered(
     async def fails(*_: object) -> str:
         raise ZeroDivisionError("of the code's own making")
 
-    monkeypatch.setattr("realmkeep.realm.server.leaving.save_departed", fails)
+    monkeypatch.setattr("realmkeep.realm.server.logout_flow.save_final_state", fails)
     realm.say(ada, {"type": "logout"})
     await realm.clock.settle()
     assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
@@ -136,18 +136,18 @@ async def test_a_datagram_that_could_not_be_taken_is_read_again_when_it_comes_ag
 ) -> None:
     """The `error` may have been lost, and what stood against it may be over."""
     sid = udp.log_in()
-    handle = udp.echo.handle
+    handle = udp.echo.handle_request
     ping = {"type": "ping", "t": 5, "sid": sid}
 
     def refuses(*_: object) -> None:
         raise BadInput("rate_limited", "not now")
 
     with monkeypatch.context() as patch:
-        patch.setattr(udp.echo, "handle", refuses)
+        patch.setattr(udp.echo, "handle_request", refuses)
         assert [answer["reason"] for _ in range(2) for answer in udp.ask(ping)] == ["rate_limited"] * 2
-    assert udp.echo.handle == handle
+    assert udp.echo.handle_request == handle
     assert [answer["type"] for answer in udp.ask(ping)] == ["pong"]
-    assert udp.server.replies.of(ADA) is not None
+    assert udp.server.replies.find_address(ADA) is not None
 
 
 async def test_what_was_not_taken_weighs_nothing(udp: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ async def test_what_was_not_taken_weighs_nothing(udp: Lines, monkeypatch: pytest
     def refuses(*_: object) -> None:
         raise BadInput("bad_field", "no")
 
-    monkeypatch.setattr(udp.echo, "handle", refuses)
+    monkeypatch.setattr(udp.echo, "handle_request", refuses)
     for number in range(100):
         udp.ask({"type": "ping", "t": number, "sid": sid})
     assert udp.server.replies.bytes == before

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 import structlog
 from lab import Lab, LabPeer
-from test_entrance import comes_in
+from test_login_flow import comes_in
 
 from realmkeep.accounts import encrypt_auth_payload
 from realmkeep.errors import SealBroken
 from realmkeep.rate_limited_log import LINES_BURST, LINES_PER_S
-from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.server.login_flow import new_player
 
 
 def sealed(realm: Lab, plaintext: bytes) -> dict[str, Any]:
@@ -27,7 +27,7 @@ async def test_a_sealed_login_with_any_timestamp_is_answered(realm: Lab, digits:
     peer = LabPeer("somewhere", realm.clock.monotonic_s())
     with structlog.testing.capture_logs() as lines:
         realm.say(peer, sealed(realm, plaintext.encode()))
-        await realm.clock.finish(realm.realm.game.settled())
+        await realm.clock.finish(realm.realm.game.tasks_finished())
     assert [answer["type"] for answer in peer.heard] == ["auth_fail"]
     assert peer.heard[0]["reason"] in {"bad_credentials", "replayed"}
     assert [line for line in lines if line["log_level"] == "error"] == []
@@ -60,12 +60,12 @@ async def test_a_second_login_is_heard_after_one_that_failed(
         patch.setattr(realm.realm.game.accounts, "open_sealed", fails)
         peer = await realm.come_in({"type": "login", "encrypted_payload": "00"})
     realm.say(peer, {"type": "login", "ticket": "nobody." + "0" * 64})
-    await realm.clock.finish(realm.realm.game.settled())
+    await realm.clock.finish(realm.realm.game.tasks_finished())
     assert [answer["reason"] for answer in peer.heard][1:] == ["bad_credentials"]
 
 
 async def test_players_who_come_and_go_fill_no_disk(realm: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmkeep.realm.server.entrance.LOGIN_PRICE", 0.0)
+    monkeypatch.setattr("realmkeep.realm.server.login_flow.LOGIN_PRICE", 0.0)
     player = new_player(realm.realm.game.world, 9, "eva")
     turns = 3 * int(LINES_BURST)
     with structlog.testing.capture_logs() as lines:

@@ -12,12 +12,12 @@ import pytest
 from echo import Echo
 from lab import Lab, LabPeer, Message, StallingClock, lab
 from server import Server
-from test_entrance import comes_in
+from test_login_flow import comes_in
 
 from realmkeep.accounts.pool import HashPool
 from realmkeep.config import NetworkConfig
 from realmkeep.quotas import Limit, Shares
-from realmkeep.realm.server.entrance import new_player
+from realmkeep.realm.server.login_flow import new_player
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.tcp import DEAF_S, LOGIN_S, TcpServer
 
@@ -73,7 +73,7 @@ class Pipes:
 
     def connect(self, host: str) -> Pipe:
         pipe = Pipe(host)
-        protocol = self.protocols[pipe] = self.server.accepted()
+        protocol = self.protocols[pipe] = self.server.make_protocol()
         protocol.connection_made(pipe)
         self.settle()
         return pipe
@@ -169,7 +169,7 @@ async def entering(realm: Lab, host: str, message: Message) -> tuple[LabPeer, Me
     peer = LabPeer(host, realm.clock.monotonic_s(), port=next(realm.ports))
     with mock.patch.object(HashPool, "run", at_once):  # no time passes while a thread hashes
         realm.say(peer, message)
-        await realm.clock.finish(realm.realm.game.settled())
+        await realm.clock.finish(realm.realm.game.tasks_finished())
     return peer, peer.heard[0]
 
 
@@ -197,7 +197,7 @@ async def test_the_players_of_a_network_are_counted_and_a_place_that_is_free_is_
     again, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[6]})
     assert answer["type"] == "auth_ok"
     small.say(again, {"type": "logout"})
-    await small.clock.finish(game.settled())
+    await small.clock.finish(game.tasks_finished())
     _, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[7]})
     assert answer["type"] == "auth_ok", "who leaves gives the place back"
 
@@ -209,7 +209,7 @@ async def test_one_peer_that_logs_in_again_and_again_holds_one_place(small: Lab)
         small.say(peer, {"type": "login", "ticket": ticket})
         await small.clock.settle()
         ticket = peer.heard[-1]["ticket"]
-    assert len(small.realm.game.seats._holds) == 1
+    assert len(small.realm.game.connections._holds) == 1
 
 
 async def test_logins_of_a_network_are_counted_before_anything_is_done_for_them(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ async def _logins_are_counted(small: Lab) -> None:
     peers = [LabPeer("192.0.2.1", small.clock.monotonic_s(), port=port) for port in range(25)]
     for peer in peers:
         small.say(peer, {"type": "login", "ticket": "t"})
-    await small.clock.finish(small.realm.game.settled())
+    await small.clock.finish(small.realm.game.tasks_finished())
     answers = [peer.heard[0] for peer in peers]
     reasons = [answer["reason"] for answer in answers]
     assert reasons == ["bad_credentials"] * 20 + ["throttled"] * 5

@@ -73,6 +73,6 @@ async def test_a_realm_without_serials_refuses_what_needs_one(realm: Lab) -> Non
         await realm.keeper.allocate_id()
     game = realm.realm.game
     while not game.serials.low:
-        game.serials.take()
+        game.serials.take_serial()
     await realm.ticks(5)
     assert not game.refilling

@@ -80,10 +80,10 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
     await realm.outfit(ada, items={"sword": 1})
     await realm.outfit(ada, items={"sword": 1})
     game = realm.realm.game
-    zone = game.zone_of(game.places.of(realm.player(ada)))
+    zone = game.zone_of(game.places.place_of(realm.player(ada)))
 
     def litter(_: Tx, zone: Zone) -> None:
-        zone.ground = [GroundItem("sword", game.serials.take(), 1.0, 1.0) for _ in range(SERIALS_MAX - 1)]
+        zone.ground = [GroundItem("sword", game.serials.take_serial(), 1.0, 1.0) for _ in range(SERIALS_MAX - 1)]
 
     await realm.clock.finish(realm.keeper.commit(litter, zone))
     await realm.done(ada, "drop", slot=1, count=1)
@@ -95,7 +95,7 @@ async def test_the_bank_keeps_as_much_gold_as_it_may_and_not_one_more(realm: Lab
     def save_up(_: Tx, player: Player) -> None:
         player.bank_gold = GOLD_MAX - 10
 
-    session = realm.realm.game.seats.by_peer[ada].session
+    session = realm.realm.game.connections.by_peer[ada].session
     await realm.clock.finish(realm.keeper.commit(save_up, session))
     assert await realm.refused(ada, "deposit", item="gold", count=11) == "bank_full"
     await realm.done(ada, "deposit", item="gold", count=10)

@@ -82,7 +82,7 @@ class Terminal:
 
 
 @contextmanager
-def serving(terminal: Terminal, directory: Path) -> Generator[subprocess.Popen[bytes]]:
+def options(terminal: Terminal, directory: Path) -> Generator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "realmkeep.cli", "serve", "--tcp-port", "0", "--udp-port", "0"]
     process = subprocess.Popen(
         [*command, "--data", str(directory)],
@@ -121,7 +121,7 @@ async def _come_in_and_drop_out(directory: Path, names: tuple[str, ...]) -> None
 
 def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Path) -> None:
     terminal = Terminal(columns=250)
-    with serving(terminal, tmp_path) as process:
+    with options(terminal, tmp_path) as process:
         terminal.read_until(lambda: STATUS.fullmatch(terminal.rows[-1]) is not None)
         come_in_and_drop_out(terminal, tmp_path, *(f"terminal-{number}" for number in range(5)))
         terminal.read_until(lambda: terminal.rows[-1].startswith("players 5  "))
@@ -146,7 +146,7 @@ def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Pat
 
 def test_on_a_narrow_terminal_the_live_line_leaves_no_traces(tmp_path: Path) -> None:
     terminal = Terminal(columns=30)
-    with serving(terminal, tmp_path) as process:
+    with options(terminal, tmp_path) as process:
         drawn = b"\r\x1b[2Kplayers"
         terminal.read_until(lambda: terminal.written.count(drawn) >= 3 and terminal.rows[-1].endswith("…"))
         assert [row for row in terminal.rows if row.startswith("players")] == [terminal.rows[-1]]
@@ -157,7 +157,7 @@ def test_on_a_narrow_terminal_the_live_line_leaves_no_traces(tmp_path: Path) -> 
 
 def test_a_server_whose_terminal_is_closed_saves_everything_and_ends_well(tmp_path: Path) -> None:
     terminal = Terminal(columns=80)
-    with serving(terminal, tmp_path) as process:
+    with options(terminal, tmp_path) as process:
         come_in_and_drop_out(terminal, tmp_path, "orphan")
         terminal.close()
         process.send_signal(signal.SIGHUP)  # as the kernel does for the terminal's own session
@@ -206,7 +206,7 @@ def test_a_live_line_never_reaches_the_last_column(columns: int, shown: str) -> 
 
 CHILD = """
 import os, sys
-from realmkeep.realm.server.terminal import let_go_of
+from realmkeep.realm.server.terminal import flush_or_discard
 ours, theirs = os.openpty()
 os.dup2(theirs, 2)
 os.close(theirs)
@@ -218,7 +218,7 @@ except OSError:
 """
 
 
-@pytest.mark.parametrize(("last", "code"), [("let_go_of(sys.stderr)", 0), ("pass", 120)])
+@pytest.mark.parametrize(("last", "code"), [("flush_or_discard(sys.stderr)", 0), ("pass", 120)])
 def test_what_a_terminal_did_not_take_does_not_become_the_exit_code(last: str, code: int) -> None:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     ended = subprocess.run(

@@ -68,7 +68,7 @@ async def test_a_tick_that_fails_is_told_and_the_next_ones_come(
         steps.append(len(steps))
         if len(steps) == 3:
             raise ZeroDivisionError
-        realm.realm.life.step()
+        realm.realm.simulation.run_tick()
 
     monkeypatch.setattr(realm.realm.ticker, "_step", step)
     game.background.keep("tick", realm.realm.ticker.run)

@@ -21,10 +21,10 @@ from realmkeep.crowd.client import trusting
 from realmkeep.errors import ConfigError
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.server.realm import CERTIFICATE_READ_S, follow_certificate
+from realmkeep.realm.wire.bound_sockets import bind_sockets
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.doors import open_doors
 from realmkeep.realm.wire.tcp import LINE_BYTES_MAX, TcpServer
-from realmkeep.realm.wire.tls import HANDSHAKES_BURST, HANDSHAKES_PER_S, Certificate, Handshakes
+from realmkeep.realm.wire.tls import HANDSHAKES_BURST, HANDSHAKES_PER_S, Certificate, HandshakeQueue
 from realmkeep.testing.clock import FakeClock
 
 
@@ -82,12 +82,12 @@ class Secure:
         clock = SystemClock()
         self.made = made
         self.echo = Echo(Challenges(clock), clock)
-        handshakes = Handshakes(lambda: self.certificate.context, Background("the test", clock), clock)
+        handshakes = HandshakeQueue(lambda: self.certificate.context, Background("the test", clock), clock)
         self.server = TcpServer(self.echo, clock, handshakes=handshakes, **how)
 
     async def __aenter__(self) -> Self:
         self.certificate = await asyncio.to_thread(Certificate, self.made.cert, self.made.key)
-        self.doors = await open_doors("127.0.0.1", 0, 0)
+        self.doors = await bind_sockets("127.0.0.1", 0, 0)
         await self.server.listen(self.doors.tcp)
         return self
 
@@ -95,7 +95,7 @@ class Secure:
         self.server.close()
         self.doors.close()
         for peer in [*self.server.peers]:
-            peer.cut_off()
+            peer.abort()
         while self.server.peers:
             await asyncio.sleep(0.01)
 
@@ -183,7 +183,7 @@ async def test_a_handshake_of_nonsense_ends_its_connection_and_nothing_else(made
 async def test_handshakes_begin_at_a_pace(made: Made) -> None:
     clock = FakeClock()
     context = trust(made)
-    handshakes = Handshakes(lambda: context, Background("the test", clock), clock)
+    handshakes = HandshakeQueue(lambda: context, Background("the test", clock), clock)
     begun: list[object] = []
 
     class Waiting:

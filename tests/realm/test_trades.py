@@ -43,7 +43,7 @@ async def test_a_trade_is_one_atomic_write_and_both_are_told(realm: Lab, ada: La
     assert len(ada.events("trade_completed")) == len(bob.events("trade_completed")) == 1
     await realm.crash()
     await realm.start()
-    kept = realm.realm.game.seats.by_id
+    kept = realm.realm.game.connections.by_id
     assert [kept[7].player.gold, kept[8].player.gold] == [180, 20]
     assert serial in [item.serial for item in kept[8].player.inventory]
     assert serial not in [item.serial for item in kept[7].player.inventory]
@@ -136,7 +136,7 @@ async def test_a_trade_ends_by_cancel_disconnect_leaving_inactivity_logout_and_d
         case "disconnect":
             realm.drop(ada)
         case "walk":
-            realm.realm.game.places.move(realm.player(ada), "town", 20.0, 39.5)
+            realm.realm.game.places.move_player(realm.player(ada), "town", 20.0, 39.5)
             await realm.done(ada, "move", x=20.0, y=40.5)
         case "wait":
             await realm.ticks(62)
@@ -147,7 +147,7 @@ async def test_a_trade_ends_by_cancel_disconnect_leaving_inactivity_logout_and_d
             monster = next(iter(place.monsters.values()))
             realm.player(ada).hp = 1
             while not realm.player(ada).dead:
-                realm.realm.life.hit(monster, realm.player(ada), realm.realm.game.scene())
+                realm.realm.simulation.strike_player(monster, realm.player(ada), realm.realm.game.scene())
     await realm.clock.settle()
     (nack,) = answers(bob, op)
     assert (nack["type"], nack["reason"]) == ("nack", "trade_cancelled")
@@ -200,11 +200,11 @@ async def test_who_may_trade_with_whom(realm: Lab, ada: LabPeer, bob: LabPeer) -
     eve = await realm.join(9)
     assert await realm.refused(ada, "trade_request", player=7) == "not_here"
     assert await realm.refused(ada, "trade_request", player=404) == "not_here"
-    realm.realm.game.places.move(realm.player(eve), "town", 35.0, 35.0)
+    realm.realm.game.places.move_player(realm.player(eve), "town", 35.0, 35.0)
     assert await realm.refused(ada, "trade_request", player=9) == "too_far"
-    realm.realm.game.places.move(realm.player(eve), "meadow", 45.0, 30.0)
+    realm.realm.game.places.move_player(realm.player(eve), "meadow", 45.0, 30.0)
     assert await realm.refused(ada, "trade_request", player=9) == "not_here"
-    realm.realm.game.places.move(realm.player(eve), "town", 20.0, 20.0)
+    realm.realm.game.places.move_player(realm.player(eve), "town", 20.0, 20.0)
     assert (await realm.done(eve, "trade_request", player="PLAYER8"))["opened"] is False
     await opened(realm, ada, bob)
     assert await realm.refused(eve, "trade_request", player=7) == "already_trading"

@@ -124,7 +124,7 @@ async def test_a_mistake_of_our_own_leaves_nobody_without_an_answer(
         raise KeyError("of the code's own making")
 
     adas = await confirming(realm, ada, bob)
-    monkeypatch.setattr("realmkeep.realm.server.deals.swap", broken)
+    monkeypatch.setattr("realmkeep.realm.server.trade_handler.swap", broken)
     with structlog.testing.capture_logs() as lines:
         bobs = realm.want(bob, "trade_confirm")
         await realm.clock.settle()

@@ -23,8 +23,8 @@ from realmkeep.errors import (
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import Undecided, decided, refusal
-from realmkeep.realm.server.reports import formatter, harmless
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.server.reports import formatter, printable
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.testing.clock import FakeClock
 
 SECRET = "redis://user:hunter2@10.1.2.3:6379"
@@ -71,7 +71,7 @@ async def test_whatever_may_have_happened_is_not_refused() -> None:
     lines = RateLimitedLog(FakeClock())
     with pytest.raises(Undecided):
         await decided(ends(OutcomeUnknown("lost")), lines)
-    with pytest.raises(Refused):
+    with pytest.raises(ActionRefused):
         await decided(ends(StorageUnavailable("away")), lines)
 
 
@@ -90,25 +90,33 @@ def test_what_strangers_write_is_no_command_to_a_terminal(evil: str) -> None:
 
 
 def test_names_of_all_the_world_are_written_as_they_are() -> None:
-    assert harmless("Zoë, Łukasz, 李, Ольга") == "Zoë, Łukasz, 李, Ольга"
+    assert printable("Zoë, Łukasz, 李, Ольга") == "Zoë, Łukasz, 李, Ольга"
     assert "Zoë" in entry("console", "login of %s", "Zoë")
 
 
 async def test_a_player_is_found_by_name_whoever_comes_and_goes(realm: Lab, ada: LabPeer) -> None:
-    seats = realm.realm.game.seats
+    connections = realm.realm.game.connections
     bob = await realm.join(8)
-    seat = seats.by_id[8]
-    assert (seats.find("player8"), seats.find("PLAYER8"), seats.find("player9")) == (seat, seat, None)
+    connection = connections.by_id[8]
+    assert (
+        connections.find_player("player8"),
+        connections.find_player("PLAYER8"),
+        connections.find_player("player9"),
+    ) == (
+        connection,
+        connection,
+        None,
+    )
     realm.drop(bob)
-    assert seats.find("player8") is seat, "in grace, and still here"
+    assert connections.find_player("player8") is connection, "in grace, and still here"
     await realm.ticks(31)
     await realm.clock.settle()
-    assert seats.find("player8") is None
+    assert connections.find_player("player8") is None
     back = await realm.join(8)
-    assert seats.find("player8") is seats.by_peer[back]
+    assert connections.find_player("player8") is connections.by_peer[back]
     await realm.crash()
     await realm.start()
-    assert realm.realm.game.seats.find("player7") is realm.realm.game.seats.by_id[7]
+    assert realm.realm.game.connections.find_player("player7") is realm.realm.game.connections.by_id[7]
 
 
 async def test_who_is_looked_for_by_name_is_not_looked_for_among_all(
@@ -119,6 +127,6 @@ async def test_who_is_looked_for_by_name_is_not_looked_for_among_all(
     def everybody(_: object) -> None:
         pytest.fail("every seat was looked at")
 
-    monkeypatch.setattr(type(realm.realm.game.seats), "__iter__", everybody)
+    monkeypatch.setattr(type(realm.realm.game.connections), "__iter__", everybody)
     assert (await realm.done(ada, "trade_request", player="player8"))["opened"] is False
     assert await realm.refused(ada, "trade_request", player="nobody") == "not_here"

@@ -12,7 +12,7 @@ from sexpr import read, write
 
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.intents import INTENTS, Mail, Move, read_intent, read_op_id
-from realmkeep.realm.wire.requests import Act, Ping, read_request
+from realmkeep.realm.wire.requests import IntentRequest, PingRequest, read_request
 from realmkeep.realm.wire.syntax import DEPTH_MAX, Message, Syntax, decode, encode, syntax_of
 
 LINE = 16 * 1024
@@ -254,9 +254,9 @@ def test_each_reason_has_its_place(message: Message, reason: str, *, logged_in: 
 
 
 def test_a_request_is_typed() -> None:
-    assert read_request({"type": "ping", "t": 1.5, "pad": "x"}, logged_in=True) == Ping(1.5)
+    assert read_request({"type": "ping", "t": 1.5, "pad": "x"}, logged_in=True) == PingRequest(1.5)
     act = read_request(intent(action="look"), logged_in=True)
-    assert isinstance(act, Act)
+    assert isinstance(act, IntentRequest)
     assert act.op_id == 1
 
 

@@ -11,10 +11,10 @@ from echo import ADA, Echo, Message
 from sexpr import read
 
 from realmkeep.clock import Clock, SystemClock
+from realmkeep.realm.wire.bound_sockets import bind_sockets
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.doors import open_doors
+from realmkeep.realm.wire.fair_queue import FairQueue
 from realmkeep.realm.wire.tcp import ARRIVING_BYTES_MAX, CONNECTIONS_MAX, LINE_BYTES_MAX, TcpServer
-from realmkeep.realm.wire.turns import Turns
 from realmkeep.testing.clock import FakeClock
 
 
@@ -52,7 +52,7 @@ class Streams:
         self.lines: list[Line] = []
 
     async def __aenter__(self) -> Self:
-        self.doors = await open_doors("127.0.0.1", 0, 0)
+        self.doors = await bind_sockets("127.0.0.1", 0, 0)
         await self.server.listen(self.doors.tcp)
         return self
 
@@ -204,7 +204,7 @@ def piped() -> Generator[Callable[..., tuple[Pipe, TcpServer, asyncio.BufferedPr
         clock = FakeClock()
         server = TcpServer(Echo(Challenges(clock), clock), clock)
         pipes.append(pipe := Pipe(peername, **how))
-        protocol = server.accepted()
+        protocol = server.make_protocol()
         protocol.connection_made(pipe)
         return pipe, server, protocol
 
@@ -271,14 +271,14 @@ async def test_a_connection_that_does_not_log_in_is_closed_after_a_minute() -> N
 class Chatter:
     """Never done talking."""
 
-    def speak(self, turns: Turns) -> bool:
+    def process_input(self, turns: FairQueue) -> bool:
         return True
 
 
 async def test_who_waits_to_be_heard_is_not_read_on_and_holds_little(piped: Callable[..., Any]) -> None:
     pipe, server, protocol = piped()
     (peer,) = server.peers
-    server.turns_of(peer).hear(Chatter())
+    server.queue_of(peer).serve(Chatter())
     assert len(protocol.get_buffer(-1)) == ARRIVING_BYTES_MAX, "however much there is, no more is taken at once"
     arrives(protocol, b'{"type": "hello"}\n' * 20)
     assert (pipe.reading, pipe.said) == (False, 0)

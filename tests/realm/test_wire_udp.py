@@ -8,14 +8,14 @@ from echo import Echo, Message
 from lab import StallingClock
 from sexpr import read, write
 
-from realmkeep.realm.wire.answered import AGAIN_BURST
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.datagrams import DATAGRAM_BYTES_MAX, Address
 from realmkeep.realm.wire.intents import OFFER_SLOTS_MAX
 from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, STRANGERS_BURST
 from realmkeep.realm.wire.peer import Peer
+from realmkeep.realm.wire.reply_cache import AGAIN_BURST
 from realmkeep.realm.wire.syntax import decode
 from realmkeep.realm.wire.udp import DATAGRAMS_AT_ONCE, LOST_AT_ONCE, STRANGERS_TURN_S, TURN_S, UdpServer
+from realmkeep.realm.wire.udp_socket import DATAGRAM_BYTES_MAX, Address
 
 ADA = Address("192.0.2.1", 4000)
 EVE = Address("192.0.2.66", 4000)
@@ -54,7 +54,7 @@ class Lines:
     def turn(self, *waiting: tuple[bytes, Address]) -> None:
         """One turn of the loop, in which these come after what waits already."""
         self.net.waiting += waiting
-        self.server.take_from(self.net)
+        self.server.receive_from(self.net)
 
     def raw(self, data: bytes, address: Address = ADA) -> list[bytes]:
         self.net.sent.clear()
@@ -341,18 +341,18 @@ async def test_identical_datagrams_are_answered_again_but_not_without_limit(udp:
 async def test_what_is_remembered_of_all_addresses_is_bounded_and_the_oldest_goes_first(
     udp: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realmkeep.realm.wire.answered.ALL_BYTES_MAX", 64 * 1024)
+    monkeypatch.setattr("realmkeep.realm.wire.reply_cache.ALL_BYTES_MAX", 64 * 1024)
     for port in range(1, 200):
         udp.log_in(Address("192.0.2.9", port))
         assert udp.server.replies.bytes <= 64 * 1024 + 4 * 1024
-    assert udp.server.replies.of(Address("192.0.2.9", 1)) is None
-    assert udp.server.replies.of(Address("192.0.2.9", 199)) is not None
+    assert udp.server.replies.find_address(Address("192.0.2.9", 1)) is None
+    assert udp.server.replies.find_address(Address("192.0.2.9", 199)) is not None
 
 
 async def test_an_answer_that_comes_after_its_address_was_forgotten_weighs_nothing(
     udp: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("realmkeep.realm.wire.answered.ADDRESSES_MAX", 1)
+    monkeypatch.setattr("realmkeep.realm.wire.reply_cache.ADDRESSES_MAX", 1)
     udp.ask({"type": "login", "ticket": "slow", "challenge": udp.challenge()})
     udp.log_in(EVE)
     weight = udp.server.replies.bytes
@@ -366,13 +366,13 @@ async def test_many_who_fall_silent_at_once_are_let_go_in_handfuls(udp: Lines) -
     for port in range(1, 3 * LOST_AT_ONCE):
         udp.log_in(Address("192.0.2.9", port))
     gone = [0]
-    lost = udp.echo.lost
+    lost = udp.echo.peer_lost
 
     def counted(peer: Peer) -> None:
         lost(peer)
         gone[-1] += 1
 
-    udp.echo.lost = counted
+    udp.echo.peer_lost = counted
     for _ in range(35):
         gone.append(0)
         udp.clock.stall(1.0)

@@ -8,9 +8,9 @@ import pytest
 from echo import Message
 
 from realm.test_wire_udp import Lines
-from realmkeep.realm.wire.datagrams import Address
-from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, MESSAGES_BURST, STRANGERS_BURST, Bounded
+from realmkeep.realm.wire.limits import BYTES_PER_TOKEN, MESSAGES_BURST, STRANGERS_BURST, LruMap
 from realmkeep.realm.wire.syntax import decode
+from realmkeep.realm.wire.udp_socket import Address
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_a_welcome_is_sent_for_as_many_bytes_as_it_has_and_for_none_less(u
 async def test_an_address_whose_player_has_left_is_a_stranger_again(udp: Lines) -> None:
     udp.log_in()
     for peer in list(udp.server.sessions.values()):
-        peer.dismiss()
+        peer.end_session()
     answered = sum(len(udp.raw(json.dumps({"type": "hello", "pad": "." * 400, "n": n}).encode())) for n in range(200))
     assert answered <= STRANGERS_BURST
 
@@ -68,7 +68,7 @@ async def test_a_flood_from_the_address_of_a_session_is_not_even_read(
 
 def test_of_bounded_entries_the_one_used_least_recently_goes_first() -> None:
     made = iter(range(10))
-    bounded = Bounded[str, int](lambda: next(made), entries_max=2)
+    bounded = LruMap[str, int](lambda: next(made), entries_max=2)
     assert [bounded[key] for key in ("ada", "bob", "ada", "cid")] == [0, 1, 0, 2]
     assert bounded["ada"] == 0, "it was used since bob"
     assert bounded["bob"] == 3, "it had to go"

@@ -9,13 +9,13 @@ from realmkeep.accounts.names import USERNAME_CHARS_MAX, check_username
 from realmkeep.errors import ConfigError
 from realmkeep.realm.actions.looking import SEEN_MAX, look
 from realmkeep.realm.actions.scene import Scene, Serials
-from realmkeep.realm.server.entrance import new_player
-from realmkeep.realm.wire.datagrams import DATAGRAM_BYTES_MAX
+from realmkeep.realm.server.login_flow import new_player
 from realmkeep.realm.wire.intents import Look
 from realmkeep.realm.wire.syntax import Syntax, encode
+from realmkeep.realm.wire.udp_socket import DATAGRAM_BYTES_MAX
 from realmkeep.realm.world import player as limits
 from realmkeep.realm.world.places import Monster, Places
-from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored, Worn, level_of
+from realmkeep.realm.world.player import Item, Player, QuestProgress, StoredItem, WornItem, level_of
 from realmkeep.realm.world.state import state
 from realmkeep.realm.world.world_file import read_world
 from realmkeep.realm.world.zone import GroundItem, Zone
@@ -152,8 +152,8 @@ def fullest_player() -> Player:
     player.level = player.attack_level = player.strength_level = player.defense_level = 99
     player.hitpoints_level = 109
     player.inventory = [Item(name, 1, slot, big - slot) for slot in range(limits.INVENTORY_SLOTS)]
-    player.equipment = {kind.equipment: Worn(name, big) for kind in WORLD.items.values() if kind.equipment}
-    player.bank = [Stored(name, 1, big - entry) for entry in range(limits.BANK_ENTRIES_MAX)]
+    player.equipment = {kind.equipment: WornItem(name, big) for kind in WORLD.items.values() if kind.equipment}
+    player.bank = [StoredItem(name, 1, big - entry) for entry in range(limits.BANK_ENTRIES_MAX)]
     player.gold = player.bank_gold = big
     player.quest_progress = [QuestProgress(quest, 9, 999_999, complete=True) for quest in WORLD.quests]
     player.achievements = ["first_blood", "level_5", "level_10", "level_25"]
@@ -190,14 +190,14 @@ def test_the_longest_look_fits_a_datagram(syntax: Syntax) -> None:
     places = Places(WORLD, {name: Zone() for name in WORLD.zones}, 0)
     scene = Scene(WORLD, places, Serials(), None, now_s=0.0, wall_us=0)  # pyright: ignore[reportArgumentType] - looking rolls no dice
     player = new_player(WORLD, 1, "ada")
-    places.enter(player)
-    town = places.of(player)
+    places.add_player(player)
+    town = places.place_of(player)
     x, y = 20.123456789012345, 20.123456789012345
     for number in range(3 * SEEN_MAX):
         other = new_player(WORLD, limits.GOLD_MAX - number, NAME)
         other.x, other.y = x, y
-        places.enter(other)
-        town.show(GroundItem(max(WORLD.items, key=len), limits.GOLD_MAX - number, x, y))
+        places.add_player(other)
+        town.show_serial(GroundItem(max(WORLD.items, key=len), limits.GOLD_MAX - number, x, y))
         monster = Monster(number, max(WORLD.monsters, key=len), WORLD.monsters["rat"], "", x, y, x, y, 999_999)
         town.monsters[number] = monster
     seen = look(player, scene, Look())

@@ -37,11 +37,11 @@ def serve(
         log_format: console on a terminal and JSON otherwise, unless given.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports what it needs when it runs
-    from realmkeep.realm.server.realm import Where  # noqa: PLC0415 - as above
-    from realmkeep.realm.server.serve import Serving, in_directory  # noqa: PLC0415 - as above
+    from realmkeep.realm.server.realm import ListenAddress  # noqa: PLC0415 - as above
+    from realmkeep.realm.server.serve import ServeOptions, in_directory  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above
 
     paths = {"network.tls_cert": tls_cert, "network.tls_key": tls_key}
     flags = {key: None if path is None else str(path) for key, path in paths.items()}
     config = in_directory(config_with(store, **flags), data)
-    sys.exit(run(Serving(config, data, Where(host, tcp_port, udp_port), log_format)))
+    sys.exit(run(ServeOptions(config, data, ListenAddress(host, tcp_port, udp_port), log_format)))

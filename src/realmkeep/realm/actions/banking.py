@@ -5,9 +5,9 @@ from typing import Any
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Deposit, Withdraw
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.inventory import GOLD, bank, earn, give, take, unbank, unpack_parcels
 from realmkeep.realm.world.player import GOLD_MAX, Player
-from realmkeep.realm.world.refused import Refused
 
 
 def bank_here(player: Player, scene: Scene) -> bool:
@@ -24,9 +24,9 @@ def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, 
     _check_bank(player, scene)
     if intent.item == GOLD:
         if intent.count > player.gold:
-            raise Refused("not_enough_gold", f"there are {player.gold}")
+            raise ActionRefused("not_enough_gold", f"there are {player.gold}")
         if player.bank_gold + intent.count > GOLD_MAX:
-            raise Refused("bank_full", f"the bank keeps {GOLD_MAX} gold of one player")
+            raise ActionRefused("bank_full", f"the bank keeps {GOLD_MAX} gold of one player")
         player.gold -= intent.count
         player.bank_gold += intent.count
         return {"item": GOLD, "count": intent.count}
@@ -37,7 +37,7 @@ def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, 
             bank(player, scene.world, take(player, item.slot, part))
             wanted -= part
     if wanted:
-        raise Refused("not_enough", f"the inventory has {intent.count - wanted} of {intent.item!r}")
+        raise ActionRefused("not_enough", f"the inventory has {intent.count - wanted} of {intent.item!r}")
     unpack_parcels(player, scene.world)
     return {"item": intent.item, "count": intent.count}
 
@@ -51,7 +51,7 @@ def withdraw(tx: Tx, player: Player, scene: Scene, intent: Withdraw) -> dict[str
     _check_bank(player, scene)
     if intent.item == GOLD:
         if intent.count > player.bank_gold:
-            raise Refused("not_enough_gold", f"the bank has {player.bank_gold}")
+            raise ActionRefused("not_enough_gold", f"the bank has {player.bank_gold}")
         player.bank_gold -= intent.count
         earn(player, intent.count)
         return {"item": GOLD, "count": intent.count}
@@ -62,4 +62,4 @@ def withdraw(tx: Tx, player: Player, scene: Scene, intent: Withdraw) -> dict[str
 
 def _check_bank(player: Player, scene: Scene) -> None:
     if not bank_here(player, scene):
-        raise Refused("no_bank", "there is no bank within reach")
+        raise ActionRefused("no_bank", "there is no bank within reach")

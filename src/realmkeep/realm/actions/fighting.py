@@ -6,9 +6,9 @@ from realmkeep.realm.actions.learning import achieve, gain_xp
 from realmkeep.realm.actions.quests import killed
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Attack
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.places import Monster, Place
-from realmkeep.realm.world.player import Player, Worn
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.player import Player, WornItem
 
 HIT_CHANCE: Final = 0.8
 BARE_HANDS: Final = 4
@@ -23,11 +23,11 @@ def attack(player: Player, scene: Scene, intent: Attack) -> dict[str, Any]:
     place = scene.place(player)
     monster = place.monsters.get(intent.target)
     if monster is None or not monster.alive:
-        raise Refused("no_such_target", f"there is no monster {intent.target} here")
+        raise ActionRefused("no_such_target", f"there is no monster {intent.target} here")
     if not scene.in_arm(player, monster.x, monster.y):
-        raise Refused("out_of_range", f"{monster.name} is out of arm's length")
+        raise ActionRefused("out_of_range", f"{monster.name} is out of arm's length")
     if scene.now_s < player.next_attack_s:
-        raise Refused("too_soon", "still recovering from the last blow")
+        raise ActionRefused("too_soon", "still recovering from the last blow")
     player.next_attack_s = scene.now_s + scene.world.rules.attack_interval_s
     _fights(player, scene)
     monster.target = player.player_id
@@ -60,11 +60,11 @@ def revive(player: Player, scene: Scene) -> None:
 def to_safety(player: Player, scene: Scene) -> None:
     """Put a player at the start."""
     start = scene.world.start
-    scene.places.move(player, start.zone, start.x, start.y)
+    scene.places.move_player(player, start.zone, start.x, start.y)
 
 
 def _slay(player: Player, scene: Scene, place: Place, monster: Monster) -> None:
-    place.comes_back(monster.spot, scene.wall_us + int(monster.kind.respawn_s * 1e6))
+    place.schedule_respawn(monster.spot, scene.wall_us + int(monster.kind.respawn_s * 1e6))
     achieve(player, "first_blood")
     killed(player, scene, monster.name)
     gain_xp(player, monster.kind.xp)
@@ -73,7 +73,7 @@ def _slay(player: Player, scene: Scene, place: Place, monster: Monster) -> None:
             continue
         if scene.world.item(loot.item).stackable:
             decays_s = scene.now_s + scene.world.rules.ground_decay_s
-            place.lay(loot.item, loot.count, monster.x, monster.y, decays_s=decays_s)
+            place.lay_common(loot.item, loot.count, monster.x, monster.y, decays_s=decays_s)
         else:
             scene.unique_loot.append((place, loot.item, monster.x, monster.y))
 
@@ -83,7 +83,7 @@ def _blow(scene: Scene, strength: int) -> int:
 
 
 def _worn(player: Player, scene: Scene, what: str) -> int:
-    worn: list[Worn] = [*player.equipment.values()]
+    worn: list[WornItem] = [*player.equipment.values()]
     return sum(getattr(scene.world.item(item.item_id), what) for item in worn)
 
 

@@ -5,14 +5,14 @@ from typing import Any
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.inventory import exchange, give, in_slot, take, unpack_parcels
-from realmkeep.realm.world.places import SERIALS_MAX, OnGround
-from realmkeep.realm.world.player import Player, Worn
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.places import SERIALS_MAX, GroundObject
+from realmkeep.realm.world.player import Player, WornItem
 from realmkeep.realm.world.zone import GroundItem, Zone
 
 
-def reachable(player: Player, scene: Scene, intent: Pickup) -> OnGround:
+def reachable(player: Player, scene: Scene, intent: Pickup) -> GroundObject:
     """The thing on the ground that an intent means.
 
     Raises:
@@ -20,9 +20,9 @@ def reachable(player: Player, scene: Scene, intent: Pickup) -> OnGround:
     """
     thing = scene.place(player).ground.get(intent.ground_id)
     if thing is None or (intent.item and intent.item != thing.item):  # after a restart the ids begin anew
-        raise Refused("gone", f"there is no {intent.item or 'thing'} with the id {intent.ground_id} here")
+        raise ActionRefused("gone", f"there is no {intent.item or 'thing'} with the id {intent.ground_id} here")
     if not scene.in_arm(player, thing.x, thing.y):
-        raise Refused("out_of_range", f"{thing.item} is out of arm's length")
+        raise ActionRefused("out_of_range", f"{thing.item} is out of arm's length")
     return thing
 
 
@@ -35,7 +35,7 @@ def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any
     place = scene.place(player)
     thing = reachable(player, scene, intent)
     give(player, scene.world, thing.item, thing.count)
-    place.taken(thing, scene.wall_us)
+    place.pick_up(thing, scene.wall_us)
     return {"item": thing.item, "count": thing.count}
 
 
@@ -51,11 +51,11 @@ def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pick
     left = [item for item in zone.ground if item.serial != thing.serial]
     spot = scene.place(player).spot_of(thing)
     if thing.spot in zone.respawns or (spot is None and len(left) == len(zone.ground)):
-        raise Refused("gone", f"somebody else took {thing.item}")
+        raise ActionRefused("gone", f"somebody else took {thing.item}")
     if spot is not None and thing.spot is not None:
         zone.respawns = {**zone.respawns, thing.spot: scene.wall_us + int(spot.respawn_s * 1e6)}
     zone.ground = left
-    serial = scene.serials.take() if thing.serial is None else thing.serial
+    serial = scene.serials.take_serial() if thing.serial is None else thing.serial
     given = give(player, scene.world, thing.item, 1, serial)
     return {"item": thing.item, "count": 1, "serial": serial, "slot": given.slot}
 
@@ -68,7 +68,7 @@ def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str,
     """
     dropped = take(player, intent.slot, intent.count)
     if dropped.serial is not None:  # a trade has put it there since this was begun: it must not go without its zone
-        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
+        raise ActionRefused("slot_changed", f"slot {intent.slot} has changed meanwhile")
     unpack_parcels(player, scene.world)
     return {"item": dropped.item_id, "count": dropped.count}
 
@@ -81,9 +81,9 @@ def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) 
     """
     dropped = take(player, intent.slot, intent.count)
     if dropped.serial is None:
-        raise Refused("slot_changed", f"slot {intent.slot} has changed meanwhile")
+        raise ActionRefused("slot_changed", f"slot {intent.slot} has changed meanwhile")
     if len(zone.ground) >= SERIALS_MAX:
-        raise Refused("ground_full", "there is no room left on the ground here")
+        raise ActionRefused("ground_full", "there is no room left on the ground here")
     zone.ground = [*zone.ground, GroundItem(dropped.item_id, dropped.serial, player.x, player.y)]
     unpack_parcels(player, scene.world)
     return {"item": dropped.item_id, "count": 1, "serial": dropped.serial}
@@ -97,7 +97,7 @@ def consume(tx: Tx, player: Player, scene: Scene, intent: Consume) -> dict[str, 
     """
     kind = scene.world.item(in_slot(player, intent.slot).item_id)
     if not kind.heals:
-        raise Refused("not_edible", "that is nothing to eat or drink")
+        raise ActionRefused("not_edible", "that is nothing to eat or drink")
     eaten = take(player, intent.slot, intent.count)
     healed = min(player.max_hp, player.hp + kind.heals * intent.count) - player.hp
     player.hp += healed
@@ -114,9 +114,9 @@ def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
     item = in_slot(player, intent.slot)
     where = scene.world.item(item.item_id).equipment
     if where is None:
-        raise Refused("not_wearable", f"{item.item_id} cannot be worn")
+        raise ActionRefused("not_wearable", f"{item.item_id} cannot be worn")
     exchange(player, intent.slot, player.equipment.get(where))
-    player.equipment = {**player.equipment, where: Worn(item.item_id, item.serial)}
+    player.equipment = {**player.equipment, where: WornItem(item.item_id, item.serial)}
     return {}
 
 
@@ -128,7 +128,7 @@ def unequip(player: Player, scene: Scene, intent: Unequip) -> dict[str, Any]:
     """
     worn = player.equipment.get(intent.equipment)
     if worn is None:
-        raise Refused("not_worn", f"nothing is worn as {intent.equipment!r}")
+        raise ActionRefused("not_worn", f"nothing is worn as {intent.equipment!r}")
     give(player, scene.world, worn.item_id, 1, worn.serial)
     player.equipment = {where: item for where, item in player.equipment.items() if where != intent.equipment}
     return {}

@@ -5,11 +5,11 @@ from typing import Any
 from realmkeep import Later, Return, Returned, Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire import intents
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give, take, unpack_parcels
-from realmkeep.realm.world.mail import Mail
-from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, Stored
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.mail_letter import MailLetter
+from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, StoredItem
 
 
 def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str, Any]:
@@ -21,20 +21,20 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str
     other = scene.other
     assert other is not None  # whoever runs this has looked the receiver up
     if other.player_id == player.player_id:
-        raise Refused("not_to_oneself", "mail goes to somebody else")
+        raise ActionRefused("not_to_oneself", "mail goes to somebody else")
     if player.player_id in other.blocked:
-        raise Refused("blocked", f"{other.name} takes no mail of yours")
+        raise ActionRefused("blocked", f"{other.name} takes no mail of yours")
     content: dict[str, Any] = {}
     if intent.gold is not None:
         if intent.gold > player.gold:
-            raise Refused("not_enough_gold", f"there are {player.gold}")
+            raise ActionRefused("not_enough_gold", f"there are {player.gold}")
         player.gold -= intent.gold
         content = {"gold": intent.gold}
     elif intent.slot is not None and intent.count is not None:
         sent = take(player, intent.slot, intent.count)
         content = {"item": sent.item_id, "count": sent.count, "serial": sent.serial}
         unpack_parcels(player, scene.world)
-    letter = Mail(
+    letter = MailLetter(
         sender=player.player_id,
         sender_name=player.name,
         receiver=other.player_id,
@@ -45,7 +45,7 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str
     return {"player": other.player_id, "sent": letter.content}
 
 
-def receive(player: Player, world: World, letter: Mail) -> dict[str, Any]:
+def receive(player: Player, world: World, letter: MailLetter) -> dict[str, Any]:
     """Apply a letter inside the commit that takes it out of the inbox; returns the `event` for the client.
 
     What finds no slot waits in a parcel.
@@ -67,8 +67,8 @@ def take_back(player: Player, world: World, returned: Returned) -> dict[str, Any
     Raises:
         Later: There are too many parcels, or the purse is full: it waits until there is room.
     """
-    opened = returned.open(Mail)
-    letter = opened if isinstance(opened, Mail) else Mail.of_plain(opened)
+    opened = returned.open(MailLetter)
+    letter = opened if isinstance(opened, MailLetter) else MailLetter.of_plain(opened)
     if not _fits(player, letter):
         raise Later("there is no room for what came back")
     _put(player, world, letter)
@@ -82,7 +82,7 @@ def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) 
     Raises:
         Later: It came back, and there is no room.
     """
-    opened = Mail.of_plain(letter)
+    opened = MailLetter.of_plain(letter)
     returned = bool(letter.get("returned"))
     fits = _fits(player, opened)
     if returned and not fits:
@@ -95,13 +95,13 @@ def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) 
     return _event(opened, opened.sender, opened.sender_name, returned=returned)
 
 
-def _fits(player: Player, letter: Mail) -> bool:
+def _fits(player: Player, letter: MailLetter) -> bool:
     if letter.gold is not None:
         return player.gold + letter.gold <= GOLD_MAX
     return len(player.parcels) < PARCELS_MAX
 
 
-def _put(player: Player, world: World, letter: Mail) -> None:
+def _put(player: Player, world: World, letter: MailLetter) -> None:
     if letter.gold is not None:
         player.gold += letter.gold
         return
@@ -109,11 +109,11 @@ def _put(player: Player, world: World, letter: Mail) -> None:
     assert letter.count is not None
     try:
         give(player, world, letter.item, letter.count, letter.serial)
-    except Refused:
-        player.parcels = [*player.parcels, Stored(letter.item, letter.count, letter.serial)]
+    except ActionRefused:
+        player.parcels = [*player.parcels, StoredItem(letter.item, letter.count, letter.serial)]
 
 
-def _event(letter: Mail, other: int, name: str, *, returned: bool) -> dict[str, Any]:
+def _event(letter: MailLetter, other: int, name: str, *, returned: bool) -> dict[str, Any]:
     return {
         "type": "event",
         "kind": "mail",

@@ -5,9 +5,9 @@ from typing import Any
 from realmkeep.realm.actions.quests import entered
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Move
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import distance
 from realmkeep.realm.world.player import Player
-from realmkeep.realm.world.refused import Refused
 
 
 def move(player: Player, scene: Scene, intent: Move) -> dict[str, Any]:
@@ -26,12 +26,12 @@ def move(player: Player, scene: Scene, intent: Move) -> dict[str, Any]:
     player.walked_s, player.walk_saved_tiles = scene.now_s, saved_tiles
     tiles = distance(player.x, player.y, intent.x, intent.y)
     if tiles > saved_tiles:
-        raise Refused("too_fast", f"{tiles:.1f} tiles away; {saved_tiles:.1f} are possible by now")
+        raise ActionRefused("too_fast", f"{tiles:.1f} tiles away; {saved_tiles:.1f} are possible by now")
     zone = scene.world.zone_at(intent.x, intent.y)
     if zone is None:
-        raise Refused("out_of_bounds", "the world ends there")
+        raise ActionRefused("out_of_bounds", "the world ends there")
     player.walk_saved_tiles = saved_tiles - tiles
     if zone != player.zone_id:
         entered(player, scene, zone)
-    scene.places.move(player, zone, intent.x, intent.y)
+    scene.places.move_player(player, zone, intent.x, intent.y)
     return {}

@@ -7,10 +7,10 @@ from realmkeep import Tx
 from realmkeep.realm.actions.learning import gain_xp
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import AcceptQuest, AdvanceQuest
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import QuestKind, Stage
 from realmkeep.realm.world.inventory import earn, give
 from realmkeep.realm.world.player import Player, QuestProgress
-from realmkeep.realm.world.refused import Refused
 
 
 def accept_quest(player: Player, scene: Scene, intent: AcceptQuest) -> dict[str, Any]:
@@ -20,9 +20,9 @@ def accept_quest(player: Player, scene: Scene, intent: AcceptQuest) -> dict[str,
         Refused: `no_such_quest` (none of this name is given within reach) or `already_accepted`.
     """
     if intent.quest not in given_here(player, scene):
-        raise Refused("no_such_quest", f"nobody here has a quest {intent.quest!r}")
+        raise ActionRefused("no_such_quest", f"nobody here has a quest {intent.quest!r}")
     if any(quest.quest_id == intent.quest for quest in player.quest_progress):
-        raise Refused("already_accepted", f"{intent.quest} was accepted before")
+        raise ActionRefused("already_accepted", f"{intent.quest} was accepted before")
     player.quest_progress = [*player.quest_progress, QuestProgress(intent.quest)]
     return {}
 
@@ -54,7 +54,7 @@ def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -
             give(player, scene.world, item, count)
         else:
             for _ in range(count):
-                give(player, scene.world, item, 1, scene.serials.take())
+                give(player, scene.world, item, 1, scene.serials.take_serial())
     return {"completed": True, "gold_earned": reward.gold, "xp_earned": reward.xp, "items_earned": reward.items}
 
 
@@ -85,12 +85,12 @@ def _finished_stage(player: Player, scene: Scene, quest_id: str) -> tuple[QuestP
     kind = scene.world.quests.get(quest_id)
     quest = next((quest for quest in player.quest_progress if quest.quest_id == quest_id), None)
     if quest is None or kind is None or quest.complete:
-        raise Refused("no_such_quest", f"{quest_id!r} is not under way")
+        raise ActionRefused("no_such_quest", f"{quest_id!r} is not under way")
     stage = kind.stage(quest.stage)
     if stage.goal == "talk" and quest_id not in given_here(player, scene):
-        raise Refused("not_finished", "go and talk to the one who gave it")
+        raise ActionRefused("not_finished", "go and talk to the one who gave it")
     if stage.goal != "talk" and quest.count < stage.count:
-        raise Refused("not_finished", f"{stage.goal} {stage.target}: {quest.count} of {stage.count}")
+        raise ActionRefused("not_finished", f"{stage.goal} {stage.target}: {quest.count} of {stage.count}")
     return quest, kind
 
 

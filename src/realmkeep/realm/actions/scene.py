@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places, near
 from realmkeep.realm.world.player import Player
-from realmkeep.realm.world.refused import Refused
 
 SERIALS_PER_BLOCK: Final = 1024  # taken from the realm's counter at once
 SERIALS_LOW: Final = 512  # 24 slots of twenty purchases in flight
@@ -29,19 +29,19 @@ class Serials:
         """Take over an allocated block; numbers that are never used stay unused."""
         self._ready.extend(range(first, first + SERIALS_PER_BLOCK))
 
-    def take(self) -> int:
+    def take_serial(self) -> int:
         """A serial that nothing else has.
 
         Raises:
             Refused: `busy`: the store has not given us the next block yet.
         """
         if not self._ready:
-            raise Refused("busy", "no serials are at hand; try again in a moment")
+            raise ActionRefused("busy", "no serials are at hand; try again in a moment")
         return self._ready.popleft()
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedPlayer:
     """A player as another one names it, online or not.
 
     Attributes:
@@ -73,12 +73,12 @@ class Scene:
     random: Random
     now_s: float
     wall_us: int
-    other: Named | None = None
+    other: NamedPlayer | None = None
     unique_loot: list[tuple[Place, str, float, float]] = field(default_factory=list[tuple[Place, str, float, float]])
 
     def place(self, player: Player) -> Place:
         """Where the player is."""
-        return self.places.of(player)
+        return self.places.place_of(player)
 
     def in_combat(self, player: Player) -> bool:
         """Whether the last blow is recent."""

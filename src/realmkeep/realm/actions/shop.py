@@ -5,10 +5,10 @@ from typing import Any
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Buy, Sell
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import Shop
 from realmkeep.realm.world.inventory import earn, free_slots, give, take, unpack_parcels
 from realmkeep.realm.world.player import INVENTORY_SLOTS, Player
-from realmkeep.realm.world.refused import Refused
 
 
 def shops_here(player: Player, scene: Scene) -> list[Shop]:
@@ -24,22 +24,24 @@ def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
     """
     shops = shops_here(player, scene)
     if not shops:
-        raise Refused("no_shop", "there is no shop within reach")
+        raise ActionRefused("no_shop", "there is no shop within reach")
     if not any(intent.item in shop.sells for shop in shops):
-        raise Refused("not_sold_here", f"no {intent.item!r} is sold here")
+        raise ActionRefused("not_sold_here", f"no {intent.item!r} is sold here")
     kind = scene.world.item(intent.item)
     if isinstance(intent.price_max, int) and kind.price > intent.price_max:
-        raise Refused("price_changed", f"one {intent.item} costs {kind.price}")
+        raise ActionRefused("price_changed", f"one {intent.item} costs {kind.price}")
     price = kind.price * intent.count
     if price > player.gold:
-        raise Refused("not_enough_gold", f"{intent.count} {intent.item} cost {price}, and there are {player.gold}")
+        raise ActionRefused(
+            "not_enough_gold", f"{intent.count} {intent.item} cost {price}, and there are {player.gold}"
+        )
     if kind.stackable:
         give(player, scene.world, intent.item, intent.count)
     elif intent.count > len(free_slots(player)):
-        raise Refused("inventory_full", f"{intent.count} slots of {INVENTORY_SLOTS} are needed")
+        raise ActionRefused("inventory_full", f"{intent.count} slots of {INVENTORY_SLOTS} are needed")
     else:
         for _ in range(intent.count):
-            give(player, scene.world, intent.item, 1, scene.serials.take())
+            give(player, scene.world, intent.item, 1, scene.serials.take_serial())
     player.gold -= price
     return {"item": intent.item, "count": intent.count, "price": price}
 
@@ -51,13 +53,13 @@ def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
         Refused: `no_shop`, `empty_slot`, `not_enough`, `worthless`, `price_changed` or `purse_full`.
     """
     if not shops_here(player, scene):
-        raise Refused("no_shop", "there is no shop within reach")
+        raise ActionRefused("no_shop", "there is no shop within reach")
     sold = take(player, intent.slot, intent.count)
     kind = scene.world.item(sold.item_id)
     if not kind.sell_price:
-        raise Refused("worthless", f"no shop wants {sold.item_id}")
+        raise ActionRefused("worthless", f"no shop wants {sold.item_id}")
     if isinstance(intent.price_min, int) and kind.sell_price < intent.price_min:
-        raise Refused("price_changed", f"one {sold.item_id} brings {kind.sell_price}")
+        raise ActionRefused("price_changed", f"one {sold.item_id} brings {kind.sell_price}")
     price = kind.sell_price * sold.count
     earn(player, price)
     unpack_parcels(player, scene.world)

@@ -7,8 +7,8 @@ import msgspec
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import AddFriend, Block, RemoveFriend, SetSetting, Unblock
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.player import BLOCKED_MAX, FRIENDS_MAX, SETTINGS_BYTES_MAX, SETTINGS_MAX, Player
-from realmkeep.realm.world.refused import Refused
 
 
 def add_friend(tx: Tx, player: Player, scene: Scene, intent: AddFriend) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dic
     """
     settings = {**player.settings, intent.name: intent.value}
     if len(settings) > SETTINGS_MAX or len(msgspec.json.encode(settings)) > SETTINGS_BYTES_MAX:
-        raise Refused("settings_full", f"at most {SETTINGS_MAX} settings of {SETTINGS_BYTES_MAX} bytes together")
+        raise ActionRefused("settings_full", f"at most {SETTINGS_MAX} settings of {SETTINGS_BYTES_MAX} bytes together")
     player.settings = settings
     return {}
 
@@ -67,19 +67,19 @@ def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dic
 def _other(player: Player, scene: Scene) -> int:
     assert scene.other is not None  # whoever runs this has looked the player up
     if scene.other.player_id == player.player_id:
-        raise Refused("not_oneself", "that is yourself")
+        raise ActionRefused("not_oneself", "that is yourself")
     return scene.other.player_id
 
 
 def _added(listed: list[int], player_id: int, most: int) -> list[int]:
     if player_id in listed:
-        raise Refused("already_listed", f"player {player_id} is listed already")
+        raise ActionRefused("already_listed", f"player {player_id} is listed already")
     if len(listed) >= most:
-        raise Refused("list_full", f"the list has {most} places")
+        raise ActionRefused("list_full", f"the list has {most} places")
     return [*listed, player_id]
 
 
 def _removed(listed: list[int], player_id: int) -> list[int]:
     if player_id not in listed:
-        raise Refused("not_listed", f"player {player_id} is not listed")
+        raise ActionRefused("not_listed", f"player {player_id} is not listed")
     return [other for other in listed if other != player_id]

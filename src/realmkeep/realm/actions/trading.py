@@ -16,11 +16,11 @@ from realmkeep import Op, Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import TradeOffer
 from realmkeep.realm.wire.limits import TokenBucket
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import earn, give, in_slot, take, unpack_parcels
 from realmkeep.realm.world.places import near
 from realmkeep.realm.world.player import Item, Player
-from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
@@ -41,13 +41,13 @@ class Confirmation(Protocol):
         """The operation that says it."""
         ...
 
-    def nack(self, refused: Refused) -> None:
+    def nack(self, refused: ActionRefused) -> None:
         """Answer that nothing came of it."""
         ...
 
 
 @dataclass
-class Side:
+class TradeSide:
     """One player's part of a trade; `offered` are the slots' contents when they were offered."""
 
     player: Player
@@ -73,21 +73,21 @@ class Trade:
     """
 
     number: int
-    sides: tuple[Side, Side]
+    sides: tuple[TradeSide, TradeSide]
     touched_s: float
     closing: bool = False
 
-    def standing(self) -> dict[str, Any]:
+    def offers_and_terms(self) -> dict[str, Any]:
         """Both offers as they stand, and the `terms` that name exactly them."""
         offers = [side.shown() for side in self.sides]
         digest = hashlib.blake2b(msgspec.json.encode((self.number, offers)), digest_size=TERMS_BYTES)
         return {"offers": offers, "terms": digest.hexdigest()}
 
-    def side(self, player: Player) -> Side:
+    def side(self, player: Player) -> TradeSide:
         """A player's own side."""
         return next(side for side in self.sides if side.player is player)
 
-    def other(self, player: Player) -> Side:
+    def other(self, player: Player) -> TradeSide:
         """The other side."""
         return next(side for side in self.sides if side.player is not player)
 
@@ -106,22 +106,22 @@ class TradeBook:
         self._trades: dict[int, Trade] = {}
         self._numbers = count(1)
 
-    def request(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
+    def request_trade(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
         """Ask for a trade; asking back opens it.
 
         Raises:
             Refused: `not_here`, `too_far`, `in_combat`, `already_trading` or `blocked`.
         """
         if other is None or other is player or other.zone_id != player.zone_id or other.dead:
-            raise Refused("not_here", "that player is not in this zone")
+            raise ActionRefused("not_here", "that player is not in this zone")
         if not near(player.x, player.y, other.x, other.y, scene.world.rules.trade_tiles):
-            raise Refused("too_far", f"a trade takes {scene.world.rules.trade_tiles:g} tiles at most")
+            raise ActionRefused("too_far", f"a trade takes {scene.world.rules.trade_tiles:g} tiles at most")
         if scene.in_combat(player) or scene.in_combat(other):
-            raise Refused("in_combat", "nobody trades in a fight")
+            raise ActionRefused("in_combat", "nobody trades in a fight")
         if player.player_id in self._trades or other.player_id in self._trades:
-            raise Refused("already_trading", "one of you is trading")
+            raise ActionRefused("already_trading", "one of you is trading")
         if player.player_id in other.blocked or other.player_id in player.blocked:
-            raise Refused("blocked", "one of you has blocked the other")
+            raise ActionRefused("blocked", "one of you has blocked the other")
         asked, asked_s = self._requests.get(other.player_id, (None, 0.0))
         if asked == player.player_id and scene.now_s - asked_s <= INACTIVE_S:
             self._open(player, other, scene.now_s)
@@ -133,7 +133,7 @@ class TradeBook:
             self._event(other, "trade_requested", player=player.player_id, name=player.name)
         return {"opened": False, "player": other.player_id, "name": other.name}
 
-    def offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:
+    def change_offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:
         """Replace one's offer; whoever had confirmed has not any more.
 
         Raises:
@@ -143,36 +143,36 @@ class TradeBook:
         trade = self._open_trade(player)
         side = trade.side(player)
         if not side.changes.take(scene.now_s):
-            raise Refused("rate_limited", "offers change no faster than anybody can read them")
+            raise ActionRefused("rate_limited", "offers change no faster than anybody can read them")
         offered: list[Item] = []
         for part in intent.items or []:
             item = in_slot(player, part.slot)
             if part.count > item.count:
-                raise Refused("not_enough", f"slot {part.slot} has {item.count}")
+                raise ActionRefused("not_enough", f"slot {part.slot} has {item.count}")
             if any(item.slot == part.slot for item in offered):
-                raise Refused("same_slot_twice", f"slot {part.slot} is offered twice")
+                raise ActionRefused("same_slot_twice", f"slot {part.slot} is offered twice")
             offered.append(Item(item.item_id, part.count, item.slot, item.serial))
         if (intent.gold or 0) > player.gold:
-            raise Refused("not_enough_gold", f"there are {player.gold}")
+            raise ActionRefused("not_enough_gold", f"there are {player.gold}")
         side.offered, side.gold = offered, intent.gold or 0
         trade.touched_s = scene.now_s
-        standing = trade.standing()
+        standing = trade.offers_and_terms()
         for each in trade.sides:
             self._event(each.player, "trade_offer", player=player.player_id, **standing)
-        self._unconfirm(trade, Refused("offer_changed", "an offer changed after it had been confirmed"))
+        self._unconfirm(trade, ActionRefused("offer_changed", "an offer changed after it had been confirmed"))
         return standing
 
-    def confirm(self, player: Player, terms: str, confirmation: Confirmation, scene: Scene) -> Trade | None:
+    def confirm_trade(self, player: Player, terms: str, confirmation: Confirmation, scene: Scene) -> Trade | None:
         """Agree to what `terms` stands for; returns the trade, closing, once both have.
 
         Raises:
             Refused: `not_trading`, `trade_closing`, `offer_changed` (the offers are others by now) or `already_confirmed`.
         """
         trade = self._open_trade(player)
-        if terms != trade.standing()["terms"]:
-            raise Refused("offer_changed", "these are not the offers as they stand; look at them again")
+        if terms != trade.offers_and_terms()["terms"]:
+            raise ActionRefused("offer_changed", "these are not the offers as they stand; look at them again")
         if trade.side(player).confirmed is not None:
-            raise Refused("already_confirmed", "wait for the other one")
+            raise ActionRefused("already_confirmed", "wait for the other one")
         trade.side(player).confirmed = confirmation
         trade.touched_s = scene.now_s
         for each in trade.sides:
@@ -182,7 +182,7 @@ class TradeBook:
         trade.closing = True
         return trade
 
-    def confirms_again(self, player: Player, confirmation: Confirmation) -> bool:
+    def repeats_confirmation(self, player: Player, confirmation: Confirmation) -> bool:
         """Whether a player has confirmed by this operation already; the answer goes to the request that came last.
 
         Raises:
@@ -193,11 +193,11 @@ class TradeBook:
         if trade is None or before is None or before.op.id != confirmation.op.id:
             return False
         if before.op != confirmation.op:
-            raise Refused("op_reused", f"operation {before.op.id} confirms other terms")
+            raise ActionRefused("op_reused", f"operation {before.op.id} confirms other terms")
         trade.side(player).confirmed = confirmation
         return True
 
-    def cancel(self, player: Player) -> dict[str, Any]:
+    def cancel_trade(self, player: Player) -> dict[str, Any]:
         """Call one's trade off.
 
         Raises:
@@ -206,32 +206,32 @@ class TradeBook:
         self._call_off(self._open_trade(player), "cancelled")
         return {}
 
-    def left(self, player: Player, reason: str) -> None:
+    def player_left(self, player: Player, reason: str) -> None:
         """A player is gone from the zone or the game: an open trade is off, one that is closing goes on."""
         self._requests.pop(player.player_id, None)
         trade = self._trades.get(player.player_id)
         if trade is not None and not trade.closing:
             self._call_off(trade, reason)
 
-    def completed(self, trade: Trade) -> None:
+    def complete_trade(self, trade: Trade) -> None:
         """The trade is durable; the confirmations are the caller's to answer."""
-        self.forget(trade)
+        self.forget_trade(trade)
         for side in trade.sides:
             other = trade.other(side.player)
             self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())
 
-    def end(self, trade: Trade, reason: str) -> None:
+    def end_trade(self, trade: Trade, reason: str) -> None:
         """The trade is off; the confirmations are the caller's to answer."""
-        self.forget(trade)
+        self.forget_trade(trade)
         for side in trade.sides:
             self._event(side.player, "trade_cancelled", reason=reason)
 
-    def forget(self, trade: Trade) -> None:
+    def forget_trade(self, trade: Trade) -> None:
         """The trade is over, whatever came of it."""
         for side in trade.sides:
             self._trades.pop(side.player.player_id, None)
 
-    def sweep(self, now_s: float) -> None:
+    def end_inactive(self, now_s: float) -> None:
         """End trades and forget requests that nobody touched for a minute."""
         for trade in {id(trade): trade for trade in self._trades.values()}.values():
             if not trade.closing and now_s - trade.touched_s > INACTIVE_S:
@@ -243,7 +243,7 @@ class TradeBook:
 
     def _open(self, player: Player, other: Player, now_s: float) -> None:
         trade = Trade(next(self._numbers), (_side(player, now_s), _side(other, now_s)), now_s)
-        standing = trade.standing()
+        standing = trade.offers_and_terms()
         for one, two in ((player, other), (other, player)):
             self._requests.pop(one.player_id, None)
             self._told_s.pop((one.player_id, two.player_id), None)
@@ -253,27 +253,27 @@ class TradeBook:
     def _open_trade(self, player: Player) -> Trade:
         trade = self._trades.get(player.player_id)
         if trade is None:
-            raise Refused("not_trading", "there is no trade")
+            raise ActionRefused("not_trading", "there is no trade")
         if trade.closing:
-            raise Refused("trade_closing", "both have confirmed; it is being written")
+            raise ActionRefused("trade_closing", "both have confirmed; it is being written")
         return trade
 
-    def _unconfirm(self, trade: Trade, refused: Refused) -> None:
+    def _unconfirm(self, trade: Trade, refused: ActionRefused) -> None:
         for side in trade.sides:
             if side.confirmed is not None:
                 side.confirmed.nack(refused)
                 side.confirmed = None
 
     def _call_off(self, trade: Trade, reason: str) -> None:
-        self._unconfirm(trade, Refused("trade_cancelled", f"the trade is off: {reason}"))
-        self.end(trade, reason)
+        self._unconfirm(trade, ActionRefused("trade_cancelled", f"the trade is off: {reason}"))
+        self.end_trade(trade, reason)
 
     def _event(self, to: Player, kind: str, **fields: Any) -> None:
         self._tell(to.player_id, {"type": "event", "kind": kind, **fields})
 
 
-def _side(player: Player, now_s: float) -> Side:
-    return Side(player, TokenBucket(now_s, rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST))
+def _side(player: Player, now_s: float) -> TradeSide:
+    return TradeSide(player, TokenBucket(now_s, rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST))
 
 
 def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
@@ -292,12 +292,12 @@ def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict
     return {"players": [one.player_id, other.player_id]}
 
 
-def _take_offer(player: Player, side: Side) -> list[Item]:
+def _take_offer(player: Player, side: TradeSide) -> list[Item]:
     for item in side.offered:
         held = next((held for held in player.inventory if held.slot == item.slot), None)
         if held is None or (held.item_id, held.serial) != (item.item_id, item.serial) or held.count < item.count:
-            raise Refused("offer_changed", f"slot {item.slot} no longer holds what was offered")
+            raise ActionRefused("offer_changed", f"slot {item.slot} no longer holds what was offered")
     if player.gold < side.gold:
-        raise Refused("offer_changed", "the gold that was offered has been spent")
+        raise ActionRefused("offer_changed", "the gold that was offered has been spent")
     player.gold -= side.gold
     return [take(player, item.slot, item.count) for item in side.offered]

@@ -7,11 +7,11 @@ from realmkeep.errors import AuthFailed
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Peer
-from realmkeep.realm.wire.requests import ChangePassword, Credentials
+from realmkeep.realm.wire.requests import ChangePasswordRequest, CredentialsRequest
 
 
 @dataclass(frozen=True)
-class Shown:
+class ReceivedCredentials:
     """What a client showed; a field that it did not show is empty.
 
     Attributes:
@@ -43,7 +43,9 @@ class CredentialReader:
         self._challenges = challenges
         self._require_encryption = require_encryption
 
-    async def read(self, peer: Peer, request: Credentials | ChangePassword) -> Shown:
+    async def read_credentials(
+        self, peer: Peer, request: CredentialsRequest | ChangePasswordRequest
+    ) -> ReceivedCredentials:
         """Read what a request shows; what is sealed is opened, which happens once.
 
         Raises:
@@ -55,9 +57,9 @@ class CredentialReader:
                 request.encrypted_payload,
                 challenge_holds=lambda challenge: self._challenges.holds(challenge, peer.address),
             )
-            return Shown(shown.username, shown.password, shown.new_password, shown.ticket, opened)
+            return ReceivedCredentials(shown.username, shown.password, shown.new_password, shown.ticket, opened)
         if self._require_encryption:
             raise AuthFailed("credentials have to be sealed", reason="encryption_required")
-        if isinstance(request, ChangePassword):
-            return Shown(password=request.password or "", new_password=request.new_password or "")
-        return Shown(request.username or "", request.password or "", ticket=request.ticket or "")
+        if isinstance(request, ChangePasswordRequest):
+            return ReceivedCredentials(password=request.password or "", new_password=request.new_password or "")
+        return ReceivedCredentials(request.username or "", request.password or "", ticket=request.ticket or "")

@@ -14,14 +14,14 @@ from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
 from realmkeep.errors import NoMoreIds, NoSuchAccount, Quarantined, RecordError
 from realmkeep.rate_limited_log import RateLimitedLog
-from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, Named, Scene, Serials
+from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, NamedPlayer, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
-from realmkeep.realm.server.seats import Seat, Seats
-from realmkeep.realm.wire.limits import Bounded, TokenBucket
+from realmkeep.realm.server.player_connections import PlayerConnection, PlayerConnections
+from realmkeep.realm.wire.limits import LruMap, TokenBucket
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places
 from realmkeep.realm.world.player import Player
-from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.zone import Zone
 
 ALLOWANCES_MAX: Final = 20_000  # players of whom it is known what they have said; those heard least recently go first
@@ -52,20 +52,20 @@ class Game:
     clock: Clock
     random: Random
     serials: Serials
-    seats: Seats = field(default_factory=Seats)
+    connections: PlayerConnections = field(default_factory=PlayerConnections)
     ticks: int = 0
     refilling: bool = False
 
     def __post_init__(self) -> None:
         self.background = Background("the realm", self.clock)
-        self.trades = TradeBook(self.seats.tell)
+        self.trades = TradeBook(self.connections.send_event)
         self.strangers = RateLimitedLog(self.clock)
-        self.comings = RateLimitedLog(self.clock)
-        self._allowances = Bounded[int, TokenBucket](
+        self.arrivals_log = RateLimitedLog(self.clock)
+        self._allowances = LruMap[int, TokenBucket](
             lambda: TokenBucket(self.clock.monotonic_s()), entries_max=ALLOWANCES_MAX
         )
 
-    def allowance(self, player_id: int) -> TokenBucket:
+    def message_allowance(self, player_id: int) -> TokenBucket:
         """What a player may still say: the player's own, over all sessions and connections."""
         return self._allowances[player_id]
 
@@ -74,7 +74,7 @@ class Game:
         """Why not everything is as promised now, one sentence each."""
         return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded)
 
-    def scene(self, other: Named | None = None) -> Scene:
+    def scene(self, other: NamedPlayer | None = None) -> Scene:
         """This moment."""
         return Scene(
             self.world,
@@ -86,7 +86,9 @@ class Game:
             other=other,
         )
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str, *, failed: Callable[[], object] = lambda: None) -> None:
+    def spawn_task(
+        self, work: Coroutine[Any, Any, None], name: str, *, failed: Callable[[], object] = lambda: None
+    ) -> None:
         """Run something beside; what it raises is logged, because nobody else would hear of it.
 
         Args:
@@ -101,43 +103,49 @@ class Game:
 
         self.background.run(name, work, lasts_s=STEADY_S).add_done_callback(ended)
 
-    async def settled(self) -> None:
+    async def tasks_finished(self) -> None:
         """Wait for everything that was spawned."""
         await self.background.finished()
 
-    def leave(self, seat: Seat) -> None:
+    def disconnect_player(self, connection: PlayerConnection) -> None:
         """A player is disconnected: grace begins, in which the player can still be fought."""
-        self.seats.part(seat)
-        self.trades.left(seat.player, "disconnected")
-        if not seat.session.ended:
-            seat.session.disconnect()
+        self.connections.detach_peer(connection)
+        self.trades.player_left(connection.player, "disconnected")
+        if not connection.session.ended:
+            connection.session.disconnect()
 
-    def depart(self, seat: Seat) -> None:
+    def remove_player(self, connection: PlayerConnection) -> None:
         """A player logs out: from this moment nothing more is heard from them, and nothing happens to them."""
-        self.seats.remove(seat)
-        self.trades.left(seat.player, "logged_out")
-        self.places.leave(seat.player)
+        self.connections.remove_player(connection)
+        self.trades.player_left(connection.player, "logged_out")
+        self.places.remove_player(connection.player)
 
     def zone_of(self, place: Place) -> Session[Zone]:
         """The session of a place's record."""
         return self.zones[place.name]
 
-    async def find(self, player: int | str) -> Named | None:
+    async def look_up_player(self, player: int | str) -> NamedPlayer | None:
         """A player by id or by name, whether in the game or not; None if there is no such player.
 
         Raises:
             Refused: `unavailable`: the player is not in the game, and its record cannot be read.
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
-        if (seat := self.seats.find(player)) is not None:
-            return Named(seat.player.player_id, seat.player.name, frozenset(seat.player.blocked))
+        if (connection := self.connections.find_player(player)) is not None:
+            return NamedPlayer(
+                connection.player.player_id, connection.player.name, frozenset(connection.player.blocked)
+            )
         try:
             player_id = player if isinstance(player, int) else await self._character_id(player)
             record = None if player_id is None else await self.keeper.table(Player).load(player_id)
         except (Quarantined, RecordError) as error:
             self.strangers.say(log.error, "a player cannot be loaded", error=str(error))
-            raise Refused("unavailable", "that player cannot be loaded; an operator has to look") from error
-        return None if player_id is None or record is None else Named(player_id, record.name, frozenset(record.blocked))
+            raise ActionRefused("unavailable", "that player cannot be loaded; an operator has to look") from error
+        return (
+            None
+            if player_id is None or record is None
+            else NamedPlayer(player_id, record.name, frozenset(record.blocked))
+        )
 
     async def _character_id(self, name: str) -> int | None:
         try:
@@ -162,9 +170,9 @@ class Game:
         finally:
             self.refilling = False
 
-    def announce_level(self, seat: Seat) -> None:
+    def announce_level(self, connection: PlayerConnection) -> None:
         """Tell a player of a level-up, once it is durable."""
-        player = seat.player
-        if player.level > seat.level_told:
-            seat.level_told = player.level
-            seat.tell({"type": "event", "kind": "level_up", "level": player.level, "max_hp": player.max_hp})
+        player = connection.player
+        if player.level > connection.level_told:
+            connection.level_told = player.level
+            connection.send_event({"type": "event", "kind": "level_up", "level": player.level, "max_hp": player.max_hp})

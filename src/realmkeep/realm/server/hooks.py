@@ -9,7 +9,7 @@ from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive, receive_plain, take_back
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.world.mail import Mail
+from realmkeep.realm.world.mail_letter import MailLetter
 from realmkeep.realm.world.player import Player
 
 log = structlog.get_logger("realm.sessions")
@@ -29,7 +29,7 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
         player = session.record
         flee(game, player)
         _remove(game, player)
-        game.comings.say(log.info, "player stayed away", player=player.player_id, name=player.name)
+        game.arrivals_log.say(log.info, "player stayed away", player=player.player_id, name=player.name)
 
     @keeper.on_lost_ownership(Player)
     def lost(session: Session[Player], reason: str) -> None:
@@ -40,7 +40,7 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
     @keeper.on_frozen(Player)
     def frozen(session: Session[Player], error: RealmkeepError) -> None:
         """The player cannot be saved; an operator has to look."""
-        game.seats.tell(
+        game.connections.send_event(
             session.record.player_id,
             {"type": "event", "kind": "warning", "degraded": True, "detail": "your player cannot be saved"},
         )
@@ -52,8 +52,8 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
 def register_mail_hooks(keeper: Keeper, game: Game) -> None:
     """Register what opens mail, and tells clients of it; call it before the first login."""
 
-    @keeper.on_letter(Player, Mail)
-    def mail(_: Tx, player: Player, letter: Mail) -> dict[str, Any]:
+    @keeper.on_letter(Player, MailLetter)
+    def mail(_: Tx, player: Player, letter: MailLetter) -> dict[str, Any]:
         """Mail arrives, in the commit that takes it out of the inbox."""
         return receive(player, game.world, letter)
 
@@ -70,9 +70,9 @@ def register_mail_hooks(keeper: Keeper, game: Game) -> None:
     def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
         """The client hears of what arrived now that it is durable; who is away hears of it after `auth_ok`."""
         if event:
-            game.seats.deliver(session, event)
+            game.connections.deliver_event(session, event)
 
-    keeper.on_letter_settled(Player, Mail)(arrived)
+    keeper.on_letter_settled(Player, MailLetter)(arrived)
     keeper.on_letter_settled(Player, Returned)(arrived)
     keeper.on_letter_settled(Player)(arrived)
 
@@ -85,12 +85,12 @@ def flee(game: Game, player: Player) -> None:
 
 
 def _remove(game: Game, player: Player, reason: str | None = None) -> None:
-    game.trades.left(player, "disconnected")
-    game.places.leave(player)
-    seat = game.seats.by_id.get(player.player_id)
-    if seat is None:
+    game.trades.player_left(player, "disconnected")
+    game.places.remove_player(player)
+    connection = game.connections.by_id.get(player.player_id)
+    if connection is None:
         return
-    peer = game.seats.remove(seat)
+    peer = game.connections.remove_player(connection)
     if peer is not None:
         peer.send({"type": "goodbye", "reason": reason})
         peer.close()

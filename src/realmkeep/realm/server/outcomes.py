@@ -21,7 +21,7 @@ from realmkeep.errors import (
     StorageError,
 )
 from realmkeep.rate_limited_log import RateLimitedLog
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.action_refused import ActionRefused
 
 T = TypeVar("T")
 log = structlog.get_logger("realm.intents")
@@ -69,7 +69,7 @@ async def decided(work: Awaitable[T], lines: RateLimitedLog, waits: Callable[[],
     """
     try:
         return await outcome(work, waits)
-    except Refused:
+    except ActionRefused:
         raise
     except RealmkeepError as error:
         raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error, lines)) from error
@@ -78,13 +78,13 @@ async def decided(work: Awaitable[T], lines: RateLimitedLog, waits: Callable[[],
         raise Undecided(repr(error)) from error  # whoever asked is answered all the same
 
 
-def refusal(error: RealmkeepError, lines: RateLimitedLog) -> Refused:
+def refusal(error: RealmkeepError, lines: RateLimitedLog) -> ActionRefused:
     """What the client is told of an operation that did not happen; `lines` is what the operator is told."""
     for kind, reason, detail in _REASONS:
         if isinstance(error, kind):
-            return Refused(reason, detail)
+            return ActionRefused(reason, detail)
     lines.say(log.error, "an operation failed", error=str(error))
-    return Refused("invalid", "your player cannot be stored so; look at the state")
+    return ActionRefused("invalid", "your player cannot be stored so; look at the state")
 
 
 def auth_fail(reason: str, retry_after_s: float = 0.0) -> dict[str, Any]:

@@ -18,22 +18,22 @@ from realmkeep.config import NetworkConfig
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.credential_reader import CredentialReader
-from realmkeep.realm.server.entrance import Entrance
+from realmkeep.realm.server.dispatcher import Dispatcher
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.hooks import register_hooks
-from realmkeep.realm.server.leaving import Leaving
-from realmkeep.realm.server.life import Life
-from realmkeep.realm.server.reception import Reception
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.login_flow import LoginFlow
+from realmkeep.realm.server.logout_flow import LogoutFlow
+from realmkeep.realm.server.network_limits import NetworkLimits
+from realmkeep.realm.server.player_connections import PlayerConnection
+from realmkeep.realm.server.simulation import Simulation
 from realmkeep.realm.server.ticker import Ticker
-from realmkeep.realm.server.turnstile import Turnstile
+from realmkeep.realm.wire.bound_sockets import BoundSockets, CannotListen, bind_sockets
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.datagrams import Datagrams
-from realmkeep.realm.wire.doors import CannotListen, Doors, open_doors
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX, TcpServer
-from realmkeep.realm.wire.tls import Certificate, Handshakes
+from realmkeep.realm.wire.tls import Certificate, HandshakeQueue
 from realmkeep.realm.wire.udp import UdpServer
+from realmkeep.realm.wire.udp_socket import UdpSocket
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Places
 from realmkeep.realm.world.player import Player
@@ -47,7 +47,7 @@ log = structlog.get_logger("realm")
 
 
 @dataclass(frozen=True)
-class Where:
+class ListenAddress:
     """Where to listen; port 0 picks a free one.
 
     Attributes:
@@ -88,13 +88,13 @@ class Realm:
         self.game = game
         handshakes = None
         if certificate is not None:
-            handshakes = Handshakes(lambda: certificate.context, game.background, game.clock)
+            handshakes = HandshakeQueue(lambda: certificate.context, game.background, game.clock)
         reader = CredentialReader(game, challenges, require_encryption=require_encryption)
-        self.entrance = Entrance(game, reader, Turnstile(network, game.clock))
-        self.reception = Reception(game, challenges, self.entrance, Leaving(game, reader), name=game.keeper.name)
-        self.life = Life(game)
+        self.login_flow = LoginFlow(game, reader, NetworkLimits(network, game.clock))
+        self.dispatcher = Dispatcher(game, challenges, self.login_flow, LogoutFlow(game, reader), name=game.keeper.name)
+        self.simulation = Simulation(game)
         self.tcp = TcpServer(
-            self.reception,
+            self.dispatcher,
             game.clock,
             connections_max=connections_max,
             shares=Shares(
@@ -103,26 +103,26 @@ class Realm:
             silence_s=network.tcp_silence_s,
             handshakes=handshakes,
         )
-        self.udp = UdpServer(self.reception, challenges, game.clock)
-        self.ticker = Ticker(self.life.step, game.clock)
-        self.doors: Doors | None = None
+        self.udp = UdpServer(self.dispatcher, challenges, game.clock)
+        self.ticker = Ticker(self.simulation.run_tick, game.clock)
+        self.sockets: BoundSockets | None = None
 
-    async def listen(self, where: Where) -> None:
+    async def listen(self, address: ListenAddress) -> None:
         """Open the doors: from here on clients are heard.
 
         Raises:
             ConfigError: An address cannot be listened on.
         """
         try:
-            self.doors = await open_doors(where.host, where.tcp_port, where.udp_port)
-            await self.tcp.listen(self.doors.tcp)
+            self.sockets = await bind_sockets(address.host, address.tcp_port, address.udp_port)
+            await self.tcp.listen(self.sockets.tcp)
         except CannotListen as refused:
             raise _cannot_listen(refused) from refused
         except OSError as error:  # two servers may bind one TCP port; only one listens
-            assert self.doors is not None
-            self.doors.close()
-            raise _cannot_listen(CannotListen("tcp", f"{where.host}:{self.doors.tcp_port}", error)) from error
-        self.udp.listen([Datagrams(bound, number) for number, bound in enumerate(self.doors.udp)])
+            assert self.sockets is not None
+            self.sockets.close()
+            raise _cannot_listen(CannotListen("tcp", f"{address.host}:{self.sockets.tcp_port}", error)) from error
+        self.udp.listen([UdpSocket(bound, number) for number, bound in enumerate(self.sockets.udp)])
 
     @property
     def peers(self) -> list[Peer]:
@@ -131,7 +131,7 @@ class Realm:
 
     async def stop(self) -> None:
         """Let nobody in any more and tell everybody; then close the keeper, and `hang_up`."""
-        self.entrance.open = False
+        self.login_flow.accepts_logins = False
         self.tcp.stop_accepting()
         self.udp.accepting = False
         for peer in self.peers:
@@ -169,8 +169,8 @@ async def open_game(
     register_hooks(keeper, game)
     await game.refill_serials()
     for session in await keeper.recover(Player):
-        game.seats.add(Seat(session, level_told=session.record.level))
-        places.enter(session.record)
+        game.connections.add_player(PlayerConnection(session, level_told=session.record.level))
+        places.add_player(session.record)
     return game
 
 
@@ -179,7 +179,7 @@ async def open_realm(
     keeper: Keeper,
     accounts: Accounts,
     world: World,
-    where: Where,
+    address: ListenAddress,
     *,
     clock: Clock,
     require_encryption: bool,
@@ -194,7 +194,7 @@ async def open_realm(
         keeper: Open, with nobody logged in.
         accounts: Running, on the same store.
         world: What exists.
-        where: Where to listen.
+        address: Host and ports to listen on.
         clock: The keeper's.
         require_encryption: Refuse plain passwords and tickets.
         network: What one address may have of it; None: the defaults of the section `network`.
@@ -210,12 +210,12 @@ async def open_realm(
     realm = Realm(
         game,
         require_encryption=require_encryption,
-        connections_max=where.connections_max,
+        connections_max=address.connections_max,
         network=network,
         certificate=certificate,
     )
     try:
-        await realm.listen(where)
+        await realm.listen(address)
         kept = [game.background.keep("tick", realm.ticker.run)]
         if certificate is not None:
             kept.append(game.background.keep("TLS certificate", partial(follow_certificate, certificate, clock)))

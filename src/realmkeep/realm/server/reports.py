@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from realmkeep.realm.server.realm import Realm
-from realmkeep.realm.server.terminal import LiveLine, LogAbove
+from realmkeep.realm.server.terminal import LiveLine, LiveLineHandler
 from realmkeep.realm.world.player import Player
 from realmkeep.storage import Capability
 
@@ -51,15 +51,15 @@ def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[s
         capability: Of its store.
         store_url: Without secrets.
     """
-    doors = realm.doors
-    assert doors is not None  # it listens
+    sockets = realm.sockets
+    assert sockets is not None  # it listens
     keeper, accounts = realm.game.keeper, realm.game.accounts
     told = {
-        "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.seats.by_id)} players in grace",
+        "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.connections.by_id)} players in grace",
         "store": f"{located(store_url)} ({capability.engine}, fsync {capability.fsync})",
         "promise": promise(capability),
-        "tcp": _listening(doors.hosts, doors.tcp_port),
-        "udp": _listening(doors.hosts, doors.udp_port),
+        "tcp": _listening(sockets.hosts, sockets.tcp_port),
+        "udp": _listening(sockets.hosts, sockets.udp_port),
         "public_key": accounts.public_key,
     }
     if capability.warnings:
@@ -114,7 +114,7 @@ class StatusLine:
         since_s = self._dirty_since_s
         self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
         oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
-        degraded = harmless(" ".join("; ".join(self._realm.game.degraded).split()))
+        degraded = printable(" ".join("; ".join(self._realm.game.degraded).split()))
         parts = [
             *([f"DEGRADED: {degraded}"] if degraded else []),
             f"players {len(sessions)}",
@@ -126,7 +126,7 @@ class StatusLine:
         return "  ".join(parts)
 
 
-def harmless(text: str) -> str:
+def printable(text: str) -> str:
     """A text as a terminal may show it: control characters, and those that turn the direction of writing, are spelled out."""
     return (
         text
@@ -135,9 +135,9 @@ def harmless(text: str) -> str:
     )
 
 
-def _harmless(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _printable_entry(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """What strangers called themselves is no command to the operator's terminal."""
-    return {name: harmless(value) if isinstance(value, str) else value for name, value in entry.items()}
+    return {name: printable(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
 def formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
@@ -146,7 +146,7 @@ def formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
         shown: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
         console = structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)
-        shown = [_harmless, console]
+        shown = [_printable_entry, console]
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shown]
     )
@@ -161,7 +161,7 @@ def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None
         line: The live line on the same stream, if there is one.
         colours: On the console.
     """
-    handler = logging.StreamHandler(stream) if line is None else LogAbove(line)
+    handler = logging.StreamHandler(stream) if line is None else LiveLineHandler(line)
     handler.setFormatter(formatter(log_format, colours=colours))
     logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     structlog.configure(

@@ -19,14 +19,14 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import NetworkConfig, mask_url
 from realmkeep.errors import FileRefused
 from realmkeep.files import make_directory
+from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
-from realmkeep.realm.server.loop import loop_factory
-from realmkeep.realm.server.realm import Realm, Where, open_realm
+from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
 from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
-from realmkeep.realm.server.terminal import LiveLine, let_go_of
-from realmkeep.realm.wire.doors import EVERYWHERE
+from realmkeep.realm.server.terminal import LiveLine, flush_or_discard
+from realmkeep.realm.wire.bound_sockets import EVERYWHERE
 from realmkeep.realm.wire.tls import Certificate
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
@@ -38,7 +38,7 @@ log = structlog.get_logger("realm.serve")
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServeOptions:
     """What `realmkeep serve` is asked to do.
 
     Attributes:
@@ -50,7 +50,7 @@ class Serving:
 
     config: Config
     directory: Path
-    where: Where
+    address: ListenAddress
     log_format: LogFormat | None = None
     certificate: Certificate | None = None
 
@@ -67,7 +67,7 @@ def in_directory(config: Config, directory: Path) -> Config:
     return placed
 
 
-def serve(serving: Serving) -> int:
+def serve(options: ServeOptions) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends the process at once.
 
     Returns:
@@ -83,36 +83,36 @@ def serve(serving: Serving) -> int:
         OSError: A file cannot be written, as when the disk is full.
     """
     on_terminal = sys.stderr.isatty()
-    log_format = serving.log_format or ("console" if on_terminal else "json")
+    log_format = options.log_format or ("console" if on_terminal else "json")
     capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line, and knows colours
     line = LiveLine(sys.stderr) if capable and log_format == "console" else None
     configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
     os.umask(0o077)  # whatever else makes a file here: it holds what players own
     try:
-        make_directory(serving.directory)
+        make_directory(options.directory)
     except FileRefused:
         raise
     except OSError as error:
         raise ConfigError(
-            f"the directory {serving.directory} cannot be used: {error.strerror}",
+            f"the directory {options.directory} cannot be used: {error.strerror}",
             hint="name another with --data, or let this user write there",
         ) from error
-    serving = replace(serving, where=replace(serving.where, connections_max=connections_max()))
-    config = serving.config
-    serving = replace(serving, certificate=_certificate(config.network))
+    options = replace(options, address=replace(options.address, connections_max=connections_max()))
+    config = options.config
+    options = replace(options, certificate=_certificate(config.network))
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
-            report = runner.run(_serve(serving, storage, accounts, shipped_world(), log_format, line))
+            report = runner.run(_serve(options, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
             rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
             left = [each.record for each in report.left]
             log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file, left_before=left)
     finally:
         ignore_stop_signals()
-        let_go_of(sys.stderr)
+        flush_or_discard(sys.stderr)
     return 0 if report.clean else 1
 
 
@@ -133,7 +133,7 @@ def _certificate(network: NetworkConfig) -> Certificate | None:
 
 
 async def _serve(
-    serving: Serving,
+    options: ServeOptions,
     storage: Storage,
     accounts: Accounts,
     world: World,
@@ -146,30 +146,30 @@ async def _serve(
     report: CloseReport | None = None
     try:
         async with AsyncExitStack() as stack:
-            keeper, realm = await _open(stack, serving, storage, accounts, world)
+            keeper, realm = await _open(stack, options, storage, accounts, world)
             keeper.warmed_up()
-            told = introduction(realm, storage.capability, mask_url(serving.config.store.url))
+            told = introduction(realm, storage.capability, mask_url(options.config.store.url))
             if log_format == "console":
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
                 log.info("ready", **told)
             async with _status_line(realm, line):
                 await keep_server_file(
-                    serving.directory,
-                    lambda: _server_file(serving, realm, storage.capability),
+                    options.directory,
+                    lambda: _server_file(options, realm, storage.capability),
                     SystemClock(),
                     stop.first,
                 )
                 await stop.asked()
             late_ms = round(realm.ticker.lateness_ms(0.99), 2)
-            log.info("shutting down", players=len(realm.game.seats.by_id), tick_late_ms_p99=late_ms)
+            log.info("shutting down", players=len(realm.game.connections.by_id), tick_late_ms_p99=late_ms)
             try:
                 await realm.stop()
             except Exception as error:
                 log.error("not every player was told of the end", exc_info=error)
             report = await keeper.close()
             realm.hang_up()
-        await asyncio.to_thread(remove_server_file, serving.directory)
+        await asyncio.to_thread(remove_server_file, options.directory)
     except Exception as error:
         if report is None:
             raise
@@ -181,9 +181,9 @@ async def _serve(
 
 
 async def _open(
-    stack: AsyncExitStack, serving: Serving, storage: Storage, accounts: Accounts, world: World
+    stack: AsyncExitStack, options: ServeOptions, storage: Storage, accounts: Accounts, world: World
 ) -> tuple[Keeper, Realm]:
-    config, directory = serving.config, serving.directory
+    config, directory = options.config, options.directory
     stack.push_async_callback(storage.disconnect)
     keeper = await Keeper.open(
         storage,
@@ -200,11 +200,11 @@ async def _open(
             keeper,
             accounts,
             world,
-            serving.where,
+            options.address,
             clock=SystemClock(),
             require_encryption=config.auth.require_encryption,
             network=config.network,
-            certificate=serving.certificate,
+            certificate=options.certificate,
         )
     )
     return keeper, realm
@@ -223,15 +223,15 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
         await asyncio.wait([writing])
 
 
-def _server_file(serving: Serving, realm: Realm, capability: Capability) -> ServerFile:
-    url, doors = serving.config.store.url, realm.doors
-    assert doors is not None  # it listens
+def _server_file(options: ServeOptions, realm: Realm, capability: Capability) -> ServerFile:
+    url, sockets = options.config.store.url, realm.sockets
+    assert sockets is not None  # it listens
     return ServerFile(
         pid=os.getpid(),
-        host=serving.where.host if serving.where.host not in EVERYWHERE else doors.hosts[0],
-        tcp=doors.tcp_port,
-        udp=doors.udp_port,
-        tls_cert=str(serving.certificate.path.absolute()) if serving.certificate is not None else None,
+        host=options.address.host if options.address.host not in EVERYWHERE else sockets.hosts[0],
+        tcp=sockets.tcp_port,
+        udp=sockets.udp_port,
+        tls_cert=str(options.certificate.path.absolute()) if options.certificate is not None else None,
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,

@@ -43,7 +43,7 @@ class LiveLine:
         return self._text if len(self._text) < columns else self._text[: max(0, columns - 2)] + "…"
 
 
-def let_go_of(stream: IO[str]) -> None:
+def flush_or_discard(stream: IO[str]) -> None:
     """Write what is left; where the terminal is gone, drop it, or Python would end with 120 for what it could not write."""
     try:
         stream.flush()
@@ -53,7 +53,7 @@ def let_go_of(stream: IO[str]) -> None:
         os.close(nowhere)
 
 
-class LogAbove(logging.Handler):
+class LiveLineHandler(logging.Handler):
     """Writes log entries above a live line."""
 
     def __init__(self, line: LiveLine) -> None:

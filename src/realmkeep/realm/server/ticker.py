@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Final
 
 from realmkeep.clock import Clock
-from realmkeep.realm.server.life import TICKS_PER_S
+from realmkeep.realm.server.simulation import TICKS_PER_S
 
 TICK_S: Final = 1 / TICKS_PER_S
 REMEMBERED: Final = 60 * TICKS_PER_S  # the last minute

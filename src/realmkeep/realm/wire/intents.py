@@ -132,7 +132,7 @@ class TradeRequest(Intent, frozen=True, tag="trade_request"):
     player: PlayerRef
 
 
-class Offered(Struct, frozen=True):
+class OfferedItem(Struct, frozen=True):
     """A part of an offer."""
 
     slot: Slot
@@ -142,7 +142,7 @@ class Offered(Struct, frozen=True):
 class TradeOffer(Intent, frozen=True, tag="trade_offer"):
     """Say what one gives; replaces the offer before."""
 
-    items: Annotated[list[Offered], Meta(max_length=OFFER_SLOTS_MAX)] | None = None
+    items: Annotated[list[OfferedItem], Meta(max_length=OFFER_SLOTS_MAX)] | None = None
     gold: Gold | None = None
 
 

@@ -30,7 +30,7 @@ class ErrorWindow:
         return len(self._times_s) == ERRORS_MAX and now_s - self._times_s[0] <= ERRORS_WINDOW_S
 
 
-def price(encoded: bytes) -> float:
+def message_cost(encoded: bytes) -> float:
     """What a message costs: reading a long one takes as much time as several short ones."""
     return 1.0 + len(encoded) // BYTES_PER_TOKEN
 
@@ -56,7 +56,7 @@ class TokenBucket:
         return True
 
 
-class Bounded(Generic[K, V]):
+class LruMap(Generic[K, V]):
     """A map of at most `entries_max` entries; the one used least recently goes first."""
 
     def __init__(self, make: Callable[[], V], *, entries_max: int) -> None:

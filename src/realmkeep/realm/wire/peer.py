@@ -46,7 +46,7 @@ class Peer(ABC):
         """Whether nothing more is sent or heard."""
 
     @abstractmethod
-    def admit(self, bucket: TokenBucket) -> str | None:
+    def begin_session(self, bucket: TokenBucket) -> str | None:
         """Begin a session in place of the one before, if there was one.
 
         Args:
@@ -57,7 +57,7 @@ class Peer(ABC):
         """
 
     @abstractmethod
-    def dismiss(self) -> None:
+    def end_session(self) -> None:
         """End the session and stay in touch: the client may log in again."""
 
     @abstractmethod
@@ -65,17 +65,17 @@ class Peer(ABC):
         """End the connection once everything sent has left."""
 
 
-class Handler(Protocol):
+class RequestHandler(Protocol):
     """What the transports deliver to: the game server."""
 
     def welcome(self, peer: Peer) -> Mapping[str, object]:
         """The answer to `hello`."""
         ...
 
-    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
+    def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
         """Take a request that is well-formed and allowed at this point; `answer` may be called later, and twice."""
         ...
 
-    def lost(self, peer: Peer) -> None:
+    def peer_lost(self, peer: Peer) -> None:
         """A peer that was logged in is gone."""
         ...

@@ -18,11 +18,11 @@ Echo: TypeAlias = (
 )
 
 
-class Hello(Struct, frozen=True):
+class HelloRequest(Struct, frozen=True):
     """Ask who is there."""
 
 
-class Credentials(Struct, frozen=True):
+class CredentialsRequest(Struct, frozen=True):
     """What `register` and `login` carry: plain, or sealed in `encrypted_payload`."""
 
     username: Text | None = None
@@ -32,21 +32,21 @@ class Credentials(Struct, frozen=True):
     challenge: Text | None = None
 
 
-class Register(Credentials, frozen=True):
+class RegisterRequest(CredentialsRequest, frozen=True):
     """Make an account and a player, and log in."""
 
 
-class Login(Credentials, frozen=True):
+class LoginRequest(CredentialsRequest, frozen=True):
     """Log in with a password or a ticket."""
 
 
-class Logout(Struct, frozen=True):
+class LogoutRequest(Struct, frozen=True):
     """Leave; answered once the final state is durable, and the tickets of this device, or `everywhere` all, have ended."""
 
     everywhere: bool | None = None
 
 
-class ChangePassword(Struct, frozen=True):
+class ChangePasswordRequest(Struct, frozen=True):
     """Replace the password: plain, or sealed in `encrypted_payload`."""
 
     password: Text | None = None
@@ -54,28 +54,32 @@ class ChangePassword(Struct, frozen=True):
     encrypted_payload: Hex | None = None
 
 
-class Ping(Struct, frozen=True):
+class PingRequest(Struct, frozen=True):
     """Stay; `t` comes back."""
 
     t: Echo = None
 
 
-class Act(Struct, frozen=True):
+class IntentRequest(Struct, frozen=True):
     """An intent with the id of its operation."""
 
     intent: Intent
     op_id: int | None
 
 
-Request: TypeAlias = Hello | Register | Login | Logout | ChangePassword | Ping | Act
+Request: TypeAlias = (
+    HelloRequest | RegisterRequest | LoginRequest | LogoutRequest | ChangePasswordRequest | PingRequest | IntentRequest
+)
 
-_PLAIN: Final[dict[str, type[Hello | Register | Login | Logout | ChangePassword | Ping]]] = {
-    "hello": Hello,
-    "register": Register,
-    "login": Login,
-    "logout": Logout,
-    "change_password": ChangePassword,
-    "ping": Ping,
+_PLAIN: Final[
+    dict[str, type[HelloRequest | RegisterRequest | LoginRequest | LogoutRequest | ChangePasswordRequest | PingRequest]]
+] = {
+    "hello": HelloRequest,
+    "register": RegisterRequest,
+    "login": LoginRequest,
+    "logout": LogoutRequest,
+    "change_password": ChangePasswordRequest,
+    "ping": PingRequest,
 }
 BEFORE_LOGIN: Final = frozenset({"hello", "register", "login"})
 
@@ -92,7 +96,7 @@ def read_request(message: Message, *, logged_in: bool) -> Request:
     if not logged_in and kind not in BEFORE_LOGIN:
         raise BadInput("not_logged_in", f"{kind} needs a session: register or log in first")
     if kind == "intent":
-        return Act(read_intent(message), read_op_id(message))
+        return IntentRequest(read_intent(message), read_op_id(message))
     try:
         return msgspec.convert(message, _PLAIN[kind])
     except msgspec.ValidationError as error:

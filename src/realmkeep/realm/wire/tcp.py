@@ -10,12 +10,12 @@ from typing import Final, cast
 from realmkeep.clock import Clock, Timer
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.wire.bad_input import BadInput
-from realmkeep.realm.wire.limits import TokenBucket, price
-from realmkeep.realm.wire.peer import Handler, Peer
-from realmkeep.realm.wire.requests import Hello, read_request
+from realmkeep.realm.wire.fair_queue import PLAYERS_TURN_S, STRANGERS_TURN_S, FairQueue
+from realmkeep.realm.wire.limits import TokenBucket, message_cost
+from realmkeep.realm.wire.peer import Peer, RequestHandler
+from realmkeep.realm.wire.requests import HelloRequest, read_request
 from realmkeep.realm.wire.syntax import WHITE_SPACE, decode, encode, syntax_of
-from realmkeep.realm.wire.tls import HANDSHAKE_S, Handshakes
-from realmkeep.realm.wire.turns import PLAYERS_TURN_S, STRANGERS_TURN_S, Turns
+from realmkeep.realm.wire.tls import HANDSHAKE_S, HandshakeQueue
 
 LINE_BYTES_MAX: Final = 16 * 1024
 ARRIVING_BYTES_MAX: Final = 16 * 1024  # read from one connection at once
@@ -60,7 +60,7 @@ class TcpPeer(Peer):
         if self._transport.get_write_buffer_size() > unread_bytes_max:
             self._transport.abort()
 
-    def admit(self, bucket: TokenBucket) -> None:
+    def begin_session(self, bucket: TokenBucket) -> None:
         """Begin a session: the connection is its identity."""
         self.logged_in = True
         self.bucket = bucket
@@ -68,7 +68,7 @@ class TcpPeer(Peer):
         self._heard_s = self._server.clock.monotonic_s()
         self._listen_for(self._server.silence_s)
 
-    def dismiss(self) -> None:
+    def end_session(self) -> None:
         """End the session; the client has another minute to log in again."""
         self.logged_in = False
         self._await_login()
@@ -89,26 +89,26 @@ class TcpPeer(Peer):
             self._transport.close()
         self._server.clock.call_later(LINGER_S, self._transport.abort)
 
-    def secured(self, transport: asyncio.Transport) -> None:
+    def use_tls(self, transport: asyncio.Transport) -> None:
         """From here on what is sent is encrypted."""
         self._transport = transport
         self._encrypted = True
 
-    def cut_off(self) -> None:
+    def abort(self) -> None:
         """Close at once, to make room for somebody else."""
         self._stop_waiting()
         self.hold.release()
         self._transport.abort()
 
-    def gone(self) -> None:
+    def connection_ended(self) -> None:
         """The connection has ended."""
         self._stop_waiting()
         self.hold.release()
         if self.logged_in:
             self.logged_in = False
-            self._server.handler.lost(self)
+            self._server.handler.peer_lost(self)
 
-    def take(self, encoded: bytes) -> None:
+    def take_line(self, encoded: bytes) -> None:
         """Take one line."""
         now_s = self._heard_s = self._server.clock.monotonic_s()
         try:
@@ -119,17 +119,17 @@ class TcpPeer(Peer):
                 self.close()
 
     def _obey(self, encoded: bytes, now_s: float) -> None:
-        if not self.bucket.take(now_s, price(encoded) if len(encoded) <= LINE_BYTES_MAX else 1.0):
+        if not self.bucket.take(now_s, message_cost(encoded) if len(encoded) <= LINE_BYTES_MAX else 1.0):
             raise BadInput("rate_limited", "too many messages; wait a little")
         if not encoded.strip(WHITE_SPACE):
             return
         self.syntax = syntax_of(encoded)
         request = read_request(decode(encoded, bytes_max=LINE_BYTES_MAX), logged_in=self.logged_in)
         syntax = self.syntax
-        if isinstance(request, Hello):
+        if isinstance(request, HelloRequest):
             self.send(self._server.handler.welcome(self))
         else:
-            self._server.handler.handle(self, request, lambda answer: self.write(encode(answer, syntax)))
+            self._server.handler.handle_request(self, request, lambda answer: self.write(encode(answer, syntax)))
 
     def _await_login(self) -> None:
         self._stop_waiting()
@@ -190,7 +190,7 @@ class Strangers:
         return next(iter(self._all if network is None else self._of.get(network, ())), None)
 
 
-class _Lines(asyncio.BufferedProtocol):
+class _LineProtocol(asyncio.BufferedProtocol):
     """Cuts what arrives into lines, which are heard a few at a time."""
 
     def __init__(self, server: "TcpServer") -> None:
@@ -223,7 +223,7 @@ class _Lines(asyncio.BufferedProtocol):
             self._handshake.cancel()
         if self._peer is not None:
             self._server.peers.discard(self._peer)
-            self._peer.gone()
+            self._peer.connection_ended()
             self._peer = None
 
     @property
@@ -253,7 +253,7 @@ class _Lines(asyncio.BufferedProtocol):
             self.connection_lost(None)  # which nobody tells of a connection that never was
             return
         self._stream = secured
-        peer.secured(secured)
+        peer.use_tls(secured)
         self._waiting = False
         if self._buffer:
             self._hear()
@@ -271,11 +271,11 @@ class _Lines(asyncio.BufferedProtocol):
         if self._peer is None:
             return
         self._waiting = True
-        self._server.turns_of(self._peer).hear(self)
+        self._server.queue_of(self._peer).serve(self)
         if self._waiting and self._stream is not None:
             self._stream.pause_reading()
 
-    def speak(self, turns: Turns) -> bool:
+    def process_input(self, turns: FairQueue) -> bool:
         """Take some lines, at most `LINES_AT_ONCE`; True if there are more."""
         start = 0
         for _ in range(LINES_AT_ONCE):
@@ -286,7 +286,7 @@ class _Lines(asyncio.BufferedProtocol):
                 self._take(start, end)
             self._skipping = False
             start = end + 1
-            if turns.over:
+            if turns.turn_is_over:
                 break
         del self._buffer[:start]
         if self._peer is None or self._peer.closing:
@@ -305,7 +305,7 @@ class _Lines(asyncio.BufferedProtocol):
 
     def _take(self, start: int, end: int) -> None:
         if self._peer is not None and not self._peer.closing:
-            self._peer.take(bytes(self._buffer[start:end]))
+            self._peer.take_line(bytes(self._buffer[start:end]))
 
 
 class TcpServer:
@@ -322,13 +322,13 @@ class TcpServer:
 
     def __init__(
         self,
-        handler: Handler,
+        handler: RequestHandler,
         clock: Clock,
         *,
         connections_max: int = CONNECTIONS_MAX,
         shares: Shares | None = None,
         silence_s: float = SILENCE_S,
-        handshakes: Handshakes | None = None,
+        handshakes: HandshakeQueue | None = None,
     ) -> None:
         self.handler = handler
         self.clock = clock
@@ -339,8 +339,8 @@ class TcpServer:
         self.strangers = Strangers()
         self._connections_max = connections_max
         self.arriving = memoryview(bytearray(ARRIVING_BYTES_MAX))
-        self._players_turns = Turns(clock, PLAYERS_TURN_S)
-        self._strangers_turns = Turns(clock, STRANGERS_TURN_S)
+        self._player_queue = FairQueue(clock, PLAYERS_TURN_S)
+        self._stranger_queue = FairQueue(clock, STRANGERS_TURN_S)
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
@@ -351,17 +351,17 @@ class TcpServer:
         """
         loop = asyncio.get_running_loop()
         for bound in sockets:
-            self._servers.append(await loop.create_server(self.accepted, sock=bound, backlog=ACCEPTED_AT_ONCE))
+            self._servers.append(await loop.create_server(self.make_protocol, sock=bound, backlog=ACCEPTED_AT_ONCE))
             with bound.dup() as same:
                 same.listen(BACKLOG)
 
-    def turns_of(self, peer: TcpPeer) -> Turns:
+    def queue_of(self, peer: TcpPeer) -> FairQueue:
         """Among whom a peer is heard."""
-        return self._players_turns if peer.logged_in else self._strangers_turns
+        return self._player_queue if peer.logged_in else self._stranger_queue
 
-    def accepted(self) -> asyncio.BufferedProtocol:
+    def make_protocol(self) -> asyncio.BufferedProtocol:
         """What hears one new connection."""
-        return _Lines(self)
+        return _LineProtocol(self)
 
     def makes_room(self, host: str) -> bool:
         """Whether one more may connect: when all places are taken, for the stranger who has waited longest.
@@ -375,7 +375,7 @@ class TcpServer:
         oldest = self.strangers.oldest(full)
         if oldest is None:
             return False
-        oldest.cut_off()
+        oldest.abort()
         return True
 
     def stop_accepting(self) -> None:

@@ -28,7 +28,7 @@ _REASONS: Final = {
 NO_PEM: Final = "one of them is not what it should be"
 
 
-class Secured(Protocol):
+class TlsConnection(Protocol):
     """A connection that waits for its handshake."""
 
     @property
@@ -136,7 +136,7 @@ def _no_password(key: Path) -> NoReturn:
     )
 
 
-class Handshakes:
+class HandshakeQueue:
     """Lets connections begin their handshakes in the order in which they came, so many a second.
 
     A flood of connections that begin one, and never go on, is bounded by the places of their networks and by
@@ -153,10 +153,10 @@ class Handshakes:
         self._context = context
         self._clock = clock
         self._bucket = TokenBucket(clock.monotonic_s(), rate_per_s=HANDSHAKES_PER_S, burst=HANDSHAKES_BURST)
-        self._waiting = deque[Secured]()
+        self._waiting = deque[TlsConnection]()
         self._next: Timer | None = None
 
-    def begin(self, connection: Secured) -> None:
+    def begin(self, connection: TlsConnection) -> None:
         """Begin a handshake now, or when its turn comes."""
         self._waiting.append(connection)
         if self._next is None:

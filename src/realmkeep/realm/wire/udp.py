@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from realmkeep.clock import Clock
-from realmkeep.realm.wire.answered import Replies
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.datagrams import DATAGRAM_BYTES_MAX, Address, Door
-from realmkeep.realm.wire.limits import STRANGERS_BURST, STRANGERS_PER_S, Bounded, ErrorWindow, TokenBucket, price
-from realmkeep.realm.wire.peer import Handler, Peer
-from realmkeep.realm.wire.requests import Credentials, Hello, Request, read_request
+from realmkeep.realm.wire.limits import STRANGERS_BURST, STRANGERS_PER_S, ErrorWindow, LruMap, TokenBucket, message_cost
+from realmkeep.realm.wire.peer import Peer, RequestHandler
+from realmkeep.realm.wire.reply_cache import ReplyCache
+from realmkeep.realm.wire.requests import CredentialsRequest, HelloRequest, Request, read_request
 from realmkeep.realm.wire.syntax import NODES_MAX, Message, decode, encode, syntax_of
+from realmkeep.realm.wire.udp_socket import DATAGRAM_BYTES_MAX, Address, DatagramSocket
 
 SILENCE_S: Final = 30.0
 MUTE_S: Final = 60.0
@@ -56,25 +56,25 @@ class UdpPeer(Peer):
         """Send one datagram."""
         self._server.send(encoded, self.where)
 
-    def admit(self, bucket: TokenBucket) -> str:
+    def begin_session(self, bucket: TokenBucket) -> str:
         """Begin a session under a fresh `sid`; the one before it is no more."""
-        self.dismiss()
+        self.end_session()
         self.sid = secrets.token_hex(16)
         self.logged_in = True
         self.bucket = bucket
-        self._server.began(self)
+        self._server.add_session(self)
         return self.sid
 
-    def dismiss(self) -> None:
+    def end_session(self) -> None:
         """End the session; what was answered is still answered again."""
         self.logged_in = False
-        self._server.ended(self)
+        self._server.remove_session(self)
 
     def close(self) -> None:
         """End the session, which the game hears of as of every other that ends: there is no connection to end."""
         if self.logged_in:
-            self.dismiss()
-            self._server.handler.lost(self)
+            self.end_session()
+            self._server.handler.peer_lost(self)
 
 
 class UdpServer:
@@ -88,51 +88,51 @@ class UdpServer:
         replies: The answers that may have to be given again.
     """
 
-    def __init__(self, handler: Handler, challenges: Challenges, clock: Clock) -> None:
+    def __init__(self, handler: RequestHandler, challenges: Challenges, clock: Clock) -> None:
         self.sessions: OrderedDict[str, UdpPeer] = OrderedDict()
         self.by_address: dict[Address, set[UdpPeer]] = {}
         self.accepting = True
-        self.replies = Replies()
+        self.replies = ReplyCache()
         self.handler = handler
         self._challenges = challenges
         self._clock = clock
-        self._doors: list[Door] = []
+        self._sockets: list[DatagramSocket] = []
         self._strangers_s = 0.0  # spent on them in this turn
-        self._limiters = Bounded[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
+        self._limiters = LruMap[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
         self._deaf_s = 0.0  # how long we were stopped so far: what was said meanwhile was read later
         self._sweep_due_s = 0.0
 
-    def listen(self, doors: Sequence[Door]) -> None:
+    def listen(self, sockets: Sequence[DatagramSocket]) -> None:
         """Start on these, in the order of their numbers; they are this server's from here on.
 
         The running loop must be one that watches sockets (`add_reader`).
         """
-        self._doors += doors
-        for door in doors:
-            asyncio.get_running_loop().add_reader(door.fileno(), self.take_from, door)
+        self._sockets += sockets
+        for udp_socket in sockets:
+            asyncio.get_running_loop().add_reader(udp_socket.fileno(), self.receive_from, udp_socket)
         self._sweep_later(SWEEP_S)
 
     def close(self) -> None:
         """Stop listening and forget everybody."""
         self.sessions.clear()
         self.by_address.clear()
-        doors, self._doors = self._doors, []
-        for door in doors:
-            asyncio.get_running_loop().remove_reader(door.fileno())
-            door.close()
+        sockets, self._sockets = self._sockets, []
+        for udp_socket in sockets:
+            asyncio.get_running_loop().remove_reader(udp_socket.fileno())
+            udp_socket.close()
 
     def send(self, encoded: bytes, address: Address) -> None:
         """Send one datagram, if there is still a socket to send it from."""
-        if address.door < len(self._doors):
-            self._doors[address.door].send(encoded, address)
+        if address.socket_index < len(self._sockets):
+            self._sockets[address.socket_index].send(encoded, address)
 
-    def began(self, peer: UdpPeer) -> None:
+    def add_session(self, peer: UdpPeer) -> None:
         """A session has begun."""
         self.sessions[peer.sid] = peer
         self.by_address.setdefault(peer.where, set()).add(peer)
         self._heard(peer, self._clock.monotonic_s())
 
-    def ended(self, peer: UdpPeer) -> None:
+    def remove_session(self, peer: UdpPeer) -> None:
         """A session, if there was one, has ended."""
         self.sessions.pop(peer.sid, None)
         here = self.by_address.get(peer.where, set())
@@ -140,7 +140,7 @@ class UdpServer:
         if not here:
             self.by_address.pop(peer.where, None)
 
-    def take_from(self, door: Door) -> None:
+    def receive_from(self, udp_socket: DatagramSocket) -> None:
         """Take the datagrams that wait: the loop looks for one in each turn.
 
         A flood fills what the system keeps for us, and players' datagrams are lost with the others: so be quick to take them.
@@ -148,13 +148,13 @@ class UdpServer:
         until_s = self._clock.monotonic_s() + TURN_S
         self._strangers_s = 0.0
         for _ in range(DATAGRAMS_AT_ONCE):
-            if (received := door.receive()) is None:
+            if (received := udp_socket.receive()) is None:
                 break
-            self.take(*received)
+            self.take_datagram(*received)
             if self._clock.monotonic_s() >= until_s:
                 break
 
-    def take(self, data: bytes, address: Address) -> None:
+    def take_datagram(self, data: bytes, address: Address) -> None:
         """Take one datagram; a stranger's is dropped unread when strangers have had their part of the turn."""
         now_s = self._clock.monotonic_s()
         if address in self.by_address:
@@ -164,13 +164,13 @@ class UdpServer:
             self._strangers_s += self._clock.monotonic_s() - now_s
 
     def _read(self, data: bytes, address: Address, now_s: float) -> None:
-        answered = self.replies.of(address)
+        answered = self.replies.find_address(address)
         peer = self._named(data, address)
         if peer is None and answered is None and not self._listens_to(address, data, now_s):
             return
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if answered is not None:
-            answers = answered.answers(digest, now_s)
+            answers = answered.find_answers(digest, now_s)
             if answers is not None:
                 if answered.may_repeat(answers, now_s):
                     self._again(address, answers, now_s)
@@ -199,7 +199,7 @@ class UdpServer:
     def _listens_to(self, address: Address, data: bytes, now_s: float) -> bool:
         """Whether a datagram without a session is so much as read."""
         limiter = self._limiters[address]
-        return now_s >= limiter.muted_until_s and limiter.bucket.take(now_s, price(data))
+        return now_s >= limiter.muted_until_s and limiter.bucket.take(now_s, message_cost(data))
 
     def _named(self, data: bytes, address: Address) -> UdpPeer | None:
         """The session whose `sid` stands in an unread datagram: who pays for reading it. Without one it is a stranger's."""
@@ -217,16 +217,16 @@ class UdpServer:
     def _charge(self, peer: UdpPeer, data: bytes, now_s: float) -> None:
         self._heard(peer, now_s)
         peer.syntax = syntax_of(data)
-        if not peer.bucket.take(now_s, price(data)):
+        if not peer.bucket.take(now_s, message_cost(data)):
             raise BadInput("rate_limited", "too many messages; wait a little")
 
     def _stranger(self, message: Message, data: bytes, digest: bytes, address: Address, now_s: float) -> None:
         peer = UdpPeer(self, address, now_s)
         peer.syntax = syntax_of(data)
         request = read_request(message, logged_in=False)
-        if isinstance(request, Hello):
+        if isinstance(request, HelloRequest):
             self._answer_stranger(self.handler.welcome(peer), data, address)
-        elif isinstance(request, Credentials) and self.accepting:
+        elif isinstance(request, CredentialsRequest) and self.accepting:
             if request.challenge is not None and self._challenges.holds(request.challenge, peer.address):
                 self._handle(peer, request, data, digest, now_s)
             else:
@@ -235,21 +235,21 @@ class UdpServer:
 
     def _handle(self, peer: UdpPeer, request: Request, data: bytes, digest: bytes, now_s: float) -> None:
         """Only for an address that has proved itself: from here on something is remembered of it."""
-        answered = self.replies.began(peer.where, digest, now_s)
+        answered = self.replies.begin_datagram(peer.where, digest, now_s)
         syntax = syntax_of(data)
 
         def answer(message: Mapping[str, object]) -> None:
             encoded = encode(message, syntax)
-            answered.add(digest, encoded)
+            answered.keep_answer(digest, encoded)
             self.send(encoded, peer.where)
 
-        if isinstance(request, Hello):
+        if isinstance(request, HelloRequest):
             answer(self.handler.welcome(peer))
         else:
             try:
-                self.handler.handle(peer, request, answer)
+                self.handler.handle_request(peer, request, answer)
             except BadInput:
-                answered.undone(digest)
+                answered.forget_datagram(digest)
                 raise
 
     def _answer_stranger(self, message: Mapping[str, object], data: bytes, address: Address) -> None:
@@ -277,7 +277,7 @@ class UdpServer:
         self._answer_stranger(error.message(), data, address)
 
     def _sweep(self) -> None:
-        if not self._doors:
+        if not self._sockets:
             return
         now_s = self._clock.monotonic_s()
         if now_s - self._sweep_due_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
@@ -288,9 +288,9 @@ class UdpServer:
             if now_s - self._deaf_s - peer.heard_s <= SILENCE_S:
                 break
             silent += 1
-            peer.dismiss()
-            self.handler.lost(peer)
-        self.replies.expire(now_s)
+            peer.end_session()
+            self.handler.peer_lost(peer)
+        self.replies.expire_addresses(now_s)
         self._sweep_later(0.0 if silent == LOST_AT_ONCE else SWEEP_S)
 
     def _sweep_later(self, delay_s: float) -> None:

@@ -169,7 +169,7 @@ class ZoneKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         return self.west <= x < self.east and self.north <= y < self.south
 
 
-class Start(NamedTuple):
+class StartPosition(NamedTuple):
     """Where new and fallen players stand."""
 
     zone: str
@@ -187,11 +187,11 @@ class World(Struct, frozen=True, kw_only=True):
     zones: Mapping[str, ZoneKind]
 
     @property
-    def start(self) -> Start:
+    def start(self) -> StartPosition:
         """The safe place."""
         zone = self.zones[self.rules.start_zone]
         assert zone.arrival is not None  # checked when the world was loaded
-        return Start(self.rules.start_zone, *zone.arrival)
+        return StartPosition(self.rules.start_zone, *zone.arrival)
 
     def item(self, name: str) -> ItemKind:
         """The item of this name; `INERT` for one that is no more."""

@@ -5,9 +5,9 @@ The functions replace lists and never change them in place, so that the record n
 
 from typing import Final
 
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import ItemKind, World
-from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, Stored, Worn
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, StoredItem, WornItem
 
 GOLD: Final = "gold"  # `deposit` and `withdraw` take it for an item
 
@@ -21,7 +21,7 @@ def in_slot(player: Player, slot: int) -> Item:
     for item in player.inventory:
         if item.slot == slot:
             return item
-    raise Refused("empty_slot", f"there is nothing in slot {slot}")
+    raise ActionRefused("empty_slot", f"there is nothing in slot {slot}")
 
 
 def check_seen(player: Player, slot: int, item_id: str | None, serial: int | None) -> None:
@@ -32,7 +32,7 @@ def check_seen(player: Player, slot: int, item_id: str | None, serial: int | Non
     """
     held = next((item for item in player.inventory if item.slot == slot), None)
     if held is not None and (item_id not in {None, held.item_id} or serial not in {None, held.serial}):
-        raise Refused("slot_changed", f"slot {slot} holds {held.item_id} now")
+        raise ActionRefused("slot_changed", f"slot {slot} holds {held.item_id} now")
 
 
 def free_slots(player: Player) -> list[int]:
@@ -49,13 +49,13 @@ def take(player: Player, slot: int, count: int) -> Item:
     """
     item = in_slot(player, slot)
     if item.count < count:
-        raise Refused("not_enough", f"slot {slot} has {item.count}")
+        raise ActionRefused("not_enough", f"slot {slot} has {item.count}")
     left = [Item(item.item_id, item.count - count, slot, item.serial)] if item.count > count else []
     _carry(player, [other for other in player.inventory if other is not item] + left)
     return Item(item.item_id, count, slot, item.serial)
 
 
-def exchange(player: Player, slot: int, back: Worn | None) -> Item:
+def exchange(player: Player, slot: int, back: WornItem | None) -> Item:
     """Take one thing out of a slot, and put what comes back for it into the same slot; returns what was taken.
 
     Raises:
@@ -68,7 +68,7 @@ def exchange(player: Player, slot: int, back: Worn | None) -> Item:
     return Item(item.item_id, 1, slot, item.serial)
 
 
-def crowded(player: Player) -> bool:
+def has_shared_slots(player: Player) -> bool:
     """Whether a slot holds more than one thing, as records of an older release may have it."""
     return len({item.slot for item in player.inventory}) < len(player.inventory)
 
@@ -99,7 +99,7 @@ def give(player: Player, world: World, item_id: str, count: int, serial: int | N
         _check_stack(kind, item_id, count)
         free = free_slots(player)
         if not free:
-            raise Refused("inventory_full", f"all {INVENTORY_SLOTS} slots are taken")
+            raise ActionRefused("inventory_full", f"all {INVENTORY_SLOTS} slots are taken")
         filled = Item(item_id, count, free[0], serial)
     _carry(player, [item for item in player.inventory if item is not stack] + [filled])
     return filled
@@ -112,7 +112,7 @@ def earn(player: Player, gold: int) -> None:
         Refused: `purse_full`.
     """
     if player.gold + gold > GOLD_MAX:
-        raise Refused("purse_full", f"a purse holds {GOLD_MAX}")
+        raise ActionRefused("purse_full", f"a purse holds {GOLD_MAX}")
     player.gold += gold
 
 
@@ -126,43 +126,43 @@ def bank(player: Player, world: World, item: Item) -> None:
     for index, entry in enumerate(entries):
         if item.serial is None and entry.item_id == item.item_id and entry.serial is None:
             _check_stack(world.item(item.item_id), item.item_id, entry.count + item.count)
-            entries[index] = Stored(item.item_id, entry.count + item.count)
+            entries[index] = StoredItem(item.item_id, entry.count + item.count)
             player.bank = entries
             return
     if len(entries) >= BANK_ENTRIES_MAX:
-        raise Refused("bank_full", f"the bank has {BANK_ENTRIES_MAX} places")
-    player.bank = [*entries, Stored(item.item_id, item.count, item.serial)]
+        raise ActionRefused("bank_full", f"the bank has {BANK_ENTRIES_MAX} places")
+    player.bank = [*entries, StoredItem(item.item_id, item.count, item.serial)]
 
 
-def unbank(player: Player, item_id: str, count: int) -> list[Stored]:
+def unbank(player: Player, item_id: str, count: int) -> list[StoredItem]:
     """Take items out of the bank: from their stack, or as many single ones; returns what was taken.
 
     Raises:
         Refused: `not_enough`.
     """
-    taken: list[Stored] = []
-    left: list[Stored] = []
+    taken: list[StoredItem] = []
+    left: list[StoredItem] = []
     wanted = count
     for entry in player.bank:
         part = min(wanted, entry.count) if entry.item_id == item_id else 0
         wanted -= part
         if part:
-            taken.append(Stored(item_id, part, entry.serial))
+            taken.append(StoredItem(item_id, part, entry.serial))
         if part < entry.count:
-            left.append(Stored(entry.item_id, entry.count - part, entry.serial))
+            left.append(StoredItem(entry.item_id, entry.count - part, entry.serial))
     if wanted:
-        raise Refused("not_enough", f"the bank has {count - wanted} of {item_id}")
+        raise ActionRefused("not_enough", f"the bank has {count - wanted} of {item_id}")
     player.bank = left
     return taken
 
 
 def unpack_parcels(player: Player, world: World) -> None:
     """Mail that found no room moves in as far as there is some now."""
-    waiting: list[Stored] = []
+    waiting: list[StoredItem] = []
     for parcel in player.parcels:
         try:
             give(player, world, parcel.item_id, parcel.count, parcel.serial)
-        except Refused:
+        except ActionRefused:
             waiting.append(parcel)
     if len(waiting) < len(player.parcels):
         player.parcels = waiting
@@ -174,13 +174,13 @@ def _carry(player: Player, items: list[Item]) -> None:
     Raises:
         Refused: `slot_taken`.
     """
-    if len({item.slot for item in items}) < len(items) and not crowded(
+    if len({item.slot for item in items}) < len(items) and not has_shared_slots(
         player
     ):  # what is crowded already may be cleared
-        raise Refused("slot_taken", "a slot holds one thing")
+        raise ActionRefused("slot_taken", "a slot holds one thing")
     player.inventory = items
 
 
 def _check_stack(kind: ItemKind, item_id: str, count: int) -> None:
     if count > kind.stack_max:
-        raise Refused("stack_full", f"{item_id} stacks to {kind.stack_max}")
+        raise ActionRefused("stack_full", f"{item_id} stacks to {kind.stack_max}")

@@ -45,7 +45,7 @@ class Monster:
 
 
 @dataclass(eq=False)
-class OnGround:
+class GroundObject:
     """A thing on the ground.
 
     Attributes:
@@ -79,64 +79,64 @@ class Place:
     record: Zone
     ids: Iterator[int]
     monsters: dict[int, Monster] = field(default_factory=dict[int, Monster])
-    ground: dict[int, OnGround] = field(default_factory=dict[int, OnGround])
+    ground: dict[int, GroundObject] = field(default_factory=dict[int, GroundObject])
     present: dict[int, Player] = field(default_factory=dict[int, Player])
     growing: dict[str, GroundSpot] = field(default_factory=dict[str, GroundSpot])
 
-    def lay(self, item: str, item_count: int, x: float, y: float, *, decays_s: float | None) -> OnGround:
+    def lay_common(self, item: str, item_count: int, x: float, y: float, *, decays_s: float | None) -> GroundObject:
         """Lay a common thing down; the oldest one goes when there are too many."""
         common = [thing for thing in self.ground.values() if thing.serial is None and thing.spot is None]
         if len(common) >= COMMON_MAX:
             del self.ground[common[0].ground_id]
-        return self._add(OnGround(next(self.ids), item, item_count, x, y, decays_s=decays_s))
+        return self._add(GroundObject(next(self.ids), item, item_count, x, y, decays_s=decays_s))
 
-    def show(self, item: GroundItem) -> OnGround:
+    def show_serial(self, item: GroundItem) -> GroundObject:
         """Show an item with a serial that the zone's record holds."""
-        return self._add(OnGround(next(self.ids), item.item_id, 1, item.x, item.y, serial=item.serial))
+        return self._add(GroundObject(next(self.ids), item.item_id, 1, item.x, item.y, serial=item.serial))
 
-    def grow(self, name: str, spot: GroundSpot) -> OnGround:
+    def grow_at(self, name: str, spot: GroundSpot) -> GroundObject:
         """Let a spot's thing come up."""
         self.growing.pop(name, None)
-        return self._add(OnGround(next(self.ids), spot.item, spot.count, spot.x, spot.y, spot=name))
+        return self._add(GroundObject(next(self.ids), spot.item, spot.count, spot.x, spot.y, spot=name))
 
-    def gone(self, thing: OnGround) -> None:
+    def remove_object(self, thing: GroundObject) -> None:
         """Take a thing off the ground."""
         self.ground.pop(thing.ground_id, None)
 
-    def taken(self, thing: OnGround, wall_us: int) -> None:
+    def pick_up(self, thing: GroundObject, wall_us: int) -> None:
         """A common thing is picked up; where it grew, it will grow again."""
-        self.gone(thing)
+        self.remove_object(thing)
         if (spot := self.spot_of(thing)) is not None and thing.spot is not None:
             self.growing[thing.spot] = spot
-            self.comes_back(thing.spot, wall_us + int(spot.respawn_s * 1e6))
+            self.schedule_respawn(thing.spot, wall_us + int(spot.respawn_s * 1e6))
 
-    def spot_of(self, thing: OnGround) -> GroundSpot | None:
+    def spot_of(self, thing: GroundObject) -> GroundSpot | None:
         """The spot a thing grew at."""
         return dict(spots(self.kind)).get(thing.spot) if thing.spot else None
 
-    def show_kept(self) -> None:
+    def sync_with_record(self) -> None:
         """Let the ground show the items with a serial that the record holds and no others, and nothing at an empty spot."""
         held = {item.serial: item for item in self.record.ground}
         for thing in [*self.ground.values()]:
             if thing.serial is not None and held.pop(thing.serial, None) is None:
-                self.gone(thing)
+                self.remove_object(thing)
             elif thing.spot in self.record.respawns and (spot := self.spot_of(thing)) is not None:
-                self.gone(thing)
+                self.remove_object(thing)
                 self.growing[thing.spot] = spot
         for item in held.values():
-            self.show(item)
+            self.show_serial(item)
 
-    def comes_back(self, spot: str, wall_us: int) -> None:
+    def schedule_respawn(self, spot: str, wall_us: int) -> None:
         """Remember when a spot's monster or thing comes back."""
         self.record.respawns[spot] = wall_us
         self.record.touch("respawns")
 
-    def is_back(self, spot: str) -> None:
+    def clear_respawn(self, spot: str) -> None:
         """A spot has what belongs there."""
         if self.record.respawns.pop(spot, None) is not None:
             self.record.touch("respawns")
 
-    def _add(self, thing: OnGround) -> OnGround:
+    def _add(self, thing: GroundObject) -> GroundObject:
         self.ground[thing.ground_id] = thing
         return thing
 
@@ -163,27 +163,27 @@ class Places:
             for name, kind in world.zones.items()
         }
 
-    def of(self, player: Player) -> Place:
+    def place_of(self, player: Player) -> Place:
         """Where a player is."""
         return self.by_name[player.zone_id]
 
-    def enter(self, player: Player) -> None:
+    def add_player(self, player: Player) -> None:
         """Put a player where the record says, or at the start if the world has no such place any more."""
         if self.world.zone_at(player.x, player.y) != player.zone_id:
             player.zone_id, player.x, player.y = self.world.start
-        self.of(player).present[player.player_id] = player
+        self.place_of(player).present[player.player_id] = player
 
-    def leave(self, player: Player) -> None:
+    def remove_player(self, player: Player) -> None:
         """Take a player out of the world."""
         for place in self.by_name.values():
             place.present.pop(player.player_id, None)
 
-    def move(self, player: Player, zone: str, x: float, y: float) -> None:
+    def move_player(self, player: Player, zone: str, x: float, y: float) -> None:
         """Put a player somewhere else."""
         if zone != player.zone_id:
-            self.of(player).present.pop(player.player_id, None)
+            self.place_of(player).present.pop(player.player_id, None)
             player.zone_id = zone
-            self.of(player).present[player.player_id] = player
+            self.place_of(player).present[player.player_id] = player
         player.x, player.y = x, y
 
 
@@ -200,9 +200,9 @@ def _populated(place: Place, world: World, wall_us: int) -> Place:
         if place.record.respawns.get(name, 0) > wall_us:
             place.growing[name] = ground_spot
         else:
-            place.grow(name, ground_spot)
+            place.grow_at(name, ground_spot)
     for item in place.record.ground:
-        place.show(item)
+        place.show_serial(item)
     return place
 
 

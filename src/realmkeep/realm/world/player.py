@@ -26,7 +26,7 @@ class Item(Part):
     serial: int | None = None
 
 
-class Stored(Part):
+class StoredItem(Part):
     """What lies in the bank, or waits in a parcel."""
 
     item_id: Keyword
@@ -34,7 +34,7 @@ class Stored(Part):
     serial: int | None = None
 
 
-class Worn(Part):
+class WornItem(Part):
     """What is worn or wielded."""
 
     item_id: Keyword
@@ -76,11 +76,13 @@ class Player(Record, kind="player", version=3):
     hitpoints_level: int = durable(default=10, ge=1, immediate_when=rises)
 
     inventory: list[Item] = durable(default_factory=list[Item], length_max=INVENTORY_SLOTS)
-    equipment: dict[str, Worn] = durable(default_factory=dict[str, Worn])
+    equipment: dict[str, WornItem] = durable(default_factory=dict[str, WornItem])
     gold: int = durable(default=0, ge=0, le=GOLD_MAX, tier=IMMEDIATE)
-    bank: list[Stored] = durable(default_factory=list[Stored], tier=IMMEDIATE)
+    bank: list[StoredItem] = durable(default_factory=list[StoredItem], tier=IMMEDIATE)
     bank_gold: int = durable(default=0, ge=0, le=GOLD_MAX, tier=IMMEDIATE)
-    parcels: list[Stored] = durable(default_factory=list[Stored], tier=IMMEDIATE)  # mail that found no free slot
+    parcels: list[StoredItem] = durable(
+        default_factory=list[StoredItem], tier=IMMEDIATE
+    )  # mail that found no free slot
 
     quest_progress: list[QuestProgress] = durable(default_factory=list[QuestProgress])
     achievements: list[Keyword] = durable(default_factory=list[str])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from realmkeep.realm.world.player import Item, Player, QuestProgress, Stored
+from realmkeep.realm.world.player import Item, Player, QuestProgress, StoredItem
 
 STATE_FIELDS: Final[dict[str, Callable[[Player], Any]]] = {
     "player_id": lambda player: player.player_id,
@@ -54,7 +54,7 @@ def state(player: Player, wall_us: int, fields: Iterable[str] = (*STATE_FIELDS, 
     }
 
 
-def thing(held: Item | Stored) -> dict[str, Any]:
+def thing(held: Item | StoredItem) -> dict[str, Any]:
     """What one holds, wherever it is listed: an item that does not stack has its serial there."""
     return {"item": held.item_id, "count": held.count} | ({"serial": held.serial} if held.serial is not None else {})
 

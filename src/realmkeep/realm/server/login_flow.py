@@ -15,20 +15,20 @@ from realmkeep.errors import (
     SealBroken,
 )
 from realmkeep.realm.actions.fighting import revive
-from realmkeep.realm.actions.numbering import is_disordered, put_in_order
-from realmkeep.realm.server.credential_reader import CredentialReader, Shown
+from realmkeep.realm.actions.mending import is_disordered, put_in_order
+from realmkeep.realm.server.credential_reader import CredentialReader, ReceivedCredentials
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.leaving import expel
+from realmkeep.realm.server.logout_flow import expel_player
+from realmkeep.realm.server.network_limits import NetworkLimits
 from realmkeep.realm.server.outcomes import auth_fail
-from realmkeep.realm.server.seats import Seat
-from realmkeep.realm.server.turnstile import Turnstile
+from realmkeep.realm.server.player_connections import PlayerConnection
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import Credentials, Register
+from realmkeep.realm.wire.requests import CredentialsRequest, RegisterRequest
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import give
 from realmkeep.realm.world.player import Player
-from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
 
 LOGIN_PRICE: Final = 20.0  # messages: ten logins of one player a second
@@ -37,7 +37,7 @@ PENDING_MAX: Final = 1_024  # logins under way; with more, those who are let in 
 log = structlog.get_logger("realm.entrance")
 
 
-class Entrance:
+class LoginFlow:
     """Lets players in.
 
     Args:
@@ -46,14 +46,14 @@ class Entrance:
         turnstile: Counts those who come, by network.
     """
 
-    def __init__(self, game: Game, reader: CredentialReader, turnstile: Turnstile) -> None:
+    def __init__(self, game: Game, reader: CredentialReader, network_limits: NetworkLimits) -> None:
         self._game = game
         self._reader = reader
-        self._turnstile = turnstile
+        self._network_limits = network_limits
         self._entering = set[Peer]()
-        self.open = True
+        self.accepts_logins = True
 
-    def begin(self, peer: Peer, request: Credentials, answer: Answer) -> None:
+    def begin_login(self, peer: Peer, request: CredentialsRequest, answer: Answer) -> None:
         """Start letting a peer in; the answer is `auth_ok` or `auth_fail`.
 
         Raises:
@@ -67,12 +67,12 @@ class Entrance:
         if request.encrypted_payload is None and not plain:
             raise BadInput("bad_field", "`username` and `password`, `ticket`, or `encrypted_payload` is needed")
         self._entering.add(peer)
-        self._game.spawn(self._enter(peer, request, answer), f"login from {peer.address}")
+        self._game.spawn_task(self._enter(peer, request, answer), f"login from {peer.address}")
 
-    async def _enter(self, peer: Peer, request: Credentials, answer: Answer) -> None:
+    async def _enter(self, peer: Peer, request: CredentialsRequest, answer: Answer) -> None:
         try:
             answer(await self._admit(peer, request))
-            self._game.seats.catch_up(peer)
+            self._game.connections.send_kept_events(peer)
         except AuthFailed as error:
             answer(auth_fail(error.reason, error.retry_after_s))
         except SealBroken:
@@ -82,7 +82,7 @@ class Entrance:
         except (Quarantined, RecordError) as error:
             self._game.strangers.say(log.error, "a player cannot be loaded", error=str(error))
             answer(auth_fail("quarantined"))
-        except (RealmkeepError, Refused) as error:
+        except (RealmkeepError, ActionRefused) as error:
             self._game.strangers.say(log.info, "a login failed", error=str(error))
             answer(auth_fail("unavailable"))
         except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
@@ -91,55 +91,57 @@ class Entrance:
         finally:
             self._entering.discard(peer)
 
-    async def _admit(self, peer: Peer, request: Credentials) -> dict[str, Any]:
-        if not self.open:
+    async def _admit(self, peer: Peer, request: CredentialsRequest) -> dict[str, Any]:
+        if not self.accepts_logins:
             raise AuthFailed("the server is shutting down", reason="unavailable")
-        registers = isinstance(request, Register)
-        hold = self._turnstile.enter(peer.host, registers=registers)
+        registers = isinstance(request, RegisterRequest)
+        hold = self._network_limits.admit_login(peer.host, registers=registers)
         try:
             told = await self._let_in(peer, request)
         except BaseException:
             hold.release()
             if registers:
-                self._turnstile.nothing_registered(peer.host)
+                self._network_limits.give_back_registration(peer.host)
             raise
-        self._game.seats.keep(peer, hold)
+        self._game.connections.keep_hold(peer, hold)
         return told
 
-    async def _let_in(self, peer: Peer, request: Credentials) -> dict[str, Any]:
-        shown = await self._reader.read(peer, request)
-        login = await self._login(peer, shown, register=isinstance(request, Register))
+    async def _let_in(self, peer: Peer, request: CredentialsRequest) -> dict[str, Any]:
+        shown = await self._reader.read_credentials(peer, request)
+        login = await self._login(peer, shown, register=isinstance(request, RegisterRequest))
         self._charge(login)
         session, resumed = await self._session(login)
-        seat = self.seat(peer, session)
+        connection = self.attach_peer(peer, session)
         try:
-            await self._fit(seat, login.username)
-            if seat.peer is not peer:
+            await self._fit(connection, login.username)
+            if connection.peer is not peer:
                 raise AuthFailed("another login was faster", reason="unavailable")
         except BaseException:
-            if seat.peer is peer:
-                self._game.leave(seat)
+            if connection.peer is peer:
+                self._game.disconnect_player(connection)
             if peer.logged_in:  # in a session that this login has left
-                peer.dismiss()
+                peer.end_session()
             raise
-        sid = peer.admit(self._game.allowance(seat.player.player_id))
-        seat.login = self._game.accounts.follow(login, lambda reason: expel(self._game, seat, reason))
+        sid = peer.begin_session(self._game.message_allowance(connection.player.player_id))
+        connection.login = self._game.accounts.follow(
+            login, lambda reason: expel_player(self._game, connection, reason)
+        )
         if peer.closing:  # gone while we were looking things up: nobody else would notice
-            self._game.leave(seat)
-        self._game.comings.say(
-            log.info, "player came in", player=seat.player.player_id, name=seat.player.name, resumed=resumed
+            self._game.disconnect_player(connection)
+        self._game.arrivals_log.say(
+            log.info, "player came in", player=connection.player.player_id, name=connection.player.name, resumed=resumed
         )
         return {
             "type": "auth_ok",
-            "player_id": seat.player.player_id,
+            "player_id": connection.player.player_id,
             **({"sid": sid} if sid is not None else {}),
-            "last_op": seat.last_op,
+            "last_op": connection.last_op,
             **shown.ticket_fields(login.ticket),
             "resumed": resumed,
-            "state": state(seat.player, self._game.clock.wall_us()),
+            "state": state(connection.player, self._game.clock.wall_us()),
         }
 
-    async def _login(self, peer: Peer, shown: Shown, *, register: bool) -> Login:
+    async def _login(self, peer: Peer, shown: ReceivedCredentials, *, register: bool) -> Login:
         accounts = self._game.accounts
         if not register:
             if shown.ticket:
@@ -156,7 +158,7 @@ class Entrance:
         """A login is paid from what its player may say: in and out and in again is no way to say more."""
         if login.character_id is None:
             raise AuthFailed("the account has no character", reason="unavailable")
-        if not self._game.allowance(int(login.character_id)).take(self._game.clock.monotonic_s(), LOGIN_PRICE):
+        if not self._game.message_allowance(int(login.character_id)).take(self._game.clock.monotonic_s(), LOGIN_PRICE):
             raise AuthFailed("too many logins of one player", reason="throttled", retry_after_s=1.0)
 
     async def _session(self, login: Login) -> tuple[Session[Player], bool]:
@@ -174,37 +176,37 @@ class Entrance:
             )
         return session, session.resumed
 
-    def seat(self, peer: Peer, session: Session[Player]) -> Seat:
+    def attach_peer(self, peer: Peer, session: Session[Player]) -> PlayerConnection:
         """Put the peer where the player is; whoever talked for the player before is sent away."""
         game = self._game
-        seat = game.seats.by_id.get(session.record.player_id)
-        if seat is None or seat.session is not session:
-            seat = Seat(session, level_told=session.record.level)
-        former = game.seats.part(seat)
+        connection = game.connections.by_id.get(session.record.player_id)
+        if connection is None or connection.session is not session:
+            connection = PlayerConnection(session, level_told=session.record.level)
+        former = game.connections.detach_peer(connection)
         if former is not None and former is not peer:
             if former.address != peer.address:  # over UDP the client itself: it waits for `auth_ok`
                 former.send({"type": "goodbye", "reason": "taken_over"})
             former.close()
-        other = game.seats.by_peer.get(peer)
+        other = game.connections.by_peer.get(peer)
         if other is not None:
-            game.leave(other)
-        game.trades.left(session.record, "disconnected")
-        game.seats.take(seat, peer)
-        game.places.enter(session.record)
-        return seat
+            game.disconnect_player(other)
+        game.trades.player_left(session.record, "disconnected")
+        game.connections.attach_peer(connection, peer)
+        game.places.add_player(session.record)
+        return connection
 
-    async def _fit(self, seat: Seat, username: str) -> None:
+    async def _fit(self, connection: PlayerConnection, username: str) -> None:
         """Mend what older records lack, and stand a fallen player up."""
-        game, player = self._game, seat.player
+        game, player = self._game, connection.player
         if not player.name:
             player.name = username
-            game.seats.add(seat)
-        if player.dead and seat.respawn_s is None:
+            game.connections.add_player(connection)
+        if player.dead and connection.respawn_s is None:
             revive(player, game.scene())
         if is_disordered(player, game.world):
             if game.serials.low:
                 await game.refill_serials()
-            await game.keeper.commit(lambda tx, record: put_in_order(tx, record, game.scene()), seat.session)
+            await game.keeper.commit(lambda tx, record: put_in_order(tx, record, game.scene()), connection.session)
 
 
 def new_player(world: World, player_id: int, name: str) -> Player:

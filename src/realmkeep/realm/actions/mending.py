@@ -3,13 +3,13 @@
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.world.content import World
-from realmkeep.realm.world.inventory import crowded, unpack_parcels
-from realmkeep.realm.world.player import Item, Player, Stored, Worn
+from realmkeep.realm.world.inventory import has_shared_slots, unpack_parcels
+from realmkeep.realm.world.player import Item, Player, StoredItem, WornItem
 
 
 def is_disordered(player: Player, world: World) -> bool:
     """Whether anything that does not stack has no serial, carried, banked or worn, or two things lie in one slot."""
-    return crowded(player) or any(
+    return has_shared_slots(player) or any(
         _lacks_serial(held, world) for held in (*player.inventory, *player.bank, *player.equipment.values())
     )
 
@@ -20,32 +20,32 @@ def put_in_order(tx: Tx, player: Player, scene: Scene) -> None:
     Raises:
         Refused: `busy`: there are not so many serials at hand.
     """
-    world, serial = scene.world, scene.serials.take
-    inventory, bank, spare = list[Item](), list[Stored](), list[Stored]()
+    world, serial = scene.world, scene.serials.take_serial
+    inventory, bank, spare = list[Item](), list[StoredItem](), list[StoredItem]()
     taken = set[int]()
     for item in player.inventory:
         if item.slot in taken:
-            spare.append(Stored(item.item_id, item.count, item.serial))
+            spare.append(StoredItem(item.item_id, item.count, item.serial))
             continue
         taken.add(item.slot)
         if _lacks_serial(item, world):
             inventory.append(Item(item.item_id, 1, item.slot, serial()))
-            spare += [Stored(item.item_id, 1, serial()) for _ in range(item.count - 1)]
+            spare += [StoredItem(item.item_id, 1, serial()) for _ in range(item.count - 1)]
         else:
             inventory.append(item)
     for stored in player.bank:
         numbered = _lacks_serial(stored, world)
-        bank += [Stored(stored.item_id, 1, serial()) for _ in range(stored.count)] if numbered else [stored]
+        bank += [StoredItem(stored.item_id, 1, serial()) for _ in range(stored.count)] if numbered else [stored]
     player.inventory, player.bank = inventory, bank
     player.equipment = {
-        where: Worn(worn.item_id, serial()) if _lacks_serial(worn, world) else worn
+        where: WornItem(worn.item_id, serial()) if _lacks_serial(worn, world) else worn
         for where, worn in player.equipment.items()
     }
     player.parcels = [*player.parcels, *spare]
     unpack_parcels(player, world)
 
 
-def _lacks_serial(held: Item | Stored | Worn, world: World) -> bool:
+def _lacks_serial(held: Item | StoredItem | WornItem, world: World) -> bool:
     """What the data file has dropped stays as it is: nobody knows any more whether it stacks."""
     kind = world.items.get(held.item_id)
     return held.serial is None and kind is not None and not kind.stackable

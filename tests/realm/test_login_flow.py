@@ -10,9 +10,9 @@ from realmkeep.accounts import Account
 from realmkeep.accounts.tickets import issue_ticket
 from realmkeep.errors import AuthFailed
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK
-from realmkeep.realm.server.entrance import LOGIN_PRICE, new_player
+from realmkeep.realm.server.login_flow import LOGIN_PRICE, new_player
 from realmkeep.realm.wire.limits import MESSAGES_BURST
-from realmkeep.realm.world.player import Item, Player, Stored, Worn
+from realmkeep.realm.world.player import Item, Player, StoredItem, WornItem
 
 
 async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPeer:
@@ -49,8 +49,8 @@ def of_old(realm: Lab) -> Player:
     """A player as a Lisp server leaves one: nothing has a serial."""
     player = new_player(realm.realm.game.world, 9, "eva")
     player.inventory = [Item("bread", 5, 0), Item("dagger", 3, 1), Item("rune", 500, 2)]
-    player.equipment = {"head": Worn("helmet")}
-    player.bank = [Stored("sword", 2), Stored("potion", 7), Stored("crown", 1, 77)]
+    player.equipment = {"head": WornItem("helmet")}
+    player.bank = [StoredItem("sword", 2), StoredItem("potion", 7), StoredItem("crown", 1, 77)]
     return player
 
 
@@ -71,7 +71,7 @@ async def test_whatever_does_not_stack_gets_a_serial_and_nothing_is_lost(realm: 
 async def test_a_rush_of_older_players_waits_for_more_serials(realm: Lab) -> None:
     game = realm.realm.game
     for _ in range(SERIALS_PER_BLOCK):
-        game.serials.take()
+        game.serials.take_serial()
     (answer,) = (await comes_in(realm, of_old(realm))).heard
     assert answer["type"] == "auth_ok"
 
@@ -120,7 +120,7 @@ async def test_logins_under_way_are_bounded(realm: Lab, monkeypatch: pytest.Monk
         raise AuthFailed("late", reason="unavailable")
 
     monkeypatch.setattr(realm.realm.game.accounts, "login_with_ticket", never)
-    monkeypatch.setattr("realmkeep.realm.server.entrance.PENDING_MAX", 5)
+    monkeypatch.setattr("realmkeep.realm.server.login_flow.PENDING_MAX", 5)
     peers = [LabPeer(f"peer-{number}", realm.clock.monotonic_s()) for number in range(8)]
     for peer in peers:
         realm.say(peer, {"type": "login", "ticket": "t"})
@@ -158,13 +158,13 @@ async def test_of_two_who_come_in_while_a_record_is_mended_one_is_in(
     assert first.closed
     assert [message["type"] for message in first.heard] == ["auth_fail"]
     assert not first.logged_in
-    seat = realm.realm.game.seats.by_id[9]
+    connection = realm.realm.game.connections.by_id[9]
     if leaves:
-        assert seat.peer is None
-        assert not seat.session.connected
+        assert connection.peer is None
+        assert not connection.session.connected
     else:
         assert [message["type"] for message in second.heard] == ["auth_ok"]
-        assert seat.peer is second
-        assert seat.session.connected
-        assert seat.login is not None
+        assert connection.peer is second
+        assert connection.session.connected
+        assert connection.login is not None
         assert (await realm.act(second, "look"))["type"] == "ack"

@@ -5,7 +5,7 @@ from typing import Any, Self
 from realmkeep import Letter
 
 
-class Mail(Letter, kind="mail", version=1):
+class MailLetter(Letter, kind="mail", version=1):
     """Gold, or an item, on its way from one player to another.
 
     Attributes:

@@ -10,26 +10,26 @@ import pytest
 from lab import StallingClock
 
 from realmkeep.clock import SystemClock
-from realmkeep.realm.server.loop import SOCKETS_A_TURN, FewAtATime
-from realmkeep.realm.wire.doors import open_doors
-from realmkeep.realm.wire.peer import Answer, Handler, Peer
+from realmkeep.realm.server.bounded_selector import SOCKETS_A_TURN, BoundedSelector
+from realmkeep.realm.wire.bound_sockets import bind_sockets
+from realmkeep.realm.wire.fair_queue import FairQueue
+from realmkeep.realm.wire.peer import Answer, Peer, RequestHandler
 from realmkeep.realm.wire.requests import Request
 from realmkeep.realm.wire.tcp import ACCEPTED_AT_ONCE, BACKLOG, TcpServer
-from realmkeep.realm.wire.turns import Turns
 
 THREE_WORDS_S = 0.0025
 
 
-class Silence(Handler):
+class Silence(RequestHandler):
     """A game that nobody talks to."""
 
     def welcome(self, peer: Peer) -> Mapping[str, object]:
         raise AssertionError
 
-    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
+    def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
         raise AssertionError
 
-    def lost(self, peer: Peer) -> None:
+    def peer_lost(self, peer: Peer) -> None:
         raise AssertionError
 
 
@@ -42,21 +42,21 @@ class Talker:
         self.said = said
         self.clock = clock
 
-    def speak(self, turns: Turns) -> bool:
+    def process_input(self, turns: FairQueue) -> bool:
         while self.words:
             self.words -= 1
             self.said.append(self.name)
             self.clock.stall(0.001)
-            if turns.over:
+            if turns.turn_is_over:
                 break
         return bool(self.words)
 
 
 async def test_however_many_speak_at_once_the_loop_goes_on_after_a_turn() -> None:
     clock, said = StallingClock(), list[str]()
-    turns = Turns(clock, THREE_WORDS_S)
+    turns = FairQueue(clock, THREE_WORDS_S)
     for number in range(50):
-        turns.hear(Talker(str(number), 1, said, clock))
+        turns.serve(Talker(str(number), 1, said, clock))
     heard = [len(said)]
     while len(said) < 50:
         await asyncio.sleep(0)
@@ -67,9 +67,9 @@ async def test_however_many_speak_at_once_the_loop_goes_on_after_a_turn() -> Non
 
 async def test_who_says_much_lets_everybody_else_speak_in_between() -> None:
     clock, said = StallingClock(), list[str]()
-    turns = Turns(clock, THREE_WORDS_S)
+    turns = FairQueue(clock, THREE_WORDS_S)
     for name, words in (("eve", 9), ("ada", 1), ("bob", 2)):
-        turns.hear(Talker(name, words, said, clock))
+        turns.serve(Talker(name, words, said, clock))
     for _ in range(6):
         await asyncio.sleep(0)
     assert said == ["eve"] * 3 + ["eve", "ada", "bob"] + ["eve", "bob"] + ["eve"] * 4
@@ -77,9 +77,9 @@ async def test_who_says_much_lets_everybody_else_speak_in_between() -> None:
 
 async def test_time_that_was_used_in_many_short_turns_is_not_owed() -> None:
     clock, said = StallingClock(), list[str]()
-    turns = Turns(clock, THREE_WORDS_S)
+    turns = FairQueue(clock, THREE_WORDS_S)
     for number in range(10):
-        turns.hear(Talker(str(number), 1, said, clock))
+        turns.serve(Talker(str(number), 1, said, clock))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert len(said) == number + 1
@@ -96,7 +96,7 @@ def pairs() -> Generator[list[tuple[socket.socket, socket.socket]]]:
 
 
 def test_news_of_many_sockets_are_told_in_parts_each_once(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
-    with FewAtATime() as selector:
+    with BoundedSelector() as selector:
         for here, there in pairs:
             selector.register(here, 1)
             there.send(b"x")
@@ -107,7 +107,7 @@ def test_news_of_many_sockets_are_told_in_parts_each_once(pairs: list[tuple[sock
 
 
 def test_what_is_not_listened_to_any_more_is_not_told(pairs: list[tuple[socket.socket, socket.socket]]) -> None:
-    with FewAtATime() as selector:
+    with BoundedSelector() as selector:
         for here, there in pairs:
             selector.register(here, 1)
             there.send(b"x")
@@ -128,7 +128,7 @@ def test_what_is_not_listened_to_any_more_is_not_told(pairs: list[tuple[socket.s
 
 async def test_more_connect_at_once_than_are_accepted_at_once_and_nobody_is_refused() -> None:
     server = TcpServer(Silence(), SystemClock())
-    doors = await open_doors("127.0.0.1", 0, 0)
+    doors = await bind_sockets("127.0.0.1", 0, 0)
     await server.listen(doors.tcp)
     with ExitStack() as stack:
         for _ in range(5 * ACCEPTED_AT_ONCE):

@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from typing import Final
 
-from realmkeep.realm.wire.datagrams import Address
-from realmkeep.realm.wire.limits import TokenBucket, price
+from realmkeep.realm.wire.limits import TokenBucket, message_cost
+from realmkeep.realm.wire.udp_socket import Address
 
 ANSWERS_KEPT_S: Final = 30.0
 BYTES_MAX: Final = 256 * 1024  # of one address: 30 s of acks at 200 a second, or thirty of the longest answers
@@ -15,7 +15,7 @@ AGAIN_PER_S: Final = 50.0  # a client that waits for 32 answers asks for each on
 AGAIN_BURST: Final = 100.0
 
 
-class Answered:
+class AddressReplies:
     """The datagrams of one address within 30 s, and their answers.
 
     A client that sends so much that its answers exceed the cap loses the oldest of them first; tier-1 operations are
@@ -26,14 +26,14 @@ class Answered:
         newest_s: When the latest datagram came.
     """
 
-    def __init__(self, all_of_them: "Replies", now_s: float) -> None:
-        self._all: Replies | None = all_of_them
+    def __init__(self, all_of_them: "ReplyCache", now_s: float) -> None:
+        self._all: ReplyCache | None = all_of_them
         self._entries: OrderedDict[bytes, tuple[float, list[bytes]]] = OrderedDict()
         self._again = TokenBucket(now_s, rate_per_s=AGAIN_PER_S, burst=AGAIN_BURST)
         self.bytes = 0
         self.newest_s = now_s
 
-    def answers(self, digest: bytes, now_s: float) -> list[bytes] | None:
+    def find_answers(self, digest: bytes, now_s: float) -> list[bytes] | None:
         """What was answered to this datagram so far; None if it is new."""
         self._expire(now_s)
         entry = self._entries.get(digest)
@@ -41,15 +41,15 @@ class Answered:
 
     def may_repeat(self, answers: list[bytes], now_s: float) -> bool:
         """Whether these may be sent once more: saying it again costs as much as saying it."""
-        return self._again.take(now_s, max(1.0, sum(map(price, answers))))
+        return self._again.take(now_s, max(1.0, sum(map(message_cost, answers))))
 
-    def began(self, digest: bytes, now_s: float) -> None:
+    def begin_datagram(self, digest: bytes, now_s: float) -> None:
         """A datagram is being worked on."""
         self._entries[digest] = (now_s, [])
         self.newest_s = now_s
         self._weigh(ENTRY_BYTES)
 
-    def add(self, digest: bytes, encoded: bytes) -> None:
+    def keep_answer(self, digest: bytes, encoded: bytes) -> None:
         """Keep an answer with its datagram, if that has not been dropped meanwhile."""
         entry = self._entries.get(digest)
         if entry is None or self._all is None:
@@ -59,7 +59,7 @@ class Answered:
         while self.bytes > BYTES_MAX:
             self._drop_oldest()
 
-    def undone(self, digest: bytes) -> None:
+    def forget_datagram(self, digest: bytes) -> None:
         """A datagram had no effect: when it comes again it is read again."""
         entry = self._entries.pop(digest, None)
         if entry is not None:
@@ -89,7 +89,7 @@ def _weight(answers: list[bytes]) -> int:
     return ENTRY_BYTES + sum(map(len, answers))
 
 
-class Replies:
+class ReplyCache:
     """What is remembered of all addresses, the one that was busy least recently first.
 
     Attributes:
@@ -98,24 +98,24 @@ class Replies:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._by_address: OrderedDict[Address, Answered] = OrderedDict()
+        self._by_address: OrderedDict[Address, AddressReplies] = OrderedDict()
 
-    def of(self, address: Address) -> Answered | None:
+    def find_address(self, address: Address) -> AddressReplies | None:
         """What is remembered of an address, if anything is."""
         return self._by_address.get(address)
 
-    def began(self, address: Address, digest: bytes, now_s: float) -> Answered:
+    def begin_datagram(self, address: Address, digest: bytes, now_s: float) -> AddressReplies:
         """A datagram is being worked on; returns where its answers are to be kept."""
         answered = self._by_address.get(address)
         if answered is None:
-            answered = self._by_address[address] = Answered(self, now_s)
+            answered = self._by_address[address] = AddressReplies(self, now_s)
         self._by_address.move_to_end(address)
-        answered.began(digest, now_s)
+        answered.begin_datagram(digest, now_s)
         while len(self._by_address) > ADDRESSES_MAX or (self.bytes > ALL_BYTES_MAX and len(self._by_address) > 1):
             self._forget_oldest()
         return answered
 
-    def expire(self, now_s: float) -> None:
+    def expire_addresses(self, now_s: float) -> None:
         """Forget the addresses whose last datagram is too old; those that are younger are not even looked at."""
         while self._by_address and now_s - next(iter(self._by_address.values())).newest_s > ANSWERS_KEPT_S:
             self._forget_oldest()

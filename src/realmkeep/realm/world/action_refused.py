@@ -1,7 +1,7 @@
 """Why the game says no."""
 
 
-class Refused(Exception):
+class ActionRefused(Exception):
     """An intent is well-formed and cannot be done; it is answered with `nack`, and nothing changed.
 
     Attributes:

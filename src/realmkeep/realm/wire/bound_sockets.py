@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from realmkeep.realm.wire.datagrams import host_of
+from realmkeep.realm.wire.udp_socket import host_of
 
 PORT_TRIES: Final = 32  # a free port of one socket may be taken at another: then the next is tried
 EVERYWHERE: Final = frozenset({"", "*"})
@@ -42,7 +42,7 @@ class CannotListen(Exception):
 
 
 @dataclass(frozen=True)
-class Doors:
+class BoundSockets:
     """Bound sockets of both transports, at the same addresses."""
 
     hosts: list[str]
@@ -65,7 +65,7 @@ class Doors:
             each.close()
 
 
-async def open_doors(host: str, tcp_port: int, udp_port: int) -> Doors:
+async def bind_sockets(host: str, tcp_port: int, udp_port: int) -> BoundSockets:
     """Bind the sockets of a server, by the rule of this module.
 
     Args:
@@ -98,7 +98,7 @@ async def open_doors(host: str, tcp_port: int, udp_port: int) -> Doors:
             if not picked or error.error.errno != errno.EADDRINUSE or attempt == PORT_TRIES:
                 raise
         else:
-            return Doors(hosts, tcp, udp)
+            return BoundSockets(hosts, tcp, udp)
     raise AssertionError("unreachable")
 
 

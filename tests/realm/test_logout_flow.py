@@ -151,7 +151,7 @@ async def test_a_player_whose_account_ended_is_sent_away_and_saved(realm: Lab, w
     await looked(realm)
     assert ada.heard[-1] == {"type": "goodbye", "reason": "banned" if way == "ban" else "revoked"}
     assert ada.closed
-    assert player_id not in realm.realm.game.seats.by_id
+    assert player_id not in realm.realm.game.connections.by_id
     assert realm.keeper.session(Player, player_id) is None
     saved = await realm.clock.finish(realm.keeper.table(Player).load(player_id))
     assert saved is not None
@@ -172,7 +172,7 @@ async def test_a_superseded_ticket_sends_its_thief_away(realm: Lab) -> None:
 
 async def test_a_server_that_insists_on_seals_refuses_a_plain_change(realm: Lab) -> None:
     ada, _ = await registered(realm)
-    reader = realm.realm.entrance._reader  # pyright: ignore[reportPrivateUsage] - as if it had been configured
+    reader = realm.realm.login_flow._reader  # pyright: ignore[reportPrivateUsage] - as if it had been configured
     reader._require_encryption = True  # pyright: ignore[reportPrivateUsage] - as above
     message = {"type": "change_password", "password": PASSWORD, "new_password": OTHER}
     assert (await asked(realm, ada, message, "password_changed"))["reason"] == "encryption_required"

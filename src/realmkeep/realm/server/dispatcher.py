@@ -5,21 +5,28 @@ from typing import Final
 
 import structlog
 
-from realmkeep.realm.server.deals import TRADE_INTENTS, Deals
-from realmkeep.realm.server.entrance import Entrance
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.intents import Intents, Wish
-from realmkeep.realm.server.leaving import Leaving
+from realmkeep.realm.server.intent_handler import IntentHandler, PendingIntent
+from realmkeep.realm.server.login_flow import LoginFlow
+from realmkeep.realm.server.logout_flow import LogoutFlow
+from realmkeep.realm.server.trade_handler import TRADE_INTENTS, TradeHandler
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import Act, ChangePassword, Credentials, Logout, Ping, Request
+from realmkeep.realm.wire.requests import (
+    ChangePasswordRequest,
+    CredentialsRequest,
+    IntentRequest,
+    LogoutRequest,
+    PingRequest,
+    Request,
+)
 
 PROTOCOL: Final = 1
 log = structlog.get_logger("realm")
 
 
-class Reception:
+class Dispatcher:
     """What the transports deliver to.
 
     Args:
@@ -30,14 +37,16 @@ class Reception:
         name: The server's.
     """
 
-    def __init__(self, game: Game, challenges: Challenges, entrance: Entrance, leaving: Leaving, *, name: str) -> None:
+    def __init__(
+        self, game: Game, challenges: Challenges, login_flow: LoginFlow, logout_flow: LogoutFlow, *, name: str
+    ) -> None:
         self._game = game
         self._challenges = challenges
-        self._entrance = entrance
-        self._leaving = leaving
+        self._login_flow = login_flow
+        self._logout_flow = logout_flow
         self._name = name
-        self._intents = Intents(game)
-        self._deals = Deals(game, self._intents)
+        self._intents = IntentHandler(game)
+        self._trades = TradeHandler(game, self._intents)
 
     def welcome(self, peer: Peer) -> Mapping[str, object]:
         """The answer to `hello`."""
@@ -49,7 +58,7 @@ class Reception:
             "challenge": self._challenges.make(peer.address),
         }
 
-    def handle(self, peer: Peer, request: Request, answer: Answer) -> None:
+    def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
         """Take a well-formed request. Whatever we do wrong, it has a last answer: neither yes nor no.
 
         Raises:
@@ -65,28 +74,28 @@ class Reception:
             peer.close()
 
     def _take(self, peer: Peer, request: Request, answer: Answer) -> None:
-        if isinstance(request, Credentials):
-            self._entrance.begin(peer, request, answer)
+        if isinstance(request, CredentialsRequest):
+            self._login_flow.begin_login(peer, request, answer)
             return
-        seat = self._game.seats.by_peer.get(peer)
-        if seat is None:
+        connection = self._game.connections.by_peer.get(peer)
+        if connection is None:
             raise BadInput("not_logged_in", "the session has ended")
         match request:
-            case Act():
-                wish = Wish(seat, request.intent, request.op_id, answer)
-                doing = self._deals if isinstance(request.intent, TRADE_INTENTS) else self._intents
-                doing.begin(wish)
-            case Ping():
+            case IntentRequest():
+                pending = PendingIntent(connection, request.intent, request.op_id, answer)
+                doing = self._trades if isinstance(request.intent, TRADE_INTENTS) else self._intents
+                doing.begin_intent(pending)
+            case PingRequest():
                 answer({"type": "pong", "t": request.t, "tick": self._game.ticks})
-            case Logout():
-                self._leaving.log_out(seat, peer, request, answer)
-            case ChangePassword():
-                self._leaving.change_password(seat, peer, request, answer)
+            case LogoutRequest():
+                self._logout_flow.begin_logout(connection, peer, request, answer)
+            case ChangePasswordRequest():
+                self._logout_flow.begin_password_change(connection, peer, request, answer)
             case _:
                 raise BadInput("unknown_type", "that is answered before login only")
 
-    def lost(self, peer: Peer) -> None:
+    def peer_lost(self, peer: Peer) -> None:
         """A client is gone: its player stays for the time of grace, and can be fought."""
-        seat = self._game.seats.by_peer.get(peer)
-        if seat is not None:
-            self._game.leave(seat)
+        connection = self._game.connections.by_peer.get(peer)
+        if connection is not None:
+            self._game.disconnect_player(connection)

@@ -28,7 +28,7 @@ from realmkeep.realm.world.state import LEVELS
 
 
 @dataclass(frozen=True)
-class Rule:
+class ActionRule:
     """How an action runs.
 
     Attributes:
@@ -47,38 +47,38 @@ class Rule:
 
 HOLDINGS: Final = ("inventory", "parcels")
 TRADED: Final = ("gold", *HOLDINGS)
-NAMES_SOMEBODY: Final = (intents.Mail, intents.AddFriend, intents.RemoveFriend, intents.Block, intents.Unblock)
+NAMES_A_PLAYER: Final = (intents.Mail, intents.AddFriend, intents.RemoveFriend, intents.Block, intents.Unblock)
 
-_PICKUP_SERIAL: Final = Rule(pickup_serial, ("inventory",), durable=True, zone=True)
-_DROP_SERIAL: Final = Rule(drop_serial, HOLDINGS, durable=True, zone=True)
-_COMPLETE: Final = Rule(
+_PICKUP_SERIAL: Final = ActionRule(pickup_serial, ("inventory",), durable=True, zone=True)
+_DROP_SERIAL: Final = ActionRule(drop_serial, HOLDINGS, durable=True, zone=True)
+_COMPLETE: Final = ActionRule(
     complete_quest, ("quests", "gold", "inventory", "hp", "max_hp", "achievements", *LEVELS), durable=True
 )
-_RULES: Final[dict[type[intents.Intent], Rule]] = {
-    intents.Move: Rule(move, ("zone", "x", "y", "quests")),
-    intents.Attack: Rule(attack, ("hp", "max_hp", "in_combat", "quests", "achievements", *LEVELS)),
-    intents.Look: Rule(look, ()),
-    intents.Pickup: Rule(pickup_common, ("inventory",)),
-    intents.Drop: Rule(drop_common, HOLDINGS, durable=True),
-    intents.Consume: Rule(consume, ("hp", *HOLDINGS), durable=True),
-    intents.Buy: Rule(buy, ("gold", "inventory"), durable=True),
-    intents.Sell: Rule(sell, ("gold", *HOLDINGS), durable=True),
-    intents.Equip: Rule(equip, ("inventory", "equipment")),
-    intents.Unequip: Rule(unequip, ("inventory", "equipment")),
-    intents.Deposit: Rule(deposit, ("gold", "bank_gold", "bank", *HOLDINGS), durable=True),
-    intents.Withdraw: Rule(withdraw, ("gold", "bank_gold", "bank", "inventory"), durable=True),
-    intents.Mail: Rule(mail, ("gold", *HOLDINGS), durable=True),
-    intents.AcceptQuest: Rule(accept_quest, ("quests",)),
-    intents.AdvanceQuest: Rule(advance_quest, ("quests",)),
-    intents.AddFriend: Rule(add_friend, ("friends",), durable=True),
-    intents.RemoveFriend: Rule(remove_friend, ("friends",), durable=True),
-    intents.Block: Rule(block, ("blocked",), durable=True),
-    intents.Unblock: Rule(unblock, ("blocked",), durable=True),
-    intents.SetSetting: Rule(set_setting, ("settings",), durable=True),
+_RULES: Final[dict[type[intents.Intent], ActionRule]] = {
+    intents.Move: ActionRule(move, ("zone", "x", "y", "quests")),
+    intents.Attack: ActionRule(attack, ("hp", "max_hp", "in_combat", "quests", "achievements", *LEVELS)),
+    intents.Look: ActionRule(look, ()),
+    intents.Pickup: ActionRule(pickup_common, ("inventory",)),
+    intents.Drop: ActionRule(drop_common, HOLDINGS, durable=True),
+    intents.Consume: ActionRule(consume, ("hp", *HOLDINGS), durable=True),
+    intents.Buy: ActionRule(buy, ("gold", "inventory"), durable=True),
+    intents.Sell: ActionRule(sell, ("gold", *HOLDINGS), durable=True),
+    intents.Equip: ActionRule(equip, ("inventory", "equipment")),
+    intents.Unequip: ActionRule(unequip, ("inventory", "equipment")),
+    intents.Deposit: ActionRule(deposit, ("gold", "bank_gold", "bank", *HOLDINGS), durable=True),
+    intents.Withdraw: ActionRule(withdraw, ("gold", "bank_gold", "bank", "inventory"), durable=True),
+    intents.Mail: ActionRule(mail, ("gold", *HOLDINGS), durable=True),
+    intents.AcceptQuest: ActionRule(accept_quest, ("quests",)),
+    intents.AdvanceQuest: ActionRule(advance_quest, ("quests",)),
+    intents.AddFriend: ActionRule(add_friend, ("friends",), durable=True),
+    intents.RemoveFriend: ActionRule(remove_friend, ("friends",), durable=True),
+    intents.Block: ActionRule(block, ("blocked",), durable=True),
+    intents.Unblock: ActionRule(unblock, ("blocked",), durable=True),
+    intents.SetSetting: ActionRule(set_setting, ("settings",), durable=True),
 }
 
 
-def rule_of(player: Player, scene: Scene, intent: intents.Intent) -> Rule:
+def action_rule(player: Player, scene: Scene, intent: intents.Intent) -> ActionRule:
     """The rule for an intent here and now: what has a serial, and what brings a reward, is tier 1."""
     match intent:
         case intents.Pickup():

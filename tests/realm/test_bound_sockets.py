@@ -13,29 +13,29 @@ from echo import Echo
 from server import Server
 
 from realmkeep.clock import SystemClock
+from realmkeep.realm.wire.bound_sockets import PORT_TRIES, BoundSockets, CannotListen, bind_sockets
 from realmkeep.realm.wire.challenge import Challenges
-from realmkeep.realm.wire.datagrams import Datagrams, host_of
-from realmkeep.realm.wire.doors import PORT_TRIES, CannotListen, Doors, open_doors
 from realmkeep.realm.wire.tcp import TcpServer
 from realmkeep.realm.wire.udp import UdpServer
+from realmkeep.realm.wire.udp_socket import UdpSocket, host_of
 
 
 @pytest.fixture
-async def heard(request: pytest.FixtureRequest) -> AsyncGenerator[Doors]:
+async def heard(request: pytest.FixtureRequest) -> AsyncGenerator[BoundSockets]:
     """Both servers behind the doors of a host."""
-    doors = await open_doors(request.param, 0, 0)
+    doors = await bind_sockets(request.param, 0, 0)
     clock = SystemClock()
     echo = Echo(Challenges(clock), clock)
     tcp, udp = TcpServer(echo, clock), UdpServer(echo, echo.challenges, clock)
     await tcp.listen(doors.tcp)
-    udp.listen([Datagrams(bound, number) for number, bound in enumerate(doors.udp)])
+    udp.listen([UdpSocket(bound, number) for number, bound in enumerate(doors.udp)])
     yield doors
     tcp.close()
     udp.close()
     await asyncio.sleep(0)
 
 
-async def hello(doors: Doors, address: str, *, udp: bool) -> str:
+async def hello(doors: BoundSockets, address: str, *, udp: bool) -> str:
     """Says hello at an address; returns the address that the answer came from."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     loop = asyncio.get_running_loop()
@@ -68,7 +68,7 @@ async def hello(doors: Doors, address: str, *, udp: bool) -> str:
     indirect=["heard"],
 )
 async def test_both_transports_are_heard_at_the_same_addresses_and_answer_from_the_one_that_was_asked(
-    heard: Doors, addresses: list[str], others: list[str], udp: bool
+    heard: BoundSockets, addresses: list[str], others: list[str], udp: bool
 ) -> None:
     for address in addresses:
         assert await hello(heard, address, udp=udp) == address
@@ -80,7 +80,7 @@ async def test_both_transports_are_heard_at_the_same_addresses_and_answer_from_t
 
 
 @pytest.mark.parametrize("heard", ["two"], indirect=True)
-async def test_a_name_with_two_addresses_is_both_of_them_on_one_port(heard: Doors) -> None:
+async def test_a_name_with_two_addresses_is_both_of_them_on_one_port(heard: BoundSockets) -> None:
     assert sorted(heard.hosts) == ["127.0.0.1", "::1"]
     assert {each.getsockname()[1] for each in (*heard.tcp, *heard.udp)} == {heard.tcp_port}
     for address in heard.hosts:
@@ -99,12 +99,12 @@ def own_addresses_of_an_interface() -> list[str]:
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
 @pytest.mark.parametrize("host", own_addresses_of_an_interface())
 async def test_an_address_of_one_interface_is_heard_and_answers(host: str, udp: bool) -> None:
-    doors = await open_doors(host, 0, 0)
+    doors = await bind_sockets(host, 0, 0)
     clock = SystemClock()
     echo = Echo(Challenges(clock), clock)
     tcp_server, udp_server = TcpServer(echo, clock), UdpServer(echo, echo.challenges, clock)
     await tcp_server.listen(doors.tcp)
-    udp_server.listen([Datagrams(bound, number) for number, bound in enumerate(doors.udp)])
+    udp_server.listen([UdpSocket(bound, number) for number, bound in enumerate(doors.udp)])
     assert (await hello(doors, host, udp=udp)).partition("%")[0] in str(doors.hosts)
     tcp_server.close()
     udp_server.close()
@@ -134,19 +134,19 @@ def names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_an_address_that_is_not_here_is_left_out_for_both_while_another_remains() -> None:
-    doors = await open_doors("half", 0, 0)
+    doors = await bind_sockets("half", 0, 0)
     assert doors.hosts == ["127.0.0.1"]
     assert len(doors.tcp) == len(doors.udp) == 1
     doors.close()
     with pytest.raises(CannotListen) as caught:
-        await open_doors("none", 0, 0)
+        await bind_sockets("none", 0, 0)
     assert (caught.value.where, caught.value.error.errno) == ("203.0.113.7:0", errno.EADDRNOTAVAIL)
 
 
 @pytest.mark.parametrize("host", ["no.such.name.invalid", "a" * 300, "a\0b", "\u00e4..b", "127.0.0.1.5"])
 async def test_what_is_no_name_of_a_host_is_said_to_be_none(host: str) -> None:
     with pytest.raises(CannotListen):
-        await open_doors(host, 0, 0)
+        await bind_sockets(host, 0, 0)
 
 
 async def test_an_address_of_one_interface_is_told_with_it() -> None:
@@ -162,7 +162,7 @@ async def test_a_port_that_is_taken_for_one_of_the_addresses_is_taken_for_all() 
         holder.bind(("::1", 0))
         port = holder.getsockname()[1]
         with pytest.raises(CannotListen) as caught:
-            await open_doors("two", 0, port)
+            await bind_sockets("two", 0, port)
     assert (caught.value.kind, caught.value.where) == ("udp", f"::1:{port}")
 
 
@@ -179,7 +179,7 @@ async def test_a_free_port_that_is_not_free_everywhere_is_not_picked(monkeypatch
             bind(self, address)
 
     monkeypatch.setattr(socket, "socket", Watched)
-    doors = await open_doors("two", 0, 0)
+    doors = await bind_sockets("two", 0, 0)
     assert len(taken) == PORT_TRIES - 1
     assert doors.tcp_port == doors.udp_port
     doors.close()

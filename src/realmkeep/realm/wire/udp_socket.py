@@ -36,11 +36,11 @@ class Address(NamedTuple):
 
     host: str
     port: int
-    door: int = 0
+    socket_index: int = 0
     local: bytes = b""
 
 
-class Door(Protocol):
+class DatagramSocket(Protocol):
     """Where datagrams come in and go out."""
 
     def fileno(self) -> int:
@@ -60,17 +60,17 @@ class Door(Protocol):
         ...
 
 
-class Datagrams(Door):
+class UdpSocket(DatagramSocket):
     """One bound UDP socket.
 
     Args:
         bound: The socket, which does not block.
-        door: Its number among those of the server.
+        socket_index: Its number among those of the server.
     """
 
-    def __init__(self, bound: socket.socket, door: int) -> None:
+    def __init__(self, bound: socket.socket, socket_index: int) -> None:
         self._socket = bound
-        self._door = door
+        self._index = socket_index
         with suppress(OSError):  # a system that gives no more serves with what it gives
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UNREAD_BYTES_MAX)
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNSENT_BYTES_MAX)
@@ -87,12 +87,12 @@ class Datagrams(Door):
         try:
             if not self._told:
                 data, source = self._socket.recvfrom(DATAGRAM_BYTES_MAX + 1)
-                return data, Address(host_of(source), source[1], self._door)
+                return data, Address(host_of(source), source[1], self._index)
             data, ancillary, _, source = self._socket.recvmsg(DATAGRAM_BYTES_MAX + 1, _ANCILLARY_BYTES)
         except OSError:  # there are no more; or an earlier one could not be delivered, and silence will tell
             return None
         local = next((told for level, kind, told in ancillary if (level, kind) == (self._level, self._told)), b"")
-        return data, Address(host_of(source), source[1], self._door, self._returned(local))
+        return data, Address(host_of(source), source[1], self._index, self._returned(local))
 
     def send(self, encoded: bytes, to: Address) -> None:
         """Send one datagram from the address that the other side knows; what cannot be sent is lost, as datagrams are."""

@@ -8,11 +8,11 @@ from realmkeep.realm.actions.fighting import revive, strike
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import Undecided, decided
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.player_connections import PlayerConnection
+from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import distance
 from realmkeep.realm.world.places import Monster, Place
 from realmkeep.realm.world.player import Player
-from realmkeep.realm.world.refused import Refused
 from realmkeep.realm.world.state import state
 
 TICKS_PER_S: Final = 20
@@ -28,14 +28,14 @@ KEPT_AGAIN: Final = "everything is kept as promised again"
 log = structlog.get_logger("realm")
 
 
-class Life:
+class Simulation:
     """Moves one game on, a tick at a time."""
 
     def __init__(self, game: Game) -> None:
         self._game = game
         self._degraded = False
 
-    def step(self) -> None:
+    def run_tick(self) -> None:
         """One tick."""
         scene = self._game.scene()
         for place in self._game.places.by_name.values():
@@ -52,14 +52,14 @@ class Life:
             self._come_back(place, scene)
             for thing in [*place.ground.values()]:
                 if thing.decays_s is not None and thing.decays_s <= scene.now_s:
-                    place.gone(thing)
-        for seat in self._game.seats:
-            if seat.respawn_s is not None and seat.respawn_s <= scene.now_s:
-                self._stand_up(seat, scene)
-        self._game.trades.sweep(scene.now_s)
+                    place.remove_object(thing)
+        for connection in self._game.connections:
+            if connection.respawn_s is not None and connection.respawn_s <= scene.now_s:
+                self._stand_up(connection, scene)
+        self._game.trades.end_inactive(scene.now_s)
         self._warn()
         if self._game.serials.low and not self._game.refilling:
-            self._game.spawn(self._game.refill_serials(), "refill of serials")
+            self._game.spawn_task(self._game.refill_serials(), "refill of serials")
 
     def _monster(self, monster: Monster, place: Place, scene: Scene) -> None:
         if monster.target is not None:
@@ -75,7 +75,7 @@ class Life:
             _step(monster, player.x, player.y)
         elif monster.next_attack_s <= scene.now_s:
             monster.next_attack_s = scene.now_s + STRIKE_INTERVAL_S
-            self.hit(monster, player, scene)
+            self.strike_player(monster, player, scene)
 
     def _glances(self, monster: Monster) -> bool:
         return (self._game.ticks + monster.monster_id) % TICKS_PER_GLANCE == 0
@@ -91,46 +91,46 @@ class Life:
         ]
         return min(prey, key=lambda player: distance(monster.x, monster.y, player.x, player.y), default=None)
 
-    def hit(self, monster: Monster, player: Player, scene: Scene) -> None:
+    def strike_player(self, monster: Monster, player: Player, scene: Scene) -> None:
         """A monster strikes, and the player hears of it."""
         damage = strike(monster, player, scene)
-        seat = self._game.seats.by_id.get(player.player_id)
-        if seat is None:
+        connection = self._game.connections.by_id.get(player.player_id)
+        if connection is None:
             return
         if damage:
             wounds = state(player, scene.wall_us, ("hp", "in_combat"))
-            seat.tell({"type": "event", "kind": "damaged", "by": monster.name, "damage": damage, **wounds})
+            connection.send_event({"type": "event", "kind": "damaged", "by": monster.name, "damage": damage, **wounds})
         if player.dead:
-            self._game.trades.left(player, "died")
-            self._game.spawn(self._died(seat, monster.name), f"death of {player.name}")
+            self._game.trades.player_left(player, "died")
+            self._game.spawn_task(self._died(connection, monster.name), f"death of {player.name}")
 
-    async def _died(self, seat: Seat, by: str) -> None:
+    async def _died(self, connection: PlayerConnection, by: str) -> None:
         """The trigger has queued the write; the client hears of the death when it is durable, and rises after that.
 
         A death that was undone, or that cannot be saved, is not told; a player who lies there all the same rises too.
         """
         try:
-            await decided(seat.session.settled(), self._game.strangers)
-        except (Refused, Undecided) as ended:
-            log.warning("a death is not in the store", player=seat.player.player_id, error=str(ended))
+            await decided(connection.session.settled(), self._game.strangers)
+        except (ActionRefused, Undecided) as ended:
+            log.warning("a death is not in the store", player=connection.player.player_id, error=str(ended))
         else:
-            seat.tell({"type": "event", "kind": "died", "by": by, "deaths": seat.player.deaths})
-        seat.respawn_s = self._game.clock.monotonic_s() + self._game.world.rules.respawn_s
+            connection.send_event({"type": "event", "kind": "died", "by": by, "deaths": connection.player.deaths})
+        connection.respawn_s = self._game.clock.monotonic_s() + self._game.world.rules.respawn_s
 
-    def _stand_up(self, seat: Seat, scene: Scene) -> None:
-        seat.respawn_s = None
-        if not seat.player.dead:  # who came back in the moment of death stands already
+    def _stand_up(self, connection: PlayerConnection, scene: Scene) -> None:
+        connection.respawn_s = None
+        if not connection.player.dead:  # who came back in the moment of death stands already
             return
-        revive(seat.player, scene)
-        where = state(seat.player, scene.wall_us, ("zone", "x", "y", "hp", "max_hp", "in_combat", "deaths"))
-        seat.tell({"type": "event", "kind": "respawned", **where})
+        revive(connection.player, scene)
+        where = state(connection.player, scene.wall_us, ("zone", "x", "y", "hp", "max_hp", "in_combat", "deaths"))
+        connection.send_event({"type": "event", "kind": "respawned", **where})
 
     def _come_back(self, place: Place, scene: Scene) -> None:
         due = [spot for spot, wall_us in place.record.respawns.items() if wall_us <= scene.wall_us]
         for spot in due:
-            place.is_back(spot)
+            place.clear_respawn(spot)
             if (growing := place.growing.get(spot)) is not None:
-                place.grow(spot, growing)
+                place.grow_at(spot, growing)
             for monster in place.monsters.values():
                 if monster.spot == spot and not monster.alive:
                     monster.revive()
@@ -142,8 +142,8 @@ class Life:
             return
         self._degraded = bool(reasons)
         detail = NOT_KEPT if self._degraded else KEPT_AGAIN
-        for seat in self._game.seats:
-            seat.tell({"type": "event", "kind": "warning", "degraded": self._degraded, "detail": detail})
+        for connection in self._game.connections:
+            connection.send_event({"type": "event", "kind": "warning", "degraded": self._degraded, "detail": detail})
 
 
 def _far(monster: Monster, player: Player) -> bool:

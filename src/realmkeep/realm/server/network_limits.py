@@ -10,7 +10,7 @@ from realmkeep.quotas import Hold, Limit, Rates, Shares
 FULL_RETRY_S: Final = 5.0  # places are given back when players leave, which nobody can foretell
 
 
-class Turnstile:
+class NetworkLimits:
     """Counts those who come to the entrance, by network, before anything is done for them.
 
     Args:
@@ -28,7 +28,7 @@ class Turnstile:
         self._registrations = Rates(accounts, period_s=3600.0, loopback=loopback)
         self._sessions = Shares(sessions, loopback=loopback)
 
-    def enter(self, host: str, *, registers: bool) -> Hold:
+    def admit_login(self, host: str, *, registers: bool) -> Hold:
         """Let a login or a registration begin; returns the place that its player will have.
 
         Raises:
@@ -41,11 +41,11 @@ class Turnstile:
         if not wait_s and self._sessions.full(host) is not None:
             wait_s = FULL_RETRY_S
             if registers:
-                self.nothing_registered(host)
+                self.give_back_registration(host)
         if wait_s:
             raise AuthFailed("too many from this network", reason="throttled", retry_after_s=wait_s)
         return self._sessions.hold(host)
 
-    def nothing_registered(self, host: str) -> None:
+    def give_back_registration(self, host: str) -> None:
         """A registration has failed: it made no account, so it counts for none."""
         self._registrations.give_back(host, self._clock.monotonic_s())

@@ -9,16 +9,16 @@ from realmkeep.errors import AuthFailed, NoSuchAccount, Quarantined, RealmkeepEr
 from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.outcomes import Undecided, auth_fail, decided
-from realmkeep.realm.server.seats import Seat
+from realmkeep.realm.server.player_connections import PlayerConnection
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Answer, Peer
-from realmkeep.realm.wire.requests import ChangePassword, Logout
-from realmkeep.realm.world.refused import Refused
+from realmkeep.realm.wire.requests import ChangePasswordRequest, LogoutRequest
+from realmkeep.realm.world.action_refused import ActionRefused
 
 log = structlog.get_logger("realm")
 
 
-class Leaving:
+class LogoutFlow:
     """Ends logins.
 
     Args:
@@ -31,19 +31,21 @@ class Leaving:
         self._reader = reader
         self._changing = set[Peer]()
 
-    def log_out(self, seat: Seat, peer: Peer, request: Logout, answer: Answer) -> None:
+    def begin_logout(self, connection: PlayerConnection, peer: Peer, request: LogoutRequest, answer: Answer) -> None:
         """Begin a logout; answered with `goodbye` once the player's state, and the end of its tickets, are durable."""
-        login = seat.login
-        self._game.depart(seat)
+        login = connection.login
+        self._game.remove_player(connection)
 
         def failed() -> None:
             answer({"type": "goodbye", "reason": "outcome_unknown"})
             peer.close()
 
-        leaving = self._log_out(seat, peer, request, login, answer)
-        self._game.spawn(leaving, f"logout of {seat.player.name}", failed=failed)
+        leaving = self._log_out(connection, peer, request, login, answer)
+        self._game.spawn_task(leaving, f"logout of {connection.player.name}", failed=failed)
 
-    def change_password(self, seat: Seat, peer: Peer, request: ChangePassword, answer: Answer) -> None:
+    def begin_password_change(
+        self, connection: PlayerConnection, peer: Peer, request: ChangePasswordRequest, answer: Answer
+    ) -> None:
         """Begin a change of password; the answer is `password_changed` or `auth_fail`.
 
         Raises:
@@ -54,11 +56,15 @@ class Leaving:
         if request.encrypted_payload is None and (request.password is None or request.new_password is None):
             raise BadInput("bad_field", "`password` and `new_password`, or `encrypted_payload` is needed")
         self._changing.add(peer)
-        self._game.spawn(self._change_password(seat, peer, request, answer), f"new password for {seat.player.name}")
+        self._game.spawn_task(
+            self._change_password(connection, peer, request, answer), f"new password for {connection.player.name}"
+        )
 
-    async def _change_password(self, seat: Seat, peer: Peer, request: ChangePassword, answer: Answer) -> None:
+    async def _change_password(
+        self, connection: PlayerConnection, peer: Peer, request: ChangePasswordRequest, answer: Answer
+    ) -> None:
         try:
-            answer(await self._changed(seat, peer, request))
+            answer(await self._changed(connection, peer, request))
         except AuthFailed as error:
             answer(auth_fail(error.reason, error.retry_after_s))
         except SealBroken:
@@ -72,9 +78,11 @@ class Leaving:
         finally:
             self._changing.discard(peer)
 
-    async def _changed(self, seat: Seat, peer: Peer, request: ChangePassword) -> dict[str, Any]:
-        shown = await self._reader.read(peer, request)
-        login = seat.login
+    async def _changed(
+        self, connection: PlayerConnection, peer: Peer, request: ChangePasswordRequest
+    ) -> dict[str, Any]:
+        shown = await self._reader.read_credentials(peer, request)
+        login = connection.login
         if login is None:
             raise AuthFailed("the session has ended", reason="unavailable")
         changed = await self._game.accounts.change_password(
@@ -83,17 +91,24 @@ class Leaving:
         return {"type": "password_changed", **shown.ticket_fields(changed.ticket)}
 
     async def _log_out(
-        self, seat: Seat, peer: Peer, request: Logout, login: FollowedLogin | None, answer: Answer
+        self,
+        connection: PlayerConnection,
+        peer: Peer,
+        request: LogoutRequest,
+        login: FollowedLogin | None,
+        answer: Answer,
     ) -> None:
-        reason = await save_departed(self._game, seat)
+        reason = await save_final_state(self._game, connection)
         reason = await self._tickets_ended(login, everywhere=bool(request.everywhere)) or reason
         if reason:
             answer({"type": "goodbye", "reason": reason})
             peer.close()
             return
         answer({"type": "goodbye"})
-        peer.dismiss()
-        self._game.comings.say(log.info, "player left", player=seat.player.player_id, name=seat.player.name)
+        peer.end_session()
+        self._game.arrivals_log.say(
+            log.info, "player left", player=connection.player.player_id, name=connection.player.name
+        )
 
     async def _tickets_ended(self, login: FollowedLogin | None, *, everywhere: bool) -> str:
         """End the tickets of this device, or all; returns why they may not have ended, or nothing."""
@@ -113,36 +128,39 @@ class Leaving:
         return ""
 
 
-def expel(game: Game, seat: Seat, reason: str) -> None:
+def expel_player(game: Game, connection: PlayerConnection, reason: str) -> None:
     """Take a player out of the game whose account may not go on, and say why.
 
     Args:
         game: The realm.
-        seat: The player's.
+        connection: The player's.
         reason: `banned` or `revoked`.
     """
-    peer = seat.peer
-    game.depart(seat)
+    peer = connection.peer
+    game.remove_player(connection)
     if peer is not None:
         peer.send({"type": "goodbye", "reason": reason})
         peer.close()
-    game.comings.say(log.info, "player was sent away", player=seat.player.player_id, reason=reason)
-    game.spawn(_save_expelled(game, seat), f"last state of {seat.player.name}")
+    game.arrivals_log.say(log.info, "player was sent away", player=connection.player.player_id, reason=reason)
+    game.spawn_task(_save_expelled(game, connection), f"last state of {connection.player.name}")
 
 
-async def _save_expelled(game: Game, seat: Seat) -> None:
-    await save_departed(game, seat)
+async def _save_expelled(game: Game, connection: PlayerConnection) -> None:
+    await save_final_state(game, connection)
 
 
-async def save_departed(game: Game, seat: Seat) -> str:
+async def save_final_state(game: Game, connection: PlayerConnection) -> str:
     """Save a player that departed; returns why that may not have happened, in the protocol's words, or nothing."""
     try:
-        await decided(seat.session.logout(), game.strangers)
-    except (Refused, Undecided) as ended:
-        reason = ended.reason if isinstance(ended, Refused) else "outcome_unknown"
+        await decided(connection.session.logout(), game.strangers)
+    except (ActionRefused, Undecided) as ended:
+        reason = ended.reason if isinstance(ended, ActionRefused) else "outcome_unknown"
         if reason != "session_ended":  # the shutdown was faster, and saves everybody
-            game.comings.say(
-                log.error, "a player's last state is not in the store", player=seat.player.player_id, error=str(ended)
+            game.arrivals_log.say(
+                log.error,
+                "a player's last state is not in the store",
+                player=connection.player.player_id,
+                error=str(ended),
             )
         return reason
     return ""

@@ -13,15 +13,15 @@ STRANGERS_TURN_S: Final = (
 SLICES: Final = 10  # of a turn: who has had one lets the next speak, so that one who says much delays nobody by much
 
 
-class Speaker(Protocol):
+class InputSource(Protocol):
     """Who has something to say."""
 
-    def speak(self, turns: "Turns") -> bool:
+    def process_input(self, turns: "FairQueue") -> bool:
         """Say a little, and no more once `turns.over`; returns whether there is more to say."""
         ...
 
 
-class Turns:
+class FairQueue:
     """Hears speakers one after the other, for a bounded time in each turn of the loop.
 
     Whoever speaks while there is time is heard at once. When the time is up, all others wait, and the loop comes by between
@@ -37,25 +37,25 @@ class Turns:
         self._turn_s = turn_s
         self._spent_s = 0.0
         self._began_s = 0.0
-        self._waiting = deque[Speaker]()
+        self._waiting = deque[InputSource]()
         self._next: asyncio.Handle | None = None
 
     @property
-    def over(self) -> bool:
+    def turn_is_over(self) -> bool:
         """Whether the time of this turn is up, or it is somebody else's; for whoever is speaking."""
         spoken_s = self._clock.monotonic_s() - self._began_s
         return self._spent_s + spoken_s >= self._turn_s or (bool(self._waiting) and spoken_s >= self._turn_s / SLICES)
 
-    def hear(self, speaker: Speaker) -> None:
+    def serve(self, speaker: InputSource) -> None:
         """Hear a speaker now, or when the turn comes."""
         if self._next is None:
             self._let_speak(speaker)
         else:
             self._waiting.append(speaker)
 
-    def _let_speak(self, speaker: Speaker) -> None:
+    def _let_speak(self, speaker: InputSource) -> None:
         self._began_s = self._clock.monotonic_s()
-        if speaker.speak(self):
+        if speaker.process_input(self):
             self._waiting.append(speaker)
         self._spent_s += self._clock.monotonic_s() - self._began_s
         if self._next is None and (self._waiting or self._spent_s >= self._turn_s):

@@ -17,7 +17,7 @@ UNHEARD_MAX: Final = 32  # events for one player who is away; the state shows th
 
 
 @dataclass(frozen=True)
-class Done:
+class AppliedOperation:
     """A tier-2 operation that was applied.
 
     Attributes:
@@ -30,7 +30,7 @@ class Done:
 
 
 @dataclass(eq=False)
-class Seat:
+class PlayerConnection:
     """One player in the game.
 
     Attributes:
@@ -50,7 +50,7 @@ class Seat:
     level_told: int = 1
     respawn_s: float | None = None
     login: FollowedLogin | None = None
-    done: OrderedDict[int, Done] = field(default_factory=OrderedDict[int, Done])
+    done: OrderedDict[int, AppliedOperation] = field(default_factory=OrderedDict[int, AppliedOperation])
 
     @property
     def player(self) -> Player:
@@ -62,94 +62,94 @@ class Seat:
         """The highest operation that was applied, of either tier; 0 if there is none."""
         return max(self.session.last_op, *self.done, 0)
 
-    def remember(self, op_id: int, done: Done) -> None:
+    def remember_operation(self, op_id: int, done: AppliedOperation) -> None:
         """Keep a tier-2 operation, so that it is not done again when it is sent again."""
         self.done[op_id] = done
         if len(self.done) > DONE_MAX:
             self.done.popitem(last=False)
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def send_event(self, message: dict[str, Any]) -> None:
         """Send an event, if anybody listens."""
         if self.peer is not None:
             self.peer.send(message)
 
 
 @dataclass
-class Seats:
+class PlayerConnections:
     """All players in the game, by id and by peer."""
 
-    by_id: dict[int, Seat] = field(default_factory=dict[int, Seat])
-    by_peer: dict[Peer, Seat] = field(default_factory=dict[Peer, Seat])
-    _by_name: dict[str, Seat] = field(default_factory=dict[str, Seat])
+    by_id: dict[int, PlayerConnection] = field(default_factory=dict[int, PlayerConnection])
+    by_peer: dict[Peer, PlayerConnection] = field(default_factory=dict[Peer, PlayerConnection])
+    _by_name: dict[str, PlayerConnection] = field(default_factory=dict[str, PlayerConnection])
     _holds: dict[Peer, Hold] = field(default_factory=dict[Peer, Hold])
     _unheard: WeakKeyDictionary[Session[Player], deque[dict[str, Any]]] = field(
         default_factory=WeakKeyDictionary[Session[Player], deque[dict[str, Any]]]
     )
 
-    def __iter__(self) -> Iterator[Seat]:
+    def __iter__(self) -> Iterator[PlayerConnection]:
         return iter([*self.by_id.values()])
 
-    def find(self, player: int | str) -> Seat | None:
+    def find_player(self, player: int | str) -> PlayerConnection | None:
         """The seat of a player by id, or by name as it is typed; None if there is none."""
         if isinstance(player, int):
             return self.by_id.get(player)
         return self._by_name.get(player) or self._by_name.get(fold_username(player))
 
-    def add(self, seat: Seat) -> None:
+    def add_player(self, connection: PlayerConnection) -> None:
         """A player is in the game; also one whose name has become known."""
-        self.by_id[seat.player.player_id] = seat
-        if seat.player.name:
-            self._by_name[seat.player.name] = seat
+        self.by_id[connection.player.player_id] = connection
+        if connection.player.name:
+            self._by_name[connection.player.name] = connection
 
-    def take(self, seat: Seat, peer: Peer) -> None:
+    def attach_peer(self, connection: PlayerConnection, peer: Peer) -> None:
         """Put a peer onto a seat."""
-        seat.peer = peer
-        self.add(seat)
-        self.by_peer[peer] = seat
+        connection.peer = peer
+        self.add_player(connection)
+        self.by_peer[peer] = connection
 
-    def keep(self, peer: Peer, hold: Hold) -> None:
+    def keep_hold(self, peer: Peer, hold: Hold) -> None:
         """A peer that is on a seat has a place, until it is taken off."""
         if peer in self.by_peer:
             self._holds[peer] = hold
         else:
             hold.release()
 
-    def part(self, seat: Seat) -> Peer | None:
+    def detach_peer(self, connection: PlayerConnection) -> Peer | None:
         """Take the peer off a seat, which stays; returns the peer."""
-        peer, seat.peer = seat.peer, None
-        if seat.login is not None:
-            seat.login.stop()
-            seat.login = None
+        peer, connection.peer = connection.peer, None
+        if connection.login is not None:
+            connection.login.stop()
+            connection.login = None
         if peer is not None:
             self.by_peer.pop(peer, None)
             if (hold := self._holds.pop(peer, None)) is not None:
                 hold.release()
         return peer
 
-    def remove(self, seat: Seat) -> Peer | None:
+    def remove_player(self, connection: PlayerConnection) -> Peer | None:
         """Take a player out of the game; returns the peer that was on the seat."""
-        self.by_id.pop(seat.player.player_id, None)
-        if self._by_name.get(seat.player.name) is seat:
-            del self._by_name[seat.player.name]
-        return self.part(seat)
+        self.by_id.pop(connection.player.player_id, None)
+        if self._by_name.get(connection.player.name) is connection:
+            del self._by_name[connection.player.name]
+        return self.detach_peer(connection)
 
-    def tell(self, player_id: int, message: dict[str, Any]) -> None:
+    def send_event(self, player_id: int, message: dict[str, Any]) -> None:
         """Send an event to a player, if that player is connected."""
-        seat = self.by_id.get(player_id)
-        if seat is not None:
-            seat.tell(message)
+        connection = self.by_id.get(player_id)
+        if connection is not None:
+            connection.send_event(message)
 
-    def deliver(self, session: Session[Player], message: dict[str, Any]) -> None:
+    def deliver_event(self, session: Session[Player], message: dict[str, Any]) -> None:
         """Send an event to a player now, or keep it until that player has come in."""
-        seat = self.by_id.get(session.record.player_id)
-        if seat is not None and seat.peer is not None and seat.peer.logged_in:
-            seat.tell(message)
+        connection = self.by_id.get(session.record.player_id)
+        if connection is not None and connection.peer is not None and connection.peer.logged_in:
+            connection.send_event(message)
         else:
             self._unheard.setdefault(session, deque(maxlen=UNHEARD_MAX)).append(message)
 
-    def catch_up(self, peer: Peer) -> None:
+    def send_kept_events(self, peer: Peer) -> None:
         """Send what `deliver` kept for the player who came in with a peer."""
-        seat = self.by_peer.get(peer)
-        if seat is not None:
-            for message in self._unheard.pop(seat.session, ()):
-                seat.tell(message)
+        connection = self.by_peer.get(peer)
+        if connection is not None:
+            for message in self._unheard.pop(connection.session, ()):
+                connection.send_event(message)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SOCKETS_A_TURN: Final = 64  # about 1 ms of reading, beside what is done with it
 
 
-class FewAtATime(selectors.DefaultSelector):
+class BoundedSelector(selectors.DefaultSelector):
     """Tells of at most `SOCKETS_A_TURN` sockets at once, in the order in which the system named them.
 
     asyncio handles all news of one look at the sockets before any timer: when ten thousand connections are closed in one
@@ -46,7 +46,7 @@ class FewAtATime(selectors.DefaultSelector):
 
 
 def _fair_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(FewAtATime())
+    return asyncio.SelectorEventLoop(BoundedSelector())
 
 
 loop_factory: Final[Callable[[], asyncio.AbstractEventLoop] | None] = None if sys.platform == "win32" else _fair_loop
