@@ -9,7 +9,7 @@ from realmkeep.keeping.letters import inboxes
 from realmkeep.keeping.live import op_ring, sealing
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.ownership import claims, restart_barrier, safety
-from realmkeep.keeping.recovery import resolver, store_loss
+from realmkeep.keeping.recovery import resolver, store_loss, stored_ownership, verdict
 from realmkeep.keeping.writing import commit, flusher, staging, write_queue
 from realmkeep.records import Record
 from realmkeep.storage import Append, Committed, Guard, Transaction, Unknown
@@ -130,13 +130,11 @@ def without_resending() -> Patch:
 def an_equal_revision_is_not_landed() -> Patch:
     """A write whose answer was lost counts as landed only if another followed it."""
 
-    def landed(self: Any, member: Any, *, releases: bool) -> bool:
-        held = self._held[member.session]
-        if held.is_ours(member.session):
-            return held.revision > member.leaves
-        return releases and held.owner is None and held.revision == member.leaves
+    def decide(owner: bytes | None, revision: int | None, write: verdict.Wrote) -> verdict.Verdict:
+        is_equal = owner == write.claim and revision == write.leaves
+        return verdict.Verdict.MISSING if is_equal else verdict.verdict(owner, revision, write)
 
-    return mock.patch.object(resolver._Round, "_landed", landed)
+    return mock.patch.object(stored_ownership, "verdict", decide)
 
 
 def letters_stay() -> Patch:

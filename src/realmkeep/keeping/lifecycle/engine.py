@@ -33,7 +33,7 @@ from realmkeep.keeping.ownership.safety import Safety
 from realmkeep.keeping.recovery.former_rescues import Former
 from realmkeep.keeping.recovery.resolver import Resolver
 from realmkeep.keeping.recovery.store_loss import Healer
-from realmkeep.keeping.recovery.stored_ownership import read_held
+from realmkeep.keeping.recovery.stored_ownership import is_behind, read_held
 from realmkeep.keeping.scan import Scanned, scan
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import Results
@@ -481,10 +481,10 @@ class Engine:
             self.clock.call_later(RETRY_S, self.look_back)
             return
         for kept, state in held.items():
-            if isinstance(kept, Session) and (state.is_behind(kept) or not state.is_ours(kept)):
+            if isinstance(kept, Session) and (is_behind(kept, state) or state.owner != kept.owner_guard.expected):
                 self.escalate(kept)
         if self.healer.went_backwards(held):
-            await self._compare(next(kept for kept, state in held.items() if state.is_behind(kept))).wait(patient=True)
+            await self._compare(next(kept for kept, state in held.items() if is_behind(kept, state))).wait(patient=True)
         witnesses.dispel(doubts)
 
     def _compare(self, kept: Session[Any] | Departed) -> Comparison:

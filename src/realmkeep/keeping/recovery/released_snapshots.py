@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from realmkeep.keeping.recovery.verdict import Wrote
 from realmkeep.storage import Delete, Guard, Put
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Departed:
         (self._blob,) = blobs
         self._version = session.record.__realmkeep__.version
         self.ring = session.ring
+
+    @property
+    def release(self) -> Wrote:
+        """Its last write."""
+        return Wrote(self.owner_guard.expected or b"", self.durable_revision, self.durable_revision)
 
     @property
     def size_bytes(self) -> int:

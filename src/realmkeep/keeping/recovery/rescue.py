@@ -21,12 +21,13 @@ from realmkeep.keeping.ownership.lease import Owner
 from realmkeep.keeping.ownership.revisions import stored_number
 from realmkeep.keeping.recovery.rescue_file import Damaged, Line, Undelivered, Unsavable, read_lines
 from realmkeep.keeping.recovery.resolver import is_final
+from realmkeep.keeping.recovery.verdict import Verdict, Wrote, verdict
 from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
 from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from realmkeep.storage import Storage
@@ -303,7 +304,7 @@ class _Replay:
         asked = list(dict.fromkeys(key for some in parts for part in some for key in part.keys))
         held = dict(zip(asked, await load_each(self._storage, asked), strict=True))
         for (number, rescued, outcome), some in zip(refused, parts, strict=True):
-            if any(self._has(part, *(held[key] for key in part.keys)) for part in some):
+            if any(self._fate(part, held) is Verdict.KEPT for part in some):
                 self._there.update(dict.fromkeys(rescued.records))
                 self._revisions.update(_revisions(rescued.transaction))
                 continue
@@ -317,12 +318,9 @@ class _Replay:
             for part in some:
                 self._broken.setdefault(part.claim, number)
 
-    def _has(self, part: _Part, owner: bytes | None, updated: bytes | None) -> bool:
-        """The store holds what the write leaves, or what the same session built on it; as the resolver decides."""
-        revision = stored_number(updated) or 0
-        if owner == part.owner:
-            return revision >= part.leaves
-        return owner is None and revision == self._ends.get(part.claim)
+    def _fate(self, part: _Part, held: Mapping[str, bytes | None]) -> Verdict:
+        owner, updated = (held[key] for key in part.keys)
+        return verdict(owner, stored_number(updated), Wrote(part.owner, part.leaves, self._ends.get(part.claim)))
 
     def report(self) -> RescueReport:
         restored = [record for record in self._restored if record not in self._left]

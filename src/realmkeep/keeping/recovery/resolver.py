@@ -19,7 +19,8 @@ from realmkeep.errors import (
     StorageMisconfigured,
 )
 from realmkeep.keeping.recovery.store_loss import FOREIGN
-from realmkeep.keeping.recovery.stored_ownership import read_held
+from realmkeep.keeping.recovery.stored_ownership import read_ownership
+from realmkeep.keeping.recovery.verdict import Verdict, Wrote
 from realmkeep.keeping.writing.receivers import unmet
 from realmkeep.keeping.writing.staging import Comparison
 from realmkeep.storage import Failed, Guard, Refused
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import Healer
-    from realmkeep.keeping.recovery.stored_ownership import Held
+    from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
     from realmkeep.keeping.writing.staging import Member, StagedWrite
     from realmkeep.keeping.writing.write_queue import Trouble
     from realmkeep.storage import Storage, WriteOutcome
@@ -67,7 +68,8 @@ class Resolver:
             StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to heal it yet.
         """
         sessions = dict.fromkeys(member.session for trouble in troubled for member in trouble.write.members)
-        held = await read_held(self._storage, sessions)
+        stored = await read_ownership(self._storage, [session.keys for session in sessions])
+        held = {session: stored[session.keys.record] for session in sessions}
         comparisons = [trouble.write for trouble in troubled if isinstance(trouble.write, Comparison)]
         if self._healer.went_backwards(held) or await self._healer.finds_loss(asked=bool(comparisons)):
             await self._healer.heal(troubled, waiting)
@@ -80,9 +82,10 @@ class Resolver:
 class _Round:
     """One pass over the troubled writes, in their order; no await inside."""
 
-    def __init__(self, fates: Fates, held: dict[Session[Any], Held]) -> None:
+    def __init__(self, fates: Fates, held: dict[Session[Any], StoredOwnership]) -> None:
         self._fates = fates
         self._held = held
+        self._ends: dict[Session[Any], int] = {}
         self._at = {session: state.revision for session, state in held.items()}
         self._lost: dict[Session[Any], None] = {}
         self._reverted: dict[Session[Any], Member] = {}
@@ -90,6 +93,7 @@ class _Round:
         self._foreign: dict[Session[Any], None] = {}
 
     def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
+        self._ends = {m.session: m.leaves for each in troubled if each.write.releases for m in each.write.members}
         again = [trouble.write for trouble in troubled if self._decide(trouble)]
         kept = [write for write in waiting if not self._built_on_sand(write)]
         waiting.clear()
@@ -110,7 +114,7 @@ class _Round:
     def _decide(self, trouble: Trouble) -> bool:
         """Settle or fail the write, or say that it is to be sent again."""
         write, outcome = trouble.write, trouble.outcome
-        if any(self._landed(member, releases=write.releases) for member in write.members):
+        if any(self._fate(member) is Verdict.KEPT for member in write.members):
             write.settle()
             return False
         if self._built_on_sand(write):
@@ -136,19 +140,12 @@ class _Round:
         return True
 
     def _ours(self, session: Session[Any]) -> bool:
-        return self._held[session].is_ours(session)
+        return self._held[session].owner == session.owner_guard.expected
 
-    def _landed(self, member: Member, *, releases: bool) -> bool:
-        """The store holds what the write leaves, or a later revision of our own chain, which was built on it.
-
-        If another server owns the record, an equal revision proves nothing: its clock may have given the same.
-        """
-        held = self._held[member.session]
-        if held.is_foreign:
-            return False
-        if held.is_ours(member.session):
-            return held.revision >= member.leaves
-        return releases and held.owner is None and held.revision == member.leaves
+    def _fate(self, member: Member) -> Verdict:
+        session = member.session
+        claim = session.owner_guard.expected or b""
+        return self._held[session].verdict(Wrote(claim, member.leaves, self._ends.get(session)))
 
     def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
         """The error that sending again cannot mend; None if it may."""

@@ -27,19 +27,20 @@ from realmkeep.keeping.live.envelope import letter_id
 from realmkeep.keeping.ownership.loss_probe import Witnesses
 from realmkeep.keeping.recovery.joint_writes import Joint, Rewriting, joint_of, made_or_deleted, wrongly_typed
 from realmkeep.keeping.recovery.released_snapshots import Departed, Departures
-from realmkeep.keeping.recovery.stored_ownership import UNREADABLE, read_held
+from realmkeep.keeping.recovery.stored_ownership import acknowledged, is_behind, last_write_of, read_held
+from realmkeep.keeping.recovery.verdict import Verdict, Wrote
 from realmkeep.keeping.writing.receivers import refused_letters
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Append, Committed, DropFirst, Failed, Put, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from realmkeep.clock import Clock
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.recovery.stored_ownership import Held, K, Kept
+    from realmkeep.keeping.recovery.stored_ownership import K, Kept, StoredOwnership
     from realmkeep.keeping.writing.staging import Member, StagedWrite, Stager
     from realmkeep.keeping.writing.write_queue import Trouble
     from realmkeep.keys import RecordKeys
@@ -162,9 +163,9 @@ class Healer:
         if departures.given_up > given_up == 0:
             log.warning("more is released than is kept against a loss of the store: see departed.KEPT_BYTES_MAX")
 
-    def went_backwards(self, held: dict[K, Held]) -> bool:
+    def went_backwards(self, held: Mapping[K, StoredOwnership]) -> bool:
         """Whether the store lost something of these."""
-        return any(state.is_behind(kept) for kept, state in held.items())
+        return any(is_behind(kept, state) for kept, state in held.items())
 
     async def finds_loss(self, *, asked: bool) -> bool:
         """Whether something is to be healed, beyond those whose writes are in trouble: asked to look, or not done yet.
@@ -190,7 +191,7 @@ class Healer:
         sessions = dict.fromkeys([*self._host.live(), *_sessions(pending), *_sessions(waiting)])
         departures = list(self.departures)
         held = await read_held(self._storage, [*sessions, *departures])
-        if any(state.revision < kept.durable_revision and not state.is_lost(kept) for kept, state in held.items()):
+        if any(state.verdict(last_write_of(kept)).is_behind for kept, state in held.items()):
             await self._check_allowed()
         self._unfinished = True
         self._unwritable = {
@@ -198,11 +199,12 @@ class Healer:
             for kept, error in self._unwritable.items()
             if kept in held and await wrongly_typed(self._storage, [Put(key, b"") for key in _own(kept)])
         }
-        lost = [session for session in sessions if held[session].is_lost(session)]
-        behind: set[Kept] = {session for session in sessions if held[session].is_behind(session)}
+        fates = {session: held[session].verdict(acknowledged(session)) for session in sessions}
+        lost = [session for session, fate in fates.items() if fate.is_gone]
+        behind: set[Kept] = {session for session, fate in fates.items() if fate.is_behind}
         behind.update(_sessions(pending), self._staged.intersection(sessions))
         for session in lost:
-            foreign = held[session].is_foreign
+            foreign = fates[session] is Verdict.FOREIGN
             self._host.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         pending, undone = _undo_what_cannot_be(pending, waiting, lost, held, refused)
@@ -212,7 +214,7 @@ class Healer:
             *lost,
             *[session for session in sessions if session in behind and not self._savable(session)],
         }
-        behind.update(each for each in departures if held[each].is_behind(each) and held[each].is_free_for(each))
+        behind.update(each for each in departures if held[each].verdict(each.release).is_behind)
         left_out.update(each for each in departures if each in self._unwritable)
         behind -= left_out
         if behind:
@@ -242,7 +244,7 @@ class Healer:
             write.fail(known[0] if known else CommitRefused(why))
 
     def _report_torn(
-        self, departures: list[Departed], lost: list[Session[Any]], behind: set[Kept], held: dict[Kept, Held]
+        self, departures: list[Departed], lost: list[Session[Any]], behind: set[Kept], held: dict[Kept, StoredOwnership]
     ) -> None:
         """Whom others claimed before what the store had lost of them was written again; they are left as they are.
 
@@ -254,11 +256,12 @@ class Healer:
         torn = [session.keys.record for session in lost]
         for departed in departures:
             state, key = held[departed], departed.keys.record
-            if departed in behind or state.revision == departed.durable_revision:
+            revision = departed.durable_revision + 1 if state.revision is None else state.revision
+            if departed in behind or revision == departed.durable_revision:
                 continue
-            if state.revision > departed.durable_revision and departed.at_s >= self._host.unbroken_since_s:
+            if revision > departed.durable_revision and departed.at_s >= self._host.unbroken_since_s:
                 continue  # whoever claimed it had waited for us
-            if state.revision < departed.durable_revision or key in tied:
+            if revision < departed.durable_revision or key in tied:
                 torn.append(key)
             self.departures.forget(key)
         if torn:
@@ -323,7 +326,7 @@ class Healer:
     async def _rewrite(
         self,
         group: list[Kept],
-        held: dict[Kept, Held],
+        held: dict[Kept, StoredOwnership],
         pending: list[StagedWrite],
         waiting: deque[StagedWrite],
     ) -> None:
@@ -429,24 +432,26 @@ class Healer:
             self._host.notice_letters(kept)
         self.witnesses.saw(kept.keys.updated, kept.durable_revision)
 
-    def _lost_joints(self, group: list[Kept], held: dict[Kept, Held], superseded: list[StagedWrite]) -> list[Joint]:
+    def _lost_joints(
+        self, group: list[Kept], held: dict[Kept, StoredOwnership], superseded: list[StagedWrite]
+    ) -> list[Joint]:
         """The joint writes of these records that the store does not have."""
         joints = [*self._recent, *(joint_of(write, 0.0) for write in superseded)]
         revisions = {kept.keys.record: held[kept].revision for kept in group}
-        return [joint for joint in joints if any(revisions.get(key, left) < left for key, left in joint.leaves)]
+        return [joint for joint in joints if any((revisions.get(key, left) or 0) < left for key, left in joint.leaves)]
 
-    def _stage(self, group: list[Kept], held: dict[Kept, Held], joints: list[Joint]) -> Rewriting:
+    def _stage(self, group: list[Kept], held: dict[Kept, StoredOwnership], joints: list[Joint]) -> Rewriting:
         rewriting = Rewriting([], [], [], [])
         now_us = self._clock.wall_us()
         for kept in group:
             owner, revision = held[kept]
             if isinstance(kept, Departed):
                 effects: list[Effect] = []
-                kept.rewrite(owner, revision, rewriting.guards, effects)
+                kept.rewrite(owner, revision or 0, rewriting.guards, effects)
                 effects += self._stager.leave(kept.keys)
                 rewriting.earlier.append((kept.order, False, effects))
             else:
-                self._stager.rewrite(kept, owner, revision, now_us, rewriting.guards, rewriting.effects)
+                self._stager.rewrite(kept, owner, revision or 0, now_us, rewriting.guards, rewriting.effects)
         guarded = {key for kept in group for key in (kept.keys.record, kept.keys.owner)}
         for joint in joints:
             rewriting.beside.extend(guard for guard in joint.guards if guard.key not in guarded)
@@ -466,7 +471,7 @@ def _undo_what_cannot_be(
     pending: list[StagedWrite],
     waiting: deque[StagedWrite],
     lost: list[Session[Any]],
-    held: dict[Kept, Held],
+    held: dict[Kept, StoredOwnership],
     refused: dict[StagedWrite, CommitRefused],
 ) -> tuple[list[StagedWrite], list[Session[Any]]]:
     """Fail the writes that concern a lost session or were refused for their letters, and those built on them.
@@ -476,8 +481,8 @@ def _undo_what_cannot_be(
     """
     undone: dict[Session[Any], Member] = {}
     for write in [*pending, *waiting]:
-        states = [(held[member.session], member) for member in write.members]
-        if any(state.is_ours(m.session) and m.leaves <= state.revision < UNREADABLE for state, m in states):
+        fates = [held[m.session].verdict(Wrote(m.session.owner_guard.expected or b"", m.leaves)) for m in write.members]
+        if Verdict.KEPT in fates:
             write.settle()
         elif write in refused or any(m.session in undone or m.session in lost for m in write.members):
             for member in write.members:

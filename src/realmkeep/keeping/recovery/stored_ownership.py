@@ -1,82 +1,77 @@
-"""What the store holds of records that are live here, or were a moment ago: whose they are, and how old."""
+"""Owner and revision of records, as the store holds them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
-from realmkeep.keeping.ownership.revisions import DIGITS_MAX, stored_number, token_of
+from realmkeep.keeping.ownership.revisions import stored_number
 from realmkeep.keeping.recovery.released_snapshots import Departed
+from realmkeep.keeping.recovery.verdict import Wrote, verdict
 from realmkeep.storage import load_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.recovery.verdict import Verdict
+    from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
 
-UNREADABLE: Final = 10**DIGITS_MAX  # later than any revision
 KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
 
 Kept: TypeAlias = "Session[Any] | Departed"
 K = TypeVar("K", bound="Session[Any] | Departed")
 
 
-class Held(NamedTuple):
-    """What the store holds of a record: its owner and its revision (0: none; `UNREADABLE`: no revision lies there)."""
+class StoredOwnership(NamedTuple):
+    """The owner key of a record and its revision (0: none; None: the value there is no revision)."""
 
     owner: bytes | None
-    revision: int
+    revision: int | None
 
-    @property
-    def is_foreign(self) -> bool:
-        """Something lies there that no server of Realmkeep wrote."""
-        return self.revision == UNREADABLE or (self.owner is not None and not token_of(self.owner))
-
-    def is_ours(self, kept: Kept) -> bool:
-        """The owner is this very session, or was."""
-        return self.owner == kept.owner_guard.expected
-
-    def is_lost(self, kept: Kept) -> bool:
-        """The owner is a later one, as claims of a record have rising tokens; or something foreign lies there."""
-        if self.revision == UNREADABLE:
-            return True
-        if self.owner is None or self.is_ours(kept):
-            return False
-        return self.is_foreign or token_of(self.owner) > kept.token
-
-    def is_behind(self, kept: Kept) -> bool:
-        """The store lost something of it: a revision that it acknowledged, or the claim of a session.
-
-        Nobody owns it, or an earlier owner, at our own revision or before it: a later one would have left a later one.
-        """
-        if self.is_ours(kept) or isinstance(kept, Departed):
-            return self.revision < kept.durable_revision
-        return self.revision <= kept.durable_revision and not self.is_lost(kept)
-
-    def is_free_for(self, departed: Departed) -> bool:
-        """What it left may be written again: as far as the store knows nobody claimed the record after it.
-
-        A claim that was released again leaves no owner, but a revision later than our claim's token.
-        """
-        return self.is_ours(departed) or (not self.is_lost(departed) and self.revision <= departed.token)
+    def verdict(self, write: Wrote) -> Verdict:
+        """As `verdict.verdict`."""
+        return verdict(self.owner, self.revision, write)
 
 
-async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, Held]:
+def acknowledged(session: Session[Any]) -> Wrote:
+    """The last write of a session that the store acknowledged, or its claim."""
+    return Wrote(session.owner_guard.expected or b"", session.durable_revision)
+
+
+async def read_ownership(storage: Storage, records: Iterable[RecordKeys]) -> dict[str, StoredOwnership]:
+    """Owner and revision of every record, by its key.
+
+    Raises:
+        StorageError: The store cannot be asked.
+    """
+    order = list({each.record: each for each in records}.values())
+    keys = [key for each in order for key in (each.owner, each.updated)]
+    found: list[bytes | None] = []
+    for start in range(0, len(keys), KEYS_READ_AT_ONCE):
+        found.extend(await load_each(storage, keys[start : start + KEYS_READ_AT_ONCE]))
+    pairs = zip(order, found[::2], found[1::2], strict=True)
+    return {each.record: StoredOwnership(owner, stored_number(updated)) for each, owner, updated in pairs}
+
+
+async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, StoredOwnership]:
     """Owner and revision of every record, as the store holds them.
 
     Raises:
         StorageError: The store cannot be asked.
     """
     order = list(kept)
-    keys = [key for each in order for key in (each.keys.owner, each.keys.updated)]
-    found: list[bytes | None] = []
-    for start in range(0, len(keys), KEYS_READ_AT_ONCE):
-        found.extend(await load_each(storage, keys[start : start + KEYS_READ_AT_ONCE]))
-    pairs = zip(found[::2], found[1::2], strict=True)
-    return {each: Held(owner, _stored_revision(updated)) for each, (owner, updated) in zip(order, pairs, strict=True)}
+    stored = await read_ownership(storage, [each.keys for each in order])
+    return {each: stored[each.keys.record] for each in order}
 
 
-def _stored_revision(updated: bytes | None) -> int:
-    """As it is stored; what is no number is nothing that we lost, and may not be overwritten."""
-    revision = stored_number(updated)
-    return UNREADABLE if revision is None else revision
+def last_write_of(kept: Kept) -> Wrote:
+    """The last write that the store acknowledged."""
+    return kept.release if isinstance(kept, Departed) else acknowledged(kept)
+
+
+def is_behind(kept: Kept, state: StoredOwnership) -> bool:
+    """Whether the store lost something of it, also where another server has gone on from the older state."""
+    if isinstance(kept, Departed):
+        return state.revision is not None and state.revision < kept.durable_revision
+    return state.verdict(last_write_of(kept)).is_behind
