@@ -11,6 +11,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, NameTaken, OwnershipLost, StorageUnavailable
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.ownership.lease import Lease
+from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.storage import Committed, Put
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import NONE, FaultyStorage, delay, late, reject
@@ -228,13 +229,17 @@ async def test_what_a_former_incarnation_owned_can_be_claimed_without_recovery(l
     assert (await enter(keeper)).connected
 
 
-async def test_each_claim_has_a_token_of_its_own(lab: Lab, keeper: Keeper) -> None:
-    owners: set[bytes | None] = set()
-    for _ in range(5):
-        session = await enter(keeper)
-        owners.add(lab.store.value("rover:1:owner"))
+async def test_each_claim_has_a_token_above_those_before_it_though_clocks_stand_still_and_go_back(
+    lab: Lab, keeper: Keeper
+) -> None:
+    tokens: list[int] = []
+    for server in (keeper, keeper, await lab.server("lab-2"), keeper):
+        session = await enter(server)
+        tokens.append(token_of(lab.store.value("rover:1:owner") or b""))
         await session.logout()
-    assert len(owners) == 5
+        lab.clock.step_wall(-3600)
+    assert tokens == sorted(set(tokens))
+    assert tokens[0] > 0
 
 
 async def test_two_servers_claim_at_once_and_one_owns(lab: Lab, keeper: Keeper) -> None:
