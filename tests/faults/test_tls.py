@@ -61,6 +61,7 @@ def certificates(tmp_path: Path) -> Certificates:
     made = Certificates(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
     made.authority.write_bytes(signed("authority", authority_key, "authority", authority_key, is_authority=True))
     made.certificate.write_bytes(signed("localhost", key, "authority", authority_key, is_authority=False))
+    made.key.touch(mode=0o600)
     made.key.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
