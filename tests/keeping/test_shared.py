@@ -236,7 +236,7 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it_and_returns_l
     ada = await enter(keeper, 1)
     bob = await enter(keeper, 2)
     await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
-    await keeper.commit(earn, bob, ops=[Op(1, b"earn")])
+    await keeper.commit(earn, bob, ops=(Op(1, b"earn"),))
     await bob.logout()
     beside = {key for key in lab.store.live_keys() if key.startswith("rover:2")}
     assert beside == {f"rover:2{each}" for each in ("", ":inbox", ":ops", ":updated", ":version")}
