@@ -1,4 +1,4 @@
-"""The benchmarks of keeping run from end to end on a real store; how fast is not asked here."""
+"""Every benchmark runs from end to end, on real stores; how fast is not asked here."""
 
 import gc
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from realmkeep.benchmarks import commit, flush, sessions, slices
+from realmkeep.benchmarks import accounts, commit, flush, records, sessions, slices
 from realmkeep.benchmarks.sessions import measured_pauses
 from realmkeep.cli.app import app
 from realmkeep.testing.clock import FakeClock
@@ -45,14 +45,42 @@ def test_commit_measures_each_concurrency(
     assert [figure for name, figure in rows if name.endswith(".concurrency")] == ["1", "4"]
 
 
-@pytest.mark.limit(300)
 def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "COUNTED", 1000)
-    figures = sessions.bench_sessions(sessions=1000, directory=tmp_path)
+    monkeypatch.setattr(sessions, "COUNTED", 400)
+    figures = sessions.bench_sessions(sessions=60, directory=tmp_path)
     assert 0 < figures.session_bytes < 2048, "memory is no matter of time: the promise of the design"
     assert figures.record_bytes > 0
     assert figures.full_ring_bytes > 0
     assert min(figures.logins_per_s, figures.recovered_per_s, figures.gc_pause_ms_max) > 0
+
+
+def test_accounts_measures_every_store_and_every_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "PASSWORD_LOGINS", 2)
+    monkeypatch.setattr(accounts, "TICKET_LOGINS", 20)
+    monkeypatch.setattr(accounts, "REFUSALS", 1)
+    monkeypatch.setattr(accounts, "HASHES", 1)
+    monkeypatch.setattr(accounts, "IDLE_S", 0.1)  # two ticks
+    report = accounts.bench_accounts(directory=tmp_path)
+    assert set(report.stores) == {"memory", "sqlite", "embedded"}
+    for figures in report.stores.values():
+        assert min(figures.password_logins_per_s, figures.ticket_logins_per_s) > 0
+        assert figures.tick_late_ms_p50 <= figures.tick_late_ms_max
+    assert set(report.hash_ms) == {"argon2id", "pbkdf2-sha256-600000", "version-2"}
+    assert len(report.refusal_ms_p50) == 5
+    assert min(report.refusal_ms_p50.values()) >= accounts.ANSWER_TIME_S * slices.MS
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_records_measures_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
+    app(["bench", "records", "--seconds", "0.001", "--json"], result_action="return_value")
+    report = msgspec.json.decode(capsys.readouterr().out, type=records.RecordsReport)
+    assert set(report.nanoseconds) == {
+        *("encode", "decode", "load", "fork", "restore", "fork and restore"),
+        *("assign", "take marks and assign", "read", records.MARKED_ALREADY),
+    }
+    assert {"msgspec", "realmkeep", "json", "pickle"} <= set(report.nanoseconds["encode"])
+    assert report.player_bytes > 0
+    assert report.encode_to_msgspec_ratio > 0
 
 
 def test_a_pause_is_what_a_collection_takes() -> None:

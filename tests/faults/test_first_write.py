@@ -19,7 +19,7 @@ from realmkeep.accounts import Account
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import StorageError
 from realmkeep.keys import SERVER_SYNCED
-from realmkeep.storage import Put, Storage, Transaction, open_storage
+from realmkeep.storage import Committed, Failed, Put, Storage, Transaction, open_storage
 from realmkeep.storage.redis_sync import RunSync
 from realmkeep.testing.servers import StoreServer
 
@@ -151,6 +151,13 @@ async def every_way_to_read(storage: Storage) -> None:
         assert key != SERVER_SYNCED
 
 
+async def written(storage: Storage) -> None:
+    (outcome,) = await storage.write([Transaction((), (Put("other", b"1"),))])
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    assert isinstance(outcome, Committed)
+
+
 async def test_a_store_that_refuses_writes_is_read_all_the_same_in_a_run_that_has_synced(server: StoreServer) -> None:
     storage = open_storage(server.url)
     await storage.connect()
@@ -201,7 +208,7 @@ async def test_a_read_that_is_cancelled_while_its_connection_begins_leaves_no_an
     await storage.connect()
     await storage.save("key", b"THE-VALUE")
     await asyncio.to_thread(server.ask, "CLIENT", "KILL", "TYPE", "normal")
-    await retried(lambda: storage.exists("other"))
+    await retried(lambda: written(storage))
     await asyncio.to_thread(server.pause)
     reading = [asyncio.ensure_future(storage.load("key")) for _ in range(7)]  # on connections that are new
     for _ in range(turns):
@@ -209,6 +216,7 @@ async def test_a_read_that_is_cancelled_while_its_connection_begins_leaves_no_an
     for each in reading:
         each.cancel()
     await asyncio.wait(reading)
+    assert all(each.cancelled() for each in reading)  # while the store is silent
     server.resume()
 
     async def right() -> None:

@@ -226,7 +226,7 @@ async def _measure(server: StoreServer, seconds: float) -> CommitReport:
     others = _Others(server, seconds)
     config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
     async with opened_keeper(server, config) as (keeper, storage):
-        await populate(storage, 2 * max(CONCURRENCIES))
+        await populate(storage, range(2 * max(CONCURRENCIES)))
         market = _Market(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
         keeper.warmed_up()
         await market.run(max(CONCURRENCIES), WARM_UP_S)

@@ -54,17 +54,17 @@ async def opened_keeper(server: StoreServer, config: KeeperConfig) -> AsyncGener
         await storage.disconnect()
 
 
-async def populate(storage: Storage, count: int, *, full_rings: bool = True) -> None:
-    """Store players that nobody owns, with their op rings full.
+async def populate(storage: Storage, players: range, *, full_rings: bool = True) -> None:
+    """Store players without an owner, with their op rings full.
 
     Args:
         storage: Where.
-        count: Players 0 to `count` - 1.
+        players: Their numbers.
         full_rings: False: without any operation.
     """
     ring = full_ring() if full_rings else None
-    for start in range(0, count, PLAYERS_A_WRITE):
-        batch = [_stored(number, ring) for number in range(start, min(start + PLAYERS_A_WRITE, count))]
+    for start in range(0, len(players), PLAYERS_A_WRITE):
+        batch = [_stored(number, ring) for number in players[start : start + PLAYERS_A_WRITE]]
         outcomes = await storage.write(batch)
         assert all(isinstance(outcome, Committed) for outcome in outcomes), "the store refused a player"
 

@@ -6,8 +6,7 @@ a bare socket: what the server can take. A 20 Hz tick runs in the same loop, als
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -16,7 +15,7 @@ import msgspec
 
 from realmkeep.benchmarks.crowd import FIRST_REVISION_US, log_in, opened_keeper, populate, started_server
 from realmkeep.benchmarks.limit import packed_mset, send_all
-from realmkeep.benchmarks.slices import MS, Slice, Tick, measured_slices, percentile
+from realmkeep.benchmarks.slices import MS, Slice, Tick, measured_slices, percentile, ticking
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Session
@@ -74,7 +73,7 @@ class _Contest:
         """Both ways, in turns."""
         await asyncio.to_thread(self._server.ask, "CONFIG", "SET", "appendfsync", fsync)
         idle, busy = Tick(self._clock), Tick(self._clock)
-        async with self._ticking(idle):
+        async with ticking(idle):
             await self._clock.sleep(IDLE_S)
         slices: list[Slice] = []
         flush_s: list[float] = []
@@ -96,15 +95,6 @@ class _Contest:
             tick_late_idle_ms_p99=round(percentile(idle.late_s, 0.99) * MS, 3),
         )
 
-    @asynccontextmanager
-    async def _ticking(self, tick: Tick) -> AsyncGenerator[None]:
-        task = asyncio.create_task(tick.run())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
     async def _flush(self, tick: Tick, slices: list[Slice]) -> float:
         """The seconds from the first write queued to the last one durable."""
         crowd, now_s = self._crowd, self._clock.monotonic_s
@@ -117,7 +107,7 @@ class _Contest:
         while first.revision == before:
             await self._clock.sleep(POLL_S)
         with measured_slices(self._clock) as measured:
-            async with self._ticking(tick):
+            async with ticking(tick):
                 start_s = now_s()
                 while last.dirty:
                     await self._clock.sleep(POLL_S)
@@ -143,7 +133,7 @@ class _Contest:
 async def _measure(server: StoreServer, players: int) -> FlushReport:
     config = KeeperConfig(name="bench", flush_interval_s=FLUSH_INTERVAL_S)
     async with opened_keeper(server, config) as (keeper, storage):
-        await populate(storage, players)
+        await populate(storage, range(players))
         crowd = await log_in(keeper, range(players))
         keeper.warmed_up()
         contest = _Contest(server, crowd)

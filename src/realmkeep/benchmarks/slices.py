@@ -1,8 +1,8 @@
 """How long each callback holds the event loop: what a game's tick would have to wait for."""
 
 import asyncio
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from time import thread_time
 from typing import Any, Final, NamedTuple
 
@@ -63,3 +63,14 @@ class Tick:
             due_s += TICK_S
             await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
             self.late_s.append(self._clock.monotonic_s() - due_s)
+
+
+@asynccontextmanager
+async def ticking(tick: Tick) -> AsyncGenerator[None]:
+    """Let the tick run beside the block."""
+    task = asyncio.create_task(tick.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -92,12 +92,40 @@ def sessions(*, players: Players = 50_000, directory: Directory = Path(), json: 
     _print(bench_sessions(sessions=players, directory=directory), json=json)
 
 
+@app.command
+def accounts(*, directory: Directory = Path(), json: bool = False) -> None:
+    """Logins a second with passwords and with tickets, the tick beside them, and how long a refusal takes.
+
+    Args:
+        directory: Where the stores' files lie meanwhile.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.accounts import bench_accounts  # noqa: PLC0415 - the drivers are imported when they are needed
+
+    _print(bench_accounts(directory=directory), json=json)
+
+
+@app.command
+def records(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 8.0, json: bool = False) -> None:
+    """Nanoseconds to encode, load, undo and assign, beside msgspec, json and pickle.
+
+    Args:
+        seconds: About how long in all.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.records import bench_records  # noqa: PLC0415 - a benchmark is imported when it is needed
+
+    _print(bench_records(seconds=seconds), json=json)
+
+
 def _print(report: msgspec.Struct, *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
         return
-    for name, value in _rows(msgspec.to_builtins(report)):
-        sys.stdout.write(f"{name:32}{f'{value:,}' if isinstance(value, (int, float)) else value:>16}\n")
+    rows = list(_rows(msgspec.to_builtins(report)))
+    columns = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        sys.stdout.write(f"{name:{columns}} {f'{value:,}' if isinstance(value, (int, float)) else value:>16}\n")
 
 
 def _rows(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,9 @@
 """Connections to Redis or Valkey: how one is made, and a small pool for what is not on the hot path."""
 
+import asyncio
 import math
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -17,6 +18,7 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from typing_extensions import override
 
 from realmkeep.errors import FileRefused, StorageError, StorageMisconfigured
 from realmkeep.files.tls import load_authorities, load_key_pair
@@ -48,10 +50,39 @@ class _Pool(Protocol):
     async def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: FBT001, FBT002 - the driver's signature
 
 
+class _Cancellable(AbstractConnection):
+    """A connection whose sending ends when its caller is cancelled.
+
+    The driver sends with `asyncio.wait_for`, which on Python 3.11 loses a cancellation that arrives with the end of the
+    sending. The caller would go on to wait for the answer, for as long as an answer may take.
+    """
+
+    @override
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        requests = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)
+        if task and task.cancelling() > requests:
+            await self.disconnect(nowait=True)  # the answer to this command would be taken for that to the next one
+            raise asyncio.CancelledError
+
+
+class _OverSocket(_Cancellable, UnixDomainSocketConnection):
+    pass
+
+
+class _OverTls(_Cancellable, SSLConnection):
+    pass
+
+
+class _OverTcp(_Cancellable, Connection):
+    pass
+
+
 def _connection_class(address: RedisAddress) -> type[AbstractConnection]:
     if address.socket_path:
-        return UnixDomainSocketConnection
-    return SSLConnection if address.tls else Connection
+        return _OverSocket
+    return _OverTls if address.tls else _OverTcp
 
 
 def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict[str, object]:

@@ -17,7 +17,7 @@ from realmkeep.records.validation import validate_live
 from realmkeep.testing.specification import SpecPlayer
 
 ROOT: Final = Path(__file__).parents[1]
-SPECIFICATION_PLAYER: Final = (ROOT / "tests/golden/specification_player.sexpr").read_bytes()
+SPECIFICATION_PLAYER: Final = (ROOT / "golden/specification_player.sexpr").read_bytes()
 
 
 class Item(Part):

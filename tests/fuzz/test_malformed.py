@@ -7,10 +7,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from benchmarks.fuzz import MEMORY_BYTES_MAX, Hunt, TooMuchError, run
-from benchmarks.mutation import malformed
-from benchmarks.targets import TARGETS, Target
 
+from fuzz.damage import malformed
+from fuzz.hunt import MEMORY_BYTES_MAX, Hunt, TooMuchError, run
+from fuzz.targets import TARGETS, Target
 from realmkeep.errors import RealmkeepError
 
 REFUSED = 100_000

@@ -25,8 +25,8 @@ from random import Random
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final
 
-from benchmarks.mutation import mutated
-from benchmarks.targets import TARGETS
+from fuzz.damage import mutated
+from fuzz.targets import TARGETS
 from realmkeep.errors import RealmkeepError
 
 FAILURES: Final = Path("fuzz-failures")
