@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from realmkeep.errors import MigrationFailed
 from realmkeep.records.codecs import CODECS, Codec, encode
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, Keyword, Validity, durable, ephemeral
-from realmkeep.records.issues import worst
+from realmkeep.records.issues import gravest_outcome
 from realmkeep.records.loading import load
 from realmkeep.records.marking import peek_marks
 from realmkeep.records.record import Part, Record
@@ -77,7 +77,7 @@ def outcome_by_hand(bard: Bard) -> Validity:
 def test_a_record_comes_back_equal_or_mended_or_not_at_all(bard: Bard, codec: Codec) -> None:
     loaded = load(encode(bard, codec), Bard)
     assert loaded.outcome is outcome_by_hand(bard)
-    assert loaded.outcome is worst(validate_live(bard)), "a live record is judged as it is when it is loaded"
+    assert loaded.outcome is gravest_outcome(validate_live(bard)), "a live record is judged as it is when it is loaded"
     assert (loaded.record is None) == (loaded.outcome > CLAMP)
     if loaded.outcome is OK:
         assert loaded.require() == bard

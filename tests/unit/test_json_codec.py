@@ -139,7 +139,7 @@ def test_a_part_of_another_class_with_the_same_fields_and_more_is_not_stored() -
 def test_a_key_of_another_type_is_not_stored() -> None:
     player = specification_player()
     player.settings[3] = 1.0  # pyright: ignore[reportArgumentType] - the mistake
-    with pytest.raises(Unstorable, match="SpecPlayer: a dictionary keyed by text has a key that is none"):
+    with pytest.raises(Unstorable, match="SpecPlayer: a dictionary with text keys has a key of another type"):
         encode(player)
 
 
@@ -313,13 +313,13 @@ def test_a_wrong_checksum_is_corrupt() -> None:
         (b'{"a":1,"a":1}', "the key 'a' twice"),
         (b'{"a":[{"b":{"c":1,"d":2,"c":3}}]}', "the key 'c' twice"),
         (b'{"a":1,"\\u0061":1}', "the key 'a' twice"),
-        (b'{"version":true}', "no number from 0: True"),
-        (b'{"version":-1}', "no number from 0: -1"),
-        (b'{"version":"2"}', "no number from 0: '2'"),
-        (b'{"crc":"00000000","a":1}', "a crc that is not its last field as written"),
-        (b'{"a":1,"crc":"0000000G"}', "a crc that is not its last field as written"),
-        (b'{"a":1,"crc": "00000000"}', "a crc that is not its last field as written"),
-        (b'{"a":1,"crc":"00000000"}\n', "a crc that is not its last field as written"),
+        (b'{"version":true}', "not a whole number from 0: True"),
+        (b'{"version":-1}', "not a whole number from 0: -1"),
+        (b'{"version":"2"}', "not a whole number from 0: '2'"),
+        (b'{"crc":"00000000","a":1}', "a crc that is not its last field, as `encode` writes it"),
+        (b'{"a":1,"crc":"0000000G"}', "a crc that is not its last field, as `encode` writes it"),
+        (b'{"a":1,"crc": "00000000"}', "a crc that is not its last field, as `encode` writes it"),
+        (b'{"a":1,"crc":"00000000"}\n', "a crc that is not its last field, as `encode` writes it"),
     ],
 )
 def test_the_long_way_says_what_is_wrong(stored: bytes, says: str) -> None:

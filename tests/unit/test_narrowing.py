@@ -103,7 +103,7 @@ def test_what_keeps_its_bounds_is_seen_by_the_encoder_alone(field: str, value: A
     pouch = Pouch()
     setattr(pouch, field, value)
     encode(pouch)
-    assert marks_of(pouch).within
+    assert marks_of(pouch).within_bounds
     assert validate_encoded(pouch) == validate_live(pouch) == ()
 
 

@@ -84,8 +84,8 @@ def part_of(annotation: Any, default: Any = None) -> type[Part]:
 
 
 REFUSED_TYPES: list[tuple[Any, str, str]] = [
-    (Any, "of type Any", "say which type"),
-    (object, "of type object", "say which type"),
+    (Any, "of type Any", "name the type"),
+    (object, "of type object", "name the type"),
     (bytes, "of type bytes", "base64"),
     (complex, "of type complex", "two floats"),
     (Decimal, "of type Decimal", "coins, not gold"),
@@ -96,24 +96,24 @@ REFUSED_TYPES: list[tuple[Any, str, str]] = [
     (Loose, "the class Loose, which may be mutable", "Part"),
     (Plain, "the class Plain, which may be mutable", "Part"),
     (Town, "the record Town", "store its id"),
-    (list, "a list of anything", r"list\[int\]"),
-    (dict, "a dict of anything", r"dict\[str, int\]"),
-    (tuple, "a tuple of anything", r"tuple\[int, ...\]"),
-    (frozenset, "a frozenset of anything", r"frozenset\[int\]"),
+    (list, "a list without the type of its contents", r"list\[int\]"),
+    (dict, "a dict without the type of its contents", r"dict\[str, int\]"),
+    (tuple, "a tuple without the type of its contents", r"tuple\[int, ...\]"),
+    (frozenset, "a frozenset without the type of its contents", r"frozenset\[int\]"),
     (list[list[int]], r"the entries of Thing.field is the mutable list\[int\]", r"tuple\[...\]"),
     (dict[str, list[int]], "the values of Thing.field is the mutable", "a Part"),
     (list[dict[str, int]], "the mutable", "frozenset"),
     (tuple[list[int], ...], "the mutable", "a Part"),
     (list[Loose], "the entries of Thing.field is the class Loose", "Part"),
     (dict[str, Plain], "the values of Thing.field is the class Plain", "Part"),
-    (list[int] | None, "the mutable", "an empty container says 'none'"),
+    (list[int] | None, "the mutable", "an empty container stands for None"),
     (dict[float, int], "the keys of Thing.field are float", "text or whole numbers"),
     (dict[bool, int], "the keys of Thing.field are bool", "text or whole numbers"),
     (set[tuple[int, int]], "the keys of Thing.field are tuple", "text or whole numbers"),
     (set[Item], "the keys of Thing.field are Item", "text or whole numbers"),
     (frozenset[float], "the keys of Thing.field are float", "text or whole numbers"),
     (dict[Literal[1, "a"], int], "the keys of Thing.field are", "text or whole numbers"),
-    (Literal[True], "a Literal of other than int, str and None", "StrEnum or bool"),
+    (Literal[True], "a Literal with values other than int, str and None", "StrEnum or bool"),
     (Annotated[int, msgspec.Meta(ge=0)], "bounds in msgspec.Meta", r"durable\(ge=0"),
     (str | Rank, "more than one", "one of each"),
     (Item | Town, "the record Town", "store its id"),
@@ -180,19 +180,19 @@ REFUSED_FIELDS: list[tuple[Any, Any, str, str]] = [
     (int, None, "neither durable nor ephemeral", r"= durable\(\.\.\.\)"),
     (int, 5, "neither durable nor ephemeral", r"ephemeral\(default=...\)"),
     (list[int], durable(default=[]), r"the mutable default \[\]", "default_factory=list"),
-    (list[int], durable(default=[1]), "would be shared by all", r"default_factory=lambda: \[1\]"),
+    (list[int], durable(default=[1]), "all records would share the mutable default", r"default_factory=lambda: \[1\]"),
     (dict[str, int], durable(default=dict[str, int]()), "the mutable default", "default_factory=dict"),
     (set[int], durable(default=set[int]()), "the mutable default", "default_factory=set"),
     (list[int], ephemeral(default=[]), "the mutable default", "default_factory=list"),
-    (int, ephemeral(), "no default to be back at", r"ephemeral\(default=...\)"),  # pyright: ignore[reportCallIssue]
+    (int, ephemeral(), "ephemeral and has no default", r"ephemeral\(default=...\)"),  # pyright: ignore[reportCallIssue]
     (int, durable(default=1, default_factory=int), "a default and a default_factory", "leave one out"),  # pyright: ignore[reportCallIssue]
     (list[int], durable(default_factory=list, immediate_when=changed), "a container changes without", "tier=IMMEDIATE"),
     (tuple[int, ...], durable(default=(), immediate_when=changed), "a container changes without", "commit"),
     (str, durable(default="", immediate_when=rises), "rises compares numbers", "immediate_when=changed"),
     (int | None, durable(default=None, immediate_when=drops_to(0)), r"drops_to\(0\) compares numbers", "a function"),
-    (int, durable(default="full"), "the default 'full' is no int", "declare the field as str"),
-    (int, durable(default=None), "the default None is no int", r"declare the field as int \| None"),
-    (int, durable(default=True), "the default True is no int", "declare the field as bool"),
+    (int, durable(default="full"), "the default 'full' is not of type int", "declare the field as str"),
+    (int, durable(default=None), "the default None is not of type int", r"declare the field as int \| None"),
+    (int, durable(default=True), "the default True is not of type int", "declare the field as bool"),
     (str, durable(default="", ge=1), "ge cannot apply", "for numbers"),
     (int, durable(default=0, ge=1), "the default 0 is not at least 1", "change either"),
     (int, durable(default=1, ge=5, le=1), "at least 5 and at most 1", "swap"),
@@ -212,14 +212,14 @@ def test_a_wrong_declaration_is_refused_with_how_to_mend_it(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("version", "reserved for what every stored record carries"),
-        ("crc", "reserved for what every stored record carries"),
-        ("touch", "belongs to Record itself"),
-        ("fork", "belongs to Record itself"),
-        ("restore", "belongs to Record itself"),
-        ("schema", "belongs to Record itself"),
-        ("migration", "belongs to Record itself"),
-        ("rule", "belongs to Record itself"),
+        ("version", "the name is reserved"),
+        ("crc", "the name is reserved"),
+        ("touch", "Record has an attribute of this name"),
+        ("fork", "Record has an attribute of this name"),
+        ("restore", "Record has an attribute of this name"),
+        ("schema", "Record has an attribute of this name"),
+        ("migration", "Record has an attribute of this name"),
+        ("rule", "Record has an attribute of this name"),
         ("_hidden", "small letters, digits and '_'"),
         ("maxHp", "small letters, digits and '_'"),
         ("été", "small letters, digits and '_'"),
@@ -238,7 +238,7 @@ def test_a_declaration_without_a_type_is_refused() -> None:
 
 
 def test_an_annotation_that_names_nothing_known_is_refused() -> None:
-    with pytest.raises(DefinitionError, match=r"names 'Nowhere', which is not known .*at the level of the module"):
+    with pytest.raises(DefinitionError, match=r"names 'Nowhere', which is undefined .*at module level"):
         record_of("Nowhere", durable())
 
 
@@ -263,7 +263,7 @@ def test_a_part_cannot_extend_another() -> None:
         ({"kind": "thing", "version": 0}, "a whole number from 1"),
         ({"kind": "thing", "version": "2"}, "a whole number from 1"),
         ({"kind": "thing", "version": True}, "a whole number from 1"),
-        ({"kind": "thing", "suffix": "owner"}, "the name of a companion key"),
+        ({"kind": "thing", "suffix": "owner"}, "names a companion key"),
         ({"kind": "thing", "suffix": "a:b"}, "not a valid kind"),
         ({"version": 2}, "has no kind"),
         ({"keep_unknown": True}, "has no kind"),
@@ -281,7 +281,9 @@ def define(module: str, name: str, kind: str, suffix: str = "") -> type[Record]:
 
 def test_two_records_of_one_kind_are_refused() -> None:
     first = define("game.players", "Player", "twin")
-    with pytest.raises(DefinitionError, match=r"'twin' is that of game.players.Player .*another kind or suffix"):
+    with pytest.raises(
+        DefinitionError, match=r"game.players.Player has the kind 'twin' already.*another kind or suffix"
+    ):
         define("game.heroes", "Hero", "twin")
     assert define("game.heroes", "Chest", "twin", "chest").__realmkeep__.suffix == "chest"
     assert first.__realmkeep__.kind == "twin"
@@ -291,7 +293,7 @@ def test_reloading_a_module_replaces_its_record() -> None:
     first = define("game.reloaded", "Player", "reloaded")
     again = define("game.reloaded", "Player", "reloaded")
     assert first is not again
-    with pytest.raises(DefinitionError, match="'reloaded' is that of"):
+    with pytest.raises(DefinitionError, match="has the kind 'reloaded' already"):
         define("game.other", "Player", "reloaded")
 
 

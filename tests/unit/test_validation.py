@@ -8,7 +8,7 @@ import pytest
 
 from realmkeep.errors import DefinitionError
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, Validity, durable
-from realmkeep.records.issues import Issue, issue, shown, worst
+from realmkeep.records.issues import Issue, gravest_outcome, issue, short_repr
 from realmkeep.records.marking import peek_marks
 from realmkeep.records.record import Part, Record
 from realmkeep.records.validation import validate, validate_live
@@ -63,7 +63,7 @@ def test_a_record_that_keeps_its_rules_has_no_issues() -> None:
     player = Player(inventory=[Item(item="sword"), Item(item="coins", count=0)], hp=100)
     assert validate(player) == ()
     assert validate_live(player) == ()
-    assert worst(()) is OK
+    assert gravest_outcome(()) is OK
     assert peek_marks(player) == 0
 
 
@@ -91,7 +91,7 @@ def test_a_zone_or_item_that_the_game_does_not_know_is_quarantined_and_kept() ->
 
 def test_the_game_s_lists_are_asked_anew_at_each_check(monkeypatch: pytest.MonkeyPatch) -> None:
     player = Player(zone="moon")
-    assert worst(validate(player)) is QUARANTINE
+    assert gravest_outcome(validate(player)) is QUARANTINE
     ZONES.add("moon")
     assert validate(player) == ()
     ZONES.discard("moon")
@@ -114,9 +114,9 @@ def test_too_many_entries_are_quarantined_and_none_is_dropped() -> None:
 
 def test_of_several_outcomes_the_gravest_counts() -> None:
     player = Player(hp=130, zone="atlantis")
-    assert worst(validate(player)) is QUARANTINE
+    assert gravest_outcome(validate(player)) is QUARANTINE
     player = Player(hp=130, zone="atlantis", xp=-1)
-    assert worst(validate(player)) is REJECT
+    assert gravest_outcome(validate(player)) is REJECT
 
 
 def test_a_rule_may_find_several_issues() -> None:
@@ -168,7 +168,7 @@ def test_a_mended_value_for_something_else_than_a_field_quarantines(path: str) -
 
 def test_a_mended_value_of_another_type_quarantines() -> None:
     record = plain_record(lambda plain: issue("hp", plain.hp, "x", mended="y"), on_invalid=CLAMP)
-    assert worst(validate(record)) is QUARANTINE
+    assert gravest_outcome(validate(record)) is QUARANTINE
     assert record.hp == 1
 
 
@@ -198,7 +198,7 @@ def test_a_rule_that_raises_is_logged_and_never_lets_the_record_pass(
 @pytest.mark.parametrize("answer", [False, True, 0, "hp is wrong", [True]])
 def test_a_rule_that_returns_something_else_never_lets_the_record_pass(answer: object) -> None:
     issues = validate(plain_record(lambda _: answer))
-    assert worst(issues) is QUARANTINE
+    assert gravest_outcome(issues) is QUARANTINE
 
 
 def test_a_rule_that_lets_pass_by_declaration_is_refused() -> None:
@@ -234,11 +234,11 @@ class Unprintable:
 
 
 def test_values_in_a_report_are_short_whatever_they_are() -> None:
-    assert shown("x" * 10**6) == "'" + "x" * 76 + "..."
-    assert shown("short") == "'short'"
-    assert len(shown(list(range(1000)))) == 80
-    assert shown(Unprintable()) == "<Unprintable, whose repr raises RuntimeError>"
-    assert shown(10**5000) == "<int, whose repr raises ValueError>"
+    assert short_repr("x" * 10**6) == "'" + "x" * 76 + "..."
+    assert short_repr("short") == "'short'"
+    assert len(short_repr(list(range(1000)))) == 80
+    assert short_repr(Unprintable()) == "<Unprintable, whose repr raises RuntimeError>"
+    assert short_repr(10**5000) == "<int, whose repr raises ValueError>"
 
 
 def test_an_issue_reads_as_a_sentence() -> None:

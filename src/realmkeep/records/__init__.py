@@ -1,8 +1,8 @@
-"""What is kept: records, their fields, codecs, migrations, validation and loading. Knows no storage.
+"""The data model: records, their fields, codecs, migrations, validation and loading. It knows no storage.
 
-The reader of s-expressions is here for messages too: `read_sexpr` turns the text of a Lisp program into data without
-evaluating or interning anything, under the caps of `Limits`; `key_name` and `key_text` map `:player-id` to `player_id` and
-back, and `string_text` writes a string.
+Messages use the s-expression reader too. `read_sexpr` turns the text of a Lisp program into data under the caps of
+`Limits`; it evaluates and interns nothing. `key_name` and `key_text` map `:player-id` to `player_id` and back, and
+`string_text` writes a string.
 """
 
 from realmkeep.records.codecs import Codec, encode, written_checksum

@@ -1,6 +1,6 @@
-"""What a field declares about its values - `ge`, `le`, `length_max`, `known` - compiled into checks, and their mending.
+"""The bounds of a field (`ge`, `le`, `length_max`, `known`), compiled into checks that also mend.
 
-A check looks at values whose types are right already: the codec or `validation` has seen to that.
+A check sees only values of the right type: the codec or `validation` has checked types before.
 """
 
 import math
@@ -15,24 +15,24 @@ import msgspec
 
 from realmkeep.errors import DefinitionError
 from realmkeep.records.fields import CLAMP, OK, FieldInfo, Validity
-from realmkeep.records.issues import Issue, shown
+from realmkeep.records.issues import Issue, short_repr
 
 SEQUENCES: Final = (list, tuple, set, frozenset)
 
 
 class Check(Protocol):
-    """What a type and its bounds demand of a value."""
+    """The compiled bounds of one type."""
 
     def holds(self, value: Any) -> bool:
-        """Whether `value` keeps everything; the fast answer."""
+        """Whether `value` is within the bounds; the fast answer."""
         ...
 
     def all_hold(self, values: Collection[Any]) -> bool:
-        """Whether every one of `values` keeps everything: for the entries of a container, one pass in C for each bound."""
+        """Whether every one of `values` is within the bounds: entries of a container, one pass in C for each bound."""
         ...
 
     def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
-        """Append an issue for everything broken, and return `value` with what may be clamped clamped."""
+        """Append an issue for each broken bound; return `value`, clamped where the bound says `CLAMP`."""
         ...
 
 
@@ -56,7 +56,7 @@ class _Number:
         if self.holds(value):
             return value
         rule, bound = (f"at least {self.ge}", self.ge) if not value >= self.ge else (f"at most {self.le}", self.le)
-        issues.append(Issue(path, shown(value), rule, self.outcome))
+        issues.append(Issue(path, short_repr(value), rule, self.outcome))
         return bound if self.outcome is CLAMP else value
 
 
@@ -75,13 +75,15 @@ class _Length:
 
     def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
         if not self.holds(value):
-            issues.append(Issue(path, shown(value), f"at most {self.length_max} long, not {len(value)}", self.outcome))
+            issues.append(
+                Issue(path, short_repr(value), f"at most {self.length_max} long, not {len(value)}", self.outcome)
+            )
         return value
 
 
 @dataclass(frozen=True)
 class _Known:
-    """A value that the game's own function knows; one for which it raises is not known."""
+    """A value that the game's function accepts; a value for which it raises is unknown."""
 
     known: Callable[[Any], bool]
     outcome: Validity
@@ -89,7 +91,7 @@ class _Known:
     def holds(self, value: Any) -> bool:
         try:
             return bool(self.known(value))
-        except Exception:  # noqa: BLE001 - a set asked for an unhashable entry; either way not known, and reported by mend
+        except Exception:  # noqa: BLE001 - as for an unhashable entry asked of a set: unknown, and mend reports it
             return False
 
     def all_hold(self, values: Collection[Any]) -> bool:
@@ -98,16 +100,16 @@ class _Known:
     def mend(self, value: Any, path: str, issues: list[Issue]) -> Any:
         try:
             known, why = bool(self.known(value)), ""
-        except Exception as error:  # noqa: BLE001 - as in holds, and here the report says what was raised
+        except Exception as error:  # noqa: BLE001 - as in holds; the issue names the exception
             known, why = False, f" (asking raised {type(error).__name__})"
         if not known:
-            issues.append(Issue(path, shown(value), f"known to the game{why}", self.outcome))
+            issues.append(Issue(path, short_repr(value), f"known to the game{why}", self.outcome))
         return value
 
 
 @dataclass(frozen=True)
-class _Every:
-    """All of several checks."""
+class _AllOf:
+    """Several checks that must all hold."""
 
     checks: tuple[Check, ...]
 
@@ -124,8 +126,8 @@ class _Every:
 
 
 @dataclass(frozen=True)
-class _Cases:
-    """What a union demands, by the class of the value at hand; None and other classes pass."""
+class _ByClass:
+    """The checks of a union, by the class of the value; None, and a class without a check, pass."""
 
     by_class: Mapping[Any, Check]
 
@@ -180,7 +182,7 @@ class _Values:
             return value
         mended: dict[Any, Any] = {}
         for key, entry in value.items():
-            at = f"{path}[{shown(key)}]"
+            at = f"{path}[{short_repr(key)}]"
             if self.keys is not None:
                 self.keys.mend(key, at, issues)
             mended[key] = entry if self.values is None else self.values.mend(entry, at, issues)
@@ -189,7 +191,7 @@ class _Values:
 
 @dataclass(frozen=True)
 class _PartFields:
-    """The fields of a Part that declare something, by name; a list, so that a Part may contain its own kind."""
+    """The checks of a Part's fields, by name. It is a list, filled later, because a Part may contain its own kind."""
 
     checks: list[tuple[str, Check]]
 
@@ -216,10 +218,10 @@ class _PartFields:
 
 
 class Bounds:
-    """All checks of a record, asked at every write: the numbers in one pass, which is the fast answer for most records.
+    """All checks of a record, made at every write. The numbers are checked in one pass: for most records that is all.
 
     Args:
-        checks: Of the fields that declare something, the name and the check.
+        checks: The name and the check of each field with bounds.
     """
 
     def __init__(self, checks: Iterable[tuple[str, Check]]) -> None:
@@ -231,10 +233,10 @@ class Bounds:
         self._others = [pair for pair in self.checks if self._numbers_of is None or pair not in numbers]
 
     def hold(self, record: Any) -> bool:
-        """Whether the record keeps all of them.
+        """Whether the record is within all its bounds.
 
         Raises:
-            TypeError, AttributeError: A value is so foreign that it cannot be asked.
+            TypeError, AttributeError: A value of a foreign type cannot be compared.
         """
         if self._numbers_of is not None:
             values = self._numbers_of(record)
@@ -247,13 +249,13 @@ class Bounds:
 
 
 class BoundsCompiler:
-    """Compiles what fields, and the Parts inside them, declare.
+    """Compiles the bounds of fields, and of the Parts inside them.
 
-    On a container, `length_max` counts its entries, and the rest speaks of each entry: `ge` and `le` of every number
-    inside, `known` of each entry, of a dictionary of each key. None passes where the type allows it.
+    On a container, `length_max` counts its entries. The other bounds apply to each entry: `ge` and `le` to every number
+    inside, `known` to each entry, of a dictionary to each key. None passes if the type allows it.
 
     Args:
-        declared: The durable fields of a Part class.
+        declared: Returns the durable fields of a Part class.
     """
 
     def __init__(self, declared: Callable[[type], Iterable[FieldInfo]]) -> None:
@@ -262,7 +264,7 @@ class BoundsCompiler:
         self._finished: set[type] = set()
 
     def field(self, info: FieldInfo, owner: str) -> Check | None:
-        """Compile one field; None where neither it nor a Part inside it declares anything.
+        """Compile one field; None if neither the field nor a Part inside it has bounds.
 
         Args:
             info: The field.
@@ -270,14 +272,14 @@ class BoundsCompiler:
 
         Raises:
             DefinitionError: A bound does not fit the field's type, the bounds contradict each other or the default,
-                or `CLAMP` is asked for what has no safe mending: cutting a text or container short, or dropping an
-                unknown entry, would destroy property.
+                or `CLAMP` has no safe mending: to cut a text or container short, or to drop an unknown entry, would
+                destroy property.
         """
         where = f"{owner}.{info.name}"
         _check_outcome(info, where)
         if info.ge is not None and info.le is not None and info.ge > info.le:
             raise DefinitionError(
-                f"{where}: nothing is at least {info.ge} and at most {info.le}", hint="swap ge and le"
+                f"{where}: no value is at least {info.ge} and at most {info.le}", hint="swap ge and le"
             )
         unused = {name for name in ("ge", "le", "length_max") if getattr(info, name) is not None}
         check = self._compile(info.type, info, unused, 0)
@@ -290,7 +292,7 @@ class BoundsCompiler:
         return check
 
     def _check_default(self, info: FieldInfo, where: str) -> None:
-        """Not against `known`: at class definition the game may not have read its lists yet."""
+        """Check the default, except against `known`: at class definition the game may not have read its lists yet."""
         issues: list[Issue] = []
         check = self._compile(info.type, replace(info, known=None), set(), 0)
         if check is not None and isinstance(info.default, (int, float, str)):
@@ -301,7 +303,7 @@ class BoundsCompiler:
             )
 
     def _compile(self, annotation: Any, info: FieldInfo, unused: set[str], depth: int) -> Check | None:
-        """`depth` is 0 for the field's own value, 1 for the entries of a container, more inside these."""
+        """Compile at a `depth`: 0 for the field's own value, 1 for the entries of a container, more inside these."""
         if get_origin(annotation) is Annotated:
             return self._compile(get_args(annotation)[0], info, unused, depth)
         if get_origin(annotation) in (Union, types.UnionType):
@@ -322,7 +324,7 @@ class BoundsCompiler:
         elif isinstance(origin, type) and issubclass(origin, msgspec.Struct):
             checks.append(self._part(origin))
         found = tuple(check for check in checks if check is not None)
-        return _Every(found) if len(found) > 1 else next(iter(found), None)
+        return _AllOf(found) if len(found) > 1 else next(iter(found), None)
 
     def _container(self, annotation: Any, info: FieldInfo, unused: set[str], depth: int) -> Check | None:
         arguments = get_args(annotation) or (Any, Any)
@@ -334,7 +336,7 @@ class BoundsCompiler:
         return None if keys is None and values is None else _Values(keys, values)
 
     def _union(self, members: Iterable[Any], info: FieldInfo, unused: set[str], depth: int) -> Check | None:
-        """Also the entries of `tuple[int, str]`: each is checked by the class that it has."""
+        """Compile a union, or the entries of `tuple[int, str]`: each value is checked by its own class."""
         kinds = {member for member in members if member is not ...}
         if len(kinds) == 1:
             return self._compile(kinds.pop(), info, unused, depth)
@@ -345,8 +347,8 @@ class BoundsCompiler:
                 bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
                 by_class[get_origin(bare) or bare] = check
         if float in by_class:
-            by_class.setdefault(int, by_class[float])  # Python takes 1 for a float, and so do the codecs
-        return _Cases(by_class) if by_class else None
+            by_class.setdefault(int, by_class[float])  # Python and the codecs accept 1 for a float
+        return _ByClass(by_class) if by_class else None
 
     def _part(self, part: type) -> Check | None:
         if part not in self._parts:
@@ -363,13 +365,13 @@ class BoundsCompiler:
 def _check_outcome(info: FieldInfo, where: str) -> None:
     if info.on_invalid is OK:
         raise DefinitionError(
-            f"{where}: on_invalid=OK would let broken values pass", hint="leave the bounds out instead"
+            f"{where}: on_invalid=OK would let invalid values pass", hint="leave the bounds out instead"
         )
     if info.on_invalid is not CLAMP:
         return
     if info.known is not None or info.length_max is not None:
         raise DefinitionError(
-            f"{where}: on_invalid=CLAMP would destroy what is too long or unknown",
+            f"{where}: on_invalid=CLAMP would destroy a value that is too long or unknown",
             hint="use QUARANTINE, or a rule that returns an issue with the mended value",
         )
     if info.ge is None and info.le is None:
@@ -381,5 +383,5 @@ def _number(kind: type, info: FieldInfo) -> _Number:
     le = math.inf if info.le is None else info.le
     if kind is float:
         return _Number(float(ge), float(le), info.on_invalid)
-    # So that a clamped integer stays one.
+    # Round inwards, so that a clamped integer is an integer.
     return _Number(ge if math.isinf(ge) else math.ceil(ge), le if math.isinf(le) else math.floor(le), info.on_invalid)

@@ -1,7 +1,7 @@
-"""CRC-32 (zlib's, that of IEEE 802.3): the same number from two libraries, one of them four times as fast.
+"""CRC-32 (zlib's, that of IEEE 802.3) from one of two libraries; the numbers are the same, one is four times as fast.
 
-A kilobyte takes zlib about 250 ns and Intel's ISA-L about 60; that is a sixth of what encoding a record takes. The extra
-`fast` installs it where there is a wheel.
+For a kilobyte zlib takes about 250 ns and Intel's ISA-L about 60; the difference is a sixth of the time that encoding a
+record takes. The extra `fast` installs ISA-L on machines that have a wheel.
 """
 
 from typing import TYPE_CHECKING, Final, cast

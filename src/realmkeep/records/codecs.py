@@ -1,6 +1,6 @@
-"""The two forms of a stored record, told apart by the first byte: JSON, and the specification's s-expressions.
+"""The two forms of a stored record: JSON and the specification's s-expressions. Their first byte tells them apart.
 
-The one place that knows both. Which of them a store gets is its configuration's; every store may hold both.
+Only this module knows both. The configuration says which one is written; every store may hold both.
 """
 
 import re
@@ -23,42 +23,42 @@ _FIRST: Final = re.compile(rb"[ \t\r\n\f]*+(?:(\{)|[(;#])")
 
 
 def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LIMITS) -> bytes:
-    """Encode the durable fields of a record, with version and checksum; `loading.load` reads what is returned.
+    """Encode the durable fields of a record, with version and checksum; `loading.load` reads the result.
 
     Args:
         record: The record.
         codec: `"json"` or `"sexpr"`.
-        limits: What it must keep; an s-expression is held to them in JSON as well, so that its store can change codec.
+        limits: The caps. They apply to JSON even if the codec is `"sexpr"`, so that a store can change its codec.
 
     Raises:
         Unstorable: A value cannot be stored; the path is named.
-        RecordTooLarge: It takes more bytes or nodes than `limits` allows.
+        RecordTooLarge: The record takes more bytes or nodes than `limits` allows.
     """
     stored = json_codec.encode(record, limits)
     if codec == "json":
         return stored
-    # JSON's encoder has checked every value. Sets and dictionaries in one order: equal records are equal bytes.
+    # JSON's encoder has checked every value. Sets and dictionaries are sorted: equal records are equal bytes.
     fields: dict[str, Any] = msgspec.to_builtins(record, order="deterministic") | unknown_fields(record)
     del fields["version"]
     stored = sexpr_codec.encode(fields, record.__realmkeep__)
     if len(stored) > limits.bytes_max:
         raise RecordTooLarge(
             f"{record.__realmkeep__.kind} takes {len(stored)} bytes, more than the {limits.bytes_max} allowed",
-            hint="nothing was stored; shrink it, move some of it to a record of its own, or raise the limit",
+            hint="the record was not stored; shrink it, move a part to a record of its own, or raise the limit",
         )
     return stored
 
 
 def written_checksum(stored: bytes) -> bytes:
-    """The eight digits of the checksum with which `encode` ends what it returns, in either form: equal bytes, equal digits."""
+    """Return the eight digits of the checksum in bytes just encoded, in either form; equal bytes have equal digits."""
     return stored[-10:-2]
 
 
 def codec_of(stored: bytes) -> Codec:
-    """Tell the form of stored bytes by the first one that is not blank: `{` for JSON, `(`, `;` or `#` for s-expressions.
+    """Return the codec of stored bytes by their first byte that is not blank: `{` is JSON, `(`, `;` or `#` s-expressions.
 
     Raises:
-        Corrupt: It is none of these.
+        Corrupt: The first byte is another.
     """
     first = _FIRST.match(stored)
     if first is None:
@@ -72,18 +72,18 @@ def codec_of(stored: bytes) -> Codec:
 def decode(
     stored: bytes, cls: type[Record], *, limits: Limits = DEFAULT_LIMITS, accept_unchecked: bool = False
 ) -> Plain:
-    """Decode a record of any version to a plain dictionary, with its `version` if it has one, without the checksum.
+    """Decode a record of any version to a plain dictionary, with its stored `version`, if any, and without the checksum.
 
     Args:
         stored: The bytes.
         cls: The record class; s-expressions are read by the types of its fields.
-        limits: What the bytes must keep.
-        accept_unchecked: Accept JSON without a checksum, from an imported store. S-expressions may always lack it: Lisp
-            programs do not write one.
+        limits: The caps on the bytes.
+        accept_unchecked: Accept JSON without a checksum, from an imported store. S-expressions may always lack it, since
+            Lisp programs write none.
 
     Raises:
-        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; nothing was built.
-        Corrupt: Malformed, truncated, no record, or the checksum is wrong or missing.
+        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; no value was built.
+        Corrupt: Malformed, truncated, not a record, or the checksum is wrong or missing.
     """
     info = cls.__realmkeep__
     if len(stored) > limits.bytes_max:
@@ -92,7 +92,7 @@ def decode(
         sexpr_codec.check_crc(stored)
         plain = sexpr_codec.decode_plain(stored, info, limits)
     else:
-        stored = stored.rstrip(_BLANKS)  # a line's end that an editor added, as s-expressions may have
+        stored = stored.rstrip(_BLANKS)  # a line end added by an editor; s-expressions may have one too
         checked = json_codec.check_crc(stored)
         plain = json_reader.decode_plain(stored, info, limits)
         if not checked and not accept_unchecked:

@@ -1,4 +1,4 @@
-"""What happens when a record or Part class is defined: its fields are collected, and whatever cannot work is refused."""
+"""The definition of a record or Part class: its fields are collected, and a declaration that cannot work is refused."""
 
 import re
 import typing
@@ -15,7 +15,7 @@ from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
 from realmkeep.records.bounds import Bounds, BoundsCompiler
 from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
-from realmkeep.records.narrowing import narrowed_decoder
+from realmkeep.records.narrowing import bounded_decoder
 from realmkeep.records.schema import type_text
 from realmkeep.records.storable import (
     MUTABLE,
@@ -37,18 +37,18 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What a record class needs at run time beside its `RecordInfo`.
+    """The run-time facts of a record class beside its `RecordInfo`.
 
     Attributes:
-        names: Of the durable fields, in order.
-        containers: The indexes of those that are a list, dictionary or set.
+        names: The durable fields' names, in order.
+        containers: The indexes of the durable fields that are a list, dictionary or set.
         number_keys: A dictionary is keyed by whole numbers.
-        nan_hides_in: The fields where a float may be None somewhere inside, so that a NaN written as null looks valid.
+        nan_hides_in: The fields with a float that may be None: there a NaN, which JSON writes as null, looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
-        json_start: What that JSON begins with.
-        bounds: Those of the durable fields, compiled.
-        narrowed: As `decoder`, of what keeps those bounds that types can express.
-        beyond: The other bounds.
+        json_start: The first bytes of that JSON.
+        bounds: The bounds of the durable fields, compiled.
+        bounded_decoder: A decoder that also checks the bounds that types can express.
+        remaining_bounds: The bounds that types cannot express.
     """
 
     names: tuple[str, ...]
@@ -58,34 +58,34 @@ class Blueprint:
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
     bounds: Bounds
-    narrowed: "msgspec.json.Decoder[Any]"
-    beyond: Bounds
+    bounded_decoder: "msgspec.json.Decoder[Any]"
+    remaining_bounds: Bounds
 
 
 def annotations_of(name: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    """The resolved annotations of a class body.
+    """Return the resolved annotations of a class body.
 
     Raises:
-        DefinitionError: A name in them is not known here.
+        DefinitionError: An annotation uses an undefined name.
     """
     body = {key: namespace[key] for key in (*_ANNOTATIONS, "__module__") if key in namespace}
     try:
         hints = typing.get_type_hints(type(name, (), body), include_extras=True)
     except NameError as error:
         raise DefinitionError(
-            f"{name}: an annotation names {error.name!r}, which is not known where the class is defined",
-            hint="define it above, at the level of the module; a Part cannot contain its own kind",
+            f"{name}: an annotation names {error.name!r}, which is undefined at this point",
+            hint="define it above the class, at module level; a Part cannot contain its own kind",
         ) from error
     return {key: hint if get_origin(hint) is ClassVar else resolved(hint) for key, hint in hints.items()}
 
 
-def collect(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[str, FieldInfo]:
+def collect_fields(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[str, FieldInfo]:
     """Take the field declarations of a record class out of its body.
 
     Args:
         name: The class's name, for messages.
         namespace: The class body; afterwards it holds neither annotations nor declarations of fields.
-        taken: Names that a field cannot have: Record's own.
+        taken: Names reserved for Record's own attributes.
 
     Raises:
         DefinitionError: A field is declared wrongly.
@@ -99,8 +99,8 @@ def collect(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[
         if declared is None:
             raise DefinitionError(
                 f"{where} is neither durable nor ephemeral",
-                hint="write `= durable(...)` if it is progress or anything that accumulates, "
-                "`= ephemeral(default=...)` if it may be lost",
+                hint="write `= durable(...)` for progress or anything that accumulates, "
+                "`= ephemeral(default=...)` for a value that may be lost",
             )
         _check_name(where, field_name, taken)
         info = replace(declared, name=field_name, type=annotation)
@@ -118,15 +118,15 @@ def collect(name: str, namespace: dict[str, Any], taken: Iterable[str]) -> dict[
 def _check_name(where: str, name: str, taken: Iterable[str]) -> None:
     if name in RESERVED_NAMES:
         raise DefinitionError(
-            f"{where}: the name is reserved for what every stored record carries",
-            hint=f"call it {name}_number or the like",
+            f"{where}: the name is reserved, because a {name} is stored beside the fields",
+            hint=f"call the field {name}_number or the like",
         )
     if name in taken:
-        raise DefinitionError(f"{where}: the name belongs to Record itself", hint="choose another name")
+        raise DefinitionError(f"{where}: Record has an attribute of this name", hint="choose another name")
     if not _NAME.fullmatch(name):
         raise DefinitionError(
-            f"{where}: a field's name is of small letters, digits and '_', starting with a letter",
-            hint="s-expressions write it as :kebab-case, and must find it again",
+            f"{where}: a field's name has only small letters, digits and '_', and starts with a letter",
+            hint="s-expressions write it as :kebab-case, and must read the same name back",
         )
 
 
@@ -135,13 +135,11 @@ def _check_default(where: str, info: FieldInfo) -> None:
     if info.default is not MISSING and info.default_factory is not None:
         raise DefinitionError(f"{where} has a default and a default_factory", hint="leave one out")
     if not info.durable and info.default is MISSING and info.default_factory is None:
-        raise DefinitionError(
-            f"{where} is ephemeral and has no default to be back at", hint="write ephemeral(default=...)"
-        )
-    if type(info.default).__hash__ is None:  # what can change has no hash
+        raise DefinitionError(f"{where} is ephemeral and has no default", hint="write ephemeral(default=...)")
+    if type(info.default).__hash__ is None:  # mutable values have no hash
         shown, made = repr(info.default), type(info.default).__name__
         raise DefinitionError(
-            f"{where}: the mutable default {shown} would be shared by all",
+            f"{where}: all records would share the mutable default {shown}",
             hint=f"write default_factory={f'lambda: {shown}' if info.default else made}",
         )
 
@@ -165,18 +163,18 @@ def _check_trigger(where: str, info: FieldInfo) -> None:
     members = {get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in optional_members(info.type)}
     if any(get_origin(kind) in (*MUTABLE, tuple, frozenset) for kind in members):
         raise DefinitionError(
-            f"{where}: immediate_when looks at assignments, and a container changes without one",
+            f"{where}: immediate_when sees assignments only, and a container changes without one",
             hint="write tier=IMMEDIATE, and change it inside a commit",
         )
     if info.trigger.ordered and not members <= set(_NUMBERS):
         raise DefinitionError(
-            f"{where}: {info.trigger.name} compares numbers, and not every value of the field is one",
+            f"{where}: {info.trigger.name} compares numbers, and the field also allows other values",
             hint="write immediate_when=changed, or a function of the old and the new value",
         )
 
 
 def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
-    """Collect the fields of a Part from its body, and leave there what msgspec makes of them.
+    """Collect the fields of a Part from its body, and replace their annotations and defaults by msgspec's form.
 
     Raises:
         DefinitionError: A field is declared wrongly, is mutable, or cannot be stored.
@@ -209,7 +207,7 @@ def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
 
 
 def put_default(namespace: dict[str, Any], info: FieldInfo) -> None:
-    """Say the default of a durable field to msgspec."""
+    """Put a field's default into a class body in msgspec's form."""
     if info.default_factory is not None:
         namespace[info.name] = msgspec.field(default_factory=info.default_factory)
     elif info.default is not MISSING:
@@ -217,7 +215,7 @@ def put_default(namespace: dict[str, Any], info: FieldInfo) -> None:
 
 
 def _with_fitting_default(owner: str, info: FieldInfo) -> FieldInfo:
-    """The field with a default of its type: an int becomes a float where a float is declared."""
+    """Return the field with a default of its type: an int becomes a float if the field is a float."""
     if info.default is MISSING:
         return info
     _, allowed = value_types(info.type)
@@ -227,12 +225,12 @@ def _with_fitting_default(owner: str, info: FieldInfo) -> FieldInfo:
         return replace(info, default=float(info.default))
     mended = f"{type_text(info.type)} | None" if info.default is None else type(info.default).__name__
     raise DefinitionError(
-        f"{owner}.{info.name}: the default {info.default!r} is no {type_text(info.type)}",
+        f"{owner}.{info.name}: the default {info.default!r} is not of type {type_text(info.type)}",
         hint=f"change it, or declare the field as {mended}",
     )
 
 
-def describe(
+def build_record_info(
     name: str,
     kind: str,
     version: int,
@@ -242,7 +240,7 @@ def describe(
     keep_unknown: bool,
     internal: bool,
 ) -> RecordInfo:
-    """Check what a record class says of itself.
+    """Check the kind, version and suffix of a record class, and number its durable fields.
 
     Raises:
         DefinitionError: The kind, version or suffix is malformed.
@@ -255,11 +253,11 @@ def describe(
         raise DefinitionError(f"{name}: {error.message}", hint=error.hint) from error
     if suffix in COMPANIONS:
         raise DefinitionError(
-            f"{name}: suffix {suffix!r} is the name of a companion key",
-            hint=f"not one of {', '.join(sorted(COMPANIONS))}",
+            f"{name}: suffix {suffix!r} names a companion key",
+            hint=f"choose another than {', '.join(sorted(COMPANIONS))}",
         )
     if type(version) is not int or not 1 <= version < 2**31:
-        raise DefinitionError(f"{name}: version {version!r} is not a version", hint="a whole number from 1: version=1")
+        raise DefinitionError(f"{name}: version {version!r} is not a whole number from 1", hint="write version=1")
     indexed = {
         info.name: replace(_with_fitting_default(name, info), index=index)
         for index, info in enumerate(info for info in fields.values() if info.durable)
@@ -269,7 +267,7 @@ def describe(
 
 
 def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
-    """What the finished class needs at run time.
+    """Compile the run-time facts of the finished class.
 
     Raises:
         DefinitionError: msgspec cannot tell the types of a union apart, or declared bounds do not fit.
@@ -279,7 +277,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     except TypeError as error:
         raise DefinitionError(
             f"{cls.__name__}: {error}",
-            hint="of a union, the stored form must tell which type it is: keep to one of each",
+            hint="the stored form must show which member of a union it is: use one of each kind",
         ) from error
     containers = tuple(field.index for field in info.durable if is_mutable(field.type))
     number_keys = any(has_number_keys(field.type) for field in info.durable)
@@ -288,7 +286,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = [(name, check) for name, check in compiled if check is not None]
-    narrowed, beyond = narrowed_decoder(cls, info, decoder)
+    decoder_with_bounds, unchecked = bounded_decoder(cls, info, decoder)
     return Blueprint(
         tuple(field.name for field in info.durable),
         containers,
@@ -297,13 +295,13 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
         decoder,
         start,
         Bounds(checks),
-        narrowed,
-        Bounds((name, check) for name, check in checks if name in beyond),
+        decoder_with_bounds,
+        Bounds((name, check) for name, check in checks if name in unchecked),
     )
 
 
 def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:
-    """The exact type of nearly all values of a field, and every class that a value may be of."""
+    """Return the usual type of a field's values, for a fast check, and every type that a value may have."""
     allowed: list[type] = []
     for kind in optional_members(annotation):
         member: Any = get_args(kind)[0] if get_origin(kind) is Annotated else kind
@@ -316,11 +314,11 @@ def value_types(annotation: Any) -> tuple[type | None, tuple[type, ...]]:
 _kinds: WeakValueDictionary[tuple[str, str], type] = WeakValueDictionary()
 
 
-def register(cls: type, info: RecordInfo) -> None:
-    """Claim a kind and suffix for a class; the same class defined again, by reloading its module, takes its own place.
+def register_kind(cls: type, info: RecordInfo) -> None:
+    """Claim a kind and suffix for a class. The same class, defined again by reloading its module, takes its own place.
 
-    A class defined inside a function is not registered: nothing else can reach it. Nor are those of `realmkeep.testing`:
-    a game's tests import them beside the game's own player.
+    Two groups are not registered: classes defined inside a function, since no other code can reach them, and the classes
+    of `realmkeep.testing`, since a game's tests import them beside the game's own player.
 
     Raises:
         DefinitionError: Another class has this kind.
@@ -331,8 +329,8 @@ def register(cls: type, info: RecordInfo) -> None:
     other = _kinds.get(key)
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise DefinitionError(
-            f"{cls.__name__}: kind {info.kind!r} is that of {other.__module__}.{other.__qualname__}",
-            hint="two classes would write the same keys: give one another kind or suffix",
+            f"{cls.__name__}: {other.__module__}.{other.__qualname__} has the kind {info.kind!r} already",
+            hint="both classes would write the same keys: give one another kind or suffix",
         )
     _kinds[key] = cls
 

@@ -1,4 +1,4 @@
-"""How a field of a record is classified: durable or ephemeral, how urgent, what triggers a write, what is valid."""
+"""The classification of a record's field: durable or ephemeral, its tier, its trigger, its bounds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
 
 T = TypeVar("T")
 Container = TypeVar("Container", list[Any], dict[Any, Any], set[Any], frozenset[Any], tuple[Any, ...])
-"""Of `default_factory=list`, whose entries the annotation tells: otherwise a checker would find them unknown."""
+"""The type of `default_factory=list`: a type checker takes the entries' type from the annotation, not from `list`."""
 
 
 class KeywordMark(Enum):
-    """Marks, in an annotation, text that names something."""
+    """The marker of `Keyword` in an annotation."""
 
     KEYWORD = "KEYWORD"
 
 
 KEYWORD: Final = KeywordMark.KEYWORD
 Keyword: TypeAlias = Annotated[str, KEYWORD]
-"""Text that names something the game knows, as `overworld`: a string in JSON, a keyword in s-expressions (`:overworld`)."""
+"""Text that names something in the game, as `overworld`: a string in JSON, a keyword in s-expressions (`:overworld`)."""
 
 
 class Tier(IntEnum):
     """How soon a change must be durable; the smaller, the more urgent."""
 
     IMMEDIATE = 1
-    """Before the client hears yes: changes only inside a commit."""
+    """Before the client hears yes; the field changes only inside a commit."""
     BATCHED = 2
     """Within 30 s, coalesced."""
     CHECKPOINT = 3
@@ -38,16 +38,16 @@ CHECKPOINT: Final = Tier.CHECKPOINT
 
 
 class Validity(IntEnum):
-    """What becomes of a stored record that breaks a rule; of several, the largest."""
+    """The outcome for a stored record that breaks a rule; of several, the largest counts."""
 
     OK = 0
-    """Nothing is wrong."""
+    """The record is valid."""
     CLAMP = 1
-    """Safe to mend: mended, used, and saved at once."""
+    """Safe to mend: the value is mended, used, and saved at once."""
     QUARANTINE = 2
-    """An operator must look: the login is denied and the bytes are kept."""
+    """An operator must decide: the login is denied and the bytes are kept."""
     REJECT = 3
-    """Malformed or exploit-like: refused, and the bytes are kept."""
+    """Malformed or exploit-like: the record is refused and the bytes are kept."""
 
 
 OK: Final = Validity.OK
@@ -58,12 +58,12 @@ REJECT: Final = Validity.REJECT
 
 @dataclass(frozen=True)
 class Trigger:
-    """When an assignment makes a write urgent: `fires(old, new)`.
+    """The condition under which an assignment makes the write urgent: `fires(old, new)`.
 
     Attributes:
-        name: Printed in the schema.
-        fires: Asked at each assignment.
-        ordered: It compares by order, so it is for numbers alone.
+        name: Its name in the schema.
+        fires: Called at each assignment.
+        ordered: The condition compares by order, so it suits numbers alone.
     """
 
     name: str
@@ -78,7 +78,7 @@ changed: Final = Trigger("changed", lambda old, new: new != old)
 
 
 def drops_to(limit: float) -> Trigger:
-    """The value falls to `limit` or below, from above it: a death with `drops_to(0)`."""
+    """The value falls from above `limit` to `limit` or below: `drops_to(0)` is a death."""
     return Trigger(f"drops_to({limit})", lambda old, new: old > limit >= new, ordered=True)
 
 
@@ -86,7 +86,7 @@ TriggerLike: TypeAlias = Trigger | Callable[[Any, Any], bool]
 
 
 class Missing(Enum):
-    """Tells a default of None from no default."""
+    """Distinguishes a field without a default from one with the default None."""
 
     MISSING = "MISSING"
 
@@ -96,20 +96,22 @@ MISSING: Final = Missing.MISSING
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """Everything Realmkeep knows of one field. `type` is the resolved annotation, `index` its place among the durable fields.
+    """The declaration of one field.
 
     Attributes:
         name: The field's name in Python and JSON; s-expressions use `:kebab-case`.
-        durable: False: never stored, and back at its default after loading.
-        tier: None for ephemeral fields.
+        durable: The field is stored. If False, it is at its default after loading.
+        tier: How soon a change must be durable; None for ephemeral fields.
+        type: The resolved annotation.
+        index: Its position among the durable fields.
         trigger: An assignment for which it fires is written at once.
         default: The default, or MISSING.
         default_factory: Makes the default, or None.
         ge: Least value allowed; of a container, of every number inside.
         le: Largest value allowed, likewise.
         length_max: Most characters of a text, entries of a container.
-        known: The allowed values, as the game gives them: asked at each check; None allows all.
-        on_invalid: What a stored value outside its bounds leads to.
+        known: The game's test for an allowed value, called at each check; None allows all.
+        on_invalid: The outcome for a stored value outside its bounds.
     """
 
     name: str
@@ -129,7 +131,7 @@ class FieldInfo:
 
 @dataclass(frozen=True)
 class RecordInfo:
-    """What a record class declares; every subclass of `Record` carries one as `__realmkeep__`.
+    """The declaration of a record class; every subclass of `Record` carries one as `__realmkeep__`.
 
     Attributes:
         kind: The first part of its keys.
@@ -137,10 +139,10 @@ class RecordInfo:
         suffix: The last part of its record key (`objects` for zones), or empty.
         fields: All fields by name, in the order of their definition.
         durable: The durable ones, in that order: the order in which they are stored.
-        keep_unknown: Stored keys that no field knows are kept and written back, instead of refused.
+        keep_unknown: Stored keys without a field are kept and written back, instead of refused.
         migrations: `migrations[n]` takes a plain dictionary of version n to version n + 1; filled by `@Player.migration(n)`.
         former: `former[n]` has the types, at version n, of fields that the step from n changes or removes.
-        rules: The functions across fields, run by validation after the fields' own bounds; filled by `@Player.rule`.
+        rules: The functions across fields. Validation runs them after the fields' own bounds; `@Player.rule` adds one.
     """
 
     kind: str
@@ -213,21 +215,21 @@ def durable(
     known: Callable[[Any], bool] | None = None,
     on_invalid: Validity = REJECT,
 ) -> Any:
-    """Declare a field that is stored: progress, anything that accumulates.
+    """Declare a stored field: progress, or anything that accumulates.
 
     Args:
         default: The value of a new record; an immutable one.
         default_factory: Makes the value of a new record: `list`, `dict`, `set`, or a function.
         tier: How soon a change must be durable.
-        immediate_when: `rises`, `changed`, `drops_to(n)` or a function of the old and the new value: an assignment for
-            which it is true is written at once, whatever the tier.
+        immediate_when: `rises`, `changed`, `drops_to(n)` or a function of the old and the new value. An assignment that
+            makes it true is written at once, on every tier.
         ge: Least value allowed in a stored record; of a container, of every number inside.
         le: Largest value allowed, likewise.
         length_max: Most characters of a text, or entries of a container.
-        known: Says whether a stored value (of a list: each entry, of a dictionary: each key) is one the game knows;
-            called at each check, so the game's lists may be read later.
-        on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: what a stored value that breaks these leads to. Only `ge` and `le`
-            can clamp: shortening a text or dropping an entry would destroy property.
+        known: The game's test for a stored value (of a list: each entry; of a dictionary: each key). It is called at each
+            check, so the game may read its lists later.
+        on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome for a stored value that breaks these bounds. Only `ge`
+            and `le` can clamp: to shorten a text or to drop an entry would destroy property.
     """
     trigger = immediate_when
     if trigger is not None and not isinstance(trigger, Trigger):
@@ -254,7 +256,7 @@ def ephemeral(*, default_factory: type[Container]) -> Container: ...
 @overload
 def ephemeral(*, default_factory: Callable[[], T]) -> T: ...
 def ephemeral(*, default: Any = MISSING, default_factory: Callable[[], Any] | None = None) -> Any:
-    """Declare a field that is never stored: targets, cooldowns, buffs; back at its default after loading.
+    """Declare a field that is never stored (a target, a cooldown, a buff): after loading it is at its default.
 
     Args:
         default: The value of a new or loaded record; an immutable one.

@@ -1,10 +1,10 @@
-"""A record's durable state, set aside and put back: the undo of a commit."""
+"""A copy of a record's durable state that can be put back: the undo of a commit."""
 
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from realmkeep.records.marking import Live, marks_of, masked, set_mask
+from realmkeep.records.marking import MarkedRecord, marks_of, masked, set_mask
 
 R = TypeVar("R")
 
@@ -13,9 +13,9 @@ _values: Final = msgspec.structs.astuple
 
 
 class Fork(Generic[R]):
-    """The durable state of one record at one moment; opaque. It stays valid however often it is restored."""
+    """The durable state of one record at one moment; opaque. It can be restored any number of times."""
 
-    __slots__ = ("contents", "fired", "mask", "record", "takes", "values")
+    __slots__ = ("contents", "mask", "record", "takes", "values")
 
     def __init__(self, record: R) -> None:
         live: Any = record  # a cast would be a call, at every commit
@@ -23,17 +23,17 @@ class Fork(Generic[R]):
         self.values = values = _values(live)
         self.contents = [values[index].copy() for index in live.__blueprint__.containers]
         marks = marks_of(live)
-        self.mask, self.fired, self.takes = marks.mask, marks.fired, marks.takes
+        self.mask, self.takes = marks.mask, marks.takes
 
 
-def restore(record: Live, fork: Fork[Any]) -> None:
+def restore(record: MarkedRecord, fork: Fork[Any]) -> None:
     """Put the state of a fork back into the record it came from; see `Record.restore`.
 
     Raises:
         ValueError: The fork is of another record.
     """
     if fork.record is not record:
-        raise ValueError(f"this fork is not of this {type(record).__name__}; restore it into the record it was made of")
+        raise ValueError(f"this fork is of another {type(record).__name__}; restore it into the record it was made of")
     live = cast("Any", record)
     before = _values(live)
     marks = marks_of(record)
@@ -52,7 +52,6 @@ def restore(record: Live, fork: Fork[Any]) -> None:
     if not taken:
         if marks.mask != fork.mask:
             set_mask(record, marks, fork.mask)
-        marks.fired = fork.fired
         return
     urgency = marks.urgency
     set_mask(record, marks, marks.mask | differing)
@@ -62,7 +61,7 @@ def restore(record: Live, fork: Fork[Any]) -> None:
 
 
 def _differing(before: tuple[Any, ...], fork: Fork[Any], containers: tuple[int, ...]) -> int:
-    """The fields that restoring changes: a write that came between has stored other values for them."""
+    """Return the fields that restoring changes, as a mask: the write in between has stored other values for them."""
     then = list(fork.values)
     for index, contents in zip(containers, fork.contents, strict=True):
         then[index] = contents

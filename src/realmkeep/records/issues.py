@@ -1,4 +1,4 @@
-"""What validation reports: the rules a record breaks, where, and what that leads to."""
+"""The report of validation: each broken rule, its place and its outcome."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import msgspec
 
 from realmkeep.records.fields import OK, Validity
 
-VALUE_SHOWN_MAX: Final = 80  # characters: enough to recognise a value, too few to fill a log
+VALUE_SHOWN_MAX: Final = 80  # characters: enough to recognise a value, too few to flood a log
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,11 @@ class Issue:
     """One broken rule.
 
     Attributes:
-        path: Where: `inventory[3].count`; empty for the record as a whole.
+        path: Its place, as `inventory[3].count`; empty for the whole record.
         value: The value found, as text of at most 80 characters.
-        rule: What it should have been: `at least 0`.
-        outcome: What it leads to. `OK`, as `issue` leaves it, stands for what the rule declares as `on_invalid`.
-        mended: The value that the field `path` gets where the outcome is `CLAMP`; `msgspec.UNSET` where there is none.
+        rule: The demand, as `at least 0`.
+        outcome: The consequence. `OK`, the default of `issue`, stands for the rule's own `on_invalid`.
+        mended: With `CLAMP`, the new value of the field `path`; otherwise `msgspec.UNSET`.
     """
 
     path: str
@@ -34,29 +34,29 @@ class Issue:
 
 
 def issue(path: str, value: object, rule: str, outcome: Validity = OK, *, mended: Any = msgspec.UNSET) -> Issue:
-    """What a rule across fields returns when it is broken.
+    """Make the issue that a rule across fields returns.
 
     Args:
-        path: Where: the name of a field, or a place inside one.
+        path: The place: the name of a field, or a place inside one.
         value: The value found; the report shows the first 80 characters of its `repr`.
-        rule: What it should have been, to be read after "should be": `at most max_hp`.
-        outcome: What it leads to; left out, the rule's own `on_invalid`.
-        mended: A valid value for the field `path`, which `CLAMP` needs.
+        rule: The demand, to be read after "should be": `at most max_hp`.
+        outcome: The consequence; by default the rule's own `on_invalid`.
+        mended: A valid value for the field `path`; `CLAMP` needs one.
     """
-    return Issue(path, shown(value), rule, outcome, mended)
+    return Issue(path, short_repr(value), rule, outcome, mended)
 
 
-def worst(issues: Collection[Issue]) -> Validity:
-    """The outcome of a report: of several, the gravest; `OK` for none."""
+def gravest_outcome(issues: Collection[Issue]) -> Validity:
+    """The gravest outcome of a report; `OK` if it has no issues."""
     return max(found.outcome for found in issues) if issues else OK
 
 
-def shown(value: object) -> str:
-    """`repr` of the value, shortened to 80 characters, whatever it is."""
+def short_repr(value: object) -> str:
+    """`repr` of any value, shortened to 80 characters."""
     if isinstance(value, (str, bytes)):
         value = value[: VALUE_SHOWN_MAX + 1]
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - a report is made of values that may be broken in any way
+    except Exception as error:  # noqa: BLE001 - a reported value may be broken in any way
         text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text if len(text) <= VALUE_SHOWN_MAX else f"{text[: VALUE_SHOWN_MAX - 3]}..."

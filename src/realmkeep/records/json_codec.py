@@ -1,9 +1,9 @@
 """Records as JSON, the default: `{"version":3,"name":"Ada",...,"crc":"89abcdef"}`, readable with any Redis client.
 
-The fields follow `version` in the order of their definition, then unknown ones that are kept, without blanks; entries of
-sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight small
-hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes that precede its `,"crc"`. It is compared in that
-written form alone, so every change of one byte is seen.
+After `version` come the fields in the order of their definition, then the unknown ones that are kept, without blanks.
+Entries of sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight
+small hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes before its `,"crc"`. Only this written form
+is compared, so every change of one byte is seen.
 """
 
 from binascii import hexlify
@@ -17,7 +17,7 @@ from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import marks_of
 from realmkeep.records.record import Record, unknown_fields
-from realmkeep.records.unstorable import is_holdable, unstorable
+from realmkeep.records.unstorable import is_storable, unstorable
 
 R = TypeVar("R", bound=Record)
 
@@ -29,7 +29,7 @@ _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _encode: Final = _encoder.encode
 _encode_into: Final = _encoder.encode_into
 _join: Final = b"".join
-_buffers: Final = [bytearray()]  # spare ones: as many as threads ever encoded at once
+_buffers: Final = [bytearray()]  # spare buffers: at most as many as threads encoded at once
 _take_buffer: Final = _buffers.pop  # popping and appending are atomic
 _return_buffer: Final = _buffers.append
 
@@ -37,18 +37,17 @@ _return_buffer: Final = _buffers.append
 def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """Encode the durable fields of a record, with version and checksum.
 
-    Every value is checked: what is returned can be loaded. The check is left out for a record whose bytes have not
-    changed since they were last checked, which makes a sweep over unchanged records cheap; a class where a float may be
-    None is always checked.
+    Every value is checked: the result can be loaded. If the bytes are the same as at the record's last check, the check is
+    skipped, which makes a sweep over unchanged records cheap. A class with a float that may be None is always checked.
 
     Args:
         record: The record.
-        limits: What it must keep.
+        limits: The caps on the record.
 
     Raises:
         Unstorable: A value has another type than its field, is NaN or infinite, an integer beyond 64 bits, or text with
             half a surrogate pair; the path is named.
-        RecordTooLarge: It takes more bytes or nodes than `limits` allows; the largest field is named.
+        RecordTooLarge: The record takes more bytes or nodes than `limits` allows; the largest field is named.
     """
     try:
         buffer = _take_buffer()
@@ -60,34 +59,34 @@ def encode(record: Record, limits: Limits = DEFAULT_LIMITS) -> bytes:
         if not record.__blueprint__.number_keys:
             raise unstorable(record, error) from error
         buffer[:] = _with_number_keys(record)
-    buffer.pop()  # the brace
+    buffer.pop()  # the closing brace
     crc = crc32(buffer)
     stored = _join((buffer, b',"crc":"', hexlify(crc.to_bytes(4)), b'"}'))
     try:
-        if record.__marks__.checked == crc and len(stored) <= limits.bytes_unsuspected:
+        if record.__marks__.checked_crc == crc and len(stored) <= limits.bytes_safe_max:
             _return_buffer(buffer)
             return stored
-    except AttributeError:  # it never was marked or observed
+    except AttributeError:  # a record that was never marked or observed
         pass
     buffer.append(_BRACE)
-    stored = _checked(record, buffer, stored, crc, limits)
+    stored = _check_by_decoding(record, buffer, stored, crc, limits)
     _return_buffer(buffer)
     return stored
 
 
 def _with_number_keys(record: Record) -> bytes:
-    """The record's JSON; msgspec sorts keys only if all are texts."""
+    """Encode a record with number keys by a detour: msgspec sorts keys only if all are texts."""
     try:
         return msgspec.json.encode(msgspec.to_builtins(record, order="deterministic", str_keys=True))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise unstorable(record, error) from error
 
 
-def _checked(record: Record, bare: bytearray, stored: bytes, crc: int, limits: Limits) -> bytes:
-    """Prove that the bytes can be loaded, by reading them; `bare` is the object without its checksum."""
+def _check_by_decoding(record: Record, bare: bytearray, stored: bytes, crc: int, limits: Limits) -> bytes:
+    """Prove that the bytes can be loaded, by decoding them; `bare` is the object without its checksum."""
     blueprint = record.__blueprint__
     try:
-        blueprint.narrowed.decode(bare)
+        blueprint.bounded_decoder.decode(bare)
         within = True
     except msgspec.MsgspecError:
         within = False
@@ -96,15 +95,15 @@ def _checked(record: Record, bare: bytearray, stored: bytes, crc: int, limits: L
         except msgspec.MsgspecError as error:
             raise unstorable(record, error) from error
     for name in blueprint.nan_hides_in:
-        if not is_holdable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
+        if not is_storable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
             raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks = marks_of(record)
-    marks.within = within
+    marks.within_bounds = within
     if marks.unknown:
         stored = with_crc(bytes(bare[:-1]) + b"," + _encode(marks.unknown)[1:])
-    elif not blueprint.nan_hides_in:  # there a NaN is the same byte for byte as None: every encoding is checked
-        marks.checked = crc
-    if len(stored) > limits.bytes_unsuspected:
+    elif not blueprint.nan_hides_in:  # there, a NaN and a None give the same bytes, so each encoding is checked
+        marks.checked_crc = crc
+    if len(stored) > limits.bytes_safe_max:
         _check_size(record, stored, limits)
     return stored
 
@@ -113,7 +112,7 @@ def with_crc(bare: bytes) -> bytes:
     """End a JSON object with its checksum.
 
     Args:
-        bare: The object without `crc`, and without blanks at its end; not an empty one.
+        bare: A JSON object with at least one field, without `crc` and without blanks at its end.
     """
     return b'%b,"crc":"%08x"}' % (bare[:-1], crc32(bare[:-1]))
 
@@ -131,7 +130,7 @@ def _check_size(record: Record, stored: bytes, limits: Limits) -> None:
     largest = max(sizes, key=sizes.__getitem__)
     raise RecordTooLarge(
         f"{record.__realmkeep__.kind} takes {excess}; its largest part is {largest}, {sizes[largest]} bytes",
-        hint="nothing was stored; shrink it, move it to a record of its own, or raise the limit",
+        hint="the record was not stored; shrink that part, move it to a record of its own, or raise the limit",
     )
 
 
@@ -139,7 +138,7 @@ def check_crc(stored: bytes) -> bool:
     """Compare the checksum: True if it is right, False if there is none.
 
     Raises:
-        Corrupt: It is wrong: the bytes are not those that were written.
+        Corrupt: The checksum is wrong: the bytes were changed after they were written.
     """
     written = _written_crc(stored)
     if written is None:
@@ -148,34 +147,34 @@ def check_crc(stored: bytes) -> bool:
     if written != crc:
         raise Corrupt(
             f"The checksum is {crc.decode()}, not {written.decode('ascii', 'replace')} as stored",
-            hint="the bytes are kept; restore a backup, or if a program rewrote the record, have it remove crc",
+            hint="the bytes are kept; restore a backup; a program that rewrites a record must remove crc",
         )
     return True
 
 
 def _written_crc(stored: bytes) -> bytes | None:
-    """What stands in the place of the digits, where the record ends as `encode` ends it."""
+    """Return the bytes in the place of the digits, if the record ends in the form that `encode` writes."""
     ends = stored[-_TAIL_BYTES:-10] == _TAIL_START and stored.endswith(b'"}')
     return stored[-10:-2] if ends else None
 
 
 def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) -> R | None:
-    """Decode what `encode` wrote for the class's current version, at msgspec's speed.
+    """Decode, at msgspec's speed, bytes that `encode` wrote for the class's current version.
 
-    The record returned encodes to exactly these bytes: that proves at once that nothing is unknown, missing, twice, of
-    another type, or written otherwise. It is not validated yet.
+    The returned record encodes to exactly these bytes. That proves that no field is unknown, missing, duplicate, of
+    another type, or written in another form. It is not validated yet.
 
     Args:
         stored: The bytes.
         cls: The record class.
-        limits: What the bytes must keep.
+        limits: The caps on the bytes.
 
     Returns:
-        The record, or None if the bytes are anything else: another version or format, fields missing or unknown, no
-        checksum, or wrong types. `json_reader.decode_plain` then tells which.
+        The record. None for other bytes: another version or format, fields missing or unknown, no checksum, or wrong
+        types; `json_reader.decode_plain` then finds the fault.
 
     Raises:
-        RecordTooLarge: More bytes or nodes than `limits` allows; nothing was decoded.
+        RecordTooLarge: More bytes or nodes than `limits` allows; the record was not decoded.
         Corrupt: The checksum is wrong.
     """
     check_stored_size(stored, cls, limits)
@@ -192,7 +191,7 @@ def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) 
 
 
 def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:
-    """Refuse bytes beyond the caps, before anything is made of them.
+    """Refuse bytes beyond the caps, before they are decoded.
 
     Raises:
         RecordTooLarge: More bytes or nodes than `limits` allows.
@@ -202,7 +201,7 @@ def check_stored_size(stored: bytes, cls: type[Record], limits: Limits) -> None:
         raise RecordTooLarge(
             f"A stored {cls.__realmkeep__.kind} has {size} bytes, more than the {limits.bytes_max} allowed"
         )
-    if size > limits.bytes_unsuspected:
+    if size > limits.bytes_safe_max:
         nodes = count_nodes(stored)
         if nodes > limits.nodes_max:
             raise RecordTooLarge(

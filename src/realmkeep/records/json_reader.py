@@ -1,7 +1,7 @@
-"""Reads JSON of any version into plain dictionaries; the caps hold before anything is built.
+"""Reads JSON of any version into plain dictionaries; the caps hold before any value is built.
 
-The standard library's reader does it, not msgspec's: it is the one that can see that a key stands twice. What the current
-version wrote goes a shorter way, `json_codec.decode_record`.
+It uses the standard library's decoder, because msgspec's does not report duplicate keys. Bytes of the current version
+take a faster path, `json_codec.decode_record`.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
-from realmkeep.records.unstorable import first_fault, is_holdable
+from realmkeep.records.unstorable import first_fault, is_storable
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -19,27 +19,27 @@ _OPENING: Final = frozenset(b"[{")
 _CRC_WRITTEN: Final = re.compile(rb',"crc":"[0-9a-f]{8}"\}\Z')
 
 
-class _Twice(ValueError):
-    """A key stands twice in one object."""
+class _DuplicateKey(ValueError):
+    """One object has the same key twice."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise _Twice(next(key for key in keys if keys.count(key) > 1))
+        raise _DuplicateKey(next(key for key in keys if keys.count(key) > 1))
     return made
 
 
-class _TooSmall(ValueError):
+class _Underflow(ValueError):
     """A number that a double would round to zero."""
 
 
 def _float(text: str) -> float:
-    """As `sexpr_reader` reads it; one that is too large becomes infinite, which no record holds."""
+    """Read a float as `sexpr.reader` does; one that is too large becomes infinite, which no record holds."""
     value = float(text)
     if not value and text.lower().partition("e")[0].strip("-.0"):
-        raise _TooSmall(text)
+        raise _Underflow(text)
     return value
 
 
@@ -49,18 +49,18 @@ _decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float
 def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, Any]:
     """Decode a record of any version to a plain dictionary.
 
-    Keys are the names stored, with `version` and `crc` where they are stored. Ask `json_codec.check_crc` first: the
-    checksum is not compared here.
+    Keys are the names stored, with `version` and `crc` if present. Call `json_codec.check_crc` first: this function does
+    not compare the checksum.
 
     Args:
         stored: The bytes.
-        info: What the record declares; for messages.
-        limits: What the bytes must keep.
+        info: The record's declaration, for messages.
+        limits: The caps on the bytes.
 
     Raises:
-        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; nothing was built.
+        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; no value was built.
         Corrupt: Not UTF-8, not JSON, not one object, a key twice, a wrong `version`, a number that no field can hold,
-            half a surrogate pair, or a `crc` that is not where `encode` puts it.
+            half a surrogate pair, or a `crc` in another place than `encode` puts it.
     """
     _check_caps(stored, info, limits)
     what = f"A stored {info.kind}"
@@ -70,33 +70,33 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
         raise Corrupt(
             f"{what} is not UTF-8 at byte {error.start}", hint="the bytes are kept; restore a backup"
         ) from error
-    except _Twice as twice:
+    except _DuplicateKey as twice:
         raise Corrupt(
             f"{what} has the key {twice.args[0]!r:.40} twice in one object", hint="remove one of them"
         ) from None
-    except _TooSmall as number:
+    except _Underflow as number:
         raise Corrupt(
-            f"{what} holds {number.args[0]:.40}, which is not within the range of a double",
+            f"{what} holds {number.args[0]:.40}, a number outside the range of a double",
             hint="the bytes are kept; mend the number",
         ) from None
     except json.JSONDecodeError as error:
         raise Corrupt(f"{what} is not JSON: {error}", hint="the bytes are kept; restore a backup") from error
-    except ValueError as error:  # Python's own cap on the digits of an integer
+    except ValueError as error:  # Python's limit on the digits of an integer
         raise Corrupt(f"{what} holds an integer beyond 64 bits", hint="the bytes are kept; mend the number") from error
     if not isinstance(plain, dict):
         raise Corrupt(f"{what} is not a JSON object", hint="the bytes are kept; restore a backup")
     found = cast("dict[str, Any]", plain)
-    if not is_holdable(found):
+    if not is_storable(found):
         raise Corrupt(
             f"{what} cannot be used: {first_fault(found, info.kind)}", hint="the bytes are kept; mend the value"
         )
     version = found.get("version", 0)
     if type(version) is not int or version < 0:
-        raise Corrupt(f"{what} has a version that is no number from 0: {version!r:.40}")
+        raise Corrupt(f"{what} has a version that is not a whole number from 0: {version!r:.40}")
     if "crc" in found and not _CRC_WRITTEN.search(stored, max(0, len(stored) - 32)):
         raise Corrupt(
-            f"{what} has a crc that is not its last field as written",
-            hint="a program that rewrites a record has to remove crc or append a new one",
+            f"{what} has a crc that is not its last field, as `encode` writes it",
+            hint="a program that rewrites a record must remove crc or append a new one",
         )
     return found
 
@@ -116,7 +116,7 @@ def _check_caps(stored: bytes, info: RecordInfo, limits: Limits) -> None:
 
 
 def count_nodes(stored: bytes) -> int:
-    """How many values, containers and keys a JSON text has; an empty container counts for two."""
+    """Count the values, containers and keys of a JSON text; an empty container counts as two."""
     return _nodes(_STRING.sub(b"", stored))
 
 

@@ -1,4 +1,4 @@
-"""What has changed: every assignment to a durable field marks it, and a trigger that fires is seen at that assignment."""
+"""Marks: every assignment to a durable field is noted, and a trigger fires at the assignment itself."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -8,18 +8,16 @@ import msgspec
 
 from realmkeep.errors import Unstorable
 from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
-from realmkeep.records.issues import shown
+from realmkeep.records.issues import short_repr
 
 _NO_TIER: Final = 99  # less urgent than any
-_store: Final = (
-    msgspec.structs.force_setattr
-)  # durable values form no cycles, so the collector need not be told of them
+_store: Final = msgspec.structs.force_setattr  # untracked by the garbage collector: durable values form no cycles
 set_tracked: Final = msgspec.Struct.__setattr__
-"""Assign without bookkeeping what may refer back to the record: its marks, an ephemeral field."""
+"""Assign, without marking, a value that may refer back to the record: its marks, an ephemeral field."""
 
 
-class Live(Protocol):
-    """A record, as far as marking sees it."""
+class MarkedRecord(Protocol):
+    """The part of a record that marking uses."""
 
     __realmkeep__: ClassVar[RecordInfo]
     __blueprint__: ClassVar[Any]
@@ -27,10 +25,10 @@ class Live(Protocol):
 
 
 class Observer(Protocol):
-    """Who is told of a record's changes: its session. One a record; called on the thread that assigns."""
+    """The listener to a record's changes: its session. A record has one; it is called on the assigning thread."""
 
     def marked(self, record: Any, tier: Tier) -> None:
-        """After the first durable change since the marks were taken, and after one that makes the record more urgent."""
+        """After the first durable change since the marks were taken, and after each change to a more urgent tier."""
         ...
 
     def triggered(self, record: Any, field: FieldInfo, old: Any, new: Any) -> None:
@@ -38,15 +36,15 @@ class Observer(Protocol):
         ...
 
     def immediate_changed(self, record: Any, field: FieldInfo) -> None:
-        """Before an `IMMEDIATE` field is assigned, or touched by name; if this raises, nothing has happened."""
+        """Before an `IMMEDIATE` field is assigned, or touched by name; if this raises, the field is unchanged."""
         ...
 
 
-class Sentry(Observer, Protocol):
-    """An observer that sees every durable assignment: of a record whose ownership is lost, for example."""
+class AssignmentObserver(Observer, Protocol):
+    """An observer that is called before every durable assignment, for example to refuse it once ownership is lost."""
 
     def assigning(self, record: Any, field: FieldInfo) -> None:
-        """Before a durable field is assigned, or touched by name; if this raises, nothing has happened."""
+        """Before a durable field is assigned, or touched by name; if this raises, the field is unchanged."""
         ...
 
 
@@ -55,41 +53,49 @@ class Marks:
 
     Attributes:
         mask: The durable fields changed since the marks were taken, by `FieldInfo.index`.
-        quiet: Those of them whose next assignment needs no bookkeeping, unless its trigger fires.
-        fired: The fields whose trigger fired since the marks were taken.
+        quiet: The fields of `mask` that need no bookkeeping at their next assignment, unless its trigger fires.
         urgency: The most urgent tier among `mask`.
-        takes: How often marks were taken: tells a fork whether a write came between.
-        observer: Who is told.
-        sentry: The observer, if it sees every assignment.
-        checked: The CRC of the record's bytes when they were last found to be storable, or -1.
-        within: What was checked last keeps the bounds that types can express.
-        unknown: Stored fields that the class does not know and keeps; empty for most.
+        takes: How often marks were taken; it tells a fork that a write came between.
+        observer: The record's observer.
+        assignment_observer: The observer, if it is called before every assignment.
+        checked_crc: The CRC of the record's bytes when they were last found to be storable, or -1.
+        within_bounds: The bytes of `checked_crc` were within the bounds that types can express.
+        unknown: Stored fields that the class does not declare and keeps; empty for most.
     """
 
-    __slots__ = ("checked", "fired", "mask", "observer", "quiet", "sentry", "takes", "unknown", "urgency", "within")
+    __slots__ = (
+        "assignment_observer",
+        "checked_crc",
+        "mask",
+        "observer",
+        "quiet",
+        "takes",
+        "unknown",
+        "urgency",
+        "within_bounds",
+    )
 
     def __init__(self) -> None:
         self.mask = 0
         self.quiet = 0
-        self.fired = 0
         self.urgency: int = _NO_TIER
         self.takes = 0
         self.observer: Observer | None = None
-        self.sentry: Sentry | None = None
-        self.checked = -1
-        self.within = False
+        self.assignment_observer: AssignmentObserver | None = None
+        self.checked_crc = -1
+        self.within_bounds = False
         self.unknown: Mapping[str, Any] = {}
 
 
 class Markable:
-    """Gives a record a place for its marks outside its fields. It is empty until first used: loading makes no marks."""
+    """A record's place for its marks, outside its fields. It is empty until first used, so loading makes no marks."""
 
     __slots__ = ("__marks__",)
     __marks__: Marks
 
 
-def marks_of(record: Live) -> Marks:
-    """The record's own marks, made on first use."""
+def marks_of(record: MarkedRecord) -> Marks:
+    """Return the record's marks, made on first use."""
     try:
         return record.__marks__
     except AttributeError:
@@ -98,23 +104,23 @@ def marks_of(record: Live) -> Marks:
         return marks
 
 
-def found_marks(record: Live) -> Marks | None:
-    """The record's own marks, if it has any yet."""
+def found_marks(record: MarkedRecord) -> Marks | None:
+    """Return the record's marks, or None if it has none yet."""
     return getattr(record, "__marks__", None)
 
 
-Plan = tuple[int, type | None, Callable[[Any, Any], bool] | None]
-"""Of a durable field: its bit, the exact type of nearly all its values, and what its trigger asks."""
-NO_PLAN: Final[Plan] = (0, None, None)
+AssignmentPlan = tuple[int, type | None, Callable[[Any, Any], bool] | None]
+"""A durable field's bit, the usual exact type of its values, and its trigger's condition."""
+NO_ASSIGNMENT_PLAN: Final[AssignmentPlan] = (0, None, None)
 
 
-def assignment(plans: Mapping[str, Plan]) -> Callable[[Any, str, Any], None]:
-    """Make the `__setattr__` of a record class. The first branch is the hot path: a field that is marked already."""
+def assignment(plans: Mapping[str, AssignmentPlan]) -> Callable[[Any, str, Any], None]:
+    """Make the `__setattr__` of a record class. Its first branch is the hot path: a field that is already marked."""
     plan_of = plans.get
     store = _store
 
     def __setattr__(self: Any, name: str, value: Any) -> None:  # noqa: N807 - the name that tracebacks show
-        bit, exact, fires = plan_of(name, NO_PLAN)
+        bit, exact, fires = plan_of(name, NO_ASSIGNMENT_PLAN)
         try:
             quiet = bit & self.__marks__.quiet
         except AttributeError:
@@ -127,7 +133,7 @@ def assignment(plans: Mapping[str, Plan]) -> Callable[[Any, str, Any], None]:
             fired = fires(old, value)
             store(self, name, value)
             if fired:
-                _fire(self, name, bit, old, value)
+                _fire(self, name, old, value)
         else:
             assign(self, name, value)
 
@@ -140,7 +146,7 @@ def assign(record: Any, name: str, value: Any) -> None:
     Raises:
         AttributeError: The record has no such field.
         Unstorable: The value has another type than the field.
-        RealmkeepError: What an observer raises that refuses the change.
+        RealmkeepError: The observer refuses the change.
     """
     info: RecordInfo = record.__realmkeep__
     field = info.fields.get(name)
@@ -153,10 +159,10 @@ def assign(record: Any, name: str, value: Any) -> None:
     if not field.durable:
         set_tracked(record, name, value)
         return
-    value = fitted(type(record), field, value)
+    value = fit_value(type(record), field, value)
     marks = marks_of(record)
     if marks.observer is not None:
-        _ask(record, marks, marks.observer, field)
+        _ask_observer(record, marks, marks.observer, field)
     old = fired = None
     if field.trigger is not None:
         old = getattr(record, name)
@@ -164,11 +170,11 @@ def assign(record: Any, name: str, value: Any) -> None:
     _store(record, name, value)
     _mark(record, marks, field)
     if fired:
-        _fire(record, name, 1 << field.index, old, value)
+        _fire(record, name, old, value)
 
 
 def delete(record: Any, name: str) -> None:
-    """Put an ephemeral field back at its default; what `del player.target` does.
+    """Put an ephemeral field back at its default: `del player.target`.
 
     Raises:
         AttributeError: The field is durable, is at its default, or does not exist.
@@ -179,8 +185,8 @@ def delete(record: Any, name: str) -> None:
     del held[name]
 
 
-def fitted(cls: Any, field: FieldInfo, value: Any) -> Any:
-    """The value as a field of the record class stores it: an int becomes a float where a float is declared.
+def fit_value(cls: Any, field: FieldInfo, value: Any) -> Any:
+    """Convert a value for a field of the record class: an int becomes a float if the field is a float.
 
     Raises:
         Unstorable: It has another type than the field.
@@ -194,14 +200,14 @@ def fitted(cls: Any, field: FieldInfo, value: Any) -> Any:
         return float(value)
     wanted = " or ".join(kind.__name__ for kind in allowed)
     raise Unstorable(
-        f"{cls.__name__}.{field.name} is {wanted}, and the value assigned is {type(value).__name__}: {shown(value)}",
+        f"{cls.__name__}.{field.name} is {wanted}; the assigned value is {type(value).__name__}: {short_repr(value)}",
         hint=f"convert it, or declare the field as {type(value).__name__}",
     )
 
 
-def _ask(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> None:
-    if marks.sentry is not None:
-        marks.sentry.assigning(record, field)
+def _ask_observer(record: Any, marks: Marks, observer: Observer, field: FieldInfo) -> None:
+    if marks.assignment_observer is not None:
+        marks.assignment_observer.assigning(record, field)
     if field.tier is IMMEDIATE:
         observer.immediate_changed(record, field)
 
@@ -210,7 +216,7 @@ def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
     bit = 1 << field.index
     marks.mask |= bit
     tier: Any = field.tier
-    if tier is not IMMEDIATE and marks.sentry is None:
+    if tier is not IMMEDIATE and marks.assignment_observer is None:
         marks.quiet |= bit
     if tier < marks.urgency:
         marks.urgency = tier
@@ -218,19 +224,18 @@ def _mark(record: Any, marks: Marks, field: FieldInfo) -> None:
             marks.observer.marked(record, tier)
 
 
-def _fire(record: Any, name: str, bit: int, old: Any, new: Any) -> None:
+def _fire(record: Any, name: str, old: Any, new: Any) -> None:
     marks: Marks = record.__marks__
-    marks.fired |= bit
     if marks.observer is not None:
         marks.observer.triggered(record, record.__realmkeep__.fields[name], old, new)
 
 
-def touch(record: Live, names: tuple[str, ...]) -> None:
-    """Mark fields whose contents changed; see `Record.touch`.
+def touch(record: MarkedRecord, names: tuple[str, ...]) -> None:
+    """Mark fields with changed contents; see `Record.touch`.
 
     Raises:
-        AttributeError: A name is not that of a durable field; nothing is marked.
-        RealmkeepError: What an observer raises that refuses the change; names before it are marked.
+        AttributeError: A name belongs to no durable field; no field is marked.
+        RealmkeepError: The observer refuses the change; the names before it are marked.
     """
     info = record.__realmkeep__
     if not names:
@@ -247,70 +252,59 @@ def touch(record: Live, names: tuple[str, ...]) -> None:
     marks = marks_of(record)
     for field in fields:
         if marks.observer is not None:
-            _ask(record, marks, marks.observer, field)
+            _ask_observer(record, marks, marks.observer, field)
         _mark(record, marks, field)
 
 
-def observe(record: Live, observer: Observer | None) -> None:
+def observe(record: MarkedRecord, observer: Observer | None) -> None:
     """Attach the one observer of a record, or detach it with None; marks collected so far stay.
 
-    A `Sentry` is asked before every durable assignment. Attaching one costs other records nothing.
+    A `AssignmentObserver` is called before every durable assignment; records without one pay nothing for that.
 
     Args:
         record: The record.
-        observer: Who is told from now on.
+        observer: The observer from now on.
     """
     marks = marks_of(record)
     marks.observer = observer
-    marks.sentry = cast("Sentry", observer) if hasattr(observer, "assigning") else None
+    marks.assignment_observer = cast("AssignmentObserver", observer) if hasattr(observer, "assigning") else None
     marks.quiet = 0
 
 
-def peek_marks(record: Live) -> int:
+def peek_marks(record: MarkedRecord) -> int:
     """The durable fields changed since the marks were last taken, as a bit mask by `FieldInfo.index`."""
     marks = found_marks(record)
     return 0 if marks is None else marks.mask
 
 
-def take_marks(record: Live) -> int:
-    """Return the mask of `peek_marks` and clear it, and what `fired_fields` says with it."""
+def take_marks(record: MarkedRecord) -> int:
+    """Return the mask of `peek_marks` and clear it."""
     marks = marks_of(record)
     mask = marks.mask
-    marks.mask = marks.quiet = marks.fired = 0
+    marks.mask = marks.quiet = 0
     marks.urgency = _NO_TIER
     marks.takes += 1
     return mask
 
 
-def put_back_marks(record: Live, mask: int) -> None:
-    """Mark fields again whose write failed; the observer is not told: it is the one who calls this.
+def put_back_marks(record: MarkedRecord, mask: int) -> None:
+    """Mark the fields of a failed write again. The observer is not called, because it is the caller.
 
     Args:
         record: The record.
-        mask: What `take_marks` returned.
+        mask: The result of `take_marks`.
     """
     marks = marks_of(record)
     set_mask(record, marks, marks.mask | mask)
 
 
-def set_mask(record: Live, marks: Marks, mask: int) -> None:
-    """Replace the mask, and what follows from it."""
+def set_mask(record: MarkedRecord, marks: Marks, mask: int) -> None:
+    """Replace the mask, and the urgency that follows from it."""
     marks.mask = mask
     marks.quiet = 0
     marks.urgency = min((cast("Tier", field.tier) for field in masked(record, mask)), default=_NO_TIER)
 
 
-def fired_fields(record: Live) -> tuple[str, ...]:
-    """The names of the fields whose trigger fired since the marks were taken, also where a later assignment reverted it."""
-    marks = found_marks(record)
-    return () if marks is None else changed_fields(record, marks.fired)
-
-
-def changed_fields(record: Live, mask: int) -> tuple[str, ...]:
-    """The names of the fields in a mask, in the order of their definition."""
-    return tuple(field.name for field in masked(record, mask))
-
-
-def masked(record: Live, mask: int) -> tuple[FieldInfo, ...]:
+def masked(record: MarkedRecord, mask: int) -> tuple[FieldInfo, ...]:
     """The fields in a mask, in the order of their definition."""
     return tuple(field for field in record.__realmkeep__.durable if mask >> field.index & 1)

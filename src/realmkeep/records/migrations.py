@@ -1,4 +1,4 @@
-"""Bringing a stored record of an older schema version up to the current one, a step at a time, on plain dictionaries."""
+"""Migrations: a stored record of an older schema version is brought up to date step by step, as a plain dictionary."""
 
 import math
 import traceback
@@ -10,21 +10,21 @@ from realmkeep.callables import fault_of, name_of
 from realmkeep.errors import Corrupt, DefinitionError, MigrationFailed, RecordTooNew, Unstorable
 from realmkeep.records.definition import registered
 from realmkeep.records.fields import RecordInfo
-from realmkeep.records.issues import shown
+from realmkeep.records.issues import short_repr
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.storable import field_type, resolved
 
 Plain: TypeAlias = dict[str, Any]
-"""A decoded record: text keys; values None, bool, int, float, str, lists and dictionaries of these."""
+"""A decoded record: keys are text; values are None, bool, int, float, str, and lists and dictionaries of these."""
 Step: TypeAlias = Callable[[Plain], Plain]
 StepT = TypeVar("StepT", bound=Step)
 
-VERSION_MAX: Final = 2**31 - 1  # a counter of releases; what lies beyond is damage, not a version
-INTEGER_RANGE: Final = range(-(2**63), 2**63)  # what both codecs hold exactly
+VERSION_MAX: Final = 2**31 - 1  # a counter of releases; a larger number is damage
+INTEGER_RANGE: Final = range(-(2**63), 2**63)  # the integers that both codecs hold exactly
 
 
 class RecordClass(Protocol):
-    """A class that declares a record: all that migrations need to know of it."""
+    """The part of a record class that migrations use."""
 
     __realmkeep__: RecordInfo
 
@@ -32,21 +32,21 @@ class RecordClass(Protocol):
 def add_step(
     info: RecordInfo, version: int, former: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[[StepT], StepT]:
-    """Register the step from `version` to `version + 1`; what `@Player.migration(version)` does.
+    """Register the step from `version` to `version + 1`, as `@Player.migration(version)` does.
 
     Args:
         info: The record's declaration.
         version: The version that the step takes, from 0 to one below the record's current version.
-        former: The types that fields had at `version`, where the step changes or removes them.
+        former: The types, at `version`, of the fields that the step retypes or removes.
 
     Raises:
-        DefinitionError: The version is out of that range or already has a step, the step is no plain function of one
+        DefinitionError: The version is out of that range or already has a step, the step is not a plain function of one
             argument, or a former type could never be stored.
     """
     if not 0 <= version < info.version:
         raise DefinitionError(
             f"{info.kind}: a migration from version {version} leads beyond the current version {info.version}",
-            hint=f"set version={version + 1} on the record class, or register the step under the version it takes",
+            hint=f"set version={version + 1} on the record class, or register the step under the version that it takes",
         )
 
     types = {name: resolved(annotation) for name, annotation in former.items()}
@@ -74,19 +74,19 @@ def add_step(
 def check_migrations(cls: RecordClass | type[Any]) -> None:
     """Check that every version from the oldest with a step up to the current one can be reached.
 
-    Call it at start-up; `check_all` does for every record class.
+    Call it at start-up; `check_all` does so for every record class.
 
     Args:
         cls: The record class.
 
     Raises:
-        DefinitionError: Steps are missing, or lead beyond the current version; the message names what to add.
+        DefinitionError: Steps are missing, or lead beyond the current version; the message names each.
     """
     check_chains([cls])
 
 
 def check_all() -> None:
-    """Check the chains of every record class there is, and report all that is missing at once.
+    """Check the chains of every record class, and report all missing steps at once.
 
     Raises:
         DefinitionError: As for `check_migrations`.
@@ -95,7 +95,7 @@ def check_all() -> None:
 
 
 def check_chains(classes: Iterable[RecordClass | type[Any]]) -> None:
-    """Check the chains of several record classes and report all that is missing at once.
+    """Check the chains of several record classes, and report all missing steps at once.
 
     Args:
         classes: The record classes.
@@ -117,7 +117,7 @@ def _problems(info: RecordInfo) -> list[str]:
         for version in sorted(steps)
         if not 0 <= version < info.version
     ]
-    # With no step at all, only a record that never had another version is complete.
+    # Without any step, the chain is complete only if the record never had another version.
     first = min(steps, default=1)
     problems += [
         f"{info.kind}: no migration from version {version} to {version + 1}: add a step to the record class with .migration({version})"
@@ -128,11 +128,11 @@ def _problems(info: RecordInfo) -> list[str]:
 
 
 def stored_version(plain: Plain, info: RecordInfo) -> int:
-    """The schema version of a decoded record, 0 to the record's current version.
+    """Return the schema version of a decoded record, from 0 to the record's current version.
 
-    Data without a version is version 0, as in the specification. Where no step from 0 is registered it is taken as
-    version 1: the specification's runner passes over a missing step, so a Lisp server that never wrote one serves
-    such records as version 1, and so does this.
+    A record without a version has version 0, as in the specification. If no step from 0 is registered, it counts as
+    version 1: the specification's runner skips a missing step, so a Lisp server without that step serves such records
+    as version 1 too.
 
     Raises:
         Corrupt: The version is not a whole number from 0 to 2**31 - 1.
@@ -141,7 +141,7 @@ def stored_version(plain: Plain, info: RecordInfo) -> int:
     version = plain.get("version", 0)
     if type(version) is not int or not 0 <= version <= VERSION_MAX:
         raise Corrupt(
-            f"{info.kind}: the stored version is {shown(version)}, not a whole number from 0 to {VERSION_MAX}",
+            f"{info.kind}: the stored version is {short_repr(version)}, not a whole number from 0 to {VERSION_MAX}",
             hint="the bytes are kept; restore this record from a backup",
         )
     if version > info.version:
@@ -155,9 +155,10 @@ def stored_version(plain: Plain, info: RecordInfo) -> int:
 
 
 def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
-    """Return the record at the current version; `plain` is neither changed nor referred to by the result.
+    """Return the record at the current version; `plain` is not changed, and the result does not refer to it.
 
-    Each step gets a copy of its own, with `version` set to the version it takes; what it leaves there is ignored.
+    Each step gets its own copy, with `version` set to the version that the step takes; the step's own `version` is
+    ignored.
 
     Args:
         plain: A decoded record, of any version up to the current one.
@@ -167,9 +168,9 @@ def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) 
     Raises:
         Corrupt: The stored version is not a version.
         RecordTooNew: It is newer than the code.
-        Unstorable: `plain` holds something else than plain values, or exceeds the limits.
-        MigrationFailed: There is no step from that version; or a step raised, or returned something that is not a
-            dictionary of plain values. `KeyboardInterrupt` and `SystemExit` pass through.
+        Unstorable: `plain` holds a value that is not plain, or exceeds the limits.
+        MigrationFailed: There is no step from that version, or a step raised, or its result is not a dictionary of plain
+            values. `KeyboardInterrupt` and `SystemExit` pass through.
     """
     version = stored_version(plain, info)
     current = plain_copy(plain, limits=limits)
@@ -180,7 +181,7 @@ def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) 
 
 
 def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
-    """Return a copy of what the step from `version` makes of `plain`, which is handed over to it and may be changed.
+    """Run the step from `version` on `plain`, which the step may change, and return a copy of its result.
 
     Raises:
         MigrationFailed: As for `migrate`.
@@ -200,7 +201,7 @@ def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = D
         said = traceback.format_exception_only(error)[0].strip()
         raise MigrationFailed(
             f"{where} ({name_of(step)}) raised {said:.300}",
-            hint="the stored bytes are unchanged; a step has to accept missing fields",
+            hint="the stored bytes are unchanged; a step must accept missing fields",
         ) from error
     if type(result) is not dict:
         raise MigrationFailed(
@@ -211,23 +212,23 @@ def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = D
         current = plain_copy(cast("Plain", result), limits=limits)
     except Unstorable as error:
         raise MigrationFailed(
-            f"{where} ({name_of(step)}) returned what cannot be stored: {error.message}",
-            hint="return text keys and None, bool, int, float, str, lists and dictionaries of these only",
+            f"{where} ({name_of(step)}) returned a value that cannot be stored: {error.message}",
+            hint="return only text keys and None, bool, int, float, str, and lists and dictionaries of these",
         ) from error
     current["version"] = version + 1
     return current
 
 
 def plain_copy(plain: Plain, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
-    """A deep copy that shares nothing with `plain`.
+    """Return a deep copy that shares nothing with `plain`.
 
     Raises:
-        Unstorable: Something in it is not plain, or it is deeper or larger than `limits` allow; the path is named.
+        Unstorable: A value is not plain, or the copy exceeds `limits` in depth or nodes; the path is named.
     """
-    return cast("Plain", _Copy(limits).copy(plain, "", 1))
+    return cast("Plain", _PlainCopier(limits).copy(plain, "", 1))
 
 
-class _Copy:
+class _PlainCopier:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.nodes_left = limits.nodes_max

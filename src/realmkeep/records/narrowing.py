@@ -1,7 +1,7 @@
-"""Declared bounds as types, so that msgspec checks them while it reads what was just encoded: at no cost worth counting.
+"""Bounds as types: msgspec checks them while it reads back the bytes just encoded, at almost no cost.
 
-A check in Python asks every item of every inventory at every write; it took half the time of a flush. Whoever fails here is
-asked again in Python, which tells what is wrong; so this only has to be right about what passes.
+The same check in Python, of every item of every inventory at every write, took half the time of a flush. A record that
+fails here is checked again in Python, which names the fault. So only a pass must be exact.
 """
 
 import math
@@ -22,7 +22,7 @@ class Narrowing:
     """Narrows the types of fields to their bounds.
 
     Args:
-        declared: The durable fields of a Part class.
+        declared: Returns the durable fields of a Part class.
     """
 
     def __init__(self, declared: Callable[[type], Iterable[FieldInfo]]) -> None:
@@ -30,7 +30,7 @@ class Narrowing:
         self._parts: dict[type, Any] = {}
 
     def field(self, info: FieldInfo, owner: str) -> Any:
-        """The type of what keeps the field's bounds; None if no type can say that: `known` is a function.
+        """Return the field's type narrowed to its bounds; None if no type can express them, as with `known`.
 
         Args:
             info: The field.
@@ -41,7 +41,7 @@ class Narrowing:
         return self._narrow(field_type(info.type, f"{owner}.{info.name}"), info, 0)
 
     def _narrow(self, annotation: Any, info: FieldInfo, depth: int) -> Any:
-        """`depth` as in `BoundsCompiler`: 0 for the field's own value."""
+        """Narrow at a `depth`, as in `BoundsCompiler`: 0 for the field's own value."""
         arguments: tuple[Any, ...] = get_args(annotation)
         origin: Any = get_origin(annotation) or annotation
         if origin is Annotated:
@@ -51,7 +51,7 @@ class Narrowing:
             return None if any(member is None for member in members) else Union[tuple(members)]  # noqa: UP007 - the members are known only now
         narrowed = annotation
         if origin is dict or origin in SEQUENCES:
-            kept = arguments[:1] if origin is dict else ()  # bounds are those of a dictionary's values
+            kept = arguments[:1] if origin is dict else ()  # ge and le apply to a dictionary's values
             inner = [one if one is ... else self._narrow(one, info, depth + 1) for one in arguments[len(kept) :]]
             if any(one is None for one in inner):
                 return None
@@ -66,7 +66,7 @@ class Narrowing:
 
     def _part(self, part: type) -> Any:
         if part not in self._parts:
-            self._parts[part] = None  # what holds its own kind is left to Python
+            self._parts[part] = None  # a Part that holds its own kind is left to the check in Python
             fields = [(info.name, self.field(info, part.__name__)) for info in self._declared(part)]
             if all(kind is not None for _, kind in fields):
                 self._parts[part] = msgspec.defstruct(part.__name__, fields, gc=False, forbid_unknown_fields=True)
@@ -83,15 +83,15 @@ def _number(kind: type, info: FieldInfo) -> Any:
     return Annotated[kind, msgspec.Meta(ge=least, le=most)] if least <= most else None
 
 
-def narrowed_decoder(
+def bounded_decoder(
     cls: Any, info: RecordInfo, decoder: msgspec.json.Decoder[Any]
 ) -> tuple[msgspec.json.Decoder[Any], frozenset[str]]:
-    """What reads the JSON of a record's current version only if it keeps its bounds, and the fields it cannot judge.
+    """Return a decoder of the current version's JSON that also checks bounds, and the fields whose bounds it cannot check.
 
     Args:
         cls: The record class, finished.
         info: Its declaration.
-        decoder: Reads the same, whatever the bounds.
+        decoder: Reads the same JSON without bounds.
     """
     narrowing = Narrowing(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     narrowed = {field.name: narrowing.field(field, cls.__name__) for field in info.durable}

@@ -1,4 +1,4 @@
-"""`Record`, the base of everything that is kept, and `Part`, the base of what lies inside."""
+"""`Record`, the base class of all that is stored, and `Part`, the base class of values inside a record."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,21 +10,21 @@ from realmkeep.errors import DefinitionError, Misuse
 from realmkeep.records.definition import (
     Blueprint,
     blueprint,
-    collect,
-    describe,
+    build_record_info,
+    collect_fields,
     part_fields,
     put_default,
-    register,
+    register_kind,
     value_types,
 )
 from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, restore
 from realmkeep.records.marking import (
+    AssignmentPlan,
     Markable,
-    Plan,
     assignment,
     delete,
-    fitted,
+    fit_value,
     found_marks,
     marks_of,
     set_tracked,
@@ -40,8 +40,8 @@ P = TypeVar("P", bound="PartMeta")
 M = TypeVar("M", bound="RecordMeta")
 
 
-class _FirstUse:
-    """An ephemeral field with a default_factory: made when it is first read, so that loading a record makes nothing."""
+class _LazyDefault:
+    """An ephemeral field with a default_factory. The value is made at the first read, so loading a record makes none."""
 
     def __init__(self, info: FieldInfo) -> None:
         self._name, self._factory = info.name, info.default_factory
@@ -65,8 +65,8 @@ class PartMeta(msgspec.StructMeta):
         """Check the class body and make the class."""
         if any(getattr(base, "__realmkeep_part__", ()) for base in bases):
             raise DefinitionError(
-                f"{name} derives from the Part {bases[0].__name__}, whose fields it would extend",
-                hint="what is stored does not say which of the two it is: declare all fields in one Part",
+                f"{name} derives from the Part {bases[0].__name__}, which has fields",
+                hint="stored data do not show which of the two classes it is: declare all fields in one Part",
             )
         fields = part_fields(name, namespace)
         cls = super().__new__(mcls, name, bases, namespace, frozen=True, gc=False, forbid_unknown_fields=True)
@@ -75,10 +75,10 @@ class PartMeta(msgspec.StructMeta):
 
 
 class Part(msgspec.Struct, metaclass=PartMeta):
-    """An immutable element of a record: an item, a quest. Stored as an object, untracked by the garbage collector.
+    """An immutable element of a record (an item, a quest), stored as an object and untracked by the garbage collector.
 
-    Its fields hold scalars, other Parts, tuples and frozensets; `durable(...)` may declare their bounds. Change one by
-    putting another in its place: `inventory[0] = msgspec.structs.replace(sword, count=2)`.
+    Its fields hold scalars, other Parts, tuples and frozensets; `durable(...)` may declare their bounds. To change a Part,
+    replace it: `inventory[0] = msgspec.structs.replace(sword, count=2)`.
     """
 
     __realmkeep_part__: ClassVar[tuple[FieldInfo, ...]]
@@ -86,7 +86,7 @@ class Part(msgspec.Struct, metaclass=PartMeta):
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(durable, ephemeral))
 class RecordMeta(msgspec.StructMeta):
-    """Makes record classes; see `Record` for what they guarantee."""
+    """Makes record classes; `Record` has their guarantees."""
 
     def __new__(  # noqa: PYI019 - as above
         mcls: type[M],
@@ -108,7 +108,7 @@ class RecordMeta(msgspec.StructMeta):
                     hint="share fields through a Record without kind, and derive both from it",
                 )
             inherited |= getattr(base, "__shared__", {})
-        fields = inherited | collect(name, namespace, {taken for base in bases for taken in dir(base)})
+        fields = inherited | collect_fields(name, namespace, {taken for base in bases for taken in dir(base)})
         if kind is None:
             if version is not None or suffix or keep_unknown:
                 raise DefinitionError(f"{name} has no kind", hint=f'write class {name}(Record, kind="...", version=1)')
@@ -116,10 +116,10 @@ class RecordMeta(msgspec.StructMeta):
             cast("Any", cls).__shared__ = fields
             return cls
         internal = str(namespace.get("__module__", "")).startswith("realmkeep.")
-        info = describe(
+        info = build_record_info(
             name, kind, 1 if version is None else version, suffix, fields, keep_unknown=keep_unknown, internal=internal
         )
-        _fill(namespace, name, info)
+        _add_generated_attributes(namespace, name, info)
         cls = super().__new__(
             mcls,
             name,
@@ -131,23 +131,21 @@ class RecordMeta(msgspec.StructMeta):
             tag=info.version,
         )
         cast("Any", cls).__blueprint__ = blueprint(cls, info)
-        register(cls, info)
+        register_kind(cls, info)
         return cls
 
-    if not TYPE_CHECKING:  # a type checker takes the constructor from the fields
+    if not TYPE_CHECKING:  # a type checker derives the constructor from the fields
 
         def __call__(cls, *positional: Any, **values: Any) -> Any:  # noqa: N805 - a metaclass's self is a class
             """Make a record of the fields given by keyword."""
             if not hasattr(cls, "__blueprint__"):
-                raise Misuse(
-                    f"{cls.__name__} has no kind", hint="there are no such records; derive one that has a kind"
-                )
+                raise Misuse(f"{cls.__name__} has no kind", hint="only a class with a kind makes records; derive one")
             fields = cls.__realmkeep__.fields
             if positional or not values.keys() <= fields.keys():
                 raise _not_its_fields(cls.__name__, fields, positional, values)
             later = {name: values.pop(name) for name in cls.__ephemeral__ & values.keys()}
             for name in values.keys() & fields.keys():
-                values[name] = fitted(cls, fields[name], values[name])
+                values[name] = fit_value(cls, fields[name], values[name])
             try:
                 record = super().__call__(**values)
             except TypeError as error:  # a field without a default is missing
@@ -167,22 +165,22 @@ def _not_its_fields(
     return Misuse(f"{name} has no field {unknown:.80}", hint=f"its fields: {', '.join(fields):.400}")
 
 
-def _fill(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
-    """Put into a class body what msgspec and the marks need."""
+def _add_generated_attributes(namespace: dict[str, Any], name: str, info: RecordInfo) -> None:
+    """Add to a class body the attributes that msgspec and marking need."""
     namespace["__annotations__"] = {
         field.name: field_type(field.type, f"{name}.{field.name}") for field in info.durable
     }
     namespace["__realmkeep__"] = info
     namespace["__ephemeral__"] = frozenset(info.fields) - {field.name for field in info.durable}
     namespace["__types__"] = {field.name: value_types(field.type) for field in info.durable}
-    plans: dict[str, Plan] = {}
+    plans: dict[str, AssignmentPlan] = {}
     for field in info.fields.values():
         if field.durable:
             put_default(namespace, field)
             exact, _ = namespace["__types__"][field.name]
             plans[field.name] = (1 << field.index, exact, None if field.trigger is None else field.trigger.fires)
         else:
-            namespace[field.name] = _FirstUse(field) if field.default is MISSING else field.default
+            namespace[field.name] = _LazyDefault(field) if field.default is MISSING else field.default
     namespace["__setattr__"] = assignment(plans)
     namespace["__delattr__"] = delete
 
@@ -192,7 +190,7 @@ RuleT = TypeVar("RuleT", bound=Callable[[Any], Any])
 
 
 class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
-    """The base of everything that is kept.
+    """The base class of all that is stored.
 
     ```python
     class Player(Record, kind="player", version=3):
@@ -202,52 +200,52 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         target: int | None = ephemeral(default=None)
     ```
 
-    Every field is durable or ephemeral; a field that is neither, a type that cannot be stored and whatever else cannot
-    work is a `DefinitionError` when the class is defined. The constructor takes fields by keyword. Assigning a durable
-    field marks it, at the cost of about 0.15 microseconds; a value of another type is refused there with `Unstorable`.
-    Reading costs what msgspec's own does. Two records are equal if their durable fields are.
+    Every field is durable or ephemeral. A field that is neither, a type that cannot be stored and any other declaration
+    that cannot work is a `DefinitionError` when the class is defined. The constructor takes fields by keyword. Assigning
+    a durable field marks it, at a cost of about 0.15 microseconds; a value of another type is refused with `Unstorable`.
+    Reading costs as much as msgspec's. Two records are equal if their durable fields are.
 
-    A class without `kind` is there to be shared: the records derived from it have its fields and methods. A record with
-    a kind cannot be derived from.
+    A class without `kind` is a base: the records derived from it have its fields and methods. A record with a kind cannot
+    be derived from.
 
     Args:
         kind: The first part of its keys; `keys.check_kind` has the rules. No two records of a program share it.
         version: The schema version, from 1; raise it, and add a migration, when stored records must change.
         suffix: The last part of its record key: `objects` for `zone:town:objects`.
-        keep_unknown: Stored fields that the class does not know are kept and written back. Otherwise they are an error.
+        keep_unknown: Stored fields that the class does not declare are kept and written back, instead of refused.
     """
 
     __realmkeep__: ClassVar[RecordInfo]
     __blueprint__: ClassVar[Blueprint]
 
     def touch(self, *names: str) -> None:
-        """Mark fields whose contents changed: `player.inventory.append(...)` is not an assignment.
+        """Mark fields with changed contents: `player.inventory.append(...)` is not an assignment.
 
-        Without it the sweep finds the change within 10 s; with it the deadline of the field's tier holds.
+        Without a touch, the sweep finds the change within 10 s; with it, the deadline of the field's tier holds.
 
         Args:
-            names: Durable fields. Without any, every list, dict and set is marked whose tier is not `IMMEDIATE`.
+            names: Durable fields. Without any, every list, dict and set is marked, except `IMMEDIATE` ones.
 
         Raises:
-            AttributeError: A name is not that of a durable field.
+            AttributeError: A name belongs to no durable field.
             TierViolation: An `IMMEDIATE` field is touched outside a commit, and the session is strict.
         """
         touch(self, names)
 
     def fork(self) -> Fork[Self]:
-        """Set the durable state aside. The fork is independent: nothing that happens to the record changes it."""
+        """Return an independent copy of the durable state: later changes of the record do not reach it."""
         return Fork(self)
 
     def restore(self, fork: Fork[Self]) -> None:
         """Put the durable state of a fork back into this same record.
 
-        Every field is again the object that it was, and its lists, dictionaries and sets have their contents again: a
-        reference into the record taken before the fork is still one into the record. No trigger fires and no observer
-        may refuse. Marks are as they were; if a write took them in between, the fields that differ from what it wrote
-        are marked. Ephemeral fields stay as they are.
+        Every field is again the same object as then, and lists, dictionaries and sets have their contents back: a
+        reference into the record taken before the fork is valid again. No trigger fires and no observer can refuse.
+        Marks are as they were. If a write took them in between, the fields whose values it stored differently are marked.
+        Ephemeral fields stay as they are.
 
         Args:
-            fork: What `fork()` of this record returned; it can be restored again.
+            fork: A result of this record's `fork()`; it can be restored again.
 
         Raises:
             ValueError: The fork is of another record.
@@ -256,20 +254,19 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
     @classmethod
     def schema(cls) -> Schema:
-        """Every field with its class, tier, trigger, type and bounds: the classification table, to print or to check."""
+        """Return the classification table: every field with its class, tier, trigger, type and bounds."""
         return Schema(cls.__realmkeep__)
 
     @classmethod
     def migration(cls, version: int, *, former: Mapping[str, Any] | None = None) -> Callable[[MigrationT], MigrationT]:
         """Register the step from `version` to `version + 1`: `@Player.migration(1)`.
 
-        The step takes a plain dictionary and returns one; it must give the same when run twice. Steps are never deleted.
+        The step takes a plain dictionary and returns one; a second run must give the same result. Never delete a step.
 
         Args:
             version: The version that the step takes: from 0 (records without a version) to one below the current.
-            former: The types that fields had at `version`, of those whose type the step changes, and those it removes:
-                `former={"bag": dict[Keyword, int]}`. S-expressions of that version and older are read by them; JSON
-                needs none.
+            former: The types, at `version`, of fields that the step retypes or removes: `former={"bag": dict[Keyword, int]}`.
+                S-expressions of that version and older are read by them; JSON needs none.
 
         Raises:
             DefinitionError: There is no such version, it has a step already, or a former type could never be stored.
@@ -286,11 +283,11 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
     def rule(cls, function: Callable[[Any], Any] | None = None, /, *, on_invalid: Validity = REJECT) -> Any:
         """Register a rule across fields: `@Player.rule`, or `@Player.rule(on_invalid=CLAMP)`.
 
-        The rule looks at a record and returns None, an `issue(...)` or several; it changes nothing. See `add_rule`.
+        The rule takes a record, changes nothing, and returns None, an `issue(...)` or several. See `add_rule`.
 
         Args:
             function: The rule.
-            on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome of issues that state none themselves.
+            on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome of issues without one of their own.
 
         Raises:
             DefinitionError: `on_invalid` is `OK`.
@@ -301,13 +298,13 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
-    """The stored fields of a record with `keep_unknown` that its class does not know."""
+    """The stored fields, kept by `keep_unknown`, that the record's class does not declare."""
     marks = found_marks(record)
     return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
 
 def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
-    """Keep stored fields that the class does not know, to be written back with the record.
+    """Keep stored fields that the class does not declare; they are written back with the record.
 
     Args:
         record: A record whose class says `keep_unknown`.
@@ -315,4 +312,4 @@ def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
     """
     marks = marks_of(record)
     marks.unknown = dict(unknown)
-    marks.checked = -1
+    marks.checked_crc = -1

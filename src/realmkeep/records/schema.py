@@ -10,16 +10,16 @@ _HEADINGS = ("field", "class", "tier", "immediate when", "type", "default", "bou
 
 @dataclass(frozen=True)
 class SchemaRow:
-    """One field, each fact as text; empty where it has none.
+    """One field; each fact as text, empty if it does not apply.
 
     Attributes:
         field: Its name.
         class_: `durable` or `ephemeral`.
         tier: `IMMEDIATE`, `BATCHED` or `CHECKPOINT`; empty for ephemeral fields.
         trigger: `rises`, `changed`, `drops_to(n)` or the name of a function.
-        type: As annotated.
-        default: As written, or the name of its factory; `required` where there is none.
-        bounds: What a stored value must keep, and what breaking it leads to unless that is `REJECT`.
+        type: The type as annotated.
+        default: The default as written, or the name of its factory; `required` if there is none.
+        bounds: The bounds, and the outcome of breaking them unless that is `REJECT`.
     """
 
     field: str
@@ -99,7 +99,7 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def type_text(annotation: Any) -> str:
-    """A resolved annotation as one writes it: `list[Item]`, `int | None`, `Keyword`."""
+    """Format a resolved annotation as in source code: `list[Item]`, `int | None`, `Keyword`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is ...:
         return "..."

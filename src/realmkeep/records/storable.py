@@ -1,7 +1,7 @@
-"""Which types a field may have, and what msgspec is told of them so that only what every codec holds exactly passes.
+"""The types that a field may have, and their msgspec form, which passes only values that every codec holds exactly.
 
-A field holds a scalar, an immutable composite, or one mutable container of these. What lies inside a container is
-immutable: so a shallow copy is an independent copy, and a change inside needs no more than `touch()` on one field.
+A field holds a scalar, an immutable composite, or one mutable container of these. The contents of a container are
+immutable. A shallow copy is therefore independent, and one `touch()` of the field covers every change inside.
 """
 
 import enum
@@ -19,8 +19,8 @@ Finite: TypeAlias = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys
 
 _AS_DECLARED: Final[dict[Any, Any]] = {int: Int64, float: Finite, bool: bool, str: str, types.NoneType: types.NoneType}
 _HINTS: Final = {
-    "Any": "say which type it is: only then can it be checked when it is loaded",
-    "object": "say which type it is: only then can it be checked when it is loaded",
+    "Any": "name the type: loading can check only declared types",
+    "object": "name the type: loading can check only declared types",
     "bytes": "store text, for example base64: s-expressions have no bytes",
     "bytearray": "store text, for example base64: s-expressions have no bytes",
     "complex": "store two floats",
@@ -50,7 +50,7 @@ def optional_members(annotation: Any) -> tuple[Any, ...]:
 
 
 def resolved(annotation: Any) -> Any:
-    """The annotation with `NewType` and `type` aliases replaced by what they stand for."""
+    """Return the annotation with `NewType` and `type` aliases replaced by their targets."""
     while True:
         if hasattr(annotation, "__supertype__"):
             annotation = annotation.__supertype__
@@ -70,14 +70,14 @@ def resolved(annotation: Any) -> Any:
 
 
 def field_type(annotation: Any, where: str) -> Any:
-    """What msgspec is told of a record's field: 64-bit integers and finite floats alone.
+    """Return the msgspec form of a record field's type: only 64-bit integers and finite floats pass.
 
     Args:
         annotation: The resolved annotation.
         where: The field, for messages.
 
     Raises:
-        DefinitionError: It cannot be stored; the message says what to use instead.
+        DefinitionError: The type cannot be stored; the message names an alternative.
     """
     if not is_mutable(annotation):
         return immutable_type(annotation, where)
@@ -91,10 +91,10 @@ def field_type(annotation: Any, where: str) -> Any:
 
 
 def immutable_type(annotation: Any, where: str) -> Any:
-    """As `field_type`, for a Part's field or what lies inside a container.
+    """As `field_type`, for a Part's field or the contents of a container.
 
     Raises:
-        DefinitionError: It is mutable or cannot be stored; the message says what to use instead.
+        DefinitionError: The type is mutable or cannot be stored; the message names an alternative.
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple and arguments:
@@ -117,7 +117,7 @@ def _single_type(annotation: Any, where: str) -> Any:
     if origin is Literal:
         if not literal_types(annotation) <= {int, str, types.NoneType}:
             raise DefinitionError(
-                f"{where} has a Literal of other than int, str and None", hint="use a StrEnum or bool"
+                f"{where} has a Literal with values other than int, str and None", hint="use a StrEnum or bool"
             )
         return annotation
     if isinstance(annotation, type) and origin is None:
@@ -129,7 +129,7 @@ def _single_type(annotation: Any, where: str) -> Any:
 
 
 def _key_type(annotation: Any, where: str) -> Any:
-    """A key of a dictionary, an entry of a set: text or whole numbers, so that they can be written in one order."""
+    """Check a dictionary's key or a set's entry: only text and whole numbers have one order to be written in."""
     key = immutable_type(annotation, f"the keys of {where}")
     literal = get_origin(key) is Literal and literal_types(key) in ({int}, {str})
     if key in (str, Int64) or literal or (isinstance(key, type) and issubclass(key, (enum.StrEnum, enum.IntEnum))):
@@ -141,7 +141,7 @@ def _key_type(annotation: Any, where: str) -> Any:
 
 
 def has_number_keys(annotation: Any) -> bool:
-    """Whether it is a dictionary keyed by whole numbers, which JSON writes as text."""
+    """Whether the type is a dictionary keyed by whole numbers; JSON writes these keys as text."""
     if get_origin(annotation) is not dict:
         return False
     key = _key_type(get_args(annotation)[0], "")
@@ -149,7 +149,7 @@ def has_number_keys(annotation: Any) -> bool:
 
 
 def may_hide_nan(annotation: Any) -> bool:
-    """Whether a NaN inside, which msgspec writes as null, would be read back as None without complaint."""
+    """Whether a NaN inside, which msgspec writes as null, would be read back as None without an error."""
     members = optional_members(annotation)
     if float in members and any(member is types.NoneType or None in get_args(member) for member in members):
         return True
@@ -169,19 +169,19 @@ def _refused(annotation: Any, where: str) -> DefinitionError:
     shown = _shown(annotation)
     if origin in MUTABLE and not get_args(annotation):
         return DefinitionError(
-            f"{where} is a {name} of anything",
-            hint=f"say what is inside, for example {name}[{'str, int' if name == 'dict' else 'int'}]",
+            f"{where} is a {name} without the type of its contents",
+            hint=f"declare it, for example {name}[{'str, int' if name == 'dict' else 'int'}]",
         )
     if origin in (tuple, frozenset):
         return DefinitionError(
-            f"{where} is a {name} of anything",
-            hint=f"say what is inside, for example {name}[int{', ...' if name == 'tuple' else ''}]",
+            f"{where} is a {name} without the type of its contents",
+            hint=f"declare it, for example {name}[int{', ...' if name == 'tuple' else ''}]",
         )
     if origin in MUTABLE:
         return DefinitionError(
             f"{where} is the mutable {shown}",
-            hint="only a record's own field may be a list, dict or set, and not in a union: inside, use tuple[...], "
-            "frozenset[...] or a Part; an empty container says 'none'",
+            hint="only a record's own field may be a list, dict or set, and only outside a union: inside, use tuple[...], "
+            "frozenset[...] or a Part; an empty container stands for None",
         )
     if hasattr(origin, "__realmkeep__"):
         return DefinitionError(f"{where} is the record {shown}", hint="store its id, or make it a Part")

@@ -1,4 +1,4 @@
-"""Finds the value that cannot be stored, and says where it is; asked only once something is known or feared to be wrong."""
+"""Finds the value that cannot be stored, and its place; called only after encoding has failed or may have."""
 
 import math
 import re
@@ -15,17 +15,17 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def first_fault(value: object, path: str) -> str | None:
-    """The first number or text inside a value that no codec holds exactly, as a sentence; None if there is none.
+    """Describe the first number or text inside a value that no codec holds exactly; None if there is none.
 
     Args:
-        value: A plain value, a Part or a record, with whatever its containers hold.
-        path: Where it is.
+        value: A plain value, a Part or a record.
+        path: Its place.
     """
     if type(value) is str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            return f"{path} holds half a surrogate pair, which is no text"
+            return f"{path} holds half a surrogate pair, which is not text"
         return None
     if type(value) is int:
         return None if INTEGER_MIN <= value <= INTEGER_MAX else f"{path} is an integer beyond 64 bits"
@@ -38,15 +38,15 @@ def first_fault(value: object, path: str) -> str | None:
     return None
 
 
-def is_holdable(value: Any) -> bool:
-    """Whether a plain value holds nothing that `first_fault` would name; several times faster."""
+def is_storable(value: Any) -> bool:
+    """Whether `first_fault` would find nothing in a plain value; several times faster."""
     kind: type = type(value)  # pyright: ignore[reportUnknownVariableType] - of a plain value, which may be a list
     if kind is str:
         return value.isascii() or not _SURROGATE.search(value)
     if kind is dict:
-        return all(map(is_holdable, value)) and all(map(is_holdable, value.values()))
+        return all(map(is_storable, value)) and all(map(is_storable, value.values()))
     if kind is list:
-        return all(map(is_holdable, value))
+        return all(map(is_storable, value))
     if kind is int:
         return INTEGER_MIN <= value <= INTEGER_MAX
     return kind is not float or math.isfinite(value)
@@ -70,11 +70,11 @@ def _contents(value: object, path: str) -> Iterator[tuple[object, str]]:
 
 
 def unstorable(record: msgspec.Struct, error: Exception) -> Unstorable:
-    """The error to raise where msgspec refused a record.
+    """Make the error for a record that msgspec refused.
 
     Args:
         record: The record.
-        error: What msgspec raised; its own path serves where the fault is a type.
+        error: msgspec's exception; its path is used if the fault is a wrong type.
     """
     name = type(record).__name__
     try:
@@ -82,8 +82,8 @@ def unstorable(record: msgspec.Struct, error: Exception) -> Unstorable:
     except RecursionError:
         fault = f"{name} holds a container that contains itself"
     if fault is None and "str keys" in str(error):
-        fault = f"{name}: a dictionary keyed by text has a key that is none"
+        fault = f"{name}: a dictionary with text keys has a key of another type"
     if fault is None:
         what, _, at = str(error).partition(" - at `$")
         fault = f"{name}{at.removesuffix('`')}: {what}" if at.startswith(".") else f"{name}: {error}"
-    return Unstorable(fault, hint="nothing was stored; mend the value in the live record")
+    return Unstorable(fault, hint="the record was not stored; mend the value in the live record")

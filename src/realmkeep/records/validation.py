@@ -1,7 +1,7 @@
-"""Whether a record keeps its rules: the bounds of its fields, then its functions across fields.
+"""Validation of a record: the bounds of its fields, then its rules across fields.
 
-The same rules hold for a record that was just loaded (`validate`, which mends what is safe to mend) and for a live one
-that is about to be stored (`validate_live`, which never touches it).
+The same rules apply to a record that was just loaded (`validate`, which also mends) and to a live one that is about to
+be stored (`validate_live`, which never changes it).
 """
 
 import logging
@@ -15,25 +15,25 @@ from realmkeep.callables import fault_of
 from realmkeep.errors import DefinitionError, Unstorable
 from realmkeep.records.bounds import Bounds
 from realmkeep.records.fields import CLAMP, OK, QUARANTINE, REJECT, RecordInfo, Validity
-from realmkeep.records.issues import Issue, shown, worst
-from realmkeep.records.marking import Live
+from realmkeep.records.issues import Issue, gravest_outcome, short_repr
+from realmkeep.records.marking import MarkedRecord
 
 log = logging.getLogger(__name__)
 
-Found: TypeAlias = Issue | Iterable[Issue] | None
-"""What a rule returns: nothing, one issue, or several."""
-RuleT = TypeVar("RuleT", bound=Callable[[Any], Found])
+RuleResult: TypeAlias = Issue | Iterable[Issue] | None
+"""The result of a rule: None, one issue, or several."""
+RuleT = TypeVar("RuleT", bound=Callable[[Any], RuleResult])
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A function across the fields of a record; called with one, it returns the issues found."""
+    """A rule across the fields of a record; a call returns the issues found."""
 
-    function: Callable[[Any], Found]
+    function: Callable[[Any], RuleResult]
     on_invalid: Validity
 
     def __call__(self, record: object) -> tuple[Issue, ...]:
-        """Run the rule; whatever it raises is logged, and quarantines the record: it never passes one."""
+        """Run the rule. If it raises, the exception is logged and the record quarantined: an exception never passes one."""
         try:
             found = self.function(record)
             if found is None:
@@ -42,9 +42,9 @@ class Rule:
         except Exception as error:
             log.exception("rule %s raised", self._name)
             return (self._broken(f"raised {type(error).__name__}"),)
-        return tuple(self._settled(issue) for issue in issues)
+        return tuple(self._with_outcome(issue) for issue in issues)
 
-    def _settled(self, issue: object) -> Issue:
+    def _with_outcome(self, issue: object) -> Issue:
         if not isinstance(issue, Issue):
             log.error("rule %s returned %s, not an issue", self._name, type(issue).__name__)
             return self._broken(f"returned {type(issue).__name__}, not an issue")
@@ -62,21 +62,21 @@ class Rule:
 
 
 def add_rule(info: RecordInfo, on_invalid: Validity) -> Callable[[RuleT], RuleT]:
-    """Register a rule across fields; what `@Player.rule` and `@Player.rule(on_invalid=...)` do.
+    """Register a rule across fields, as `@Player.rule` and `@Player.rule(on_invalid=...)` do.
 
-    A rule looks at a record and returns None, an `issue(...)` or several. It changes nothing: a value that may be mended
-    is given as `issue(..., mended=...)`, and is assigned after loading, never to a live record. Rules run in the order of
-    their registration, after the bounds of the fields; each sees what those before it mended.
+    A rule takes a record and returns None, an `issue(...)` or several. It changes nothing: it gives a mended value as
+    `issue(..., mended=...)`, which is assigned after loading, never to a live record. Rules run in the order of their
+    registration, after the bounds of the fields; each sees the mended values of those before it.
 
     Args:
         info: The record's declaration.
-        on_invalid: The outcome of the issues that state none themselves.
+        on_invalid: The outcome of issues without one of their own.
 
     Raises:
-        DefinitionError: `on_invalid` is `OK`, or the rule is no plain function of one argument.
+        DefinitionError: `on_invalid` is `OK`, or the rule is not a plain function of one argument.
     """
     if on_invalid is OK:
-        raise DefinitionError(f"{info.kind}: a rule with on_invalid=OK would let broken records pass")
+        raise DefinitionError(f"{info.kind}: a rule with on_invalid=OK would let invalid records pass")
 
     def register(rule: RuleT) -> RuleT:
         if (fault := fault_of(rule, 1, may_yield=True)) is not None:
@@ -87,60 +87,60 @@ def add_rule(info: RecordInfo, on_invalid: Validity) -> Callable[[RuleT], RuleT]
     return register
 
 
-def validate_live(record: Live) -> tuple[Issue, ...]:
-    """Check a record by its bounds and rules, and change nothing; empty if it keeps them.
+def validate_live(record: MarkedRecord) -> tuple[Issue, ...]:
+    """Check a record by its bounds and rules, without changing it; return the issues.
 
-    Run it on a live record before every write: the next login runs the same rules. Types are not its concern, encoding
-    checks them; a value so foreign that its bounds cannot be asked is reported as `REJECT`.
+    Run it on a live record before every write, because the next login runs the same rules. It does not check types:
+    encoding does. A value that cannot be compared with its bounds is reported as `REJECT`.
 
     Args:
-        record: The record; a rule that breaks its promise and changes it changes this one.
+        record: The record. A rule that breaks its promise and changes its argument changes this record.
     """
     return _issues_of(record, record.__blueprint__.bounds)
 
 
-def validate_encoded(record: Live) -> tuple[Issue, ...]:
-    """As `validate_live`, of a record whose last encoding is of its present state: most bounds were seen to then.
+def validate_encoded(record: MarkedRecord) -> tuple[Issue, ...]:
+    """As `validate_live`, for a record just encoded: `encode` has checked most bounds already.
 
     Args:
-        record: As it was just given to `encode`, which has returned.
+        record: The record, unchanged since `encode` returned its bytes.
     """
     blueprint = record.__blueprint__
-    if not record.__marks__.within:
+    if not record.__marks__.within_bounds:
         return _issues_of(record, blueprint.bounds)
-    if not blueprint.beyond.checks and not record.__realmkeep__.rules:
+    if not blueprint.remaining_bounds.checks and not record.__realmkeep__.rules:
         return ()
-    return _issues_of(record, blueprint.beyond)
+    return _issues_of(record, blueprint.remaining_bounds)
 
 
-def _issues_of(record: Live, bounds: Bounds) -> tuple[Issue, ...]:
+def _issues_of(record: MarkedRecord, bounds: Bounds) -> tuple[Issue, ...]:
     issues: list[Issue] = []
     try:
         held = bounds.hold(record)
     except (TypeError, AttributeError):
         held = False
     if not held:
-        _look_closer(record, bounds, issues)
+        _report_broken_bounds(record, bounds, issues)
     for rule in record.__realmkeep__.rules:
         issues += rule(record)
     return tuple(issues)
 
 
-def _look_closer(record: Live, bounds: Bounds, issues: list[Issue]) -> None:
-    """Tell which bounds a live record breaks."""
+def _report_broken_bounds(record: MarkedRecord, bounds: Bounds, issues: list[Issue]) -> None:
+    """Append an issue for each bound that a live record breaks."""
     for name, check in bounds.checks:
         value = getattr(record, name)
         try:
             if not check.holds(value):
                 check.mend(value, name, issues)
         except (TypeError, AttributeError) as error:
-            issues.append(Issue(name, shown(value), f"comparable with its bounds ({error})", REJECT))
+            issues.append(Issue(name, short_repr(value), f"comparable with its bounds ({error})", REJECT))
 
 
-def validate(record: Live) -> tuple[Issue, ...]:
-    """Check a record that was just read, and mend in place what is safe to mend; empty if nothing was wrong.
+def validate(record: MarkedRecord) -> tuple[Issue, ...]:
+    """Check a record that was just read, and mend in place the values that are safe to mend; return the issues.
 
-    A mended record is checked once more: what is still broken then is `QUARANTINE`. If the gravest outcome (`worst`) is
+    A mended record is checked once more: an issue that remains is `QUARANTINE`. If the gravest outcome is
     beyond `CLAMP`, the record must not be used.
 
     Args:
@@ -152,8 +152,8 @@ def validate(record: Live) -> tuple[Issue, ...]:
         if not check.holds(value):
             setattr(record, name, check.mend(value, name, issues))
     for rule in record.__realmkeep__.rules:
-        issues += [_mended(record, found) for found in rule(record)]
-    if worst(issues) is CLAMP:
+        issues += [_assign_mended_value(record, found) for found in rule(record)]
+    if gravest_outcome(issues) is CLAMP:
         issues += [
             replace(found, rule=f"{found.rule}, also after mending", outcome=max(found.outcome, QUARANTINE))
             for found in validate_live(record)
@@ -161,13 +161,13 @@ def validate(record: Live) -> tuple[Issue, ...]:
     return tuple(issues)
 
 
-def _mended(record: Live, found: Issue) -> Issue:
-    """Assign what a rule gives as the mended value; where that fails, the issue becomes `QUARANTINE`."""
+def _assign_mended_value(record: MarkedRecord, found: Issue) -> Issue:
+    """Assign a rule's mended value; if that fails, the issue becomes `QUARANTINE`."""
     if found.outcome is not CLAMP:
         return found
     try:
         setattr(record, found.path, found.mended)
     except (AttributeError, Unstorable) as error:
-        log.exception("the mended value of a rule cannot be assigned")
+        log.exception("a rule's mended value cannot be assigned")
         return replace(found, rule=f"{found.rule} (cannot be mended: {error})", outcome=QUARANTINE)
     return found

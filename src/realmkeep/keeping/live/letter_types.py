@@ -9,7 +9,7 @@ import msgspec
 from realmkeep.errors import Corrupt, DefinitionError, Misuse
 from realmkeep.keeping.live.envelope import PLAIN, Envelope, open_envelope
 from realmkeep.records import RecordInfo
-from realmkeep.records.definition import describe, part_fields
+from realmkeep.records.definition import build_record_info, part_fields
 from realmkeep.records.migrations import add_step, check_chains, migrate
 
 RETURNED: Final = "returned"  # the kind of a letter that came back: it never goes back again
@@ -33,7 +33,7 @@ def _register(cls: "LetterMeta", info: RecordInfo) -> None:
     other = _kinds.get(info.kind)
     if other is not None and (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
         raise DefinitionError(
-            f"{cls.__name__}: kind {info.kind!r} is that of {other.__module__}.{other.__qualname__}",
+            f"{cls.__name__}: {other.__module__}.{other.__qualname__} has the kind {info.kind!r} already",
             hint="a stored letter would be of either: give one another kind",
         )
     _kinds[info.kind] = cls
@@ -68,7 +68,7 @@ class LetterMeta(msgspec.StructMeta):
         )
         if kind is not None:
             internal = str(namespace.get("__module__", "")).startswith("realmkeep.keeping.")
-            info = describe(name, kind, version, "", {}, keep_unknown=False, internal=internal)
+            info = build_record_info(name, kind, version, "", {}, keep_unknown=False, internal=internal)
             if kind == RETURNED and not internal:
                 raise DefinitionError(f"{name}: kind {RETURNED!r} is keeping's own", hint="give it another kind")
             cast("Any", cls).__letter__ = info

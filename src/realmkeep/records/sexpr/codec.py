@@ -1,14 +1,14 @@
-"""Records as Lisp s-expressions: the specification's own format, so that a Lisp server's data are served as they stand.
+"""Records as Lisp s-expressions: the specification's own format. A Lisp server's data are served unchanged.
 
     (:version 1 :player-id 12345 :zone-id :overworld :x 150.0d0 :quests ((:quest-id :tutorial :complete t)) :crc "89abcdef")
 
-One property list on one line, the fields in the order given. `snake_case` fields are `:kebab-case` keywords; floats carry
-the exponent letter `d`, so that Lisp reads the same double; texts are strings, `Keyword`s keywords. What `nil` means is
-decided by the field's type (see `sexpr_shapes`), how names and letters' case are mapped, by `sexpr_names`.
+A record is one property list on one line, its fields in the given order. `snake_case` fields are `:kebab-case` keywords.
+Floats have the exponent letter `d`, so that Lisp reads the same double. Texts are strings, `Keyword`s keywords. The field's
+type gives `nil` its meaning (see `shapes`); `names` maps names and the case of letters.
 
-The checksum is the last field: eight hexadecimal digits, the CRC-32 (zlib's) of all bytes that precede its ` :crc`. It is
-compared in that written form alone; data by hand or by a Lisp program have none. A program that changes a record it has
-read must leave the old `:crc` out (`remf`) or append a new one: a record whose `:crc` is not right is corrupt.
+The checksum is the last field: eight hexadecimal digits, the CRC-32 (zlib's) of all bytes before its ` :crc`. Only this
+written form is compared; data written by hand or by a Lisp program have none. A program that changes a record must remove
+the old `:crc` (`remf`) or append a new one: a record with a wrong `:crc` is corrupt.
 """
 
 import re
@@ -24,24 +24,24 @@ from realmkeep.records.sexpr.shapes import INT, TEXT, Fields, Misfit
 from realmkeep.records.sexpr.types import shape_of
 
 _CRC: Final = re.compile(rb' :crc "([0-9a-f]{8})"\)[ \t\r\n]*\Z')
-_CRC_TAIL: Final = len(' :crc "89abcdef")') + 64  # room for a line's end that an editor added
+_CRC_TAIL: Final = len(' :crc "89abcdef")') + 64  # room for a line end added by an editor
 
 
 def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, Any]:
     """Decode a record of any version to a plain dictionary.
 
-    The current version is read by the types of today's fields; a former one by those that its migrations declare, and
-    beyond these by its notation: see `sexpr_older`.
+    The current version is read by the types of today's fields, a former one by the types that its migrations declare; other
+    fields of a former version are read by their notation, see `former`.
 
-    Keys are field names in snake_case, with `version` and `crc` where they are stored. Values are as `json.loads` would
-    give them, fit for `msgspec.convert(..., strict=True, str_keys=True)`. Keys that no field knows, and values that do not
-    fit their field, are there as they read without a type: property lists as dictionaries, lists as lists, `nil` as None,
-    `t` as True, keywords and symbols as texts. Ask `check_crc` first: the checksum is not compared here.
+    Keys are field names in snake_case, with `version` and `crc` if present. Values are as `json.loads` would give them, fit
+    for `msgspec.convert(..., strict=True, str_keys=True)`. Unknown keys, and values that do not fit their field, are read
+    without a type: property lists as dictionaries, lists as lists, `nil` as None, `t` as True, keywords and symbols as
+    texts. Call `check_crc` first: this function does not compare the checksum.
 
     Raises:
-        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; nothing beyond them was built.
+        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; no value beyond them was built.
         Corrupt: Malformed, not a property list, a key twice, a wrong `:version`, a number that no field can hold, or a
-            `:crc` that is not where `encode` puts it.
+            `:crc` in another place than `encode` puts it.
     """
     whole = read(stored, limits)
     try:
@@ -53,11 +53,11 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
     plain = cast("dict[str, Any]", plain)
     version = plain.get("version", 0)
     if type(version) is not int or version < 0:
-        raise Corrupt(f"A stored {info.kind} has a :version that is no number from 0: {version!r:.40}")
+        raise Corrupt(f"A stored {info.kind} has a :version that is not a whole number from 0: {version!r:.40}")
     if "crc" in plain and not _CRC.search(stored[-_CRC_TAIL:]):
         raise Corrupt(
-            f"A stored {info.kind} has a :crc that is not its last field as written",
-            hint="a program that rewrites a record has to remove :crc or append a new one",
+            f"A stored {info.kind} has a :crc that is not its last field, as `encode` writes it",
+            hint="a program that rewrites a record must remove :crc or append a new one",
         )
     return plain
 
@@ -66,9 +66,9 @@ def encode(fields: Mapping[str, Any], info: RecordInfo) -> bytes:
     """Encode a record of the current version, with its checksum.
 
     Args:
-        fields: The durable fields, and unknown ones that are kept, as `msgspec.to_builtins` gives them, in the order in
-            which they are written; without `version` and `crc`.
-        info: What the record declares.
+        fields: The durable fields, and the unknown ones that are kept, as `msgspec.to_builtins` gives them, in the order of
+            writing; without `version` and `crc`.
+        info: The record's declaration.
 
     Raises:
         Unstorable: A value is not of its field's type, or cannot be stored (NaN, an integer beyond 64 bits, a lone
@@ -83,15 +83,15 @@ def encode(fields: Mapping[str, Any], info: RecordInfo) -> bytes:
 
 
 def with_crc(text: bytes) -> bytes:
-    """End a record whose text lacks `:crc` and the closing parenthesis."""
+    """Append the checksum and the closing parenthesis to a record's text."""
     return b'%b :crc "%08x")' % (text, crc32(text))
 
 
 def check_crc(stored: bytes) -> bool:
-    """Compare the checksum: True if it is right, False if there is none, which s-expressions may do without.
+    """Compare the checksum: True if it is right, False if there is none. S-expressions may lack it.
 
     Raises:
-        Corrupt: It is wrong: the bytes are not those that were written.
+        Corrupt: The checksum is wrong: the bytes were changed after they were written.
     """
     found = _CRC.search(stored, max(0, len(stored) - _CRC_TAIL))
     if found is None:
@@ -100,13 +100,13 @@ def check_crc(stored: bytes) -> bool:
     if int(found[1], 16) != crc:
         raise Corrupt(
             f"The checksum is {crc:08x}, not {found[1].decode()} as stored",
-            hint="the bytes are kept; restore a backup, or if a program rewrote the record, have it remove :crc",
+            hint="the bytes are kept; restore a backup; a program that rewrites a record must remove :crc",
         )
     return True
 
 
 def _written_at(whole: Datum, info: RecordInfo) -> int:
-    """The version by whose types to read; the current one where none is told that could be a former one."""
+    """Return the version of which the types apply; the current one unless the data name a former one."""
     entries = whole if isinstance(whole, list) else []
     told = [value for key, value in zip(entries[::2], entries[1::2], strict=False) if _is_version(key)]
     version = told[0] if told else 0
@@ -120,8 +120,8 @@ def _is_version(key: Datum) -> bool:
 
 
 def _record_shape(info: RecordInfo, version: int) -> Fields:
-    """The fields of a record at a version: those that its migrations declare, and today's beside them."""
-    shapes = {field.name: shape_of(field.type, older=version < info.version) for field in info.durable}
+    """Return the shape of a record at a version: the types that its migrations declare, and today's for other fields."""
+    shapes = {field.name: shape_of(field.type, former=version < info.version) for field in info.durable}
     for at in range(info.version - 1, version - 1, -1):
         shapes |= {name: shape_of(former) for name, former in info.former.get(at, {}).items()}
     return Fields({"version": INT, "crc": TEXT, **shapes})

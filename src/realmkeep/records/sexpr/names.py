@@ -1,10 +1,10 @@
-"""Names of Lisp and of Python: keywords and symbols, keys of property lists, and characters.
+"""Names in Lisp and in Python: keywords and symbols, keys of property lists, and characters.
 
-Common Lisp's reader turns the unquoted letters of a symbol into capitals, so `:overworld`, `:Overworld` and
-`:|OVERWORLD|` are one keyword, and `:|Overworld|` is another. Python's names are mostly small letters. The two are mapped
-as Lisp's own readtable case `:invert` does it (CLHS 23.1.2): a name whose letters are all capitals becomes small, one
-whose letters are all small becomes capitals, any other stays. That is its own inverse, so every name survives the way
-into Lisp and back, whatever the printer's `*print-case*`.
+Common Lisp's reader turns the unquoted letters of a symbol into capitals. So `:overworld`, `:Overworld` and
+`:|OVERWORLD|` are one keyword, and `:|Overworld|` is another. Python's names are mostly small letters. Names are mapped
+as by Lisp's own readtable case `:invert` (CLHS 23.1.2): a name of capitals becomes small, a name of small letters becomes
+capitals, and any other stays. The mapping is its own inverse, so every name survives the way into Lisp and back, whatever
+the printer's `*print-case*`.
 """
 
 import re
@@ -29,7 +29,7 @@ _ASCII: Final = re.compile(r"[ -~]+")
 _FIELD: Final = re.compile(r"[a-z0-9_]+")
 _CODE_POINT: Final = re.compile(r"U\+?([0-9A-F]{1,6})", re.IGNORECASE | re.ASCII)
 
-# The names SBCL prints for characters that Unicode leaves unnamed, by code point; beside them, those of the standard.
+# The names that SBCL prints for characters without a Unicode name, by code point, and those of the Lisp standard.
 _C0: Final = (
     "nul soh stx etx eot enq ack bel backspace tab newline vt page return so si "
     "dle dc1 dc2 dc3 dc4 nak syn etb can em sub esc fs gs rs us"
@@ -54,7 +54,7 @@ _CHARACTERS: Final = {
 
 
 def _upper(letter: str) -> str:
-    """The capital of a letter that has exactly one, and whose capital has exactly this small letter; else itself."""
+    """Return a letter's capital if the two correspond one to one; else the letter."""
     capital = letter.upper()
     return capital if capital.lower() == letter else letter
 
@@ -65,12 +65,12 @@ def _lower(letter: str) -> str:
 
 
 def upcase(text: str) -> str:
-    """What Lisp's reader makes of unquoted letters."""
+    """Turn letters into capitals as Lisp's reader does."""
     return text.upper() if text.isascii() else "".join(map(_upper, text))
 
 
 def invert(name: str) -> str:
-    """Lisp's name of a symbol to Python's, and back: it is its own inverse."""
+    """Map Lisp's name of a symbol to Python's, and back; the mapping is its own inverse."""
     capitals = upcase(name)
     smalls = name.lower() if name.isascii() else "".join(map(_lower, name))
     if name == capitals:
@@ -79,14 +79,14 @@ def invert(name: str) -> str:
 
 
 def folded(word: str) -> str:
-    """Python's name of a symbol written without quoting: its capitals are Lisp's reader's doing."""
+    """Return Python's name of a symbol written without quoting, which Lisp's reader would turn into capitals."""
     return word.lower() if word.isascii() else invert(upcase(word))
 
 
 def keyword_text(name: str) -> str | None:
-    """Write a keyword that reads back as exactly `name`, in Lisp and here; None if only a string can carry it.
+    """Write a keyword that Lisp and this reader read back as exactly `name`; None if only a string can hold the name.
 
-    Names beyond ASCII are left to strings: Lisps do not agree on their letters' case.
+    Names beyond ASCII are written as strings: Lisps disagree on the case of their letters.
     """
     if _PLAIN.fullmatch(name):
         return f":{name}"
@@ -96,7 +96,7 @@ def keyword_text(name: str) -> str | None:
 
 
 def string_text(text: str) -> str:
-    """Write a string: only the quotation mark and the backslash are escaped."""
+    """Write a string; the quotation mark and the backslash are escaped."""
     return f'"{_escaped(text, chr(34))}"'
 
 
@@ -105,19 +105,19 @@ def _escaped(text: str, mark: str) -> str:
 
 
 def key_text(name: str) -> str:
-    """Write a field's name, or a name that keys a dictionary: `player_id` as `:player-id`, what is no such name as a string."""
+    """Write a field's name or a dictionary's key: `player_id` as `:player-id`, other texts as strings."""
     if _FIELD.fullmatch(name):
         return f":{name.replace('_', '-')}"
     return string_text(name)
 
 
 def key_name(key: Symbol | str) -> str:
-    """The name that a key stands for: `:player-id` for `player_id`, a string for itself."""
+    """Return the name for a key: `:player-id` is `player_id`, a string is itself."""
     return key.replace("-", "_") if isinstance(key, Symbol) else key
 
 
 def character(name: str) -> str | None:
-    r"""The character written as `#\name`: one character, a name of Lisp or Unicode, or a code point; None if unknown."""
+    r"""Return the character `#\name`: a single character, a name of Lisp or Unicode, or a code point; None if unknown."""
     if len(name) == 1:
         return name
     known = _CHARACTERS.get(name.lower())

@@ -1,11 +1,11 @@
-"""Reads the text that Lisp printers emit, as data: nothing is evaluated, no symbol is interned, every cap holds first.
+"""Reads the output of Lisp printers as data. It evaluates nothing and interns no symbol, and every cap holds first.
 
-Read are integers (decimal, `#x`, `#o`, `#b`), ratios, floats, strings, characters, keywords and symbols in any case and
-with `|quoted parts|`, `nil` and `t`, lists, `#(...)` vectors, `'x` and `(quote x)`, which mean x, and comments. All else
-(`#.`, `#S`, `#'`, backquotes, dotted pairs, what follows the first datum) is an error that names the byte.
+It reads integers (decimal, `#x`, `#o`, `#b`), ratios, floats, strings, characters, keywords and symbols in any case and
+with `|quoted parts|`, `nil` and `t`, lists, `#(...)` vectors, `'x` and `(quote x)`, which mean x, and comments. Any other
+notation (`#.`, `#S`, `#'`, backquotes, dotted pairs, text after the first datum) is an error that names the byte.
 
 A float is the double nearest to its decimal text, whatever its exponent letter: `1.1` is Python's 1.1, although Lisp's
-default single float would be 1.10000002384185791015625. A text that is no double (`1d999`, `1d-999`) is an error.
+default single float would be 1.10000002384185791015625. A text beyond the doubles (`1d999`, `1d-999`) is an error.
 """
 
 import re
@@ -20,7 +20,7 @@ from realmkeep.records.sexpr.names import Colon, Symbol, character, folded, inve
 
 
 class Nil(Enum):
-    """The empty list, false, and nothing: which of them, the field's type says."""
+    """The datum `nil`: the empty list, false, or nothing, as the field's type says."""
 
     NIL = "nil"
 
@@ -28,12 +28,12 @@ class Nil(Enum):
 NIL: Final = Nil.NIL
 
 Datum: TypeAlias = "int | float | Fraction | str | Literal[Nil.NIL] | list[Datum]"
-"""A string and a character are a str, symbols its subclasses; `t` is True; an empty list is `#()`, never `()` or `nil`."""
+"""Strings and characters are a str, symbols its subclasses; `t` is True; an empty list is `#()`, never `()` or `nil`."""
 
 NUMBER_CHARS_MAX: Final = 400  # the largest double written out has 309 digits; Python's int() takes quadratic time
 
-# Constituents of a symbol or number: all but blanks, control characters and what ends or quotes a token. `#` may not begin
-# one. Possessive quantifiers (`*+`) everywhere: no input can make the expression backtrack.
+# The characters of a symbol or number: all but blanks, control characters and the marks that end or quote a token. `#`
+# cannot begin one. All quantifiers are possessive (`*+`), so no input can make the expression backtrack.
 _PART: Final = r"[^\x00-\x20\x7f()\"';`,|\\]"
 _TOKEN: Final = re.compile(
     rf"""
@@ -51,7 +51,7 @@ _TOKEN: Final = re.compile(
     | \#\\(.{_PART}*+)                                # 10 character
     | \#([xXoObB])({_PART}++)                         # 11, 12 integer in another base
     | (\Z)                                            # 13 end
-    | (.)                                             # 14 whatever is not read
+    | (.)                                             # 14 any other character
     )
     """,
     re.VERBOSE | re.DOTALL,
@@ -60,7 +60,7 @@ _KEYWORD, _WORD, _OPEN, _CLOSE, _STRING, _QUOTED, _QUOTE, _VECTOR, _COMMENT, _CH
 
 _ENDS: Final = {_CLOSE, _END}
 _BEGINNINGS: Final = {_OPEN, _VECTOR}
-_LEAD: Final = {_STRING: 1, _CHARACTER: 2, _BASED: 2}  # what stands before the group that names the token
+_LEAD: Final = {_STRING: 1, _CHARACTER: 2, _BASED: 2}  # the characters of a token before its group
 
 _NUMBER: Final = re.compile(
     r"""
@@ -78,29 +78,30 @@ _DIGITS: Final = {"x": (16, frozenset("0123456789abcdef")), "o": (8, frozenset("
 
 
 class _Malformed(Exception):
-    """What is wrong with one token; `read` knows where it is."""
+    """The fault of one token; `_Reader` adds its place."""
 
 
 def read(stored: bytes, limits: Limits) -> Datum:
     """Read exactly one datum.
 
     Raises:
-        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; nothing beyond them was built.
-        Corrupt: Malformed, truncated, followed by more, not UTF-8, or a notation that is not data; names the byte.
+        RecordTooLarge: More bytes, nodes or nesting than `limits` allows; no value beyond them was built.
+        Corrupt: Malformed, truncated, followed by more text, not UTF-8, or a notation that is not data; names the byte.
     """
     if len(stored) > limits.bytes_max:
         raise RecordTooLarge(
-            f"A record of {len(stored)} bytes exceeds the cap of {limits.bytes_max}", hint="raise the cap or shrink it"
+            f"A record of {len(stored)} bytes exceeds the cap of {limits.bytes_max}",
+            hint="raise the cap or shrink the record",
         )
     try:
         text = stored.decode()
     except UnicodeDecodeError as error:
         raise Corrupt(f"Not UTF-8 at byte {error.start}") from error
-    return _Reading(text, limits).datum()
+    return _Reader(text, limits).datum()
 
 
-class _Reading:
-    """One text on its way; `_place` is the token at hand, for the messages."""
+class _Reader:
+    """The reading of one text; `_place` is the current token, for messages."""
 
     __slots__ = ("_depth_max", "_nodes_max", "_place", "_text")
 
@@ -111,7 +112,7 @@ class _Reading:
         self._place = 0
 
     def datum(self) -> Datum:
-        """Read with a stack of its own: no nesting can exhaust Python's."""
+        """Read with an explicit stack, so that no nesting can exhaust Python's."""
         match, text = _TOKEN.match, self._text
         whole: list[Datum] = []
         inner = whole
@@ -120,7 +121,7 @@ class _Reading:
         quoting = False
         while True:
             token = match(text, position)
-            assert token is not None  # its last alternatives take the end and any character
+            assert token is not None  # the last alternatives match the end and any character
             kind, position = token.lastindex or 0, token.end()
             self._place = token.start(kind) - _LEAD.get(kind, 0)
             if kind == _COMMENT:
@@ -128,16 +129,16 @@ class _Reading:
                 continue
             if kind in _ENDS:
                 if quoting:
-                    raise self._error("a quote with nothing behind it")
+                    raise self._error("a quote without a value")
                 if kind == _END:
-                    return self._only(whole, inner)
+                    return self._single_datum(whole, inner)
                 inner = self._closed(inner, outer)
                 continue
             nodes += 1
             if nodes > self._nodes_max:
                 raise RecordTooLarge(f"More than {self._nodes_max} values at byte {self._offset()}")
             if whole and inner is whole:
-                raise self._error("more follows after the first value")
+                raise self._error("text after the first value")
             quoting = kind == _QUOTE
             if kind in _BEGINNINGS:
                 outer.append((inner, kind == _VECTOR))
@@ -151,7 +152,7 @@ class _Reading:
         return []
 
     def _closed(self, inner: list[Datum], outer: list[tuple[list[Datum], bool]]) -> list[Datum]:
-        """Put a list that ended into the one around it, which is returned."""
+        """Put a finished list into the list around it, and return the latter."""
         if not outer:
             raise self._error("a closing parenthesis too many")
         around, vector = outer.pop()
@@ -161,11 +162,11 @@ class _Reading:
             around.append(NIL)
         return around
 
-    def _only(self, whole: list[Datum], inner: list[Datum]) -> Datum:
+    def _single_datum(self, whole: list[Datum], inner: list[Datum]) -> Datum:
         if inner is not whole:
             raise self._error("the text ends inside a list")
         if not whole:
-            raise self._error("nothing to read")
+            raise self._error("the text has no value")
         return whole[0]
 
     def _atom(self, kind: int, token: re.Match[str]) -> Datum:
@@ -207,7 +208,7 @@ class _Reading:
 
 
 def _unescaped(text: str) -> str:
-    r"""What a string says: of `\x` only `x`, whatever it is; without a step for each, for a message may have thousands."""
+    r"""Return a string's contents: `\x` stands for `x`. It splits and joins, because a message may have thousands."""
     return "\\".join([part.replace("\\", "") for part in text.split("\\\\")])
 
 
@@ -216,22 +217,22 @@ def _is_quote(items: list[Datum]) -> bool:
 
 
 def _word(word: str) -> Datum:
-    if len(word) < 19 and word.isascii() and word.isdigit():  # nearly every number of a record
+    if len(word) < 19 and word.isascii() and word.isdigit():  # the fast path for nearly every number of a record
         return int(word)
     if word[0] in "+-.0123456789":
         number = _NUMBER.fullmatch(word)
         if number is not None:
             return _number(word, number)
         if not word.strip("."):
-            raise _Malformed("a dotted pair is not data" if word == "." else "dots alone name nothing")
+            raise _Malformed("a dotted pair is not data" if word == "." else "dots alone are not a symbol")
     *packages, name = _COLONS.split(word)
     if len(packages) > 1 or not name:
-        raise _Malformed("colons that belong to no package")
+        raise _Malformed("a colon without a package or name")
     return _named(packages[0] if packages else None, folded(name))
 
 
 def _named(package: str | None, name: str) -> Datum:
-    """A symbol by its Python name; every package but the keywords' is taken for one that uses Common Lisp's `nil` and `t`."""
+    """Return a symbol by its Python name; every package but the keywords' is assumed to use Common Lisp's `nil` and `t`."""
     if package is not None and (not package or package.lower() == "keyword"):
         return Colon(name)
     if name == "nil":
@@ -240,7 +241,7 @@ def _named(package: str | None, name: str) -> Datum:
 
 
 def _quoted(token: str) -> Datum:
-    r"""A symbol with `|parts|` or `\x` taken as they are and the rest in capitals; never a number."""
+    r"""Read a symbol with `|parts|` or `\x`: these keep their letters, the rest becomes capitals. It is never a number."""
     name, package = "", None
     for part in _QUOTED_PART.finditer(token):
         exact, escaped, plain = part.groups()
@@ -250,7 +251,7 @@ def _quoted(token: str) -> Datum:
         *packages, plain = _COLONS.split(plain)
         if packages:
             if package is not None or len(packages) > 1:
-                raise _Malformed("colons that belong to no package")
+                raise _Malformed("a colon without a package or name")
             package, name = name + upcase(packages[0]), ""
         name += upcase(plain)
     return _named(package, invert(name))
@@ -269,7 +270,7 @@ def _number(word: str, number: re.Match[str]) -> Datum:
         return ratio.numerator if ratio.denominator == 1 else ratio
     value = float(f"{number['float']}e{number['exponent'] or 0}")
     if isinf(value) or (not value and number["float"].strip("+-.0")):
-        raise _Malformed(f"{word[:40]} is not within the range of a double")
+        raise _Malformed(f"{word[:40]} is outside the range of a double")
     return value
 
 

@@ -1,12 +1,12 @@
-"""What a field's type makes of Lisp data, and how its values are written: `nil` is false, nothing or empty by type.
+"""Reads and writes Lisp data by the types of fields. `nil` is false, None or empty, as the type says.
 
-Plain values are those a decoded JSON document has: the keys of dictionaries are texts, also those of `dict[int, X]`. Data
-that do not fit the type are handed over as they read without one: a migration may still mend them, and the conversion
-refuses them as it does with JSON. Only what no plain value can hold is refused here.
+Plain values are those of a decoded JSON document: the keys of dictionaries are texts, even those of `dict[int, X]`. Data
+that do not fit the type are passed on as read without a type: a migration may still mend them, and the conversion to the
+record refuses them as it does with JSON. This module refuses only data that no plain value can hold.
 
-Where `nil` would be ambiguous, other data stand in that Lisp reads and prints like any: a False that could also be None
-is written `:{false}`, an empty list or dictionary `#()`; and of no declared type an empty dictionary `:{}`, and one with a key
-that is no name `(:{dict} "Frost Brand" 2)`.
+If `nil` would be ambiguous, a stand-in is written that Lisp reads and prints like any datum: `:{false}` for a False that
+could also be None, `#()` for an empty list or dictionary. Without a declared type, an empty dictionary is `:{}`, and one
+with a key that is not a name is `(:{dict} "Frost Brand" 2)`.
 """
 
 import decimal
@@ -34,19 +34,19 @@ STAND_INS: Final = {FALSE, EMPTY_DICT, DICT}
 
 
 class Misfit(Exception):
-    """A value that cannot be held; containers add where it is while it passes through them."""
+    """A value that cannot be held; as it passes through containers, each adds its step to the path."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
         self.steps: list[str] = []
 
     def path(self, root: str) -> str:
-        """Where it is, from `root` on."""
+        """Return the value's path, from `root` on."""
         return root + "".join(reversed(self.steps))
 
 
 class Shape(ABC):
-    """One type's reading and writing; `expects` names it in messages."""
+    """The reading and writing of one type; `expects` names the type in messages."""
 
     expects: str
 
@@ -56,7 +56,7 @@ class Shape(ABC):
 
     @abstractmethod
     def fits(self, value: Any) -> bool:
-        """Whether the plain value is one of this type."""
+        """Whether the plain value is of this type."""
 
     @abstractmethod
     def _plain(self, datum: Any) -> Any: ...
@@ -65,7 +65,7 @@ class Shape(ABC):
     def _text(self, value: Any) -> str: ...
 
     def plain(self, datum: Datum) -> Any:
-        """The plain value of a datum; of one that is no notation for this type, as it reads without a type.
+        """Return the plain value of a datum; a datum that is not notation for this type is read without a type.
 
         Raises:
             Misfit: No plain value can hold it.
@@ -73,10 +73,10 @@ class Shape(ABC):
         return self._plain(datum) if self.reads(datum) else UNTYPED.plain(datum)
 
     def text(self, value: Any) -> str:
-        """The text of a value's datum.
+        """Write a value.
 
         Raises:
-            Misfit: Not a value of this type, or one that cannot be written.
+            Misfit: The value is not of this type, or cannot be written.
         """
         if not self.fits(value):
             raise Misfit(f"{type(value).__name__} where {self.expects} is declared")
@@ -86,7 +86,7 @@ class Shape(ABC):
 @final
 @dataclass(frozen=True)
 class Leaf(Shape):
-    """A type without parts, by the exact Python types of its data and of its values."""
+    """A type without parts: the exact Python types of its data and of its values, and the functions between them."""
 
     expects: str
     notation: frozenset[type]
@@ -113,7 +113,7 @@ class Leaf(Shape):
 
 @final
 class Sequence(Shape):
-    """A list, a set, or a tuple; of one of fixed length, `items` are the entries' shapes, else `item` is every entry's."""
+    """A list, set or tuple. `items` are the entries' shapes of a tuple of fixed length; else `item` is every entry's."""
 
     expects = "a list"
 
@@ -166,11 +166,11 @@ class Pairs(Shape):
 
     @abstractmethod
     def key(self, datum: Datum) -> str | None:
-        """The plain key of a datum in a key's place; None if it is no key of this type."""
+        """Return the plain key of a datum in a key's place; None if it is not a key of this type."""
 
     @abstractmethod
     def key_text(self, key: Any) -> str:
-        """The text of a plain key.
+        """Write a plain key.
 
         Raises:
             Misfit: Not a key of this type.
@@ -178,7 +178,7 @@ class Pairs(Shape):
 
     @abstractmethod
     def value(self, key: str) -> Shape:
-        """The shape of that key's value."""
+        """Return the shape of a key's value."""
 
     @override
     def _plain(self, datum: Any) -> Any:
@@ -198,7 +198,7 @@ class Pairs(Shape):
         return plain
 
     def texts(self, value: Mapping[Any, Any]) -> Iterator[str]:
-        """The texts of keys and values in turn.
+        """Write keys and values in turn.
 
         Raises:
             Misfit: One of them cannot be written.
@@ -227,7 +227,7 @@ def _name(datum: Datum) -> str | None:
 @final
 @dataclass(frozen=True)
 class Fields(Pairs):
-    """A record or a part: each key has a type of its own; keys it does not know are read and written without one."""
+    """A record or a Part: each key has a type of its own; unknown keys are read and written without one."""
 
     shapes: dict[str, Shape] = field(default_factory=dict[str, Shape])
 
@@ -247,7 +247,7 @@ class Fields(Pairs):
 @final
 @dataclass(frozen=True)
 class Dict(Pairs):
-    """A dictionary. `str` keys are names as fields are: `:music-volume` is music_volume; those of other types are exact."""
+    """A dictionary. `str` keys are names, as fields are: `:music-volume` is music_volume; keys of other types are exact."""
 
     keys: Shape
     values: Shape
@@ -300,14 +300,14 @@ class Maybe(Shape):
 
 
 def _is_marked(datum: list[Datum]) -> bool:
-    """Whether a list says that it is a dictionary, whose keys need be no names."""
+    """Whether a list starts with the stand-in for a dictionary with any texts as keys."""
     return len(datum) % 2 == 1 and type(datum[0]) is Colon and datum[0] == DICT
 
 
 def is_property_list(datum: list[Datum]) -> bool:
-    """Whether a list without a type is a dictionary: keywords in the places of keys, and not keywords alone.
+    """Whether a list without a type is a dictionary: it has keywords in the places of keys, and also other entries.
 
-    A list of nothing but keywords is taken for a list of flags (`(:first-blood :level-10)`), whatever its length.
+    A list of keywords alone is a list of flags (`(:first-blood :level-10)`), whatever its length.
     """
     if _is_marked(datum):
         return True
@@ -317,7 +317,7 @@ def is_property_list(datum: list[Datum]) -> bool:
 
 @final
 class Untyped(Shape):
-    """Whatever it reads as: an old field that migrations will see, or an unknown one that is kept."""
+    """Data without a declared type: an old field that migrations will see, or an unknown one that is kept."""
 
     expects = "a plain value"
 
@@ -400,7 +400,7 @@ def _key(key: Any) -> str:
 
 
 def _keyword(name: str) -> str:
-    """A keyword's text; of one that would be taken for a stand-in where no type is declared, a string."""
+    """Write a keyword; a name that would read as a stand-in is written as a string."""
     return string_text(name) if name in STAND_INS else keyword_text(name) or string_text(name)
 
 
@@ -410,7 +410,7 @@ def _integer_key(key: Any) -> str:
     return INT.text(int(key))
 
 
-# SBCL 2.2 cuts subnormal doubles off instead of rounding them: 4 of 10 came back one bit smaller from their shortest text.
+# SBCL 2.2 truncates subnormal doubles instead of rounding: 4 of 10 came back one bit smaller from their shortest text.
 _SUBNORMAL: Final = decimal.Context(prec=17, rounding=decimal.ROUND_UP)
 _INTEGER: Final = re.compile(r"-?[0-9]{1,20}")
 _STRINGS: Final = frozenset({str, Symbol, Colon})
@@ -442,7 +442,7 @@ TEXT: Final = Leaf(
     read=str,
     write=lambda value: string_text(_unicode(value)),
 )
-"""A str, or what is one in plain form (bytes, dates); a keyword, a symbol and a character are read as one."""
+"""A str, or a value with a str as its plain form (bytes, dates); keywords, symbols and characters are read as one."""
 NAME: Final = Leaf(
     "a keyword",
     notation=_STRINGS,

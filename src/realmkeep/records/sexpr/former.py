@@ -1,10 +1,10 @@
-"""What data of a former schema version mean, where only today's types are known.
+"""Reads data of a former schema version by their notation, if only today's types are known.
 
-A step of a migration has to see what its version wrote, whichever codec wrote it. JSON says by itself what is a list and
-what a dictionary. A Lisp list may be either, so the notation decides here, and not the type that the field has today:
-keywords in the places of keys make a dictionary. Today's type is believed against the notation only where it would have
-written the very data that were read, as a `tuple[Keyword, int]` writes `(:town 3)`. It still says what `nil` and the
-letters of keys stand for, which no notation tells; a step that changes that declares the former type.
+A migration's step must see the same data whichever codec wrote them. JSON itself tells a list from a dictionary. A Lisp
+list may be either, so its notation decides, not today's type of the field: a list with keywords in the places of keys is a
+dictionary. Today's type overrules the notation only if it would have written the very same data, as a
+`tuple[Keyword, int]` writes `(:town 3)`. Today's type still gives `nil` and the letters of keys their meaning, because the
+notation cannot; a step that changes this declares the former type.
 """
 
 from typing import Any, Final, cast, final
@@ -26,15 +26,15 @@ from realmkeep.records.sexpr.shapes import (
     is_property_list,
 )
 
-_READ_ALREADY: Final = Limits(bytes_max=2**40, depth_max=2**20, nodes_max=2**40)  # the caps held when it was first read
+_READ_ALREADY: Final = Limits(bytes_max=2**40, depth_max=2**20, nodes_max=2**40)  # the caps held at the first reading
 
 
 @final
-class Older(Shape):
-    """Today's type of a field, or of what lies inside one, asked about data of a former version.
+class FormerShape(Shape):
+    """Today's type of a field, or of a part of one, applied to data of a former version.
 
     Args:
-        today: The type's shape.
+        today: The shape of today's type.
     """
 
     def __init__(self, today: Shape) -> None:
@@ -54,19 +54,19 @@ class Older(Shape):
         if type(datum) is Colon and datum in STAND_INS:
             return UNTYPED.plain(datum)
         if type(datum) is int and INTEGER_MIN <= datum <= INTEGER_MAX:
-            return datum  # also where today's field is a float: floats are written as such
+            return datum  # an int, even if today's field is a float: floats have a notation of their own
         if not isinstance(datum, list):
             return self.today.plain(datum)
         entries = cast("list[Datum]", datum)
         if isinstance(self.today, Pairs) is is_property_list(entries):
             return self.today.plain(entries)
-        return self._against_the_notation(entries)
+        return self._by_todays_type_if_it_writes_the_same(entries)
 
     @override
     def _text(self, value: Any) -> str:
         return self.today.text(value)
 
-    def _against_the_notation(self, entries: list[Datum]) -> Any:
+    def _by_todays_type_if_it_writes_the_same(self, entries: list[Datum]) -> Any:
         try:
             plain = self.today.plain(entries)
             again = read(self.today.text(plain).encode(), _READ_ALREADY)
@@ -77,7 +77,7 @@ class Older(Shape):
 
 
 def _is_same(one: Datum, other: Datum) -> bool:
-    """Equal, also in type: a keyword is no string, and 1 is not 1.0."""
+    """Whether two data are equal and of equal types: a keyword is not a string, and 1 is not 1.0."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_is_same, one, other))
     return type(one) is type(other) and one == other
