@@ -42,12 +42,12 @@ class Talker:
         self.said = said
         self.clock = clock
 
-    def process_input(self, turns: FairQueue) -> bool:
+    def process_input(self, queue: FairQueue) -> bool:
         while self.words:
             self.words -= 1
             self.said.append(self.name)
             self.clock.stall(0.001)
-            if turns.turn_is_over:
+            if queue.turn_is_over:
                 break
         return bool(self.words)
 

@@ -271,7 +271,7 @@ async def test_a_connection_that_does_not_log_in_is_closed_after_a_minute() -> N
 class Chatter:
     """Never done talking."""
 
-    def process_input(self, turns: FairQueue) -> bool:
+    def process_input(self, queue: FairQueue) -> bool:
         return True
 
 

@@ -1,1 +1,1 @@
-"""The reference game server and its bots, built on the public API alone: the example to copy from."""
+"""The reference game server, built on the public API alone: the example to copy from."""

@@ -1,6 +1,6 @@
-"""What players can do: one module for each concern, one function for each action.
+"""The actions of players: one module for each concern, one function for each action.
 
-A function takes the player's record, the scene and the intent; it checks everything, raises `Refused` or changes the record,
-and returns what the answer adds to the new state. Those of tier 1 take the transaction first and run inside
-`keeper.commit`, those of tier 2 run directly.
+A function takes the player's record, the scene and the intent. It checks everything, then either raises `ActionRefused` or
+changes the record, and returns the fields that the answer adds to the new state. A tier-1 action takes the transaction first
+and runs inside `keeper.commit`; a tier-2 action runs directly.
 """

@@ -1,4 +1,4 @@
-"""Which function does what, how soon it must be durable, and what of the state it changes."""
+"""The rule of each action: its function, its tier, and the fields of the state that it may change."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,13 +29,13 @@ from realmkeep.realm.world.state import LEVELS
 
 @dataclass(frozen=True)
 class ActionRule:
-    """How an action runs.
+    """The rule of an action.
 
     Attributes:
         run: `(player, scene, intent)`; with `durable`, `(tx, player, scene, intent)`; with `zone`, the zone's record after
             the player's.
-        reports: The fields of the state that it may change.
-        durable: It is tier 1: it runs in a commit and needs an `op_id`.
+        reports: The fields of the state that the action may change; the answer carries them.
+        durable: The action is tier 1: it runs in a commit and needs an `op_id`.
         zone: The zone's record takes part in the commit.
     """
 
@@ -79,7 +79,7 @@ _RULES: Final[dict[type[intents.Intent], ActionRule]] = {
 
 
 def action_rule(player: Player, scene: Scene, intent: intents.Intent) -> ActionRule:
-    """The rule for an intent here and now: what has a serial, and what brings a reward, is tier 1."""
+    """The rule for an intent at this moment: moving an item with a serial and earning a reward are tier 1."""
     match intent:
         case intents.Pickup():
             thing = scene.place(player).ground.get(intent.ground_id)
@@ -95,7 +95,7 @@ def action_rule(player: Player, scene: Scene, intent: intents.Intent) -> ActionR
 
 
 def reports_of(intent: intents.Intent) -> tuple[str, ...]:
-    """The fields that an action may have changed when it was done before: those of its widest rule."""
+    """The fields that a repeated operation may have changed: those of the action's widest rule."""
     match intent:
         case intents.AdvanceQuest():
             return _COMPLETE.reports

@@ -16,10 +16,10 @@ def bank_here(player: Player, scene: Scene) -> bool:
 
 
 def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, Any]:
-    """Bring gold or items to the bank; of items that do not stack, those in the lowest slots.
+    """Deposit gold or items; items that do not stack are taken from the lowest slots.
 
     Raises:
-        Refused: `no_bank`, `not_enough`, `not_enough_gold`, `bank_full` or `stack_full`.
+        ActionRefused: `no_bank`, `not_enough`, `not_enough_gold`, `bank_full` or `stack_full`.
     """
     _check_bank(player, scene)
     if intent.item == GOLD:
@@ -43,10 +43,10 @@ def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, 
 
 
 def withdraw(tx: Tx, player: Player, scene: Scene, intent: Withdraw) -> dict[str, Any]:
-    """Fetch gold or items from the bank.
+    """Withdraw gold or items from the bank.
 
     Raises:
-        Refused: `no_bank`, `not_enough`, `not_enough_gold`, `inventory_full`, `stack_full` or `purse_full`.
+        ActionRefused: `no_bank`, `not_enough`, `not_enough_gold`, `inventory_full`, `stack_full` or `purse_full`.
     """
     _check_bank(player, scene)
     if intent.item == GOLD:

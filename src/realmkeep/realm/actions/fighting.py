@@ -1,4 +1,4 @@
-"""Blows, wounds, deaths and what they leave; all dice are the server's."""
+"""Combat: blows, damage, deaths and loot. The server rolls all dice."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ def attack(player: Player, scene: Scene, intent: Attack) -> dict[str, Any]:
     """Strike a monster once.
 
     Raises:
-        Refused: `no_such_target`, `out_of_range` or `too_soon`.
+        ActionRefused: `no_such_target`, `out_of_range` or `too_soon`.
     """
     place = scene.place(player)
     monster = place.monsters.get(intent.target)
@@ -39,7 +39,7 @@ def attack(player: Player, scene: Scene, intent: Attack) -> dict[str, Any]:
 
 
 def strike(monster: Monster, player: Player, scene: Scene) -> int:
-    """A monster strikes a player; returns the damage. At 0 health the player is dead, which is written at once."""
+    """Let a monster strike a player; returns the damage. At 0 health the player is dead, and a trigger writes that at once."""
     _fights(player, scene)
     armour = _worn(player, scene, "defense") + player.defense_level // 2
     damage = max(0, _blow(scene, monster.kind.attack) - armour // 2)
@@ -52,13 +52,13 @@ def strike(monster: Monster, player: Player, scene: Scene) -> int:
 
 
 def revive(player: Player, scene: Scene) -> None:
-    """Bring a fallen player back at the safe place, in full health."""
+    """Bring a fallen player back at the start, in full health."""
     player.hp = player.max_hp
     to_safety(player, scene)
 
 
 def to_safety(player: Player, scene: Scene) -> None:
-    """Put a player at the start."""
+    """Put a player at the start, which is safe."""
     start = scene.world.start
     scene.places.move_player(player, start.zone, start.x, start.y)
 

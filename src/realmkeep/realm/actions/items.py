@@ -1,4 +1,4 @@
-"""What one does with things: picking up, dropping, eating, wearing."""
+"""Items: picking up, dropping, eating, wearing."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from realmkeep.realm.world.zone import GroundItem, Zone
 
 
 def reachable(player: Player, scene: Scene, intent: Pickup) -> GroundObject:
-    """The thing on the ground that an intent means.
+    """The items on the ground that an intent names.
 
     Raises:
-        Refused: `gone` or `out_of_range`.
+        ActionRefused: `gone` or `out_of_range`.
     """
     thing = scene.place(player).ground.get(intent.ground_id)
-    if thing is None or (intent.item and intent.item != thing.item):  # after a restart the ids begin anew
+    if thing is None or (intent.item and intent.item != thing.item):  # a restart reuses the ids for other items
         raise ActionRefused("gone", f"there is no {intent.item or 'thing'} with the id {intent.ground_id} here")
     if not scene.in_arm(player, thing.x, thing.y):
         raise ActionRefused("out_of_range", f"{thing.item} is out of arm's length")
@@ -27,10 +27,10 @@ def reachable(player: Player, scene: Scene, intent: Pickup) -> GroundObject:
 
 
 def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any]:
-    """Take a common thing, which lies in memory only.
+    """Pick up common items, which lie in memory only.
 
     Raises:
-        Refused: `gone`, `out_of_range`, `inventory_full` or `stack_full`.
+        ActionRefused: `gone`, `out_of_range`, `inventory_full` or `stack_full`.
     """
     place = scene.place(player)
     thing = reachable(player, scene, intent)
@@ -40,18 +40,18 @@ def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any
 
 
 def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pickup) -> dict[str, Any]:
-    """Take an item that does not stack: out of the zone and into the inventory in one commit.
+    """Pick up an item that does not stack: it moves from the zone's record into the inventory in one commit.
 
-    One that grew at a spot gets its serial here, and the zone's record says in the same commit that the spot is empty.
+    An item that grew at a spot gets its serial now, and the same commit records that the spot is empty.
 
     Raises:
-        Refused: `gone`, `out_of_range`, `inventory_full` or `busy`.
+        ActionRefused: `gone`, `out_of_range`, `inventory_full` or `busy`.
     """
     thing = reachable(player, scene, intent)
     left = [item for item in zone.ground if item.serial != thing.serial]
     spot = scene.place(player).spot_of(thing)
     if thing.spot in zone.respawns or (spot is None and len(left) == len(zone.ground)):
-        raise ActionRefused("gone", f"somebody else took {thing.item}")
+        raise ActionRefused("gone", f"another player took {thing.item}")
     if spot is not None and thing.spot is not None:
         zone.respawns = {**zone.respawns, thing.spot: scene.wall_us + int(spot.respawn_s * 1e6)}
     zone.ground = left
@@ -61,23 +61,25 @@ def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pick
 
 
 def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str, Any]:
-    """Part with stackable items; once that is durable they lie on the ground for a while.
+    """Drop stackable items; once that is durable, they lie on the ground for a while.
 
     Raises:
-        Refused: `empty_slot`, `not_enough` or `slot_changed`.
+        ActionRefused: `empty_slot`, `not_enough` or `slot_changed`.
     """
     dropped = take(player, intent.slot, intent.count)
-    if dropped.serial is not None:  # a trade has put it there since this was begun: it must not go without its zone
+    if (
+        dropped.serial is not None
+    ):  # a trade has filled the slot meanwhile; a serial may move with the zone's record only
         raise ActionRefused("slot_changed", f"slot {intent.slot} has changed meanwhile")
     unpack_parcels(player, scene.world)
     return {"item": dropped.item_id, "count": dropped.count}
 
 
 def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) -> dict[str, Any]:
-    """Lay an item with a serial down: out of the inventory and into the zone in one commit.
+    """Drop an item with a serial: it moves from the inventory into the zone's record in one commit.
 
     Raises:
-        Refused: `empty_slot`, `not_enough`, `slot_changed` or `ground_full`.
+        ActionRefused: `empty_slot`, `not_enough`, `slot_changed` or `ground_full`.
     """
     dropped = take(player, intent.slot, intent.count)
     if dropped.serial is None:
@@ -93,11 +95,11 @@ def consume(tx: Tx, player: Player, scene: Scene, intent: Consume) -> dict[str, 
     """Eat or drink.
 
     Raises:
-        Refused: `empty_slot`, `not_enough` or `not_edible`.
+        ActionRefused: `empty_slot`, `not_enough` or `not_edible`.
     """
     kind = scene.world.item(in_slot(player, intent.slot).item_id)
     if not kind.heals:
-        raise ActionRefused("not_edible", "that is nothing to eat or drink")
+        raise ActionRefused("not_edible", "that cannot be eaten or drunk")
     eaten = take(player, intent.slot, intent.count)
     healed = min(player.max_hp, player.hp + kind.heals * intent.count) - player.hp
     player.hp += healed
@@ -106,10 +108,10 @@ def consume(tx: Tx, player: Player, scene: Scene, intent: Consume) -> dict[str, 
 
 
 def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
-    """Wear or wield what is in a slot; what was worn before takes its slot.
+    """Wear or wield the item in a slot; the item worn before takes its slot.
 
     Raises:
-        Refused: `empty_slot`, `not_wearable`, or `slot_taken`: more of a stack stay in the slot.
+        ActionRefused: `empty_slot`, `not_wearable`, or `slot_taken`: the rest of a stack stays in the slot.
     """
     item = in_slot(player, intent.slot)
     where = scene.world.item(item.item_id).equipment
@@ -121,10 +123,10 @@ def equip(player: Player, scene: Scene, intent: Equip) -> dict[str, Any]:
 
 
 def unequip(player: Player, scene: Scene, intent: Unequip) -> dict[str, Any]:
-    """Put what is worn into the inventory.
+    """Put a worn item into the inventory.
 
     Raises:
-        Refused: `not_worn` or `inventory_full`.
+        ActionRefused: `not_worn` or `inventory_full`.
     """
     worn = player.equipment.get(intent.equipment)
     if worn is None:

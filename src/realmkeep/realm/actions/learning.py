@@ -9,7 +9,7 @@ LEVEL_ACHIEVEMENTS: Final = {5: "level_5", 10: "level_10", 25: "level_25"}
 
 
 def gain_xp(player: Player, xp: int) -> None:
-    """Learn; each level is written at once."""
+    """Add experience, and the levels that it reaches; a trigger writes each level at once."""
     player.xp += xp
     player.lifetime_xp += xp
     while player.level < level_of(player.xp):

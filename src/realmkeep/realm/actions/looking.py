@@ -1,4 +1,4 @@
-"""What a player sees; nothing here changes anything."""
+"""The view of a player; this module changes nothing."""
 
 from collections.abc import Iterable
 from heapq import nsmallest
@@ -18,7 +18,7 @@ T = TypeVar("T", bound="Located")
 
 
 class Located(Protocol):
-    """Anything that stands or lies somewhere."""
+    """An object with a position."""
 
     @property
     def x(self) -> float:
@@ -32,7 +32,7 @@ class Located(Protocol):
 
 
 def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
-    """Everything in sight, the nearest first, and what the shop and the quest giver within reach have."""
+    """Everything in sight, the nearest first, with the goods of shops and the quests of givers within reach."""
     place = scene.place(player)
     monsters = _nearest(player, scene, (monster for monster in place.monsters.values() if monster.alive))
     ground = _nearest(player, scene, place.ground.values())
@@ -61,7 +61,7 @@ def look(player: Player, scene: Scene, intent: Look) -> dict[str, Any]:
 
 
 def _at(thing: Located) -> dict[str, float]:
-    """Where something is, to a hundredth of a tile: all 17 digits of sixty places would not fit a datagram."""
+    """A position, to a hundredth of a tile: the 17 digits of sixty positions would not fit a datagram."""
     return {"x": round(thing.x, 2), "y": round(thing.y, 2)}
 
 
@@ -75,7 +75,7 @@ def _quest(name: str, kind: QuestKind) -> dict[str, Any]:
 
 
 def _nearest(player: Player, scene: Scene, things: Iterable[T]) -> list[T]:
-    """Those in sight, the nearest first; measured once each, because a market may be full."""
+    """The objects in sight, the nearest first. Each distance is computed once, because a market may be crowded."""
     measured = [(distance(player.x, player.y, thing.x, thing.y), thing) for thing in things]
     seen = [each for each in measured if each[0] <= scene.world.rules.sight_tiles]
     return [thing for _, thing in nsmallest(SEEN_MAX, seen, key=itemgetter(0))]

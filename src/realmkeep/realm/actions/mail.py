@@ -1,4 +1,4 @@
-"""Mail: gold or an item, delivered whether the other is here, elsewhere or offline."""
+"""Mail: gold or items for another player on any server, online or not."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, StoredIt
 
 
 def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str, Any]:
-    """Send; what is sent leaves the sender in the commit that puts it into the other's inbox.
+    """Send gold or items: one commit takes them from the sender and puts the letter into the receiver's inbox.
 
     Raises:
-        Refused: `not_to_oneself`, `blocked`, `not_enough_gold`, `empty_slot` or `not_enough`.
+        ActionRefused: `not_to_oneself`, `blocked`, `not_enough_gold`, `empty_slot` or `not_enough`.
     """
     other = scene.other
-    assert other is not None  # whoever runs this has looked the receiver up
+    assert other is not None  # the intent handler has looked the receiver up
     if other.player_id == player.player_id:
-        raise ActionRefused("not_to_oneself", "mail goes to somebody else")
+        raise ActionRefused("not_to_oneself", "mail goes to another player")
     if player.player_id in other.blocked:
         raise ActionRefused("blocked", f"{other.name} takes no mail of yours")
     content: dict[str, Any] = {}
@@ -48,10 +48,10 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str
 def receive(player: Player, world: World, letter: MailLetter) -> dict[str, Any]:
     """Apply a letter inside the commit that takes it out of the inbox; returns the `event` for the client.
 
-    What finds no slot waits in a parcel.
+    Items that find no free slot wait in a parcel.
 
     Raises:
-        Return: The sender is blocked, there are too many parcels, or the purse is full: it goes back.
+        Return: The receiver blocks the sender, or has no room for another parcel or the gold: the letter goes back.
     """
     if letter.sender in player.blocked:
         raise Return("blocked")
@@ -62,31 +62,31 @@ def receive(player: Player, world: World, letter: MailLetter) -> dict[str, Any]:
 
 
 def take_back(player: Player, world: World, returned: Returned) -> dict[str, Any]:
-    """Take back what did not reach its receiver; returns the `event` for the client, with the reason.
+    """Take back a letter that its receiver did not get; returns the `event` for the client, with the reason.
 
     Raises:
-        Later: There are too many parcels, or the purse is full: it waits until there is room.
+        Later: The sender has no room for another parcel or the gold: the letter waits until there is room.
     """
     opened = returned.open(MailLetter)
     letter = opened if isinstance(opened, MailLetter) else MailLetter.of_plain(opened)
     if not _fits(player, letter):
-        raise Later("there is no room for what came back")
+        raise Later("there is no room for the returned mail")
     _put(player, world, letter)
     event = _event(letter, letter.receiver, letter.receiver_name, returned=True)
     return {**event, "reason": returned.reason.replace(" ", "_")}
 
 
 def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
-    """As `receive`, of a letter from before letters had types; what goes back of those is a letter of its own.
+    """As `receive`, for a letter that was stored before letters had types; its return is a plain letter, too.
 
     Raises:
-        Later: It came back, and there is no room.
+        Later: The letter came back, and there is no room for it.
     """
     opened = MailLetter.of_plain(letter)
     returned = bool(letter.get("returned"))
     fits = _fits(player, opened)
     if returned and not fits:
-        raise Later("there is no room for what came back")
+        raise Later("there is no room for the returned mail")
     if not returned and (opened.sender in player.blocked or not fits):
         back = {**letter, "from": player.player_id, "name": player.name, "returned": True}
         tx.deliver(Player, opened.sender, back)

@@ -1,4 +1,4 @@
-"""What older records hold in disorder: things without a serial, as the specification has them, and two things in one slot."""
+"""Mending of older records: unstackable items without a serial, as in the specification, and two items in one slot."""
 
 from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
@@ -8,17 +8,17 @@ from realmkeep.realm.world.player import Item, Player, StoredItem, WornItem
 
 
 def is_disordered(player: Player, world: World) -> bool:
-    """Whether anything that does not stack has no serial, carried, banked or worn, or two things lie in one slot."""
+    """Whether a carried, banked or worn item that does not stack lacks a serial, or two items share a slot."""
     return has_shared_slots(player) or any(
         _lacks_serial(held, world) for held in (*player.inventory, *player.bank, *player.equipment.values())
     )
 
 
 def put_in_order(tx: Tx, player: Player, scene: Scene) -> None:
-    """Give a serial to each of them; of several in one place each but the first moves to a place of its own.
+    """Give each such item a serial, and move all but one item of a shared slot or numbered stack to places of their own.
 
     Raises:
-        Refused: `busy`: there are not so many serials at hand.
+        ActionRefused: `busy`: there are too few serials at hand.
     """
     world, serial = scene.world, scene.serials.take_serial
     inventory, bank, spare = list[Item](), list[StoredItem](), list[StoredItem]()
@@ -46,6 +46,6 @@ def put_in_order(tx: Tx, player: Player, scene: Scene) -> None:
 
 
 def _lacks_serial(held: Item | StoredItem | WornItem, world: World) -> bool:
-    """What the data file has dropped stays as it is: nobody knows any more whether it stacks."""
+    """Whether an item needs a serial; an item that the data file no longer has stays as it is, because it may stack."""
     kind = world.items.get(held.item_id)
     return held.serial is None and kind is not None and not kind.stackable

@@ -13,10 +13,11 @@ from realmkeep.realm.world.player import Player
 def move(player: Player, scene: Scene, intent: Move) -> dict[str, Any]:
     """Walk to a point, no farther than the time since the last step allows.
 
-    Unused time is saved up to `walk_burst_s`, so that a network that bunches messages costs nothing and nobody gains by it.
+    Up to `walk_burst_s` of unused time is saved: a network that bunches messages does not slow a player down, and bunching
+    gains no distance.
 
     Raises:
-        Refused: `too_fast` or `out_of_bounds`.
+        ActionRefused: `too_fast` or `out_of_bounds`.
     """
     rules = scene.world.rules
     rested_s = scene.now_s - player.walked_s if player.walked_s is not None else 0.0

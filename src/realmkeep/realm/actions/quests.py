@@ -17,10 +17,10 @@ def accept_quest(player: Player, scene: Scene, intent: AcceptQuest) -> dict[str,
     """Take a quest.
 
     Raises:
-        Refused: `no_such_quest` (none of this name is given within reach) or `already_accepted`.
+        ActionRefused: `no_such_quest` (no giver within reach has it) or `already_accepted`.
     """
     if intent.quest not in given_here(player, scene):
-        raise ActionRefused("no_such_quest", f"nobody here has a quest {intent.quest!r}")
+        raise ActionRefused("no_such_quest", f"no giver within reach has a quest {intent.quest!r}")
     if any(quest.quest_id == intent.quest for quest in player.quest_progress):
         raise ActionRefused("already_accepted", f"{intent.quest} was accepted before")
     player.quest_progress = [*player.quest_progress, QuestProgress(intent.quest)]
@@ -28,10 +28,10 @@ def accept_quest(player: Player, scene: Scene, intent: AcceptQuest) -> dict[str,
 
 
 def advance_quest(player: Player, scene: Scene, intent: AdvanceQuest) -> dict[str, Any]:
-    """Finish a stage that is not the last.
+    """Finish a stage before the last.
 
     Raises:
-        Refused: `no_such_quest` or `not_finished`.
+        ActionRefused: `no_such_quest` or `not_finished`.
     """
     quest, _ = _finished_stage(player, scene, intent.quest)
     _replace(player, QuestProgress(quest.quest_id, quest.stage + 1))
@@ -42,7 +42,7 @@ def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -
     """Finish the last stage and get the reward, in one commit.
 
     Raises:
-        Refused: `no_such_quest`, `not_finished`, `inventory_full`, `stack_full` or `purse_full`.
+        ActionRefused: `no_such_quest`, `not_finished`, `inventory_full`, `stack_full` or `purse_full`.
     """
     quest, kind = _finished_stage(player, scene, intent.quest)
     reward = kind.reward
@@ -59,19 +59,19 @@ def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -
 
 
 def is_last_stage(player: Player, scene: Scene, quest_id: str) -> bool:
-    """Whether the stage at hand brings the reward, so that finishing it is tier 1."""
+    """Whether the current stage brings the reward, so that finishing it is tier 1."""
     quest = next((quest for quest in player.quest_progress if quest.quest_id == quest_id), None)
     kind = scene.world.quests.get(quest_id)
     return quest is not None and kind is not None and quest.stage >= len(kind.stages) - 1
 
 
 def killed(player: Player, scene: Scene, monster: str) -> None:
-    """Count a slain monster for the quests that want it."""
+    """Count a slain monster for the quests that ask for it."""
     _progress(player, scene, lambda stage: stage.goal == "kill" and stage.target == monster)
 
 
 def entered(player: Player, scene: Scene, zone: str) -> None:
-    """Count a visit for the quests that want it."""
+    """Count a visit for the quests that ask for it."""
     _progress(player, scene, lambda stage: stage.goal == "visit" and stage.target == zone)
 
 
@@ -88,7 +88,7 @@ def _finished_stage(player: Player, scene: Scene, quest_id: str) -> tuple[QuestP
         raise ActionRefused("no_such_quest", f"{quest_id!r} is not under way")
     stage = kind.stage(quest.stage)
     if stage.goal == "talk" and quest_id not in given_here(player, scene):
-        raise ActionRefused("not_finished", "go and talk to the one who gave it")
+        raise ActionRefused("not_finished", "go and talk to the giver of the quest")
     if stage.goal != "talk" and quest.count < stage.count:
         raise ActionRefused("not_finished", f"{stage.goal} {stage.target}: {quest.count} of {stage.count}")
     return quest, kind

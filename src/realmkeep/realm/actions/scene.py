@@ -1,4 +1,4 @@
-"""What an action may look at and change beside the player's own record."""
+"""The surroundings of an action: all that it may read or change beside the player's own record."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,30 +10,30 @@ from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places, near
 from realmkeep.realm.world.player import Player
 
-SERIALS_PER_BLOCK: Final = 1024  # taken from the realm's counter at once
+SERIALS_PER_BLOCK: Final = 1024  # one allocation from the realm's counter
 SERIALS_LOW: Final = 512  # 24 slots of twenty purchases in flight
 
 
 class Serials:
-    """Numbers that are unique in the realm, made in blocks so that no purchase waits for the counter."""
+    """Numbers that are unique in the realm, allocated in blocks so that no purchase waits for the counter."""
 
     def __init__(self) -> None:
         self._ready = deque[int]()
 
     @property
     def low(self) -> bool:
-        """Whether the next block should be fetched."""
+        """Whether it is time to fetch the next block."""
         return len(self._ready) < SERIALS_LOW
 
     def add_block(self, first: int) -> None:
-        """Take over an allocated block; numbers that are never used stay unused."""
+        """Add an allocated block; numbers left at the end of this process stay unused."""
         self._ready.extend(range(first, first + SERIALS_PER_BLOCK))
 
     def take_serial(self) -> int:
-        """A serial that nothing else has.
+        """A serial that no other item has.
 
         Raises:
-            Refused: `busy`: the store has not given us the next block yet.
+            ActionRefused: `busy`: the next block has not been allocated yet.
         """
         if not self._ready:
             raise ActionRefused("busy", "no serials are at hand; try again in a moment")
@@ -42,12 +42,12 @@ class Serials:
 
 @dataclass(frozen=True)
 class NamedPlayer:
-    """A player as another one names it, online or not.
+    """Another player that an intent names, online or not.
 
     Attributes:
         player_id: Its id.
         name: Its name.
-        blocked: Whom it blocks, as far as that is known when it is named; it is looked at again when mail is opened.
+        blocked: Ids of the players that it blocks, as of the lookup; the receiver of mail checks its own list again.
     """
 
     player_id: int
@@ -57,14 +57,14 @@ class NamedPlayer:
 
 @dataclass
 class Scene:
-    """The moment in which an action happens.
+    """The surroundings and the moment of an action.
 
     Attributes:
         random: The only source of chance.
         now_s: Monotonic time.
         wall_us: Wall time.
-        other: Who the intent names, where it names somebody.
-        unique_loot: Items with a serial that fell and have yet to be written into their zone.
+        other: The player that the intent names; None if it names none.
+        unique_loot: Fallen items that need a serial: zone, item and position; a commit of the zone follows.
     """
 
     world: World
@@ -77,11 +77,11 @@ class Scene:
     unique_loot: list[tuple[Place, str, float, float]] = field(default_factory=list[tuple[Place, str, float, float]])
 
     def place(self, player: Player) -> Place:
-        """Where the player is."""
+        """The zone of the player."""
         return self.places.place_of(player)
 
     def in_combat(self, player: Player) -> bool:
-        """Whether the last blow is recent."""
+        """Whether the player's last fight is recent."""
         return player.combat_until_us > self.wall_us
 
     def in_reach(self, player: Player, x: float, y: float) -> bool:
@@ -89,5 +89,5 @@ class Scene:
         return near(player.x, player.y, x, y, self.world.rules.reach_tiles)
 
     def in_arm(self, player: Player, x: float, y: float) -> bool:
-        """Whether the player can touch what is there."""
+        """Whether a point is within arm's length of the player."""
         return near(player.x, player.y, x, y, self.world.rules.arm_tiles)

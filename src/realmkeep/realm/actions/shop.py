@@ -17,10 +17,10 @@ def shops_here(player: Player, scene: Scene) -> list[Shop]:
 
 
 def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
-    """Buy; an item that does not stack gets a serial and a slot of its own.
+    """Buy items; each one that does not stack gets a serial and a slot of its own.
 
     Raises:
-        Refused: `no_shop`, `not_sold_here`, `price_changed`, `not_enough_gold`, `inventory_full`, `stack_full` or `busy`.
+        ActionRefused: `no_shop`, `not_sold_here`, `price_changed`, `not_enough_gold`, `inventory_full`, `stack_full` or `busy`.
     """
     shops = shops_here(player, scene)
     if not shops:
@@ -47,10 +47,10 @@ def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
 
 
 def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
-    """Sell what is in a slot.
+    """Sell the items of a slot.
 
     Raises:
-        Refused: `no_shop`, `empty_slot`, `not_enough`, `worthless`, `price_changed` or `purse_full`.
+        ActionRefused: `no_shop`, `empty_slot`, `not_enough`, `worthless`, `price_changed` or `purse_full`.
     """
     if not shops_here(player, scene):
         raise ActionRefused("no_shop", "there is no shop within reach")

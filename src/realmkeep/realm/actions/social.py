@@ -15,7 +15,7 @@ def add_friend(tx: Tx, player: Player, scene: Scene, intent: AddFriend) -> dict[
     """Put a player on the friends list.
 
     Raises:
-        Refused: `not_oneself`, `already_listed` or `list_full`.
+        ActionRefused: `not_oneself`, `already_listed` or `list_full`.
     """
     player.friends = _added(player.friends, _other(player, scene), FRIENDS_MAX)
     return {}
@@ -25,7 +25,7 @@ def remove_friend(tx: Tx, player: Player, scene: Scene, intent: RemoveFriend) ->
     """Take a player off the friends list.
 
     Raises:
-        Refused: `not_oneself` or `not_listed`.
+        ActionRefused: `not_oneself` or `not_listed`.
     """
     player.friends = _removed(player.friends, _other(player, scene))
     return {}
@@ -35,17 +35,17 @@ def block(tx: Tx, player: Player, scene: Scene, intent: Block) -> dict[str, Any]
     """Refuse trades and mail of a player.
 
     Raises:
-        Refused: `not_oneself`, `already_listed` or `list_full`.
+        ActionRefused: `not_oneself`, `already_listed` or `list_full`.
     """
     player.blocked = _added(player.blocked, _other(player, scene), BLOCKED_MAX)
     return {}
 
 
 def unblock(tx: Tx, player: Player, scene: Scene, intent: Unblock) -> dict[str, Any]:
-    """Allow them again.
+    """Accept trades and mail of a player again.
 
     Raises:
-        Refused: `not_oneself` or `not_listed`.
+        ActionRefused: `not_oneself` or `not_listed`.
     """
     player.blocked = _removed(player.blocked, _other(player, scene))
     return {}
@@ -55,7 +55,7 @@ def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dic
     """Keep a setting of the client.
 
     Raises:
-        Refused: `settings_full`: more than 64 names, or more than 2,048 bytes in all.
+        ActionRefused: `settings_full`: more than 64 names, or more than 2,048 bytes in all.
     """
     settings = {**player.settings, intent.name: intent.value}
     if len(settings) > SETTINGS_MAX or len(msgspec.json.encode(settings)) > SETTINGS_BYTES_MAX:
@@ -65,7 +65,7 @@ def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dic
 
 
 def _other(player: Player, scene: Scene) -> int:
-    assert scene.other is not None  # whoever runs this has looked the player up
+    assert scene.other is not None  # the intent handler has looked the player up
     if scene.other.player_id == player.player_id:
         raise ActionRefused("not_oneself", "that is yourself")
     return scene.other.player_id

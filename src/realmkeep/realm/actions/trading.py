@@ -1,7 +1,7 @@
 """Trades: two offers, two confirmations, one atomic write.
 
-Offers live in memory and move nothing: what is offered stays where it is until both have confirmed, and is checked again
-when it moves. So a trade that is cancelled, by whatever, has nothing to give back.
+Offers live in memory and move nothing. Offered items stay with their player until both players have confirmed, and the commit
+checks them again. A cancelled trade therefore has nothing to give back.
 """
 
 import hashlib
@@ -24,9 +24,9 @@ from realmkeep.realm.world.player import Item, Player
 from realmkeep.realm.world.state import thing
 
 INACTIVE_S: Final = 60.0
-OFFERS_PER_S: Final = 5.0  # of one player: each is told to the other, who may have a slow line and cannot look away
+OFFERS_PER_S: Final = 5.0  # of one player: each offer goes to the other player too, perhaps over a slow line
 OFFERS_BURST: Final = 20.0
-ASK_AGAIN_S: Final = 1.0  # a player who asks oftener is not heard oftener
+ASK_AGAIN_S: Final = 1.0  # the asked player gets one `trade_requested` of the same player in this time
 TERMS_BYTES: Final = 16
 
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
@@ -34,21 +34,21 @@ Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 
 
 class Confirmation(Protocol):
-    """One player's yes."""
+    """A player's confirmation of a trade."""
 
     @property
     def op(self) -> Op:
-        """The operation that says it."""
+        """The operation that confirms."""
         ...
 
     def nack(self, refused: ActionRefused) -> None:
-        """Answer that nothing came of it."""
+        """Answer that the trade did not happen, and why."""
         ...
 
 
 @dataclass
 class TradeSide:
-    """One player's part of a trade; `offered` are the slots' contents when they were offered."""
+    """One player's part of a trade; `offered` holds the slots' contents at the time of the offer."""
 
     player: Player
     changes: TokenBucket
@@ -67,9 +67,9 @@ class Trade:
     """An open trade.
 
     Attributes:
-        number: Its own among all of this server, so that nobody agrees to one trade by the words of another.
-        touched_s: When a player last did something about it.
-        closing: Both have confirmed: from then on only the store decides.
+        number: Unique on this server; it makes the `terms` of two trades differ.
+        touched_s: Monotonic time of the players' last action in the trade.
+        closing: Both players have confirmed: from here on only the store decides.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Trade:
     closing: bool = False
 
     def offers_and_terms(self) -> dict[str, Any]:
-        """Both offers as they stand, and the `terms` that name exactly them."""
+        """Both present offers, and the `terms` that name exactly these."""
         offers = [side.shown() for side in self.sides]
         digest = hashlib.blake2b(msgspec.json.encode((self.number, offers)), digest_size=TERMS_BYTES)
         return {"offers": offers, "terms": digest.hexdigest()}
@@ -96,28 +96,28 @@ class TradeBook:
     """All requests and open trades of one server.
 
     Args:
-        tell: How events reach players.
+        tell: Sends an event to a player.
     """
 
     def __init__(self, tell: Tell) -> None:
         self._tell = tell
-        self._requests: dict[int, tuple[int, float]] = {}  # who asked whom, and when
-        self._told_s: dict[tuple[int, int], float] = {}  # by asker and asked: when it was last told
+        self._requests: dict[int, tuple[int, float]] = {}  # by asking player: the asked player, and the time
+        self._told_s: dict[tuple[int, int], float] = {}  # by asking and asked player: time of the last event
         self._trades: dict[int, Trade] = {}
         self._numbers = count(1)
 
     def request_trade(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
-        """Ask for a trade; asking back opens it.
+        """Ask a player for a trade; asking back opens the trade.
 
         Raises:
-            Refused: `not_here`, `too_far`, `in_combat`, `already_trading` or `blocked`.
+            ActionRefused: `not_here`, `too_far`, `in_combat`, `already_trading` or `blocked`.
         """
         if other is None or other is player or other.zone_id != player.zone_id or other.dead:
             raise ActionRefused("not_here", "that player is not in this zone")
         if not near(player.x, player.y, other.x, other.y, scene.world.rules.trade_tiles):
             raise ActionRefused("too_far", f"a trade takes {scene.world.rules.trade_tiles:g} tiles at most")
         if scene.in_combat(player) or scene.in_combat(other):
-            raise ActionRefused("in_combat", "nobody trades in a fight")
+            raise ActionRefused("in_combat", "there is no trading in a fight")
         if player.player_id in self._trades or other.player_id in self._trades:
             raise ActionRefused("already_trading", "one of you is trading")
         if player.player_id in other.blocked or other.player_id in player.blocked:
@@ -134,16 +134,16 @@ class TradeBook:
         return {"opened": False, "player": other.player_id, "name": other.name}
 
     def change_offer(self, player: Player, intent: TradeOffer, scene: Scene) -> dict[str, Any]:
-        """Replace one's offer; whoever had confirmed has not any more.
+        """Replace a player's offer; this revokes the confirmations of both players.
 
         Raises:
-            Refused: `not_trading`, `trade_closing`, `rate_limited`, `empty_slot`, `not_enough`, `same_slot_twice` or
+            ActionRefused: `not_trading`, `trade_closing`, `rate_limited`, `empty_slot`, `not_enough`, `same_slot_twice` or
                 `not_enough_gold`.
         """
         trade = self._open_trade(player)
         side = trade.side(player)
         if not side.changes.take(scene.now_s):
-            raise ActionRefused("rate_limited", "offers change no faster than anybody can read them")
+            raise ActionRefused("rate_limited", "offers may not change so fast; wait a little")
         offered: list[Item] = []
         for part in intent.items or []:
             item = in_slot(player, part.slot)
@@ -163,16 +163,17 @@ class TradeBook:
         return standing
 
     def confirm_trade(self, player: Player, terms: str, confirmation: Confirmation, scene: Scene) -> Trade | None:
-        """Agree to what `terms` stands for; returns the trade, closing, once both have.
+        """Confirm the offers that `terms` names; returns the trade, now closing, once both players have confirmed.
 
         Raises:
-            Refused: `not_trading`, `trade_closing`, `offer_changed` (the offers are others by now) or `already_confirmed`.
+            ActionRefused: `not_trading`, `trade_closing`, `offer_changed` (the offers are different by now) or
+                `already_confirmed`.
         """
         trade = self._open_trade(player)
         if terms != trade.offers_and_terms()["terms"]:
-            raise ActionRefused("offer_changed", "these are not the offers as they stand; look at them again")
+            raise ActionRefused("offer_changed", "these are not the present offers; look at them again")
         if trade.side(player).confirmed is not None:
-            raise ActionRefused("already_confirmed", "wait for the other one")
+            raise ActionRefused("already_confirmed", "wait for the other player")
         trade.side(player).confirmed = confirmation
         trade.touched_s = scene.now_s
         for each in trade.sides:
@@ -183,10 +184,10 @@ class TradeBook:
         return trade
 
     def repeats_confirmation(self, player: Player, confirmation: Confirmation) -> bool:
-        """Whether a player has confirmed by this operation already; the answer goes to the request that came last.
+        """Whether this operation has already confirmed the player's trade; the answer goes to its latest request.
 
         Raises:
-            Refused: `op_reused`: by this id, to other terms.
+            ActionRefused: `op_reused`: the operation has confirmed other terms.
         """
         trade = self._trades.get(player.player_id)
         before = trade.side(player).confirmed if trade is not None else None
@@ -198,41 +199,41 @@ class TradeBook:
         return True
 
     def cancel_trade(self, player: Player) -> dict[str, Any]:
-        """Call one's trade off.
+        """Cancel a player's trade.
 
         Raises:
-            Refused: `not_trading` or `trade_closing`.
+            ActionRefused: `not_trading` or `trade_closing`.
         """
         self._call_off(self._open_trade(player), "cancelled")
         return {}
 
     def player_left(self, player: Player, reason: str) -> None:
-        """A player is gone from the zone or the game: an open trade is off, one that is closing goes on."""
+        """Note that a player has left the zone or the game: an open trade ends, a closing trade continues."""
         self._requests.pop(player.player_id, None)
         trade = self._trades.get(player.player_id)
         if trade is not None and not trade.closing:
             self._call_off(trade, reason)
 
     def complete_trade(self, trade: Trade) -> None:
-        """The trade is durable; the confirmations are the caller's to answer."""
+        """Forget a durable trade and tell both players; the caller answers the confirmations."""
         self.forget_trade(trade)
         for side in trade.sides:
             other = trade.other(side.player)
             self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())
 
     def end_trade(self, trade: Trade, reason: str) -> None:
-        """The trade is off; the confirmations are the caller's to answer."""
+        """Forget a cancelled trade and tell both players; the caller answers the confirmations."""
         self.forget_trade(trade)
         for side in trade.sides:
             self._event(side.player, "trade_cancelled", reason=reason)
 
     def forget_trade(self, trade: Trade) -> None:
-        """The trade is over, whatever came of it."""
+        """Forget a trade, whether it happened or not."""
         for side in trade.sides:
             self._trades.pop(side.player.player_id, None)
 
     def end_inactive(self, now_s: float) -> None:
-        """End trades and forget requests that nobody touched for a minute."""
+        """End trades and forget requests that have been inactive for a minute."""
         for trade in {id(trade): trade for trade in self._trades.values()}.values():
             if not trade.closing and now_s - trade.touched_s > INACTIVE_S:
                 self._call_off(trade, "inactive")
@@ -255,7 +256,7 @@ class TradeBook:
         if trade is None:
             raise ActionRefused("not_trading", "there is no trade")
         if trade.closing:
-            raise ActionRefused("trade_closing", "both have confirmed; it is being written")
+            raise ActionRefused("trade_closing", "both have confirmed; the trade is being written")
         return trade
 
     def _unconfirm(self, trade: Trade, refused: ActionRefused) -> None:
@@ -277,11 +278,11 @@ def _side(player: Player, now_s: float) -> TradeSide:
 
 
 def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
-    """Move both offers at once; runs in one commit of both players.
+    """Move both offers; runs in one commit of both players.
 
     Raises:
-        Refused: `offer_changed` if a slot or a purse no longer holds what was offered; `inventory_full`, `stack_full` or
-            `purse_full` if what comes in does not fit.
+        ActionRefused: `offer_changed` if a slot or a purse no longer holds the offer; `inventory_full`, `stack_full` or
+            `purse_full` if a player has no room for the other's offer.
     """
     taken = {player.player_id: _take_offer(player, trade.side(player)) for player in (one, other)}
     for giver, taker in ((one, other), (other, one)):
@@ -296,8 +297,8 @@ def _take_offer(player: Player, side: TradeSide) -> list[Item]:
     for item in side.offered:
         held = next((held for held in player.inventory if held.slot == item.slot), None)
         if held is None or (held.item_id, held.serial) != (item.item_id, item.serial) or held.count < item.count:
-            raise ActionRefused("offer_changed", f"slot {item.slot} no longer holds what was offered")
+            raise ActionRefused("offer_changed", f"slot {item.slot} no longer holds the offered items")
     if player.gold < side.gold:
-        raise ActionRefused("offer_changed", "the gold that was offered has been spent")
+        raise ActionRefused("offer_changed", "the offered gold has been spent")
     player.gold -= side.gold
     return [take(player, item.slot, item.count) for item in side.offered]

@@ -128,7 +128,7 @@ class Game:
         """A player by id or by name, whether in the game or not; None if there is no such player.
 
         Raises:
-            Refused: `unavailable`: the player is not in the game, and its record cannot be read.
+            ActionRefused: `unavailable`: the player is not in the game, and its record cannot be read.
             StorageUnavailable: The player is not in the game, and the store cannot tell.
         """
         if (connection := self.connections.find_player(player)) is not None:

@@ -305,7 +305,7 @@ def check(player: Player, intent: Intent) -> None:
     """What holds for every action: the dead wait, and a slot holds what the client saw there.
 
     Raises:
-        Refused: `dead` or `slot_changed`.
+        ActionRefused: `dead` or `slot_changed`.
     """
     if player.dead and not isinstance(intent, ALLOWED_TO_THE_DEAD):
         raise ActionRefused("dead", "wait until you stand again")

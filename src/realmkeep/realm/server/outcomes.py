@@ -64,7 +64,7 @@ async def decided(work: Awaitable[T], lines: RateLimitedLog, waits: Callable[[],
         waits: Called if the store keeps us waiting.
 
     Raises:
-        Refused: It did not happen, and why.
+        ActionRefused: It did not happen, and why.
         Undecided: Nobody can tell here whether it happened.
     """
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a message, in the words of the protocol."""
+"""Errors of the protocol: a message that the server cannot take."""
 
 from typing import Literal, TypeAlias
 
@@ -13,7 +13,7 @@ class BadInput(Exception):
     Attributes:
         reason: The protocol's word.
         detail: One sentence for the developer of the client.
-        op_id: The operation it belonged to, so that the client stops waiting for it; None if none could be read.
+        op_id: The operation of the message, so that the client stops waiting for it; None if the id could not be read.
     """
 
     def __init__(self, reason: Reason, detail: str, *, op_id: int | None = None) -> None:
@@ -23,7 +23,7 @@ class BadInput(Exception):
         self.op_id = op_id
 
     def message(self) -> dict[str, object]:
-        """The `error` that the client gets."""
+        """The `error` message for the client."""
         answer: dict[str, object] = {"type": "error", "reason": self.reason, "detail": self.detail}
         if self.op_id is not None:
             answer["op_id"] = self.op_id

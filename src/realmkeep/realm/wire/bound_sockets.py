@@ -1,10 +1,10 @@
-"""Where a server listens: one rule for both transports.
+"""The sockets of a server: one rule for both transports.
 
-- A name or an address stands for all that it resolves to; nothing, `*` included, stands for every address of the machine.
-- Each of these addresses gets a TCP and a UDP socket, or neither does. An address that the machine does not have, as `::1`
-  without IPv6, is left out while another remains.
-- An IPv6 socket serves IPv6 alone: `::` is every IPv6 address, and no IPv4 address.
-- A transport has one port on all of them. Port 0 picks a free one, and the same for both transports where both are 0.
+- A name stands for every address that it resolves to; an empty name or `*` stands for every address of the machine.
+- Each address gets a TCP and a UDP socket, or neither. An address that the machine does not have, as `::1` without IPv6, is
+  skipped while another remains.
+- An IPv6 socket serves IPv6 alone: `::` is every IPv6 address and no IPv4 address.
+- A transport has one port on all addresses. Port 0 picks a free one, the same for both transports if both are 0.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from typing import Final, Literal, TypeAlias
 
 from realmkeep.realm.wire.udp_socket import host_of
 
-PORT_TRIES: Final = 32  # a free port of one socket may be taken at another: then the next is tried
+PORT_TRIES: Final = 32  # a port that is free at one address may be taken at another: then the next is tried
 EVERYWHERE: Final = frozenset({"", "*"})
 _NOT_HERE: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
-Place: TypeAlias = tuple[socket.AddressFamily, str, int]  # the last: of which interface, where an address needs one
+Place: TypeAlias = tuple[socket.AddressFamily, str, int]  # the last: the interface of a link-local address, or 0
 Kind: TypeAlias = Literal["tcp", "udp"]
 
 
@@ -31,7 +31,7 @@ class CannotListen(Exception):
     Attributes:
         kind: The transport.
         where: Address and port.
-        error: What the system said.
+        error: The system's error.
     """
 
     def __init__(self, kind: Kind, where: str, error: OSError) -> None:
@@ -51,16 +51,16 @@ class BoundSockets:
 
     @property
     def tcp_port(self) -> int:
-        """The one port of all TCP sockets."""
+        """The port of all TCP sockets."""
         return self.tcp[0].getsockname()[1]
 
     @property
     def udp_port(self) -> int:
-        """The one port of all UDP sockets."""
+        """The port of all UDP sockets."""
         return self.udp[0].getsockname()[1]
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all sockets."""
         for each in (*self.tcp, *self.udp):
             each.close()
 
@@ -69,19 +69,19 @@ async def bind_sockets(host: str, tcp_port: int, udp_port: int) -> BoundSockets:
     """Bind the sockets of a server, by the rule of this module.
 
     Args:
-        host: A name, an address, or nothing: every address of the machine.
-        tcp_port: 0 picks a free one.
-        udp_port: 0 picks a free one; that of TCP where both are 0.
+        host: A name or an address; empty: every address of the machine.
+        tcp_port: 0 picks a free port.
+        udp_port: 0 picks a free port; the one of TCP if both are 0.
 
     Raises:
-        CannotListen: An address is not known or not here, or a port is taken.
+        CannotListen: The name is unknown, the machine has none of its addresses, or a port is taken.
     """
     try:
         places = await _places(host)
     except OSError as error:
         raise CannotListen("tcp", f"{host}:{tcp_port}", error) from error
     except ValueError as error:  # a NUL, or a label that is too long
-        raise CannotListen("tcp", f"{host!r}:{tcp_port}", OSError(0, "it is no name and no address")) from error
+        raise CannotListen("tcp", f"{host!r}:{tcp_port}", OSError(0, "it is neither a name nor an address")) from error
     for attempt in range(1, PORT_TRIES + 1):
         try:
             tcp = _bound("tcp", places, tcp_port)
@@ -114,7 +114,7 @@ def _interface(address: Sequence[object]) -> int:
 
 
 def _bound(kind: Kind, places: Sequence[Place], port: int) -> list[socket.socket]:
-    """One socket for each place, all at one port."""
+    """One socket for each address, all on one port."""
     missing: CannotListen | None = None
     with ExitStack() as opened:
         made: list[socket.socket] = []
@@ -140,7 +140,7 @@ def _socket(kind: Kind, family: socket.AddressFamily, host: str, port: int, inte
         made.settimeout(0)
         if family == socket.AF_INET6:
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        if kind == "tcp" and hasattr(socket, "AF_UNIX"):  # not on Windows, where it means something else
+        if kind == "tcp" and hasattr(socket, "AF_UNIX"):  # on Windows SO_REUSEADDR would let another process share it
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((host, port, 0, interface) if family == socket.AF_INET6 else (host, port))
     except BaseException:

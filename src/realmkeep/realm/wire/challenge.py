@@ -1,7 +1,7 @@
-"""Proof that an address receives what is sent to it, without keeping anything for it.
+"""Stateless challenges: a client that returns one proves that it receives datagrams at its address.
 
-The challenge is the second it was made in and an HMAC over that and the address, so the server only needs its key (as the
-cookie of DTLS, RFC 6347 section 4.2.1).
+A challenge is its time in seconds and an HMAC over that time and the address. The server keeps a key and nothing for each
+address (as the cookie of DTLS, RFC 6347 section 4.2.1).
 """
 
 import hmac
@@ -20,7 +20,7 @@ class Challenges:
     """Makes and checks the challenges of one server's run.
 
     Args:
-        clock: Its monotonic time; a restart makes a new key anyway.
+        clock: Monotonic time suffices, because a restart makes a new key.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,12 +28,12 @@ class Challenges:
         self._key = secrets.token_bytes(32)
 
     def make(self, address: str) -> str:
-        """A challenge for this address, 40 hexadecimal digits, good for 30 s."""
+        """A challenge for this address: 40 hexadecimal digits, valid for 30 s."""
         second = _SECOND.pack(int(self._clock.monotonic_s()))
         return (second + self._mac(second, address)).hex()
 
     def holds(self, challenge: str, address: str) -> bool:
-        """Whether this challenge was sent to this address within the last 30 s."""
+        """Whether this server sent this challenge to this address within the last 30 s."""
         try:
             raw = bytes.fromhex(challenge)
         except ValueError:

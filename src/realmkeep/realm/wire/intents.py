@@ -1,4 +1,4 @@
-"""What a client may want: one typed intent for each action, checked before the game sees it."""
+"""The intents of clients: one typed structure for each action, checked before the game sees it."""
 
 from typing import Annotated, Any, Final, TypeAlias, cast
 
@@ -9,9 +9,9 @@ from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.syntax import Message
 
 COUNT_MAX: Final = 999_999
-OP_ID_MAX: Final = (1 << 53) - 1  # what every JSON reader keeps exact
+OP_ID_MAX: Final = (1 << 53) - 1  # the largest integer that every JSON reader keeps exact
 PLAYER_ID_MAX: Final = (1 << 63) - 1
-SLOT_MAX: Final = 999  # more than any inventory has; the game says which of them exist
+SLOT_MAX: Final = 999  # more than any inventory has; the game knows the real bound
 OFFER_SLOTS_MAX: Final = 64
 
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=COUNT_MAX)]
@@ -26,8 +26,8 @@ Price: TypeAlias = Annotated[int, Meta(ge=0, le=OP_ID_MAX)]
 SeenItem: TypeAlias = Name | UnsetType | None
 SeenSerial: TypeAlias = Id | UnsetType | None
 SeenPrice: TypeAlias = Price | UnsetType | None
-"""What the client saw and means; where it is given and no longer so, nothing is done. Unset, and not written, by default: the
-written intent is what an operation is recognised by when it is sent again, also by a later release."""
+"""The state that the client saw; if it is given and differs by now, the intent is refused. It is unset and not encoded by
+default, because the encoded intent identifies a repeated operation, also to a later release."""
 Terms: TypeAlias = Annotated[str, Meta(min_length=1, max_length=64)]
 Scalar: TypeAlias = (
     bool | Annotated[int, Meta(ge=-OP_ID_MAX, le=OP_ID_MAX)] | float | Annotated[str, Meta(max_length=64)] | None
@@ -35,28 +35,28 @@ Scalar: TypeAlias = (
 
 
 class Intent(Struct, frozen=True, tag_field="action"):
-    """The root of the intents. Fields that an action does not have are ignored: whatever they claim, nobody asks."""
+    """The base class of all intents. Fields that an action does not have are ignored."""
 
 
 class Move(Intent, frozen=True, tag="move"):
-    """Go there, at walking speed."""
+    """Walk to a point."""
 
     x: float
     y: float
 
 
 class Attack(Intent, frozen=True, tag="attack"):
-    """Strike a monster in reach."""
+    """Strike a monster within reach."""
 
     target: Id
 
 
 class Look(Intent, frozen=True, tag="look"):
-    """Ask what is around."""
+    """Ask for everything in sight."""
 
 
 class Pickup(Intent, frozen=True, tag="pickup"):
-    """Take what lies in reach."""
+    """Pick up a thing within reach."""
 
     ground_id: Id
     item: SeenItem = UNSET
@@ -72,7 +72,7 @@ class Drop(Intent, frozen=True, tag="drop"):
 
 
 class Sell(Intent, frozen=True, tag="sell"):
-    """Sell items to the shop in reach, at its price, but for no less than `price_min` each."""
+    """Sell items to the shop within reach at its price; refused if it pays less than `price_min` each."""
 
     slot: Slot
     count: Count
@@ -91,7 +91,7 @@ class Consume(Intent, frozen=True, tag="consume"):
 
 
 class Buy(Intent, frozen=True, tag="buy"):
-    """Buy from the shop in reach, at its price, but for no more than `price_max` each."""
+    """Buy from the shop within reach at its price; refused if it asks more than `price_max` each."""
 
     item: Name
     count: Count
@@ -99,7 +99,7 @@ class Buy(Intent, frozen=True, tag="buy"):
 
 
 class Equip(Intent, frozen=True, tag="equip"):
-    """Wear or wield what is in a slot; what was there before goes back into it."""
+    """Wear or wield the item in a slot; the item worn before takes its slot."""
 
     slot: Slot
     item: SeenItem = UNSET
@@ -107,57 +107,57 @@ class Equip(Intent, frozen=True, tag="equip"):
 
 
 class Unequip(Intent, frozen=True, tag="unequip"):
-    """Put what is worn into the inventory."""
+    """Put a worn item into the inventory."""
 
     equipment: Name
 
 
 class Deposit(Intent, frozen=True, tag="deposit"):
-    """Bring gold or items to the bank in reach."""
+    """Deposit gold or items at the bank within reach."""
 
     item: Name
     count: Count
 
 
 class Withdraw(Intent, frozen=True, tag="withdraw"):
-    """Fetch gold or items from the bank in reach."""
+    """Withdraw gold or items from the bank within reach."""
 
     item: Name
     count: Count
 
 
 class TradeRequest(Intent, frozen=True, tag="trade_request"):
-    """Ask a player nearby for a trade, or accept by asking back."""
+    """Ask a player nearby for a trade; asking back accepts."""
 
     player: PlayerRef
 
 
 class OfferedItem(Struct, frozen=True):
-    """A part of an offer."""
+    """Some items of one slot, as a part of an offer."""
 
     slot: Slot
     count: Count
 
 
 class TradeOffer(Intent, frozen=True, tag="trade_offer"):
-    """Say what one gives; replaces the offer before."""
+    """Set one's offer; it replaces the earlier one."""
 
     items: Annotated[list[OfferedItem], Meta(max_length=OFFER_SLOTS_MAX)] | None = None
     gold: Gold | None = None
 
 
 class TradeConfirm(Intent, frozen=True, tag="trade_confirm"):
-    """Agree to both offers as the client saw them, by the `terms` that came with them."""
+    """Agree to both offers as the client saw them: `terms` names exactly these."""
 
     terms: Terms
 
 
 class TradeCancel(Intent, frozen=True, tag="trade_cancel"):
-    """Call the trade off."""
+    """Cancel the trade."""
 
 
 class Mail(Intent, frozen=True, tag="mail"):
-    """Send gold, or what is in a slot, to a player wherever that player is."""
+    """Send gold, or items of a slot, to a player on any server, online or not."""
 
     player: PlayerRef
     gold: Count | None = None
@@ -204,7 +204,7 @@ class Block(Intent, frozen=True, tag="block"):
 
 
 class Unblock(Intent, frozen=True, tag="unblock"):
-    """Allow them again."""
+    """Accept trades and mail of a player again."""
 
     player: PlayerRef
 
@@ -217,7 +217,7 @@ class SetSetting(Intent, frozen=True, tag="set"):
 
 
 Slotted: TypeAlias = Drop | Sell | Consume | Equip | Mail
-"""Those that mean what lies in a slot."""
+"""The intents that name a slot."""
 
 INTENTS: Final[dict[str, type[Intent]]] = {
     cast("str", kind.__struct_config__.tag): kind for kind in Intent.__subclasses__()
@@ -228,7 +228,7 @@ def read_op_id(message: Message) -> int | None:
     """The operation's id; None if the message has none.
 
     Raises:
-        BadInput: `bad_field`.
+        BadInput: `bad_field`: it is no integer in range.
     """
     if message.get("op_id") is None:
         return None

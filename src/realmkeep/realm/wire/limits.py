@@ -1,4 +1,4 @@
-"""How much one client may ask, and how often it may be wrong."""
+"""Rate limits of one client: messages a second, and errors in ten seconds."""
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
@@ -6,9 +6,9 @@ from typing import Final, Generic, TypeVar
 
 ERRORS_MAX: Final = 20
 ERRORS_WINDOW_S: Final = 10.0
-MESSAGES_PER_S: Final = 200.0  # ten times what a client of a 20 Hz server has reason to send
+MESSAGES_PER_S: Final = 200.0  # ten times as many as a client of a 20 Hz server needs
 MESSAGES_BURST: Final = 400.0
-STRANGERS_PER_S: Final = 20.0  # before login: hello, register and login are all there is to say
+STRANGERS_PER_S: Final = 20.0  # before login: hello, register and login are the only requests
 STRANGERS_BURST: Final = 40.0
 BYTES_PER_TOKEN: Final = 1024  # every message of the protocol but a padded one is shorter
 
@@ -31,12 +31,12 @@ class ErrorWindow:
 
 
 def message_cost(encoded: bytes) -> float:
-    """What a message costs: reading a long one takes as much time as several short ones."""
+    """The cost of a message in tokens: a long message takes as much time to read as several short ones."""
     return 1.0 + len(encoded) // BYTES_PER_TOKEN
 
 
 class TokenBucket:
-    """Lets `rate_per_s` through in the long run and `burst` at once."""
+    """A token bucket: allows `rate_per_s` in the long run and `burst` at once."""
 
     __slots__ = ("_at_s", "_burst", "_rate_per_s", "_tokens")
 
@@ -47,7 +47,7 @@ class TokenBucket:
         self._at_s = now_s
 
     def take(self, now_s: float, amount: float = 1.0) -> bool:
-        """Take `amount` out, if it is there."""
+        """Take `amount` tokens; False, and nothing taken, if there are fewer."""
         self._tokens = min(self._burst, self._tokens + (now_s - self._at_s) * self._rate_per_s)
         self._at_s = now_s
         if self._tokens < amount:
@@ -57,7 +57,7 @@ class TokenBucket:
 
 
 class LruMap(Generic[K, V]):
-    """A map of at most `entries_max` entries; the one used least recently goes first."""
+    """A map of at most `entries_max` entries; a further one evicts the least recently used. `make` supplies missing values."""
 
     def __init__(self, make: Callable[[], V], *, entries_max: int) -> None:
         self._make = make

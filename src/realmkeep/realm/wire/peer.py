@@ -1,4 +1,4 @@
-"""One client at the other end of a transport, and what the server does with what it says."""
+"""One client of a transport, and the interface through which transports deliver requests."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ class Peer(ABC):
 
     Attributes:
         host: Its IP address, for the throttle of password attempts.
-        address: Its IP address and port, which a challenge is bound to.
-        syntax: Of its latest message; events are written in it.
+        address: Its IP address and port; a challenge is bound to them.
+        syntax: The syntax of its latest message; events are written in it.
         logged_in: Whether it has a session.
         errors: Its latest errors.
-        bucket: What it may still say; more once it is logged in.
+        bucket: Its message allowance; larger once it is logged in.
     """
 
     def __init__(self, host: str, port: int, now_s: float) -> None:
@@ -33,7 +33,7 @@ class Peer(ABC):
         self.bucket = TokenBucket(now_s, rate_per_s=STRANGERS_PER_S, burst=STRANGERS_BURST)
 
     def send(self, message: Mapping[str, object]) -> None:
-        """Send an event. Never blocks, never raises: a client that is gone or reads too slowly is disconnected."""
+        """Send an event. Never blocks and never raises; a client that reads too slowly is disconnected."""
         self.write(encode(message, self.syntax))
 
     @abstractmethod
@@ -43,39 +43,39 @@ class Peer(ABC):
     @property
     @abstractmethod
     def closing(self) -> bool:
-        """Whether nothing more is sent or heard."""
+        """Whether the connection is ending: nothing more is sent or read."""
 
     @abstractmethod
     def begin_session(self, bucket: TokenBucket) -> str | None:
-        """Begin a session in place of the one before, if there was one.
+        """Begin a session; it replaces an earlier session of this peer.
 
         Args:
-            bucket: What may be said in it: the player's, so that logging in again brings nobody more.
+            bucket: The player's message allowance, so that another login does not raise it.
 
         Returns:
-            Its `sid` where the transport has no identity of its own.
+            The session's `sid` if the transport has no connections; None over TCP.
         """
 
     @abstractmethod
     def end_session(self) -> None:
-        """End the session and stay in touch: the client may log in again."""
+        """End the session and keep the connection: the client may log in again."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the connection once everything sent has left."""
+        """End the connection once everything sent has left the server."""
 
 
 class RequestHandler(Protocol):
-    """What the transports deliver to: the game server."""
+    """The game server, as the transports see it."""
 
     def welcome(self, peer: Peer) -> Mapping[str, object]:
         """The answer to `hello`."""
         ...
 
     def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
-        """Take a request that is well-formed and allowed at this point; `answer` may be called later, and twice."""
+        """Handle a well-formed request; `answer` may be called later, and more than once (`pending`, then `ack`)."""
         ...
 
     def peer_lost(self, peer: Peer) -> None:
-        """A peer that was logged in is gone."""
+        """Note that a peer with a session has disconnected."""
         ...

@@ -1,4 +1,4 @@
-"""What was answered to a datagram, so that the same datagram again gets the same answer without a second effect."""
+"""Answers to recent datagrams: a repeated datagram gets its first answers again and has no second effect."""
 
 from collections import OrderedDict
 from typing import Final
@@ -8,22 +8,22 @@ from realmkeep.realm.wire.udp_socket import Address
 
 ANSWERS_KEPT_S: Final = 30.0
 BYTES_MAX: Final = 256 * 1024  # of one address: 30 s of acks at 200 a second, or thirty of the longest answers
-ALL_BYTES_MAX: Final = 64 * 1024 * 1024  # of all addresses: 30 s of what 5,000 players are told; the oldest go first
+ALL_BYTES_MAX: Final = 64 * 1024 * 1024  # of all addresses: 30 s of answers to 5,000 players; the oldest go first
 ADDRESSES_MAX: Final = 20_000
-ENTRY_BYTES: Final = 100  # what an entry costs beside its text
-AGAIN_PER_S: Final = 50.0  # a client that waits for 32 answers asks for each once a second
+ENTRY_BYTES: Final = 100  # overhead of an entry beside its text
+AGAIN_PER_S: Final = 50.0  # a client that waits for 32 answers repeats each request once a second
 AGAIN_BURST: Final = 100.0
 
 
 class AddressReplies:
     """The datagrams of one address within 30 s, and their answers.
 
-    A client that sends so much that its answers exceed the cap loses the oldest of them first; tier-1 operations are
-    protected by their ids for longer than that.
+    Answers beyond the cap are dropped, the oldest first. A tier-1 operation stays safe without them: its id protects it for
+    longer.
 
     Attributes:
-        bytes: What they weigh.
-        newest_s: When the latest datagram came.
+        bytes: Size of the kept answers.
+        newest_s: Time of the latest datagram.
     """
 
     def __init__(self, all_of_them: "ReplyCache", now_s: float) -> None:
@@ -34,23 +34,23 @@ class AddressReplies:
         self.newest_s = now_s
 
     def find_answers(self, digest: bytes, now_s: float) -> list[bytes] | None:
-        """What was answered to this datagram so far; None if it is new."""
+        """The answers to this datagram so far; None if the datagram is new."""
         self._expire(now_s)
         entry = self._entries.get(digest)
         return None if entry is None else entry[1]
 
     def may_repeat(self, answers: list[bytes], now_s: float) -> bool:
-        """Whether these may be sent once more: saying it again costs as much as saying it."""
+        """Whether the address may have these answers again; each costs as much as a message of its size."""
         return self._again.take(now_s, max(1.0, sum(map(message_cost, answers))))
 
     def begin_datagram(self, digest: bytes, now_s: float) -> None:
-        """A datagram is being worked on."""
+        """Note that a datagram is being processed."""
         self._entries[digest] = (now_s, [])
         self.newest_s = now_s
         self._weigh(ENTRY_BYTES)
 
     def keep_answer(self, digest: bytes, encoded: bytes) -> None:
-        """Keep an answer with its datagram, if that has not been dropped meanwhile."""
+        """Keep an answer with its datagram, unless the datagram has been dropped meanwhile."""
         entry = self._entries.get(digest)
         if entry is None or self._all is None:
             return
@@ -60,13 +60,13 @@ class AddressReplies:
             self._drop_oldest()
 
     def forget_datagram(self, digest: bytes) -> None:
-        """A datagram had no effect: when it comes again it is read again."""
+        """Forget a datagram that had no effect, so that its repetition is processed."""
         entry = self._entries.pop(digest, None)
         if entry is not None:
             self._weigh(-_weight(entry[1]))
 
     def forget(self) -> None:
-        """All of it is dropped; answers that come later are not kept."""
+        """Drop everything; later answers are not kept."""
         self._weigh(-self.bytes)
         self._entries.clear()
         self._all = None
@@ -90,10 +90,10 @@ def _weight(answers: list[bytes]) -> int:
 
 
 class ReplyCache:
-    """What is remembered of all addresses, the one that was busy least recently first.
+    """The replies of all addresses, the least recently active address first.
 
     Attributes:
-        bytes: What it weighs.
+        bytes: Size of all kept answers.
     """
 
     def __init__(self) -> None:
@@ -101,11 +101,11 @@ class ReplyCache:
         self._by_address: OrderedDict[Address, AddressReplies] = OrderedDict()
 
     def find_address(self, address: Address) -> AddressReplies | None:
-        """What is remembered of an address, if anything is."""
+        """The replies kept for an address; None if there are none."""
         return self._by_address.get(address)
 
     def begin_datagram(self, address: Address, digest: bytes, now_s: float) -> AddressReplies:
-        """A datagram is being worked on; returns where its answers are to be kept."""
+        """Note that a datagram is being processed; returns the place for its answers."""
         answered = self._by_address.get(address)
         if answered is None:
             answered = self._by_address[address] = AddressReplies(self, now_s)
@@ -116,7 +116,7 @@ class ReplyCache:
         return answered
 
     def expire_addresses(self, now_s: float) -> None:
-        """Forget the addresses whose last datagram is too old; those that are younger are not even looked at."""
+        """Forget the addresses without a datagram in the last 30 s; costs nothing for the others."""
         while self._by_address and now_s - next(iter(self._by_address.values())).newest_s > ANSWERS_KEPT_S:
             self._forget_oldest()
 

@@ -1,4 +1,4 @@
-"""What a client may say: one typed request for each message type."""
+"""The requests of clients: one typed structure for each message type."""
 
 from typing import Annotated, Final, TypeAlias
 
@@ -19,11 +19,11 @@ Echo: TypeAlias = (
 
 
 class HelloRequest(Struct, frozen=True):
-    """Ask who is there."""
+    """Ask for the server's name, key and challenge."""
 
 
 class CredentialsRequest(Struct, frozen=True):
-    """What `register` and `login` carry: plain, or sealed in `encrypted_payload`."""
+    """The fields of `register` and `login`: plain credentials, or sealed ones in `encrypted_payload`."""
 
     username: Text | None = None
     password: Text | None = None
@@ -33,7 +33,7 @@ class CredentialsRequest(Struct, frozen=True):
 
 
 class RegisterRequest(CredentialsRequest, frozen=True):
-    """Make an account and a player, and log in."""
+    """Create an account and a player, and log in."""
 
 
 class LoginRequest(CredentialsRequest, frozen=True):
@@ -41,13 +41,13 @@ class LoginRequest(CredentialsRequest, frozen=True):
 
 
 class LogoutRequest(Struct, frozen=True):
-    """Leave; answered once the final state is durable, and the tickets of this device, or `everywhere` all, have ended."""
+    """Log out; answered once the final state is durable and the tickets of this device have ended (`everywhere`: all)."""
 
     everywhere: bool | None = None
 
 
 class ChangePasswordRequest(Struct, frozen=True):
-    """Replace the password: plain, or sealed in `encrypted_payload`."""
+    """Replace the password; both passwords are plain, or sealed in `encrypted_payload`."""
 
     password: Text | None = None
     new_password: Text | None = None
@@ -55,13 +55,13 @@ class ChangePasswordRequest(Struct, frozen=True):
 
 
 class PingRequest(Struct, frozen=True):
-    """Stay; `t` comes back."""
+    """Keep the session alive; the answer repeats `t`."""
 
     t: Echo = None
 
 
 class IntentRequest(Struct, frozen=True):
-    """An intent with the id of its operation."""
+    """An intent with its operation id; None if the client gave none."""
 
     intent: Intent
     op_id: int | None
@@ -85,7 +85,7 @@ BEFORE_LOGIN: Final = frozenset({"hello", "register", "login"})
 
 
 def read_request(message: Message, *, logged_in: bool) -> Request:
-    """The request that a message stands for.
+    """The typed request of a message.
 
     Raises:
         BadInput: `unknown_type`, `not_logged_in`, `unknown_action` or `bad_field`.

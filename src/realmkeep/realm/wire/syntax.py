@@ -15,18 +15,18 @@ from realmkeep.records import NIL, Colon, Datum, Limits, Symbol, key_name, key_t
 Message: TypeAlias = dict[str, Any]
 
 WHITE_SPACE: Final = b" \t\r\n\f"
-BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some writers of UTF-8 put it before the first text of a connection
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some UTF-8 writers begin a connection with it
 DEPTH_MAX: Final = 8  # the deepest message of a client nests three
 NODES_MAX: Final = 1_000  # the longest message of a client, an offer of 64 slots, has 400
 NAMES: Final = frozenset({"type", "action", "kind", "reason", "item", "zone", "quest"})
-"""Fields whose text is a name of the game, so that an s-expression has a keyword there (`:type :login`)."""
+"""Fields that hold a name of the game; an s-expression writes it as a keyword (`:type :login`)."""
 FREE_TEXT: Final = frozenset({"settings"})
-"""Fields below which every text is the player's own."""
+"""Fields whose texts, nested ones too, are the player's own: never keywords."""
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Syntax(Enum):
-    """How a message is written; the server answers in the syntax of the request."""
+    """The syntax of a message; the server answers in the syntax of the request."""
 
     JSON = "json"
     SEXPR = "sexpr"
@@ -39,12 +39,12 @@ def syntax_of(encoded: bytes) -> Syntax:
 
 
 def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Message:
-    """Read one message. Names are in `snake_case` whichever the syntax; Lisp's `nil` is None.
+    """Read one message. Names are in `snake_case` in both syntaxes; Lisp's `nil` is None.
 
     Args:
         encoded: The message, without a line end.
-        bytes_max: How long it may be.
-        nodes_max: How many values an s-expression may have; JSON is read too fast to matter.
+        bytes_max: Most bytes of a message.
+        nodes_max: Most values of an s-expression; JSON needs no such bound, because it is read much faster.
 
     Raises:
         BadInput: `too_large` or `malformed`.
@@ -57,7 +57,7 @@ def decode(encoded: bytes, *, bytes_max: int, nodes_max: int = NODES_MAX) -> Mes
     try:
         message = msgspec.json.decode(encoded)
         if isinstance(message, dict) and encoded.count(b":") != _count_names(cast("object", message), DEPTH_MAX):
-            json.loads(encoded, object_pairs_hook=_once_each)  # a colon in a text, or a name that was read over
+            json.loads(encoded, object_pairs_hook=_once_each)  # a colon inside a text, or a duplicate name: find out
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise BadInput("malformed", f"not JSON: {error}") from error
     if not isinstance(message, dict):
@@ -76,7 +76,7 @@ def _count_names(value: object, depth_left: int) -> int:
 
 
 def _once_each(pairs: Sequence[tuple[str, object]]) -> Message:
-    """An object, each of whose names stands there once: who reads the first and who reads the last shall agree."""
+    """An object without duplicate names: readers differ in the value that they take of two."""
     message = dict(pairs)
     if len(message) < len(pairs):
         raise BadInput("malformed", "a name stands twice in one object or property list")
@@ -86,8 +86,8 @@ def _once_each(pairs: Sequence[tuple[str, object]]) -> Message:
 def encode(message: Mapping[str, object], syntax: Syntax) -> bytes:
     """Write one message, without a line end.
 
-    A line break inside a text becomes a space in an s-expression: over TCP a message is one line, and Lisp has no other
-    way to write one.
+    An s-expression gets a space for a line break inside a text: over TCP a message is one line, and Lisp has no escape for
+    a line break.
     """
     if syntax is Syntax.JSON:
         return msgspec.json.encode(message)
@@ -109,7 +109,7 @@ def _decode_sexpr(encoded: bytes, nodes_max: int) -> Message:
 
 
 def _plain(datum: Datum) -> object:
-    """A datum as JSON would have it: a list that begins with a keyword is a property list."""
+    """A datum as a value of JSON; a list that begins with a keyword is a property list, so an object."""
     if datum is NIL:
         return None
     if isinstance(datum, Symbol):
@@ -145,7 +145,7 @@ def _printed(value: object, *, is_name: bool, names: bool) -> str:
         case int():
             return str(value)
         case float():
-            return repr(value)  # `20.5`, without a double's `d0`: every reader knows it, in Lisp or not
+            return repr(value)  # `20.5`, without the `d0` of a double: readers other than Lisp know it too
         case Mapping():
             return _plist(cast("Mapping[str, object]", value), names=names)
         case Sequence():

@@ -20,15 +20,15 @@ from realmkeep.realm.wire.tls import HANDSHAKE_S, HandshakeQueue
 LINE_BYTES_MAX: Final = 16 * 1024
 ARRIVING_BYTES_MAX: Final = 16 * 1024  # read from one connection at once
 LOGIN_S: Final = 60.0  # a connection that has no session by then is closed
-LINES_AT_ONCE: Final = 16  # of one client, before the tick and everybody else have their turn
-UNREAD_BYTES_MAX: Final = 512 * 1024  # a client that leaves so much unread is gone: 60 of the longest answers
+LINES_AT_ONCE: Final = 16  # of one client, before the tick and the other clients have their turn
+UNREAD_BYTES_MAX: Final = 512 * 1024  # send buffer of a client, 60 of the longest answers; beyond it we disconnect
 UNREAD_BYTES_MAX_STRANGER: Final = 16 * 1024  # 40 of the longest answers before a login; strangers may be many
-SILENCE_S: Final = 300.0  # a client that is logged in says something in that time, `ping` if nothing else
-DEAF_S: Final = 5.0  # a timer that is so late says that we were stopped, and have yet to read what was said
-LINGER_S: Final = 2.0  # how long a client that was told goodbye may take to hang up
+SILENCE_S: Final = 300.0  # a client with a session sends something in that time, at least `ping`
+DEAF_S: Final = 5.0  # a timer so late means that this process was stopped, and that input is still unread
+LINGER_S: Final = 2.0  # time for a client to close its end after `goodbye`
 CONNECTIONS_MAX: Final = 10_000
-ACCEPTED_AT_ONCE: Final = 32  # asyncio accepts so many in one turn of the loop: about 3 ms that a tick may have to wait
-BACKLOG: Final = 1024  # connections that the system holds until they are accepted
+ACCEPTED_AT_ONCE: Final = 32  # asyncio accepts so many in one turn of the loop: it delays a tick by about 3 ms
+BACKLOG: Final = 1024  # connections that the system holds until the server accepts them
 
 
 class TcpPeer(Peer):
@@ -41,18 +41,18 @@ class TcpPeer(Peer):
         self._transport = transport
         self._encrypted = False
         self.hold = server.shares.hold(host)
-        self._deadline: Timer | None = None  # to have logged in, or to have said something
+        self._deadline: Timer | None = None  # for the login, or for the next message
         self._heard_s = 0.0
         self._closing = False
         self._await_login()
 
     @property
     def closing(self) -> bool:
-        """Whether nothing more is sent or heard."""
+        """Whether the connection is ending: nothing more is sent or read."""
         return self._closing or self._transport.is_closing()
 
     def write(self, encoded: bytes) -> None:
-        """Send one line; a client that does not read is cut off rather than remembered for."""
+        """Send one line; a client whose send buffer is full is disconnected."""
         if self.closing:
             return
         self._transport.write(encoded + b"\n")
@@ -61,7 +61,7 @@ class TcpPeer(Peer):
             self._transport.abort()
 
     def begin_session(self, bucket: TokenBucket) -> None:
-        """Begin a session: the connection is its identity."""
+        """Begin a session. It has no `sid`: the connection identifies it."""
         self.logged_in = True
         self.bucket = bucket
         self._stop_waiting()
@@ -69,39 +69,39 @@ class TcpPeer(Peer):
         self._listen_for(self._server.silence_s)
 
     def end_session(self) -> None:
-        """End the session; the client has another minute to log in again."""
+        """End the session; the client has a minute to log in again."""
         self.logged_in = False
         self._await_login()
 
     def close(self) -> None:
-        """Close once everything sent has left.
+        """Close the connection once everything sent has left.
 
-        A socket that is closed with unread input is reset, and the other side may lose what it was told last: so end our
-        half first, and let the client end its own.
+        Closing a socket with unread input resets the connection, and the client may lose the last messages. Therefore the
+        server ends its own direction first and lets the client close the other.
         """
         if self.closing:
             return
         self._closing = True
         if not self._encrypted:
-            with suppress(OSError):  # the other end has reset it: then there is nobody to say it to
+            with suppress(OSError):  # the client has reset the connection already
                 self._transport.write_eof()
-        else:  # TLS ends with a word of its own
+        else:  # TLS has no half-closed connections: it ends with a `close_notify`
             self._transport.close()
         self._server.clock.call_later(LINGER_S, self._transport.abort)
 
     def use_tls(self, transport: asyncio.Transport) -> None:
-        """From here on what is sent is encrypted."""
+        """Use an encrypted transport from here on."""
         self._transport = transport
         self._encrypted = True
 
     def abort(self) -> None:
-        """Close at once, to make room for somebody else."""
+        """Close the connection at once, to make room for another client."""
         self._stop_waiting()
         self.hold.release()
         self._transport.abort()
 
     def connection_ended(self) -> None:
-        """The connection has ended."""
+        """Note that the connection has ended."""
         self._stop_waiting()
         self.hold.release()
         if self.logged_in:
@@ -109,16 +109,16 @@ class TcpPeer(Peer):
             self._server.handler.peer_lost(self)
 
     def take_line(self, encoded: bytes) -> None:
-        """Take one line."""
+        """Process one line; the twentieth error within ten seconds ends the connection."""
         now_s = self._heard_s = self._server.clock.monotonic_s()
         try:
-            self._obey(encoded, now_s)
+            self._process(encoded, now_s)
         except BadInput as error:
             self.send(error.message())
             if self.errors.add(now_s):
                 self.close()
 
-    def _obey(self, encoded: bytes, now_s: float) -> None:
+    def _process(self, encoded: bytes, now_s: float) -> None:
         if not self.bucket.take(now_s, message_cost(encoded) if len(encoded) <= LINE_BYTES_MAX else 1.0):
             raise BadInput("rate_limited", "too many messages; wait a little")
         if not encoded.strip(WHITE_SPACE):
@@ -137,10 +137,13 @@ class TcpPeer(Peer):
         self._server.strangers.add(self)
 
     def _listen_for(self, seconds: float) -> None:
-        """Look after so long whether anything was said; a server that was stopped meanwhile listens on for a while."""
+        """Check after `seconds` whether the client has sent anything, and disconnect it if not.
+
+        If this process was stopped meanwhile, the client gets more time: its messages may still be unread.
+        """
         due_s = self._server.clock.monotonic_s() + seconds
 
-        def look() -> None:
+        def check_silence() -> None:
             now_s = self._server.clock.monotonic_s()
             left_s = self._heard_s + self._server.silence_s - now_s
             if now_s - due_s > DEAF_S:
@@ -151,7 +154,7 @@ class TcpPeer(Peer):
             self.send({"type": "goodbye", "reason": "silent"})
             self.close()
 
-        self._deadline = self._server.clock.call_later(seconds, look)
+        self._deadline = self._server.clock.call_later(seconds, check_silence)
 
     def _stop_waiting(self) -> None:
         self._server.strangers.discard(self)
@@ -161,7 +164,7 @@ class TcpPeer(Peer):
 
 
 class Strangers:
-    """The connections that have not logged in, the one that has waited longest first; also those of one network."""
+    """The connections without a session, the oldest first: of all networks, and of each."""
 
     def __init__(self) -> None:
         self._all: dict[TcpPeer, None] = {}
@@ -171,13 +174,13 @@ class Strangers:
         return len(self._all)
 
     def add(self, peer: TcpPeer) -> None:
-        """One more, who waits from now on."""
+        """Add a connection as the youngest."""
         self._all[peer] = None
         for network in peer.hold.networks:
             self._of.setdefault(network, {})[peer] = None
 
     def discard(self, peer: TcpPeer) -> None:
-        """It has logged in, or is gone."""
+        """Remove a connection that has logged in or ended."""
         self._all.pop(peer, None)
         for network in peer.hold.networks:
             here = self._of.get(network, {})
@@ -186,35 +189,35 @@ class Strangers:
                 self._of.pop(network, None)
 
     def oldest(self, network: str | None = None) -> TcpPeer | None:
-        """The one that has waited longest, of all or of a network; None if there is none."""
+        """The oldest connection of a network, or of all; None if there is none."""
         return next(iter(self._all if network is None else self._of.get(network, ())), None)
 
 
 class _LineProtocol(asyncio.BufferedProtocol):
-    """Cuts what arrives into lines, which are heard a few at a time."""
+    """Splits the input of one connection into lines, and processes a few of them at a time."""
 
     def __init__(self, server: "TcpServer") -> None:
         self._server = server
         self._peer: TcpPeer | None = None
         self._buffer = bytearray()
-        self._skipping = False  # the rest of a line that was too long
+        self._skipping = False  # the rest of an overlong line
         self._stream: asyncio.Transport | None = None
-        self._waiting = False  # to be heard; until then nothing further is read
+        self._waiting = False  # for a turn of the queue; reading is paused meanwhile
         self._handshake: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = self._stream = cast("asyncio.Transport", transport)
-        peername = stream.get_extra_info("peername")  # None: it is gone already
+        peername = stream.get_extra_info("peername")  # None: the client has closed it already
         if peername is None or not self._server.makes_room(peername[0]):
             stream.abort()
             return
         connected: socket.socket = stream.get_extra_info("socket")
-        with suppress(OSError):  # macOS refuses it to a connection that is gone already: an improvement, and no need
+        with suppress(OSError):  # macOS refuses it if the client has closed already; keep-alive is optional
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._peer = TcpPeer(self._server, stream)
         self._server.peers.add(self._peer)
         if self._server.handshakes is not None:
-            self._waiting = True  # what is heard before the handshake is over is not for us
+            self._waiting = True  # bytes before the end of the handshake belong to TLS
             stream.pause_reading()
             self._server.handshakes.begin(self)
 
@@ -228,12 +231,12 @@ class _LineProtocol(asyncio.BufferedProtocol):
 
     @property
     def ended(self) -> bool:
-        """It is gone, or has been sent away."""
+        """Whether the connection has ended or is ending."""
         return self._peer is None or self._peer.closing
 
     def secure(self, context: ssl.SSLContext) -> None:
         """Begin the TLS handshake."""
-        assert self._server.handshakes is not None  # they ask for it
+        assert self._server.handshakes is not None  # the handshake queue has called
         self._handshake = self._server.handshakes.tasks.run("TLS handshake", self._shake_hands(context))
 
     async def _shake_hands(self, context: ssl.SSLContext) -> None:
@@ -245,29 +248,29 @@ class _LineProtocol(asyncio.BufferedProtocol):
                 secured = await asyncio.get_running_loop().start_tls(
                     stream, self, context, server_side=True, ssl_shutdown_timeout=LINGER_S
                 )
-        except (OSError, TimeoutError):  # of a stranger: what is wrong with it is nobody's concern here
+        except (OSError, TimeoutError):  # a stranger's failed handshake is not worth a log line
             secured = None
         self._handshake = None
         if secured is None or stream.is_closing():
             stream.abort()
-            self.connection_lost(None)  # which nobody tells of a connection that never was
+            self.connection_lost(None)  # asyncio does not call it for a connection without a finished handshake
             return
         self._stream = secured
         peer.use_tls(secured)
         self._waiting = False
         if self._buffer:
-            self._hear()
+            self._enqueue()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where to write what arrives: one place for all connections, so that none holds more than a line and this much."""
+        """The shared receive buffer: a connection itself holds one line and one read at most."""
         return self._server.arriving
 
     def buffer_updated(self, nbytes: int) -> None:
         self._buffer += self._server.arriving[:nbytes]
         if not self._waiting:
-            self._hear()
+            self._enqueue()
 
-    def _hear(self) -> None:
+    def _enqueue(self) -> None:
         if self._peer is None:
             return
         self._waiting = True
@@ -275,8 +278,8 @@ class _LineProtocol(asyncio.BufferedProtocol):
         if self._waiting and self._stream is not None:
             self._stream.pause_reading()
 
-    def process_input(self, turns: FairQueue) -> bool:
-        """Take some lines, at most `LINES_AT_ONCE`; True if there are more."""
+    def process_input(self, queue: FairQueue) -> bool:
+        """Process at most `LINES_AT_ONCE` lines; returns whether more are left."""
         start = 0
         for _ in range(LINES_AT_ONCE):
             end = self._buffer.find(b"\n", start)
@@ -286,7 +289,7 @@ class _LineProtocol(asyncio.BufferedProtocol):
                 self._take(start, end)
             self._skipping = False
             start = end + 1
-            if turns.turn_is_over:
+            if queue.turn_is_over:
                 break
         del self._buffer[:start]
         if self._peer is None or self._peer.closing:
@@ -312,12 +315,12 @@ class TcpServer:
     """Listens for TCP clients.
 
     Attributes:
-        peers: All that are connected, logged in or not.
-        strangers: Those that are not logged in.
-        shares: The places of each network.
-        silence_s: How long a player may say nothing.
-        handshakes: Let connections begin with TLS; None: without.
-        arriving: What is being read from a socket, for the moment until its connection has taken it.
+        peers: All connections, with or without a session.
+        strangers: The connections without a session.
+        shares: Bounds the connections of each network.
+        silence_s: Longest silence of a client with a session, in seconds.
+        handshakes: Makes connections begin with TLS; None: without TLS.
+        arriving: The receive buffer of all connections; its bytes are valid until `buffer_updated` returns.
     """
 
     def __init__(
@@ -344,10 +347,10 @@ class TcpServer:
         self._servers: list[asyncio.Server] = []
 
     async def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Start on bound sockets; they are this server's from here on.
+        """Listen on bound sockets; the server owns them from here on.
 
         Raises:
-            OSError: Another server listens there.
+            OSError: Another server listens on the same port.
         """
         loop = asyncio.get_running_loop()
         for bound in sockets:
@@ -356,18 +359,18 @@ class TcpServer:
                 same.listen(BACKLOG)
 
     def queue_of(self, peer: TcpPeer) -> FairQueue:
-        """Among whom a peer is heard."""
+        """The queue that serves a peer: that of the players or that of the strangers."""
         return self._player_queue if peer.logged_in else self._stranger_queue
 
     def make_protocol(self) -> asyncio.BufferedProtocol:
-        """What hears one new connection."""
+        """The protocol of one new connection."""
         return _LineProtocol(self)
 
     def makes_room(self, host: str) -> bool:
-        """Whether one more may connect: when all places are taken, for the stranger who has waited longest.
+        """Whether one more connection is allowed; if all places are taken, the oldest stranger makes room.
 
-        So connections that never log in, however many, keep nobody out who does. When the places of a network are taken,
-        that stranger is one of the same network: it takes nothing from anybody else.
+        Connections that never log in, however many, therefore lock no player out. If a network has used its own places, the
+        oldest stranger of this network makes room, so that other networks lose nothing.
         """
         full = self.shares.full(host)
         if full is None and len(self.peers) < self._connections_max:
@@ -379,12 +382,12 @@ class TcpServer:
         return True
 
     def stop_accepting(self) -> None:
-        """Refuse new connections; those that stand go on."""
+        """Refuse new connections; open ones continue."""
         for server in self._servers:
             server.close()
 
     def close(self) -> None:
-        """Close every connection once what was sent to it has left."""
+        """Stop accepting, and close every connection once everything sent has left."""
         self.stop_accepting()
         for peer in [*self.peers]:
             peer.close()

@@ -1,4 +1,4 @@
-"""TLS for TCP: the certificate, read again when its files change, and handshakes at a pace that leaves the tick alone."""
+"""TLS for TCP: a certificate that is read again when its files change, and handshakes at a pace that spares the tick."""
 
 import ssl
 from collections import deque
@@ -15,17 +15,17 @@ from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import read_file
 from realmkeep.realm.wire.limits import TokenBucket
 
-HANDSHAKE_S: Final = 10.0  # a client that has not finished by then is gone
-HANDSHAKES_PER_S: Final = 100.0  # each costs up to 2 ms of a core with an RSA key; the others wait their turn
+HANDSHAKE_S: Final = 10.0  # a client that has not finished by then is disconnected
+HANDSHAKES_PER_S: Final = 100.0  # each costs up to 2 ms of a core with an RSA key; further ones wait
 HANDSHAKES_BURST: Final = 32.0
 PACE_S: Final = 0.02
 
 _REASONS: Final = {
     "KEY_VALUES_MISMATCH": "the key is not that of the certificate",
     "EE_KEY_TOO_SMALL": "the key is too short for this OpenSSL",
-    "CA_MD_TOO_WEAK": "the certificate is signed with a hash that this OpenSSL takes for broken",
+    "CA_MD_TOO_WEAK": "the certificate is signed with a hash that this OpenSSL considers broken",
 }
-NO_PEM: Final = "one of them is not what it should be"
+NO_PEM: Final = "one of them is no valid PEM file of its kind"
 
 
 class TlsConnection(Protocol):
@@ -33,7 +33,7 @@ class TlsConnection(Protocol):
 
     @property
     def ended(self) -> bool:
-        """It is gone, or has been sent away."""
+        """Whether the connection has ended or is ending."""
         ...
 
     def secure(self, context: ssl.SSLContext) -> None:
@@ -45,13 +45,16 @@ class Certificate:
     """A certificate and its key.
 
     Args:
-        certificate: A PEM file, with the chain behind the certificate.
-        key: A PEM file, which may be the same.
-        password: Of the key; empty if it has none.
+        certificate: A PEM file: the certificate, then its chain.
+        key: A PEM file; it may be the same one.
+        password: The password of the key; empty if it has none.
 
     Attributes:
-        path: Where the certificate lies.
-        context: For new handshakes.
+        path: The file of the certificate.
+        context: The context of new handshakes.
+
+    Raises:
+        ConfigError: A file cannot be used, or the files do not fit together.
     """
 
     def __init__(self, certificate: Path, key: Path, password: str = "") -> None:
@@ -62,10 +65,10 @@ class Certificate:
         self.context = self._read()
 
     def reread(self) -> bool:
-        """Read the files again if they have changed; True if they had. Blocks.
+        """Read the files again if they have changed; returns whether they had. Blocks.
 
         Raises:
-            ConfigError: They cannot be used; those read before stay in use.
+            ConfigError: The new files cannot be used; the earlier certificate stays in use.
         """
         seen = self._signature()
         if seen == self._seen:
@@ -75,7 +78,7 @@ class Certificate:
         return True
 
     def expired_since(self, clock: Clock) -> datetime | None:
-        """When the certificate expired; None while it is good. Blocks."""
+        """The time at which the certificate expired; None while it is valid. Blocks."""
         ends = x509.load_pem_x509_certificate(read_file(self.path)).not_valid_after_utc
         return ends if ends.timestamp() * 1e6 < clock.wall_us() else None
 
@@ -91,21 +94,21 @@ class Certificate:
         return found
 
     def _read(self) -> ssl.SSLContext:
-        """A context with what the files hold now.
+        """A context from the files as they are now.
 
         Raises:
-            ConfigError: A file cannot be read, or they do not fit together.
+            ConfigError: A file cannot be read, or the files do not fit together.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_RENEGOTIATION  # a client could ask for handshakes without end
+        context.options |= ssl.OP_NO_RENEGOTIATION  # otherwise a client could demand handshakes without end
         for path, secret in ((self.path, False), (self._key, True)):
             _check_file(path, secret=secret)
         asked: list[bool] = []
 
         def password() -> str:
             asked.append(True)
-            return self._password or _no_password(self._key)  # asked for here, OpenSSL does not ask on the terminal
+            return self._password or _no_password(self._key)  # with a callback, OpenSSL does not ask on the terminal
 
         try:
             context.load_cert_chain(self.path, self._key, password)
@@ -137,15 +140,15 @@ def _no_password(key: Path) -> NoReturn:
 
 
 class HandshakeQueue:
-    """Lets connections begin their handshakes in the order in which they came, so many a second.
+    """Starts the TLS handshakes in the order of their connections, `HANDSHAKES_PER_S` of them a second.
 
-    A flood of connections that begin one, and never go on, is bounded by the places of their networks and by
-    `HANDSHAKE_S`; a flood of those that do is bounded by the pace.
+    A flood of handshakes that never finish is bounded by the connections of each network and by `HANDSHAKE_S`; a flood of
+    handshakes that do is bounded by this pace.
 
     Args:
-        context: What new handshakes use.
-        tasks: Where they run.
-        clock: The pace.
+        context: Gives the context of new handshakes.
+        tasks: Runs the handshakes.
+        clock: Paces the handshakes.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext], tasks: Background, clock: Clock) -> None:
@@ -157,7 +160,7 @@ class HandshakeQueue:
         self._next: Timer | None = None
 
     def begin(self, connection: TlsConnection) -> None:
-        """Begin a handshake now, or when its turn comes."""
+        """Begin the handshake of a connection now, or when its turn comes."""
         self._waiting.append(connection)
         if self._next is None:
             self._go_on()

@@ -1,4 +1,4 @@
-"""The protocol over UDP: one message a datagram, and nothing believed of an address that has not proved itself."""
+"""The protocol over UDP: one message a datagram. An address must prove itself with a challenge before a login."""
 
 import asyncio
 import hashlib
@@ -20,16 +20,16 @@ from realmkeep.realm.wire.udp_socket import DATAGRAM_BYTES_MAX, Address, Datagra
 SILENCE_S: Final = 30.0
 MUTE_S: Final = 60.0
 SWEEP_S: Final = 1.0
-LOST_AT_ONCE: Final = 100  # sessions that have fallen silent; the tick goes on between two such handfuls
-ADDRESSES_MAX: Final = 20_000  # of which a limiter is kept; those used least recently go first
-TURN_S: Final = 0.003  # datagrams are taken for so long before the loop, and with it the tick, goes on
-STRANGERS_TURN_S: Final = 0.001  # of which strangers have so much: what they send beyond it is dropped unread
+LOST_AT_ONCE: Final = 100  # silent sessions that end in one turn of the loop, so that the tick runs in between
+ADDRESSES_MAX: Final = 20_000  # addresses with a rate limiter; the least recently used goes first
+TURN_S: Final = 0.003  # datagrams are processed for so long before the loop, and with it the tick, goes on
+STRANGERS_TURN_S: Final = 0.001  # the strangers' part of a turn; their further datagrams are dropped unread
 DATAGRAMS_AT_ONCE: Final = 1_000
-STRANGERS_NODES_MAX: Final = 50  # addresses are forged for nothing, and a login has a dozen values
+STRANGERS_NODES_MAX: Final = 50  # a login has a dozen values, and forged addresses cost an attacker nothing
 
 
 class _Limiter:
-    """All that is kept of an address without a session."""
+    """The state of an address without a session: its limits and nothing else."""
 
     def __init__(self, now_s: float) -> None:
         self.bucket = TokenBucket(now_s, rate_per_s=STRANGERS_PER_S, burst=STRANGERS_BURST)
@@ -38,18 +38,18 @@ class _Limiter:
 
 
 class UdpPeer(Peer):
-    """One session at one address; until `admit` it lives no longer than the datagram it was made for."""
+    """One session at one address; before `begin_session` a peer lives for one datagram."""
 
     def __init__(self, server: "UdpServer", address: Address, now_s: float) -> None:
         super().__init__(address.host, address.port, now_s)
         self.where = address
         self.sid = ""
-        self.heard_s = 0.0  # on the server's clock of silence
+        self.heard_s = 0.0  # time of the latest datagram, less the time that the server was stopped
         self._server = server
 
     @property
     def closing(self) -> bool:
-        """Never known: silence will tell."""
+        """Always False: UDP has no connections, and a lost client is noticed by its silence."""
         return False
 
     def write(self, encoded: bytes) -> None:
@@ -57,7 +57,7 @@ class UdpPeer(Peer):
         self._server.send(encoded, self.where)
 
     def begin_session(self, bucket: TokenBucket) -> str:
-        """Begin a session under a fresh `sid`; the one before it is no more."""
+        """Begin a session under a fresh `sid`; it replaces an earlier session of this peer."""
         self.end_session()
         self.sid = secrets.token_hex(16)
         self.logged_in = True
@@ -66,12 +66,12 @@ class UdpPeer(Peer):
         return self.sid
 
     def end_session(self) -> None:
-        """End the session; what was answered is still answered again."""
+        """End the session; repeated datagrams still get their answers again."""
         self.logged_in = False
         self._server.remove_session(self)
 
     def close(self) -> None:
-        """End the session, which the game hears of as of every other that ends: there is no connection to end."""
+        """End the session and tell the game; UDP has no connection to close."""
         if self.logged_in:
             self.end_session()
             self._server.handler.peer_lost(self)
@@ -81,11 +81,11 @@ class UdpServer:
     """Listens for datagrams.
 
     Attributes:
-        sessions: The peers that are logged in, by `sid`; the one that has been silent for longest first.
-        by_address: The same, by where they are.
-        accepting: False: `register` and `login` are ignored.
-        handler: What datagrams are delivered to.
-        replies: The answers that may have to be given again.
+        sessions: The peers with a session, by `sid`; the longest silent first.
+        by_address: The same peers by address.
+        accepting: Whether `register` and `login` are handled; otherwise they are ignored.
+        handler: The game server.
+        replies: The answers that a repeated datagram gets again.
     """
 
     def __init__(self, handler: RequestHandler, challenges: Challenges, clock: Clock) -> None:
@@ -97,15 +97,15 @@ class UdpServer:
         self._challenges = challenges
         self._clock = clock
         self._sockets: list[DatagramSocket] = []
-        self._strangers_s = 0.0  # spent on them in this turn
+        self._strangers_s = 0.0  # time spent on strangers in this turn
         self._limiters = LruMap[Address, _Limiter](lambda: _Limiter(clock.monotonic_s()), entries_max=ADDRESSES_MAX)
-        self._deaf_s = 0.0  # how long we were stopped so far: what was said meanwhile was read later
+        self._deaf_s = 0.0  # time for which this process was stopped so far: clients were not silent, but unread
         self._sweep_due_s = 0.0
 
     def listen(self, sockets: Sequence[DatagramSocket]) -> None:
-        """Start on these, in the order of their numbers; they are this server's from here on.
+        """Listen on these sockets, in the order of their `socket_index`; the server owns them from here on.
 
-        The running loop must be one that watches sockets (`add_reader`).
+        The running loop must support `add_reader`.
         """
         self._sockets += sockets
         for udp_socket in sockets:
@@ -113,7 +113,7 @@ class UdpServer:
         self._sweep_later(SWEEP_S)
 
     def close(self) -> None:
-        """Stop listening and forget everybody."""
+        """Stop listening and forget all sessions."""
         self.sessions.clear()
         self.by_address.clear()
         sockets, self._sockets = self._sockets, []
@@ -122,18 +122,18 @@ class UdpServer:
             udp_socket.close()
 
     def send(self, encoded: bytes, address: Address) -> None:
-        """Send one datagram, if there is still a socket to send it from."""
+        """Send one datagram, unless the server has been closed."""
         if address.socket_index < len(self._sockets):
             self._sockets[address.socket_index].send(encoded, address)
 
     def add_session(self, peer: UdpPeer) -> None:
-        """A session has begun."""
+        """Add a session that begins."""
         self.sessions[peer.sid] = peer
         self.by_address.setdefault(peer.where, set()).add(peer)
         self._heard(peer, self._clock.monotonic_s())
 
     def remove_session(self, peer: UdpPeer) -> None:
-        """A session, if there was one, has ended."""
+        """Remove a session that ends; harmless without one."""
         self.sessions.pop(peer.sid, None)
         here = self.by_address.get(peer.where, set())
         here.discard(peer)
@@ -141,9 +141,10 @@ class UdpServer:
             self.by_address.pop(peer.where, None)
 
     def receive_from(self, udp_socket: DatagramSocket) -> None:
-        """Take the datagrams that wait: the loop looks for one in each turn.
+        """Process the waiting datagrams, for `TURN_S` at most.
 
-        A flood fills what the system keeps for us, and players' datagrams are lost with the others: so be quick to take them.
+        During a flood the system's receive buffer fills up and drops players' datagrams with the others. Therefore each turn
+        reads as many as it can instead of one.
         """
         until_s = self._clock.monotonic_s() + TURN_S
         self._strangers_s = 0.0
@@ -155,7 +156,7 @@ class UdpServer:
                 break
 
     def take_datagram(self, data: bytes, address: Address) -> None:
-        """Take one datagram; a stranger's is dropped unread when strangers have had their part of the turn."""
+        """Process one datagram; a stranger's is dropped unread once strangers have used their part of the turn."""
         now_s = self._clock.monotonic_s()
         if address in self.by_address:
             self._read(data, address, now_s)
@@ -166,7 +167,7 @@ class UdpServer:
     def _read(self, data: bytes, address: Address, now_s: float) -> None:
         answered = self.replies.find_address(address)
         peer = self._named(data, address)
-        if peer is None and answered is None and not self._listens_to(address, data, now_s):
+        if peer is None and answered is None and not self._may_be_read(address, data, now_s):
             return
         digest = hashlib.blake2b(data, digest_size=16).digest()
         if answered is not None:
@@ -175,7 +176,7 @@ class UdpServer:
                 if answered.may_repeat(answers, now_s):
                     self._again(address, answers, now_s)
                 return
-            if peer is None and not self._listens_to(address, data, now_s):
+            if peer is None and not self._may_be_read(address, data, now_s):
                 return
         try:
             if peer is not None:
@@ -196,13 +197,13 @@ class UdpServer:
         for peer in self.by_address.get(address, ()):
             self._heard(peer, now_s)
 
-    def _listens_to(self, address: Address, data: bytes, now_s: float) -> bool:
-        """Whether a datagram without a session is so much as read."""
+    def _may_be_read(self, address: Address, data: bytes, now_s: float) -> bool:
+        """Whether the limits of its address allow reading a datagram without a session."""
         limiter = self._limiters[address]
         return now_s >= limiter.muted_until_s and limiter.bucket.take(now_s, message_cost(data))
 
     def _named(self, data: bytes, address: Address) -> UdpPeer | None:
-        """The session whose `sid` stands in an unread datagram: who pays for reading it. Without one it is a stranger's."""
+        """The session that pays for reading a datagram: its `sid` stands in the bytes. None: a stranger's datagram."""
         return next((peer for peer in self.by_address.get(address, ()) if peer.sid.encode() in data), None)
 
     def _session(self, message: Message, address: Address) -> UdpPeer | None:
@@ -234,7 +235,7 @@ class UdpServer:
                 self._answer_stranger(refusal, data, address)
 
     def _handle(self, peer: UdpPeer, request: Request, data: bytes, digest: bytes, now_s: float) -> None:
-        """Only for an address that has proved itself: from here on something is remembered of it."""
+        """Handle a request of an address that has proved itself; only such an address has its replies kept."""
         answered = self.replies.begin_datagram(peer.where, digest, now_s)
         syntax = syntax_of(data)
 
@@ -253,17 +254,21 @@ class UdpServer:
                 raise
 
     def _answer_stranger(self, message: Mapping[str, object], data: bytes, address: Address) -> None:
-        """Never longer than what was sent, so that nobody can aim us at somebody else; without its detail it may fit."""
-        for told in (message, {name: value for name, value in message.items() if name != "detail"}):
-            encoded = encode(told, syntax_of(data))
+        """Answer if the answer, perhaps without its `detail`, is no longer than the request.
+
+        A longer answer would let a forged address use this server to amplify a flood against another host.
+        """
+        for shorter in (message, {name: value for name, value in message.items() if name != "detail"}):
+            encoded = encode(shorter, syntax_of(data))
             if len(encoded) <= len(data):
                 self.send(encoded, address)
                 return
 
     def _refuse(self, error: BadInput, peer: UdpPeer | None, data: bytes, address: Address, now_s: float) -> None:
-        """After twenty errors in ten seconds an address without a session is not heard for a minute.
+        """Answer an error; after twenty errors in ten seconds ignore an address without a session for a minute.
 
-        A session is told of each of its errors, but of `rate_limited` no oftener than that: its operations wait for answers.
+        A session gets an answer to every error, because its operations wait for answers; only `rate_limited` falls silent at
+        that rate.
         """
         if peer is not None:
             if error.reason != "rate_limited" or not peer.errors.add(now_s):
@@ -280,7 +285,7 @@ class UdpServer:
         if not self._sockets:
             return
         now_s = self._clock.monotonic_s()
-        if now_s - self._sweep_due_s > SWEEP_S:  # we were stopped, and what was said meanwhile has yet to be read
+        if now_s - self._sweep_due_s > SWEEP_S:  # this process was stopped, and datagrams of that time are still unread
             self._deaf_s += now_s - self._sweep_due_s
         silent = 0
         while self.sessions and silent < LOST_AT_ONCE:

@@ -1,5 +1,5 @@
-"""The world as rules and records: what exists, where it is, and what a player is."""
+"""The world as rules and records: the data file, zones, monsters, items and players."""
 
 from realmkeep.realm.world import history
 
-__all__ = ["history"]  # registers the migrations with whatever imports a record
+__all__ = ["history"]  # registers the migrations before a record is read

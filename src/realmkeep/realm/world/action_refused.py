@@ -1,11 +1,11 @@
-"""Why the game says no."""
+"""The refusal of an action."""
 
 
 class ActionRefused(Exception):
-    """An intent is well-formed and cannot be done; it is answered with `nack`, and nothing changed.
+    """A well-formed intent that the rules do not allow; the client gets `nack`, and nothing has changed.
 
     Attributes:
-        reason: A name for the client's program.
+        reason: The protocol's word, for the client's program.
         detail: One sentence for the player.
     """
 

@@ -1,4 +1,4 @@
-"""What exists in the realm: the shape of its data file."""
+"""The content of the realm: the structures of its data file."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ Chance: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The numbers that hold everywhere; the data file explains them."""
+    """The numbers that apply everywhere; the data file explains them."""
 
     walk_tiles_per_s: Annotated[float, Meta(gt=0)]
     walk_burst_s: Seconds
@@ -34,7 +34,7 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ItemKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An item that exists. One that does not stack carries a serial."""
+    """A kind of item. An item that does not stack carries a serial."""
 
     stackable: bool
     price: Whole
@@ -46,16 +46,16 @@ class ItemKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def sell_price(self) -> int:
-        """What a shop pays for one: half, so that trading with shops earns nothing."""
+        """The price that a shop pays for one: half its own, so that trading with shops earns nothing."""
         return self.price // 2
 
 
 INERT: Final = ItemKind(stackable=False, price=0)
-"""What a player may still hold although the data file has dropped it: kept, worth nothing, good for nothing."""
+"""The kind of an item that the data file no longer has: players keep it, and it has no value and no use."""
 
 
 class Loot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a monster may leave behind."""
+    """Items that a slain monster may leave."""
 
     item: str
     chance: Chance
@@ -63,7 +63,7 @@ class Loot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class MonsterKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A kind of monster; `hunts_tiles` is how near one may come before it attacks by itself."""
+    """A kind of monster; it attacks a player within `hunts_tiles` by itself."""
 
     hp: Positive
     attack: Whole
@@ -82,7 +82,7 @@ class Stage(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Reward(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the last stage brings."""
+    """The reward of the last stage."""
 
     gold: Whole = 0
     xp: Whole = 0
@@ -96,12 +96,12 @@ class QuestKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     reward: Reward = Reward()
 
     def stage(self, number: int) -> Stage:
-        """The stage of a number, from 0; the last for a player who came further while the quest had more of them."""
+        """The stage of a number, from 0; the last stage if the quest had more stages when the player was in it."""
         return self.stages[min(number, len(self.stages) - 1)]
 
 
 class MonsterSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a monster lives, or a pack of `count` within `spread_tiles`."""
+    """The home of a monster, or of a pack of `count` within `spread_tiles`."""
 
     kind: str
     x: float
@@ -110,14 +110,14 @@ class MonsterSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     spread_tiles: Tiles = 0.0
 
     def lairs(self) -> Iterator[tuple[float, float]]:
-        """Where each of them lives, evenly spread: the sunflower of Vogel, Mathematical Biosciences 44 (1979)."""
+        """The homes of the pack, evenly spread: the sunflower of Vogel, Mathematical Biosciences 44 (1979)."""
         for number in range(self.count):
             away, angle = self.spread_tiles * math.sqrt(number / self.count), number * GOLDEN_ANGLE
             yield round(self.x + away * math.cos(angle), 1), round(self.y + away * math.sin(angle), 1)
 
 
 class GroundSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where an item grows back."""
+    """A spot where an item grows back."""
 
     item: str
     x: float
@@ -127,7 +127,7 @@ class GroundSpot(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Shop(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where one buys and sells."""
+    """A place to buy and sell."""
 
     x: float
     y: float
@@ -135,14 +135,14 @@ class Shop(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Bank(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where one deposits and withdraws."""
+    """A place to deposit and withdraw."""
 
     x: float
     y: float
 
 
 class Giver(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Who has quests."""
+    """A giver of quests."""
 
     x: float
     y: float
@@ -150,7 +150,7 @@ class Giver(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ZoneKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A rectangle of the one plane; the west and north edges belong to it."""
+    """A zone: a rectangle of the plane, including its west and north edges."""
 
     west: float
     north: float
@@ -165,12 +165,12 @@ class ZoneKind(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     givers: list[Giver] = []
 
     def holds(self, x: float, y: float) -> bool:
-        """Whether a point lies in it."""
+        """Whether a point lies in the zone."""
         return self.west <= x < self.east and self.north <= y < self.south
 
 
 class StartPosition(NamedTuple):
-    """Where new and fallen players stand."""
+    """The position of new and fallen players."""
 
     zone: str
     x: float
@@ -178,7 +178,7 @@ class StartPosition(NamedTuple):
 
 
 class World(Struct, frozen=True, kw_only=True):
-    """Everything that exists, each by its name."""
+    """The whole content, by name."""
 
     rules: Rules
     items: Mapping[str, ItemKind]
@@ -188,20 +188,20 @@ class World(Struct, frozen=True, kw_only=True):
 
     @property
     def start(self) -> StartPosition:
-        """The safe place."""
+        """The start position, in the safe zone."""
         zone = self.zones[self.rules.start_zone]
         assert zone.arrival is not None  # checked when the world was loaded
         return StartPosition(self.rules.start_zone, *zone.arrival)
 
     def item(self, name: str) -> ItemKind:
-        """The item of this name; `INERT` for one that is no more."""
+        """The kind of an item; `INERT` if the data file no longer has it."""
         return self.items.get(name, INERT)
 
     def zone_at(self, x: float, y: float) -> str | None:
-        """The zone a point lies in; None beyond the edge of the world."""
+        """The name of the zone around a point; None beyond the edge of the world."""
         return next((name for name, zone in self.zones.items() if zone.holds(x, y)), None)
 
 
 def distance(x: float, y: float, to_x: float, to_y: float) -> float:
-    """Tiles between two points."""
+    """The distance between two points in tiles."""
     return math.hypot(to_x - x, to_y - y)

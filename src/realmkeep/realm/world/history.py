@@ -1,15 +1,15 @@
-"""How players of older versions become today's. Steps are never deleted: somebody may come back after years."""
+"""The migrations of players. A step is never deleted, because a player may return after years."""
 
 from typing import Any, Final, cast
 
 from realmkeep.realm.world.player import Player, level_of
 
-COINS: Final = "coins"  # what gold was called while it was an item
+COINS: Final = "coins"  # the name of gold while it was an item
 
 
 @Player.migration(1)
 def add_lifetime_xp(player: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 counts all experience ever earned: so far, what there is."""
+    """Version 2 counts all experience ever earned; it begins with the present experience."""
     player.setdefault("lifetime_xp", player.get("xp", 0))
     return player
 

@@ -1,6 +1,6 @@
-"""Slots and stacks: every change of what a player holds, checked before it happens.
+"""Slots and stacks: every change of a player's items, checked before it happens.
 
-The functions replace lists and never change them in place, so that the record notices by itself.
+The functions replace lists and never change them in place, so that the assignment marks the record.
 """
 
 from typing import Final
@@ -9,14 +9,14 @@ from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import ItemKind, World
 from realmkeep.realm.world.player import BANK_ENTRIES_MAX, GOLD_MAX, INVENTORY_SLOTS, Item, Player, StoredItem, WornItem
 
-GOLD: Final = "gold"  # `deposit` and `withdraw` take it for an item
+GOLD: Final = "gold"  # an item name for `deposit` and `withdraw`
 
 
 def in_slot(player: Player, slot: int) -> Item:
-    """What lies in a slot.
+    """The item in a slot.
 
     Raises:
-        Refused: `empty_slot`.
+        ActionRefused: `empty_slot`.
     """
     for item in player.inventory:
         if item.slot == slot:
@@ -25,10 +25,10 @@ def in_slot(player: Player, slot: int) -> Item:
 
 
 def check_seen(player: Player, slot: int, item_id: str | None, serial: int | None) -> None:
-    """Refuse if a slot holds something else than the client saw there; None: it does not say.
+    """Check that a slot holds the item and serial that the client saw; None: the client does not say.
 
     Raises:
-        Refused: `slot_changed`.
+        ActionRefused: `slot_changed`.
     """
     held = next((item for item in player.inventory if item.slot == slot), None)
     if held is not None and (item_id not in {None, held.item_id} or serial not in {None, held.serial}):
@@ -42,10 +42,10 @@ def free_slots(player: Player) -> list[int]:
 
 
 def take(player: Player, slot: int, count: int) -> Item:
-    """Take `count` out of a slot; returns what was taken.
+    """Take `count` items out of a slot; returns them.
 
     Raises:
-        Refused: `empty_slot` or `not_enough`.
+        ActionRefused: `empty_slot` or `not_enough`.
     """
     item = in_slot(player, slot)
     if item.count < count:
@@ -56,10 +56,10 @@ def take(player: Player, slot: int, count: int) -> Item:
 
 
 def exchange(player: Player, slot: int, back: WornItem | None) -> Item:
-    """Take one thing out of a slot, and put what comes back for it into the same slot; returns what was taken.
+    """Take one item out of a slot and put `back` into the same slot; returns the item.
 
     Raises:
-        Refused: `empty_slot`, or `slot_taken`: more of a stack stay in the slot.
+        ActionRefused: `empty_slot`, or `slot_taken`: the rest of a stack stays in the slot.
     """
     item = in_slot(player, slot)
     left = [Item(item.item_id, item.count - 1, slot, item.serial)] if item.count > 1 else []
@@ -69,7 +69,7 @@ def exchange(player: Player, slot: int, back: WornItem | None) -> Item:
 
 
 def has_shared_slots(player: Player) -> bool:
-    """Whether a slot holds more than one thing, as records of an older release may have it."""
+    """Whether a slot holds more than one item, as in some records of older releases."""
     return len({item.slot for item in player.inventory}) < len(player.inventory)
 
 
@@ -77,17 +77,17 @@ def give(player: Player, world: World, item_id: str, count: int, serial: int | N
     """Put items into the inventory: onto their stack, or into the lowest free slot.
 
     Args:
-        player: Who gets them.
-        world: Knows what stacks, and how high.
-        item_id: What.
-        count: How many; 1 if there is a serial.
-        serial: Of an item that does not stack.
+        player: The receiving player.
+        world: Knows the items that stack and the height of their stacks.
+        item_id: Name of the item.
+        count: Number of items; 1 if there is a serial.
+        serial: Serial of an item that does not stack.
 
     Returns:
-        What lies in the slot now.
+        The new content of the slot.
 
     Raises:
-        Refused: `inventory_full` or `stack_full`.
+        ActionRefused: `inventory_full` or `stack_full`.
     """
     kind = world.item(item_id)
     stack = next((item for item in player.inventory if item.item_id == item_id and item.serial is None), None)
@@ -109,7 +109,7 @@ def earn(player: Player, gold: int) -> None:
     """Put gold into the purse.
 
     Raises:
-        Refused: `purse_full`.
+        ActionRefused: `purse_full`.
     """
     if player.gold + gold > GOLD_MAX:
         raise ActionRefused("purse_full", f"a purse holds {GOLD_MAX}")
@@ -120,7 +120,7 @@ def bank(player: Player, world: World, item: Item) -> None:
     """Put items into the bank.
 
     Raises:
-        Refused: `bank_full` or `stack_full`.
+        ActionRefused: `bank_full` or `stack_full`.
     """
     entries = [*player.bank]
     for index, entry in enumerate(entries):
@@ -135,10 +135,10 @@ def bank(player: Player, world: World, item: Item) -> None:
 
 
 def unbank(player: Player, item_id: str, count: int) -> list[StoredItem]:
-    """Take items out of the bank: from their stack, or as many single ones; returns what was taken.
+    """Take items out of the bank, from their stack or one by one; returns them.
 
     Raises:
-        Refused: `not_enough`.
+        ActionRefused: `not_enough`.
     """
     taken: list[StoredItem] = []
     left: list[StoredItem] = []
@@ -157,7 +157,7 @@ def unbank(player: Player, item_id: str, count: int) -> list[StoredItem]:
 
 
 def unpack_parcels(player: Player, world: World) -> None:
-    """Mail that found no room moves in as far as there is some now."""
+    """Move the contents of parcels into the inventory as far as there is room."""
     waiting: list[StoredItem] = []
     for parcel in player.parcels:
         try:
@@ -169,15 +169,13 @@ def unpack_parcels(player: Player, world: World) -> None:
 
 
 def _carry(player: Player, items: list[Item]) -> None:
-    """The only way an inventory changes: one thing a slot, or nothing changes.
+    """Replace the inventory, unless two items would share a slot; every change of an inventory ends here.
 
     Raises:
-        Refused: `slot_taken`.
+        ActionRefused: `slot_taken`.
     """
-    if len({item.slot for item in items}) < len(items) and not has_shared_slots(
-        player
-    ):  # what is crowded already may be cleared
-        raise ActionRefused("slot_taken", "a slot holds one thing")
+    if len({item.slot for item in items}) < len(items) and not has_shared_slots(player):  # an old one may be cleared
+        raise ActionRefused("slot_taken", "a slot holds one item")
     player.inventory = items
 
 

@@ -1,4 +1,4 @@
-"""What a letter between players says."""
+"""The letter type of mail between players."""
 
 from typing import Any, Self
 
@@ -9,14 +9,14 @@ class MailLetter(Letter, kind="mail", version=1):
     """Gold, or an item, on its way from one player to another.
 
     Attributes:
-        sender: Its id.
-        sender_name: As it was called then.
-        receiver: Its id; 0 in a letter of the time before letters had types.
-        receiver_name: Likewise; empty in such a letter.
-        gold: How much; None if it is an item.
-        item: Which.
-        count: How many.
-        serial: Of an item that does not stack.
+        sender: Id of the player that sent it.
+        sender_name: Name of the sender at that time.
+        receiver: Id of the receiver; 0 in a letter that was stored before letters had types.
+        receiver_name: Name of the receiver at that time; empty in such a letter.
+        gold: Amount of gold; None if the letter carries an item.
+        item: Name of the item.
+        count: Number of items.
+        serial: Serial of an item that does not stack.
     """
 
     sender: int
@@ -30,7 +30,7 @@ class MailLetter(Letter, kind="mail", version=1):
 
     @classmethod
     def of_plain(cls, letter: dict[str, Any]) -> Self:
-        """A letter as it was stored before letters had types."""
+        """The letter of an entry that was stored before letters had types."""
         return cls(
             sender=letter["from"],
             sender_name=letter["name"],
@@ -42,6 +42,6 @@ class MailLetter(Letter, kind="mail", version=1):
 
     @property
     def content(self) -> dict[str, Any]:
-        """What is in it, as clients are told."""
+        """The contents in the words of the protocol."""
         fields = {"gold": self.gold, "item": self.item, "count": self.count, "serial": self.serial}
         return {name: value for name, value in fields.items() if value is not None}

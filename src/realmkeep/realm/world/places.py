@@ -1,4 +1,4 @@
-"""The zones as they live in memory: who is there, which monsters, what lies on the ground."""
+"""The zones in memory: their players, monsters and items on the ground."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from realmkeep.realm.world.content import GroundSpot, MonsterKind, World, ZoneKi
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.zone import GroundItem, Zone
 
-COMMON_MAX: Final = 200  # common things on the ground of one zone; the oldest goes first
+COMMON_MAX: Final = 200  # items without a serial on the ground of one zone; the oldest goes first
 SERIALS_MAX: Final = 200  # items with a serial on the ground of one zone, so that its record stays small
 
 
@@ -18,8 +18,8 @@ class Monster:
     """A monster at its spot.
 
     Attributes:
-        spot: Names the spot in the zone's record.
-        target: The player it fights.
+        spot: Name of its spot in the zone's record.
+        target: Id of the player that it fights.
     """
 
     monster_id: int
@@ -36,22 +36,22 @@ class Monster:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be seen and fought."""
+        """Whether players can see and fight it."""
         return self.hp > 0
 
     def revive(self) -> None:
-        """Stand at home in full health."""
+        """Put it back at its home, in full health."""
         self.x, self.y, self.hp, self.target = self.home_x, self.home_y, self.kind.hp, None
 
 
 @dataclass(eq=False)
 class GroundObject:
-    """A thing on the ground.
+    """Items on the ground.
 
     Attributes:
-        serial: None for a common thing, which lies in memory only.
-        spot: Where it grew, in the zone's record; None if it was dropped.
-        decays_s: When it is gone, on the monotonic clock; None: never.
+        serial: None for a common item; common items lie in memory only.
+        spot: Name of the spot where it grew; None if it was dropped.
+        decays_s: Monotonic time at which it disappears; None: never.
     """
 
     ground_id: int
@@ -66,12 +66,12 @@ class GroundObject:
 
 @dataclass(eq=False)
 class Place:
-    """One zone.
+    """One zone in memory.
 
     Attributes:
-        record: What of it is kept.
-        present: The players in it, in grace too, by id.
-        growing: The spots whose thing has been taken, by name.
+        record: The zone's record: its durable part.
+        present: The players in the zone by id, those in grace included.
+        growing: The empty spots, by name: their item has yet to grow back.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Place:
     growing: dict[str, GroundSpot] = field(default_factory=dict[str, GroundSpot])
 
     def lay_common(self, item: str, item_count: int, x: float, y: float, *, decays_s: float | None) -> GroundObject:
-        """Lay a common thing down; the oldest one goes when there are too many."""
+        """Lay common items down; beyond `COMMON_MAX` the oldest disappears."""
         common = [thing for thing in self.ground.values() if thing.serial is None and thing.spot is None]
         if len(common) >= COMMON_MAX:
             del self.ground[common[0].ground_id]
@@ -95,27 +95,27 @@ class Place:
         return self._add(GroundObject(next(self.ids), item.item_id, 1, item.x, item.y, serial=item.serial))
 
     def grow_at(self, name: str, spot: GroundSpot) -> GroundObject:
-        """Let a spot's thing come up."""
+        """Let the item of a spot grow."""
         self.growing.pop(name, None)
         return self._add(GroundObject(next(self.ids), spot.item, spot.count, spot.x, spot.y, spot=name))
 
     def remove_object(self, thing: GroundObject) -> None:
-        """Take a thing off the ground."""
+        """Remove items from the ground."""
         self.ground.pop(thing.ground_id, None)
 
     def pick_up(self, thing: GroundObject, wall_us: int) -> None:
-        """A common thing is picked up; where it grew, it will grow again."""
+        """Remove picked-up common items; if they grew at a spot, schedule their return."""
         self.remove_object(thing)
         if (spot := self.spot_of(thing)) is not None and thing.spot is not None:
             self.growing[thing.spot] = spot
             self.schedule_respawn(thing.spot, wall_us + int(spot.respawn_s * 1e6))
 
     def spot_of(self, thing: GroundObject) -> GroundSpot | None:
-        """The spot a thing grew at."""
+        """The spot where the items grew; None if they were dropped."""
         return dict(spots(self.kind)).get(thing.spot) if thing.spot else None
 
     def sync_with_record(self) -> None:
-        """Let the ground show the items with a serial that the record holds and no others, and nothing at an empty spot."""
+        """Make the ground agree with the record: exactly its items with serials, and nothing at its empty spots."""
         held = {item.serial: item for item in self.record.ground}
         for thing in [*self.ground.values()]:
             if thing.serial is not None and held.pop(thing.serial, None) is None:
@@ -127,12 +127,12 @@ class Place:
             self.show_serial(item)
 
     def schedule_respawn(self, spot: str, wall_us: int) -> None:
-        """Remember when a spot's monster or thing comes back."""
+        """Record the time at which the monster or item of a spot comes back."""
         self.record.respawns[spot] = wall_us
         self.record.touch("respawns")
 
     def clear_respawn(self, spot: str) -> None:
-        """A spot has what belongs there."""
+        """Forget the pending return of a spot's monster or item."""
         if self.record.respawns.pop(spot, None) is not None:
             self.record.touch("respawns")
 
@@ -142,7 +142,7 @@ class Place:
 
 
 def spots(kind: ZoneKind) -> Iterator[tuple[str, GroundSpot]]:
-    """The spots where things grow, each with the name it has in the zone's record."""
+    """The spots where items grow, each with its name in the zone's record."""
     return ((f"{spot.item}@{spot.x:g},{spot.y:g}", spot) for spot in kind.ground)
 
 
@@ -150,9 +150,9 @@ class Places:
     """All zones of one server.
 
     Args:
-        world: What exists.
+        world: The content.
         records: The zones' records, by zone name.
-        wall_us: Now: what should have come back by then is back.
+        wall_us: The present wall time: respawns due by then have happened.
     """
 
     def __init__(self, world: World, records: dict[str, Zone], wall_us: int) -> None:
@@ -164,22 +164,22 @@ class Places:
         }
 
     def place_of(self, player: Player) -> Place:
-        """Where a player is."""
+        """The zone of a player."""
         return self.by_name[player.zone_id]
 
     def add_player(self, player: Player) -> None:
-        """Put a player where the record says, or at the start if the world has no such place any more."""
+        """Put a player at its recorded position, or at the start if its zone no longer has that position."""
         if self.world.zone_at(player.x, player.y) != player.zone_id:
             player.zone_id, player.x, player.y = self.world.start
         self.place_of(player).present[player.player_id] = player
 
     def remove_player(self, player: Player) -> None:
-        """Take a player out of the world."""
+        """Take a player out of its zone."""
         for place in self.by_name.values():
             place.present.pop(player.player_id, None)
 
     def move_player(self, player: Player, zone: str, x: float, y: float) -> None:
-        """Put a player somewhere else."""
+        """Put a player at another position."""
         if zone != player.zone_id:
             self.place_of(player).present.pop(player.player_id, None)
             player.zone_id = zone
@@ -207,5 +207,5 @@ def _populated(place: Place, world: World, wall_us: int) -> Place:
 
 
 def near(x: float, y: float, to_x: float, to_y: float, tiles: float) -> bool:
-    """Whether two points are at most so far apart."""
+    """Whether two points are at most `tiles` apart."""
     return distance(x, y, to_x, to_y) <= tiles

@@ -1,4 +1,4 @@
-"""The player: the specification's record and what this game adds, every field classified."""
+"""The player's record: the specification's fields and those of this game, each with its tier."""
 
 from typing import Final
 
@@ -11,14 +11,14 @@ BLOCKED_MAX: Final = 28
 SETTINGS_MAX: Final = 64
 SETTINGS_BYTES_MAX: Final = 2_048  # as JSON: 64 settings of 32 bytes; the longest state must fit a datagram of 8 KiB
 PARCELS_MAX: Final = 100
-GOLD_MAX: Final = (1 << 53) - 1  # what every client's JSON reader keeps exact
+GOLD_MAX: Final = (1 << 53) - 1  # the largest integer that every client's JSON reader keeps exact
 HP_PER_LEVEL: Final = 10
 XP_PER_LEVEL: Final = 50  # level n begins at 50 * n * (n - 1) / 2
 LEVEL_MAX: Final = 99
 
 
 class Item(Part):
-    """What lies in one slot of the inventory."""
+    """The item, or stack of items, in one slot of the inventory."""
 
     item_id: Keyword
     count: int
@@ -27,7 +27,7 @@ class Item(Part):
 
 
 class StoredItem(Part):
-    """What lies in the bank, or waits in a parcel."""
+    """The item, or stack of items, in the bank or in a parcel."""
 
     item_id: Keyword
     count: int
@@ -35,14 +35,14 @@ class StoredItem(Part):
 
 
 class WornItem(Part):
-    """What is worn or wielded."""
+    """An item that the player wears or wields."""
 
     item_id: Keyword
     serial: int | None = None
 
 
 class QuestProgress(Part):
-    """How far a quest has come; `count` is of the stage at hand."""
+    """The progress of a quest; `count` belongs to the current stage."""
 
     quest_id: Keyword
     stage: int = 0
@@ -51,10 +51,10 @@ class QuestProgress(Part):
 
 
 class Player(Record, kind="player", version=3):
-    """What a player has become.
+    """A player.
 
-    Death and level-ups are written at once by trigger. What is worth money or concerns other people changes in commits
-    only. The rest follows within 30 s, the position within 60 s.
+    A death or level-up triggers an immediate write. Gold, items in the bank, and fields that concern other players change in
+    commits only. Other fields are durable within 30 s, the position within 60 s.
     """
 
     player_id: int = durable(default=0, ge=0)
@@ -93,22 +93,22 @@ class Player(Record, kind="player", version=3):
     )
 
     next_attack_s: float = ephemeral(default=0.0)
-    walk_saved_tiles: float = ephemeral(default=2.0)  # two steps at once after a login, so that nobody starts stuck
+    walk_saved_tiles: float = ephemeral(default=2.0)  # two steps at once after a login, so that the first move works
     walked_s: float | None = ephemeral(default=None)
 
     @property
     def max_hp(self) -> int:
-        """Full health: ten for each level of hitpoints."""
+        """Full health: ten points for each hitpoints level."""
         return HP_PER_LEVEL * self.hitpoints_level
 
     @property
     def dead(self) -> bool:
-        """Fallen and not yet back."""
+        """Whether the player has fallen and not yet respawned."""
         return self.hp <= 0
 
 
 def level_of(xp: int) -> int:
-    """The level that so much experience makes, from 1."""
+    """The level of an amount of experience, from 1."""
     level = 1
     while level < LEVEL_MAX and xp >= XP_PER_LEVEL * level * (level + 1) // 2:
         level += 1

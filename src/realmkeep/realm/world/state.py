@@ -1,4 +1,4 @@
-"""The player as its client sees it: the names of the protocol for the fields of the record."""
+"""The player's state in the words of the protocol."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -45,8 +45,8 @@ def state(player: Player, wall_us: int, fields: Iterable[str] = (*STATE_FIELDS, 
     """Some fields of a player's state, or all of them.
 
     Args:
-        player: Whose.
-        wall_us: Now, for `in_combat`.
+        player: The player's record.
+        wall_us: The present wall time, for `in_combat`.
         fields: Names of the protocol.
     """
     return {
@@ -55,7 +55,7 @@ def state(player: Player, wall_us: int, fields: Iterable[str] = (*STATE_FIELDS, 
 
 
 def thing(held: Item | StoredItem) -> dict[str, Any]:
-    """What one holds, wherever it is listed: an item that does not stack has its serial there."""
+    """A held item in the words of the protocol; an item that does not stack includes its serial."""
     return {"item": held.item_id, "count": held.count} | ({"serial": held.serial} if held.serial is not None else {})
 
 

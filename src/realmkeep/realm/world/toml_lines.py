@@ -1,6 +1,6 @@
-"""Where in a TOML file a value stands: the standard library's reader says so for its own errors only.
+"""Line numbers of the values in a TOML file: the standard library reports them for its own errors only.
 
-It knows the way data files are written: a table's header and each key on a line of their own.
+The file must have each table header and each key on a line of its own, as data files do.
 """
 
 import re
@@ -29,7 +29,7 @@ def line_numbers(text: str) -> dict[str, int]:
 
 
 def line_of(path: str, lines: dict[str, int]) -> int:
-    """The line of `path`, or of the closest thing around it that has one; 1 if nothing has."""
+    """The line of `path`, or of the closest table around it with a line; 1 if there is none."""
     while path:
         if path in lines:
             return lines[path]

@@ -1,4 +1,4 @@
-"""Reading the data file: everything that is wrong with it is told at once, each with its line."""
+"""The reader of the data file: it reports all problems at once, each with its line."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ def shipped_world() -> World:
     """The world that comes with the package. Blocks on reading the file.
 
     Raises:
-        ConfigError: The file is wrong; every problem is named with its line.
+        ConfigError: The file has errors; the message lists each with its line.
     """
     return read_world(
         resources.files(__name__.rpartition(".")[0]).joinpath(WORLD_FILE).read_text(encoding="utf-8"), WORLD_FILE
@@ -36,11 +36,11 @@ def read_world(text: str, name: str) -> World:
 
     Args:
         text: The file's text.
-        name: What to call it in errors.
+        name: The file's name in error messages.
 
     Raises:
-        ConfigError: It is not TOML, or something in it has a wrong name, type or value, or names what does not exist;
-            every problem is named with its line.
+        ConfigError: The text is not TOML, or a name, type or value in it is wrong, or a reference points nowhere; the
+            message lists each problem with its line.
     """
     try:
         tables = tomllib.loads(text)
@@ -57,7 +57,7 @@ def read_world(text: str, name: str) -> World:
 
 
 class _Reading:
-    """Turns tables into the structures above and collects what is wrong with them, by path."""
+    """Converts the tables into the structures of `content` and collects the problems, by path."""
 
     def __init__(self, tables: dict[str, Any], lines: dict[str, int]) -> None:
         self.lines = lines
@@ -98,19 +98,19 @@ class _Reading:
 
 
 def _contradictions(world: World) -> Iterator[tuple[str, str]]:
-    """What is wrong between parts that are each well-formed."""
+    """Problems between parts that are well-formed by themselves."""
     for name, item in world.items.items():
         if item.stackable and item.equipment is not None:
-            yield f"items.{name}.equipment", "what is worn is one thing: it cannot be stackable"
+            yield f"items.{name}.equipment", "an item that is worn cannot be stackable"
     if GOLD in world.items:
-        yield f"items.{GOLD}", "is what money is called"
+        yield f"items.{GOLD}", "is reserved: it is the name of money"
     yield from _rules_problems(world)
     for name, monster in world.monsters.items():
         for number, loot in enumerate(monster.loot):
             path = f"monsters.{name}.loot[{number}]"
             yield from _unknown(loot.item, world.items, "item", f"{path}.item")
-            yield from _not_alone(loot.item, loot.count, world, f"{path}.count")
-            yield from _too_high(loot.item, loot.count, world, f"{path}.count")
+            yield from _unstackable_count(loot.item, loot.count, world, f"{path}.count")
+            yield from _excessive_count(loot.item, loot.count, world, f"{path}.count")
     for name, quest in world.quests.items():
         for number, stage in enumerate(quest.stages):
             known = {"kill": world.monsters, "visit": world.zones}.get(stage.goal)
@@ -122,11 +122,11 @@ def _contradictions(world: World) -> Iterator[tuple[str, str]]:
 
 
 def _gift_problems(items: Mapping[str, int], world: World, path: str) -> Iterator[tuple[str, str]]:
-    """What a player gets at once has to fit: otherwise nobody could begin, or finish the quest."""
+    """Items that a player gets at once must fit; otherwise no player could begin, or finish the quest."""
     slots = 0
     for item, count in items.items():
         yield from _unknown(item, world.items, "item", path)
-        yield from _too_high(item, count, world, path)
+        yield from _excessive_count(item, count, world, path)
         slots += 1 if world.item(item).stackable else count
     if slots > INVENTORY_SLOTS:
         yield path, f"needs {slots} slots, and there are {INVENTORY_SLOTS}"
@@ -161,12 +161,12 @@ def _crowding(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, st
         if not all(zone.holds(x, y) for x, y in pack.lairs()):
             yield f"{path}.monsters[{number}].spread_tiles", "the pack does not fit into its zone"
     for number, ground in enumerate(zone.ground):
-        yield from _not_alone(ground.item, ground.count, world, f"{path}.ground[{number}].count")
-        yield from _too_high(ground.item, ground.count, world, f"{path}.ground[{number}].count")
+        yield from _unstackable_count(ground.item, ground.count, world, f"{path}.ground[{number}].count")
+        yield from _excessive_count(ground.item, ground.count, world, f"{path}.ground[{number}].count")
 
 
 def _named_in(path: str, zone: ZoneKind, world: World) -> Iterator[tuple[str, Mapping[str, object], str]]:
-    """What a zone names, where it has to be found, and the path of the name."""
+    """The names that a zone refers to, each with the table that must have it and its path."""
     for number, monster in enumerate(zone.monsters):
         yield monster.kind, world.monsters, f"{path}.monsters[{number}].kind"
     for number, ground in enumerate(zone.ground):
@@ -181,15 +181,15 @@ def _overlap(one: ZoneKind, other: ZoneKind) -> bool:
     return one.west < other.east and other.west < one.east and one.north < other.south and other.north < one.south
 
 
-def _not_alone(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
+def _unstackable_count(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
     if count > 1 and not world.item(item).stackable:
-        yield path, f"{item!r} does not stack: one lies there, with a serial of its own"
+        yield path, f"{item!r} does not stack: the count must be 1"
 
 
-def _too_high(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
+def _excessive_count(item: str, count: int, world: World, path: str) -> Iterator[tuple[str, str]]:
     kind = world.items.get(item)
     if kind is not None and kind.stackable and count > kind.stack_max:
-        yield path, f"{item!r} stacks to {kind.stack_max}: nobody could carry so many"
+        yield path, f"{item!r} stacks to {kind.stack_max}: no player could carry so many"
 
 
 def _unknown(name: str, known: Mapping[str, object], what: str, path: str) -> Iterator[tuple[str, str]]:

@@ -13,11 +13,11 @@ class GroundItem(Part):
 
 
 class Zone(Record, kind="zone", version=1, suffix="objects"):
-    """What lies around and what has yet to come back; kept under `zone:{id}:objects`.
+    """A zone's items with serials and its pending respawns, stored under `zone:{id}:objects`.
 
     Attributes:
-        ground: The items with a serial. They move between zone and player in one commit; all others lie in memory only.
-        respawns: When a monster or thing that is gone comes back, by its spot, in microseconds of wall time.
+        ground: The items with a serial. They move between zone and player in one commit; other items lie in memory only.
+        respawns: Wall time, in microseconds, at which the monster or item of a spot comes back, by spot.
     """
 
     ground: list[GroundItem] = durable(default_factory=list[GroundItem], tier=IMMEDIATE)
