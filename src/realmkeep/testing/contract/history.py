@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -34,6 +34,8 @@ Held: TypeAlias = dict[str, bytes | tuple[bytes, ...]]
 
 WRONG_TYPE: Final = "wrong type"
 STEPS: Final = 25
+# Without `Phase.explain`, which traces every line of a failing history again and takes minutes.
+PHASES: Final = (Phase.explicit, Phase.generate, Phase.shrink)
 
 KEYS = st.sampled_from(["a", "b", "c", "player:1:inbox"])
 VALUES = st.sampled_from([b"", b"0", b"1", b"-7", b"x", b"\x00\xff\r\n"])  # few, so that guards often hold
@@ -281,6 +283,7 @@ def check_histories(new_backend: Callable[[], Backend], *, histories: int) -> No
             max_examples=histories,
             stateful_step_count=STEPS,
             deadline=None,
+            phases=PHASES,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )
