@@ -91,7 +91,7 @@ async def make(keeper: Keeper, *numbers: int, gold: int = 100) -> None:
     engine = inside(keeper)
     for number in numbers:
         key = f"rover:{number}"
-        blob = engine.stager.encode_record(Player(name=f"rover-{number}", gold=gold), key)
+        blob = engine.encoder.encode_record(Player(name=f"rover-{number}", gold=gold), key)
         await engine.storage.save(key, blob)
 
 

@@ -9,19 +9,22 @@ import pytest
 from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
 from realmkeep.background import STEADY_S
 from realmkeep.keeping import Keeper, Tx
-from realmkeep.keeping.letters.inboxes import Notices
-from realmkeep.keeping.lifecycle.engine import Engine
+from realmkeep.keeping.letters.notice_listener import NoticeListener
 from realmkeep.keeping.ownership.lease import LeaseHolder
-from realmkeep.keeping.ownership.outage import Outage
+from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.writing.flusher import Flusher
+from realmkeep.keeping.writing.outage import Outage
+from realmkeep.keeping.writing.patience import Patience
 from realmkeep.testing.lab import Lab
 
 LOOPS: dict[str, tuple[type, str]] = {
     "lease": (LeaseHolder, "_renew"),
     "flusher": (Flusher, "_flush_due"),
-    "notices": (Notices, "listen"),
-    "patience": (Engine, "_watch"),
+    "urgent writes": (Flusher, "write_urgent"),
+    "notices": (NoticeListener, "listen"),
+    "patience": (Patience, "watch"),
     "outage": (Outage, "watch"),
+    "look back": (LookBack, "watch"),
 }
 
 
@@ -73,7 +76,7 @@ async def test_a_write_with_which_something_unforeseen_goes_wrong_is_settled(
     engine = inside(keeper)
     ada, bob, cid = [await enter(keeper, number) for number in (1, 2, 3)]
     if failing == "resolver":
-        break_once(monkeypatch, engine.queue._resolver, "resolve")
+        break_once(monkeypatch, engine.queue.resolver, "resolve")
         lab.lose_next_reply()
     elif failing == "write":
         break_once(monkeypatch, engine.storage, "write")
@@ -104,7 +107,7 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     await lab.advance(1)
     told |= set(keeper.degraded)
     looks = break_once(monkeypatch, engine.healer, "went_backwards")
-    engine.look_back()
+    engine.lease.look_back_due.set()
     await lab.advance(2)
     told |= set(keeper.degraded)
     break_once(monkeypatch, engine.leaving, "_queue_release")

@@ -573,7 +573,7 @@ async def test_a_task_of_the_keeper_that_failed_is_told(lab: Lab, keeper: Keeper
     async def broken() -> None:
         raise ZeroDivisionError
 
-    inside(keeper).spawn("a broken one", broken())
+    inside(keeper).background.run("a broken one", broken())
     await lab.clock.settle()
     (said,) = keeper.degraded
     assert said == "a task of the keeper failed: a broken one: ZeroDivisionError()"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from keeping.game import Item, Player, changes_nothing, enter
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Session
-from realmkeep.keeping.writing.flusher import LEAD_S, LEAD_SHARE_MAX, ROUNDS_A_LEAD
+from realmkeep.keeping.live.flush_schedule import LEAD_S, LEAD_SHARE_MAX
+from realmkeep.keeping.writing.flusher import ROUNDS_A_LEAD
 from realmkeep.storage import Put, Transaction, WriteOutcome
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab

@@ -146,7 +146,7 @@ async def test_who_stops_waiting_for_a_record_leaves_it_alone(lab: Lab, keeper: 
     await guild.release()
     await lab.advance(60)
     assert lab.store.value("guild:1:owner") is None
-    assert inside(standby).entering == {}
+    assert inside(standby).sessions.entering == {}
 
 
 async def test_a_record_with_a_player_s_session_here_is_not_waited_for(lab: Lab, keeper: Keeper) -> None:

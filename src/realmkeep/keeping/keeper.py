@@ -14,7 +14,7 @@ from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.keeping.lifecycle.entering import Entrance
 from realmkeep.keeping.lifecycle.opening import opened
 from realmkeep.keeping.lifecycle.reclaiming import recover
-from realmkeep.keeping.lifecycle.shutdown import NOWHERE, RESCUE_FILE, CloseReport, close, disconnect
+from realmkeep.keeping.lifecycle.shutdown import NOWHERE, RESCUE_FILE, CloseReport, abandon, close, disconnect
 from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
 from realmkeep.keeping.live.gc_policy import Collector
 from realmkeep.keeping.live.hooks import HookRegistry, Hooks
@@ -106,9 +106,9 @@ class Keeper(HookRegistry, Sends):
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         path = rescue_path or RESCUE_FILE
         try:
-            engine.store_id = await server_config.store_id(store)
+            store_id = engine.healer.store_id = await server_config.store_id(store)
             if path != NOWHERE:  # before the name is taken: until then the records are kept from others
-                engine.former = await deliver_former(store, path, engine.store_id.decode(errors="replace"), clock)
+                engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
             await engine.lease.take()
             await engine.ids.look()
         except BaseException:
@@ -290,7 +290,7 @@ class Keeper(HookRegistry, Sends):
             Misuse: `cls` is no class of records.
         """
         check_record(cls, "keeper.sessions")
-        return [session for session in self._engine.sessions.values() if type(session.record) is cls]
+        return [session for session in self._engine.sessions.live() if type(session.record) is cls]
 
     def table(self, cls: type[R]) -> Table[R]:
         """Load and save records of a class one at a time, for tools: claim, write and release inside.
@@ -299,7 +299,7 @@ class Keeper(HookRegistry, Sends):
             Misuse: `cls` is no class of records.
         """
         check_record(cls, "keeper.table")
-        return Table(self, self._engine, cls)
+        return Table(self._engine, self._entrance, cls)
 
     def shelf(self, cls: type[R]) -> Shelf[R]:
         """Small records of a class that no server owns: get, create, and replace by compare-and-set.
@@ -393,16 +393,16 @@ class Keeper(HookRegistry, Sends):
             return fn(tx, list(records))
 
         spread.__qualname__ = name_of(fn)
-        check_commit(fn, sessions, ops, self._engine, arguments=2)
+        check_commit(fn, sessions, ops, self._engine.calls, arguments=2)
         return await self._commit(spread, sessions, ops)
 
     async def _commit(
         self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
     ) -> Receipt[T]:
         engine, commits = self._engine, self._engine.commits
-        check_commit(fn, sessions, ops, engine)
+        check_commit(fn, sessions, ops, engine.calls)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await engine.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
+            return await commits.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
         self._entrance.check_open()
         first = sessions[0]
         if not first.shared:
@@ -412,13 +412,13 @@ class Keeper(HookRegistry, Sends):
                 await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
                 self._entrance.check_open()
                 if ops and (known := commits.repeated(sessions, ops)) is not None:
-                    return await engine.repeat(*known)
+                    return await commits.repeat(*known)
         write, result = commits.run(fn, sessions, ops)
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
 
-    def open_host(self) -> Engine:
-        """As `Sends.open_host`.
+    def open_engine(self) -> Engine:
+        """As `Sends.open_engine`.
 
         Raises:
             ShuttingDown: As there.
@@ -491,5 +491,5 @@ class Keeper(HookRegistry, Sends):
 
     def abandon(self) -> None:
         """Forget everything without saving, as a crash does; for tests."""
-        self._engine.abandon()
+        abandon(self._engine)
         self._collector.stop()

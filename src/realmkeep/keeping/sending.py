@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,60 +18,21 @@ from realmkeep.keeping.writing.receivers import Post, inbox_full, unmet
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from realmkeep.clock import Clock
-    from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.lifecycle.engine import Engine
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
-    from realmkeep.keeping.ownership.safety import Safety
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
-    from realmkeep.storage import Storage
 
 SENT_KEEP_S: Final = 7 * 24 * 3600.0  # an operation that is repeated later is a new one
 OP_ID_CHARS_MAX: Final = 200
 AGAIN_S: Final = 0.2  # after the store did not answer
 
 
-class Host(Protocol):
-    """What sending asks of the keeper."""
-
-    @property
-    def storage(self) -> Storage:
-        """The store."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The clock."""
-        ...
-
-    @property
-    def config(self) -> KeeperConfig:
-        """How long to try, and how much an inbox holds."""
-        ...
-
-    @property
-    def barrier(self) -> Barrier:
-        """Knows the run of the store."""
-        ...
-
-    @property
-    def safety(self) -> Safety:
-        """Waits until what was written is safe: no live record would bring it back."""
-        ...
-
-    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
-        """Letters to these are durable."""
-        ...
-
-
 class Sends(ABC):
     """The part of a keeper that sends letters which no record sends."""
 
     @abstractmethod
-    def open_host(self) -> Host:
+    def open_engine(self) -> Engine:
         """What sending needs of the keeper.
 
         Raises:
@@ -95,7 +56,7 @@ class Sends(ABC):
             StorageError: The store cannot be reached.
             ShuttingDown: The keeper is closing.
         """
-        await _check_room(self.open_host(), sender.keys.record, keys_of(cls, id))
+        await _check_room(self.open_engine(), sender.keys.record, keys_of(cls, id))
 
     async def send(
         self,
@@ -124,18 +85,18 @@ class Sends(ABC):
             StorageError: It was not sent.
             ShuttingDown: The keeper is closing.
         """
-        await _send(self.open_host(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
+        await _send(self.open_engine(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
 
 
-async def _check_room(host: Host, sender: str, receiver: RecordKeys) -> None:
-    letters_max, of_sender_max = host.config.inbox_letters_max, host.config.inbox_letters_per_sender_max
-    waiting = await host.storage.load_list(receiver.inbox, count=letters_max)
+async def _check_room(engine: Engine, sender: str, receiver: RecordKeys) -> None:
+    letters_max, of_sender_max = engine.config.inbox_letters_max, engine.config.inbox_letters_per_sender_max
+    waiting = await engine.storage.load_list(receiver.inbox, count=letters_max)
     if len(waiting) >= letters_max or sum(sent_by(stored) == sender for stored in waiting) >= of_sender_max:
         raise inbox_full(receiver.record)
 
 
 async def _send(
-    host: Host, receiver: RecordKeys, letter: object, *, op_id: str | None, expires_s: float | None
+    engine: Engine, receiver: RecordKeys, letter: object, *, op_id: str | None, expires_s: float | None
 ) -> None:
     """As `Sends.send`.
 
@@ -146,25 +107,25 @@ async def _send(
         RealmkeepError: As there.
     """
     op_id = secrets.token_hex(8) if op_id is None else _checked(op_id)
-    sealed = seal(letter, sender="", now_us=host.clock.wall_us(), expires_s=expires_s)
+    sealed = seal(letter, sender="", now_us=engine.clock.wall_us(), expires_s=expires_s)
     mark, request = keys.sent(_digest(op_id.encode())), _request(receiver, letter)
-    post = Post(host.config.inbox_letters_max)
+    post = Post(engine.config.inbox_letters_max)
     post.add(receiver)
     effects = [Put(mark, request, expire_s=SENT_KEEP_S), Append(receiver.inbox, sealed)]
-    attempt = _Attempt(host, Transaction([Guard(mark, None)], effects, tuple(post.needs())), op_id, request)
-    until_s = host.clock.monotonic_s() + host.config.pending_after_s
+    attempt = _Attempt(engine, Transaction([Guard(mark, None)], effects, tuple(post.needs())), op_id, request)
+    until_s = engine.clock.monotonic_s() + engine.config.pending_after_s
     while not await attempt.happened():
-        if host.clock.monotonic_s() >= until_s:
+        if engine.clock.monotonic_s() >= until_s:
             raise attempt.gave_up()
-        await host.clock.sleep(AGAIN_S)
-    host.delivered([receiver])
+        await engine.clock.sleep(AGAIN_S)
+    engine.inboxes.delivered([receiver])
 
 
 class _Attempt:
     """One letter on its way, and what is known of it."""
 
-    def __init__(self, host: Host, transaction: Transaction, op_id: str, request: bytes) -> None:
-        self._host = host
+    def __init__(self, engine: Engine, transaction: Transaction, op_id: str, request: bytes) -> None:
+        self._engine = engine
         self._transaction = transaction
         self._op_id = op_id
         self._request = request
@@ -179,7 +140,7 @@ class _Attempt:
             OutcomeUnknown: It did not happen now; an earlier attempt may still arrive.
             StorageError: The store will not take it.
         """
-        storage, barrier = self._host.storage, self._host.barrier
+        storage, barrier = self._engine.storage, self._engine.barrier
         try:
             await barrier.wait()
             run = barrier.passed
@@ -190,7 +151,7 @@ class _Attempt:
                 self._maybe |= not isinstance(outcome, Failed)
                 raise outcome.error
             self._maybe = True  # until it is safe a crash of the store may take it
-            return await self._host.safety.reached(run)
+            return await self._engine.safety.reached(run)
         except StorageError as error:
             if not error.retryable:
                 raise

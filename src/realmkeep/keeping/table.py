@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from realmkeep.errors import Misuse
-from realmkeep.records import Record
+from realmkeep.keeping.live.op_ring import Receipt
+from realmkeep.keeping.live.record_keys import keys_of, limits_of
+from realmkeep.keeping.scan import scan
+from realmkeep.records import Record, load
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator
 
-    from realmkeep.keeping.live.op_ring import Receipt
+    from realmkeep.keeping.lifecycle.engine import Engine
+    from realmkeep.keeping.lifecycle.entering import Entrance
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.scan import Scanned
     from realmkeep.keeping.writing.commit import Tx
+    from realmkeep.keys import RecordKeys
 
 R = TypeVar("R", bound=Record)
-
-
-class Lender(Protocol):
-    """What a table asks of its keeper."""
-
-    def borrow(
-        self,
-        cls: type[R],
-        id: int | str,  # noqa: A002
-        *,
-        create: Callable[[], R],
-    ) -> AbstractAsyncContextManager[Session[R]]:
-        """Own a record for a while."""
-        ...
-
-    async def commit(self, fn: Callable[[Tx, R], Any], a: Session[R], /) -> Receipt[Any]:
-        """Change it, durably."""
-        ...
-
-
-class Reader(Protocol):
-    """What a table asks of what lies beneath its keeper."""
-
-    async def exists(self, cls: type[Record], id: int | str) -> bool:  # noqa: A002
-        """Whether there is such a record."""
-        ...
-
-    def scan(self, cls: type[R]) -> AsyncIterator[Scanned[R]]:
-        """Every record of the class."""
-        ...
-
-    async def copy(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002
-        """A copy of the record, live or stored."""
-        ...
 
 
 class Table(Generic[R]):
     """All records of one class, for simple tools: `players = keeper.table(Player)`."""
 
-    def __init__(self, lender: Lender, reader: Reader, cls: type[R]) -> None:
-        self._lender = lender
-        self._reader = reader
+    def __init__(self, engine: Engine, entrance: Entrance, cls: type[R]) -> None:
+        self._engine = engine
+        self._entrance = entrance
         self._cls = cls
 
     async def load(self, id: int | str) -> R | None:  # noqa: A002 - the field's own name
@@ -71,7 +41,12 @@ class Table(Generic[R]):
             Quarantined: What is stored cannot be used.
             StorageError: The store cannot be reached.
         """
-        return await self._reader.copy(self._cls, id)
+        engine, record_keys = self._engine, keys_of(self._cls, id)
+        live = engine.sessions.get(record_keys.record)
+        if live is None:
+            await engine.barrier.wait()
+        stored = engine.stager.encode(live) if live is not None else await engine.storage.load(record_keys.record)
+        return None if stored is None else await engine.claims.read(self._cls, record_keys, stored)
 
     async def exists(self, id: int | str) -> bool:  # noqa: A002 - the field's own name
         """Whether there is such a record, live here or stored; what is stored is not read, so it may be unusable.
@@ -80,9 +55,10 @@ class Table(Generic[R]):
             InvalidKey: The id is malformed.
             StorageError: The store cannot be reached.
         """
-        return await self._reader.exists(self._cls, id)
+        key = keys_of(self._cls, id).record
+        return key in self._engine.sessions or await self._engine.storage.exists(key)
 
-    def scan(self) -> AsyncIterator[Scanned[R]]:
+    async def scan(self) -> AsyncGenerator[Scanned[R]]:
         """Every record of the class, in no order, each once: a copy as `load` gives it, or its error.
 
         ```python
@@ -96,7 +72,18 @@ class Table(Generic[R]):
         Raises:
             StorageError: The store cannot be reached; raised while iterating.
         """
-        return self._reader.scan(self._cls)
+        await self._engine.barrier.wait()
+        async for each in scan(self._cls, self._engine.storage, self._read):
+            yield each
+
+    def _read(self, record_keys: RecordKeys, stored: bytes | None) -> R | None:
+        engine = self._engine
+        live = engine.sessions.get(record_keys.record)
+        blob = engine.stager.encode(live) if live is not None else stored
+        if blob is None:
+            return None
+        limits, unchecked = limits_of(engine.records), engine.records.accept_unchecked
+        return load(blob, self._cls, limits=limits, accept_unchecked=unchecked).require()
 
     async def save(self, id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
         """Replace the record, or make it: claim, write and release; durable on return.
@@ -115,16 +102,21 @@ class Table(Generic[R]):
                 f"a table of {self._cls.__name__} got a {type(record).__name__}", hint="use the table of its own class"
             )
         made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
-        async with self._lender.borrow(self._cls, id, create=lambda: made) as session:  # the caller's own stays its own
+        async with self._entrance.borrow(self._cls, id, lambda: made) as session:  # the caller's own stays its own
+            assert session is not None  # it is made if it is absent
             if not session.borrowers:
                 raise Misuse(
                     f"{self._cls.__name__} {id} is live on this server",
                     hint="change keeper.session(...).record in a commit",
                 )
             if session.record is not made:
-                await self._lender.commit(lambda _, live: _replace(live, made), session)
+                await self._replace(session, made)
 
+    async def _replace(self, session: Session[R], record: R) -> None:
+        def replace(_: Tx, live: R) -> None:
+            for field in live.__realmkeep__.durable:
+                setattr(live, field.name, getattr(record, field.name))
 
-def _replace(live: Record, record: Record) -> None:
-    for field in live.__realmkeep__.durable:
-        setattr(live, field.name, getattr(record, field.name))
+        write, _ = self._engine.commits.run(replace, [session], ())
+        self._engine.counters.commits += 1
+        await self._engine.commits.wait(write, Receipt(None, repeated=False))

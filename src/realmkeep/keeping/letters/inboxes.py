@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep import keys
 from realmkeep.errors import (
     InboxFull,
     Later,
@@ -22,26 +21,27 @@ from realmkeep.errors import (
     ShuttingDown,
     StorageError,
 )
+from realmkeep.keeping.letters.notices import send_notices
 from realmkeep.keeping.letters.opening_batch import Batch
 from realmkeep.keeping.letters.returning import give_back
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.live.sealing import seal_returned, sender_of
 from realmkeep.keeping.live.undecodable import UNDECODABLE
-from realmkeep.keeping.ownership.lease import Owner
-from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown, load_each
+from realmkeep.storage import Append
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from realmkeep.background import Background
     from realmkeep.clock import Clock
     from realmkeep.errors import CommitRefused
     from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.hooks import Hooks, Opener
+    from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.outage import Outage
+    from realmkeep.keeping.ownership.loss_probe import Witnesses
     from realmkeep.keeping.ownership.restart_barrier import Barrier
     from realmkeep.keeping.ownership.safety import Safety
-    from realmkeep.keeping.recovery.store_loss import Healer
     from realmkeep.keeping.writing.commit import Commits, Tx
     from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
@@ -54,51 +54,9 @@ RETRY_S: Final = 1.0  # after the store, or the session, could not take them
 LATER_S: Final = 60.0  # a bag is not emptied sooner
 LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
 LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
-NOTICES_A_ROUND: Final = 1000
-POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
 FOR_LATER: Final = (Later, InboxFull)  # nobody is alarmed
-KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
-GIVE_BACK: Final = ":kept:return"  # ends the notice that asks to return them
 NO_RECORD: Final = "no record"
 BY_OPERATOR: Final = "returned by an operator"
-UNREAD: Final = "notices of letters were not read"
-
-
-class Host(Protocol):
-    """What inboxes ask of the keeper."""
-
-    @property
-    def storage(self) -> Storage:
-        """The store."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """The clock."""
-        ...
-
-    @property
-    def barrier(self) -> Barrier:
-        """Knows the run of the store."""
-        ...
-
-    @property
-    def safety(self) -> Safety:
-        """Waits until what was read is safe."""
-        ...
-
-    @property
-    def healer(self) -> Healer:
-        """Knows what a crash may still take."""
-        ...
-
-    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
-        """Letters to these are durable."""
-        ...
-
-    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task of this keeper."""
-        ...
 
 
 class _Drain:
@@ -119,8 +77,26 @@ class Inboxes:
         failing: How many letters cannot be applied, by record, as far as this keeper has tried.
     """
 
-    def __init__(self, host: Host, commits: Commits, hooks: Hooks, counters: Counters) -> None:
-        self._host = host
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        background: Background,
+        sessions: SessionRegistry,
+        barrier: Barrier,
+        safety: Safety,
+        witnesses: Witnesses,
+        commits: Commits,
+        hooks: Hooks,
+        counters: Counters,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._background = background
+        self._sessions = sessions
+        self._barrier = barrier
+        self._safety = safety
+        self._witnesses = witnesses
         self._commits = commits
         self._hooks = hooks
         self._counters = counters
@@ -138,7 +114,7 @@ class Inboxes:
         drain = self._drains.get(session)
         if drain is None:
             drain = self._drains[session] = _Drain()
-            drain.task = self._host.spawn(f"letters of {session.keys.record}", self._run(session, drain))
+            drain.task = self._background.run(f"letters of {session.keys.record}", self._run(session, drain))
         drain.again = True
         drain.kept |= kept
         drain.give_back |= give_back
@@ -147,21 +123,21 @@ class Inboxes:
     def deleted(self, records: Iterable[RecordKeys]) -> None:
         """These records are gone: the letters that wait for them go back to their senders, in the background."""
         for record in records:
-            self._host.spawn(f"letters to {record.record}", self._return_all(record))
+            self._background.run(f"letters to {record.record}", self._return_all(record))
 
     async def _return_all(self, record: RecordKeys) -> None:
-        clock = self._host.clock
+        clock = self._clock
         for source in (record.kept, record.inbox):
             while True:
                 try:
-                    given = await give_back(self._host.storage, record, source, NO_RECORD, clock.wall_us())
+                    given = await give_back(self._storage, record, source, NO_RECORD, clock.wall_us())
                 except StorageError as error:
                     log.info("letters to %s, which was deleted, are not returned yet: %s", record.record, error)
                     await clock.sleep(RETRY_S)
                 else:
                     break
             self._counters.letters_returned += given.returned
-            self._host.delivered(given.senders)
+            self.delivered(given.senders)
             if given.left:
                 said = "%d letters to %s, which was deleted, cannot be returned: see `realmkeep letters list`"
                 log.error(said, given.left, record.record)
@@ -171,6 +147,28 @@ class Inboxes:
         if self.failing:
             count, first = sum(self.failing.values()), next(iter(self.failing))
             yield f"{count} letters cannot be applied and are kept, first to {first}: see `realmkeep letters list`"
+
+    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
+        """Letters to these are durable: open those to live sessions, and tell the owners of the others."""
+        elsewhere: dict[RecordKeys, None] = {}
+        for receiver in receivers:
+            session = self._sessions.get(receiver.record)
+            if session is not None:
+                self.notice(session)
+            else:
+                elsewhere[receiver] = None
+        if elsewhere:
+            self._background.run("notices of letters", self._notify(elsewhere))
+
+    async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
+        while True:
+            try:
+                await send_notices(self._storage, receivers)
+            except StorageError as error:
+                log.info("no notice of letters was sent yet: %s", error)
+                await self._clock.sleep(RETRY_S)
+            else:
+                return
 
     async def open(self, session: Session[Any]) -> None:
         """Return when the letters that wait now are applied, durably.
@@ -203,12 +201,12 @@ class Inboxes:
 
     def _again_after(self, delay_s: float, session: Session[Any]) -> None:
         """Look at all letters again then, the kept ones as well."""
-        self._host.clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
+        self._clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
 
     async def _drain(self, session: Session[Any], *, kept: bool, give_back: bool) -> None:
         openers = self._hooks.openers(session.cls)
         if not openers and not give_back:
-            if await self._host.storage.exists(session.keys.inbox):
+            if await self._storage.exists(session.keys.inbox):
                 log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
             return
         if kept or give_back:
@@ -220,10 +218,10 @@ class Inboxes:
     async def _open_kept(self, session: Session[Any], openers: Mapping[str, Opener], *, give_back: bool) -> None:
         """Try each letter that was kept once more, or give it back; those that stay go to the end of the list, in their order."""
         record, kept = session.keys.record, session.keys.kept
-        count = len(await self._host.storage.load_list(kept))
+        count = len(await self._storage.load_list(kept))
         self.failing.pop(record, None)
         for _ in range(count):
-            (letter,) = await self._host.storage.load_list(kept, count=1)
+            (letter,) = await self._storage.load_list(kept, count=1)
             if give_back:
                 error: Exception | None = Return(BY_OPERATOR)
             else:
@@ -242,11 +240,11 @@ class Inboxes:
 
         Their sender's server may die along with the store, and then they were never sent; opened, they would be.
         """
-        barrier, storage = self._host.barrier, self._host.storage
+        barrier, storage = self._barrier, self._storage
         while True:
             run = barrier.passed
             letters = await storage.load_list(inbox, count=LETTERS_A_READ)
-            if not letters or (not await barrier.wait() and await self._host.safety.reached(run)):
+            if not letters or (not await barrier.wait() and await self._safety.reached(run)):
                 return letters
 
     async def _apply(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes]) -> int:
@@ -277,7 +275,7 @@ class Inboxes:
         return 1
 
     def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
-        now_us, safe_s = self._host.clock.wall_us(), self._host.healer.witnesses.safe_s
+        now_us, safe_s = self._clock.wall_us(), self._witnesses.safe_s
         return Batch(session, openers, letters, source, now_us=now_us, safe_s=safe_s)
 
     def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
@@ -304,7 +302,7 @@ class Inboxes:
             await write.wait(patient=True)
         except (NoSuchReceiver, InboxFull) as error:
             return error
-        session.ring.letters_durable(self._host.clock.monotonic_s(), batch.ids)
+        session.ring.letters_durable(self._clock.monotonic_s(), batch.ids)
         for applied in batch.applied:
             self._hooks.letter_settled(session, applied.kind, applied.letter, applied.result)
         return None
@@ -315,17 +313,17 @@ class Inboxes:
             letter = open_envelope(stored)
         except UNDECODABLE:
             return Misuse("it is no letter", hint="look what wrote it")
-        sender = await sender_of(self._host.storage, letter)
+        sender = await sender_of(self._storage, letter)
         if isinstance(sender, str):
             return Misuse(f"it is to go back ({why}), but {sender}", hint="apply it, or see to it by hand")
-        ring, now_us = session.ring, self._host.clock.wall_us()
+        ring, now_us = session.ring, self._clock.wall_us()
         back = seal_returned(stored, receiver=session.keys.record, reason=why.message, now_us=now_us)
         known = ring.has_letter(letter.id)
 
         def give_back(tx: Tx, _: Record) -> None:
             tx.drop_letters(source, 1)
             if not known:  # a store that lost its last moments shows again what has gone back
-                ring.add_letters([letter.id], safe_s=self._host.healer.witnesses.safe_s)
+                ring.add_letters([letter.id], safe_s=self._witnesses.safe_s)
                 tx.effects.append(Append(sender.inbox, back))
                 tx.delivered.append(sender)
                 tx.post.give_back(sender)
@@ -335,7 +333,7 @@ class Inboxes:
             await write.wait(patient=True)
         except NoSuchReceiver as error:
             return error
-        ring.letters_durable(self._host.clock.monotonic_s(), [letter.id])
+        ring.letters_durable(self._clock.monotonic_s(), [letter.id])
         self._counters.letters_returned += 1
         log.info("a letter to %s went back to %s: %s", session.keys.record, sender.record, why)
         return None
@@ -359,58 +357,3 @@ class Inboxes:
 
         write, _ = self._commits.run(move, [session], ())
         await write.wait(patient=True)
-
-
-class Notices:
-    """Tells the servers of receivers that there are letters, and hears of those to its own."""
-
-    def __init__(
-        self, storage: Storage, clock: Clock, name: str, arrived: Callable[[str], None], outage: Outage
-    ) -> None:
-        self._storage = storage
-        self._clock = clock
-        self._outage = outage
-        self._name = name
-        self._arrived = arrived
-
-    async def send(self, receivers: Iterable[RecordKeys]) -> None:
-        """As `send_notices`.
-
-        Raises:
-            StorageError: The store cannot be reached; some may not have been told.
-        """
-        await send_notices(self._storage, receivers)
-
-    async def listen(self) -> None:
-        """Look for notices, for ever."""
-        key = keys.server_notices(self._name)
-        while True:
-            await self._clock.sleep(POLL_S)
-            try:
-                notices = await self._storage.load_list(key, count=NOTICES_A_ROUND)
-                if notices:
-                    await self._storage.write([Transaction([], [DropFirst(key, len(notices))])])
-            except StorageError as error:
-                self._outage.failed(UNREAD, error)
-                continue
-            self._outage.answered(UNREAD)
-            for record_key in dict.fromkeys(notices):
-                self._arrived(record_key.decode("utf-8", "replace"))
-
-
-async def send_notices(storage: Storage, receivers: Iterable[RecordKeys]) -> None:
-    """Tell whoever owns the receivers that there are letters.
-
-    Raises:
-        StorageError: The store cannot be reached; some may not have been told.
-    """
-    order = list(receivers)
-    owners = await load_each(storage, [receiver.owner for receiver in order])
-    notices = [
-        Append(keys.server_notices(owner.server), receiver.record.encode())
-        for receiver, stored in zip(order, owners, strict=True)
-        if (owner := Owner.read(stored, receiver.owner)) is not None
-    ]
-    for outcome in await storage.write([Transaction([], [notice]) for notice in notices]):
-        if isinstance(outcome, (Failed, Unknown)):
-            raise outcome.error  # a notice that arrives twice does no harm

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from realmkeep import keys
 from realmkeep.errors import InvalidKey, WrongType
-from realmkeep.keeping.letters.inboxes import BY_OPERATOR, GIVE_BACK, NO_RECORD, send_notices
+from realmkeep.keeping.letters.inboxes import BY_OPERATOR, NO_RECORD
+from realmkeep.keeping.letters.notices import GIVE_BACK, send_notices
 from realmkeep.keeping.letters.returning import give_back, is_absent
 from realmkeep.keeping.live.envelope import Envelope, open_envelope
 from realmkeep.keeping.live.undecodable import UNDECODABLE

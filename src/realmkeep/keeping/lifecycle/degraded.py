@@ -30,9 +30,9 @@ def reasons(engine: Engine) -> Iterator[str]:
         yield f"the lease of {engine.config.name} could not be renewed; other servers may take over its players"
     if engine.ids.trouble:
         yield engine.ids.trouble
-    if engine.flusher.overdue_s() > LATE_S:
+    if engine.schedule.overdue_s() > LATE_S:
         yield "changed records are written late"
-    if frozen := [session.keys.record for session in engine.live() if session.frozen]:
+    if frozen := [session.keys.record for session in engine.sessions.live() if session.frozen]:
         yield f"{len(frozen)} records cannot be saved as they are, first {frozen[0]}"
     yield from engine.inboxes.reasons()
     yield from engine.former.reasons()

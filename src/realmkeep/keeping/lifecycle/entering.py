@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from realmkeep.callables import fault_of
 from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown, StorageUnavailable
 from realmkeep.keeping.live.record_keys import keys_of
-from realmkeep.keeping.live.session import Session, State
+from realmkeep.keeping.live.session import Session, State, mark_all
 from realmkeep.records import Record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
     from realmkeep.keeping.lifecycle.engine import Engine
+    from realmkeep.keeping.ownership.claims import Claimed
     from realmkeep.keys import RecordKeys
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class Entrance:
         Raises:
             ShuttingDown: It does.
         """
-        if self._engine.closing:
+        if self._engine.sessions.closing:
             raise ShuttingDown(f"the keeper {self._engine.name} is closing", hint="connect to another server")
 
     async def enter(
@@ -81,7 +82,7 @@ class Entrance:
         while True:
             self.check_open()
             live: Session[R] | None = engine.sessions.get(record_keys.record)
-            if (entering := engine.entering.get(record_keys.record)) is not None:
+            if (entering := engine.sessions.entering.get(record_keys.record)) is not None:
                 await asyncio.wait([entering])
             elif live is None:
                 break
@@ -90,10 +91,10 @@ class Entrance:
             elif live.state in {State.CONNECTED, State.GRACE} and not live.borrowers:
                 continue  # it was connected until a moment ago
             else:
-                await engine.gone(live)
+                await engine.sessions.gone(live)
         bringing = self._bring(cls, record_keys, create, shared=shared, away=away, lent=lent)
         entry = asyncio.get_running_loop().create_task(bringing)
-        engine.entering[record_keys.record] = entry
+        engine.sessions.entering[record_keys.record] = entry
         try:
             return await asyncio.shield(entry)
         except asyncio.CancelledError:
@@ -127,9 +128,9 @@ class Entrance:
         session.borrowers -= 1
         try:
             if not session.borrowers and not session.ended:
-                await self._engine.release(session)
+                await self._engine.leaving.release(session)
         finally:
-            self._engine.wake(session)
+            self._engine.sessions.wake(session)
 
     async def succeed(
         self,
@@ -200,20 +201,46 @@ class Entrance:
             claimed = await engine.claims.claim(cls, record_keys, create)
             if claimed is None:
                 return None
-            session = engine.admit(claimed, shared=shared)
+            session = self._admit(claimed, shared=shared)
             engine.counters.sessions += 1
             session.borrowers = int(lent)
             if away:
-                engine.disconnect(session)
-            if engine.closing or key in self._unwanted:
-                await engine.release(session, patient=True)
+                engine.leaving.disconnect(session)
+            if engine.sessions.closing or key in self._unwanted:
+                await engine.leaving.release(session, patient=True)
                 self.check_open()
             else:
-                engine.notice_letters(session)  # nobody waits for a full inbox to play
+                engine.inboxes.notice(session, kept=True)  # nobody waits for a full inbox to play
             return session
         finally:
             self._unwanted.discard(key)
-            del engine.entering[key]
+            del engine.sessions.entering[key]
+
+    def _admit(self, claimed: Claimed[R], *, shared: bool) -> Session[R]:
+        """Make a session of what was claimed."""
+        engine, key = self._engine, claimed.keys.record
+        session = Session(
+            engine.calls,
+            claimed.record,
+            claimed.keys,
+            owner=engine.lease.owner(claimed.token),
+            token=claimed.token,
+            revision=claimed.revision,
+            stored_version=claimed.stored_version,
+            ring=claimed.ring,
+            shared=shared,
+        )
+        engine.sessions.add(session)
+        engine.unrecovered.pop(key, None)
+        if (departed := engine.healer.departures.get(key)) is not None:
+            session.ring.remember_letters(departed.ring)
+            engine.healer.departures.forget(key)
+        if claimed.changed:
+            mark_all(claimed.record)
+            engine.sessions.escalate(session)
+        else:
+            engine.stager.take_as_stored(session)
+        return session
 
     def _nobody_waits(self, entry: asyncio.Task[Session[Any] | None]) -> None:
         if entry.cancelled():
@@ -221,7 +248,7 @@ class Entrance:
         if (error := entry.exception()) is not None:
             log.info("an entry that nobody waits for any more failed: %s", error)
         elif (session := entry.result()) is not None and not session.ended:
-            self._engine.spawn(
+            self._engine.background.run(
                 f"release of {session.keys.record}", self._let_go(session)
             )  # it had ended in the very turn in which its caller was cancelled
 
@@ -230,6 +257,6 @@ class Entrance:
             if session.borrowers:  # another may have borrowed it as well by now
                 await self._give_back(session)
             else:
-                await self._engine.release(session, patient=True)
+                await self._engine.leaving.release(session, patient=True)
         except RealmkeepError as error:
             log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)

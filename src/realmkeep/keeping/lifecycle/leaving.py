@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import CommitPending, CommitRefused, KeepingError, RecordError, SessionEnded, SessionFrozen
 from realmkeep.keeping.live.session import State
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
+    from realmkeep.background import Background
     from realmkeep.clock import Clock
-    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.lifecycle.landings import Landings
     from realmkeep.keeping.live.hooks import Hooks
+    from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.staging import StagedWrite, Stager
     from realmkeep.keeping.writing.write_queue import WriteQueue
@@ -23,29 +23,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Host(Protocol):
-    """What the ends of sessions ask of the keeper."""
-
-    def spawn(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a task of this keeper."""
-        ...
-
-    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
-        """Its record cannot be saved as it is."""
-        ...
-
-    def released(self, session: Session[Any], write: StagedWrite) -> None:
-        """Its final snapshot is durable, and the record is nobody's."""
-        ...
-
-
 class Leaving:
     """Ends the sessions of one keeper."""
 
     def __init__(
-        self, host: Host, queue: WriteQueue, stager: Stager, hooks: Hooks, clock: Clock, *, grace_s: float
+        self,
+        sessions: SessionRegistry,
+        background: Background,
+        queue: WriteQueue,
+        stager: Stager,
+        landings: Landings,
+        hooks: Hooks,
+        clock: Clock,
+        *,
+        grace_s: float,
     ) -> None:
-        self._host = host
+        self._sessions = sessions
+        self._background = background
+        self._landings = landings
         self._queue = queue
         self._stager = stager
         self._hooks = hooks
@@ -85,7 +80,7 @@ class Leaving:
     def _evict_later(self, session: Session[Any]) -> None:
         name = f"eviction of {session.keys.record}"
         session.grace_timer = self._clock.call_later(
-            self._grace_s, lambda: self._host.spawn(name, self._evict(session))
+            self._grace_s, lambda: self._background.run(name, self._evict(session))
         )
 
     async def _evict(self, session: Session[Any]) -> None:
@@ -104,7 +99,7 @@ class Leaving:
         """As `Session.release`; a patient caller waits for the store however long it takes."""
         self._require_here(session)
         write = self._queue_release(session)
-        leaving = self._host.spawn(f"release of {session.keys.record}", self._see_out(session, write))
+        leaving = self._background.run(f"release of {session.keys.record}", self._see_out(session, write))
         try:
             await write.wait(patient=patient)
         except CommitRefused:
@@ -141,11 +136,11 @@ class Leaving:
                 session, now_us=self._clock.wall_us(), queued_s=self._clock.monotonic_s(), releases=True
             )
         except RecordError as error:
-            self._host.freeze(session, error)
+            self._sessions.freeze(session, error)
             session.require_usable()
             raise
         session.state = State.LEAVING
         session.stop_grace()
-        write.on_landed = partial(self._host.released, session)
+        write.on_landed = partial(self._landings.released, session)
         self._queue.put(write)
         return write

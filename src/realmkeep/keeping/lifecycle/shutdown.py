@@ -66,8 +66,8 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
     Each step stands on its own: the name is given back although the store may not be flushed, and a store whose user may
     not take snapshots still ends cleanly.
     """
-    engine.closing = True
-    sessions = list(engine.sessions.values())
+    engine.sessions.closing = True
+    sessions = list(engine.sessions.live())
     ending = _Ending(engine.clock, deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s)
     if await ending.step("not everything was saved", _save(engine, sessions)):
         flushed = await ending.step("the store was not flushed", engine.storage.flush())
@@ -76,18 +76,30 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
             await ending.step("other servers may wait for this one", engine.barrier.leave(), level=logging.WARNING)
         await ending.step("the store took no snapshot", engine.storage.snapshot(), level=logging.WARNING)
     released = len([session for session in sessions if session.state is State.ENDED])
-    left = list(engine.sessions.values())
+    left = list(engine.sessions.live())
     rescued = _undelivered(engine, left)
     keys = dict.fromkeys(session.keys.record for session in left)
     for each in rescued:
         keys.update(dict.fromkeys(each.records if isinstance(each, Undelivered) else [each.record]))
-    engine.abandon()
+    abandon(engine)
     await engine.background.stop()
     left_before = engine.former.still_left()
     path: Path | None = rescue_path if rescued else None
     if rescued and rescue_path != NOWHERE:
         path = await _rescue(rescued, tuple(keys), rescue_path, engine.clock)
     return CloseReport(released, tuple(keys), path, left_before)
+
+
+def abandon(engine: Engine) -> None:
+    """Forget everything without saving, as a crash does."""
+    engine.sessions.closing = True
+    engine.queue.abandon()
+    engine.lease.forget()
+    engine.background.cancel()
+    for entry in engine.sessions.entering.values():
+        entry.cancel()
+    for session in list(engine.sessions.live()):
+        engine.sessions.dismiss(session, State.ENDED)
 
 
 class _Ending:
@@ -130,8 +142,8 @@ async def disconnect(storage: Storage) -> None:
 async def _save(engine: Engine, sessions: Sequence[Session[Any]]) -> None:
     """Return when every write of this keeper is acknowledged."""
     await _release_all(engine, sessions)
-    if engine.entering:
-        await asyncio.wait(engine.entering.values())  # each lets go of what it brought
+    if engine.sessions.entering:
+        await asyncio.wait(engine.sessions.entering.values())  # each lets go of what it brought
     await engine.queue.drained()
 
 
@@ -142,7 +154,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
         if session.state is State.LEAVING:
             return  # somebody else released it; `drained` waits for that
         try:
-            await engine.release(session, patient=True)
+            await engine.leaving.release(session, patient=True)
         except (KeepingError, RecordError) as error:
             log.error("%s was not released: %s", session.keys.record, error)
         except Exception:
@@ -158,7 +170,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
 
 def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undelivered | Unsavable]:
     """What the store is not known to have, in the order of the queue; of every session that lives, up to its release."""
-    writes, store_id = engine.queue.abandon(), engine.store_id.decode(errors="replace")
+    writes, store_id = engine.queue.abandon(), engine.healer.store_id.decode(errors="replace")
     leaving = {member.session for write in writes if write.releases for member in write.members}
     unsavable: list[Unsavable] = []
     for session in left:

@@ -15,6 +15,8 @@ from realmkeep.records import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from realmkeep.keeping.live.session import KeeperCalls
+
 SHOWN_CHARS: Final = 80
 
 
@@ -67,7 +69,7 @@ def _has(value: object, *methods: str) -> bool:
 
 
 def check_commit(
-    fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[object], engine: object, *, arguments: int = 0
+    fn: Callable[..., Any], sessions: Sequence[object], ops: Sequence[object], calls: KeeperCalls, *, arguments: int = 0
 ) -> None:
     """Refuse a commit that can never work.
 
@@ -75,7 +77,7 @@ def check_commit(
         fn: The function.
         sessions: What it is to run on.
         ops: Its operations.
-        engine: The keeper's: sessions of another keeper are written in another queue.
+        calls: The keeper's: sessions of another keeper are written in another queue.
         arguments: How many `fn` gets; 0: the transaction and one record for each session.
 
     Raises:
@@ -98,7 +100,7 @@ def check_commit(
                 f"commit got a {type(session).__name__} where a session belongs",
                 hint="pass what keeper.login or hold returned, not its record",
             )
-        if not session.is_of(engine):
+        if not session.is_of(calls):
             raise Misuse(
                 f"commit got a session of another keeper: {session!r}", hint="commit at the keeper that logged it in"
             )

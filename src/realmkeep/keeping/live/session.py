@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
+from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
 from realmkeep.storage import Guard
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from realmkeep.clock import Timer
-    from realmkeep.keeping.live.op_ring import Op, OpRing, Receipt
+    from realmkeep.keeping.live.op_ring import Op, OpRing
     from realmkeep.keeping.live.pending_write import Write
     from realmkeep.keeping.live.rate_limit import Bucket
     from realmkeep.keys import RecordKeys
@@ -20,57 +23,34 @@ R_co = TypeVar("R_co", bound=Record, covariant=True)
 NEVER: Final = float("inf")
 
 
-class Engine(Protocol):
-    """What a session asks of the keeper that made it."""
+class KeeperCalls(NamedTuple):
+    """The calls of a session to its keeper, which wires them to the rooms that serve them.
 
-    @property
-    def name(self) -> str:
-        """The server's name."""
-        ...
+    Attributes:
+        server: The server's name.
+        mark: Schedules a write, for a first or a more urgent change.
+        escalate: Has the record written at once.
+        violated: Reports that an IMMEDIATE field is about to change outside a commit.
+        changed_after_end: Reports that a record changes although its session is over: its key, the state, the field.
+        disconnect: As `Session.disconnect`.
+        resume: As `Session.resume`.
+        release: As `Session.release`.
+        settle: As `Session.settled`.
+        open_letters: As `Session.open_letters`.
+        recall: As `Session.recall`.
+    """
 
-    def marked(self, session: Session[Any], tier: Tier) -> None:
-        """A first or a more urgent change of its record."""
-        ...
-
-    def escalate(self, session: Session[Any]) -> None:
-        """Its record must be durable at once."""
-        ...
-
-    def violated(self, session: Session[Any], violation: TierViolation) -> None:
-        """An IMMEDIATE field is about to change outside a commit."""
-        ...
-
-    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
-        """Its record changes although the session is over."""
-        ...
-
-    def recorded(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
-        """The receipt of an operation applied before."""
-        ...
-
-    async def recall(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
-        """The receipt of an operation applied before, once it is durable."""
-        ...
-
-    async def settled(self, session: Session[Any]) -> None:
-        """Everything escalated and queued so far is durable."""
-        ...
-
-    async def open_letters(self, session: Session[Any]) -> None:
-        """The letters that wait for it are applied."""
-        ...
-
-    def disconnect(self, session: Session[Any]) -> None:
-        """Its player is gone."""
-        ...
-
-    def resume(self, session: Session[Any]) -> None:
-        """Its player is back."""
-        ...
-
-    async def release(self, session: Session[Any]) -> None:
-        """Write the final snapshot and give up ownership."""
-        ...
+    server: str
+    mark: Callable[[Session[Any], Tier], None]
+    escalate: Callable[[Session[Any]], None]
+    violated: Callable[[Session[Any], TierViolation], None]
+    changed_after_end: Callable[[str, State, FieldInfo], None]
+    disconnect: Callable[[Session[Any]], None]
+    resume: Callable[[Session[Any]], None]
+    release: Callable[[Session[Any]], Awaitable[None]]
+    settle: Callable[[Session[Any]], Awaitable[None]]
+    open_letters: Callable[[Session[Any]], Awaitable[None]]
+    recall: Callable[[Session[Any], Op], Awaitable[Receipt[Any] | None]]
 
 
 class State(Enum):
@@ -105,14 +85,13 @@ class Session(Generic[R_co]):
 
     __slots__ = (
         "__weakref__",
-        "_engine",
+        "_calls",
         "borrowers",
         "checksum",
         "committing",
         "connection",
         "due_s",
         "durable_revision",
-        "escalating",
         "frozen",
         "grace_timer",
         "id",
@@ -132,7 +111,7 @@ class Session(Generic[R_co]):
 
     def __init__(
         self,
-        engine: Engine,
+        calls: KeeperCalls,
         record: R_co,
         keys: RecordKeys,
         *,
@@ -143,7 +122,7 @@ class Session(Generic[R_co]):
         ring: OpRing,
         shared: bool,
     ) -> None:
-        self._engine = engine
+        self._calls = calls
         self.record = record
         self.keys = keys
         self.id = keys.id
@@ -162,7 +141,6 @@ class Session(Generic[R_co]):
         self.due_s = NEVER
         self.committing = False
         self.borrowers = 0
-        self.escalating = False
         self.last_write: Write | None = None
         self.limiter: Bucket | None = None
         self.grace_timer: Timer | None = None
@@ -171,9 +149,9 @@ class Session(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<Session {self.keys.record} {self.state.value}{' dirty' if self.dirty else ''}>"
 
-    def is_of(self, engine: object) -> bool:
-        """Whether the keeper with this engine made it."""
-        return self._engine is engine
+    def is_of(self, calls: KeeperCalls) -> bool:
+        """Whether the keeper with these calls made it."""
+        return self._calls is calls
 
     @property
     def cls(self) -> type[Record]:
@@ -183,7 +161,7 @@ class Session(Generic[R_co]):
     @property
     def server(self) -> str:
         """The name of the server that owns it."""
-        return self._engine.name
+        return self._calls.server
 
     @property
     def connected(self) -> bool:
@@ -220,7 +198,8 @@ class Session(Generic[R_co]):
             OpTooOld: Its id lies below the last 32.
             OpReused: The id was applied for another request.
         """
-        return self._engine.recorded(self, op)
+        entry = self.ring.find(op)
+        return None if entry is None else Receipt(entry.value(), repeated=True)
 
     async def recall(self, op: Op) -> Receipt[Any] | None:
         """The receipt of `op` if it was applied before, once that is durable; None at once if it was not.
@@ -235,7 +214,7 @@ class Session(Generic[R_co]):
             CommitRefused: It did not happen after all.
             CommitUnknown: Ownership was lost before the store answered.
         """
-        return await self._engine.recall(self, op)
+        return await self._calls.recall(self, op)
 
     async def settled(self) -> None:
         """Return when everything that was escalated so far, and every write queued so far, is durable.
@@ -244,7 +223,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session ended before that.
             CommitPending: The store has not answered for a while; the write goes on.
         """
-        await self._engine.settled(self)
+        await self._calls.settle(self)
 
     async def open_letters(self) -> None:
         """Return when the letters that wait in its inbox now are applied, durably; by itself that happens soon after a login.
@@ -252,7 +231,7 @@ class Session(Generic[R_co]):
         Raises:
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
-        await self._engine.open_letters(self)
+        await self._calls.open_letters(self)
 
     def disconnect(self, connection: int | None = None) -> None:
         """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.
@@ -266,7 +245,7 @@ class Session(Generic[R_co]):
         """
         if connection is not None and (connection != self.connection or self.ended):
             return
-        self._engine.disconnect(self)
+        self._calls.disconnect(self)
 
     def resume(self) -> None:
         """The player is back within the grace period: the hooks of `on_resume` run. Twice does nothing.
@@ -274,7 +253,7 @@ class Session(Generic[R_co]):
         Raises:
             SessionEnded: The session is over; log in again.
         """
-        self._engine.resume(self)
+        self._calls.resume(self)
 
     async def logout(self) -> None:
         """Write the final snapshot and release ownership in one transaction; durable on return.
@@ -286,7 +265,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session was over already.
             CommitPending: The store has not answered for a while; the logout goes on.
         """
-        await self._engine.release(self)
+        await self._calls.release(self)
 
     async def release(self) -> None:
         """Hand the record over: the same as `logout`, by the name that fits a change of servers or a shared record.
@@ -296,7 +275,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session was over already.
             CommitPending: The store has not answered for a while; the release goes on.
         """
-        await self._engine.release(self)
+        await self._calls.release(self)
 
     def stop_grace(self) -> None:
         """The grace does not run any more."""
@@ -325,12 +304,12 @@ class Session(Generic[R_co]):
     def marked(self, record: Record, tier: Tier) -> None:
         """A first or a more urgent change. Not while a commit runs: its own write carries the change, or it is undone."""
         if not self.committing:
-            self._engine.marked(self, tier)
+            self._calls.mark(self, tier)
 
     def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
         """An assignment that must be durable at once."""
         if not self.committing:
-            self._engine.escalate(self)
+            self._calls.escalate(self)
 
     def immediate_changed(self, record: Record, field: FieldInfo) -> None:
         """An IMMEDIATE field is about to change.
@@ -344,16 +323,16 @@ class Session(Generic[R_co]):
             f"{self.keys.record}: {field.name} is IMMEDIATE and changes only inside a commit",
             hint="move the change into keeper.commit(...)",
         )
-        self._engine.violated(self, violation)
+        self._calls.violated(self, violation)
 
 
 class AfterEnd:
     """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
 
-    def __init__(self, key: str, state: State, engine: Engine) -> None:
+    def __init__(self, key: str, state: State, tell: Callable[[str, State, FieldInfo], None]) -> None:
         self._key = key
         self._state = state
-        self._engine = engine
+        self._tell = tell
 
     def assigning(self, record: Record, field: FieldInfo) -> None:
         """A change that nobody will store.
@@ -361,7 +340,7 @@ class AfterEnd:
         Raises:
             OwnershipLost: In strict mode.
         """
-        self._engine.changed_after_end(self._key, self._state, field)
+        self._tell(self._key, self._state, field)
 
     def marked(self, record: Record, tier: Tier) -> None:
         """Told by `assigning` already."""

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.ownership.lease import LeaseHolder
     from realmkeep.keeping.ownership.restart_barrier import Barrier
     from realmkeep.keeping.ownership.safety import Safety
-    from realmkeep.keeping.writing.staging import Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Limits, Loaded
     from realmkeep.storage import Storage
@@ -115,7 +115,7 @@ class Claims:
         lease: LeaseHolder,
         *,
         limits: Limits,
-        stager: Stager,
+        encoder: RecordEncoder,
         barrier: Barrier,
         safety: Safety,
         accept_unchecked: bool,
@@ -124,7 +124,7 @@ class Claims:
         self._clock = clock
         self._lease = lease
         self._limits = limits
-        self._stager = stager
+        self._encoder = encoder
         self._barrier = barrier
         self._safety = safety
         self._accept_unchecked = accept_unchecked
@@ -295,7 +295,7 @@ class Claims:
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
             effects += [
-                Put(record_keys.record, self._stager.encode_record(claimed.record, record_keys.record)),
+                Put(record_keys.record, self._encoder.encode_record(claimed.record, record_keys.record)),
                 Put(record_keys.version, b"%d" % claimed.stored_version),
                 Put(record_keys.updated, b"%d" % claimed.revision),
             ]

@@ -6,11 +6,12 @@ server may take over; what protects a record is its owner key, compared whole in
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
 import socket
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -23,10 +24,11 @@ from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transactio
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.ownership.id_counter import Ids
     from realmkeep.keeping.ownership.loss_probe import Witnesses
-    from realmkeep.keeping.ownership.outage import Outage
     from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.store_answers import StoreAnswers
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -145,28 +147,24 @@ class LeaseWatch:
         return max(0.0, since_s + min(max(ttl_s, 0.0), TTL_S_MAX) - now_s)
 
 
-class LeaseEvents(Protocol):
-    """Who is told what happens to the lease."""
-
-    def replaced(self, by: str) -> None:
-        """Another keeper took the name: nothing of this one will be stored."""
-        ...
-
-    def look_back(self) -> None:
-        """The store lost something that it acknowledged, or the lease had run out before it was renewed."""
-        ...
-
-
 class LeaseHolder:
-    """Takes, renews and drops the lease of one keeper."""
+    """Takes, renews and drops the lease of one keeper.
+
+    Attributes:
+        name: The server's name.
+        incarnation: Which run of the server this is.
+        renewed_s: When the renewal was sent that the store took last, on the monotonic clock.
+        replaced: Another keeper took the name: nothing of this one is stored any more.
+        look_back_due: Set when the store may have lost an acknowledged write, or the lease had run out before it was renewed.
+    """
 
     def __init__(
         self,
         storage: Storage,
         clock: Clock,
         config: KeeperConfig,
-        events: LeaseEvents,
-        outage: Outage,
+        sessions: SessionRegistry,
+        answers: StoreAnswers,
         witnesses: Witnesses,
         barrier: Barrier,
         ids: Ids,
@@ -175,17 +173,19 @@ class LeaseHolder:
         self._clock = clock
         self._barrier = barrier
         self._ids = ids
-        self._outage = outage
+        self._answers = answers
         self._witnesses = witnesses
         self._config = config
-        self._events = events
+        self._sessions = sessions
         self._key = keys.server_lease(config.name)
+        self._question = f"the lease of {config.name} was not renewed"
         self._value: bytes | None = None
         self._beat = 0
         self.name = config.name
         self.incarnation = secrets.token_hex(4)
-        self.renewed_s = self.unbroken_since_s = float("-inf")
+        self.renewed_s = self._unbroken_since_s = float("-inf")
         self.replaced = False
+        self.look_back_due = asyncio.Event()
         self._dropped = False
         self._interrupted = False
         self._taken_us = 0
@@ -203,6 +203,11 @@ class LeaseHolder:
     def lapsed(self) -> bool:
         """It could not be renewed in time: other servers may take over what this one owns."""
         return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
+
+    @property
+    def unbroken_since_s(self) -> float:
+        """Time since which no other server can have claimed a stale copy of our records, monotonic; infinity if one can."""
+        return self._unbroken_since_s if self._barrier.holds and not self.lapsed else float("inf")
 
     @property
     def _guard(self) -> Guard:
@@ -237,6 +242,7 @@ class LeaseHolder:
                 if await self._put(found):
                     await self._barrier.vouch(run, self._guard)  # nothing was acknowledged to this incarnation yet
                     _OPEN_HERE.add(self.incarnation)
+                    self._answers.answered(self._question)
                     return
                 watched = watched or found
                 continue
@@ -279,7 +285,7 @@ class LeaseHolder:
             self._beat += 1
             self._value = value
             if self.lapsed:
-                self.unbroken_since_s = started_s
+                self._unbroken_since_s = started_s
             self.renewed_s = started_s
             return True
         if isinstance(outcome, Refused):
@@ -288,7 +294,6 @@ class LeaseHolder:
 
     async def keep(self) -> None:
         """Renew it, for ever, or until another keeper took the name."""
-        what = f"the lease of {self.name} was not renewed"
         wait_s = max(0.0, self.renewed_s + self._config.heartbeat_s - self._clock.monotonic_s())
         while not self.replaced:
             await self._pause(wait_s)
@@ -297,11 +302,11 @@ class LeaseHolder:
             try:
                 async with self._clock.timeout(self._config.heartbeat_s):
                     await self._renew()
-                self._outage.answered(what)
+                self._answers.answered(self._question)
                 wait_s = self._config.heartbeat_s
             except (RealmkeepError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
-                self._outage.failed(what, error)
+                self._answers.failed(self._question, error)
 
     async def _pause(self, wait_s: float) -> None:
         """Wait for the next beat, which follows a restart of the store soon."""
@@ -326,7 +331,9 @@ class LeaseHolder:
             other = Lease.decode(found, self._key)
             if other.incarnation != self.incarnation and self._lives(other):
                 self.replaced = True
-                self._events.replaced(f"pid {other.pid} on {other.host}")
+                taken = f"another keeper took the name {self.name}: pid {other.pid} on {other.host}"
+                log.critical("%s; every session here is over", taken)
+                self._sessions.lose_all(taken)
                 return
             # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
             self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
@@ -337,7 +344,7 @@ class LeaseHolder:
             raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
         if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
             self._interrupted = False
-            self._events.look_back()
+            self.look_back_due.set()
         if not self._witnesses.in_doubt:
             await self._barrier.vouch(run, self._guard)
 

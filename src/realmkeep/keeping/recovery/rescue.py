@@ -16,7 +16,7 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import StorageMisconfigured, StorageUnavailable
-from realmkeep.keeping.letters.inboxes import send_notices
+from realmkeep.keeping.letters.notices import send_notices
 from realmkeep.keeping.ownership.lease import Owner
 from realmkeep.keeping.ownership.revisions import stored_number
 from realmkeep.keeping.recovery.rescue_file import Damaged, Line, Undelivered, Unsavable, read_lines

@@ -7,7 +7,7 @@ another server owns the record by now. A late duplicate of an earlier attempt fa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import (
     AlreadyExists,
@@ -28,6 +28,7 @@ from realmkeep.storage import Failed, Guard, Refused
 if TYPE_CHECKING:
     from collections import deque
 
+    from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import Healer
     from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
@@ -36,28 +37,12 @@ if TYPE_CHECKING:
     from realmkeep.storage import Storage, WriteOutcome
 
 
-class Fates(Protocol):
-    """Who is told what became of a session."""
-
-    def lose(self, session: Session[Any], reason: str) -> None:
-        """Another server owns its record."""
-        ...
-
-    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
-        """The store will not take its record as it is."""
-        ...
-
-    def escalate(self, session: Session[Any]) -> None:
-        """Write it at once."""
-        ...
-
-
 class Resolver:
     """Resolves one round of troubled writes."""
 
-    def __init__(self, storage: Storage, fates: Fates, healer: Healer) -> None:
+    def __init__(self, storage: Storage, sessions: SessionRegistry, healer: Healer) -> None:
         self._storage = storage
-        self._fates = fates
+        self._sessions = sessions
         self._healer = healer
 
     async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
@@ -76,14 +61,14 @@ class Resolver:
             return []
         for comparison in comparisons:
             comparison.settle()
-        return _Round(self._fates, held).run([each for each in troubled if not each.write.done], waiting)
+        return _Round(self._sessions, held).run([each for each in troubled if not each.write.done], waiting)
 
 
 class _Round:
     """One pass over the troubled writes, in their order; no await inside."""
 
-    def __init__(self, fates: Fates, held: dict[Session[Any], StoredOwnership]) -> None:
-        self._fates = fates
+    def __init__(self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership]) -> None:
+        self._sessions = sessions
         self._held = held
         self._ends: dict[Session[Any], int] = {}
         self._at = {session: state.revision for session, state in held.items()}
@@ -101,9 +86,9 @@ class _Round:
         for session in self._lost:
             owner = self._held[session].owner
             if session in self._foreign:
-                self._fates.lose(session, FOREIGN)
+                self._sessions.lose(session, FOREIGN)
                 continue
-            self._fates.lose(
+            self._sessions.lose(
                 session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
             )
         for session, member in self._reverted.items():
@@ -190,9 +175,9 @@ class _Round:
         """Back to before the first write that did not happen; what was not yet durable then is written again at once."""
         member.take_back()
         if session in self._frozen:
-            self._fates.freeze(session, self._frozen[session])
+            self._sessions.freeze(session, self._frozen[session])
         else:
-            self._fates.escalate(session)
+            self._sessions.escalate(session)
 
 
 def is_final(error: StorageError) -> bool:

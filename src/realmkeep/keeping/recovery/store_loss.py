@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict, deque
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import (
     CommitRefused,
@@ -24,7 +24,6 @@ from realmkeep.errors import (
     WrongType,
 )
 from realmkeep.keeping.live.envelope import letter_id
-from realmkeep.keeping.ownership.loss_probe import Witnesses
 from realmkeep.keeping.recovery.joint_writes import Joint, Rewriting, joint_of, made_or_deleted, wrongly_typed
 from realmkeep.keeping.recovery.released_snapshots import Departed, Departures
 from realmkeep.keeping.recovery.stored_ownership import acknowledged, is_behind, last_write_of, read_held
@@ -37,13 +36,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from realmkeep.clock import Clock
-    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.letters.inboxes import Inboxes
     from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.ownership.lease import LeaseHolder
+    from realmkeep.keeping.ownership.loss_probe import Witnesses
     from realmkeep.keeping.recovery.stored_ownership import K, Kept, StoredOwnership
     from realmkeep.keeping.writing.staging import Member, StagedWrite, Stager
     from realmkeep.keeping.writing.write_queue import Trouble
-    from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Storage, WriteOutcome
 
 log = logging.getLogger(__name__)
@@ -53,45 +54,6 @@ FORGET_AT_ONCE: Final = 4
 FOREIGN: Final = "its record was changed in the store by somebody who does not own it"
 
 
-class Host(Protocol):
-    """What healing asks of the keeper."""
-
-    store_id: bytes
-
-    @property
-    def unbroken_since_s(self) -> float:
-        """Since when nobody could take an older state of what is ours, on the monotonic clock; infinity: nothing prevents it."""
-        ...
-
-    def live(self) -> Iterable[Session[Any]]:
-        """Every session that may still write."""
-        ...
-
-    def lose(self, session: Session[Any], reason: str) -> None:
-        """Another server owns its record."""
-        ...
-
-    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
-        """Its record cannot be saved as it is."""
-        ...
-
-    def escalate(self, session: Session[Any]) -> None:
-        """Write it at once."""
-        ...
-
-    def notice_letters(self, session: Session[Any]) -> None:
-        """Its inbox may have changed."""
-        ...
-
-    def deleted(self, records: Iterable[RecordKeys]) -> None:
-        """These records are gone."""
-        ...
-
-    def delivered(self, receivers: Iterable[RecordKeys]) -> None:
-        """Letters to these are durable."""
-        ...
-
-
 class Healer:
     """Notices that a store went backwards, and writes again what it lost.
 
@@ -99,21 +61,37 @@ class Healer:
         storage: The store.
         clock: The clock.
         stager: Encodes sessions.
-        host: The keeper.
+        witnesses: Tell a loss.
+        sessions: The live sessions.
+        lease: Tells since when others cannot have claimed what is ours.
+        inboxes: Their letters are told of again.
         counters: Where it is counted.
         heal: Whether to write over a store that had promised to lose nothing.
 
     Attributes:
         departures: What released sessions left, while a crash of the store may still take it.
+        store_id: Which store this was when the keeper opened.
     """
 
     def __init__(
-        self, storage: Storage, clock: Clock, stager: Stager, host: Host, counters: Counters, *, heal: bool
+        self,
+        storage: Storage,
+        clock: Clock,
+        stager: Stager,
+        witnesses: Witnesses,
+        sessions: SessionRegistry,
+        lease: LeaseHolder,
+        inboxes: Inboxes,
+        counters: Counters,
+        *,
+        heal: bool,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._stager = stager
-        self._host = host
+        self._sessions = sessions
+        self._lease = lease
+        self._inboxes = inboxes
         self._counters = counters
         self._recent: deque[Joint] = deque()
         self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
@@ -121,7 +99,8 @@ class Healer:
         self._unwritable: dict[Kept, WrongType] = {}
         self._staged: set[Kept] = set()  # sessions that have moved on to a revision that the store may not hold
         self._always = self.allowed = heal
-        self.witnesses = Witnesses(clock)
+        self._witnesses = witnesses
+        self.store_id = b""
         self.departures = Departures()
         self.halted = ""
 
@@ -145,7 +124,7 @@ class Healer:
 
     def _forget_some(self) -> None:
         """More than one write adds, and never so many that the loop would feel it."""
-        safe_s = self.witnesses.safe_s
+        safe_s = self._witnesses.safe_s
         for _ in range(FORGET_AT_ONCE):
             if self._recent and self._recent[0].at_s < safe_s:
                 self._recent.popleft()
@@ -157,7 +136,7 @@ class Healer:
         if self._storage.capability.loss_window_s == 0:
             return
         departures = self.departures
-        departures.forget_before(self.witnesses.safe_s)
+        departures.forget_before(self._witnesses.safe_s)
         given_up = departures.given_up
         departures.keep(Departed(session, write, self._clock.monotonic_s()))
         if departures.given_up > given_up == 0:
@@ -175,7 +154,7 @@ class Healer:
         """
         if self._unfinished or not asked:
             return self._unfinished
-        return self.went_backwards(await read_held(self._storage, [*self._host.live(), *self.departures]))
+        return self.went_backwards(await read_held(self._storage, [*self._sessions.live(), *self.departures]))
 
     async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
         """Write again what the store lost; settles the writes that this supersedes, and the comparisons.
@@ -186,9 +165,9 @@ class Healer:
         """
         pending = [trouble.write for trouble in troubled if not trouble.write.done]
         comparisons = [write for write in pending if not write.members]
-        here = {kept.keys.record for kept in [*self._host.live(), *self.departures]}
+        here = {kept.keys.record for kept in [*self._sessions.live(), *self.departures]}
         refused = await refused_letters(self._storage, [*pending, *waiting], here)
-        sessions = dict.fromkeys([*self._host.live(), *_sessions(pending), *_sessions(waiting)])
+        sessions = dict.fromkeys([*self._sessions.live(), *_sessions(pending), *_sessions(waiting)])
         departures = list(self.departures)
         held = await read_held(self._storage, [*sessions, *departures])
         if any(state.verdict(last_write_of(kept)).is_behind for kept, state in held.items()):
@@ -205,11 +184,11 @@ class Healer:
         behind.update(_sessions(pending), self._staged.intersection(sessions))
         for session in lost:
             foreign = fates[session] is Verdict.FOREIGN
-            self._host.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
+            self._sessions.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
         behind.difference_update(lost)
         pending, undone = _undo_what_cannot_be(pending, waiting, lost, held, refused)
         for session in undone:
-            self._host.escalate(session)
+            self._sessions.escalate(session)
         left_out: set[Kept] = {
             *lost,
             *[session for session in sessions if session in behind and not self._savable(session)],
@@ -259,7 +238,7 @@ class Healer:
             revision = departed.durable_revision + 1 if state.revision is None else state.revision
             if departed in behind or revision == departed.durable_revision:
                 continue
-            if revision > departed.durable_revision and departed.at_s >= self._host.unbroken_since_s:
+            if revision > departed.durable_revision and departed.at_s >= self._lease.unbroken_since_s:
                 continue  # whoever claimed it had waited for us
             if revision < departed.durable_revision or key in tied:
                 torn.append(key)
@@ -274,7 +253,7 @@ class Healer:
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
-        same_store = await self._storage.load(SERVER_STORE_ID) in (self._host.store_id, None)
+        same_store = await self._storage.load(SERVER_STORE_ID) in (self.store_id, None)
         if self.allowed or (window_s != 0 and same_store):
             return
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
@@ -289,7 +268,7 @@ class Healer:
                 raise self._unwritable[session]
             self._stager.encode(session)
         except (RecordError, WrongType) as error:
-            self._host.freeze(session, error)
+            self._sessions.freeze(session, error)
             return False
         return True
 
@@ -304,7 +283,7 @@ class Healer:
             return kept
 
         here: dict[str, Kept] = {kept.keys.record: kept for kept in behind if isinstance(kept, Departed)}
-        here.update((session.keys.record, session) for session in self._host.live() if not session.ended)
+        here.update((session.keys.record, session) for session in self._sessions.live() if not session.ended)
         ties: list[list[Kept]] = [[here[key] for key in tie if key in here] for tie in self._ties]
         ties.extend([m.session for m in write.members if not m.session.ended] for write in pending)
         for tie in ties:
@@ -362,8 +341,8 @@ class Healer:
                 write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
             else:
                 write.settle()
-        self._host.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
-        self._host.deleted(dict.fromkeys(record for joint in joints for record in joint.deleted))
+        self._inboxes.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
+        self._inboxes.deleted(dict.fromkeys(record for joint in joints for record in joint.deleted))
 
     async def _rewrite_around(self, rewriting: Rewriting, group: list[Kept]) -> WriteOutcome | None:
         """Write what is not concerned by keys that hold something of another type.
@@ -396,7 +375,7 @@ class Healer:
         """
         effects: list[Effect] = []
         for kept in group:
-            unsafe = kept.ring.letters_since(self.witnesses.safe_s)
+            unsafe = kept.ring.letters_since(self._witnesses.safe_s)
             if not unsafe:
                 continue
             stored = await self._letters_at(kept.keys.inbox, unsafe)
@@ -429,8 +408,8 @@ class Healer:
                 self.departures.keep(kept)
         else:
             kept.durable_revision = kept.revision
-            self._host.notice_letters(kept)
-        self.witnesses.saw(kept.keys.updated, kept.durable_revision)
+            self._inboxes.notice(kept, kept=True)
+        self._witnesses.saw(kept.keys.updated, kept.durable_revision)
 
     def _lost_joints(
         self, group: list[Kept], held: dict[Kept, StoredOwnership], superseded: list[StagedWrite]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realmkeep.callables import deferred, discard
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
+from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
 from realmkeep.keeping.writing.receivers import Post
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from realmkeep.clock import Clock
-    from realmkeep.keeping.live.op_ring import Op, Receipt
+    from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.op_ring import Op
+    from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit_results import Results
     from realmkeep.keeping.writing.staging import Stager
@@ -42,10 +45,22 @@ R = TypeVar("R", bound=Record)
 class Tx:
     """What a commit's function may do beside changing its records; usable only while the function runs."""
 
-    __slots__ = ("_now_us", "_open", "_sender", "_stager", "deleted", "delivered", "effects", "guards", "post")
+    __slots__ = (
+        "_encoder",
+        "_now_us",
+        "_open",
+        "_sender",
+        "_stager",
+        "deleted",
+        "delivered",
+        "effects",
+        "guards",
+        "post",
+    )
 
-    def __init__(self, stager: Stager, now_us: int, sender: str, post: Post) -> None:
+    def __init__(self, stager: Stager, encoder: RecordEncoder, now_us: int, sender: str, post: Post) -> None:
         self._stager = stager
+        self._encoder = encoder
         self._now_us = now_us
         self._sender = sender
         self.post = post
@@ -103,7 +118,7 @@ class Tx:
         record_keys = keys_of(cls, id)
         if type(record) is not cls:
             raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
-        blob = self._stager.encode_record(record, record_keys.record)
+        blob = self._encoder.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
         self.post.made(record_keys)
         self.effects += [
@@ -154,24 +169,32 @@ class Tx:
 
 
 class Commits:
-    """Runs the commits of one keeper."""
+    """Runs the commits of one keeper.
+
+    Attributes:
+        on_landed: Called once a commit is durable, before its callers hear of it; its keeper sets it.
+    """
+
+    on_landed: Callable[[StagedWrite], None]
 
     def __init__(
         self,
         queue: WriteQueue,
         stager: Stager,
+        encoder: RecordEncoder,
         clock: Clock,
         results: Results,
+        counters: Counters,
         *,
         inbox_letters_max: int,
-        on_landed: Callable[[StagedWrite], None],
     ) -> None:
         self._queue = queue
         self._results = results
         self._stager = stager
+        self._encoder = encoder
         self._clock = clock
         self._inbox_letters_max = inbox_letters_max
-        self._on_landed = on_landed
+        self._counters = counters
 
     def repeated(
         self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
@@ -209,7 +232,7 @@ class Commits:
         now_us = self._clock.wall_us()
         undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
         sender = sessions[0].keys.record if sessions else ""
-        tx = Tx(self._stager, now_us, sender, Post(self._inbox_letters_max))
+        tx = Tx(self._stager, self._encoder, now_us, sender, Post(self._inbox_letters_max))
         for session in sessions:
             session.committing = True
         try:
@@ -265,7 +288,7 @@ class Commits:
             extra_from=extra_from,
             receivers=tx.delivered,
             deleted=tx.deleted,
-            on_landed=self._on_landed,
+            on_landed=self.on_landed,
         )
         for ring, op in applied:
             ring.carry(op, write)
@@ -273,6 +296,30 @@ class Commits:
             session.last_write = write
         self._queue.put(write)
         return write
+
+    async def recall(self, session: Session[Any], op: Op) -> Receipt[Any] | None:
+        """As `Session.recall`.
+
+        Raises:
+            OpTooOld, OpReused: The operation cannot be answered.
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        if session.recorded(op) is None:
+            return None
+        known = self.repeated((session,), (op,))
+        return None if known is None else await self.repeat(*known)
+
+    async def repeat(self, result: Any, write: StagedWrite | None) -> Receipt[Any]:
+        """The receipt of an operation that was applied before, once its write is durable.
+
+        Raises:
+            CommitPending: The store has not answered for a while.
+            KeepingError: It did not happen, or nobody can say.
+        """
+        self._counters.repeats += 1
+        receipt = Receipt(result, repeated=True)
+        return receipt if write is None else await self.wait(write, receipt)
 
     async def wait(self, write: StagedWrite, receipt: Receipt[T]) -> Receipt[T]:
         """The receipt, once the write is durable.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep.errors import InvalidRecord, RecordError, Unstorable
 from realmkeep.keeping.live.pending_write import Write
 from realmkeep.keeping.live.session import NEVER, mark_all
 from realmkeep.keeping.ownership.safety import LEFT_KEEP_S
-from realmkeep.records import encode, take_marks, validate_encoded, written_checksum
+from realmkeep.records import take_marks, written_checksum
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
 if TYPE_CHECKING:
@@ -16,10 +15,10 @@ if TYPE_CHECKING:
 
     from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.live.op_ring import RingState
+    from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.ownership.safety import Safety
     from realmkeep.keys import RecordKeys
-    from realmkeep.records import Codec, Limits, Record
     from realmkeep.storage import Effect
 
 
@@ -145,15 +144,13 @@ class Stager:
     """Makes the transactions of one keeper.
 
     Args:
-        codec: How records are written.
-        limits: The caps on one.
+        encoder: Encodes records.
         safety: Whether the store may lose its last moments.
         identity: Names this run of the server in what it leaves.
     """
 
-    def __init__(self, codec: Codec, limits: Limits, safety: Safety, identity: Callable[[], bytes]) -> None:
-        self._codec: Codec = codec
-        self._limits = limits
+    def __init__(self, encoder: RecordEncoder, safety: Safety, identity: bytes) -> None:
+        self._encoder = encoder
         self._safety = safety
         self._identity = identity
 
@@ -165,29 +162,7 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: It holds a value that cannot be stored.
         """
-        return self.encode_record(session.record, session.keys.record)
-
-    def encode_record(self, record: Record, key: str) -> bytes:
-        """The bytes of a record that is stored at `key`.
-
-        Raises:
-            InvalidRecord: It breaks its rules.
-            RecordTooLarge: It exceeds the cap.
-            Unstorable: It holds a value that cannot be stored.
-        """
-        try:
-            blob = encode(record, self._codec, limits=self._limits)
-        except RecordError:
-            raise
-        except Exception as error:
-            raise Unstorable(f"{key} cannot be encoded: {error!r}", hint="look what it holds") from error
-        if issues := validate_encoded(record):
-            raise InvalidRecord(
-                f"{key}: " + "; ".join(map(str, issues)),
-                issues=tuple(issues),
-                hint="refuse the request if a commit would leave it so: nothing happened; otherwise mend the record",
-            )
-        return blob
+        return self._encoder.encode_record(session.record, session.keys.record)
 
     def advance(
         self,
@@ -219,7 +194,7 @@ class Stager:
 
     def leave(self, keys: RecordKeys) -> list[Effect]:
         """What tells the next server that claims a record that this one made, changed or deleted it a moment ago."""
-        return [Put(keys.left, self._identity(), expire_s=LEFT_KEEP_S)] if self._safety.needed else []
+        return [Put(keys.left, self._identity, expire_s=LEFT_KEEP_S)] if self._safety.needed else []
 
     def take_as_stored(self, session: Session[Any]) -> None:
         """Remember the record as it is as what the store holds, for the sweep."""

@@ -56,13 +56,18 @@ class Resolver(Protocol):
 
 
 class WriteQueue:
-    """The ordered, bounded way to the store."""
+    """The ordered, bounded way to the store.
+
+    Attributes:
+        resolver: The one call from here to a room above; its keeper sets it.
+    """
+
+    resolver: Resolver
 
     def __init__(
         self,
         storage: Storage,
         clock: Clock,
-        resolver: Resolver,
         witnesses: Witnesses,
         background: Background,
         *,
@@ -70,7 +75,6 @@ class WriteQueue:
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._resolver = resolver
         self._witnesses = witnesses
         self._background = background
         self._depth_max = depth_max
@@ -225,7 +229,7 @@ class WriteQueue:
             self._rounds += 1
             members = [trouble.write.members for trouble in self._troubled]  # a write that ends forgets them
             try:
-                again = await self._resolver.resolve(self._troubled, self._waiting)
+                again = await self.resolver.resolve(self._troubled, self._waiting)
             except RealmkeepError as error:
                 self.last_error = error
                 continue

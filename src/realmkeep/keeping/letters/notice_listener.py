@@ -1,0 +1,62 @@
+"""Hears of letters that other servers, and operators, left for the sessions that are live here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from realmkeep import keys
+from realmkeep.errors import StorageError
+from realmkeep.keeping.letters.notices import GIVE_BACK, KEPT
+from realmkeep.storage import DropFirst, Transaction
+
+if TYPE_CHECKING:
+    from realmkeep.clock import Clock
+    from realmkeep.keeping.letters.inboxes import Inboxes
+    from realmkeep.keeping.live.registry import SessionRegistry
+    from realmkeep.keeping.ownership.store_answers import StoreAnswers
+    from realmkeep.storage import Storage
+
+NOTICES_A_ROUND: Final = 1000
+POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+UNREAD: Final = "notices of letters were not read"
+
+
+class NoticeListener:
+    """Reads the notices for one server."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        server: str,
+        sessions: SessionRegistry,
+        inboxes: Inboxes,
+        answers: StoreAnswers,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._key = keys.server_notices(server)
+        self._sessions = sessions
+        self._inboxes = inboxes
+        self._answers = answers
+
+    async def listen(self) -> None:
+        """Look for notices, for ever."""
+        while True:
+            await self._clock.sleep(POLL_S)
+            try:
+                notices = await self._storage.load_list(self._key, count=NOTICES_A_ROUND)
+                if notices:
+                    await self._storage.write([Transaction([], [DropFirst(self._key, len(notices))])])
+            except StorageError as error:
+                self._answers.failed(UNREAD, error)
+                continue
+            self._answers.answered(UNREAD)
+            for notice in dict.fromkeys(notices):
+                self._arrived(notice.decode("utf-8", "replace"))
+
+    def _arrived(self, notice: str) -> None:
+        """Open the letters of the record that it names; of one that is not live here its next login opens them."""
+        session = self._sessions.get(notice.removesuffix(GIVE_BACK).removesuffix(KEPT))
+        if session is not None:
+            self._inboxes.notice(session, kept=notice.endswith(KEPT), give_back=notice.endswith(GIVE_BACK))

@@ -1,0 +1,55 @@
+"""What follows a write that is durable: a commit, and the release of a record."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from realmkeep.keeping.live.session import State
+from realmkeep.records import peek_marks
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from realmkeep.background import Background
+    from realmkeep.keeping.letters.inboxes import Inboxes
+    from realmkeep.keeping.live.registry import SessionRegistry
+    from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.writing.staging import StagedWrite
+
+
+class Landings:
+    """Acts on durable writes, before their callers hear of them.
+
+    A defect here is told as that of a background task; it must not keep the callers waiting, whose writes are durable.
+    """
+
+    def __init__(self, sessions: SessionRegistry, healer: Healer, inboxes: Inboxes, background: Background) -> None:
+        self._sessions = sessions
+        self._healer = healer
+        self._inboxes = inboxes
+        self._background = background
+
+    def committed(self, write: StagedWrite) -> None:
+        """Remember the commit while a crash of the store may take it, and tell the receivers of its letters."""
+        with self._told("what follows a commit"):
+            self._healer.remember(write)
+            if write.receivers:
+                self._inboxes.delivered(write.receivers)
+            self._inboxes.deleted(write.deleted)
+
+    def released(self, session: Session[Any], write: StagedWrite) -> None:
+        """End the session; remember its final snapshot while a crash of the store may take it."""
+        with self._told("what follows a release"):
+            if peek_marks(session.record):
+                self._sessions.changed_while_leaving(session)
+            self._healer.released(session, write)
+        self._sessions.dismiss(session, State.ENDED)
+
+    @contextmanager
+    def _told(self, name: str) -> Generator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - a defect of ours, whatever it is; its write is settled all the same
+            self._background.failed(name, error)

@@ -1,0 +1,144 @@
+"""The live sessions of one server: the only list of them, below every room that enters, writes, loses or ends one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from realmkeep.errors import OwnershipLost, TierViolation
+from realmkeep.keeping.live.session import AfterEnd, Session, State
+from realmkeep.records import FieldInfo, Tier, observe
+
+if TYPE_CHECKING:
+    from collections.abc import ValuesView
+
+    from realmkeep.errors import RealmkeepError
+    from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.flush_schedule import FlushSchedule
+    from realmkeep.keeping.live.hooks import Hooks
+
+log = logging.getLogger(__name__)
+
+
+class SessionRegistry:
+    """Every session of one server that is not over.
+
+    Args:
+        schedule: When changed records are written.
+        counters: Where it is counted what happens to sessions.
+        hooks: The game's functions, which hear of it.
+        strict: Changes that break the rules are refused instead of being written or logged.
+
+    Attributes:
+        entering: The tasks that claim and load a record now, by its key.
+        closing: No session begins any more.
+    """
+
+    def __init__(self, schedule: FlushSchedule, counters: Counters, hooks: Hooks, *, strict: bool) -> None:
+        self._schedule = schedule
+        self._counters = counters
+        self._hooks = hooks
+        self._strict = strict
+        self._live: dict[str, Session[Any]] = {}
+        self._ended: dict[str, asyncio.Event] = {}
+        self.entering: dict[str, asyncio.Task[Any]] = {}
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __contains__(self, record_key: str) -> bool:
+        return record_key in self._live
+
+    def get(self, record_key: str) -> Session[Any] | None:
+        """The live session of the record with this key; None if there is none."""
+        return self._live.get(record_key)
+
+    def live(self) -> ValuesView[Session[Any]]:
+        """Every session that may still write, in the order in which they began."""
+        return self._live.values()
+
+    def add(self, session: Session[Any]) -> None:
+        """A session has begun."""
+        self._live[session.keys.record] = session
+
+    def dismiss(self, session: Session[Any], state: State) -> None:
+        """End a session; nothing more of it is stored."""
+        session.state = state
+        session.stop_grace()
+        self._live.pop(session.keys.record, None)
+        observe(session.record, AfterEnd(session.keys.record, state, self.changed_after_end))
+        self.wake(session)
+
+    async def gone(self, session: Session[Any]) -> None:
+        """Return when the session is over, or one of its borrowers has given it back."""
+        await self._ended.setdefault(session.keys.record, asyncio.Event()).wait()
+
+    def wake(self, session: Session[Any]) -> None:
+        """Let those go on who wait in `gone`."""
+        if (ended := self._ended.pop(session.keys.record, None)) is not None:
+            ended.set()
+
+    def lose(self, session: Session[Any], reason: str) -> None:
+        """End a session whose record another server owns, and tell the game; does nothing if it is over."""
+        if session.ended:
+            return
+        self.dismiss(session, State.LOST)
+        self._counters.lost += 1
+        log.error("%s was lost: %s", session.keys.record, reason)
+        self._hooks.run("lost_ownership", session.cls, session, reason)
+
+    def lose_all(self, reason: str) -> None:
+        """As `lose`, for every session."""
+        for session in list(self._live.values()):
+            self.lose(session, reason)
+
+    def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        """Report a record that cannot be saved as it is; a later write tries again, so a mended record thaws by itself."""
+        was_frozen, session.frozen = session.frozen is not None, str(error)
+        if not was_frozen:
+            self._counters.frozen += 1
+            log.error("%s cannot be saved: %s", session.keys.record, error)
+            self._hooks.run("frozen", session.cls, session, error)
+        self._schedule.mark(session, Tier.BATCHED)
+
+    def escalate(self, session: Session[Any]) -> None:
+        """Have the record written at the end of this turn of the loop, with everything else that changes until then."""
+        if not session.ended and self._schedule.add_urgent(session):
+            self._counters.escalations += 1
+
+    def violated(self, session: Session[Any], violation: TierViolation) -> None:
+        """An IMMEDIATE field is about to change outside a commit: refuse that, or have it written at once.
+
+        Raises:
+            TierViolation: In strict mode.
+        """
+        if self._strict:
+            raise violation
+        self._counters.tier_violations += 1
+        log.error("%s; it is written at once", violation.message)
+        self.escalate(session)
+
+    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
+        """Count a change of a record whose session is over.
+
+        Raises:
+            OwnershipLost: In strict mode.
+        """
+        self._counters.changes_after_end += 1
+        if self._strict:
+            raise OwnershipLost(
+                f"{key}.{field.name} was changed after its session was {state.value}",
+                hint="drop the record when on_lost_ownership or on_evict runs",
+            )
+
+    def changed_while_leaving(self, session: Session[Any]) -> None:
+        """Count a change of a record after its final snapshot was taken; that change is not stored."""
+        self._counters.changes_after_end += 1
+        log.error("%s changed while its session was leaving; that is not stored", session.keys.record)
+
+    def forgotten(self, session: Session[Any]) -> None:
+        """Count a change that no mark told of, and that the sweep found."""
+        self._counters.forgotten_marks += 1
+        log.warning("%s changed inside a container without touch(); the sweep found it", session.keys.record)
