@@ -321,6 +321,6 @@ def wait_for_players(server: Server, count: int) -> None:
     """Until so many have come in since the last start, as the log tells."""
     give_up_s = time.monotonic() + PATIENCE_S
     start = server.log.rfind('"ready"')
-    while server.log[start:].count("player came in") < count:
+    while server.log[start:].count("player logged in") < count:
         assert time.monotonic() < give_up_s, server.log
         time.sleep(0.05)

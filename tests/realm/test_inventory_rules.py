@@ -106,7 +106,7 @@ def test_of_a_stack_one_is_worn_while_nothing_has_to_come_back_for_it() -> None:
     hands = Hands()
     hands.do("give", "quiver", 3)
     hands.do("equip", 0, None)
-    with pytest.raises(ActionRefused, match="one thing") as caught:
+    with pytest.raises(ActionRefused, match="one item") as caught:
         hands.do("equip", 0, None)
     assert caught.value.reason == "slot_taken"
     assert [(item.item_id, item.count) for item in hands.player.inventory] == [("quiver", 2)]

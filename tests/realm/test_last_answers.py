@@ -36,7 +36,7 @@ async def test_an_action_at_once_that_fails_as_none_should_is_answered_and_the_c
         realm.want(ada, "look")
     assert ada.heard[-1] == {"type": "goodbye", "reason": "outcome_unknown"}
     assert ada.closed
-    assert [line["event"] for line in lines] == ["a request failed as none should"]
+    assert [line["event"] for line in lines] == ["a request failed on an unexpected error"]
 
 
 async def test_requests_that_fail_as_none_should_fill_no_log(

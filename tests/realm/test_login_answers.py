@@ -46,7 +46,7 @@ async def test_a_login_that_fails_as_none_should_is_answered_and_told(
             realm.say(peer, {"type": "login", "encrypted_payload": "00"})
             await realm.clock.settle()
     assert peer.heard == [{"type": "auth_fail", "reason": "unavailable"}] * 1_000
-    assert [line["event"] for line in lines] == ["a login failed as none should"] * int(LINES_BURST)
+    assert [line["event"] for line in lines] == ["a login failed on an unexpected error"] * int(LINES_BURST)
 
 
 @pytest.mark.parametrize("broken", [SealBroken, lambda: msgspec.ValidationError("x")])

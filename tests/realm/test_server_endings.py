@@ -40,7 +40,7 @@ def test_a_disk_that_turns_read_only_before_the_end_does_not_decide_the_exit_cod
     server.start()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True, capture_output=True)
     assert server.stop() == 0, server.log
-    (told,) = [json.loads(line) for line in server.log.splitlines() if "cleaned up" in line]
+    (told,) = [json.loads(line) for line in server.log.splitlines() if "the cleanup failed" in line]
     assert (told["level"], "Read-only file system" in told["error"]) == ("error", True)
     assert store.ask("KEYS", "*:lease") == []
 

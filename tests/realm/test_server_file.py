@@ -86,7 +86,7 @@ async def test_a_disk_that_cannot_take_it_later_is_said_once_and_it_is_tried_aga
         patched.setattr(server_file.log, "error", error)
         await running.until(lambda: len(attempts) > 2)
     await running.reads(running.told)
-    assert said == ["server.json cannot be written; it is tried again"]
+    assert said == ["server.json cannot be written; trying again"]
     await running.stop(keeping)
 
 

@@ -127,9 +127,9 @@ def test_the_live_line_is_the_last_row_whatever_is_logged_above_it(tmp_path: Pat
         terminal.read_until(lambda: terminal.rows[-1].startswith("players 5  "))
         *above, last = terminal.rows
         assert STATUS.fullmatch(last)
-        assert len([row for row in above if "player came in" in row]) == 5
+        assert len([row for row in above if "player logged in" in row]) == 5
         told = json.loads((tmp_path / "server.json").read_text())
-        for fact in ("store       embedded://", "promise     what is acknowledged survives", f":{told['tcp']}"):
+        for fact in ("store       embedded://", "promise     acknowledged operations survive", f":{told['tcp']}"):
             assert any(fact in row for row in above)
         assert f"public key  {told['auth_public_key']}" in above
         assert not any("admin" in row for row in above), "there is no such address"
@@ -173,7 +173,7 @@ def test_without_a_terminal_there_is_json_and_nothing_else(tmp_path: Path) -> No
     (ready,) = [entry for entry in entries if entry["event"] == "ready"]
     assert ready["tcp"] == f"{server.told['host']}:{server.told['tcp']}"
     assert ready["public_key"] == server.told["auth_public_key"]
-    assert ready["promise"] == "what is acknowledged survives a loss of power"
+    assert ready["promise"] == "acknowledged operations survive a loss of power"
 
 
 class Sized:

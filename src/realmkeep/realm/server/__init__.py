@@ -1,1 +1,1 @@
-"""The game server: sessions, intents, the tick, and the ends of all of them."""
+"""The game server: logins, intents, the tick, and the shutdown."""

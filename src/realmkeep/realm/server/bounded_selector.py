@@ -1,4 +1,4 @@
-"""The event loop of the server: one that is fair to the tick when thousands of sockets have news at once."""
+"""The event loop of the server: the tick stays on time when thousands of sockets are ready at once."""
 
 import asyncio
 import selectors
@@ -10,39 +10,39 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
 
-SOCKETS_A_TURN: Final = 64  # about 1 ms of reading, beside what is done with it
+SOCKETS_A_TURN: Final = 64  # about 1 ms of reading, without the processing
 
 
 class BoundedSelector(selectors.DefaultSelector):
-    """Tells of at most `SOCKETS_A_TURN` sockets at once, in the order in which the system named them.
+    """Reports at most `SOCKETS_A_TURN` ready sockets at once, in the system's order.
 
-    asyncio handles all news of one look at the sockets before any timer: when ten thousand connections are closed in one
-    moment, the tick waits for each of them. Here it waits for a few, and the rest is told at the next look.
+    asyncio handles all ready sockets of one `select` before any timer: if ten thousand connections close at once, the tick
+    waits for all of them. With this selector it waits for a few; the next `select` reports the others.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._untold: dict[int, int] = {}  # what has happened, by file descriptor
+        self._unreported: dict[int, int] = {}  # ready sockets for the next calls: events by file descriptor
 
     def unregister(self, fileobj: "FileDescriptorLike") -> selectors.SelectorKey:
-        """Forget a socket, and what has not been told of it: its number may soon be another's."""
+        """Forget a socket and its unreported events: another socket may soon get its descriptor."""
         key = super().unregister(fileobj)
-        self._untold.pop(key.fd, None)
+        self._unreported.pop(key.fd, None)
         return key
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """What has happened; waits for it only if all that had happened before was told."""
-        if not self._untold:
+        """The ready sockets; waits for some only if none are left unreported."""
+        if not self._unreported:
             ready = super().select(timeout)
             if len(ready) <= SOCKETS_A_TURN:
                 return ready
-            self._untold = {key.fd: events for key, events in ready}
-        told: list[tuple[selectors.SelectorKey, int]] = []
-        for fd in [*islice(self._untold, SOCKETS_A_TURN)]:
+            self._unreported = {key.fd: events for key, events in ready}
+        reported: list[tuple[selectors.SelectorKey, int]] = []
+        for fd in [*islice(self._unreported, SOCKETS_A_TURN)]:
             key = self.get_map()[fd]
-            if events := self._untold.pop(fd) & key.events:
-                told.append((key, events))
-        return told
+            if events := self._unreported.pop(fd) & key.events:
+                reported.append((key, events))
+        return reported
 
 
 def _fair_loop() -> asyncio.AbstractEventLoop:
@@ -50,4 +50,4 @@ def _fair_loop() -> asyncio.AbstractEventLoop:
 
 
 loop_factory: Final[Callable[[], asyncio.AbstractEventLoop] | None] = None if sys.platform == "win32" else _fair_loop
-"""For `asyncio.Runner`; None where the platform's own loop has no selector."""
+"""The loop factory for `asyncio.Runner`; None on Windows, whose loop has no selector."""

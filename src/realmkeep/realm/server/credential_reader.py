@@ -1,4 +1,4 @@
-"""The credentials of a request: as they stand in it, or opened if they came sealed."""
+"""The credentials of a request, plain or sealed."""
 
 from dataclasses import dataclass, field
 
@@ -12,10 +12,10 @@ from realmkeep.realm.wire.requests import ChangePasswordRequest, CredentialsRequ
 
 @dataclass(frozen=True)
 class ReceivedCredentials:
-    """What a client showed; a field that it did not show is empty.
+    """The credentials of a request; a field that the request lacks is empty.
 
     Attributes:
-        sealed: Seals the ticket of the answer; None if the credentials came plain.
+        sealed: The opened payload, which seals the ticket of the answer; None if the credentials came plain.
     """
 
     username: str = ""
@@ -25,7 +25,7 @@ class ReceivedCredentials:
     sealed: OpenedPayload | None = None
 
     def ticket_fields(self, ticket: str) -> dict[str, str]:
-        """The fields of an answer that carry a ticket, sealed if the request was."""
+        """The field of an answer that carries a ticket, sealed if the request was."""
         return {"ticket": ticket} if self.sealed is None else {"sealed_ticket": self.sealed.seal_ticket(ticket)}
 
 
@@ -33,9 +33,9 @@ class CredentialReader:
     """Reads the credentials of requests.
 
     Args:
-        game: The realm, whose accounts have the key.
-        challenges: Those that sealed credentials may carry.
-        require_encryption: Plain passwords and tickets are refused.
+        game: The realm; its accounts have the sealing key.
+        challenges: The challenges that sealed credentials may carry.
+        require_encryption: Refuse plain passwords and tickets.
     """
 
     def __init__(self, game: Game, challenges: Challenges, *, require_encryption: bool) -> None:
@@ -46,11 +46,11 @@ class CredentialReader:
     async def read_credentials(
         self, peer: Peer, request: CredentialsRequest | ChangePasswordRequest
     ) -> ReceivedCredentials:
-        """Read what a request shows; what is sealed is opened, which happens once.
+        """Read the credentials of a request; a sealed payload is accepted once.
 
         Raises:
             AuthFailed: `encryption_required`, `replayed` or `unavailable`.
-            SealBroken: It cannot be opened, or holds no credentials.
+            SealBroken: The payload cannot be opened, or holds no credentials.
         """
         if request.encrypted_payload is not None:
             shown, opened = await self._game.accounts.open_sealed(

@@ -1,18 +1,18 @@
-"""How many connections the system lets this process have: each is a file descriptor."""
+"""The system's limit of connections for this process: each connection is a file descriptor."""
 
 import sys
 from typing import Final
 
 from realmkeep.realm.wire.tcp import CONNECTIONS_MAX
 
-OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, what is being closed
+OF_OUR_OWN: Final = 64  # the store's sockets, files, threads' pipes, connections that are closing
 MACOS_FILES_MAX: Final = 10_240  # OPEN_MAX: macOS says "unlimited" and refuses more than its kern.maxfilesperproc
 
 
 def connections_max() -> int:
-    """Raise the limit of descriptors as far as it goes, and return what is then left for connections.
+    """Raise the limit of file descriptors as far as possible; returns the number left for connections.
 
-    A system that does not let it be raised (a sandbox) or does not know it is no reason not to serve: then it is as it is.
+    If the system refuses (a sandbox) or has no such limit, the limit stays as it is.
     """
     if sys.platform == "win32":
         return CONNECTIONS_MAX
@@ -28,7 +28,7 @@ def connections_max() -> int:
 
 
 def _raised() -> int:
-    """The soft limit, after the first of several attempts to raise it that the system does not refuse."""
+    """Try several higher limits until the system accepts one; returns the soft limit in force."""
     import resource  # noqa: PLC0415 - as above
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

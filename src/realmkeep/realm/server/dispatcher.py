@@ -1,4 +1,4 @@
-"""Every message of every client comes by here."""
+"""The dispatcher: every request of every client passes through it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -27,14 +27,14 @@ log = structlog.get_logger("realm")
 
 
 class Dispatcher:
-    """What the transports deliver to.
+    """Passes the requests of clients to their handlers.
 
     Args:
         game: The realm.
-        challenges: What `welcome` carries.
-        entrance: Lets players in.
-        leaving: Ends their logins.
-        name: The server's.
+        challenges: Makes the challenges of `welcome`.
+        login_flow: Handles `register` and `login`.
+        logout_flow: Handles `logout` and `change_password`.
+        name: The server's name.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class Dispatcher:
         }
 
     def handle_request(self, peer: Peer, request: Request, answer: Answer) -> None:
-        """Take a well-formed request. Whatever we do wrong, it has a last answer: neither yes nor no.
+        """Handle a well-formed request. After an unexpected error the client gets `goodbye` with `outcome_unknown`.
 
         Raises:
-            BadInput: It cannot be taken here and now.
+            BadInput: The request is not allowed at this moment.
         """
         try:
             self._take(peer, request, answer)
         except BadInput:
             raise
-        except Exception as error:  # noqa: BLE001 - part of it may have happened, so the client asks anew after a login
-            self._game.strangers.say(log.error, "a request failed as none should", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - a part may have happened: the client repeats it after a new login
+            self._game.strangers_log.say(log.error, "a request failed on an unexpected error", exc_info=error)
             answer({"type": "goodbye", "reason": "outcome_unknown"})
             peer.close()
 
@@ -92,10 +92,10 @@ class Dispatcher:
             case ChangePasswordRequest():
                 self._logout_flow.begin_password_change(connection, peer, request, answer)
             case _:
-                raise BadInput("unknown_type", "that is answered before login only")
+                raise BadInput("unknown_type", "this request is answered before login only")
 
     def peer_lost(self, peer: Peer) -> None:
-        """A client is gone: its player stays for the time of grace, and can be fought."""
+        """Disconnect the player of a lost client; it stays in the game for its grace, and monsters can fight it."""
         connection = self._game.connections.by_peer.get(peer)
         if connection is not None:
             self._game.disconnect_player(connection)

@@ -1,4 +1,4 @@
-"""What the parts of the server share: the keeper, the world, who is in it, and what time it is."""
+"""The shared state of the server's parts: the keeper, the world, the players, the clock."""
 
 from asyncio import Task
 from collections.abc import Callable, Coroutine
@@ -24,11 +24,11 @@ from realmkeep.realm.world.places import Place, Places
 from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.zone import Zone
 
-ALLOWANCES_MAX: Final = 20_000  # players of whom it is known what they have said; those heard least recently go first
+ALLOWANCES_MAX: Final = 20_000  # players with a message allowance in memory; the least recently active goes first
 
 log = structlog.get_logger("realm")
 
-ID_DIGITS_MAX: Final = 18  # of the ids that a realm gives out; an account of an older store may name anything
+ID_DIGITS_MAX: Final = 18  # of a realm's own ids; an account of an older store may name an id of any form
 
 
 @dataclass(eq=False)
@@ -38,10 +38,10 @@ class Game:
     Attributes:
         zones: The sessions of the zones' records, by zone name.
         random: The only source of chance.
-        ticks: Since the start.
-        refilling: A block of serials is on its way.
-        strangers: Bounds the lines that a client without a session may cause at will.
-        comings: Bounds the lines about players who come and go.
+        ticks: Number of ticks since the start.
+        refilling: Whether an allocation of serials is under way.
+        strangers_log: Bounds the log lines that a client without a session may cause at will.
+        arrivals_log: Bounds the log lines about logins and logouts.
     """
 
     keeper: Keeper
@@ -59,23 +59,23 @@ class Game:
     def __post_init__(self) -> None:
         self.background = Background("the realm", self.clock)
         self.trades = TradeBook(self.connections.send_event)
-        self.strangers = RateLimitedLog(self.clock)
+        self.strangers_log = RateLimitedLog(self.clock)
         self.arrivals_log = RateLimitedLog(self.clock)
         self._allowances = LruMap[int, TokenBucket](
             lambda: TokenBucket(self.clock.monotonic_s()), entries_max=ALLOWANCES_MAX
         )
 
     def message_allowance(self, player_id: int) -> TokenBucket:
-        """What a player may still say: the player's own, over all sessions and connections."""
+        """The message allowance of a player, shared by all its sessions and connections."""
         return self._allowances[player_id]
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """Why not everything is as promised now, one sentence each."""
+        """The reasons for which a promise is not being kept now, one sentence each."""
         return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded)
 
     def scene(self, other: NamedPlayer | None = None) -> Scene:
-        """This moment."""
+        """The surroundings of an action at this moment."""
         return Scene(
             self.world,
             self.places,
@@ -89,12 +89,12 @@ class Game:
     def spawn_task(
         self, work: Coroutine[Any, Any, None], name: str, *, failed: Callable[[], object] = lambda: None
     ) -> None:
-        """Run something beside; what it raises is logged, because nobody else would hear of it.
+        """Run a task in the background; its error is logged, because no caller waits for it.
 
         Args:
-            work: What to do.
-            name: What it is called in the log.
-            failed: Called if it raises: gives the last answer to the client that waits for one.
+            work: The coroutine to run.
+            name: The name of the task in the log.
+            failed: Called if the task raises, to answer the waiting client.
         """
 
         def ended(task: Task[None]) -> None:
@@ -104,32 +104,32 @@ class Game:
         self.background.run(name, work, lasts_s=STEADY_S).add_done_callback(ended)
 
     async def tasks_finished(self) -> None:
-        """Wait for everything that was spawned."""
+        """Wait until all spawned tasks have finished."""
         await self.background.finished()
 
     def disconnect_player(self, connection: PlayerConnection) -> None:
-        """A player is disconnected: grace begins, in which the player can still be fought."""
+        """Disconnect a player: grace begins, and monsters can still fight the player."""
         self.connections.detach_peer(connection)
         self.trades.player_left(connection.player, "disconnected")
         if not connection.session.ended:
             connection.session.disconnect()
 
     def remove_player(self, connection: PlayerConnection) -> None:
-        """A player logs out: from this moment nothing more is heard from them, and nothing happens to them."""
+        """Take a player out of the game: its client is no longer read, and nothing in the game affects it."""
         self.connections.remove_player(connection)
         self.trades.player_left(connection.player, "logged_out")
         self.places.remove_player(connection.player)
 
     def zone_of(self, place: Place) -> Session[Zone]:
-        """The session of a place's record."""
+        """The session of a zone's record."""
         return self.zones[place.name]
 
     async def look_up_player(self, player: int | str) -> NamedPlayer | None:
-        """A player by id or by name, whether in the game or not; None if there is no such player.
+        """Look a player up by id or name, in the game or in the store; None if there is no such player.
 
         Raises:
             ActionRefused: `unavailable`: the player is not in the game, and its record cannot be read.
-            StorageUnavailable: The player is not in the game, and the store cannot tell.
+            StorageUnavailable: The player is not in the game, and the store cannot be reached.
         """
         if (connection := self.connections.find_player(player)) is not None:
             return NamedPlayer(
@@ -139,7 +139,7 @@ class Game:
             player_id = player if isinstance(player, int) else await self._character_id(player)
             record = None if player_id is None else await self.keeper.table(Player).load(player_id)
         except (Quarantined, RecordError) as error:
-            self.strangers.say(log.error, "a player cannot be loaded", error=str(error))
+            self.strangers_log.say(log.error, "a player cannot be loaded", error=str(error))
             raise ActionRefused("unavailable", "that player cannot be loaded; an operator has to look") from error
         return (
             None
@@ -156,7 +156,7 @@ class Game:
         return int(text) if len(text) <= ID_DIGITS_MAX and text.isascii() and text.isdigit() else None
 
     async def refill_serials(self) -> None:
-        """Fetch the next block of serials when they run low. Without a counter of ids the realm goes on with what it has.
+        """Allocate blocks of serials while they run low; if there are no more ids, the realm uses up its last serials.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -166,12 +166,12 @@ class Game:
             while self.serials.low:
                 self.serials.add_block(await self.keeper.allocate_id(SERIALS_PER_BLOCK))
         except NoMoreIds as error:
-            log.info("no serials were fetched", error=str(error))  # keeper.degraded says so to the operator
+            log.info("no serials were allocated", error=str(error))  # keeper.degraded tells the operator
         finally:
             self.refilling = False
 
     def announce_level(self, connection: PlayerConnection) -> None:
-        """Tell a player of a level-up, once it is durable."""
+        """Tell a player of a durable level-up, once."""
         player = connection.player
         if player.level > connection.level_told:
             connection.level_told = player.level

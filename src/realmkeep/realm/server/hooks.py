@@ -1,4 +1,4 @@
-"""What the keeper tells the game: somebody comes back, stays away, gets mail, or belongs to another server now."""
+"""The keeper's hooks: a player resumes, is evicted, gets mail, freezes, or belongs to another server."""
 
 from typing import Any
 
@@ -20,26 +20,26 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
 
     @keeper.on_resume(Player)
     def safe_place(session: Session[Player]) -> None:
-        """Whoever dropped out where it is dangerous comes back where it is safe."""
+        """Move a player that resumes in a dangerous zone to safety."""
         flee(game, session.record)
 
     @keeper.on_evict(Player)
     def leave(session: Session[Player]) -> None:
-        """Grace is over: the final snapshot is of a player in a safe place."""
+        """Take a player whose grace is over out of the game; its final snapshot is in a safe zone."""
         player = session.record
         flee(game, player)
         _remove(game, player)
-        game.arrivals_log.say(log.info, "player stayed away", player=player.player_id, name=player.name)
+        game.arrivals_log.say(log.info, "grace of player is over", player=player.player_id, name=player.name)
 
     @keeper.on_lost_ownership(Player)
     def lost(session: Session[Player], reason: str) -> None:
-        """Another server has the player; nothing done here counts any more."""
+        """Remove a player that another server owns; changes made on this server are not written any more."""
         _remove(game, session.record, "ownership_lost")
         log.warning("player belongs to another server", player=session.record.player_id, reason=reason)
 
     @keeper.on_frozen(Player)
     def frozen(session: Session[Player], error: RealmkeepError) -> None:
-        """The player cannot be saved; an operator has to look."""
+        """Warn a player, and the operator, that its record cannot be saved."""
         game.connections.send_event(
             session.record.player_id,
             {"type": "event", "kind": "warning", "degraded": True, "detail": "your player cannot be saved"},
@@ -50,25 +50,25 @@ def register_hooks(keeper: Keeper, game: Game) -> None:
 
 
 def register_mail_hooks(keeper: Keeper, game: Game) -> None:
-    """Register what opens mail, and tells clients of it; call it before the first login."""
+    """Register the hooks that open mail and tell clients of it; call it before the first login."""
 
     @keeper.on_letter(Player, MailLetter)
     def mail(_: Tx, player: Player, letter: MailLetter) -> dict[str, Any]:
-        """Mail arrives, in the commit that takes it out of the inbox."""
+        """Apply mail, in the commit that takes it out of the inbox."""
         return receive(player, game.world, letter)
 
     @keeper.on_letter(Player, Returned)
     def back(_: Tx, player: Player, letter: Returned) -> dict[str, Any]:
-        """Mail comes back to the player that sent it."""
+        """Give returned mail back to its sender."""
         return take_back(player, game.world, letter)
 
     @keeper.on_letter(Player)
     def plain(tx: Tx, player: Player, letter: dict[str, Any]) -> dict[str, Any]:
-        """Mail that was sent before letters had types."""
+        """Apply mail that was stored before letters had types."""
         return receive_plain(tx, player, game.world, letter)
 
     def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
-        """The client hears of what arrived now that it is durable; who is away hears of it after `auth_ok`."""
+        """Tell the client of durable mail; a disconnected player's client is told after its next `auth_ok`."""
         if event:
             game.connections.deliver_event(session, event)
 
@@ -78,7 +78,7 @@ def register_mail_hooks(keeper: Keeper, game: Game) -> None:
 
 
 def flee(game: Game, player: Player) -> None:
-    """Put a player to safety who stands in a dangerous place."""
+    """Move a player in a dangerous zone to safety."""
     zone = game.world.zones.get(player.zone_id)
     if zone is None or not zone.safe:
         to_safety(player, game.scene())

@@ -1,4 +1,4 @@
-"""Doing what clients want: tier 2 at once, tier 1 in a commit that is answered when it is durable."""
+"""The intents of clients: tier 2 runs at once, tier 1 in a commit that is answered once it is durable."""
 
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ ALLOWED_TO_THE_DEAD: Final = (intents.Look, intents.SetSetting, intents.TradeCan
 
 @dataclass(frozen=True)
 class PendingIntent:
-    """One intent on its way to its answer."""
+    """An intent that has not been answered yet."""
 
     connection: PlayerConnection
     intent: Intent
@@ -42,22 +42,22 @@ class PendingIntent:
 
     @property
     def action(self) -> str:
-        """The protocol's name of it."""
+        """The protocol's name of the action."""
         return str(self.intent.__struct_config__.tag)
 
     @property
     def op(self) -> Op:
-        """The operation for the keeper: the checked intent is the request, whatever padding came with it.
+        """The operation for the keeper; its request is the checked intent, so padding makes no difference.
 
         Raises:
-            BadInput: `bad_field`: the client gave it no id, and here and now it needs one.
+            BadInput: `bad_field`: the intent has no `op_id`, and its rule needs one.
         """
         if self.op_id is None:
             raise BadInput("bad_field", f"{self.action} is tier 1 here and needs an op_id")
         return Op(self.op_id, msgspec.json.encode(self.intent))
 
     def nack(self, refused: ActionRefused) -> None:
-        """Answer that nothing changed, and why."""
+        """Answer that nothing has changed, and why."""
         self.answer(
             {
                 "type": "nack",
@@ -69,21 +69,21 @@ class PendingIntent:
         )
 
     def answer_pending(self) -> None:
-        """Answer that the store has not answered yet."""
+        """Answer that the store has not confirmed the operation yet."""
         self.answer({"type": "pending", "op_id": self.op_id})
 
 
 class IntentHandler:
-    """Does what the clients of one game want."""
+    """Handles the intents of clients, except those of trades."""
 
     def __init__(self, game: Game) -> None:
         self._game = game
 
     def begin_intent(self, pending: PendingIntent) -> None:
-        """Do it, or start doing it.
+        """Run an action of tier 2, or begin the commit of one of tier 1.
 
         Raises:
-            BadInput: `bad_field`: it is tier 1 and has no `op_id`.
+            BadInput: `bad_field`: the action is tier 1, and the intent has no `op_id`.
         """
         if pending.op_id is not None and self.answer_if_applied(pending):
             return
@@ -100,10 +100,10 @@ class IntentHandler:
         self._spawn(pending, self._keep(pending, rule), f"{pending.action} of {pending.connection.player.name}")
 
     def answer_if_applied(self, pending: PendingIntent) -> bool:
-        """Answer an operation that was sent again, or whose id cannot be used; False if it is new.
+        """Answer a repeated operation, or one with an unusable id; returns False for a new operation.
 
         Raises:
-            BadInput: `rate_limited`: too many of this player's repeats wait for the store already.
+            BadInput: `rate_limited`: too many of this player's repeated operations wait for the store.
         """
         if self._was_done(pending):
             return True
@@ -111,7 +111,7 @@ class IntentHandler:
             if pending.connection.session.recorded(pending.op) is None:
                 return False
         except (OpTooOld, OpReused) as error:
-            pending.nack(refusal(error, self._game.strangers))
+            pending.nack(refusal(error, self._game.strangers_log))
             return True
         if pending.connection.repeats >= UNANSWERED_MAX:
             raise BadInput("rate_limited", f"{UNANSWERED_MAX} repeats are unanswered; wait", op_id=pending.op_id)
@@ -120,7 +120,7 @@ class IntentHandler:
         return True
 
     def _was_done(self, pending: PendingIntent) -> bool:
-        """The same as `was_applied`, for an operation of tier 2 that this server remembers."""
+        """As `answer_if_applied`, for the tier-2 operations that this server remembers."""
         done = pending.connection.done.get(pending.op.id)
         if done is None:
             return False
@@ -134,10 +134,10 @@ class IntentHandler:
         self._game.spawn_task(work, name, failed=lambda: self.disconnect_undecided(pending))
 
     async def _again(self, pending: PendingIntent) -> None:
-        """The keeper has the result, and waits for its write if that is still under way."""
+        """Answer a repeated operation with the keeper's result, once its first write is durable."""
         try:
             repeated = self._game.keeper.commit(nothing, pending.connection.session, ops=(pending.op,))
-            receipt = await decided(repeated, self._game.strangers, pending.answer_pending)
+            receipt = await decided(repeated, self._game.strangers_log, pending.answer_pending)
         except ActionRefused as refused:
             self._refuse(pending, refused)
         except Undecided:
@@ -157,7 +157,7 @@ class IntentHandler:
         fields: tuple[str, ...],
         repeated: bool = False,
     ) -> None:
-        """Answer that it is done: what the action adds, and the fields of the state that it may have changed."""
+        """Answer with success: the result, and the fields of the state that the action may have changed."""
         changed = state(pending.connection.player, self._game.clock.wall_us(), fields)
         pending.answer(
             {
@@ -192,10 +192,10 @@ class IntentHandler:
             self.acknowledge(pending, result, tier=2, fields=rule.reports)
 
     async def _level_up(self, pending: PendingIntent, rule: ActionRule, result: dict[str, Any]) -> None:
-        """The trigger has queued the write; the client hears of the level when it is durable."""
+        """Answer an action that raised the level; a trigger has queued the write, and the answer waits until it is durable."""
         try:
-            await decided(pending.connection.session.settled(), self._game.strangers)
-        except (ActionRefused, Undecided) as ended:  # undone, with a commit that it followed
+            await decided(pending.connection.session.settled(), self._game.strangers_log)
+        except (ActionRefused, Undecided) as ended:  # the store refused an earlier commit, which undid this change too
             if pending.op_id is not None:
                 pending.connection.done.pop(pending.op_id, None)
             pending.nack(ended if isinstance(ended, ActionRefused) else UNDONE)
@@ -207,7 +207,7 @@ class IntentHandler:
         game, session = self._game, pending.connection.session
         place = game.places.place_of(session.record)
         try:
-            receipt = await decided(self._commit(pending, rule, place), game.strangers, pending.answer_pending)
+            receipt = await decided(self._commit(pending, rule, place), game.strangers_log, pending.answer_pending)
         except ActionRefused as refused:
             self._refuse(pending, refused)
         except Undecided:
@@ -223,14 +223,14 @@ class IntentHandler:
                 place.sync_with_record()
 
     def is_undone(self, pending: PendingIntent) -> bool:
-        """Whether an operation whose answer was lost has not happened: a live session does not know it any more."""
+        """Whether an undecided operation has not happened: its session is live and does not have it in its op ring."""
         try:
             return not pending.connection.session.ended and pending.connection.session.recorded(pending.op) is None
         except (OpTooOld, OpReused):
             return False
 
     def disconnect_undecided(self, pending: PendingIntent) -> None:
-        """Answer neither yes nor no: the client logs in again and asks the player's new owner, which knows."""
+        """Disconnect a client with `outcome_unknown`: after its next login the player's owner can answer the operation."""
         peer = pending.connection.peer
         if peer is not None:
             peer.send({"type": "goodbye", "reason": "outcome_unknown"})
@@ -243,7 +243,7 @@ class IntentHandler:
             self.disconnect_undecided(pending)
 
     def _refuse(self, pending: PendingIntent, refused: ActionRefused) -> None:
-        """Say so; a client that goes on in spite of `rate_limited` is disconnected, as after any other flood."""
+        """Answer a refusal; a client that keeps exceeding its rate limit is disconnected, as after other floods."""
         pending.nack(refused)
         peer = pending.connection.peer
         if refused.reason == "rate_limited" and peer is not None and peer.errors.add(self._game.clock.monotonic_s()):
@@ -253,9 +253,7 @@ class IntentHandler:
         game, intent, session = self._game, pending.intent, pending.connection.session
         other = None
         if isinstance(intent, (intents.RemoveFriend, intents.Unblock)) and isinstance(intent.player, int):
-            other = NamedPlayer(
-                intent.player, ""
-            )  # who is listed may be gone for good, and must not fill the list for ever
+            other = NamedPlayer(intent.player, "")  # without a look-up, so that a deleted player can leave the list
         elif isinstance(intent, NAMES_A_PLAYER):
             other = await game.look_up_player(intent.player)
             if other is None:
@@ -279,14 +277,14 @@ class IntentHandler:
         return await game.keeper.commit(alone, session, ops=(pending.op,))
 
     def _landed(self, intent: Intent, result: Any, player: Player) -> None:
-        """What is dropped lies on the ground once the inventory without it is durable: never in two places."""
+        """Lay dropped items on the ground: only now, with the inventory durable, can they not be in two places."""
         if isinstance(intent, intents.Drop) and "serial" not in result:
             decays_s = self._game.clock.monotonic_s() + self._game.world.rules.ground_decay_s
             place = self._game.places.place_of(player)
             place.lay_common(result["item"], result["count"], player.x, player.y, decays_s=decays_s)
 
     async def _leave_unique(self, place: Place, item: str, x: float, y: float) -> None:
-        """An item with a serial falls, if there is room for it: it exists once the zone's record has it."""
+        """Add an item with a serial to the zone's record if there is room; it exists once that commit is durable."""
         fallen = GroundItem(item, self._game.serials.take_serial(), x, y)
 
         def lay(_: Tx, zone: Zone) -> None:
@@ -298,11 +296,11 @@ class IntentHandler:
 
 
 def nothing(tx: Tx, player: Player) -> None:
-    """What a repeated operation runs: it is answered from the record of operations, so this never does."""
+    """The commit function of a repeated operation; the keeper answers from the op ring and never runs it."""
 
 
 def check(player: Player, intent: Intent) -> None:
-    """What holds for every action: the dead wait, and a slot holds what the client saw there.
+    """Check the conditions of every action: the player is alive, and a slot holds the item that the client saw.
 
     Raises:
         ActionRefused: `dead` or `slot_changed`.

@@ -1,4 +1,4 @@
-"""Coming in: registration, passwords, tickets, taking over a session, and coming back from grace."""
+"""Logins: registration, passwords, tickets, takeovers, and returns within the grace."""
 
 from typing import Any, Final
 
@@ -32,18 +32,21 @@ from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.state import state
 
 LOGIN_PRICE: Final = 20.0  # messages: ten logins of one player a second
-PENDING_MAX: Final = 1_024  # logins under way; with more, those who are let in would be gone
+PENDING_MAX: Final = 1_024  # logins under way; beyond it clients would give up before their turn
 
-log = structlog.get_logger("realm.entrance")
+log = structlog.get_logger("realm.login")
 
 
 class LoginFlow:
-    """Lets players in.
+    """Logs players in.
 
     Args:
         game: The realm.
         reader: Reads credentials, plain or sealed.
-        turnstile: Counts those who come, by network.
+        network_limits: Counts logins and sessions by network.
+
+    Attributes:
+        accepts_logins: False while the server shuts down: a login then fails with `unavailable`.
     """
 
     def __init__(self, game: Game, reader: CredentialReader, network_limits: NetworkLimits) -> None:
@@ -54,10 +57,11 @@ class LoginFlow:
         self.accepts_logins = True
 
     def begin_login(self, peer: Peer, request: CredentialsRequest, answer: Answer) -> None:
-        """Start letting a peer in; the answer is `auth_ok` or `auth_fail`.
+        """Begin a login or registration; the answer is `auth_ok` or `auth_fail`.
 
         Raises:
-            BadInput: `bad_field`: no credentials, or `rate_limited`: another login of this peer is under way.
+            BadInput: `bad_field`: the request has no credentials, or `rate_limited`: another login of this peer, or too many
+                logins, are under way.
         """
         if peer in self._entering:
             raise BadInput("rate_limited", "a login is under way; wait for its answer")
@@ -80,13 +84,13 @@ class LoginFlow:
         except AlreadyOwned as error:
             answer(auth_fail("already_owned") | {"retry_after_s": round(error.wait_s, 3)})
         except (Quarantined, RecordError) as error:
-            self._game.strangers.say(log.error, "a player cannot be loaded", error=str(error))
+            self._game.strangers_log.say(log.error, "a player cannot be loaded", error=str(error))
             answer(auth_fail("quarantined"))
         except (RealmkeepError, ActionRefused) as error:
-            self._game.strangers.say(log.info, "a login failed", error=str(error))
+            self._game.strangers_log.say(log.info, "a login failed", error=str(error))
             answer(auth_fail("unavailable"))
-        except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
-            self._game.strangers.say(log.error, "a login failed as none should", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer, so a bug of ours must give one
+            self._game.strangers_log.say(log.error, "a login failed on an unexpected error", exc_info=error)
             answer(auth_fail("unavailable"))
         finally:
             self._entering.discard(peer)
@@ -119,17 +123,21 @@ class LoginFlow:
         except BaseException:
             if connection.peer is peer:
                 self._game.disconnect_player(connection)
-            if peer.logged_in:  # in a session that this login has left
+            if peer.logged_in:  # a second login of this peer: its first session has ended
                 peer.end_session()
             raise
         sid = peer.begin_session(self._game.message_allowance(connection.player.player_id))
         connection.login = self._game.accounts.follow(
             login, lambda reason: expel_player(self._game, connection, reason)
         )
-        if peer.closing:  # gone while we were looking things up: nobody else would notice
+        if peer.closing:  # the client left during the login; this peer's loss is not reported again
             self._game.disconnect_player(connection)
         self._game.arrivals_log.say(
-            log.info, "player came in", player=connection.player.player_id, name=connection.player.name, resumed=resumed
+            log.info,
+            "player logged in",
+            player=connection.player.player_id,
+            name=connection.player.name,
+            resumed=resumed,
         )
         return {
             "type": "auth_ok",
@@ -155,7 +163,7 @@ class LoginFlow:
         return await accounts.create(shown.username, shown.password, address=peer.host, character=character)
 
     def _charge(self, login: Login) -> None:
-        """A login is paid from what its player may say: in and out and in again is no way to say more."""
+        """Charge a login to its player's message allowance, so that repeated logins do not raise the allowance."""
         if login.character_id is None:
             raise AuthFailed("the account has no character", reason="unavailable")
         if not self._game.message_allowance(int(login.character_id)).take(self._game.clock.monotonic_s(), LOGIN_PRICE):
@@ -164,7 +172,7 @@ class LoginFlow:
     async def _session(self, login: Login) -> tuple[Session[Player], bool]:
         """The player's session, and whether it was there before."""
         keeper = self._game.keeper
-        assert login.character_id is not None  # looked at when the login was charged for
+        assert login.character_id is not None  # checked in _charge
         live = keeper.session(Player, login.character_id)
         if live is not None and live.connected:
             return live, True
@@ -177,14 +185,14 @@ class LoginFlow:
         return session, session.resumed
 
     def attach_peer(self, peer: Peer, session: Session[Player]) -> PlayerConnection:
-        """Put the peer where the player is; whoever talked for the player before is sent away."""
+        """Connect a peer to its player; the player's earlier peer is disconnected."""
         game = self._game
         connection = game.connections.by_id.get(session.record.player_id)
         if connection is None or connection.session is not session:
             connection = PlayerConnection(session, level_told=session.record.level)
         former = game.connections.detach_peer(connection)
         if former is not None and former is not peer:
-            if former.address != peer.address:  # over UDP the client itself: it waits for `auth_ok`
+            if former.address != peer.address:  # the same address over UDP is the same client: it waits for `auth_ok`
                 former.send({"type": "goodbye", "reason": "taken_over"})
             former.close()
         other = game.connections.by_peer.get(peer)
@@ -196,7 +204,7 @@ class LoginFlow:
         return connection
 
     async def _fit(self, connection: PlayerConnection, username: str) -> None:
-        """Mend what older records lack, and stand a fallen player up."""
+        """Mend a record of an older release, and revive a fallen player."""
         game, player = self._game, connection.player
         if not player.name:
             player.name = username
@@ -210,7 +218,7 @@ class LoginFlow:
 
 
 def new_player(world: World, player_id: int, name: str) -> Player:
-    """A player as one begins: in the safe town, in full health, with a little gold."""
+    """A new player: in the safe town, in full health, with the start gold and items."""
     start = world.start
     player = Player(player_id=player_id, name=name, zone_id=start.zone, x=start.x, y=start.y)
     player.hp = player.max_hp

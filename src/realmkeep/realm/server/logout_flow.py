@@ -1,4 +1,4 @@
-"""The ends of a login: a logout, a change of password, and an account that may not go on."""
+"""The ends of logins: a logout, a change of password, a banned or revoked account."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ log = structlog.get_logger("realm")
 
 
 class LogoutFlow:
-    """Ends logins.
+    """Handles logouts and changes of passwords.
 
     Args:
         game: The realm.
@@ -32,7 +32,7 @@ class LogoutFlow:
         self._changing = set[Peer]()
 
     def begin_logout(self, connection: PlayerConnection, peer: Peer, request: LogoutRequest, answer: Answer) -> None:
-        """Begin a logout; answered with `goodbye` once the player's state, and the end of its tickets, are durable."""
+        """Begin a logout; the answer is `goodbye` once the player's state and the end of its tickets are durable."""
         login = connection.login
         self._game.remove_player(connection)
 
@@ -70,10 +70,12 @@ class LogoutFlow:
         except SealBroken:
             answer(auth_fail("bad_credentials"))
         except RealmkeepError as error:
-            self._game.strangers.say(log.info, "a change of password failed", error=str(error))
+            self._game.strangers_log.say(log.info, "a change of password failed", error=str(error))
             answer(auth_fail("unavailable"))
-        except Exception as error:  # noqa: BLE001 - the last answer: a client waits for one, whatever we did wrong
-            self._game.strangers.say(log.error, "a change of password failed as none should", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the client waits for an answer, so a bug of ours must give one
+            self._game.strangers_log.say(
+                log.error, "a change of password failed on an unexpected error", exc_info=error
+            )
             answer(auth_fail("unavailable"))
         finally:
             self._changing.discard(peer)
@@ -107,11 +109,11 @@ class LogoutFlow:
         answer({"type": "goodbye"})
         peer.end_session()
         self._game.arrivals_log.say(
-            log.info, "player left", player=connection.player.player_id, name=connection.player.name
+            log.info, "player logged out", player=connection.player.player_id, name=connection.player.name
         )
 
     async def _tickets_ended(self, login: FollowedLogin | None, *, everywhere: bool) -> str:
-        """End the tickets of this device, or all; returns why they may not have ended, or nothing."""
+        """End the tickets of this device, or all; returns the protocol's reason if they may not have ended, or nothing."""
         if login is None:
             return ""
         accounts, ended = self._game.accounts, login.login
@@ -123,25 +125,25 @@ class LogoutFlow:
         except NoSuchAccount:  # deleted, with its tickets
             return ""
         except (Quarantined, StorageError) as error:
-            self._game.strangers.say(log.warning, "the tickets of a logout may not have ended", error=str(error))
+            self._game.strangers_log.say(log.warning, "the tickets of a logout may not have ended", error=str(error))
             return "outcome_unknown" if error.outcome == "unknown" else "unavailable"
         return ""
 
 
 def expel_player(game: Game, connection: PlayerConnection, reason: str) -> None:
-    """Take a player out of the game whose account may not go on, and say why.
+    """Disconnect a player whose account was banned, or whose login was revoked, and save it.
 
     Args:
         game: The realm.
-        connection: The player's.
-        reason: `banned` or `revoked`.
+        connection: The player's connection.
+        reason: `banned` or `revoked`; the client is told.
     """
     peer = connection.peer
     game.remove_player(connection)
     if peer is not None:
         peer.send({"type": "goodbye", "reason": reason})
         peer.close()
-    game.arrivals_log.say(log.info, "player was sent away", player=connection.player.player_id, reason=reason)
+    game.arrivals_log.say(log.info, "player was expelled", player=connection.player.player_id, reason=reason)
     game.spawn_task(_save_expelled(game, connection), f"last state of {connection.player.name}")
 
 
@@ -150,15 +152,15 @@ async def _save_expelled(game: Game, connection: PlayerConnection) -> None:
 
 
 async def save_final_state(game: Game, connection: PlayerConnection) -> str:
-    """Save a player that departed; returns why that may not have happened, in the protocol's words, or nothing."""
+    """Save a removed player; returns the protocol's reason if the save may not have happened, or nothing."""
     try:
-        await decided(connection.session.logout(), game.strangers)
+        await decided(connection.session.logout(), game.strangers_log)
     except (ActionRefused, Undecided) as ended:
         reason = ended.reason if isinstance(ended, ActionRefused) else "outcome_unknown"
-        if reason != "session_ended":  # the shutdown was faster, and saves everybody
+        if reason != "session_ended":  # otherwise the shutdown has ended the session, and saves it
             game.arrivals_log.say(
                 log.error,
-                "a player's last state is not in the store",
+                "a player's final state is not in the store",
                 player=connection.player.player_id,
                 error=str(ended),
             )

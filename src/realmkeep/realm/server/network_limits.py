@@ -1,4 +1,4 @@
-"""What one network may have of the entrance: logins, new accounts, and players in the game."""
+"""The limits of one address and network: logins, new accounts, and players in the game."""
 
 from typing import Final
 
@@ -7,11 +7,11 @@ from realmkeep.config import NetworkConfig
 from realmkeep.errors import AuthFailed
 from realmkeep.quotas import Hold, Limit, Rates, Shares
 
-FULL_RETRY_S: Final = 5.0  # places are given back when players leave, which nobody can foretell
+FULL_RETRY_S: Final = 5.0  # a guess: a place becomes free when a player leaves
 
 
 class NetworkLimits:
-    """Counts those who come to the entrance, by network, before anything is done for them.
+    """Counts logins, registrations and sessions by network, before the server does any work for them.
 
     Args:
         config: The section `network`.
@@ -29,10 +29,10 @@ class NetworkLimits:
         self._sessions = Shares(sessions, loopback=loopback)
 
     def admit_login(self, host: str, *, registers: bool) -> Hold:
-        """Let a login or a registration begin; returns the place that its player will have.
+        """Count the begin of a login or registration; returns the place of its session.
 
         Raises:
-            AuthFailed: `throttled`: the host, or the network around it, has had enough for now.
+            AuthFailed: `throttled`: the host, or the network around it, has reached a limit.
         """
         now_s = self._clock.monotonic_s()
         wait_s = self._logins.take(host, now_s)
@@ -47,5 +47,5 @@ class NetworkLimits:
         return self._sessions.hold(host)
 
     def give_back_registration(self, host: str) -> None:
-        """A registration has failed: it made no account, so it counts for none."""
+        """Uncount a registration that failed and made no account."""
         self._registrations.give_back(host, self._clock.monotonic_s())

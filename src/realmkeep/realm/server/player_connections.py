@@ -1,4 +1,4 @@
-"""Who is in the game: a session of the keeper's, and the peer it talks through while there is one."""
+"""The players in the game: for each its session of the keeper, and its peer while it is connected."""
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
@@ -12,8 +12,8 @@ from realmkeep.quotas import Hold
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
 
-DONE_MAX: Final = 32  # as many tier-2 operations as of tier 1, which the op ring keeps
-UNHEARD_MAX: Final = 32  # events for one player who is away; the state shows the rest
+DONE_MAX: Final = 32  # tier-2 operations of a player in memory; the op ring keeps as many of tier 1
+UNHEARD_MAX: Final = 32  # events kept for a disconnected player; its state shows the effects of older ones
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class AppliedOperation:
     """A tier-2 operation that was applied.
 
     Attributes:
-        request: What was asked for.
-        added: What the action added to the answer.
+        request: The encoded intent.
+        added: The fields that the action added to the answer.
     """
 
     request: bytes
@@ -37,10 +37,10 @@ class PlayerConnection:
         peer: None while the player is disconnected and in grace.
         unanswered: Tier-1 operations that wait for the store.
         repeats: Operations sent again whose answer waits for the store.
-        level_told: The level that the client knows of.
-        respawn_s: When a fallen player stands up again, on the monotonic clock.
-        login: What the peer came in with, followed while it is on the seat; None without a peer.
-        done: The latest tier-2 operations by `op_id`. They are forgotten with what they did if the server crashes.
+        level_told: The last level that the client was told of.
+        respawn_s: Monotonic time at which a fallen player respawns.
+        login: The login of the peer, followed while the peer is attached; None without a peer.
+        done: The latest tier-2 operations by `op_id`; a crash of the server loses them together with their effects.
     """
 
     session: Session[Player]
@@ -59,17 +59,17 @@ class PlayerConnection:
 
     @property
     def last_op(self) -> int:
-        """The highest operation that was applied, of either tier; 0 if there is none."""
+        """The id of the highest applied operation, of either tier; 0 if there is none."""
         return max(self.session.last_op, *self.done, 0)
 
     def remember_operation(self, op_id: int, done: AppliedOperation) -> None:
-        """Keep a tier-2 operation, so that it is not done again when it is sent again."""
+        """Keep a tier-2 operation, so that its repetition is answered and not run."""
         self.done[op_id] = done
         if len(self.done) > DONE_MAX:
             self.done.popitem(last=False)
 
     def send_event(self, message: dict[str, Any]) -> None:
-        """Send an event, if anybody listens."""
+        """Send an event, if the player is connected."""
         if self.peer is not None:
             self.peer.send(message)
 
@@ -90,32 +90,32 @@ class PlayerConnections:
         return iter([*self.by_id.values()])
 
     def find_player(self, player: int | str) -> PlayerConnection | None:
-        """The seat of a player by id, or by name as it is typed; None if there is none."""
+        """A player in the game by id, or by name as typed; None if there is none."""
         if isinstance(player, int):
             return self.by_id.get(player)
         return self._by_name.get(player) or self._by_name.get(fold_username(player))
 
     def add_player(self, connection: PlayerConnection) -> None:
-        """A player is in the game; also one whose name has become known."""
+        """Add a player to the game; also call it when the player's name becomes known."""
         self.by_id[connection.player.player_id] = connection
         if connection.player.name:
             self._by_name[connection.player.name] = connection
 
     def attach_peer(self, connection: PlayerConnection, peer: Peer) -> None:
-        """Put a peer onto a seat."""
+        """Attach a peer to a player."""
         connection.peer = peer
         self.add_player(connection)
         self.by_peer[peer] = connection
 
     def keep_hold(self, peer: Peer, hold: Hold) -> None:
-        """A peer that is on a seat has a place, until it is taken off."""
+        """Keep the network's place of an attached peer until it is detached; without an attached peer, release it."""
         if peer in self.by_peer:
             self._holds[peer] = hold
         else:
             hold.release()
 
     def detach_peer(self, connection: PlayerConnection) -> Peer | None:
-        """Take the peer off a seat, which stays; returns the peer."""
+        """Detach the peer of a player, who stays in the game; returns the peer."""
         peer, connection.peer = connection.peer, None
         if connection.login is not None:
             connection.login.stop()
@@ -127,7 +127,7 @@ class PlayerConnections:
         return peer
 
     def remove_player(self, connection: PlayerConnection) -> Peer | None:
-        """Take a player out of the game; returns the peer that was on the seat."""
+        """Take a player out of the game; returns its peer."""
         self.by_id.pop(connection.player.player_id, None)
         if self._by_name.get(connection.player.name) is connection:
             del self._by_name[connection.player.name]
@@ -140,7 +140,7 @@ class PlayerConnections:
             connection.send_event(message)
 
     def deliver_event(self, session: Session[Player], message: dict[str, Any]) -> None:
-        """Send an event to a player now, or keep it until that player has come in."""
+        """Send an event to a player now, or keep it until the player's next login."""
         connection = self.by_id.get(session.record.player_id)
         if connection is not None and connection.peer is not None and connection.peer.logged_in:
             connection.send_event(message)
@@ -148,7 +148,7 @@ class PlayerConnections:
             self._unheard.setdefault(session, deque(maxlen=UNHEARD_MAX)).append(message)
 
     def send_kept_events(self, peer: Peer) -> None:
-        """Send what `deliver` kept for the player who came in with a peer."""
+        """Send the events that `deliver_event` kept for the player of a peer."""
         connection = self.by_peer.get(peer)
         if connection is not None:
             for message in self._unheard.pop(connection.session, ()):

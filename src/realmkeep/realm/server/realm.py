@@ -1,4 +1,4 @@
-"""A realm from opening to closing."""
+"""The realm: opening, listening, and closing."""
 
 import asyncio
 import os
@@ -40,7 +40,7 @@ from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.zone import Zone
 
 FIRST_SERVER: Final = "realm-1"  # the default name; a server of another name has zones of its own beside it
-CERTIFICATE_READ_S: Final = 10.0  # a renewed certificate is in use by then
+CERTIFICATE_READ_S: Final = 10.0  # a renewed certificate is used after this time at most
 SHUTDOWN_NOTICE_S: Final = 0.5  # time for the notice to arrive before the answers stop
 
 log = structlog.get_logger("realm")
@@ -48,10 +48,10 @@ log = structlog.get_logger("realm")
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Where to listen; port 0 picks a free one.
+    """The host and ports to listen on; port 0 picks a free one.
 
     Attributes:
-        connections_max: TCP connections at once, logged in or not.
+        connections_max: Most TCP connections at once, with or without a session.
     """
 
     host: str = "127.0.0.1"
@@ -64,14 +64,14 @@ class Realm:
     """A running realm. Make it with `open_realm`.
 
     Attributes:
-        game: What is in it.
-        entrance: Lets players in.
-        reception: Takes what clients say.
-        life: What happens by itself.
+        game: The shared state.
+        login_flow: Logs players in.
+        dispatcher: Handles the requests of clients.
+        simulation: Moves monsters, respawns items and players.
         tcp: Listens for TCP clients.
         udp: Listens for datagrams.
-        ticker: Moves it on.
-        doors: Where it listens, once it does.
+        ticker: Runs the simulation.
+        sockets: The bound sockets; None before `listen`.
     """
 
     def __init__(
@@ -108,17 +108,17 @@ class Realm:
         self.sockets: BoundSockets | None = None
 
     async def listen(self, address: ListenAddress) -> None:
-        """Open the doors: from here on clients are heard.
+        """Bind the sockets and begin to serve clients.
 
         Raises:
-            ConfigError: An address cannot be listened on.
+            ConfigError: The server cannot listen on an address.
         """
         try:
             self.sockets = await bind_sockets(address.host, address.tcp_port, address.udp_port)
             await self.tcp.listen(self.sockets.tcp)
         except CannotListen as refused:
             raise _cannot_listen(refused) from refused
-        except OSError as error:  # two servers may bind one TCP port; only one listens
+        except OSError as error:  # two servers can bind the same TCP port, but only one can listen
             assert self.sockets is not None
             self.sockets.close()
             raise _cannot_listen(CannotListen("tcp", f"{address.host}:{self.sockets.tcp_port}", error)) from error
@@ -126,11 +126,11 @@ class Realm:
 
     @property
     def peers(self) -> list[Peer]:
-        """Everybody who is connected."""
+        """All TCP connections and UDP sessions."""
         return [*self.tcp.peers, *self.udp.sessions.values()]
 
     async def stop(self) -> None:
-        """Let nobody in any more and tell everybody; then close the keeper, and `hang_up`."""
+        """Refuse further logins and announce the shutdown; afterwards close the keeper, then call `hang_up`."""
         self.login_flow.accepts_logins = False
         self.tcp.stop_accepting()
         self.udp.accepting = False
@@ -139,7 +139,7 @@ class Realm:
         await self.game.clock.sleep(SHUTDOWN_NOTICE_S)
 
     def hang_up(self) -> None:
-        """Say goodbye, because the final state of everybody is durable, and close every connection."""
+        """Send `goodbye` and close every connection; call it once the final state of all players is durable."""
         for peer in self.peers:
             peer.send({"type": "goodbye"})
         self.tcp.close()
@@ -149,14 +149,14 @@ class Realm:
 async def open_game(
     keeper: Keeper, accounts: Accounts, world: World, *, clock: Clock, random: Random | None = None
 ) -> Game:
-    """Take the zones, and the players that a former run of this server left behind; these are in grace.
+    """Hold the zones and recover the players of an earlier run of this server; these players are in grace.
 
     Args:
-        keeper: Open, with nobody logged in.
+        keeper: Open, without players.
         accounts: Running, on the same store.
-        world: What exists.
-        clock: The keeper's.
-        random: For a game that can be repeated.
+        world: The content.
+        clock: The keeper's clock.
+        random: The source of chance; a seeded one makes a game repeatable.
 
     Raises:
         AlreadyOwned: Another server has this server's zones.
@@ -188,23 +188,23 @@ async def open_realm(
 ) -> AsyncGenerator[Realm]:
     """A realm that listens and ticks while the block runs.
 
-    To end it well: `await realm.stop()`, `await keeper.close()`, `realm.hang_up()`, and leave the block.
+    A clean end is `await realm.stop()`, `await keeper.close()`, `realm.hang_up()`, then the end of the block.
 
     Args:
-        keeper: Open, with nobody logged in.
+        keeper: Open, without players.
         accounts: Running, on the same store.
-        world: What exists.
+        world: The content.
         address: Host and ports to listen on.
-        clock: The keeper's.
+        clock: The keeper's clock.
         require_encryption: Refuse plain passwords and tickets.
-        network: What one address may have of it; None: the defaults of the section `network`.
-        certificate: TCP speaks TLS with it; None: TCP speaks plainly.
+        network: The limits of one address and network; None: the defaults of the section `network`.
+        certificate: The certificate of TLS over TCP; None: TCP without TLS.
 
     Raises:
         AlreadyOwned: Another server has this server's zones.
-        KeepingError: The zones or the players of a former run cannot be loaded.
+        KeepingError: The zones, or the players of an earlier run, cannot be loaded.
         StorageError: The store cannot be reached.
-        ConfigError: The address cannot be listened on.
+        ConfigError: The server cannot listen on the address.
     """
     game = await open_game(keeper, accounts, world, clock=clock)
     realm = Realm(
@@ -231,23 +231,23 @@ async def open_realm(
 
 
 async def follow_certificate(certificate: Certificate, clock: Clock) -> None:
-    """Use a renewed certificate once its files are there; one that cannot be used is told, and the former one stays."""
+    """Use a renewed certificate once its files are there; an unusable one is logged, and the earlier one stays in use."""
     while True:
         await clock.sleep(CERTIFICATE_READ_S)
         try:
             if await asyncio.to_thread(certificate.reread):
                 log.info("the TLS certificate was read again", path=str(certificate.path))
         except ConfigError as error:
-            log.error("the new TLS certificate cannot be used; the former one stays", error=str(error))
+            log.error("the new TLS certificate cannot be used; the earlier one stays in use", error=str(error))
 
 
 def _cannot_listen(refused: CannotListen) -> ConfigError:
-    # A name that is not known has a negative number and its own words; asyncio's words for the others name no protocol.
+    # An unknown name has a negative errno and its own text; for the other errors asyncio's text does not name the protocol.
     kind, error = refused.kind, refused.error
     why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
     return ConfigError(
         f"cannot listen on {kind.upper()} {refused.where}: {why}",
-        hint=f"end what holds it, or choose another --host or --{kind}-port; port 0 picks a free one",
+        hint=f"end the process that uses it, or choose another --host or --{kind}-port; port 0 picks a free one",
     )
 
 

@@ -1,4 +1,4 @@
-"""What an operator sees: the banner, the logs, and one live line on a terminal."""
+"""The operator's view: the banner, the logs, and the status line of a terminal."""
 
 import logging
 from collections.abc import Mapping, MutableMapping
@@ -26,17 +26,17 @@ LogFormat = Literal["console", "json"]
 
 
 def promise(capability: Capability) -> str:
-    """What a store promises of an acknowledged tier-1 operation, in one clause."""
+    """The store's promise for an acknowledged tier-1 operation, in one clause."""
     if not capability.durable_on_return:
-        return "nothing is kept beyond this process"
+        return "nothing outlives this process"
     if capability.survives_power_loss:
-        return "what is acknowledged survives a loss of power"
+        return "acknowledged operations survive a loss of power"
     window_s = capability.loss_window_s
     return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
 
 
 def located(store_url: str) -> str:
-    """A store's URL, and where its files lie if they lie here: a slash too few is another, empty realm."""
+    """A store's URL with the directory of local files, because a missing slash means another, empty realm."""
     parts = urlsplit(store_url)
     if parts.scheme not in {"embedded", "sqlite"}:
         return store_url
@@ -44,12 +44,12 @@ def located(store_url: str) -> str:
 
 
 def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[str, str]:
-    """What an operator wants to know of a server that has just started.
+    """The facts about a started server for its operator.
 
     Args:
-        realm: Listening.
-        capability: Of its store.
-        store_url: Without secrets.
+        realm: A listening realm.
+        capability: The capability of its store.
+        store_url: The store's URL without secrets.
     """
     sockets = realm.sockets
     assert sockets is not None  # it listens
@@ -72,16 +72,16 @@ def _listening(hosts: list[str], port: int) -> str:
 
 
 def banner(told: Mapping[str, str]) -> str:
-    """The same for people: what stands at the top of the console."""
+    """The introduction as text, for the top of the console."""
     return "".join(f"{name.replace('_', ' '):<12}{value}\n" for name, value in told.items())
 
 
 class StatusLine:
-    """Says once a second, in one line, how the realm is doing.
+    """Shows the state of the realm in one line, once a second.
 
     Args:
-        realm: What it tells of.
-        line: Where.
+        realm: The realm.
+        line: The live line of the terminal.
     """
 
     def __init__(self, realm: Realm, line: LiveLine) -> None:
@@ -93,7 +93,7 @@ class StatusLine:
         self._dirty_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
-        """Show it until cancelled, or until the terminal is gone."""
+        """Update the line until cancelled, or until the terminal is gone."""
         try:
             while True:
                 await self._clock.sleep(STATUS_INTERVAL_S)
@@ -105,7 +105,7 @@ class StatusLine:
                 self._line.show("")
 
     def text(self) -> str:
-        """Players, what is dirty, commits a second, how late the tick was; first of all what is wrong."""
+        """The reasons of a degraded realm, then players, dirty players, commits a second, tick lateness."""
         keeper, now_s = self._realm.game.keeper, self._clock.monotonic_s()
         commits = keeper.counters.commits
         rate = (commits - self._commits) / max(now_s - self._at_s, 1e-3)
@@ -127,7 +127,7 @@ class StatusLine:
 
 
 def printable(text: str) -> str:
-    """A text as a terminal may show it: control characters, and those that turn the direction of writing, are spelled out."""
+    """A text that is safe on a terminal: control characters and marks of writing direction are escaped."""
     return (
         text
         if text.isprintable()
@@ -136,12 +136,12 @@ def printable(text: str) -> str:
 
 
 def _printable_entry(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """What strangers called themselves is no command to the operator's terminal."""
+    """Escape control characters that strangers put into names, so that they do not control the operator's terminal."""
     return {name: printable(value) if isinstance(value, str) else value for name, value in entry.items()}
 
 
 def formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
-    """How a log entry is written, for people or as JSON."""
+    """The formatter of log entries, for people or as JSON."""
     if log_format == "json":
         shown: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
@@ -157,9 +157,9 @@ def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None
 
     Args:
         log_format: Lines for people, or JSON.
-        stream: Usually standard error.
-        line: The live line on the same stream, if there is one.
-        colours: On the console.
+        stream: The output, usually standard error.
+        line: The live line on the same stream; None if there is none.
+        colours: Whether to colour lines for people.
     """
     handler = logging.StreamHandler(stream) if line is None else LiveLineHandler(line)
     handler.setFormatter(formatter(log_format, colours=colours))

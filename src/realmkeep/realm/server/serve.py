@@ -1,4 +1,4 @@
-"""The server as a process: settings, signals, `server.json`, and the order of its beginning and end."""
+"""The server process: settings, signals, `server.json`, and the order of start and shutdown."""
 
 import asyncio
 import os
@@ -39,13 +39,13 @@ log = structlog.get_logger("realm.serve")
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """What `realmkeep serve` is asked to do.
+    """The options of `realmkeep serve`.
 
     Attributes:
-        config: All settings, already completed with `in_directory`.
-        directory: Holds `server.json`, and what nothing else says where to put.
+        config: All settings, completed by `in_directory`.
+        directory: The directory of `server.json` and of all files without a configured place.
         log_format: None: console on a terminal, JSON otherwise.
-        certificate: With it TCP speaks TLS; read by `serve` where the settings name one.
+        certificate: The certificate of TLS over TCP; `serve` reads it if the settings name one.
     """
 
     config: Config
@@ -56,7 +56,7 @@ class ServeOptions:
 
 
 def in_directory(config: Config, directory: Path) -> Config:
-    """The settings, with everything that nobody placed anywhere placed in `directory`."""
+    """The settings, with the store and the key file in `directory` unless they have a configured place."""
     placed = config
     if "store.url" not in config.sources:
         url = f"embedded:///{quote(os.fsencode(directory / 'store'))}"
@@ -71,23 +71,23 @@ def serve(options: ServeOptions) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP; a second one ends the process at once.
 
     Returns:
-        The exit code: 0 if everything was saved.
+        The exit code: 0 if everything was saved, 1 if not.
 
     Raises:
-        ConfigError: The world's data file is wrong, the directory or the TLS certificate cannot be used, or an address
-            cannot be listened on.
+        ConfigError: The world's data file has errors, the directory or the TLS certificate cannot be used, or the server
+            cannot listen on an address.
         NameTaken: Another live server has this name on this store.
         StorageError: The store cannot be opened.
         BadSealingKey: The key file cannot be used.
-        FileRefused: Another user could change what lies in the directory.
-        OSError: A file cannot be written, as when the disk is full.
+        FileRefused: Another user could change files in the directory.
+        OSError: A file cannot be written, for example because the disk is full.
     """
     on_terminal = sys.stderr.isatty()
     log_format = options.log_format or ("console" if on_terminal else "json")
-    capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line, and knows colours
+    capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line and show colours
     line = LiveLine(sys.stderr) if capable and log_format == "console" else None
     configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
-    os.umask(0o077)  # whatever else makes a file here: it holds what players own
+    os.umask(0o077)  # files of this process hold players' property: for this user alone
     try:
         make_directory(options.directory)
     except FileRefused:
@@ -95,7 +95,7 @@ def serve(options: ServeOptions) -> int:
     except OSError as error:
         raise ConfigError(
             f"the directory {options.directory} cannot be used: {error.strerror}",
-            hint="name another with --data, or let this user write there",
+            hint="choose another directory with --data, or let this user write there",
         ) from error
     options = replace(options, address=replace(options.address, connections_max=connections_max()))
     config = options.config
@@ -107,7 +107,7 @@ def serve(options: ServeOptions) -> int:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             report = runner.run(_serve(options, storage, accounts, shipped_world(), log_format, line))
         if not report.clean:
-            rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the log lines above"
+            rescue_file = str(report.rescue_path) if report.rescue_path is not None else "the rescue lines in this log"
             left = [each.record for each in report.left]
             log.critical("not everything was saved", rescued=report.rescued, rescue_file=rescue_file, left_before=left)
     finally:
@@ -117,10 +117,10 @@ def serve(options: ServeOptions) -> int:
 
 
 def _certificate(network: NetworkConfig) -> Certificate | None:
-    """The certificate that the settings name, if they name one.
+    """The certificate of the settings; None if they name none.
 
     Raises:
-        ConfigError: It cannot be used.
+        ConfigError: The certificate cannot be used.
     """
     if not network.tls_cert:
         return None
@@ -128,7 +128,7 @@ def _certificate(network: NetworkConfig) -> Certificate | None:
         Path(network.tls_cert), Path(network.tls_key or network.tls_cert), network.tls_key_password
     )
     if (since := certificate.expired_since(SystemClock())) is not None:
-        log.warning("the TLS certificate has expired: no client will trust it", path=network.tls_cert, since=str(since))
+        log.warning("the TLS certificate has expired; no client will trust it", path=network.tls_cert, since=str(since))
     return certificate
 
 
@@ -140,7 +140,7 @@ async def _serve(
     log_format: LogFormat,
     line: LiveLine | None,
 ) -> CloseReport:
-    """How the keeper closed; what fails after that is logged, and does not speak against what was saved."""
+    """Serve until a stop signal; returns the keeper's close report. A failure after the close is logged and not raised."""
     stop = StopSignals(SystemClock())
     stop.listen()
     report: CloseReport | None = None
@@ -166,16 +166,14 @@ async def _serve(
             try:
                 await realm.stop()
             except Exception as error:
-                log.error("not every player was told of the end", exc_info=error)
+                log.error("the shutdown could not be announced to every player", exc_info=error)
             report = await keeper.close()
             realm.hang_up()
         await asyncio.to_thread(remove_server_file, options.directory)
     except Exception as error:
         if report is None:
             raise
-        log.error(
-            "closed, but not everything was cleaned up", error=str(error), exc_info=not isinstance(error, OSError)
-        )
+        log.error("closed, but the cleanup failed", error=str(error), exc_info=not isinstance(error, OSError))
     log.info("closed", released=report.released)
     return report
 
@@ -193,7 +191,7 @@ async def _open(
         rescue_path=directory / RESCUE_FILE,
     )
     stack.push_async_callback(keeper.close)
-    await asyncio.to_thread(remove_server_file, directory)  # of a run that was killed: who waits, waits for ours
+    await asyncio.to_thread(remove_server_file, directory)  # left by a killed run; waiting programs need the new one
     await stack.enter_async_context(accounts.running())
     realm = await stack.enter_async_context(
         open_realm(

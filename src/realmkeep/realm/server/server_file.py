@@ -1,4 +1,4 @@
-"""`server.json`: how a running server is found."""
+"""`server.json`: the file through which other programs find a running server."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from realmkeep.clock import Clock
 from realmkeep.files import read_file, replace_file
 
 SERVER_FILE: Final = "server.json"
-LOOK_S: Final = 1.0  # within this the file says what is new
+LOOK_S: Final = 1.0  # the file is up to date within this time
 
 log = structlog.get_logger("realm.serve")
 
 
 class ServerFile(msgspec.Struct):
-    """What `server.json` tells of a running server: port numbers, the pid of an embedded store, the certificate of TLS."""
+    """The contents of `server.json`: ports, public key, the store's URL, an embedded store's pid, the TLS certificate."""
 
     pid: int
     host: str
@@ -32,10 +32,10 @@ class ServerFile(msgspec.Struct):
 
 
 def write_server_file(directory: Path, told: ServerFile) -> None:
-    """Write it whole or not at all: somebody may be waiting for it. Blocks.
+    """Write the file atomically, because another program may be waiting for it. Blocks.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
     replace_file(directory / SERVER_FILE, msgspec.json.encode(told) + b"\n")
 
@@ -43,16 +43,16 @@ def write_server_file(directory: Path, told: ServerFile) -> None:
 async def keep_server_file(
     directory: Path, tell: Callable[[], ServerFile], clock: Clock, stopping: asyncio.Event
 ) -> None:
-    """Write it, write it again when it is gone or the store has another process, and return once `stopping` is set.
+    """Write the file, and again whenever it is gone or the store has a new process; returns once `stopping` is set.
 
     Args:
-        directory: Where.
-        tell: What it says at this moment.
-        clock: Time.
-        stopping: The server ends.
+        directory: The directory of the file.
+        tell: Gives the present contents.
+        clock: Paces the checks.
+        stopping: Set when the server ends.
 
     Raises:
-        OSError: It cannot be written the first time; later that is logged and tried again.
+        OSError: The first write failed; a later failure is logged and tried again.
     """
     told = tell()
     await asyncio.to_thread(write_server_file, directory, told)
@@ -60,7 +60,7 @@ async def keep_server_file(
     while not await _is_set_within(LOOK_S, stopping, clock):
         now = tell()
         if now.store_pid != told.store_pid:
-            log.info("the store has a new process", store_pid=now.store_pid, former=told.store_pid)
+            log.info("the store has a new process", store_pid=now.store_pid, earlier_pid=told.store_pid)
         elif not failing and await asyncio.to_thread((directory / SERVER_FILE).exists):
             continue
         told = now
@@ -68,7 +68,7 @@ async def keep_server_file(
             await asyncio.to_thread(write_server_file, directory, told)
         except OSError as error:
             if not failing:
-                log.error("server.json cannot be written; it is tried again", error=str(error))
+                log.error("server.json cannot be written; trying again", error=str(error))
             failing = True
         else:
             failing = False
@@ -83,12 +83,12 @@ async def _is_set_within(seconds: float, event: asyncio.Event, clock: Clock) -> 
 
 
 def read_server_file(directory: Path) -> ServerFile | None:
-    """What the server of this directory says; None if none runs. Blocks.
+    """The server file of a directory; None if no server runs there. Blocks.
 
     Raises:
         ConfigError: The file is not one that a server has written.
-        FileRefused: Another user could have written it.
-        OSError: It cannot be read.
+        FileRefused: Another user could have written the file.
+        OSError: The file cannot be read.
     """
     path = directory / SERVER_FILE
     try:
@@ -97,10 +97,10 @@ def read_server_file(directory: Path) -> ServerFile | None:
         return None
     except ValueError as error:
         raise ConfigError(
-            f"{path} cannot be read: {error}", hint="remove it; a server that runs writes it again"
+            f"{path} cannot be read: {error}", hint="remove it; a running server writes it again"
         ) from error
 
 
 def remove_server_file(directory: Path) -> None:
-    """The server is gone, or has been for a while. Blocks."""
+    """Remove the file of a server that has ended. Blocks."""
     (directory / SERVER_FILE).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What happens by itself: monsters move and strike, things grow back, the fallen stand up, what is dropped decays."""
+"""The simulation: monsters move and strike, items grow back and decay, fallen players respawn."""
 
 from typing import Final
 
@@ -17,26 +17,27 @@ from realmkeep.realm.world.state import state
 
 TICKS_PER_S: Final = 20
 STRIKE_INTERVAL_S: Final = 1.2
-MONSTER_STEP_TILES: Final = 0.25  # five tiles a second: half a player's walk, so that one can run
+MONSTER_STEP_TILES: Final = 0.25  # five tiles a second: half a player's speed, so that players can flee
 LEASH_TILES: Final = 12.0  # from home; beyond it a monster gives up
-TICKS_PER_GLANCE: Final = 5  # an idle monster looks for prey four times a second: looking costs, with many players near
+TICKS_PER_GLANCE: Final = (
+    5  # an idle monster looks for prey four times a second: a search among many players costs time
+)
 
-
-NOT_KEPT: Final = "at the moment not everything is kept as promised; what you gain now may be lost"
-KEPT_AGAIN: Final = "everything is kept as promised again"
+NOT_KEPT: Final = "the server cannot save everything as promised now; new progress may be lost"
+KEPT_AGAIN: Final = "the server saves everything as promised again"
 
 log = structlog.get_logger("realm")
 
 
 class Simulation:
-    """Moves one game on, a tick at a time."""
+    """Advances one game, a tick at a time."""
 
     def __init__(self, game: Game) -> None:
         self._game = game
         self._degraded = False
 
     def run_tick(self) -> None:
-        """One tick."""
+        """Run one tick."""
         scene = self._game.scene()
         for place in self._game.places.by_name.values():
             for monster in place.monsters.values():
@@ -47,7 +48,7 @@ class Simulation:
             self._second(scene)
 
     def _second(self, scene: Scene) -> None:
-        """What is slow enough to be looked at once a second."""
+        """Run the parts that need one look a second."""
         for place in self._game.places.by_name.values():
             self._come_back(place, scene)
             for thing in [*place.ground.values()]:
@@ -92,7 +93,7 @@ class Simulation:
         return min(prey, key=lambda player: distance(monster.x, monster.y, player.x, player.y), default=None)
 
     def strike_player(self, monster: Monster, player: Player, scene: Scene) -> None:
-        """A monster strikes, and the player hears of it."""
+        """Let a monster strike a player, and tell the player's client."""
         damage = strike(monster, player, scene)
         connection = self._game.connections.by_id.get(player.player_id)
         if connection is None:
@@ -105,12 +106,12 @@ class Simulation:
             self._game.spawn_task(self._died(connection, monster.name), f"death of {player.name}")
 
     async def _died(self, connection: PlayerConnection, by: str) -> None:
-        """The trigger has queued the write; the client hears of the death when it is durable, and rises after that.
+        """Tell the client of a death once its write, queued by a trigger, is durable; then schedule the respawn.
 
-        A death that was undone, or that cannot be saved, is not told; a player who lies there all the same rises too.
+        The client is not told of a death that was undone or cannot be saved. A player that is still dead respawns then, too.
         """
         try:
-            await decided(connection.session.settled(), self._game.strangers)
+            await decided(connection.session.settled(), self._game.strangers_log)
         except (ActionRefused, Undecided) as ended:
             log.warning("a death is not in the store", player=connection.player.player_id, error=str(ended))
         else:
@@ -119,7 +120,7 @@ class Simulation:
 
     def _stand_up(self, connection: PlayerConnection, scene: Scene) -> None:
         connection.respawn_s = None
-        if not connection.player.dead:  # who came back in the moment of death stands already
+        if not connection.player.dead:  # a login has revived the player meanwhile
             return
         revive(connection.player, scene)
         where = state(connection.player, scene.wall_us, ("zone", "x", "y", "hp", "max_hp", "in_combat", "deaths"))
@@ -136,8 +137,8 @@ class Simulation:
                     monster.revive()
 
     def _warn(self) -> None:
-        """Say so when the promise stops or starts being kept."""
-        reasons = self._game.degraded  # for the operator: they name the store, and what to do about it
+        """Tell all clients when the game becomes degraded, and when it no longer is."""
+        reasons = self._game.degraded  # not sent: they name the store, and are for the operator
         if bool(reasons) == self._degraded:
             return
         self._degraded = bool(reasons)

@@ -1,4 +1,4 @@
-"""The signals that end the server: the first one asks, and another one ends the process as it stands."""
+"""Stop signals: the first one asks for a shutdown, a further one ends the process at once."""
 
 import asyncio
 import os
@@ -8,19 +8,19 @@ from typing import Final
 
 from realmkeep.clock import Clock
 
-STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # the last: the terminal has been closed
-EXIT_AT_ONCE: Final = 130  # what a shell reports of a program that was interrupted
-TOGETHER_S: Final = 0.02  # timeout(1) signals its child, and at once the group that the child is in: two for one
+STOP_SIGNALS: Final = ("SIGTERM", "SIGINT", "SIGHUP")  # SIGHUP: the terminal has been closed
+EXIT_AT_ONCE: Final = 130  # the exit code of an interrupted program, as shells report it
+TOGETHER_S: Final = 0.02  # timeout(1) signals its child and then the child's group: two signals for one stop
 
 
 class StopSignals:
-    """What the stop signals do; those that come together are one.
+    """Handles the stop signals; signals within `TOGETHER_S` of the first count as one.
 
     Args:
-        clock: Tells whether they come together.
+        clock: Measures the time between signals.
 
     Attributes:
-        first: Set when the server shall end.
+        first: Set by the first signal.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -29,7 +29,7 @@ class StopSignals:
         self._first_s: float | None = None
 
     def listen(self) -> None:
-        """Take the signals over from here on; from the main thread, inside the event loop."""
+        """Install the handlers; call it from the main thread, inside the event loop."""
         loop = asyncio.get_running_loop()
 
         def take(_number: int, _frame: object) -> None:
@@ -39,31 +39,31 @@ class StopSignals:
 
         for name in STOP_SIGNALS:
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup: stay
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP: keep that
                 signal.signal(number, take)
 
     def ends_at_once(self) -> bool:
-        """Count a signal; whether it is one too many."""
+        """Count a signal; returns whether it demands an end at once."""
         now_s = self._clock.monotonic_s()
         if self._first_s is None:
             self._first_s = now_s
         return now_s - self._first_s >= TOGETHER_S
 
     async def asked(self) -> None:
-        """Return once the server shall end, and another signal would count: whoever hears that it ends may send one."""
+        """Wait for the first signal and the end of `TOGETHER_S`, so that a signal after this counts as the second."""
         await self.first.wait()
         await self._clock.sleep(TOGETHER_S)
 
 
 def end_at_once() -> None:
-    """End the process as it stands."""
+    """End the process without saving."""
     with suppress(OSError):  # a terminal that is gone
-        os.write(2, b"\nrealmkeep: a second signal: stopped at once; what is not durable yet is lost\n")
+        os.write(2, b"\nrealmkeep: a second signal: stopped at once; changes that were not durable yet are lost\n")
     os._exit(EXIT_AT_ONCE)
 
 
 def ignore_stop_signals() -> None:
-    """It is over, and the exit code says how: a signal while the interpreter is dismantled must not say otherwise."""
+    """Ignore stop signals from here on: a signal during the interpreter's shutdown must not change the exit code."""
     for name in STOP_SIGNALS:
         if (number := getattr(signal, name, None)) is not None:
             signal.signal(number, signal.SIG_IGN)

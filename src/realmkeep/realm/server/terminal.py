@@ -1,4 +1,4 @@
-"""One live line at the foot of a terminal, and the logs above it."""
+"""A live line at the bottom of a terminal, with the logs above it."""
 
 import logging
 import os
@@ -6,11 +6,11 @@ from threading import Lock
 from typing import IO, Final
 
 ERASE_LINE: Final = "\r\x1b[2K"
-COLUMNS_USUAL: Final = 80  # of a terminal that does not know its own width
+COLUMNS_USUAL: Final = 80  # for a terminal that does not report its width
 
 
 class LiveLine:
-    """The last line of a terminal; whatever else is written there goes above it.
+    """The last line of a terminal; other output goes above it.
 
     Args:
         stream: A terminal.
@@ -19,32 +19,32 @@ class LiveLine:
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
         self._text = ""
-        self._lock = Lock()  # a thread may log while the loop shows
+        self._lock = Lock()  # a thread may log while the loop updates the line
 
     def show(self, text: str) -> None:
-        """Write `text` in place of what stood there."""
+        """Replace the live line with `text`."""
         with self._lock:
             self._text = text
             self._write("")
 
     def above(self, lines: str) -> None:
-        """Write lines that stay, and the live line below them again."""
+        """Write permanent lines, and the live line below them again."""
         with self._lock:
             self._write(lines + "\n")
 
     def _write(self, lines: str) -> None:
-        """With one call: what another program writes to the terminal comes before it or after it."""
+        """Write with one call, so that the output of other programs comes before or after it."""
         self._stream.write(ERASE_LINE + lines + self._fitting())
         self._stream.flush()
 
     def _fitting(self) -> str:
-        """Cut to the width of this moment: a line that wraps cannot be erased."""
+        """The text, cut to the present width: a wrapped line cannot be erased."""
         columns = os.get_terminal_size(self._stream.fileno()).columns or COLUMNS_USUAL
         return self._text if len(self._text) < columns else self._text[: max(0, columns - 2)] + "…"
 
 
 def flush_or_discard(stream: IO[str]) -> None:
-    """Write what is left; where the terminal is gone, drop it, or Python would end with 120 for what it could not write."""
+    """Flush a stream; if its terminal is gone, discard the rest, which would make Python exit with 120."""
     try:
         stream.flush()
     except OSError:
@@ -61,7 +61,7 @@ class LiveLineHandler(logging.Handler):
         self._line = line
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one entry; a terminal that is gone is logging's to report, never the game's to stumble over."""
+        """Write one entry; a failure goes to `handleError` of logging and never to the game."""
         try:
             self._line.above(self.format(record))
         except OSError:

@@ -1,4 +1,4 @@
-"""A fixed tick, and how late it was."""
+"""A fixed tick and its lateness."""
 
 from collections import deque
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from realmkeep.clock import Clock
 from realmkeep.realm.server.simulation import TICKS_PER_S
 
 TICK_S: Final = 1 / TICKS_PER_S
-REMEMBERED: Final = 60 * TICKS_PER_S  # the last minute
-BEHIND_S_MAX: Final = 1.0  # a realm that was stopped for longer does not catch up: it goes on from now
+REMEMBERED: Final = 60 * TICKS_PER_S  # ticks of the last minute
+BEHIND_S_MAX: Final = 1.0  # after a longer stop the realm skips the missed ticks
 
 
 class Ticker:
@@ -33,6 +33,6 @@ class Ticker:
             due_s += TICK_S
 
     def lateness_ms(self, quantile: float) -> float:
-        """How late the ticks of the last minute were, at a quantile from 0 to 1; 0 before the first."""
+        """The lateness of the last minute's ticks in milliseconds, at a quantile from 0 to 1; 0 before the first tick."""
         ordered = sorted(self._late_s)
         return 1000 * ordered[min(len(ordered) - 1, int(quantile * len(ordered)))] if ordered else 0.0

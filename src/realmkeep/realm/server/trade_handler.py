@@ -1,4 +1,4 @@
-"""Trades between the clients and the store."""
+"""The intents of trades, and the commit that closes a trade."""
 
 from typing import Any, Final
 
@@ -16,14 +16,14 @@ TRADE_INTENTS: Final = (TradeRequest, TradeOffer, TradeConfirm, TradeCancel)
 
 
 class TradeHandler:
-    """Does what clients want with trades."""
+    """Handles the trade intents of clients."""
 
     def __init__(self, game: Game, intents: IntentHandler) -> None:
         self._game = game
         self._intents = intents
 
     def begin_intent(self, pending: PendingIntent) -> None:
-        """Do it; a confirmation is answered when the trade has ended.
+        """Handle a trade intent; a confirmation is answered when the trade has ended.
 
         Raises:
             BadInput: `bad_field`: a confirmation has no `op_id`.
@@ -42,7 +42,7 @@ class TradeHandler:
                     self._confirm(pending, terms)
                     return
                 case _:
-                    raise TypeError(f"{pending.action} is nothing about a trade")
+                    raise TypeError(f"{pending.action} is no trade intent")
         except ActionRefused as refused:
             pending.nack(refused)
         else:
@@ -55,7 +55,7 @@ class TradeHandler:
     def _confirm(self, pending: PendingIntent, terms: str) -> None:
         _ = pending.op  # raises if there is none
         if self._game.trades.repeats_confirmation(pending.connection.player, pending):
-            return  # sent again while the other one or the store thinks: one answer is enough, and the latest connection gets it
+            return  # a repeated confirmation of an open trade: its end answers the latest request
         if self._intents.answer_if_applied(pending):
             return
         trade = self._game.trades.confirm_trade(pending.connection.player, terms, pending, self._game.scene())
@@ -65,20 +65,20 @@ class TradeHandler:
             )
 
     async def _close(self, trade: Trade) -> None:
-        """Both have agreed: from here on only the store decides."""
+        """Commit a trade that both players have confirmed, and answer both."""
 
-        def waits() -> None:
+        def answer_pending() -> None:
             for pending in _pending_sides(trade):
                 pending.answer_pending()
 
         try:
-            receipt = await decided(self._commit(trade), self._game.strangers, waits)
+            receipt = await decided(self._commit(trade), self._game.strangers_log, answer_pending)
         except ActionRefused as refused:
             self._off(trade, refused)
         except Undecided:
             if any(
                 self._intents.is_undone(pending) for pending in _pending_sides(trade)
-            ):  # atomic: undone for one, for both
+            ):  # the commit is atomic: one undone side means both
                 self._off(trade, UNDONE)
             else:
                 self._undecided(trade)
@@ -98,7 +98,7 @@ class TradeHandler:
             self._intents.disconnect_undecided(pending)
 
     async def _commit(self, trade: Trade) -> Receipt[dict[str, Any]]:
-        """One atomic write of both players; each operation belongs to its own player."""
+        """Write both players in one commit; each operation belongs to its own player."""
         one, other = trade.sides
         first, second = (self._game.keeper.session(Player, side.player.player_id) for side in (one, other))
         if (
