@@ -17,13 +17,13 @@ def test_the_usage_names_every_command_that_there_is() -> None:
     commands = re.findall(
         r"^  (\w+)\)$", (ROOT / "dev").read_text(encoding="utf-8").rpartition("case $command")[2], re.MULTILINE
     )
-    assert {"setup", "check", "test", "bench", "fuzz", "pin", "run"} <= set(commands)
+    assert {"setup", "check", "test", "bench", "docs", "fuzz", "pin", "run"} <= set(commands)
     usage = dev("--help")
     assert usage.returncode == 0
     assert re.findall(r"^\./dev (\w+)", usage.stdout, re.MULTILINE) == commands
 
 
-@pytest.mark.parametrize("command", ["setup", "check", "pin"])
+@pytest.mark.parametrize("command", ["setup", "check", "docs", "pin"])
 def test_help_is_help_and_what_is_not_known_is_refused(command: str) -> None:
     asked = dev(command, "--help")
     assert (asked.returncode, asked.stdout) == (0, dev("--help").stdout)
