@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from realmkeep.callables import fault_of
 from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown, StorageUnavailable
 from realmkeep.keeping.live.record_keys import keys_of
-from realmkeep.keeping.live.session import Session, State, mark_all
+from realmkeep.keeping.live.session import Session, mark_all
+from realmkeep.keeping.live.session_states import SessionState
 from realmkeep.records import Record
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Entrance:
                 break
             elif (taken := self._take_over(live, shared=shared, lent=lent, connected=take_over)) is not None:
                 return taken
-            elif live.state in {State.CONNECTED, State.GRACE} and not live.borrowers:
+            elif live.writable and not live.borrowers:
                 continue  # it was connected until a moment ago
             else:
                 await engine.sessions.gone(live)
@@ -161,7 +162,7 @@ class Entrance:
         Raises:
             AlreadyOwned: It is connected.
         """
-        if live.state is State.LEAVING:
+        if live.state is SessionState.LEAVING:
             return None
         if lent:
             live.borrowers += bool(live.borrowers)
@@ -170,7 +171,7 @@ class Entrance:
             return None
         if shared and live.shared:
             return live
-        if live.state is State.GRACE and not shared:
+        if live.state is SessionState.GRACE and not shared:
             live.resumed = True
             live.connection += 1
             live.resume()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from realmkeep.keeping.live.session import State
+from realmkeep.keeping.live.session_states import SessionEvent
 from realmkeep.records import peek_marks
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Landings:
             if peek_marks(session.record):
                 self._sessions.changed_while_leaving(session)
             self._healer.released(session, write)
-        self._sessions.dismiss(session, State.ENDED)
+        self._sessions.dismiss(session, SessionEvent.RELEASED)
 
     @contextmanager
     def _told(self, name: str) -> Generator[None]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import CommitPending, CommitRefused, KeepingError, RecordError, SessionEnded, SessionFrozen
-from realmkeep.keeping.live.session import State
+from realmkeep.keeping.live.session_states import SessionEvent, SessionState
 
 if TYPE_CHECKING:
     from realmkeep.background import Background
@@ -53,10 +53,10 @@ class Leaving:
         Raises:
             SessionEnded: The session is over.
         """
-        if session.state in {State.GRACE, State.LEAVING}:
+        if session.state in {SessionState.GRACE, SessionState.LEAVING}:
             return
         self._require_here(session)
-        session.state = State.GRACE
+        session.move(SessionEvent.DISCONNECTED)
         self._evict_later(session)
         self._hooks.run("disconnect", session.cls, session)
 
@@ -66,15 +66,14 @@ class Leaving:
         Raises:
             SessionEnded: The session is over.
         """
-        if session.state is State.CONNECTED:
+        if session.state is SessionState.CONNECTED:
             return
         self._require_here(session)
-        session.state = State.CONNECTED
-        session.stop_grace()
+        session.move(SessionEvent.RESUMED)
         self._hooks.run("resume", session.cls, session)
 
     def _require_here(self, session: Session[Any]) -> None:
-        if session.ended or session.state is State.LEAVING:
+        if session.ended or session.state is SessionState.LEAVING:
             session.require_usable()
 
     def _evict_later(self, session: Session[Any]) -> None:
@@ -85,7 +84,7 @@ class Leaving:
 
     async def _evict(self, session: Session[Any]) -> None:
         """The grace ran out."""
-        if session.state is not State.GRACE:
+        if session.state is not SessionState.GRACE:
             return
         self._hooks.run("evict", session.cls, session)
         try:
@@ -122,7 +121,7 @@ class Leaving:
                     write = self._queue_release(session)
                 except KeepingError as error:  # it cannot be saved as it is now: it stays, and is tried again
                     log.error("%s was not released: %s", session.keys.record, error)
-                    session.state = State.GRACE
+                    session.move(SessionEvent.RELEASE_FAILED)
                     self._evict_later(session)
                     return
             except KeepingError:
@@ -139,8 +138,7 @@ class Leaving:
             self._sessions.freeze(session, error)
             session.require_usable()
             raise
-        session.state = State.LEAVING
-        session.stop_grace()
+        session.move(SessionEvent.RELEASE_QUEUED)
         write.on_landed = partial(self._landings.released, session)
         self._queue.put(write)
         return write

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from realmkeep.errors import KeepingError, RecordError, StorageError
-from realmkeep.keeping.live.session import State
+from realmkeep.keeping.live.session_states import SessionEvent, SessionState
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.keeping.recovery.joint_writes import made_or_deleted
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
@@ -75,7 +75,7 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
         if flushed and not engine.lease.replaced:
             await ending.step("other servers may wait for this one", engine.barrier.leave(), level=logging.WARNING)
         await ending.step("the store took no snapshot", engine.storage.snapshot(), level=logging.WARNING)
-    released = len([session for session in sessions if session.state is State.ENDED])
+    released = len([session for session in sessions if session.state is SessionState.ENDED])
     left = list(engine.sessions.live())
     rescued = _undelivered(engine, left)
     keys = dict.fromkeys(session.keys.record for session in left)
@@ -99,7 +99,7 @@ def abandon(engine: Engine) -> None:
     for entry in engine.sessions.entering.values():
         entry.cancel()
     for session in list(engine.sessions.live()):
-        engine.sessions.dismiss(session, State.ENDED)
+        engine.sessions.dismiss(session, SessionEvent.ABANDONED)
 
 
 class _Ending:
@@ -151,7 +151,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
     """Release in slices: a release queues at once and waits for the store together with the others."""
 
     async def release(session: Session[Any]) -> None:
-        if session.state is State.LEAVING:
+        if session.state is SessionState.LEAVING:
             return  # somebody else released it; `drained` waits for that
         try:
             await engine.leaving.release(session, patient=True)

@@ -7,7 +7,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import OwnershipLost, TierViolation
-from realmkeep.keeping.live.session import AfterEnd, Session, State
+from realmkeep.keeping.live.session import AfterEnd, Session
+from realmkeep.keeping.live.session_states import SessionEvent
 from realmkeep.records import FieldInfo, Tier, observe
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.flush_schedule import FlushSchedule
     from realmkeep.keeping.live.hooks import Hooks
+    from realmkeep.keeping.live.session_states import SessionState
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +65,15 @@ class SessionRegistry:
         """A session has begun."""
         self._live[session.keys.record] = session
 
-    def dismiss(self, session: Session[Any], state: State) -> None:
-        """End a session; nothing more of it is stored."""
-        session.state = state
-        session.stop_grace()
-        self._live.pop(session.keys.record, None)
-        observe(session.record, AfterEnd(session.keys.record, state, self.changed_after_end))
+    def dismiss(self, session: Session[Any], event: SessionEvent) -> None:
+        """End a session; nothing more of it is stored. One that is over stays as it is."""
+        was_over = session.ended
+        session.move(event)
+        if was_over:
+            return
+        key = session.keys.record
+        del self._live[key]
+        observe(session.record, AfterEnd(key, session.state, self.changed_after_end))
         self.wake(session)
 
     async def gone(self, session: Session[Any]) -> None:
@@ -84,7 +89,7 @@ class SessionRegistry:
         """End a session whose record another server owns, and tell the game; does nothing if it is over."""
         if session.ended:
             return
-        self.dismiss(session, State.LOST)
+        self.dismiss(session, SessionEvent.TAKEN)
         self._counters.lost += 1
         log.error("%s was lost: %s", session.keys.record, reason)
         self._hooks.run("lost_ownership", session.cls, session, reason)
@@ -120,7 +125,7 @@ class SessionRegistry:
         log.error("%s; it is written at once", violation.message)
         self.escalate(session)
 
-    def changed_after_end(self, key: str, state: State, field: FieldInfo) -> None:
+    def changed_after_end(self, key: str, state: SessionState, field: FieldInfo) -> None:
         """Count a change of a record whose session is over.
 
         Raises:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
 from realmkeep.keeping.live.op_ring import Receipt
+from realmkeep.keeping.live.session_states import OVER, WRITABLE, SessionState, next_state
 from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
 from realmkeep.storage import Guard
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.op_ring import Op, OpRing
     from realmkeep.keeping.live.pending_write import Write
     from realmkeep.keeping.live.rate_limit import Bucket
+    from realmkeep.keeping.live.session_states import SessionEvent
     from realmkeep.keys import RecordKeys
 
 R_co = TypeVar("R_co", bound=Record, covariant=True)
@@ -44,28 +45,13 @@ class KeeperCalls(NamedTuple):
     mark: Callable[[Session[Any], Tier], None]
     escalate: Callable[[Session[Any]], None]
     violated: Callable[[Session[Any], TierViolation], None]
-    changed_after_end: Callable[[str, State, FieldInfo], None]
+    changed_after_end: Callable[[str, SessionState, FieldInfo], None]
     disconnect: Callable[[Session[Any]], None]
     resume: Callable[[Session[Any]], None]
     release: Callable[[Session[Any]], Awaitable[None]]
     settle: Callable[[Session[Any]], Awaitable[None]]
     open_letters: Callable[[Session[Any]], Awaitable[None]]
     recall: Callable[[Session[Any], Op], Awaitable[Receipt[Any] | None]]
-
-
-class State(Enum):
-    """Where a session stands."""
-
-    CONNECTED = "connected"
-    """The player is here."""
-    GRACE = "grace"
-    """The player is gone; the record stays live until the grace runs out."""
-    LEAVING = "leaving"
-    """The final snapshot is on its way."""
-    ENDED = "ended"
-    """Logged out, released or evicted; the record is nobody's."""
-    LOST = "lost"
-    """Another server owns the record."""
 
 
 class Session(Generic[R_co]):
@@ -136,7 +122,7 @@ class Session(Generic[R_co]):
         self.resumed = False
         self.connection = 1
         self.frozen: str | None = None
-        self.state = State.CONNECTED
+        self.state = SessionState.CONNECTED
         self.checksum = b""
         self.due_s = NEVER
         self.committing = False
@@ -166,17 +152,17 @@ class Session(Generic[R_co]):
     @property
     def connected(self) -> bool:
         """The player is here, not in grace and not gone."""
-        return self.state is State.CONNECTED
+        return self.state is SessionState.CONNECTED
 
     @property
     def ended(self) -> bool:
         """Nothing more of this session is stored."""
-        return self.state in (State.ENDED, State.LOST)
+        return self.state in OVER
 
     @property
     def writable(self) -> bool:
         """Its record may be written: it is neither over nor on its way out, with its final snapshot made."""
-        return self.state in (State.CONNECTED, State.GRACE)
+        return self.state in WRITABLE
 
     @property
     def dirty(self) -> bool:
@@ -277,9 +263,14 @@ class Session(Generic[R_co]):
         """
         await self._calls.release(self)
 
-    def stop_grace(self) -> None:
-        """The grace does not run any more."""
-        if self.grace_timer is not None:
+    def move(self, event: SessionEvent) -> None:
+        """Go on to the state that follows; nothing else changes `state`. The timer of the grace ends with the grace.
+
+        Raises:
+            AssertionError: The event cannot happen in this state (`LIFECYCLE`).
+        """
+        self.state = next_state(self.state, event)
+        if self.grace_timer is not None and self.state is not SessionState.GRACE:
             self.grace_timer.cancel()
             self.grace_timer = None
 
@@ -291,13 +282,13 @@ class Session(Generic[R_co]):
             SessionEnded: It is over.
             SessionFrozen: It cannot be saved as it is.
         """
-        if self.state in (State.CONNECTED, State.GRACE) and self.frozen is None:
+        if self.frozen is None and self.state in WRITABLE:
             return
-        if self.state is State.LOST:
+        if self.state is SessionState.LOST:
             raise OwnershipLost(
                 f"{self.keys.record} is owned by another server now", hint="tell the client to reconnect"
             )
-        if self.state in (State.LEAVING, State.ENDED):
+        if self.state not in WRITABLE:
             raise SessionEnded(f"the session of {self.keys.record} is {self.state.value}", hint="log in again")
         raise SessionFrozen(f"{self.keys.record} cannot be saved: {self.frozen}", hint="mend the record")
 
@@ -329,7 +320,7 @@ class Session(Generic[R_co]):
 class AfterEnd:
     """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
 
-    def __init__(self, key: str, state: State, tell: Callable[[str, State, FieldInfo], None]) -> None:
+    def __init__(self, key: str, state: SessionState, tell: Callable[[str, SessionState, FieldInfo], None]) -> None:
         self._key = key
         self._state = state
         self._tell = tell
