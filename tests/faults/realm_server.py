@@ -18,7 +18,7 @@ import msgspec
 
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
-from realmkeep.keeping import Keeper, Op, Returned, Session, Tx
+from realmkeep.keeping import Keeper, Op, Returned, Session
 from realmkeep.keeping.live.op_ring import SAFE, OpRing
 from realmkeep.keeping.live.pending_write import Write
 from realmkeep.keeping.ownership.safety import Safety
@@ -71,12 +71,12 @@ class Server:
         keeper.on_letter(Hero, Coins)(self._open_letter)
         keeper.on_letter(Hero, Returned)(self._take_back)
 
-    def _open_letter(self, tx: Tx, hero: Hero, coins: Coins) -> None:
-        open_letter(tx, hero, coins)
+    def _open_letter(self, hero: Hero, coins: Coins) -> None:
+        open_letter(hero, coins)
         self._stamp(hero)
 
-    def _take_back(self, tx: Tx, hero: Hero, returned: Returned) -> None:
-        take_back(tx, hero, returned)
+    def _take_back(self, hero: Hero, returned: Returned) -> None:
+        take_back(hero, returned)
         self._stamp(hero)
 
     def _stamp(self, hero: Hero) -> None:
@@ -187,8 +187,8 @@ class Server:
             return await self._recorded(giver, Op(ops[0], request))
         stamp(taker)
 
-        def run(tx: Tx, records: list[Any]) -> object:
-            return trade(tx, records[0], records[1], amount=amount, ops=(ops[0], ops[1]), fail=False)
+        def run(records: list[Any]) -> object:
+            return trade(records[0], records[1], amount=amount, ops=(ops[0], ops[1]), fail=False)
 
         return await self._commit(run, [giver, taker], Op(ops[0], request), Op(ops[1], request))
 
@@ -203,21 +203,21 @@ class Server:
         hero = self._here(who)
         chest = await self.keeper.hold(Chest, 0, create=Chest)
 
-        def run(tx: Tx, records: list[Any]) -> object:
-            return deposit(tx, records[0], records[1], amount=amount, op=op, who=who)
+        def run(records: list[Any]) -> object:
+            return deposit(records[0], records[1], amount=amount, op=op, who=who)
 
         return await self._commit(run, [hero, chest], Op(op, repr((who, amount)).encode()))
 
     async def do_mail(
         self, who: int, to: int, amount: int, op: int, letter: int, *, wanted: bool = True
     ) -> dict[str, Any]:
-        def run(tx: Tx, records: list[Any]) -> object:
-            return mail(tx, records[0], to=to, amount=amount, op=op, letter=letter, wanted=wanted)
+        def run(records: list[Any]) -> object:
+            return mail(self.keeper, records[0], to=to, amount=amount, op=op, letter=letter, wanted=wanted)
 
         return await self._commit(run, [self._here(who)], Op(op, repr((who, to, amount, letter)).encode()))
 
     async def _commit(
-        self, run: Callable[[Tx, list[Any]], object], sessions: list[Session[Any]], *ops: Op
+        self, run: Callable[[list[Any]], object], sessions: list[Session[Any]], *ops: Op
     ) -> dict[str, Any]:
         try:
             receipt = await self.keeper.commit_all(run, sessions, ops=ops)

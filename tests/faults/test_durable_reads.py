@@ -19,7 +19,7 @@ import pytest
 
 from faults.disk_shim import DiskShim
 from faults.history import incremental_file
-from realmkeep import Keeper, Op, Record, Session, Tx, durable
+from realmkeep import Keeper, Op, Record, Session, durable
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, StorageUnavailable
@@ -61,8 +61,8 @@ async def keeper(store: StoreServer) -> AsyncIterator[Keeper]:
     keeper.abandon()
 
 
-def mark(text: str) -> Callable[[Tx, Purse], int]:
-    def fn(_: Tx, purse: Purse) -> int:
+def mark(text: str) -> Callable[[Purse], int]:
+    def fn(purse: Purse) -> int:
         purse.marks = [*purse.marks, text]
         purse.gold += 1
         return purse.gold
@@ -70,12 +70,12 @@ def mark(text: str) -> Callable[[Tx, Purse], int]:
     return fn
 
 
-def mark_once(text: str) -> Callable[[Tx, Purse], int]:
+def mark_once(text: str) -> Callable[[Purse], int]:
     """The last few marks, so that the record stays small."""
 
-    def fn(tx: Tx, purse: Purse) -> int:
+    def fn(purse: Purse) -> int:
         purse.marks = purse.marks[-3:]
-        return mark(text)(tx, purse)
+        return mark(text)(purse)
 
     return fn
 

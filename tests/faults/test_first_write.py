@@ -14,7 +14,7 @@ from typing import Self
 import hiredis
 import pytest
 
-from realmkeep import Keeper, Op, Record, Tx, durable
+from realmkeep import Keeper, Op, Record, durable
 from realmkeep.accounts import Account
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import StorageError
@@ -112,7 +112,7 @@ class Purse(Record, kind="purse-of-onlooker", version=1):
     gold: int = durable(default=0)
 
 
-def earn(_: Tx, purse: Purse) -> int:
+def earn(purse: Purse) -> int:
     purse.gold += 1
     return purse.gold
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from realmkeep.config import KeeperConfig
-from realmkeep.keeping import Keeper, Tx, restore_rescued
+from realmkeep.keeping import Keeper, restore_rescued
 from realmkeep.storage import open_storage
 from realmkeep.testing.servers import StoreServer
 from simulation.game import Hero
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.backend("valkey")
 HEROES = 60  # the trades are sent, in several batches, the releases are not
 
 
-def gives(_: Tx, giver: Hero, taker: Hero) -> None:
+def gives(giver: Hero, taker: Hero) -> None:
     giver.gold -= 1
     taker.gold += 1
 

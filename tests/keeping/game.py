@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from realmkeep.keeping import CloseReport, Keeper, Session, Tx
+from realmkeep.keeping import CloseReport, Keeper, Session
 from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
@@ -37,7 +37,7 @@ class NotEnough(Exception):
     """The game's own rule says no."""
 
 
-def pay(_: Tx, payer: Player, payee: Player, amount: int = 10) -> int:
+def pay(payer: Player, payee: Player, amount: int = 10) -> int:
     """Gold from one to the other; returns what the payer has left."""
     if payer.gold < amount:
         raise NotEnough
@@ -46,20 +46,20 @@ def pay(_: Tx, payer: Player, payee: Player, amount: int = 10) -> int:
     return payer.gold
 
 
-def deposit(_: Tx, member: Player, guild: Guild) -> int:
+def deposit(member: Player, guild: Guild) -> int:
     """One gold into the guild's bank."""
     member.gold -= 1
     guild.gold += 1
     return guild.gold
 
 
-def earn(_: Tx, player: Player) -> int:
+def earn(player: Player) -> int:
     """Ten gold, from nowhere."""
     player.gold += 10
     return player.gold
 
 
-def swap_names(_: Tx, a: Player, b: Player) -> None:
+def swap_names(a: Player, b: Player) -> None:
     """Both change, in batched fields."""
     a.name, b.name = b.name, a.name
 
@@ -77,7 +77,7 @@ def opens_letters(keeper: Keeper) -> None:
     """A letter to a player brings gold."""
 
     @keeper.on_letter(Player)
-    def _(tx: Tx, player: Player, letter: dict[str, int]) -> None:
+    def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
 
 

@@ -9,7 +9,7 @@ from keeping.game import NotEnough, Player, earn, enter, kept, pay
 from realmkeep import Ack, Answer, Pending, Refused, Undecided, answer
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitUnknown, Misuse, OpReused, OpTooOld, QueueFull, SessionEnded, TierViolation
-from realmkeep.keeping import Keeper, Op, Receipt, Session, Tx
+from realmkeep.keeping import Keeper, Op, Receipt, Session
 from realmkeep.testing.faulty import NONE, reject
 from realmkeep.testing.lab import Lab
 
@@ -35,7 +35,7 @@ async def test_a_killing_blow_that_is_sent_again_does_not_find_the_risen_victim(
         async def act() -> Receipt[str]:
             victim = standing.pop(0)
 
-            def loot(_: Tx, player: Player) -> str:
+            def loot(player: Player) -> str:
                 player.gold += 5
                 return victim
 
@@ -136,7 +136,7 @@ async def test_a_full_queue_is_refused_and_may_be_tried_again() -> None:
 async def test_a_bug_of_the_game_and_its_own_refusal_pass_through(keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     with pytest.raises(NotEnough):
-        await answer(ada, OP, lambda: keeper.commit(lambda tx, a, b: pay(tx, a, b, 5000), ada, bob, ops=(OP, None)))
+        await answer(ada, OP, lambda: keeper.commit(lambda a, b: pay(a, b, 5000), ada, bob, ops=(OP, None)))
     with pytest.raises(Misuse, match="same session twice"):
         await answer(ada, OP, lambda: keeper.commit(pay, ada, ada, ops=(OP, None)))
 

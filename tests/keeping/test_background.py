@@ -8,7 +8,7 @@ import pytest
 
 from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
 from realmkeep.background import STEADY_S
-from realmkeep.keeping import Keeper, Tx
+from realmkeep.keeping import Keeper
 from realmkeep.keeping.letters.notice_listener import NoticeListener
 from realmkeep.keeping.ownership.lease import LeaseHolder
 from realmkeep.keeping.recovery.look_back import LookBack
@@ -99,8 +99,8 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     told: set[str] = set()
 
-    def send(tx: Tx, _: Player) -> None:
-        tx.deliver(Player, 2, {"gold": 1})
+    def send(_: Player) -> None:
+        keeper.tx.deliver(Player, 2, {"gold": 1})
 
     break_once(monkeypatch, engine.inboxes, "_drain")
     await keeper.commit(send, ada)

@@ -20,7 +20,7 @@ from keeping.game import (
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.recovery import store_loss
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
@@ -82,7 +82,7 @@ async def test_a_loss_younger_than_the_last_heartbeat_is_noticed_though_nobody_p
         await lab.advance(15)
         before = lab.store.snapshot()
         if written_by == "a commit":
-            await lab.keeper.commit(lambda tx, player: tx.deliver(Player, 3, {"gold": player.gold}), bob)
+            await lab.keeper.commit(lambda player: lab.keeper.tx.deliver(Player, 3, {"gold": player.gold}), bob)
             await lab.keeper.commit(earn, ada)
         else:
             ada.record.hp = 7
@@ -186,10 +186,10 @@ async def test_letters_and_new_records_of_lost_commits_are_written_again() -> No
         await make(lab.keeper, 2)
         before = lab.store.snapshot()
 
-        def founds(tx: Tx, player: Player) -> None:
+        def founds(player: Player) -> None:
             player.gold -= 30
-            tx.create(Guild, 7, Guild(gold=10))
-            tx.deliver(Player, 2, {"gold": 20})
+            lab.keeper.tx.create(Guild, 7, Guild(gold=10))
+            lab.keeper.tx.deliver(Player, 2, {"gold": 20})
 
         await lab.keeper.commit(founds, ada)
         lab.store.restore(before)
@@ -205,7 +205,7 @@ async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice()
     async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
         ada = await enter(lab.keeper, 1)
         await make(lab.keeper, 2)
-        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
+        await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 2, {"gold": 20}), ada)
         before = lab.store.snapshot()
         bob = await enter(lab.keeper, 2)
         await lab.finish(bob.open_letters())

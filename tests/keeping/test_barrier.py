@@ -10,7 +10,7 @@ from keeping.game import Player, earn, enter, inside, kept, make, opens_letters,
 from keeping.test_backwards import enter_unheard
 from keeping.wire import tap
 from realmkeep.errors import AlreadyOwned
-from realmkeep.keeping import Keeper, Tx
+from realmkeep.keeping import Keeper
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.storage import Guard, Put
 from realmkeep.testing.faulty import NONE, delay
@@ -72,9 +72,9 @@ async def test_a_letter_is_not_sent_again_if_its_sender_may_have_gone_on_from_be
     await lab.advance(LONG_S)
     before = lab.store.snapshot()
 
-    def sends(tx: Tx, player: Player) -> None:
+    def sends(player: Player) -> None:
         player.gold -= 5
-        tx.deliver(Player, 3, {"gold": 5})
+        lab.keeper.tx.deliver(Player, 3, {"gold": 5})
 
     await lab.keeper.commit(sends, ada)
     await ada.logout()

@@ -12,7 +12,7 @@ from keeping.game import Guild, Item, NotEnough, Player, deposit, earn, enter, i
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, Misuse, RecordTooLarge, Unstorable
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.writing.write_queue import BATCH_WRITES_MIN
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import delay
@@ -73,8 +73,8 @@ async def test_if_the_function_raises_nothing_happened(
     as_before = repr((ada.record, bob.record))
     wire = tap(monkeypatch, lab.line())
 
-    def fails(tx: Tx, a: Player, b: Player) -> None:
-        pay(tx, a, b)
+    def fails(a: Player, b: Player) -> None:
+        pay(a, b)
         a.inventory.append(Item("sword"))
         b.bank.append(Item("sword"))
         a.level += 1
@@ -103,8 +103,8 @@ async def test_if_a_record_cannot_be_stored_nothing_happened(
 ) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
 
-    def spoiled(tx: Tx, a: Player, b: Player) -> None:
-        pay(tx, a, b)
+    def spoiled(a: Player, b: Player) -> None:
+        pay(a, b)
         for name, value in spoil.items():
             setattr(b, name, value)
 
@@ -119,7 +119,7 @@ async def test_if_a_record_cannot_be_stored_nothing_happened(
 async def test_a_commit_that_would_break_a_rule_tells_which_and_what_to_do(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper, 1)
 
-    def overdraw(_tx: Tx, a: Player) -> None:
+    def overdraw(a: Player) -> None:
         a.gold = -7
 
     with pytest.raises(InvalidRecord, match=r"gold is -7.*refuse the request") as caught:
@@ -263,9 +263,9 @@ async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab
     await lab.line().save("rover:9", b"somebody")
     ada.record.xp = 7
 
-    def found(tx: Tx, player: Player) -> None:
+    def found(player: Player) -> None:
         player.gold -= 50
-        tx.create(Player, 9, Player(gold=50))
+        keeper.tx.create(Player, 9, Player(gold=50))
 
     lab.line().plan = lambda _: delay(0.5)
     commits = [
@@ -334,7 +334,7 @@ async def test_a_session_that_ended_is_freed_without_the_garbage_collector(lab: 
         session = await enter(keeper, number)
         await keeper.commit(earn, session, ops=(Op(1),))
         with pytest.raises(CommitRefused):
-            await keeper.commit(lambda tx, _: tx.create(Player, 9, Player()), session, ops=(Op(2),))
+            await keeper.commit(lambda _: keeper.tx.create(Player, 9, Player()), session, ops=(Op(2),))
         session.record.hp = 0
         await session.settled()
         session.disconnect()
@@ -358,11 +358,11 @@ async def test_a_result_that_grows_is_told_of_and_then_refused_also_without_ops(
     """In strict mode: the 25th member of a guild in production is the first long result of a test."""
     ada = await enter(keeper)
 
-    def members(_: Tx, player: Player, count: int) -> list[str]:
+    def members(player: Player, count: int) -> list[str]:
         player.gold += 1
         return ["member"] * count
 
-    def sized(count: int) -> Callable[[Tx, Player], list[str]]:
+    def sized(count: int) -> Callable[[Player], list[str]]:
         return functools.partial(members, count=count)
 
     await keeper.commit(sized(14), ada)  # 127 bytes
@@ -375,7 +375,7 @@ async def test_a_result_that_grows_is_told_of_and_then_refused_also_without_ops(
     with pytest.raises(Misuse, match="takes 262 bytes, 256 are recorded"):
         await keeper.commit(sized(29), ada)
     with pytest.raises(Misuse, match="takes 262 bytes"):
-        await keeper.commit_all(lambda _tx, _players: ["member"] * 29, [ada])
+        await keeper.commit_all(lambda _players: ["member"] * 29, [ada])
     assert ada.record.gold == 103
 
 
@@ -383,7 +383,7 @@ async def test_a_result_that_no_operation_could_record_is_the_caller_s_own(keepe
     ada = await enter(keeper)
     mark = object()
 
-    def found(_: Tx, player: Player) -> list[object]:
+    def found(player: Player) -> list[object]:
         return [player.gold, mark]
 
     assert (await keeper.commit(found, ada)).result == [100, mark]
@@ -392,8 +392,8 @@ async def test_a_result_that_no_operation_could_record_is_the_caller_s_own(keepe
 async def test_in_production_only_operations_bound_the_result() -> None:
     async with Lab(strict=False) as lab:
         ada = await enter(lab.keeper)
-        receipt = await lab.keeper.commit(lambda _tx, _player: "x" * 300, ada)
+        receipt = await lab.keeper.commit(lambda _player: "x" * 300, ada)
         assert len(receipt.result) == 300
         assert lab.keeper.counters.long_results == 0
         with pytest.raises(Misuse, match="takes 302 bytes"):
-            await lab.keeper.commit(lambda _tx, _player: "x" * 300, ada, ops=(Op(1),))
+            await lab.keeper.commit(lambda _player: "x" * 300, ada, ops=(Op(1),))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import pytest
 
@@ -23,7 +24,7 @@ from keeping.game import (
 from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
-from realmkeep.keeping import Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
 from realmkeep.keeping.recovery.released_snapshots import KEPT_BYTES_EACH, Departures
 from realmkeep.keys import SERVER_STORE_ID
@@ -113,11 +114,11 @@ async def test_letters_of_who_logged_out_are_sent_again_and_letters_it_had_opene
     ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
     await make(lab.keeper, 3)
     await bob.logout()
-    await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
+    await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 2, {"gold": 20}), ada)
     before = lab.store.snapshot()
     bob = await enter(lab.keeper, 2)
     await lab.finish(bob.open_letters())
-    await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 3, {"gold": 5}), bob)
+    await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 3, {"gold": 5}), bob)
     await bob.logout()
     lab.store.restore(before)
     await lab.advance(12)
@@ -301,7 +302,7 @@ async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) ->
     await lab.keeper.commit(earn, ada)
     await ada.logout()
     await lab.advance(0.5)
-    await other.commit(lambda tx, _: tx.delete(Player, 1), lobby)
+    await other.commit(lambda _: other.tx.delete(Player, 1), lobby)
     await lab.advance(15)
     assert lab.stored(Player, 1) is None
     assert await lab.finish(lab.keeper.login(Player, 1)) is None
@@ -315,7 +316,7 @@ async def test_a_deletion_by_a_clock_that_is_behind_is_no_loss(everysec: Lab) ->
     for _ in range(5):
         await lab.keeper.commit(earn, ada)  # in one microsecond, so that the revision is ahead of the clock
     await ada.logout()
-    await lab.keeper.commit(lambda tx, _: tx.delete(Player, 1), lobby)
+    await lab.keeper.commit(lambda _: lab.keeper.tx.delete(Player, 1), lobby)
     await lab.advance(15)
     assert lab.stored(Player, 1) is None
 
@@ -326,8 +327,8 @@ async def test_a_deletion_that_was_lost_with_the_release_before_it_happens_again
     before = lab.store.snapshot()
     await ada.logout()
 
-    def inherits(tx: Tx, heir: Player) -> None:
-        tx.delete(Player, 1)
+    def inherits(heir: Player) -> None:
+        lab.keeper.tx.delete(Player, 1)
         heir.gold += 100
 
     await lab.keeper.commit(inherits, bob)
@@ -341,7 +342,7 @@ async def test_a_record_made_by_a_lost_commit_and_changed_since_keeps_the_change
     lab = everysec
     ada = await enter(lab.keeper, 1)
     before = lab.store.snapshot()
-    await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild(gold=0)), ada)
+    await lab.keeper.commit(lambda _: lab.keeper.tx.create(Guild, 7, Guild(gold=0)), ada)
     guild = await lab.keeper.hold(Guild, 7)
     assert guild is not None
     await lab.keeper.commit(deposit, ada, guild)
@@ -397,13 +398,13 @@ async def test_nothing_is_asked_for_it_while_nothing_is_lost(everysec: Lab, monk
     assert wire.keys_read.count("rover:1") == 1
 
 
-def founds(tx: Tx, founder: Player) -> None:
+def founds(keeper: Keeper, founder: Player) -> None:
     founder.gold -= 50
-    tx.create(Guild, 7, Guild(gold=50, motto="new"))
+    keeper.tx.create(Guild, 7, Guild(gold=50, motto="new"))
 
 
-def dissolves(tx: Tx, _: Player) -> None:
-    tx.delete(Guild, 7)
+def dissolves(keeper: Keeper, _: Player) -> None:
+    keeper.tx.delete(Guild, 7)
 
 
 async def test_a_record_that_others_deleted_and_made_again_is_not_taken_for_a_loss(
@@ -413,14 +414,14 @@ async def test_a_record_that_others_deleted_and_made_again_is_not_taken_for_a_lo
     lab = everysec
     north = await lab.server("north")
     bob, ada = await enter(lab.keeper, 2), await enter(north, 1)
-    await north.commit(dissolves, ada)
+    await north.commit(partial(dissolves, north), ada)
     guild = await lab.finish(lab.keeper.hold(Guild, 7, create=lambda: Guild(motto="old")))
     await guild.release()
     lost = [Put(key, lab.store.value(key) or b"") for key in ("rover:2", "rover:2:updated")]
     await lab.keeper.commit(earn, bob)
     found = [int(lab.store.value("guild:7:updated") or b"0")]
     for change in (dissolves, founds, dissolves, founds):
-        await north.commit(change, ada)
+        await north.commit(partial(change, north), ada)
         found.append(int(lab.store.value("guild:7:updated") or b"0"))
         await lab.advance(0.001)
     assert found == sorted(set(found))

@@ -94,7 +94,7 @@ async def test_a_logout_after_a_commit_that_does_not_happen_still_saves_the_play
     ada.record.xp = 4
     await lab.line().save("rover:9", b"somebody")
     lab.line().plan = lambda _: delay(0.1)
-    commit = asyncio.create_task(keeper.commit(lambda tx, _: tx.create(Player, 9, Player()), ada))
+    commit = asyncio.create_task(keeper.commit(lambda _: keeper.tx.create(Player, 9, Player()), ada))
     await asyncio.sleep(0)
     await lab.finish(ada.logout())
     assert commit.exception() is not None
@@ -582,7 +582,7 @@ async def test_a_task_of_the_keeper_that_failed_is_told(lab: Lab, keeper: Keeper
 async def test_a_logout_whose_caller_is_gone_survives_the_refusal_of_what_it_follows(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper, 1)
     await lab.line().save("rover:9", b"somebody")
-    unheard = asyncio.create_task(keeper.commit(lambda tx, player: tx.create(Player, 9, Player()), ada))
+    unheard = asyncio.create_task(keeper.commit(lambda player: keeper.tx.create(Player, 9, Player()), ada))
     logout = asyncio.create_task(ada.logout())
     await asyncio.sleep(0)
     logout.cancel()

@@ -69,7 +69,7 @@ async def test_a_trigger_inside_a_commit_needs_no_write_of_its_own(
 ) -> None:
     ada = await enter(keeper)
     wire = tap(monkeypatch, lab.line())
-    await keeper.commit(lambda _, player: setattr(player, "level", 2), ada)
+    await keeper.commit(lambda player: setattr(player, "level", 2), ada)
     await lab.advance(120)
     assert len(wire.writes_of("rover:1")) == 1
     assert keeper.counters.escalations == 0
@@ -153,7 +153,7 @@ async def test_production_a_list_of_immediate_tier_changed_in_place_is_found_by_
 
 
 async def test_immediate_fields_change_freely_inside_a_commit_and_in_a_new_record(lab: Lab, keeper: Keeper) -> None:
-    def equips(_: object, player: Player) -> None:
+    def equips(player: Player) -> None:
         player.bank.append(Item("ring"))
         player.bank = [*player.bank, Item("rope")]
         player.touch("bank")

@@ -9,7 +9,7 @@ from keeping.game import Guild, NotEnough, Player, deposit, earn, enter, kept, p
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import Misuse, OpReused, OpTooOld, Quarantined
-from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping import Keeper, Op
 from realmkeep.storage import Put
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
@@ -17,8 +17,8 @@ from realmkeep.testing.lab import Lab
 QUICK = KeeperConfig(tier1_rate_per_s=10_000)
 
 
-def runs_once(calls: list[int]) -> Callable[[Tx, Player], dict[str, int]]:
-    def fn(_: Tx, player: Player) -> dict[str, int]:
+def runs_once(calls: list[int]) -> Callable[[Player], dict[str, int]]:
+    def fn(player: Player) -> dict[str, int]:
         calls.append(1)
         player.gold += 10
         return {"gold": player.gold}
@@ -58,9 +58,9 @@ async def test_a_retry_during_a_commit_that_does_not_happen_hears_that_too(lab: 
     await lab.line().save("rover:9", b"somebody")
     lab.line().plan = lambda _: delay(0.5, 0.5)
 
-    def creates(tx: Tx, player: Player) -> None:
+    def creates(player: Player) -> None:
         player.gold -= 10
-        tx.create(Player, 9, Player(gold=10))
+        keeper.tx.create(Player, 9, Player(gold=10))
 
     commits = [asyncio.create_task(keeper.commit(creates, ada, ops=(Op(1),))) for _ in range(2)]
     await lab.finish(asyncio.wait(commits))
@@ -213,8 +213,8 @@ async def test_a_result_that_cannot_be_recorded_is_refused_and_nothing_happened(
 ) -> None:
     ada = await enter(keeper)
 
-    def fn(tx: Tx, player: Player) -> object:
-        earn(tx, player)
+    def fn(player: Player) -> object:
+        earn(player)
         return result
 
     with pytest.raises(Misuse, match=said + r".*\(return "):
@@ -245,7 +245,7 @@ async def test_a_full_ring_stays_below_16_kib() -> None:
     async with Lab(config=QUICK) as lab:
         ada = await enter(lab.keeper)
         for number in range(40):
-            await lab.keeper.commit(lambda _tx, _player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
+            await lab.keeper.commit(lambda _player: "x" * 254, ada, ops=(Op(2**53 - 41 + number),))
         ring = lab.store.value("rover:1:ops")
         assert ring is not None
         assert 32 * 256 < len(ring) < 16 * 1024

@@ -31,7 +31,7 @@ from realmkeep.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
@@ -72,7 +72,7 @@ async def test_a_deleted_record_leaves_no_operations_to_the_next_of_its_name() -
         await lab.keeper.commit(earn, bob, ops=(Op(1),))
         await bob.logout()
         assert lab.store.value("rover:2:ops") is not None
-        await lab.keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+        await lab.keeper.commit(lambda _: lab.keeper.tx.delete(Player, 2), ada)
         assert [key for key in lab.store.live_keys() if key.startswith("rover:2") and key != "rover:2:updated"] == []
 
 
@@ -85,7 +85,7 @@ async def test_a_commit_that_was_undone_leaves_its_version_key_to_the_next_one()
         session = await lab.keeper.login(Player, 5)
         assert session is not None
         with pytest.raises(AlreadyExists):
-            await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild()), session)
+            await lab.keeper.commit(lambda _: lab.keeper.tx.create(Guild, 7, Guild()), session)
         await lab.advance(3)
         await lab.keeper.commit(earn, session)
         assert lab.store.value("rover:5:version") == b"1"
@@ -203,7 +203,7 @@ async def test_what_was_lost_of_a_record_is_written_again_in_its_order() -> None
         await lab.advance(LONG_S)
         ada = await enter(lab.keeper, 1)
         before = lab.store.snapshot()
-        await lab.keeper.commit(lambda tx, _: tx.create(Guild, 7, Guild(gold=0)), ada)
+        await lab.keeper.commit(lambda _: lab.keeper.tx.create(Guild, 7, Guild(gold=0)), ada)
         guild = await lab.keeper.hold(Guild, 7)
         assert guild is not None
         await lab.keeper.commit(deposit, ada, guild)
@@ -247,7 +247,7 @@ async def test_a_released_record_that_another_server_had_since_is_left_alone_by_
 async def test_an_error_of_ours_that_a_hook_raises_holds_up_no_other_letter(error: Exception) -> None:
     def setup(keeper: Keeper) -> None:
         @keeper.on_letter(Player)
-        def _(tx: Tx, player: Player, letter: str) -> None:
+        def _(player: Player, letter: str) -> None:
             if letter == "bad":
                 raise error
             player.gold += 20
@@ -256,7 +256,7 @@ async def test_an_error_of_ours_that_a_hook_raises_holds_up_no_other_letter(erro
         ada = await enter(lab.keeper, 1)
         bob = await enter(lab.keeper, 2)
         for letter in ("bad", "good"):
-            await lab.keeper.commit(lambda tx, _, letter=letter: tx.deliver(Player, 2, letter), ada)
+            await lab.keeper.commit(lambda _, letter=letter: lab.keeper.tx.deliver(Player, 2, letter), ada)
         await lab.advance(10)
         assert bob.record.gold == 120
 
@@ -336,9 +336,9 @@ async def test_a_logout_that_could_not_be_saved_is_tried_again_after_a_grace() -
         ada = await enter(lab.keeper, 1)
         lab.store.perform(Put("guild:7", b"x"))
 
-        def mends(tx: Tx, player: Player) -> None:
+        def mends(player: Player) -> None:
             player.x = 1.0
-            tx.create(Guild, 7, Guild())
+            lab.keeper.tx.create(Guild, 7, Guild())
 
         ada.record.x = float("nan")
         refused = asyncio.ensure_future(lab.keeper.commit(mends, ada))
@@ -430,7 +430,7 @@ async def test_a_letter_whose_change_cannot_be_stored_is_not_remembered_as_opene
         ada = await enter(lab.keeper, 1)
         bob = await enter(lab.keeper, 2)
         bob.record.x = float("nan")
-        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 20}), ada)
+        await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 2, {"gold": 20}), ada)
         await lab.advance(3)
         assert bob.record.gold == 100
         bob.record.x = 1.0

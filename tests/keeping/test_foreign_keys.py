@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import pytest
 
 from keeping.game import Player, earn, enter, kept, make, opens_letters, pay
 from realmkeep.errors import Corrupt, RecordError
-from realmkeep.keeping import Keeper, Tx
+from realmkeep.keeping import Keeper
 from realmkeep.storage import Append, Committed, Delete, Effect, Put, Transaction
 from realmkeep.testing.lab import Lab
 
@@ -102,9 +103,9 @@ async def test_a_letter_reaches_the_others_although_one_owner_cannot_be_read(lab
     ada, bob = await enter(keeper, 1), await enter(north, 2)
     await make(keeper, 3, 4)
 
-    def send(tx: Tx, _: Player) -> None:
+    def send(_: Player) -> None:
         for number in (3, 4, 2):
-            tx.deliver(Player, number, {"gold": 1})
+            keeper.tx.deliver(Player, number, {"gold": 1})
 
     await plant(lab, "rover:3:owner", None)
     await plant(lab, "rover:4:owner", b"no such name/1/2")
@@ -127,11 +128,11 @@ async def test_a_lease_that_cannot_be_read_stops_those_who_need_it_alone(
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
-def pays_and_writes(tx: Tx, payer: Player, payee: Player) -> None:
+def pays_and_writes(keeper: Keeper, payer: Player, payee: Player) -> None:
     payer.gold -= 10
     payee.gold += 10
     for receiver in (2, 9):
-        tx.deliver(Player, receiver, {"gold": 1})
+        keeper.tx.deliver(Player, receiver, {"gold": 1})
 
 
 async def lose_a_payment(lab: Lab) -> None:
@@ -139,7 +140,7 @@ async def lose_a_payment(lab: Lab) -> None:
     ada, bob, cid = [await enter(lab.keeper, number) for number in (1, 2, 3)]
     await make(lab.keeper, 9)
     before = lab.store.snapshot()
-    await lab.keeper.commit(pays_and_writes, ada, bob)
+    await lab.keeper.commit(partial(pays_and_writes, lab.keeper), ada, bob)
     await bob.open_letters()
     await cid.logout()
     lab.store.restore(before)

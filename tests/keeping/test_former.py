@@ -7,6 +7,7 @@ import os
 import shutil
 import zlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,16 @@ import pytest
 from keeping.game import Guild, Player, earn, enter, inside, kept, patiently, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import RescueNotDelivered
-from realmkeep.keeping import CloseReport, Keeper, Tx
+from realmkeep.keeping import CloseReport, Keeper
 from realmkeep.keeping.recovery import former_rescues as former_module
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, reject
 from realmkeep.testing.lab import Lab
 
 
-def founds(tx: Tx, founder: Player) -> None:
+def founds(keeper: Keeper, founder: Player) -> None:
     founder.gold -= 50
-    tx.create(Guild, 7, Guild(gold=50))
+    keeper.tx.create(Guild, 7, Guild(gold=50))
 
 
 class Town:
@@ -45,7 +46,7 @@ class Town:
         one, two, three = [await enter(keeper, number) for number in (1, 2, 3)]
         self.lab.line().down = True
         keeper._engine.commits.run(pay, [one, two], ())
-        keeper._engine.commits.run(founds, [two], ())
+        keeper._engine.commits.run(partial(founds, keeper), [two], ())
         three.record.xp = 5
         report = await patiently(self.lab, keeper.close(deadline_s=1))
         self.lab.line().down = False

@@ -9,7 +9,7 @@ import pytest
 
 from keeping.game import Guild, Item, Player, enter, enter_and_read, kept, make
 from realmkeep.errors import DefinitionError, Misuse
-from realmkeep.keeping import Hooks, Keeper, Session, Tx
+from realmkeep.keeping import Hooks, Keeper, Session
 from realmkeep.records import Record, durable, issue
 from realmkeep.records.issues import Issue
 from realmkeep.testing.lab import Lab
@@ -20,7 +20,7 @@ EVENTS = {
     "on_evict": 1,
     "on_frozen": 2,
     "on_lost_ownership": 2,
-    "on_letter": 3,
+    "on_letter": 2,
     "on_letter_settled": 3,
 }
 
@@ -44,7 +44,10 @@ def three(_a: object, _b: object, _c: object) -> None: ...
 def four(_a: object, _b: object, _c: object, _d: object) -> None: ...
 
 
-NO_COMMITS: list[Any] = [one, three, functools.partial(two, 1), None, "pay"]
+def of_former(tx: object, player: Player) -> None: ...
+
+
+NO_COMMITS: list[Any] = [none, two, of_former, functools.partial(one, 1), None, "pay"]
 
 
 class Async:
@@ -82,12 +85,12 @@ async def test_a_hook_that_could_not_run_is_refused_where_it_is_registered(
 
 async def test_a_second_hook_for_the_letters_of_a_class_is_refused_and_the_first_stays(keeper: Keeper) -> None:
     ada = await enter(keeper, 1)
-    keeper.on_letter(Player)(lambda _, player, letter: setattr(player, "diary", letter))
+    keeper.on_letter(Player)(lambda player, letter: setattr(player, "diary", letter))
     with pytest.raises(Misuse, match=r"on_letter\(Player\) is .*lambda.* already"):
-        keeper.on_letter(Player)(three)
-    keeper.on_letter(Guild)(three)
+        keeper.on_letter(Player)(two)
+    keeper.on_letter(Guild)(two)
     await make(keeper, 2)
-    await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
+    await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, "hello"), ada)
     assert (await enter_and_read(keeper, 2)).record.diary == "hello"
 
 
@@ -119,7 +122,7 @@ async def test_a_letter_whose_hook_leaves_its_work_undone_is_not_taken_for_appli
     ada = await enter(keeper, 1)
     keeper.on_letter(Player)(unheard(result))
     await make(keeper, 2)
-    await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 50}), ada)
+    await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, {"gold": 50}), ada)
     await enter_and_read(keeper, 2)
     assert "nothing was applied" in caplog.text
     assert any(b"50" in blob for blob in _everything(lab)), "the letter is somewhere"
@@ -146,7 +149,7 @@ async def test_a_commit_that_leaves_its_work_undone_is_undone(
 ) -> None:
     ada = await enter(keeper, 1)
 
-    def body(_: Tx, player: Player) -> object:
+    def body(player: Player) -> object:
         player.gold += 1
         return result()
 
@@ -158,10 +161,10 @@ async def test_a_commit_that_leaves_its_work_undone_is_undone(
 @pytest.mark.parametrize("fn", NO_COMMITS, ids=range(len(NO_COMMITS)))
 async def test_a_commit_function_of_another_arity_is_refused_with_what_to_write(keeper: Keeper, fn: Any) -> None:
     ada = await enter(keeper, 1)
-    all_of: Any = three
-    with pytest.raises(Misuse, match=r"def fn\(tx, record, \.\.\.\)"):
+    all_of: Any = two
+    with pytest.raises(Misuse, match=r"def fn\(record, \.\.\.\).*the transaction is keeper\.tx"):
         await keeper.commit(fn, ada)
-    with pytest.raises(Misuse, match=r"def fn\(tx, record, \.\.\.\)"):
+    with pytest.raises(Misuse, match=r"def fn\(record, \.\.\.\).*the transaction is keeper\.tx"):
         await keeper.commit_all(all_of, [ada])
 
 
@@ -190,7 +193,7 @@ async def test_hooks_of_a_module_serve_every_keeper_that_is_opened_with_them() -
     hooks = Hooks()
 
     @hooks.on_letter(Player)
-    def apply(_: Tx, player: Player, letter: dict[str, int]) -> None:
+    def apply(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
 
     ended: list[str] = []
@@ -202,7 +205,7 @@ async def test_hooks_of_a_module_serve_every_keeper_that_is_opened_with_them() -
     async with Lab(hooks=hooks) as lab:
         other = await lab.server("lab-2")
         ada, bob = await enter(lab.keeper, 1), await enter(other, 2)
-        await lab.keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"gold": 5}), ada)
+        await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 2, {"gold": 5}), ada)
         await lab.advance(2)
         assert bob.record.gold == 105
         ada.disconnect()

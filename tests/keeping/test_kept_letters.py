@@ -11,7 +11,7 @@ import pytest
 from keeping.game import Guild, Player, enter, enter_and_read, kept, make
 from realmkeep.cli import letters
 from realmkeep.errors import Later
-from realmkeep.keeping import Keeper, Tx
+from realmkeep.keeping import Keeper
 from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
 from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
 from realmkeep.storage import Append, Effect, Put, Transaction
@@ -30,7 +30,7 @@ class Rules:
 
     def register(self, keeper: Keeper) -> None:
         @keeper.on_letter(Player)
-        def _(_: Tx, player: Player, letter: dict[str, Any]) -> None:
+        def _(player: Player, letter: dict[str, Any]) -> None:
             player.diary += f"{letter['what']} "
             player.gold += letter.get("gold", 0)
             if letter["what"] in self.broken:
@@ -53,7 +53,7 @@ async def post(rules: Rules) -> AsyncGenerator[Lab]:
 
 async def send(lab: Lab, *letters: str, to: int = 2) -> None:
     ada = lab.keeper.session(Player, 1) or await enter(lab.keeper, 1)
-    await lab.keeper.commit(lambda tx, _: [tx.deliver(Player, to, {"what": each}) for each in letters], ada)
+    await lab.keeper.commit(lambda _: [lab.keeper.tx.deliver(Player, to, {"what": each}) for each in letters], ada)
 
 
 @pytest.mark.parametrize("at", [0, 4, LETTERS_A_COMMIT - 1, LETTERS_A_COMMIT, 2 * LETTERS_A_COMMIT + 3])
@@ -150,8 +150,8 @@ async def test_what_was_kept_and_applied_in_what_the_store_loses_is_not_applied_
 async def test_letters_to_a_record_that_is_deleted_stay_to_be_seen(post: Lab) -> None:
     ada = await enter(post.keeper, 1)
     await (await post.keeper.hold(Guild, 7, create=Guild)).release()
-    await post.keeper.commit(lambda tx, _: tx.deliver(Guild, 7, {"dues": 5}), ada)
-    await post.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada)
+    await post.keeper.commit(lambda _: post.keeper.tx.deliver(Guild, 7, {"dues": 5}), ada)
+    await post.keeper.commit(lambda _: post.keeper.tx.delete(Guild, 7), ada)
     (letter,) = await list_kept_letters(post.line())
     assert (letter.record, letter.why, letter.content) == ("guild:7", "no record", {"dues": 5})
 
@@ -176,7 +176,7 @@ async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.Ca
         Rules().register(keeper)
         ada = await enter(keeper, 1)
         await make(keeper, 2)
-        await keeper.commit(lambda tx, _: tx.deliver(Player, 2, {"what": "sword"}), ada)
+        await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, {"what": "sword"}), ada)
         await enter_and_read(keeper, 2)
         await storage.write([Transaction((), [Append("guild:7:inbox", b'["\\u001b[2J\\nfake",1]')])])
     finally:

@@ -8,7 +8,7 @@ import pytest
 
 from keeping.game import Player, enter, enter_and_read, kept
 from realmkeep.errors import DefinitionError, Misuse, RecordError
-from realmkeep.keeping import Hooks, Keeper, Letter, Returned, Session, Tx
+from realmkeep.keeping import Hooks, Keeper, Letter, Returned, Session
 from realmkeep.keeping.letters.kept_letters import list_kept_letters
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.live.letter_types import check_letter_types, open_letter
@@ -51,13 +51,17 @@ def takes_one(letter: dict[str, Any]) -> dict[str, Any]:
     return letter
 
 
-def takes_three(_a: object, _b: object, _c: object) -> None:
+def takes_two(_a: object, _b: object) -> None:
     """A hook that could be called."""
+
+
+def takes_three(_a: object, _b: object, _c: object) -> None:
+    """Another."""
 
 
 def opens_gifts(keeper: Keeper) -> None:
     @keeper.on_letter(Player, Gift)
-    def _(_: Tx, player: Player, gift: Gift) -> None:
+    def _(player: Player, gift: Gift) -> None:
         player.gold += gift.gold
         player.diary += f"{gift.wish} "
 
@@ -66,12 +70,12 @@ def opens_all(keeper: Keeper) -> None:
     opens_gifts(keeper)
 
     @keeper.on_letter(Player)
-    def _(_: Tx, player: Player, letter: dict[str, int]) -> None:
+    def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
         player.diary += "plain "
 
     @keeper.on_letter(Player, Bill)
-    def _(_: Tx, player: Player, bill: Bill) -> None:
+    def _(player: Player, bill: Bill) -> None:
         player.gold -= bill.gold
 
 
@@ -79,7 +83,7 @@ async def send(lab: Lab, *letters: object, to: int = 2) -> None:
     if lab.keeper.session(Player, to) is None:
         await (await enter(lab.keeper, to)).logout()
     ada = lab.keeper.session(Player, 1) or await enter(lab.keeper, 1)
-    await lab.keeper.commit(lambda tx, _: [tx.deliver(Player, to, letter) for letter in letters], ada)
+    await lab.keeper.commit(lambda _: [lab.keeper.tx.deliver(Player, to, letter) for letter in letters], ada)
 
 
 async def test_each_type_goes_to_its_own_hook_in_the_order_of_sending(lab: Lab) -> None:
@@ -120,7 +124,7 @@ async def test_letters_as_every_release_stored_them_still_open(lab: Lab, name: s
     opens_all(lab.keeper)
 
     @lab.keeper.on_letter(Player, Returned)
-    def _(_: Tx, player: Player, back: Returned) -> None:
+    def _(player: Player, back: Returned) -> None:
         player.gold += back.open(Gift).gold
         player.diary += back.reason
 
@@ -194,10 +198,10 @@ async def test_a_letter_that_could_not_be_read_back_is_refused_where_it_is_sent(
 def test_one_hook_for_a_class_and_a_type() -> None:
     hooks = Hooks()
     for letter in (None, Gift, Bill):
-        for event in ("letter", "letter_settled"):
-            hooks.add_hook(event, Player, takes_three, letter)
+        for event, hook in (("letter", takes_two), ("letter_settled", takes_three)):
+            hooks.add_hook(event, Player, hook, letter)
             with pytest.raises(Misuse, match="would take its letters"):
-                hooks.add_hook(event, Player, takes_three, letter)
+                hooks.add_hook(event, Player, hook, letter)
 
 
 async def test_only_a_return_is_a_returned_letter(lab: Lab) -> None:
@@ -214,7 +218,7 @@ def test_a_type_of_letters_is_for_the_hooks_of_letters_alone() -> None:
 @pytest.mark.parametrize("wrong", [Letter, Player, int, Gift(gold=1), "rover-gift"])
 def test_what_is_no_type_of_letters_is_refused_at_registration(wrong: Any) -> None:
     with pytest.raises(Misuse, match="on_letter got"):
-        Hooks().on_letter(Player, wrong)(takes_three)
+        Hooks().on_letter(Player, wrong)(takes_two)
 
 
 def test_what_cannot_work_is_refused_when_the_type_is_defined() -> None:
@@ -266,7 +270,7 @@ def test_migrations_are_plain_append_only_and_without_a_gap() -> None:
     with pytest.raises(DefinitionError, match="coroutine"):
         Parcel.migration(2)(waits)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DefinitionError, match="no migration from version 2 to 3"):
-        Hooks().on_letter(Player, Parcel)(takes_three)
+        Hooks().on_letter(Player, Parcel)(takes_two)
     check_letter_types()
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
 
 from keeping.game import NotEnough, Player, enter, enter_and_read, kept, make
 from realmkeep.errors import Misuse
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.letters.inboxes import LETTERS_A_COMMIT
 from realmkeep.testing.faulty import NONE, delay, reject
 from realmkeep.testing.lab import Lab
@@ -19,14 +20,14 @@ def mailbox(keeper: Keeper) -> None:
     """Gold comes out of letters; the diary says in which order."""
 
     @keeper.on_letter(Player)
-    def _(_: Tx, player: Player, letter: dict[str, int]) -> None:
+    def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
         player.diary += f"{letter['gold']} "
 
 
-def send(tx: Tx, sender: Player, *, to: int = 2, gold: int = 10) -> int:
+def send(keeper: Keeper, sender: Player, *, to: int = 2, gold: int = 10) -> int:
     sender.gold -= gold
-    tx.deliver(Player, to, {"gold": gold})
+    keeper.tx.deliver(Player, to, {"gold": gold})
     return sender.gold
 
 
@@ -47,7 +48,7 @@ async def post(lab: Lab) -> Lab:
 async def test_a_letter_to_a_player_who_is_offline_is_applied_soon_after_login(post: Lab) -> None:
     await (await enter(post.keeper, 2)).logout()
     ada = await enter(post.keeper, 1)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     assert (kept(post, 1).gold, kept(post, 2).gold, len(post.store.entries("rover:2:inbox"))) == (90, 100, 1)
     bob = await enter(post.keeper, 2)
     await bob.open_letters()
@@ -57,7 +58,7 @@ async def test_a_letter_to_a_player_who_is_offline_is_applied_soon_after_login(p
 
 async def test_a_letter_to_a_player_of_this_server_is_applied_at_once(post: Lab) -> None:
     ada, bob = await enter(post.keeper, 1), await enter(post.keeper, 2)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     await post.clock.settle()
     assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
 
@@ -66,7 +67,7 @@ async def test_a_letter_to_a_player_of_another_server_is_applied_on_notice(post:
     other = await post.server("lab-2")
     mailbox(other)
     ada, bob = await enter(post.keeper, 1), await enter(other, 2)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     await post.advance(1.5)
     assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
 
@@ -77,23 +78,23 @@ async def test_a_notice_that_the_store_did_not_take_is_sent_again(post: Lab) -> 
     ada, bob = await enter(post.keeper, 1), await enter(other, 2)
     post.line().script("load_many", reject())
     post.line().script("write", NONE, reject())
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     await post.advance(5)
     assert (bob.record.gold, kept(post, 2).gold) == (110, 110)
 
 
 async def test_letters_are_applied_in_the_order_in_which_they_were_sent(post: Lab) -> None:
     ada = await enter(post.keeper, 1)
-    await post.keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2, 3)], ada)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(lambda player: [send(post.keeper, player, gold=gold) for gold in (1, 2, 3)], ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     assert (await enter_and_read(post.keeper, 2)).record.diary == "1 2 3 10 "
 
 
 async def test_a_commit_that_fails_delivers_nothing(post: Lab) -> None:
     ada = await enter(post.keeper, 1)
 
-    def fails(tx: Tx, player: Player) -> None:
-        send(tx, player)
+    def fails(player: Player) -> None:
+        send(post.keeper, player)
         raise NotEnough
 
     with pytest.raises(NotEnough):
@@ -105,7 +106,7 @@ async def test_a_letter_to_a_record_whose_owner_cannot_be_read_waits_there_and_b
     await (await enter(post.keeper, 2)).logout()
     await post.line().save("rover:2:owner", b"somebody")
     ada = await enter(post.keeper, 1)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     await post.advance(2)
     assert post.keeper.degraded == ()
     assert len(post.store.entries("rover:2:inbox")) == 1
@@ -114,7 +115,7 @@ async def test_a_letter_to_a_record_whose_owner_cannot_be_read_waits_there_and_b
 async def test_a_full_inbox_is_applied_in_a_few_commits(post: Lab) -> None:
     ada = await enter(post.keeper, 1, gold=1000)
     letters = 2 * LETTERS_A_COMMIT + 5
-    await post.keeper.commit(lambda tx, player: [send(tx, player, gold=1) for _ in range(letters)], ada)
+    await post.keeper.commit(lambda player: [send(post.keeper, player, gold=1) for _ in range(letters)], ada)
     assert (await enter_and_read(post.keeper, 2)).record.gold == 100 + letters
     assert post.store.entries("rover:2:inbox") == []
 
@@ -124,11 +125,11 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
 ) -> None:
     ada = await enter(post.keeper, 1)
 
-    def sends(tx: Tx, player: Player) -> None:
-        send(tx, player)
-        tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
-        tx.deliver(Player, 2, {"gold": -10_000})  # the record would be invalid
-        send(tx, player)
+    def sends(player: Player) -> None:
+        send(post.keeper, player)
+        post.keeper.tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
+        post.keeper.tx.deliver(Player, 2, {"gold": -10_000})  # the record would be invalid
+        send(post.keeper, player)
 
     await post.keeper.commit(sends, ada)
     with caplog.at_level(logging.ERROR):
@@ -145,7 +146,7 @@ async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
 ) -> None:
     ada = await enter(lab.keeper, 1)
     await make(lab.keeper, 2)
-    await lab.keeper.commit(send, ada)
+    await lab.keeper.commit(partial(send, lab.keeper), ada)
     await enter(lab.keeper, 2)
     assert "register keeper.on_letter" in caplog.text
     assert len(lab.store.entries("rover:2:inbox")) == 1
@@ -153,7 +154,7 @@ async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
 
 async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post: Lab) -> None:
     ada = await enter(post.keeper, 1)
-    await post.keeper.commit(send, ada)
+    await post.keeper.commit(partial(send, post.keeper), ada)
     post.line().script("load_list", reject())
     bob = await enter(post.keeper, 2)
     assert bob.record.gold == 100
@@ -165,7 +166,7 @@ async def test_a_login_does_not_fail_because_its_letters_cannot_be_read_now(post
 async def test_a_letter_that_cannot_be_stored_is_refused_where_it_is_sent(post: Lab, letter: object, said: str) -> None:
     ada = await enter(post.keeper, 1)
     with pytest.raises(Misuse, match=said):
-        await post.keeper.commit(lambda tx, _: tx.deliver(Player, 2, letter), ada)
+        await post.keeper.commit(lambda _: post.keeper.tx.deliver(Player, 2, letter), ada)
 
 
 async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_what_the_hook_returned(
@@ -174,7 +175,7 @@ async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_wh
     told: list[tuple[str, object, object, int]] = []
 
     @keeper.on_letter(Player)
-    def apply(_: Tx, player: Player, letter: dict[str, int]) -> str:
+    def apply(player: Player, letter: dict[str, int]) -> str:
         player.gold += letter["gold"]
         return f"{player.gold} in all"
 
@@ -184,7 +185,7 @@ async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_wh
 
     ada, _ = await enter(keeper, 1), await enter(keeper, 2)
     lab.line().plan = lambda method: delay(0.5, 0.5) if method == "write" else NONE
-    await lab.finish(keeper.commit(lambda tx, player: [send(tx, player, gold=gold) for gold in (1, 2)], ada))
+    await lab.finish(keeper.commit(lambda player: [send(keeper, player, gold=gold) for gold in (1, 2)], ada))
     await lab.advance(0.5)
     assert told == []
     await lab.advance(2)
@@ -197,7 +198,7 @@ async def test_a_letter_that_did_not_stay_applied_is_not_told(post: Lab, keeper:
     keeper.on_letter_settled(Player)(lambda session, letter, result: told.append(1))
     ada = await enter(keeper, 1)
     await enter(keeper, 2)
-    await keeper.commit(send, ada)
+    await keeper.commit(partial(send, keeper), ada)
     assert told == []
     post.line().down = True
     await post.advance(40)
@@ -215,9 +216,9 @@ async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper
     keeper.on_letter_settled(Player)(lambda _, letter, __: told.append(letter))
     ada = await enter(keeper, 1)
 
-    def sends(tx: Tx, player: Player) -> None:
-        send(tx, player)
-        tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
+    def sends(player: Player) -> None:
+        send(keeper, player)
+        keeper.tx.deliver(Player, 2, {"a hook": "that knows no such letter"})
 
     await keeper.commit(sends, ada)
     await enter_and_read(keeper, 2)
@@ -284,7 +285,7 @@ async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step
 async def tell(lab: Lab, other: Keeper, *, receiver_is_here: bool) -> None:
     ada = lab.keeper.session(Player, 1)
     assert ada is not None
-    await lab.keeper.commit(send, ada, ops=(Op(1, b"send"),))
+    await lab.keeper.commit(partial(send, lab.keeper), ada, ops=(Op(1, b"send"),))
     if receiver_is_here:
         bob = other.session(Player, 2)
         assert bob is not None
@@ -306,7 +307,7 @@ async def come_back(lab: Lab) -> None:
         assert keeper is not None
         session = keeper.session(Player, number) or await lab.finish(enter(keeper, number))
         if number == 1:
-            await lab.finish(keeper.commit(send, session, ops=(Op(1, b"send"),)))
+            await lab.finish(keeper.commit(partial(send, keeper), session, ops=(Op(1, b"send"),)))
         else:
             await lab.finish(session.logout())
             await lab.finish(enter(keeper, number))

@@ -87,7 +87,7 @@ async def test_shared_records_are_never_limited(lab: Lab, keeper: Keeper) -> Non
     members = [await enter(keeper, number) for number in range(20)]
     for member in members:
         await keeper.commit(deposit, member, guild)
-        await keeper.commit(lambda _, held: setattr(held, "motto", "all for one"), guild)
+        await keeper.commit(lambda held: setattr(held, "motto", "all for one"), guild)
     stored = lab.stored(Guild, 1)
     assert stored is not None
     assert stored.gold == 20

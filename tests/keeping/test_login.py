@@ -245,7 +245,7 @@ async def test_no_record_is_read_from_the_store_during_play(lab: Lab, monkeypatc
         bob.record.x += 1.0
         if second % 10 == 0:
             ada.record.level += 1
-            await keeper.commit(lambda _, a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
+            await keeper.commit(lambda a, b: setattr(b, "gold", b.gold + a.level), ada, bob)
         await lab.advance(1)
     assert len(wire.transactions) > 10
     beside = [key for key in wire.keys_read if not key.startswith("server:")]

@@ -8,16 +8,16 @@ import pytest
 from keeping.game import Guild, Item, Player, changes_nothing, earn, enter, kept, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import InvalidKey, Misuse, NameTaken, OwnershipLost, RecordError, SessionEnded, TierViolation
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.testing.lab import Lab
 
 
 async def test_a_coroutine_function_as_the_body_of_a_commit(keeper: Keeper) -> None:
-    async def body(_: Tx, player: Player) -> None:
+    async def body(player: Player) -> None:
         player.gold += 1
 
-    async def body_of_all(_: Tx, players: list[Player]) -> None:
-        await body(_, *players)
+    async def body_of_all(players: list[Player]) -> None:
+        await body(*players)
 
     ada = await enter(keeper)
     with pytest.raises(Misuse, match=r"body is a coroutine function; a commit runs without awaiting.*plain `def"):
@@ -31,7 +31,7 @@ async def test_a_function_that_returns_an_awaitable_is_found_and_undone(lab: Lab
     async def later() -> None:
         pytest.fail("it ran")
 
-    def body(_: Tx, player: Player) -> object:
+    def body(player: Player) -> object:
         player.gold += 1
         return later()
 
@@ -76,7 +76,7 @@ async def test_no_sessions_at_all(keeper: Keeper) -> None:
 async def test_more_sessions_than_a_transaction_takes(lab: Lab, keeper: Keeper) -> None:
     everybody = [await enter(keeper, number) for number in range(150)]
 
-    def tax(_: Tx, players: list[Player]) -> None:
+    def tax(players: list[Player]) -> None:
         for player in players:
             player.gold -= 1
 
@@ -90,14 +90,14 @@ async def test_more_sessions_than_a_transaction_takes(lab: Lab, keeper: Keeper) 
 async def test_a_result_that_cannot_be_stored(keeper: Keeper) -> None:
     ada = await enter(keeper)
     with pytest.raises(Misuse, match="return None, numbers, text, lists or dictionaries"):
-        await keeper.commit(lambda _tx, _player: {1j}, ada, ops=(Op(1),))
+        await keeper.commit(lambda _player: {1j}, ada, ops=(Op(1),))
 
 
 async def test_a_record_of_another_class_in_create(keeper: Keeper) -> None:
     ada = await enter(keeper)
     wrong: Any = Player()
     with pytest.raises(Misuse, match=r"tx\.create of a Guild got a Player"):
-        await keeper.commit(lambda tx, _: tx.create(Guild, 1, wrong), ada)
+        await keeper.commit(lambda _: keeper.tx.create(Guild, 1, wrong), ada)
 
 
 async def test_a_record_of_another_class_at_login(lab: Lab, keeper: Keeper) -> None:
@@ -166,6 +166,6 @@ async def test_the_keeper_of_a_commit_within_a_commit_is_told_nothing_strange(la
     """The inner one is a coroutine that nobody awaits: found, as any awaitable that comes back."""
     ada = await enter(keeper)
     with pytest.raises(Misuse, match="awaitable"):
-        await keeper.commit(lambda _tx, _player: keeper.commit(earn, ada), ada)
+        await keeper.commit(lambda _player: keeper.commit(earn, ada), ada)
     await asyncio.sleep(0)
     assert kept(lab).gold == 100

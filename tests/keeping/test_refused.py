@@ -7,7 +7,7 @@ import pytest
 
 from keeping.game import Player, earn, enter, kept, pay, swap_names
 from realmkeep.errors import AlreadyExists, CommitRefused, OwnershipLost
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
 
@@ -98,9 +98,9 @@ async def test_a_commit_that_creates_what_exists_is_refused_and_nothing_happened
     ada = await enter(keeper)
     await (await enter(keeper, 2)).logout()
 
-    def gives_birth(tx: Tx, player: Player) -> None:
+    def gives_birth(player: Player) -> None:
         player.gold -= 50
-        tx.create(Player, 2, Player(gold=50))
+        keeper.tx.create(Player, 2, Player(gold=50))
 
     with pytest.raises(AlreadyExists, match=r"rover:2 exists.*choose another id") as caught:
         await keeper.commit(gives_birth, ada)
@@ -116,9 +116,9 @@ async def test_changes_after_a_commit_that_is_refused_are_undone_with_it(lab: La
     ada.record.xp = 1
     lab.line().plan = lambda _: delay(0.5)
 
-    def creates(tx: Tx, player: Player) -> None:
+    def creates(player: Player) -> None:
         player.xp = 2
-        tx.create(Player, 9, Player())
+        keeper.tx.create(Player, 9, Player())
 
     commit = asyncio.create_task(keeper.commit(creates, ada))
     await lab.advance(0.1)

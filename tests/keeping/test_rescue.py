@@ -6,6 +6,7 @@ import os
 import stat
 import zlib
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import pytest
 from keeping.game import Guild, Player, earn, enter, kept, patiently, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
-from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, Tx, restore_rescued
+from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, restore_rescued
 from realmkeep.keeping.recovery.rescue_file import Line, Undelivered, Unsavable, decode_line, encode_line, read_lines
 from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.storage import Guard, Put, Transaction
@@ -24,20 +25,20 @@ from realmkeep.testing.lab import Lab
 LEASE_S = KeeperConfig().lease_ttl_s
 
 
-def founds(tx: Tx, founder: Player) -> None:
+def founds(keeper: Keeper, founder: Player) -> None:
     """Half of the founder's gold becomes a guild's."""
     half = founder.gold // 2
     founder.gold -= half
-    tx.create(Guild, 7, Guild(gold=half))
+    keeper.tx.create(Guild, 7, Guild(gold=half))
 
 
-def sends(tx: Tx, sender: Player) -> None:
+def sends(keeper: Keeper, sender: Player) -> None:
     """Ten gold, by letter, to player 3."""
     sender.gold -= 10
-    tx.deliver(Player, 3, 10)
+    keeper.tx.deliver(Player, 3, 10)
 
 
-def opens(_: Tx, player: Player, letter: Any) -> None:
+def opens(player: Player, letter: Any) -> None:
     player.gold += letter
 
 
@@ -100,8 +101,8 @@ async def play(town: Town) -> list[Session[Player]]:
     one, two, three, four = await town.enter(1, 2, 3, 4)
     town.away = True
     await town.commit(pay, one, two)
-    await town.commit(founds, two)
-    await town.commit(sends, two)
+    await town.commit(partial(founds, town.keeper), two)
+    await town.commit(partial(sends, town.keeper), two)
     four.record.xp = 5
     return [one, two, three, four]
 
@@ -161,7 +162,7 @@ async def test_a_trade_whose_one_half_was_claimed_is_left_whole_and_so_is_what_w
 async def test_a_letter_that_cannot_be_sent_any_more_is_named(town: Town) -> None:
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(sends, one)
+    await town.commit(partial(sends, town.keeper), one)
     await town.shut_down()
     await town.lab.advance(LEASE_S)
     await enter(await town.lab.server("north"), 1)
@@ -281,7 +282,7 @@ async def test_an_owner_elsewhere_hears_of_a_restored_letter_at_once(town: Town)
     three = await enter(north, 3)
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(sends, one)
+    await town.commit(partial(sends, town.keeper), one)
     await town.shut_down()
     assert (await town.restore()).clean
     await town.lab.advance(2)
@@ -350,7 +351,7 @@ async def test_a_store_that_lost_data_since_is_not_overwritten(town: Town) -> No
 async def test_a_record_that_exists_by_now_is_not_made_again(town: Town) -> None:
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(founds, one)
+    await town.commit(partial(founds, town.keeper), one)
     await town.shut_down()
     north = await town.lab.server("north")
     guild = await north.hold(Guild, 7, create=lambda: Guild(gold=1))
@@ -375,10 +376,10 @@ async def test_a_full_queue_leaves_nobody_out(tmp_path: Path) -> None:
         assert {kept(lab, number).xp for number in range(40)} == {1}
 
 
-def dissolves(tx: Tx, founder: Player) -> None:
+def dissolves(keeper: Keeper, founder: Player) -> None:
     """The guild's gold is its founder's again."""
     founder.gold += 10
-    tx.delete(Guild, 7)
+    keeper.tx.delete(Guild, 7)
 
 
 @pytest.mark.parametrize("changed", [False, True])
@@ -388,7 +389,7 @@ async def test_a_record_is_deleted_only_as_it_was_when_that_was_decided(town: To
     await town.lab.advance(1)
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(dissolves, one)
+    await town.commit(partial(dissolves, town.keeper), one)
     await town.shut_down()
     if changed:
         guild = await north.hold(Guild, 7, create=Guild)
@@ -409,7 +410,7 @@ async def test_a_record_whose_revision_is_no_number_is_not_deleted(town: Town, r
     await town.lab.advance(1)
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(dissolves, one)
+    await town.commit(partial(dissolves, town.keeper), one)
     await town.shut_down()
     await town.lab.line().write([Transaction((), (Put("guild:7:updated", revision),))])
     report = await town.restore()
@@ -421,8 +422,8 @@ async def test_a_record_whose_revision_is_no_number_is_not_deleted(town: Town, r
 async def test_a_record_that_was_made_and_deleted_within_the_file_is_gone(town: Town) -> None:
     (one,) = await town.enter(1)
     town.away = True
-    await town.commit(founds, one)
-    await town.commit(dissolves, one)
+    await town.commit(partial(founds, town.keeper), one)
+    await town.commit(partial(dissolves, town.keeper), one)
     await town.shut_down()
     assert (await town.restore()).clean
     assert (kept(town.lab, 1).gold, town.lab.stored(Guild, 7)) == (60, None)

@@ -11,7 +11,7 @@ import pytest
 from keeping.game import Guild, Player, enter, enter_and_read, kept
 from keeping.test_kept_letters import run_letters
 from realmkeep.errors import Later, Misuse, Return
-from realmkeep.keeping import Keeper, Letter, Returned, Tx
+from realmkeep.keeping import Keeper, Letter, Returned
 from realmkeep.keeping.letters import returning
 from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
 from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
@@ -36,7 +36,7 @@ class Answer:
         self.takes_back = True
 
     def register(self, keeper: Keeper) -> None:
-        def take(_: Tx, record: Player | Guild, purse: Purse) -> object:
+        def take(record: Player | Guild, purse: Purse) -> object:
             record.gold += purse.gold
             answer = self.to.get(purse.wish)
             if purse.wish == "returned":
@@ -45,7 +45,7 @@ class Answer:
                 raise answer
             return None
 
-        def back(_: Tx, record: Player | Guild, returned: Returned) -> None:
+        def back(record: Player | Guild, returned: Returned) -> None:
             purse = returned.open(Purse)
             record.gold += purse["gold"] if isinstance(purse, dict) else purse.gold
             if isinstance(record, Player):
@@ -73,10 +73,10 @@ async def send(lab: Lab, *letters: object, to: int = 2, expires_s: float | None 
     if lab.keeper.session(Player, to) is None and lab.stored(Player, to) is None:
         await (await enter(lab.keeper, to)).logout()
 
-    def run(tx: Tx, ada: Player) -> None:
+    def run(ada: Player) -> None:
         for letter in letters:
             ada.gold -= letter.gold if isinstance(letter, Purse) else 0
-            tx.deliver(Player, to, letter, expires_s=expires_s)
+            lab.keeper.tx.deliver(Player, to, letter, expires_s=expires_s)
 
     await lab.keeper.commit(run, lab.keeper.session(Player, 1) or await enter(lab.keeper, 1))
 
@@ -177,13 +177,13 @@ async def test_what_came_back_and_finds_no_hook_waits_for_one_and_never_goes_bac
 async def test_a_hook_that_refuses_what_came_back_keeps_it(post: Lab) -> None:
     keeper = await post.server("lab-2")
 
-    def refuses(_: Tx, _guild: Guild, _returned: Returned) -> None:
+    def refuses(_guild: Guild, _returned: Returned) -> None:
         raise Return("I do not want it")
 
     keeper.on_letter(Guild, Returned)(refuses)
     guild = await keeper.hold(Guild, 7, create=Guild)
     await (await enter(post.keeper, 2)).logout()
-    await keeper.commit(lambda tx, _: tx.deliver(Player, 2, Purse(gold=1, wish="no")), guild)
+    await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, Purse(gold=1, wish="no")), guild)
     await enter_and_read(post.keeper, 2)
     await post.advance(3)
     assert len(post.store.entries("guild:7:kept")) == 1
@@ -195,13 +195,13 @@ async def disband(lab: Lab, *letters: object) -> None:
     await (await lab.keeper.hold(Guild, 7, create=Guild)).release()
     ada = lab.keeper.session(Player, 1) or await enter(lab.keeper, 1)
 
-    def pays(tx: Tx, player: Player) -> None:
+    def pays(player: Player) -> None:
         for letter in letters:
             player.gold -= letter.gold if isinstance(letter, Purse) else 0
-            tx.deliver(Guild, 7, letter)
+            lab.keeper.tx.deliver(Guild, 7, letter)
 
     await lab.keeper.commit(pays, ada)
-    await lab.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada)
+    await lab.keeper.commit(lambda _: lab.keeper.tx.delete(Guild, 7), ada)
 
 
 async def test_letters_to_a_record_that_is_deleted_go_back(post: Lab) -> None:
@@ -229,8 +229,8 @@ async def test_letters_to_a_record_that_is_deleted_go_back(post: Lab) -> None:
 async def test_whatever_becomes_of_the_answers_each_goes_back_once(post: Lab, faults: tuple[Fault, ...]) -> None:
     await (await post.keeper.hold(Guild, 7, create=Guild)).release()
     ada = await enter(post.keeper, 1)
-    await post.keeper.commit(lambda tx, _: [tx.deliver(Guild, 7, Purse(gold=1)) for _ in range(40)], ada)
-    deleting = post.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada)
+    await post.keeper.commit(lambda _: [post.keeper.tx.deliver(Guild, 7, Purse(gold=1)) for _ in range(40)], ada)
+    deleting = post.keeper.commit(lambda _: post.keeper.tx.delete(Guild, 7), ada)
     post.line().script("write", NONE, *faults)
     await post.finish(deleting)
     await post.advance(30)
@@ -302,7 +302,7 @@ async def test_the_command_returns(tmp_path: Path, capsys: pytest.CaptureFixture
         Answer(broken=KeyError("x")).register(keeper)
         await (await enter(keeper, 2)).logout()
         ada = await enter(keeper, 1)
-        await keeper.commit(lambda tx, _: tx.deliver(Player, 2, Purse(gold=5, wish="broken")), ada)
+        await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, Purse(gold=5, wish="broken")), ada)
         await enter_and_read(keeper, 2)
     finally:
         await keeper.close()
@@ -399,14 +399,14 @@ async def test_a_deletion_that_the_store_loses_is_done_again_with_its_returns(an
         ada = await lab.finish(enter(lab.keeper, 1))
         await lab.finish((await lab.finish(lab.keeper.hold(Guild, 7, create=Guild))).release())
 
-        def pays(tx: Tx, player: Player) -> None:
+        def pays(player: Player) -> None:
             player.gold -= 30
-            tx.deliver(Guild, 7, Purse(gold=30))
+            lab.keeper.tx.deliver(Guild, 7, Purse(gold=30))
 
         await lab.finish(lab.keeper.commit(pays, ada))
         await lab.advance(10)
         before = lab.store.snapshot()
-        await lab.finish(lab.keeper.commit(lambda tx, _: tx.delete(Guild, 7), ada))
+        await lab.finish(lab.keeper.commit(lambda _: lab.keeper.tx.delete(Guild, 7), ada))
         if opened:
             await lab.advance(0.5)
         lab.store.restore(before)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import pytest
 
 from keeping.game import Guild, Player, enter, kept, opens_letters, pay
-from realmkeep.keeping import Keeper, Session, Tx
+from realmkeep.keeping import Keeper, Session
 from realmkeep.keeping.live.op_ring import RING_LETTERS
 from realmkeep.keeping.ownership.safety import Safety
 from realmkeep.testing.lab import Lab
@@ -39,10 +40,10 @@ def other(lab: Lab) -> Keeper:
     return keeper
 
 
-def sends(tx: Tx, sender: Player, *, to: int = 2, letters: int = 1) -> None:
+def sends(keeper: Keeper, sender: Player, *, to: int = 2, letters: int = 1) -> None:
     for _ in range(letters):
         sender.gold -= 1
-        tx.deliver(Player, to, {"gold": 1})
+        keeper.tx.deliver(Player, to, {"gold": 1})
 
 
 def all_gold(lab: Lab, *numbers: int) -> int:
@@ -55,7 +56,7 @@ async def letter_of_a_server_that_dies(lab: Lab) -> None:
     ada, bob = await enter(lab.keeper, 1), await enter(other(lab), 2)
     await lab.advance(LONG_S)
     before = lab.store.snapshot()
-    await lab.keeper.commit(sends, ada)
+    await lab.keeper.commit(partial(sends, lab.keeper), ada)
     await lab.advance(1.5)  # the notice has arrived
     lab.store.restore(before)
     await lab.crash("lab-1")
@@ -107,9 +108,9 @@ async def founder_dies(lab: Lab) -> None:
     await lab.advance(LONG_S)
     before = lab.store.snapshot()
 
-    def found(tx: Tx, founder: Player) -> None:
+    def found(founder: Player) -> None:
         founder.gold -= 50
-        tx.create(Guild, 7, Guild(gold=50))
+        lab.keeper.tx.create(Guild, 7, Guild(gold=50))
 
     await lab.keeper.commit(found, ada)
     holding = asyncio.ensure_future(other(lab).hold(Guild, 7))
@@ -161,7 +162,7 @@ async def test_who_comes_back_to_the_same_server_does_not_wait(everysec: Lab) ->
 async def many_letters_opened(lab: Lab, letters: int) -> Session[Player]:
     """Bob opens many letters in what the store then loses; both servers live."""
     ada, bob = await enter(other(lab), 1, gold=1000), await enter(lab.keeper, 2)
-    await other(lab).commit(lambda tx, player: sends(tx, player, letters=letters), ada)
+    await other(lab).commit(lambda player: sends(other(lab), player, letters=letters), ada)
     before = lab.store.snapshot()
     await lab.finish(bob.open_letters())
     assert bob.record.gold == 100 + letters
@@ -182,7 +183,7 @@ async def test_letters_that_come_back_are_not_opened_again_however_many(everysec
 async def test_they_are_not_opened_again_either_by_the_server_where_their_receiver_is_next(everysec: Lab) -> None:
     lab = everysec
     ada, bob = await enter(lab.keeper, 1, gold=1000), await enter(lab.keeper, 2)
-    await lab.keeper.commit(lambda tx, player: sends(tx, player, letters=100), ada)
+    await lab.keeper.commit(lambda player: sends(lab.keeper, player, letters=100), ada)
     before = lab.store.snapshot()
     await lab.finish(bob.open_letters())
     await bob.logout()
@@ -210,11 +211,11 @@ async def test_what_a_ring_remembers_shrinks_to_what_is_stored_once_it_is_safe(e
     lab = everysec
     ada, bob = await enter(lab.keeper, 1, gold=1000), await enter(lab.keeper, 2)
     for _ in range(2):
-        await lab.keeper.commit(lambda tx, player: sends(tx, player, letters=100), ada)
+        await lab.keeper.commit(lambda player: sends(lab.keeper, player, letters=100), ada)
         await lab.finish(bob.open_letters())
         await lab.advance(LONG_S)
     assert bob.record.gold == 300
-    await lab.keeper.commit(sends, ada)
+    await lab.keeper.commit(partial(sends, lab.keeper), ada)
     await lab.finish(bob.open_letters())
     assert bob.ring.size_bytes < 256 * (RING_LETTERS + 101) + 100
     assert len(bob.ring.encode()) < 24 * (RING_LETTERS + 3)

@@ -1,6 +1,7 @@
 """What nobody here owns: held and borrowed records, records made and deleted in commits."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -215,9 +216,9 @@ async def test_a_block_that_is_cancelled_releases_what_it_borrowed(lab: Lab, kee
 async def test_a_commit_makes_a_record_whole_or_not_at_all(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
 
-    def founds(tx: Tx, player: Player) -> None:
+    def founds(player: Player) -> None:
         player.gold -= 60
-        tx.create(Guild, 1, Guild(gold=60))
+        keeper.tx.create(Guild, 1, Guild(gold=60))
         if player.gold < 0:
             raise NotEnough
 
@@ -235,12 +236,12 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it_and_returns_l
 ) -> None:
     ada = await enter(keeper, 1)
     bob = await enter(keeper, 2)
-    await keeper.commit(lambda tx, _: tx.deliver(Player, 2, "hello"), ada)
+    await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, "hello"), ada)
     await keeper.commit(earn, bob, ops=(Op(1, b"earn"),))
     await bob.logout()
     beside = {key for key in lab.store.live_keys() if key.startswith("rover:2")}
     assert beside == {f"rover:2{each}" for each in ("", ":inbox", ":ops", ":updated", ":version")}
-    await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    await keeper.commit(lambda _: keeper.tx.delete(Player, 2), ada)
     left = sorted(key for key in lab.store.live_keys() if key.startswith("rover:2"))
     assert left == ["rover:2:inbox", "rover:2:updated"], "letters are not its own"
     await lab.advance(61)
@@ -252,7 +253,7 @@ async def test_a_commit_deletes_a_record_with_everything_beside_it_and_returns_l
 async def test_a_record_that_somebody_owns_is_not_deleted(lab: Lab, keeper: Keeper) -> None:
     ada, _ = await enter(keeper, 1), await enter(keeper, 2)
     with pytest.raises(AlreadyExists, match="rover:2:owner"):
-        await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+        await keeper.commit(lambda _: keeper.tx.delete(Player, 2), ada)
     assert kept(lab, 2).gold == 100
 
 
@@ -260,7 +261,7 @@ async def test_a_record_made_anew_under_a_deleted_id_goes_on_with_higher_revisio
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     await bob.logout()
     highest = int(lab.store.value("rover:2:updated") or b"0")
-    await keeper.commit(lambda tx, _: tx.delete(Player, 2), ada)
+    await keeper.commit(lambda _: keeper.tx.delete(Player, 2), ada)
     await lab.advance(0.001)
     await enter(keeper, 2)
     assert int(lab.store.value("rover:2:updated") or b"0") > highest
@@ -269,14 +270,52 @@ async def test_a_record_made_anew_under_a_deleted_id_goes_on_with_higher_revisio
 async def test_the_transaction_is_usable_only_while_the_function_runs(keeper: Keeper) -> None:
     ada = await enter(keeper)
     kept_tx: list[Tx] = []
-    await keeper.commit(lambda tx, _: kept_tx.append(tx), ada)
+    await keeper.commit(lambda _: kept_tx.append(keeper.tx), ada)
     (tx,) = kept_tx
-    with pytest.raises(Misuse, match="use tx only inside the function"):
+    over = r"this transaction is over.*ask keeper\.tx anew"
+    with pytest.raises(Misuse, match=over):
         tx.deliver(Player, 2, "late")
-    with pytest.raises(Misuse, match="use tx only inside the function"):
+    with pytest.raises(Misuse, match=over):
         tx.create(Guild, 1, Guild())
-    with pytest.raises(Misuse, match="use tx only inside the function"):
+    with pytest.raises(Misuse, match=over):
         tx.delete(Guild, 1)
+
+
+async def test_a_keeper_has_a_transaction_only_while_a_function_of_its_own_runs(lab: Lab, keeper: Keeper) -> None:
+    north = await lab.server("north")
+    ada = await enter(keeper)
+    none = r"no commit of this keeper runs.*inside a function given to keeper\.commit"
+
+    def looks(player: Player) -> None:
+        keeper.tx.deliver(Player, 1, "hello")
+        with pytest.raises(Misuse, match=none):
+            _ = north.tx
+        if not player.gold:
+            raise NotEnough
+        player.gold = 0
+
+    for _ in range(2):  # the second raises
+        with pytest.raises(Misuse, match=none):
+            _ = keeper.tx
+        with contextlib.suppress(NotEnough):
+            await keeper.commit(looks, ada)
+    with pytest.raises(Misuse, match=none):
+        _ = keeper.tx
+    assert len(lab.store.entries("rover:1:inbox")) == 1
+
+
+async def test_commits_do_not_nest(lab: Lab, keeper: Keeper) -> None:
+    """A coroutine that is started eagerly runs inside the function; its commit would be undone with the outer one."""
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+
+    def starts_another(player: Player) -> None:
+        with pytest.raises(Misuse, match="commits do not nest"):
+            keeper.commit(earn, bob).send(None)
+        keeper.tx.deliver(Player, 2, "still here")
+
+    await keeper.commit(starts_another, ada)
+    assert bob.record.gold == 100
+    assert len(lab.store.entries("rover:2:inbox")) == 1
 
 
 async def test_a_released_shared_record_takes_no_more_commits(keeper: Keeper) -> None:

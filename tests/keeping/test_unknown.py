@@ -8,7 +8,7 @@ from keeping.game import Player, earn, enter, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, CommitUnknown, QueueFull, ValueTooLarge
-from realmkeep.keeping import Keeper, Op, Tx
+from realmkeep.keeping import Keeper, Op
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, cut, duplicate, late, reject
 from realmkeep.testing.lab import Lab
 
@@ -132,7 +132,7 @@ async def test_a_full_queue_refuses_a_commit_before_its_function_runs() -> None:
         commits = [asyncio.create_task(lab.keeper.commit(earn, ada)) for _ in range(16)]
         await lab.clock.settle()
 
-        def must_not_run(_: Tx, player: Player) -> None:
+        def must_not_run(player: Player) -> None:
             pytest.fail("it ran")
 
         with pytest.raises(QueueFull, match="nothing ran; try again") as caught:

@@ -88,9 +88,9 @@ CALLS: dict[str, tuple[Call, tuple[Any, ...]]] = {
     "commit stranger": (lambda s, value: s.keeper.commit(value, s.stranger), (earn,)),
     "commit nobody": (lambda s, value: s.keeper.commit(value), (earn,)),
     "commit ops": (lambda s, value: s.keeper.commit(earn, s.ada, ops=value), OPS),
-    "commit arity": (lambda s, value: s.keeper.commit(value, s.ada), (pay, lambda: 1, lambda tx: 1)),
-    "commit_all": (lambda s, value: s.keeper.commit_all(lambda tx, records: 1, value), wrong()),
-    "commit_all session": (lambda s, value: s.keeper.commit_all(lambda tx, records: 1, [value]), wrong()),
+    "commit arity": (lambda s, value: s.keeper.commit(value, s.ada), (pay, lambda: 1, lambda tx, player: 1)),
+    "commit_all": (lambda s, value: s.keeper.commit_all(lambda records: 1, value), wrong()),
+    "commit_all session": (lambda s, value: s.keeper.commit_all(lambda records: 1, [value]), wrong()),
     "commit_all function": (lambda s, value: s.keeper.commit_all(value, [s.ada]), wrong(Player)),
     "recorded": (lambda s, value: s.ada.recorded(value), wrong()),
     "recall": (lambda s, value: s.ada.recall(value), wrong()),
@@ -103,19 +103,22 @@ CALLS: dict[str, tuple[Call, tuple[Any, ...]]] = {
     ),
     "close": (lambda s, value: s.keeper.close(deadline_s=value), wrong(None, type(None), int, float)),
     "on_evict class": (lambda s, value: s.keeper.on_evict(value)(lambda session: None), CLASSES),
-    "on_evict": (lambda s, value: s.keeper.on_evict(Player)(value), (None, 3, "x", [], earn)),
+    "on_evict": (lambda s, value: s.keeper.on_evict(Player)(value), (None, 3, "x", [], pay)),
     "record": (lambda s, value: Player(value), wrong()),  # pyright: ignore[reportCallIssue] - by keyword only
     "record field": (lambda s, value: Player(gold=value), wrong(int)),
     "record unknown": (lambda s, value: Player(mana=value), (3,)),  # pyright: ignore[reportCallIssue] - no such field
     "shared record": (lambda s, value: Shared(name=value), ("x",)),
-    "deliver class": (lambda s, value: s.keeper.commit(lambda tx, p: tx.deliver(value, 1, {}), s.ada), CLASSES),
-    "deliver id": (lambda s, value: s.keeper.commit(lambda tx, p: tx.deliver(Player, value, {}), s.ada), IDS),
-    "create class": (lambda s, value: s.keeper.commit(lambda tx, p: tx.create(value, 5, Player()), s.ada), CLASSES),
+    "deliver class": (lambda s, value: s.keeper.commit(lambda p: s.keeper.tx.deliver(value, 1, {}), s.ada), CLASSES),
+    "deliver id": (lambda s, value: s.keeper.commit(lambda p: s.keeper.tx.deliver(Player, value, {}), s.ada), IDS),
+    "create class": (
+        lambda s, value: s.keeper.commit(lambda p: s.keeper.tx.create(value, 5, Player()), s.ada),
+        CLASSES,
+    ),
     "create record": (
-        lambda s, value: s.keeper.commit(lambda tx, p: tx.create(Player, 5, value), s.ada),
+        lambda s, value: s.keeper.commit(lambda p: s.keeper.tx.create(Player, 5, value), s.ada),
         wrong(Player),
     ),
-    "delete class": (lambda s, value: s.keeper.commit(lambda tx, p: tx.delete(value, 5), s.ada), CLASSES),
+    "delete class": (lambda s, value: s.keeper.commit(lambda p: s.keeper.tx.delete(value, 5), s.ada), CLASSES),
     "record_keys": (lambda s, value: keys.record_keys("player", value), IDS),
 }
 

@@ -193,7 +193,7 @@ class Lab:
         """Give a player gold and items, as nobody in the game can."""
         game = self.realm.game
 
-        def give(_: object, player: Player) -> None:
+        def give(player: Player) -> None:
             player.gold += gold
             for item_id, count in (items or {}).items():
                 free = next(slot for slot in range(24) if all(item.slot != slot for item in player.inventory))

@@ -7,7 +7,6 @@ import pytest
 from lab import WORLD, Lab, LabPeer, Message, lab
 from typing_extensions import override
 
-from realmkeep import Tx
 from realmkeep.errors import CommitRefused
 from realmkeep.realm.wire.intents import read_intent
 from realmkeep.realm.world.mail_letter import MailLetter
@@ -249,7 +248,7 @@ async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
     cave = game.places.by_name["cave"]
     troll = next(monster for monster in cave.monsters.values() if monster.name == "troll")
 
-    def litter(_: Tx, zone: Zone) -> None:
+    def litter(zone: Zone) -> None:
         zone.ground = [GroundItem("sword", game.serials.take_serial(), 45.0, 45.0) for _ in range(lying)]
 
     await realm.clock.finish(realm.keeper.commit(litter, game.zone_of(cave)))
@@ -260,7 +259,7 @@ async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
 
 
 async def test_a_blow_is_answered_whose_level_up_was_undone_with_what_it_followed(realm: Lab, ada: LabPeer) -> None:
-    def together(_: Tx, __: Player, ___: Player) -> None:
+    def together(__: Player, ___: Player) -> None:
         """A commit of two, whatever it does."""
 
     bob = await realm.join(8)
@@ -435,9 +434,9 @@ async def test_mail_of_the_blocked_is_refused_and_comes_back_if_it_was_under_way
     plain = {"from": 7, "name": realm.player(ada).name, "gold": 30}
     typed = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
-    def was_sent_before(tx: Tx, player: Player) -> None:
+    def was_sent_before(player: Player) -> None:
         player.gold -= 30
-        tx.deliver(Player, 8, typed if stored_as == "mail" else plain)
+        realm.keeper.tx.deliver(Player, 8, typed if stored_as == "mail" else plain)
 
     await realm.keeper.commit(was_sent_before, session)
     await realm.clock.settle()
@@ -469,15 +468,15 @@ async def test_what_comes_back_to_a_full_purse_waits_until_there_is_room(realm: 
     assert sender is not None
     letter = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
-    def sends_and_is_rich(tx: Tx, player: Player) -> None:
-        tx.deliver(Player, 8, letter)
+    def sends_and_is_rich(player: Player) -> None:
+        realm.keeper.tx.deliver(Player, 8, letter)
         player.gold = GOLD_MAX - 5
 
     await realm.keeper.commit(sends_and_is_rich, sender)
     await realm.clock.settle()
     assert (realm.player(ada).gold, ada.events("mail")) == (GOLD_MAX - 5, [])
 
-    def spends(_: Tx, player: Player) -> None:
+    def spends(player: Player) -> None:
         player.gold = 0
 
     await realm.keeper.commit(spends, sender)
@@ -518,11 +517,11 @@ async def test_a_tier_1_intent_without_an_op_id_is_a_bad_field(realm: Lab, ada: 
 async def test_mail_to_a_full_inbox_is_refused_and_nothing_left(realm: Lab, ada: LabPeer) -> None:
     session = realm.keeper.session(Player, 7)
     assert session is not None
-    await realm.keeper.commit(lambda tx, _: tx.create(Player, 9, Player(player_id=9, name="eve")), session)
+    await realm.keeper.commit(lambda _: realm.keeper.tx.create(Player, 9, Player(player_id=9, name="eve")), session)
 
-    def filling(tx: Tx, _: Player) -> None:
+    def filling(_: Player) -> None:
         for _number in range(500):
-            tx.deliver(Player, 9, {"from": 7, "gold": 0})
+            realm.keeper.tx.deliver(Player, 9, {"from": 7, "gold": 0})
 
     for _ in range(2):
         await realm.keeper.commit(filling, session)
@@ -533,12 +532,12 @@ async def test_mail_to_a_full_inbox_is_refused_and_nothing_left(realm: Lab, ada:
 async def test_mail_of_one_player_fills_no_inbox_and_what_was_sent_is_answered_again(realm: Lab, ada: LabPeer) -> None:
     session = realm.keeper.session(Player, 7)
     assert session is not None
-    await realm.keeper.commit(lambda tx, _: tx.create(Player, 9, Player(player_id=9, name="eve")), session)
+    await realm.keeper.commit(lambda _: realm.keeper.tx.create(Player, 9, Player(player_id=9, name="eve")), session)
     sent = await realm.act(ada, "mail", player=9, gold=1)
 
-    def filling(tx: Tx, _: Player) -> None:
+    def filling(_: Player) -> None:
         for _number in range(99):
-            tx.deliver(Player, 9, {"from": 7, "gold": 0})
+            realm.keeper.tx.deliver(Player, 9, {"from": 7, "gold": 0})
 
     await realm.keeper.commit(filling, session)
     assert await realm.refused(ada, "mail", player=9, gold=1) == "inbox_full"

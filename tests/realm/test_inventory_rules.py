@@ -21,7 +21,8 @@ from realmkeep.realm.world.zone import Zone
 
 QUIVER = msgspec.structs.replace(WORLD.items["arrow"], equipment="weapon", stack_max=5)
 ODD = msgspec.structs.replace(WORLD, items={**WORLD.items, "quiver": QUIVER})  # as the reader refuses it today
-SCENE = Scene(ODD, Places(ODD, {name: Zone() for name in ODD.zones}, 0), Serials(), Random(7), now_s=0.0, wall_us=0)
+PLACES = Places(ODD, {name: Zone() for name in ODD.zones}, 0)
+SCENE = Scene(None, ODD, PLACES, Serials(), Random(7), now_s=0.0, wall_us=0)  # pyright: ignore[reportArgumentType] - nothing sends mail
 THINGS = ("bread", "quiver", "sword", "helmet")
 
 slots = st.integers(0, 5)
@@ -116,7 +117,7 @@ async def test_two_things_in_one_slot_of_an_older_record_are_two_things_after_th
     ada = await realm.join(7)
     crowd = [Item("sword", 1, 3, 901), Item("helmet", 1, 3, 902), Item("bread", 2, 3)]
 
-    def crowd_it(_: Any, player: Player) -> None:
+    def crowd_it(player: Player) -> None:
         player.inventory = crowd
 
     await realm.clock.finish(realm.keeper.commit(crowd_it, realm.realm.game.connections.by_peer[ada].session))

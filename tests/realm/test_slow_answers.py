@@ -3,7 +3,6 @@
 import pytest
 from lab import Lab, LabPeer
 
-from realmkeep import Tx
 from realmkeep.realm.world.places import SERIALS_MAX
 from realmkeep.realm.world.player import GOLD_MAX, Player
 from realmkeep.realm.world.zone import GroundItem, Zone
@@ -82,7 +81,7 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
     game = realm.realm.game
     zone = game.zone_of(game.places.place_of(realm.player(ada)))
 
-    def litter(_: Tx, zone: Zone) -> None:
+    def litter(zone: Zone) -> None:
         zone.ground = [GroundItem("sword", game.serials.take_serial(), 1.0, 1.0) for _ in range(SERIALS_MAX - 1)]
 
     await realm.clock.finish(realm.keeper.commit(litter, zone))
@@ -92,7 +91,7 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
 
 
 async def test_the_bank_keeps_as_much_gold_as_it_may_and_not_one_more(realm: Lab, ada: LabPeer) -> None:
-    def save_up(_: Tx, player: Player) -> None:
+    def save_up(player: Player) -> None:
         player.bank_gold = GOLD_MAX - 10
 
     session = realm.realm.game.connections.by_peer[ada].session

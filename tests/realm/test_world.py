@@ -188,7 +188,7 @@ def test_the_longest_auth_ok_fits_a_datagram(syntax: Syntax) -> None:
 @pytest.mark.parametrize("syntax", Syntax)
 def test_the_longest_look_fits_a_datagram(syntax: Syntax) -> None:
     places = Places(WORLD, {name: Zone() for name in WORLD.zones}, 0)
-    scene = Scene(WORLD, places, Serials(), None, now_s=0.0, wall_us=0)  # pyright: ignore[reportArgumentType] - looking rolls no dice
+    scene = Scene(None, WORLD, places, Serials(), None, now_s=0.0, wall_us=0)  # pyright: ignore[reportArgumentType] - looking needs neither
     player = new_player(WORLD, 1, "ada")
     places.add_player(player)
     town = places.place_of(player)

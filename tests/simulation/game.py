@@ -1,7 +1,7 @@
 """The game that the simulation plays: records whose every change can be told afterwards."""
 
 from realmkeep.errors import Return
-from realmkeep.keeping import Keeper, Letter, Returned, Tx
+from realmkeep.keeping import Keeper, Letter, Returned
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral
 
 START_GOLD = 100
@@ -44,7 +44,7 @@ class Bankrupt(Exception):
     """The game's own rule refuses: nothing must have happened."""
 
 
-def trade(tx: Tx, giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int], fail: bool) -> dict[str, int]:
+def trade(giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int], fail: bool) -> dict[str, int]:
     """Gold and, if there is one, a sword go from one to the other."""
     giver.gold -= amount
     if fail:
@@ -57,7 +57,7 @@ def trade(tx: Tx, giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int]
     return {"gold": giver.gold}
 
 
-def deposit(tx: Tx, hero: Hero, chest: Chest, *, amount: int, op: int, who: int) -> dict[str, int]:
+def deposit(hero: Hero, chest: Chest, *, amount: int, op: int, who: int) -> dict[str, int]:
     """Gold goes into the chest."""
     hero.gold -= amount
     chest.gold += amount
@@ -66,15 +66,17 @@ def deposit(tx: Tx, hero: Hero, chest: Chest, *, amount: int, op: int, who: int)
     return {"gold": hero.gold}
 
 
-def mail(tx: Tx, hero: Hero, *, to: int, amount: int, op: int, letter: int, wanted: bool = True) -> dict[str, int]:
+def mail(
+    keeper: Keeper, hero: Hero, *, to: int, amount: int, op: int, letter: int, wanted: bool = True
+) -> dict[str, int]:
     """Gold goes into a letter."""
     hero.gold -= amount
     hero.applied.append(op)
-    tx.deliver(Hero, to, Coins(letter=letter, gold=amount, wanted=wanted))
+    keeper.tx.deliver(Hero, to, Coins(letter=letter, gold=amount, wanted=wanted))
     return {"gold": hero.gold}
 
 
-def open_letter(tx: Tx, hero: Hero, coins: Coins) -> None:
+def open_letter(hero: Hero, coins: Coins) -> None:
     """Gold comes out of a letter, or goes back to its sender in it."""
     hero.letters.append(coins.letter)
     hero.gold += coins.gold
@@ -82,7 +84,7 @@ def open_letter(tx: Tx, hero: Hero, coins: Coins) -> None:
         raise Return("not wanted")
 
 
-def take_back(tx: Tx, hero: Hero, returned: Returned) -> None:
+def take_back(hero: Hero, returned: Returned) -> None:
     """Gold comes out of a letter that came back."""
     coins = returned.open(Coins)
     hero.letters.append(-coins.letter)

@@ -213,8 +213,8 @@ def returns_in_two_steps() -> Patch:
         back = sealing.seal_returned(stored, receiver=session.keys.record, reason="", now_us=0)
         await self._host.storage.write([Transaction([], [Append(sender.inbox, back)])])
 
-        def take_out(tx: commit.Tx, _: Record) -> None:
-            tx.drop_letters(source, 1)
+        def take_out(_: Record) -> None:
+            self._commits.tx.drop_letters(source, 1)
 
         write, _ = self._commits.run(take_out, [session], ())
         await write.wait(patient=True)

@@ -21,7 +21,7 @@ from realmkeep.errors import (
     SessionEnded,
     StorageError,
 )
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
@@ -444,8 +444,8 @@ class Simulation:
         taker = self.random.choice(others)
         ops, amount, fail = (giver.op(), taker.op()), self.random.randint(1, 30), self.random.random() < 0.2
 
-        def run(tx: Tx, a: Hero, b: Hero) -> object:
-            return trade(tx, a, b, amount=amount, ops=ops, fail=fail)
+        def run(_: Keeper, a: Hero, b: Hero) -> object:
+            return trade(a, b, amount=amount, ops=ops, fail=fail)
 
         await self.send(Request({giver.number: ops[0], taker.number: ops[1]}, run))
 
@@ -454,8 +454,8 @@ class Simulation:
             player, amount = here[0], self.random.randint(1, 20)
             op = player.op()
 
-            def run(tx: Tx, hero: Hero, chest: Chest) -> object:
-                return deposit(tx, hero, chest, amount=amount, op=op, who=player.number)
+            def run(_: Keeper, hero: Hero, chest: Chest) -> object:
+                return deposit(hero, chest, amount=amount, op=op, who=player.number)
 
             await self.send(Request({player.number: op}, run, with_chest=True))
 
@@ -465,8 +465,8 @@ class Simulation:
             op, self.letters = player.op(), self.letters + 1
             letter = self.letters
 
-            def run(tx: Tx, hero: Hero) -> object:
-                return mail(tx, hero, to=to, amount=amount, op=op, letter=letter, wanted=is_wanted(letter))
+            def run(keeper: Keeper, hero: Hero) -> object:
+                return mail(keeper, hero, to=to, amount=amount, op=op, letter=letter, wanted=is_wanted(letter))
 
             await self.send(Request({player.number: op}, run, letters=(to, [letter])))
 
@@ -483,10 +483,10 @@ class Simulation:
             self.letters += LETTERS_A_FLOOD
             letters = range(first, first + LETTERS_A_FLOOD)
 
-            def run(tx: Tx, hero: Hero) -> object:
+            def run(keeper: Keeper, hero: Hero) -> object:
                 sent: object = None
                 for letter in letters:
-                    sent = mail(tx, hero, to=to, amount=1, op=op, letter=letter, wanted=is_wanted(letter))
+                    sent = mail(keeper, hero, to=to, amount=1, op=op, letter=letter, wanted=is_wanted(letter))
                     hero.applied.remove(op)
                 hero.applied.append(op)
                 return sent
@@ -527,7 +527,7 @@ class Simulation:
             members: list[Session[Any]] = [*sessions]
             if request.with_chest:
                 members.append(await keeper.hold(Chest, 0, create=Chest))
-            await keeper.commit_all(lambda tx, records: request.run(tx, *records), members, ops=ops)
+            await keeper.commit_all(lambda records: request.run(keeper, *records), members, ops=ops)
             answered = True
             self._acknowledge(request)
         except CommitPending as pending:

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRELUDE = """
 from typing import assert_type
-from realmkeep import Keeper, Op, Receipt, Record, Session, Tx, durable
+from realmkeep import Keeper, Op, Receipt, Record, Session, durable
 
 
 class Player(Record, kind="player", version=1):
@@ -22,11 +22,11 @@ class Guild(Record, kind="guild", version=1):
     motto: str = durable(default="")
 
 
-def one(tx: Tx, a: Player) -> int: ...
-def two(tx: Tx, a: Player, b: Guild) -> str: ...
-def three(tx: Tx, a: Player, b: Guild, c: Player) -> bytes: ...
-def four(tx: Tx, a: Player, b: Guild, c: Player, d: Guild) -> float: ...
-def many(tx: Tx, players: list[Player]) -> None: ...
+def one(a: Player) -> int: ...
+def two(a: Player, b: Guild) -> str: ...
+def three(a: Player, b: Guild, c: Player) -> bytes: ...
+def four(a: Player, b: Guild, c: Player, d: Guild) -> float: ...
+def many(players: list[Player]) -> None: ...
 
 
 async def game(k: Keeper, p: Session[Player], g: Session[Guild]) -> None:
@@ -39,8 +39,8 @@ RIGHT = [
     "assert_type(await k.commit(four, p, g, p, g), Receipt[float])",
     "assert_type((await k.commit(two, p, g, ops=(Op(1), None))).result, str)",
     "assert_type(await k.commit_all(many, [p, p]), Receipt[None])",
-    "assert_type(await k.commit(lambda tx, a: a.gold, p), Receipt[int])",
-    "assert_type(await k.commit(lambda tx, a, b: b.motto, p, g), Receipt[str])",
+    "assert_type(await k.commit(lambda a: a.gold, p), Receipt[int])",
+    "assert_type(await k.commit(lambda a, b: b.motto, p, g), Receipt[str])",
     "assert_type(p.record, Player)",
     "assert_type(await k.login(Player, 1), Session[Player] | None)",
     "assert_type(await k.login(Player, 'ada', create=Player), Session[Player])",
@@ -66,7 +66,7 @@ WRONG = [
     "await k.commit(two, p, g, ops=(Op(1),))",
     "await k.commit(one, await k.login(Player, 1))",
     "await k.commit_all(many, [g])",
-    "await k.commit(lambda tx, a: a.motto, p)",
+    "await k.commit(lambda a: a.motto, p)",
     "p.record.motto",
     "p.record.gold = 'much'",
     "wrong: Session[Player] = await k.login(Player, 1, create=Guild)",

@@ -37,7 +37,7 @@ from realmkeep.benchmarks.limit import packed_mset, round_trips_s
 from realmkeep.benchmarks.slices import MS, percentile
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
-from realmkeep.keeping import Keeper, Op, Session, Tx
+from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.records import encode
 from realmkeep.testing.servers import StoreServer
 from realmkeep.testing.specification import SpecPlayer, SpecStack, specification_player
@@ -75,7 +75,7 @@ class CommitReport(msgspec.Struct, frozen=True):
     round_trip_ms_p50: float
 
 
-def _trade(_: Tx, seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
+def _trade(seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
     item = seller.inventory.pop()
     buyer.inventory.append(item)
     seller.touch("inventory")

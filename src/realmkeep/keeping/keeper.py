@@ -266,8 +266,7 @@ class Keeper(HookRegistry, Sends):
     ) -> AbstractAsyncContextManager[Session[R] | None]:
         """The live session of a record here, or for the length of the block one of a record that nobody has live.
 
-        None if the record is absent and there is no `create`. Several may borrow one record at once; whoever logs in or
-        holds it meanwhile waits until the last of their blocks ends.
+        None if the record is absent and there is no `create`. Several may borrow it at once; a login or a hold waits for them.
 
         Raises:
             AlreadyOwned: Another live server owns it; the error names it.
@@ -312,12 +311,12 @@ class Keeper(HookRegistry, Sends):
 
     @overload
     async def commit(
-        self, fn: Callable[[Tx, A], T], a: Session[A], /, *, ops: tuple[Op | None] | tuple[()] = ...
+        self, fn: Callable[[A], T], a: Session[A], /, *, ops: tuple[Op | None] | tuple[()] = ...
     ) -> Receipt[T]: ...
     @overload
     async def commit(
         self,
-        fn: Callable[[Tx, A, B], T],
+        fn: Callable[[A, B], T],
         a: Session[A],
         b: Session[B],
         /,
@@ -327,7 +326,7 @@ class Keeper(HookRegistry, Sends):
     @overload
     async def commit(
         self,
-        fn: Callable[[Tx, A, B, C], T],
+        fn: Callable[[A, B, C], T],
         a: Session[A],
         b: Session[B],
         c: Session[C],
@@ -338,7 +337,7 @@ class Keeper(HookRegistry, Sends):
     @overload
     async def commit(
         self,
-        fn: Callable[[Tx, A, B, C, D], T],
+        fn: Callable[[A, B, C, D], T],
         a: Session[A],
         b: Session[B],
         c: Session[C],
@@ -350,13 +349,13 @@ class Keeper(HookRegistry, Sends):
     async def commit(
         self, fn: Callable[..., T], /, *sessions: Session[Any], ops: Sequence[Op | None] = ()
     ) -> Receipt[T]:
-        """Run `fn(tx, record, ...)` on live records; durable, wholly or not at all, before it returns.
+        """Run `fn(record, ...)` on live records; durable, wholly or not at all, before it returns.
 
         `fn` is a plain function and runs at once, so what it reads cannot change under it. If it raises, or a record
         cannot be stored, every record is as before. Cancelling the caller cancels the wait, never the commit.
 
         Args:
-            fn: Gets the transaction and the records of the sessions, in order.
+            fn: Gets the records of the sessions, in order; more is bound by `functools.partial`. See also `tx`.
             sessions: One to four; `commit_all` takes a list.
             ops: One operation for each session, from the first on, or None for a session that has none. An operation
                 that was applied before is answered with its recorded result; nothing runs.
@@ -365,8 +364,8 @@ class Keeper(HookRegistry, Sends):
             The result of `fn`, or the recorded one with `repeated`.
 
         Raises:
-            Misuse: A coroutine function, a session twice, a record for a session; a result that
-                cannot be recorded, or in strict mode one of more than 256 bytes.
+            Misuse: A coroutine function, a session twice, a record for a session; a result that cannot be recorded, or in
+                strict mode one of more than 256 bytes; or it was started inside the function of another commit.
             SessionEnded, SessionFrozen: A session cannot be used.
             ShuttingDown: The keeper is closing.
             RateLimited: The player of the first session starts too many.
@@ -380,21 +379,30 @@ class Keeper(HookRegistry, Sends):
         return await self._commit(fn, sessions, ops)
 
     async def commit_all(
-        self, fn: Callable[[Tx, list[R]], T], sessions: Sequence[Session[R]], *, ops: Sequence[Op | None] = ()
+        self, fn: Callable[[list[R]], T], sessions: Sequence[Session[R]], *, ops: Sequence[Op | None] = ()
     ) -> Receipt[T]:
-        """As `commit`, for any number of sessions: `fn(tx, records)`. The limits of one transaction hold: about 140.
+        """As `commit`, for any number of sessions: `fn(records)`. The limits of one transaction hold: about 140.
 
         Raises:
             Misuse: As `commit`; or no session at all, or more than one transaction takes.
             RealmkeepError: As `commit`.
         """
 
-        def spread(tx: Tx, *records: Any) -> T:
-            return fn(tx, list(records))
+        def spread(*records: Any) -> T:
+            return fn(list(records))
 
         spread.__qualname__ = name_of(fn)
-        check_commit(fn, sessions, ops, self._engine.calls, arguments=2)
+        check_commit(fn, sessions, ops, self._engine.calls, arguments=1)
         return await self._commit(spread, sessions, ops)
+
+    @property
+    def tx(self) -> Tx:
+        """The transaction of the commit whose function, or `on_letter` hook, is running: for `deliver`, `create`, `delete`.
+
+        Raises:
+            Misuse: No function of a commit of this keeper is running.
+        """
+        return self._engine.commits.tx
 
     async def _commit(
         self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
@@ -461,10 +469,7 @@ class Keeper(HookRegistry, Sends):
         await server_config.save(self._engine.storage, values)
 
     def warmed_up(self) -> None:
-        """Tell the garbage collector that what lives now lives long: call it once the world is loaded.
-
-        See `realmkeep.keeping.live.gc_policy` for the policy.
-        """
+        """Tell the garbage collector that the objects of now live long: call it once the world is loaded (see `gc_policy`)."""
         self._collector.warmed_up()
 
     def collect_all(self) -> int:

@@ -72,13 +72,13 @@ class Sends(ABC):
         Args:
             cls: The class of the receiver, wherever it is; it must exist.
             id: Its id.
-            letter: As for `tx.deliver`; it has no sender to return to.
+            letter: As for `keeper.tx.deliver`; it has no sender to return to.
             op_id: Names the operation, such as `maintenance 2031-05-04, player 7`: within a week it is sent once, however often
                 the call is repeated, from any server. The call makes one without it, which an `OutcomeUnknown` names.
-            expires_s: As for `tx.deliver`.
+            expires_s: As for `keeper.tx.deliver`.
 
         Raises:
-            InvalidKey, Misuse, DefinitionError: As `tx.deliver`; or `op_id` is no name.
+            InvalidKey, Misuse, DefinitionError: As `keeper.tx.deliver`; or `op_id` is no name.
             NoSuchReceiver, InboxFull: It was not sent.
             OpReused: `op_id` has sent another letter.
             OutcomeUnknown: The store has not said within `keeper.pending_after_s`; repeat the call with the `op_id`.

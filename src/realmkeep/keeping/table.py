@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from realmkeep.keeping.lifecycle.entering import Entrance
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.scan import Scanned
-    from realmkeep.keeping.writing.commit import Tx
     from realmkeep.keys import RecordKeys
 
 R = TypeVar("R", bound=Record)
@@ -113,7 +112,7 @@ class Table(Generic[R]):
                 await self._replace(session, made)
 
     async def _replace(self, session: Session[R], record: R) -> None:
-        def replace(_: Tx, live: R) -> None:
+        def replace(live: R) -> None:
             for field in live.__realmkeep__.durable:
                 setattr(live, field.name, getattr(record, field.name))
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ownership.loss_probe import Witnesses
     from realmkeep.keeping.ownership.restart_barrier import Barrier
     from realmkeep.keeping.ownership.safety import Safety
-    from realmkeep.keeping.writing.commit import Commits, Tx
+    from realmkeep.keeping.writing.commit import Commits
     from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Record
@@ -276,7 +276,7 @@ class Inboxes:
 
     def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
         now_us, safe_s = self._clock.wall_us(), self._witnesses.safe_s
-        return Batch(session, openers, letters, source, now_us=now_us, safe_s=safe_s)
+        return Batch(session, openers, letters, source, self._commits, now_us=now_us, safe_s=safe_s)
 
     def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
         """Run the commit; the write, or why nothing happened.
@@ -320,7 +320,8 @@ class Inboxes:
         back = seal_returned(stored, receiver=session.keys.record, reason=why.message, now_us=now_us)
         known = ring.has_letter(letter.id)
 
-        def give_back(tx: Tx, _: Record) -> None:
+        def give_back(_: Record) -> None:
+            tx = self._commits.tx
             tx.drop_letters(source, 1)
             if not known:  # a store that lost its last moments shows again what has gone back
                 ring.add_letters([letter.id], safe_s=self._witnesses.safe_s)
@@ -351,7 +352,8 @@ class Inboxes:
     async def _move(self, session: Session[Any], source: str, letter: bytes) -> None:
         """From the head of one list to the end of those that are kept."""
 
-        def move(tx: Tx, _: Record) -> None:
+        def move(_: Record) -> None:
+            tx = self._commits.tx
             tx.drop_letters(source, 1)
             tx.effects.append(Append(session.keys.kept, letter))
 

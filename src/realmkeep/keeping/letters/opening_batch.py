@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from realmkeep.keeping.live.hooks import Opener
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.writing.commit import Tx
+    from realmkeep.keeping.writing.commit import Commits
     from realmkeep.records import Record
 
 EXPIRED = "expired"
@@ -36,6 +36,7 @@ class Batch:
         openers: What applies letters to its record, by kind.
         letters: Those that the list begins with.
         source: The list.
+        commits: Runs it, and has its transaction.
         now_us: Wall time: what expired before it is not opened.
         safe_s: Of which letters the ring needs to know; see `OpRing.add_letters`.
     """
@@ -46,11 +47,13 @@ class Batch:
         openers: Mapping[str, Opener],
         letters: Sequence[bytes],
         source: str,
+        commits: Commits,
         *,
         now_us: int,
         safe_s: float,
     ) -> None:
         self._source = source
+        self._commits = commits
         self._now_us = now_us
         self._safe_s = safe_s
         self._session = session
@@ -61,19 +64,19 @@ class Batch:
         self.ids: list[str] = []
         self.applied: list[Applied] = []
 
-    def __call__(self, tx: Tx, record: Record) -> None:
+    def __call__(self, record: Record) -> None:
         """Open them, or raise what the first one raised that cannot be opened; nothing happened then."""
         for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
             self.failed = stored
             letter = open_envelope(stored)
             if not self._session.ring.has_letter(letter.id):
-                self.applied.append(self._apply(tx, record, letter))
+                self.applied.append(self._apply(record, letter))
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
-        tx.drop_letters(self._source, len(self._letters))
+        self._commits.tx.drop_letters(self._source, len(self._letters))
 
-    def _apply(self, tx: Tx, record: Record, letter: Envelope) -> Applied:
+    def _apply(self, record: Record, letter: Envelope) -> Applied:
         if letter.expired(self._now_us):
             raise Return(EXPIRED)
         opener = self._openers.get(letter.kind)
@@ -85,7 +88,7 @@ class Batch:
                 hint="register one with on_letter, or run the release that has it; the letter is kept",
             )
         content = letter.content if opener.of is None else open_letter(letter, opener.of)
-        result = opener.hook(tx, record, content)
+        result = opener.hook(record, content)
         if isinstance(result, (Later, Return)):
             raise result
         if deferred(result):

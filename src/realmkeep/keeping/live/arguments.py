@@ -78,7 +78,7 @@ def check_commit(
         sessions: What it is to run on.
         ops: Its operations.
         calls: The keeper's: sessions of another keeper are written in another queue.
-        arguments: How many `fn` gets; 0: the transaction and one record for each session.
+        arguments: How many `fn` gets; 0: one record for each session.
 
     Raises:
         Misuse: `fn` is no plain function of so many; a session stands twice, is none, or another keeper's; there is none at
@@ -88,11 +88,11 @@ def check_commit(
         raise Misuse(f"a commit's sessions are {shown(sessions)}", hint="pass a list of sessions")
     if not sessions:
         raise Misuse("a commit got no sessions", hint="a commit concerns at least one record")
-    if (fault := fault_of(fn, arguments or 1 + len(sessions))) is not None:
+    if (fault := fault_of(fn, arguments or len(sessions))) is not None:
         raise Misuse(
-            f"{fault}; a commit runs without awaiting, on the transaction and the records",
-            hint="make it a plain `def fn(tx, record, ...)`, one record for each session (commit_all: `fn(tx, records)`); "
-            "await what you need before the commit",
+            f"{fault}; a commit runs without awaiting, on the records alone",
+            hint="make it a plain `def fn(record, ...)`, one record for each session (commit_all: `fn(records)`), and bind "
+            "the rest with functools.partial; the transaction is keeper.tx; await what you need before the commit",
         )
     for session in sessions:
         if not isinstance(session, Session):

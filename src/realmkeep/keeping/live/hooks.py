@@ -16,7 +16,6 @@ from realmkeep.keeping.live.counters import Counters
 from realmkeep.keeping.live.envelope import PLAIN
 from realmkeep.keeping.live.letter_types import Letter, check_letter_type
 from realmkeep.keeping.live.session import Session
-from realmkeep.keeping.writing.commit import Tx
 from realmkeep.records import Record
 
 log = logging.getLogger(__name__)
@@ -28,10 +27,10 @@ H = TypeVar("H")
 SessionHook: TypeAlias = Callable[[Session[R]], object]
 ErrorHook: TypeAlias = Callable[[Session[R], RealmkeepError], object]
 ReasonHook: TypeAlias = Callable[[Session[R], str], object]
-LetterHook: TypeAlias = Callable[[Tx, R, Any], object]
+LetterHook: TypeAlias = Callable[[R, Any], object]
 SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
 
-TypedLetterHook: TypeAlias = Callable[[Tx, R, L], object]
+TypedLetterHook: TypeAlias = Callable[[R, L], object]
 TypedSettledHook: TypeAlias = Callable[[Session[R], L, Any], object]
 
 Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership", "letter_settled"]
@@ -42,7 +41,7 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "evict": ("session",),
     "frozen": ("session", "error"),
     "lost_ownership": ("session", "reason"),
-    "letter": ("tx", "record", "letter"),
+    "letter": ("record", "letter"),
     "letter_settled": ("session", "letter", "result"),
 }
 
@@ -106,11 +105,11 @@ class HookRegistry:
     @overload
     def on_letter(self, cls: type[R], letter: type[L]) -> Callable[[TypedLetterHook[R, L]], TypedLetterHook[R, L]]: ...
     def on_letter(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
-        """Apply letters with a function of the transaction, the receiver's record and the letter.
+        """Apply letters with a function of the receiver's record and the letter.
 
         There is one for a class and a type of letters: a second is refused, because it would take the letters of the first.
-        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable. If it
-        raises `Later` the letter waits, if it raises `Return` it goes back to its sender; a letter for which it raises
+        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable; so
+        `keeper.tx` is there for an answer by letter, whose sender is the record. If it raises `Later` the letter waits, if it raises `Return` it goes back to its sender; a letter for which it raises
         anything else is kept. What it returns is passed on to `on_letter_settled`.
 
         Args:
@@ -152,7 +151,7 @@ class Hooks(HookRegistry):
     hooks = Hooks()
 
     @hooks.on_letter(Player, Gift)
-    def unwrap(tx: Tx, player: Player, gift: Gift) -> None: ...
+    def unwrap(player: Player, gift: Gift) -> None: ...
     ```
 
     One object may be given to several keepers. Each takes the functions as they are then, so registering one later is

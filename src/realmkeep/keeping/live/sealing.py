@@ -40,7 +40,7 @@ def seal(letter: object, *, sender: str, now_us: int, expires_s: float | None = 
     expires_us = 0 if expires_s is None else now_us + int(expires_s * 1_000_000)
     kind, version = PLAIN, 0
     if isinstance(letter, Letter):
-        check_letter_type(type(letter), "tx.deliver")
+        check_letter_type(type(letter), "keeper.tx.deliver")
         if isinstance(letter, Returned):
             raise Misuse(
                 "a Returned was to be delivered", hint="raise Return in the hook of on_letter; send no such letter"

@@ -43,7 +43,10 @@ R = TypeVar("R", bound=Record)
 
 
 class Tx:
-    """What a commit's function may do beside changing its records; usable only while the function runs."""
+    """The transaction of a commit under way, beside the records that the commit changes: letters, creations, deletions.
+
+    `Keeper.tx` gives it to the commit's function; it is usable only while that function runs.
+    """
 
     __slots__ = (
         "_encoder",
@@ -117,7 +120,9 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         if type(record) is not cls:
-            raise Misuse(f"tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}")
+            raise Misuse(
+                f"keeper.tx.create of a {cls.__name__} got a {type(record).__name__}", hint=f"make a {cls.__name__}"
+            )
         blob = self._encoder.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
         self.post.made(record_keys)
@@ -165,7 +170,9 @@ class Tx:
 
     def _check_open(self) -> None:
         if not self._open:
-            raise Misuse("the transaction is over", hint="use tx only inside the function given to commit")
+            raise Misuse(
+                "this transaction is over", hint="ask keeper.tx anew in each commit's function; keep it nowhere"
+            )
 
 
 class Commits:
@@ -195,6 +202,21 @@ class Commits:
         self._clock = clock
         self._inbox_letters_max = inbox_letters_max
         self._counters = counters
+        self._tx: Tx | None = None
+
+    @property
+    def tx(self) -> Tx:
+        """The transaction of the commit whose function is running.
+
+        Raises:
+            Misuse: None is.
+        """
+        if self._tx is None:
+            raise Misuse(
+                "keeper.tx was asked for while no commit of this keeper runs",
+                hint="deliver, create and delete inside a function given to keeper.commit, or in an on_letter hook",
+            )
+        return self._tx
 
     def repeated(
         self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
@@ -229,14 +251,19 @@ class Commits:
             session.require_usable()
         if self._queue.full:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
+        if self._tx is not None:
+            raise Misuse(
+                "a commit was started inside the function of another commit",
+                hint="commits do not nest: change all records in one function, or start the second commit after the first",
+            )
         now_us = self._clock.wall_us()
         undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
         sender = sessions[0].keys.record if sessions else ""
-        tx = Tx(self._stager, self._encoder, now_us, sender, Post(self._inbox_letters_max))
+        tx = self._tx = Tx(self._stager, self._encoder, now_us, sender, Post(self._inbox_letters_max))
         for session in sessions:
             session.committing = True
         try:
-            result = fn(tx, *[session.record for session in sessions])
+            result = fn(*[session.record for session in sessions])
             if deferred(result):
                 discard(result)
                 raise Misuse(
@@ -253,6 +280,7 @@ class Commits:
             raise
         finally:
             tx.close()
+            self._tx = None
             for session in sessions:
                 session.committing = False
         return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result

@@ -32,8 +32,7 @@ class ActionRule:
     """The rule of an action.
 
     Attributes:
-        run: `(player, scene, intent)`; with `durable`, `(tx, player, scene, intent)`; with `zone`, the zone's record after
-            the player's.
+        run: `(player, scene, intent)`; with `zone`, the zone's record after the player's.
         reports: The fields of the state that the action may change; the answer carries them.
         durable: The action is tier 1: it runs in a commit and needs an `op_id`.
         zone: The zone's record takes part in the commit.

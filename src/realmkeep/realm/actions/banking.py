@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Deposit, Withdraw
 from realmkeep.realm.world.action_refused import ActionRefused
@@ -15,7 +14,7 @@ def bank_here(player: Player, scene: Scene) -> bool:
     return any(scene.in_reach(player, bank.x, bank.y) for bank in scene.place(player).kind.banks)
 
 
-def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, Any]:
+def deposit(player: Player, scene: Scene, intent: Deposit) -> dict[str, Any]:
     """Deposit gold or items; items that do not stack are taken from the lowest slots.
 
     Raises:
@@ -42,7 +41,7 @@ def deposit(tx: Tx, player: Player, scene: Scene, intent: Deposit) -> dict[str, 
     return {"item": intent.item, "count": intent.count}
 
 
-def withdraw(tx: Tx, player: Player, scene: Scene, intent: Withdraw) -> dict[str, Any]:
+def withdraw(player: Player, scene: Scene, intent: Withdraw) -> dict[str, Any]:
     """Withdraw gold or items from the bank.
 
     Raises:

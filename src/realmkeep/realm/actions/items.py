@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Consume, Drop, Equip, Pickup, Unequip
 from realmkeep.realm.world.action_refused import ActionRefused
@@ -39,7 +38,7 @@ def pickup_common(player: Player, scene: Scene, intent: Pickup) -> dict[str, Any
     return {"item": thing.item, "count": thing.count}
 
 
-def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pickup) -> dict[str, Any]:
+def pickup_serial(player: Player, zone: Zone, scene: Scene, intent: Pickup) -> dict[str, Any]:
     """Pick up an item that does not stack: it moves from the zone's record into the inventory in one commit.
 
     An item that grew at a spot gets its serial now, and the same commit records that the spot is empty.
@@ -60,7 +59,7 @@ def pickup_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Pick
     return {"item": thing.item, "count": 1, "serial": serial, "slot": given.slot}
 
 
-def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str, Any]:
+def drop_common(player: Player, scene: Scene, intent: Drop) -> dict[str, Any]:
     """Drop stackable items; once that is durable, they lie on the ground for a while.
 
     Raises:
@@ -75,7 +74,7 @@ def drop_common(tx: Tx, player: Player, scene: Scene, intent: Drop) -> dict[str,
     return {"item": dropped.item_id, "count": dropped.count}
 
 
-def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) -> dict[str, Any]:
+def drop_serial(player: Player, zone: Zone, scene: Scene, intent: Drop) -> dict[str, Any]:
     """Drop an item with a serial: it moves from the inventory into the zone's record in one commit.
 
     Raises:
@@ -91,7 +90,7 @@ def drop_serial(tx: Tx, player: Player, zone: Zone, scene: Scene, intent: Drop) 
     return {"item": dropped.item_id, "count": 1, "serial": dropped.serial}
 
 
-def consume(tx: Tx, player: Player, scene: Scene, intent: Consume) -> dict[str, Any]:
+def consume(player: Player, scene: Scene, intent: Consume) -> dict[str, Any]:
     """Eat or drink.
 
     Raises:

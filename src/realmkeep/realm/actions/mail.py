@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from realmkeep import Later, Return, Returned, Tx
+from realmkeep import Keeper, Later, Return, Returned
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire import intents
 from realmkeep.realm.world.action_refused import ActionRefused
@@ -12,7 +12,7 @@ from realmkeep.realm.world.mail_letter import MailLetter
 from realmkeep.realm.world.player import GOLD_MAX, PARCELS_MAX, Player, StoredItem
 
 
-def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str, Any]:
+def mail(player: Player, scene: Scene, intent: intents.Mail) -> dict[str, Any]:
     """Send gold or items: one commit takes them from the sender and puts the letter into the receiver's inbox.
 
     Raises:
@@ -41,7 +41,7 @@ def mail(tx: Tx, player: Player, scene: Scene, intent: intents.Mail) -> dict[str
         receiver_name=other.name,
         **content,
     )
-    tx.deliver(Player, other.player_id, letter)
+    scene.keeper.tx.deliver(Player, other.player_id, letter)
     return {"player": other.player_id, "sent": letter.content}
 
 
@@ -76,7 +76,7 @@ def take_back(player: Player, world: World, returned: Returned) -> dict[str, Any
     return {**event, "reason": returned.reason.replace(" ", "_")}
 
 
-def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
+def receive_plain(keeper: Keeper, player: Player, world: World, letter: dict[str, Any]) -> dict[str, Any]:
     """As `receive`, for a letter that was stored before letters had types; its return is a plain letter, too.
 
     Raises:
@@ -89,7 +89,7 @@ def receive_plain(tx: Tx, player: Player, world: World, letter: dict[str, Any]) 
         raise Later("there is no room for the returned mail")
     if not returned and (opened.sender in player.blocked or not fits):
         back = {**letter, "from": player.player_id, "name": player.name, "returned": True}
-        tx.deliver(Player, opened.sender, back)
+        keeper.tx.deliver(Player, opened.sender, back)
         return {}
     _put(player, world, opened)
     return _event(opened, opened.sender, opened.sender_name, returned=returned)

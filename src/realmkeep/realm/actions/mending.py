@@ -1,6 +1,5 @@
 """Mending of older records: unstackable items without a serial, as in the specification, and two items in one slot."""
 
-from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import has_shared_slots, unpack_parcels
@@ -14,7 +13,7 @@ def is_disordered(player: Player, world: World) -> bool:
     )
 
 
-def put_in_order(tx: Tx, player: Player, scene: Scene) -> None:
+def put_in_order(player: Player, scene: Scene) -> None:
     """Give each such item a serial, and move all but one item of a shared slot or numbered stack to places of their own.
 
     Raises:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from realmkeep import Tx
 from realmkeep.realm.actions.learning import gain_xp
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import AcceptQuest, AdvanceQuest
@@ -38,7 +37,7 @@ def advance_quest(player: Player, scene: Scene, intent: AdvanceQuest) -> dict[st
     return {"completed": False}
 
 
-def complete_quest(tx: Tx, player: Player, scene: Scene, intent: AdvanceQuest) -> dict[str, Any]:
+def complete_quest(player: Player, scene: Scene, intent: AdvanceQuest) -> dict[str, Any]:
     """Finish the last stage and get the reward, in one commit.
 
     Raises:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from realmkeep import Keeper
 from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.places import Place, Places, near
@@ -60,6 +61,7 @@ class Scene:
     """The surroundings and the moment of an action.
 
     Attributes:
+        keeper: Has the transaction under way, for an action that sends a letter.
         random: The only source of chance.
         now_s: Monotonic time.
         wall_us: Wall time.
@@ -67,6 +69,7 @@ class Scene:
         unique_loot: Fallen items that need a serial: zone, item and position; a commit of the zone follows.
     """
 
+    keeper: Keeper
     world: World
     places: Places
     serials: Serials

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import Buy, Sell
 from realmkeep.realm.world.action_refused import ActionRefused
@@ -16,7 +15,7 @@ def shops_here(player: Player, scene: Scene) -> list[Shop]:
     return [shop for shop in scene.place(player).kind.shops if scene.in_reach(player, shop.x, shop.y)]
 
 
-def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
+def buy(player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
     """Buy items; each one that does not stack gets a serial and a slot of its own.
 
     Raises:
@@ -46,7 +45,7 @@ def buy(tx: Tx, player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
     return {"item": intent.item, "count": intent.count, "price": price}
 
 
-def sell(tx: Tx, player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
+def sell(player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
     """Sell the items of a slot.
 
     Raises:

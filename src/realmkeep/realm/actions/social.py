@@ -4,14 +4,13 @@ from typing import Any
 
 import msgspec
 
-from realmkeep import Tx
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import AddFriend, Block, RemoveFriend, SetSetting, Unblock
 from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.player import BLOCKED_MAX, FRIENDS_MAX, SETTINGS_BYTES_MAX, SETTINGS_MAX, Player
 
 
-def add_friend(tx: Tx, player: Player, scene: Scene, intent: AddFriend) -> dict[str, Any]:
+def add_friend(player: Player, scene: Scene, intent: AddFriend) -> dict[str, Any]:
     """Put a player on the friends list.
 
     Raises:
@@ -21,7 +20,7 @@ def add_friend(tx: Tx, player: Player, scene: Scene, intent: AddFriend) -> dict[
     return {}
 
 
-def remove_friend(tx: Tx, player: Player, scene: Scene, intent: RemoveFriend) -> dict[str, Any]:
+def remove_friend(player: Player, scene: Scene, intent: RemoveFriend) -> dict[str, Any]:
     """Take a player off the friends list.
 
     Raises:
@@ -31,7 +30,7 @@ def remove_friend(tx: Tx, player: Player, scene: Scene, intent: RemoveFriend) ->
     return {}
 
 
-def block(tx: Tx, player: Player, scene: Scene, intent: Block) -> dict[str, Any]:
+def block(player: Player, scene: Scene, intent: Block) -> dict[str, Any]:
     """Refuse trades and mail of a player.
 
     Raises:
@@ -41,7 +40,7 @@ def block(tx: Tx, player: Player, scene: Scene, intent: Block) -> dict[str, Any]
     return {}
 
 
-def unblock(tx: Tx, player: Player, scene: Scene, intent: Unblock) -> dict[str, Any]:
+def unblock(player: Player, scene: Scene, intent: Unblock) -> dict[str, Any]:
     """Accept trades and mail of a player again.
 
     Raises:
@@ -51,7 +50,7 @@ def unblock(tx: Tx, player: Player, scene: Scene, intent: Unblock) -> dict[str, 
     return {}
 
 
-def set_setting(tx: Tx, player: Player, scene: Scene, intent: SetSetting) -> dict[str, Any]:
+def set_setting(player: Player, scene: Scene, intent: SetSetting) -> dict[str, Any]:
     """Keep a setting of the client.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 
-from realmkeep import Op, Tx
+from realmkeep import Op
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.wire.intents import TradeOffer
 from realmkeep.realm.wire.limits import TokenBucket
@@ -277,7 +277,7 @@ def _side(player: Player, now_s: float) -> TradeSide:
     return TradeSide(player, TokenBucket(now_s, rate_per_s=OFFERS_PER_S, burst=OFFERS_BURST))
 
 
-def swap(tx: Tx, one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
+def swap(one: Player, other: Player, trade: Trade, world: World) -> dict[str, Any]:
     """Move both offers; runs in one commit of both players.
 
     Raises:

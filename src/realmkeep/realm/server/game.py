@@ -77,6 +77,7 @@ class Game:
     def scene(self, other: NamedPlayer | None = None) -> Scene:
         """The surroundings of an action at this moment."""
         return Scene(
+            self.keeper,
             self.world,
             self.places,
             self.serials,

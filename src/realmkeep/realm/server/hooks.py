@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Keeper, Returned, Session, Tx
+from realmkeep import Keeper, Returned, Session
 from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive, receive_plain, take_back
@@ -53,19 +53,19 @@ def register_mail_hooks(keeper: Keeper, game: Game) -> None:
     """Register the hooks that open mail and tell clients of it; call it before the first login."""
 
     @keeper.on_letter(Player, MailLetter)
-    def mail(_: Tx, player: Player, letter: MailLetter) -> dict[str, Any]:
+    def mail(player: Player, letter: MailLetter) -> dict[str, Any]:
         """Apply mail, in the commit that takes it out of the inbox."""
         return receive(player, game.world, letter)
 
     @keeper.on_letter(Player, Returned)
-    def back(_: Tx, player: Player, letter: Returned) -> dict[str, Any]:
+    def back(player: Player, letter: Returned) -> dict[str, Any]:
         """Give returned mail back to its sender."""
         return take_back(player, game.world, letter)
 
     @keeper.on_letter(Player)
-    def plain(tx: Tx, player: Player, letter: dict[str, Any]) -> dict[str, Any]:
+    def plain(player: Player, letter: dict[str, Any]) -> dict[str, Any]:
         """Apply mail that was stored before letters had types."""
-        return receive_plain(tx, player, game.world, letter)
+        return receive_plain(game.keeper, player, game.world, letter)
 
     def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
         """Tell the client of durable mail; a disconnected player's client is told after its next `auth_ok`."""

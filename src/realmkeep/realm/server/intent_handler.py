@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from realmkeep import Op, Receipt, Tx
+from realmkeep import Op, Receipt
 from realmkeep.errors import OpReused, OpTooOld
 from realmkeep.realm.actions.action_rules import NAMES_A_PLAYER, ActionRule, action_rule, reports_of
 from realmkeep.realm.actions.scene import NamedPlayer
@@ -262,17 +262,17 @@ class IntentHandler:
                 await game.keeper.check_room(session, Player, other.player_id)
         if rule.zone:
 
-            def with_zone(tx: Tx, player: Player, zone: Zone) -> dict[str, Any]:
+            def with_zone(player: Player, zone: Zone) -> dict[str, Any]:
                 check(player, intent)
                 if game.places.place_of(player) is not place:
                     raise ActionRefused("busy", "you have gone to another zone meanwhile; try again")
-                return rule.run(tx, player, zone, game.scene(other), intent)
+                return rule.run(player, zone, game.scene(other), intent)
 
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(pending.op, None))
 
-        def alone(tx: Tx, player: Player) -> dict[str, Any]:
+        def alone(player: Player) -> dict[str, Any]:
             check(player, intent)
-            return rule.run(tx, player, game.scene(other), intent)
+            return rule.run(player, game.scene(other), intent)
 
         return await game.keeper.commit(alone, session, ops=(pending.op,))
 
@@ -287,7 +287,7 @@ class IntentHandler:
         """Add an item with a serial to the zone's record if there is room; it exists once that commit is durable."""
         fallen = GroundItem(item, self._game.serials.take_serial(), x, y)
 
-        def lay(_: Tx, zone: Zone) -> None:
+        def lay(zone: Zone) -> None:
             if len(zone.ground) < SERIALS_MAX:
                 zone.ground = [*zone.ground, fallen]
 
@@ -295,7 +295,7 @@ class IntentHandler:
         place.sync_with_record()
 
 
-def nothing(tx: Tx, player: Player) -> None:
+def nothing(player: Player) -> None:
     """The commit function of a repeated operation; the keeper answers from the op ring and never runs it."""
 
 

@@ -214,7 +214,7 @@ class LoginFlow:
         if is_disordered(player, game.world):
             if game.serials.low:
                 await game.refill_serials()
-            await game.keeper.commit(lambda tx, record: put_in_order(tx, record, game.scene()), connection.session)
+            await game.keeper.commit(lambda record: put_in_order(record, game.scene()), connection.session)
 
 
 def new_player(world: World, player_id: int, name: str) -> Player:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from realmkeep import Receipt, Tx
+from realmkeep import Receipt
 from realmkeep.realm.actions.action_rules import TRADED
 from realmkeep.realm.actions.trading import Trade, swap
 from realmkeep.realm.server.game import Game
@@ -109,8 +109,8 @@ class TradeHandler:
             raise ActionRefused("not_here", "one of you has left the game")
         world = self._game.world
 
-        def move(tx: Tx, first: Player, second: Player) -> dict[str, Any]:
-            return swap(tx, first, second, trade, world)
+        def move(first: Player, second: Player) -> dict[str, Any]:
+            return swap(first, second, trade, world)
 
         return await self._game.keeper.commit(move, first, second, ops=(one.confirmed.op, other.confirmed.op))
 
