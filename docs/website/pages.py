@@ -23,6 +23,8 @@ OTHER_PAGES: Final = {
     "CHANGELOG.md": "changelog.md",
     "tests/README.md": "tests.md",
     "docs/decisions/README.md": "decisions/index.md",
+    "examples/arena.py": "arena.md",
+    "examples/browser_arena.py": "browser-arena.md",
 }
 FENCE: Final = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\]\((?!\w+:)([^)#\s]+)((?:#[^)\s]*)?)\)")
@@ -52,7 +54,7 @@ def assemble(build: Path) -> list[str]:
     pages = page_of_each_file()
     diagrams = Diagrams()
     texts = {
-        page: diagrams.drawn(linked((ROOT / file).read_text(encoding="utf-8"), file, pages, problems.append))
+        page: diagrams.drawn(linked(markdown_of(ROOT / file), file, pages, problems.append))
         for file, page in pages.items()
     } | reference_pages(ROOT / "src" / "realmkeep")
     for page, text in texts.items():
@@ -65,6 +67,12 @@ def assemble(build: Path) -> list[str]:
     configuration = ALL_OF_A_FOLDER.sub(lambda found: _all_of(found[1], texts), configuration)
     (build / "zensical.toml").write_text(configuration.replace("@root@", ROOT.as_posix()), encoding="utf-8")
     return problems + [f"{page} is not in the navigation" for page in texts if f'"{page}"' not in configuration]
+
+
+def markdown_of(file: Path) -> str:
+    """The text of a Markdown file; a program as a page."""
+    text = file.read_text(encoding="utf-8")
+    return text if file.suffix == ".md" else f"# {file.name}\n\n```python\n{text}```\n"
 
 
 def linked(text: str, file: str, pages: dict[str, str], report: Callable[[str], object]) -> str:
