@@ -308,10 +308,7 @@ def remembers_few_letters() -> None:
         self.letters_durable(SAFE)
         add_letters(self, (), safe_s=safe_s)
 
-    def none_comes_back(self: OpRing, safe_s: float) -> int:
-        return 0
-
-    OpRing.add_letters, OpRing.letters_since = add, none_comes_back
+    OpRing.add_letters = add
 
 
 BREAKS: Final = {

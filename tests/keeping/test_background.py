@@ -68,7 +68,7 @@ async def test_a_loop_of_the_keeper_that_fails_is_told_and_goes_on(
         assert lab.store.value("server:lab-1:lease") is not None
 
 
-@pytest.mark.parametrize("failing", ["write", "healer.remember", "healer.released", "resolver"])
+@pytest.mark.parametrize("failing", ["write", "store_loss.remember", "store_loss.released", "resolver"])
 async def test_a_write_with_which_something_unforeseen_goes_wrong_is_settled(
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -81,7 +81,7 @@ async def test_a_write_with_which_something_unforeseen_goes_wrong_is_settled(
     elif failing == "write":
         break_once(monkeypatch, engine.storage, "write")
     else:
-        break_once(monkeypatch, engine.healer, failing.removeprefix("healer."))
+        break_once(monkeypatch, engine.store_loss, failing.removeprefix("store_loss."))
     first, second = asyncio.create_task(keeper.commit(pay, ada, bob)), asyncio.create_task(keeper.commit(earn, cid))
     await lab.finish(asyncio.gather(first, second))
     await lab.finish(asyncio.gather(ada.logout(), bob.logout()))
@@ -106,7 +106,7 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     await keeper.commit(send, ada)
     await lab.advance(1)
     told |= set(keeper.degraded)
-    looks = break_once(monkeypatch, engine.healer, "went_backwards")
+    looks = break_once(monkeypatch, engine.store_loss, "look")
     engine.lease.look_back_due.set()
     await lab.advance(2)
     told |= set(keeper.degraded)

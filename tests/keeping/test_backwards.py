@@ -290,10 +290,10 @@ async def test_a_player_claimed_elsewhere_while_the_store_had_forgotten_its_owne
         assert kept(lab, 1).gold == 90
 
 
-async def test_a_commit_of_more_records_than_one_transaction_takes_is_answered_when_all_are_healed(
+async def test_a_commit_beside_more_writes_than_one_batch_takes_is_answered_when_all_are_written_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store_loss, "RECORDS_A_TRANSACTION", 1)
+    monkeypatch.setattr(store_loss, "ENTRIES_AT_ONCE", 1)
     async with Lab(loss_window_s=1.0) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
         before = lab.store.snapshot()

@@ -9,7 +9,7 @@ from realmkeep.keeping.letters import inboxes
 from realmkeep.keeping.live import op_ring, sealing
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.ownership import claims, restart_barrier, safety
-from realmkeep.keeping.recovery import resolver, store_loss, stored_ownership, verdict
+from realmkeep.keeping.recovery import inbox_heads, resolver, store_loss, stored_ownership, verdict
 from realmkeep.keeping.writing import commit, flusher, staging, write_queue
 from realmkeep.records import Record
 from realmkeep.storage import Append, Committed, Guard, Transaction, Unknown
@@ -169,12 +169,27 @@ def claims_without_guards() -> Patch:
 
 def forgets_who_left() -> Patch:
     """What released sessions left is not kept against a loss of the store."""
-    return mock.patch.object(store_loss.Healer, "released")
+    return mock.patch.object(store_loss.StoreLoss, "released")
 
 
 def loses_letters() -> Patch:
     """Nothing is remembered of a commit that sent a letter."""
-    return mock.patch.object(store_loss.Healer, "remember")
+    return mock.patch.object(store_loss.StoreLoss, "remember")
+
+
+def writes_the_tail_again_without_dropping_letters() -> Patch:
+    """Letters that a loss brought back stay in their inboxes when what opened them is written again."""
+    return mock.patch.object(inbox_heads.InboxHeads, "dropped", return_value=None)
+
+
+def writes_live_sessions_again_before_the_queue() -> Patch:
+    """A session with writes in the queue is written again from memory, which is ahead of them."""
+    real = store_loss.StoreLoss._rewrite_live
+
+    async def rewrite(self: Any, queued: Any) -> None:
+        await real(self, tuple)
+
+    return mock.patch.object(store_loss.StoreLoss, "_rewrite_live", rewrite)
 
 
 def lets_in_before_all_have_looked() -> Patch:
@@ -197,10 +212,7 @@ def remembers_as_many_letters_as_it_stores() -> Patch:
         self.letters_durable(op_ring.SAFE)
         real(self, (), safe_s=safe_s)
 
-    return _both(
-        mock.patch.object(op_ring.OpRing, "add_letters", add),
-        mock.patch.object(op_ring.OpRing, "letters_since", return_value=0),
-    )
+    return mock.patch.object(op_ring.OpRing, "add_letters", add)
 
 
 def returns_in_two_steps() -> Patch:
@@ -252,6 +264,8 @@ MUTANTS: dict[str, Callable[[], Patch]] = {
         claims_without_guards,
         forgets_who_left,
         loses_letters,
+        writes_the_tail_again_without_dropping_letters,
+        writes_live_sessions_again_before_the_queue,
         lets_in_before_all_have_looked,
         opens_what_is_not_safe,
         remembers_as_many_letters_as_it_stores,

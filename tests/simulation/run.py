@@ -3,7 +3,7 @@
 import asyncio
 import os
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from realmkeep.errors import (
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, WriteOutcome
-from realmkeep.storage.memory import MemoryStorage, MemoryStore
+from realmkeep.storage.memory import Contents, MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, FaultyStorage, late, seeded
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded
 from simulation.clock import SkewedClock
 from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
 from simulation.model import Model
@@ -225,7 +225,7 @@ class Simulation:
             for _ in range(len(player.unanswered)):
                 await self.send(player.unanswered.pop(0), again=True)
                 await self.clock.advance(0.5)
-        await self.clock.advance(5.0 + 2 * LOSS_S)
+        await self.clock.advance(5.0 + 4 * LOSS_S)  # a letter that is sent again, opened, returned, and opened there
         self.check()
         self.check_calm()
         for keeper in list(self.keepers.values()):
@@ -625,7 +625,7 @@ class Simulation:
         for _ in range(self.random.randint(2, 8)):
             await self.random.choice(moments)()
             await self.clock.advance(self.random.uniform(0, 0.3))
-        self.store.restore(before)
+        await self._lose_since(before, moments)
         self.model.revisions.clear()
         self.disturbed_s = self.clock.monotonic_s()
         if self.random.random() < 0.4 and self.keepers:  # what that server was told is lost with it, as a whole
@@ -644,6 +644,25 @@ class Simulation:
             for _ in range(self.random.randint(1, 3)):
                 await self.login()  # before the loss was noticed
         await self.clock.advance(2 * LEASE_S + 2 * FLUSH_S)
+
+    async def _lose_since(self, before: Contents, moments: Sequence[Callable[[], Awaitable[None]]]) -> None:
+        """The store comes back as it was then; perhaps writes were under way, and perhaps it dies again."""
+        if self.random.random() < 0.5:  # what is queued then was never answered, or arrives at the older store
+            line = self.lines[self.random.choice(self.names)]
+            line.script("write", *(delay(*self.random.choice(((0.4, 0.0), (0.0, 0.4)))) for _ in range(4)))
+            for _ in range(self.random.randint(2, 6)):
+                await self.random.choice(moments)()
+                await self.clock.advance(self.random.choice((0.0, 0.05)))
+        self.store.restore(before)
+        if self.random.random() < 0.4:  # it dies again, with what the servers had written again by then
+            await self.clock.advance(self.random.uniform(0, 2.0))
+            self.lines[self.random.choice(self.names)].script(
+                "write", self.random.choice((NONE, LOSE_REPLY, LOSE_REQUEST))
+            )
+            if self.random.random() < 0.5:
+                before = self.store.snapshot()
+                await self.clock.advance(self.random.uniform(0, 1.0))
+            self.store.restore(before)
 
     async def cancel(self) -> None:
         """A caller gives up waiting; its commit does not."""

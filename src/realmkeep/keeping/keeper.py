@@ -106,7 +106,7 @@ class Keeper(HookRegistry, Sends):
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         path = rescue_path or RESCUE_FILE
         try:
-            store_id = engine.healer.store_id = await server_config.store_id(store)
+            store_id = engine.store_loss.store_id = await server_config.store_id(store)
             if path != NOWHERE:  # before the name is taken: until then the records are kept from others
                 engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
             await engine.lease.take()
@@ -171,7 +171,7 @@ class Keeper(HookRegistry, Sends):
 
     def heal(self) -> None:
         """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
-        self._engine.healer.allowed = True
+        self._engine.store_loss.allowed = True
 
     @overload
     async def login(self, cls: type[R], id: int | str, *, take_over: bool = ...) -> Session[R] | None: ...

@@ -15,8 +15,8 @@ LATE_S: Final = 1.0  # a flush that is later than its lead breaks the promise
 def reasons(engine: Engine) -> Iterator[str]:
     """One sentence for each, which changes only with the reason; none while the promise is kept."""
     yield from engine.background.degraded
-    if engine.healer.halted:
-        yield engine.healer.halted
+    if engine.store_loss.halted:
+        yield engine.store_loss.halted
     elif (reason := engine.outage.reason()) is not None:
         yield reason
     if engine.barrier.waits_for:

@@ -27,7 +27,7 @@ from realmkeep.keeping.ownership.store_answers import StoreAnswers
 from realmkeep.keeping.recovery.former_rescues import Former
 from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.recovery.resolver import Resolver
-from realmkeep.keeping.recovery.store_loss import Healer
+from realmkeep.keeping.recovery.store_loss import StoreLoss
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import Results
 from realmkeep.keeping.writing.flusher import Flusher
@@ -98,15 +98,15 @@ class Engine:
         )
         self.notices = NoticeListener(storage, clock, config.name, sessions, inboxes, answers)
         # recovery
-        self.healer = healer = Healer(
-            storage, clock, stager, witnesses, sessions, self.lease, inboxes, counters, heal=config.heal
+        self.store_loss = store_loss = StoreLoss(
+            storage, clock, stager, witnesses, sessions, inboxes, counters, heal=config.heal
         )
-        self.look_back = LookBack(storage, clock, sessions, self.lease, witnesses, healer, queue)
+        self.look_back = LookBack(clock, sessions, self.lease, witnesses, store_loss, queue)
         # lifecycle
-        landings = Landings(sessions, healer, inboxes, background)
+        landings = Landings(sessions, store_loss, inboxes, background)
         self.leaving = Leaving(sessions, background, queue, stager, landings, hooks, clock, grace_s=config.grace_s)
         # The calls upwards: of the queue, of the commits, and of a session.
-        queue.resolver = Resolver(storage, sessions, healer)
+        queue.resolver = Resolver(storage, clock, sessions, store_loss)
         commits.on_landed = landings.committed
         self.calls = self._calls_of_a_session()
 

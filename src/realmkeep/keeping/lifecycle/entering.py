@@ -233,9 +233,8 @@ class Entrance:
         )
         engine.sessions.add(session)
         engine.unrecovered.pop(key, None)
-        if (departed := engine.healer.departures.get(key)) is not None:
-            session.ring.remember_letters(departed.ring)
-            engine.healer.departures.forget(key)
+        if (ring := engine.store_loss.tail.claimed(key)) is not None:
+            session.ring.remember_letters(ring)
         if claimed.changed:
             mark_all(claimed.record)
             engine.sessions.escalate(session)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.letters.inboxes import Inboxes
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.recovery.store_loss import StoreLoss
     from realmkeep.keeping.writing.staging import StagedWrite
 
 
@@ -25,16 +25,18 @@ class Landings:
     A defect here is told as that of a background task; it must not keep the callers waiting, whose writes are durable.
     """
 
-    def __init__(self, sessions: SessionRegistry, healer: Healer, inboxes: Inboxes, background: Background) -> None:
+    def __init__(
+        self, sessions: SessionRegistry, store_loss: StoreLoss, inboxes: Inboxes, background: Background
+    ) -> None:
         self._sessions = sessions
-        self._healer = healer
+        self._store_loss = store_loss
         self._inboxes = inboxes
         self._background = background
 
     def committed(self, write: StagedWrite) -> None:
         """Remember the commit while a crash of the store may take it, and tell the receivers of its letters."""
         with self._told("what follows a commit"):
-            self._healer.remember(write)
+            self._store_loss.remember(write)
             if write.receivers:
                 self._inboxes.delivered(write.receivers)
             self._inboxes.deleted(write.deleted)
@@ -44,7 +46,7 @@ class Landings:
         with self._told("what follows a release"):
             if peek_marks(session.record):
                 self._sessions.changed_while_leaving(session)
-            self._healer.released(session, write)
+            self._store_loss.released(write)
         self._sessions.dismiss(session, SessionEvent.RELEASED)
 
     @contextmanager

@@ -14,8 +14,8 @@ import msgspec
 from realmkeep.errors import KeepingError, RecordError, StorageError
 from realmkeep.keeping.live.session_states import SessionEvent, SessionState
 from realmkeep.keeping.recovery.former_rescues import locked
-from realmkeep.keeping.recovery.joint_writes import made_or_deleted
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
+from realmkeep.keeping.writing.staging import made_or_deleted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -170,7 +170,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
 
 def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undelivered | Unsavable]:
     """What the store is not known to have, in the order of the queue; of every session that lives, up to its release."""
-    writes, store_id = engine.queue.abandon(), engine.healer.store_id.decode(errors="replace")
+    writes, store_id = engine.queue.abandon(), engine.store_loss.store_id.decode(errors="replace")
     leaving = {member.session for write in writes if write.releases for member in write.members}
     unsavable: list[Unsavable] = []
     for session in left:

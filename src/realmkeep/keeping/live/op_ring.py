@@ -163,10 +163,6 @@ class OpRing:
         self._letters = letters
         self.changed = True
 
-    def letters_since(self, safe_s: float) -> int:
-        """How many letters were opened that a crash of the store may bring back."""
-        return sum(at_s >= safe_s for (at_s,) in self._letters.values())
-
     def letters_durable(self, at_s: float, letter_ids: Iterable[str] | None = None) -> None:
         """These letters, or all, were written at this moment, on the monotonic clock; a crash may take it for a while."""
         for letter_id in self._letters if letter_ids is None else letter_ids:

@@ -183,7 +183,7 @@ class LeaseHolder:
         self._beat = 0
         self.name = config.name
         self.incarnation = secrets.token_hex(4)
-        self.renewed_s = self._unbroken_since_s = float("-inf")
+        self.renewed_s = float("-inf")
         self.replaced = False
         self.look_back_due = asyncio.Event()
         self._dropped = False
@@ -203,11 +203,6 @@ class LeaseHolder:
     def lapsed(self) -> bool:
         """It could not be renewed in time: other servers may take over what this one owns."""
         return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
-
-    @property
-    def unbroken_since_s(self) -> float:
-        """Time since which no other server can have claimed a stale copy of our records, monotonic; infinity if one can."""
-        return self._unbroken_since_s if self._barrier.holds and not self.lapsed else float("inf")
 
     @property
     def _guard(self) -> Guard:
@@ -284,8 +279,6 @@ class LeaseHolder:
         if isinstance(outcome, Committed):
             self._beat += 1
             self._value = value
-            if self.lapsed:
-                self._unbroken_since_s = started_s
             self.renewed_s = started_s
             return True
         if isinstance(outcome, Refused):

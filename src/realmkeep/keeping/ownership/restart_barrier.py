@@ -62,12 +62,6 @@ class Barrier:
         """The store may lose what it acknowledged."""
         return self._storage.capability.loss_window_s != 0
 
-    @property
-    def holds(self) -> bool:
-        """Others wait for us, if the store was restarted."""
-        overdue = self._run != self.vouched and self._clock.monotonic_s() - self._since_s >= self._patience_s
-        return bool(self.vouched) and not overdue
-
     async def run(self) -> str:
         """The run of the store; empty where no barrier is needed, or none can be.
 

@@ -7,11 +7,9 @@ only its next write would be refused.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from realmkeep.errors import StorageError
-from realmkeep.keeping.live.session import Session
-from realmkeep.keeping.recovery.stored_ownership import is_behind, read_held
 from realmkeep.keeping.writing.staging import Comparison
 
 if TYPE_CHECKING:
@@ -19,10 +17,8 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.ownership.lease import LeaseHolder
     from realmkeep.keeping.ownership.loss_probe import Witnesses
-    from realmkeep.keeping.recovery.released_snapshots import Departed
-    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.recovery.store_loss import StoreLoss
     from realmkeep.keeping.writing.write_queue import WriteQueue
-    from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +30,18 @@ class LookBack:
 
     def __init__(
         self,
-        storage: Storage,
         clock: Clock,
         sessions: SessionRegistry,
         lease: LeaseHolder,
         witnesses: Witnesses,
-        healer: Healer,
+        store_loss: StoreLoss,
         queue: WriteQueue,
     ) -> None:
-        self._storage = storage
         self._clock = clock
         self._sessions = sessions
         self._lease = lease
         self._witnesses = witnesses
-        self._healer = healer
+        self._store_loss = store_loss
         self._queue = queue
 
     async def watch(self) -> None:
@@ -74,16 +68,15 @@ class LookBack:
             StorageError: The store cannot be reached.
         """
         doubts = self._witnesses.doubts
-        held = await read_held(self._storage, [*self._sessions.live(), *self._healer.departures])
-        for kept, state in held.items():
-            if isinstance(kept, Session) and (is_behind(kept, state) or state.owner != kept.owner_guard.expected):
-                self._sessions.escalate(kept)
-        if self._healer.went_backwards(held):
-            await self._compare(next(kept for kept, state in held.items() if is_behind(kept, state)))
+        uneasy, behind = await self._store_loss.look()
+        for session in uneasy:
+            self._sessions.escalate(session)
+        if behind is not None:
+            await self._compare(*behind)
         self._witnesses.dispel(doubts)
 
-    async def _compare(self, kept: Session[Any] | Departed) -> None:
-        """Return when the store holds this revision again: the resolver heals what stands in the way."""
-        comparison = Comparison(kept.keys.updated, kept.durable_revision, queued_s=self._clock.monotonic_s())
+    async def _compare(self, updated_key: str, revision: int) -> None:
+        """Return when the store holds this revision again, and all that was lost with it: the resolver sees to that."""
+        comparison = Comparison(updated_key, revision, queued_s=self._clock.monotonic_s())
         self._queue.put(comparison)
         await comparison.wait(patient=True)

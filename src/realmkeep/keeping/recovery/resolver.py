@@ -19,18 +19,22 @@ from realmkeep.errors import (
     StorageMisconfigured,
 )
 from realmkeep.keeping.recovery.store_loss import FOREIGN
-from realmkeep.keeping.recovery.stored_ownership import read_ownership
+from realmkeep.keeping.recovery.stored_ownership import acknowledged, read_ownership
+from realmkeep.keeping.recovery.tail import Entry
 from realmkeep.keeping.recovery.verdict import Verdict, Wrote
 from realmkeep.keeping.writing.receivers import unmet
 from realmkeep.keeping.writing.staging import Comparison
-from realmkeep.storage import Failed, Guard, Refused
+from realmkeep.keys import SERVER_STORE_ID
+from realmkeep.storage import Failed, Guard, Present, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections import deque
 
+    from realmkeep.clock import Clock
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.recovery.store_loss import Healer
+    from realmkeep.keeping.recovery.inbox_heads import InboxHeads
+    from realmkeep.keeping.recovery.store_loss import StoreLoss
     from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
     from realmkeep.keeping.writing.staging import Member, StagedWrite
     from realmkeep.keeping.writing.write_queue import Trouble
@@ -38,38 +42,74 @@ if TYPE_CHECKING:
 
 
 class Resolver:
-    """Resolves one round of troubled writes."""
+    """Resolves one round of troubled writes.
 
-    def __init__(self, storage: Storage, sessions: SessionRegistry, healer: Healer) -> None:
+    Args:
+        storage: The store.
+        clock: The clock.
+        sessions: The live sessions.
+        loss: Writes again what the store lost.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, sessions: SessionRegistry, loss: StoreLoss) -> None:
         self._storage = storage
+        self._clock = clock
         self._sessions = sessions
-        self._healer = healer
+        self._loss = loss
 
     async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
         """The writes to send again, in order; the others are settled or failed, with all that was built on them.
 
         Raises:
             StorageError: The store cannot be asked now.
-            StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to heal it yet.
+            StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to write over it yet.
         """
-        sessions = dict.fromkeys(member.session for trouble in troubled for member in trouble.write.members)
+
+        def pending() -> list[StagedWrite]:
+            return [trouble.write for trouble in troubled if not trouble.write.done]
+
+        def queued() -> list[StagedWrite]:
+            return [*pending(), *waiting]
+
+        held = await self._held(pending())
+        looks = [write for write in pending() if isinstance(write, Comparison)]
+        is_behind = any(state.verdict(acknowledged(session)).is_behind for session, state in held.items())
+        heads: InboxHeads | None = None
+        if is_behind or await self._loss.is_suspected(asked=bool(looks)):
+            heads = await self._loss.recover(queued)
+            held = await self._held(queued())
+            # What the queue writes again is not there yet: another look follows it.
+            looks = looks or [Comparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
+            waiting.extend(look.behind_the_queue() for look in looks)
+        else:
+            self._loss.confirmed()
+            for look in looks:
+                look.settle()
+        writes = [trouble for trouble in troubled if not trouble.write.done and trouble.write not in looks]
+        return _Round(self._sessions, held, heads).run(writes, waiting)
+
+    async def _held(self, writes: list[StagedWrite]) -> dict[Session[Any], StoredOwnership]:
+        sessions = dict.fromkeys(member.session for write in writes for member in write.members)
         stored = await read_ownership(self._storage, [session.keys for session in sessions])
-        held = {session: stored[session.keys.record] for session in sessions}
-        comparisons = [trouble.write for trouble in troubled if isinstance(trouble.write, Comparison)]
-        if self._healer.went_backwards(held) or await self._healer.finds_loss(asked=bool(comparisons)):
-            await self._healer.heal(troubled, waiting)
-            return []
-        for comparison in comparisons:
-            comparison.settle()
-        return _Round(self._sessions, held).run([each for each in troubled if not each.write.done], waiting)
+        return {session: stored[session.keys.record] for session in sessions}
 
 
 class _Round:
-    """One pass over the troubled writes, in their order; no await inside."""
+    """One pass over the troubled writes, in their order; no await inside.
 
-    def __init__(self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership]) -> None:
+    Args:
+        sessions: The live sessions.
+        held: What the store holds of the records of the queue.
+        heads: After a loss of the store: the heads of the inboxes there.
+    """
+
+    def __init__(
+        self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership], heads: InboxHeads | None
+    ) -> None:
         self._sessions = sessions
         self._held = held
+        self._heads = heads
+        self._stored = {session.keys.record: state for session, state in held.items()}
         self._ends: dict[Session[Any], int] = {}
         self._at = {session: state.revision for session, state in held.items()}
         self._lost: dict[Session[Any], None] = {}
@@ -83,6 +123,8 @@ class _Round:
         kept = [write for write in waiting if not self._built_on_sand(write)]
         waiting.clear()
         waiting.extend(kept)
+        for write in kept:
+            self._go_over_what_is_there(write)
         for session in self._lost:
             owner = self._held[session].owner
             if session in self._foreign:
@@ -104,7 +146,7 @@ class _Round:
             return False
         if self._built_on_sand(write):
             return False
-        gone = [member.session for member in write.members if not self._ours(member.session)]
+        gone = [member.session for member in write.members if self._is_gone(member)]
         if gone:
             self._lost.update(dict.fromkeys(gone))
             names = ", ".join(session.keys.record for session in gone)
@@ -115,17 +157,34 @@ class _Round:
                 self._frozen.update({member.session: error for member in write.members if member.undo is None})
             self._refuse(write, error=error)
             return False
-        if strange := [member.session for member in write.members if self._at[member.session] != member.follows]:
+        strange = [member.session for member in write.members if self._at[member.session] != member.follows]
+        if strange and self._heads is None:
             self._foreign.update(dict.fromkeys(strange))
             self._lost.update(dict.fromkeys(strange))
             self._refuse(write, lost=", ".join(session.keys.record for session in strange))
             return False
         for member in write.members:
             self._at[member.session] = member.leaves
+        self._go_over_what_is_there(write)
         return True
 
-    def _ours(self, session: Session[Any]) -> bool:
-        return self._held[session].owner == session.owner_guard.expected
+    def _go_over_what_is_there(self, write: StagedWrite) -> None:
+        """After a loss the first write of a record follows what the store holds, and not the revision that was lost.
+
+        A write that was queued while the store was asked follows one of these, or a session that was written again.
+        """
+        if self._heads is None or not all(member.session in self._held for member in write.members):
+            return
+        needs = [
+            each for each in write.transaction.needs if not (isinstance(each, Present) and each.key in self._sessions)
+        ]
+        again = Entry(write, 0.0).replayed(self._stored, self._heads)
+        write.transaction = Transaction(again.guards, again.effects, needs)
+
+    def _is_gone(self, member: Member) -> bool:
+        """Another server has the record; a value that nobody here wrote is looked at where its write fails."""
+        is_ours = self._held[member.session].owner == member.session.owner_guard.expected
+        return not is_ours and self._fate(member).is_gone
 
     def _fate(self, member: Member) -> Verdict:
         session = member.session

@@ -1,76 +1,67 @@
-"""A store that went backwards: it holds an older revision than it acknowledged.
+"""A loss of the store: it holds an older revision than it acknowledged.
 
-On a store with a known loss window (fsync once a second) that is what its crash may do, and what was lost is written
-again. On a store that promised more it is a broken promise: writing stops until an operator looks.
+On a store with a known loss window (fsync once a second) its crash may do that, and the server writes again what was lost.
+On a store that promised more it is a broken promise: writing stops until an operator looks.
 
-Sessions that committed together lately are written together, in one transaction, and with them what those commits had put
-on keys of nobody here (letters, records created), in their order: healing does not tear what was atomic. What a session
-left that was released lately counts as one of them, unless somebody has claimed its record since.
+A crash takes the end of what the store acknowledged, and no part from its middle. So the tail is applied again in its order,
+each write whole, over what the store holds; then the live sessions that are still behind. At every moment between, the store
+holds a state that it had before, and another crash, of the store or of this server, tears nothing. The queue follows: its
+first write of each record goes over what the store holds of it (see `Resolver`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep.errors import (
-    CommitRefused,
-    CommitUnknown,
-    RecordError,
-    StorageUnavailable,
-    StoreWentBackwards,
-    WrongType,
-)
-from realmkeep.keeping.live.envelope import letter_id
-from realmkeep.keeping.recovery.joint_writes import Joint, Rewriting, joint_of, made_or_deleted, wrongly_typed
-from realmkeep.keeping.recovery.released_snapshots import Departed, Departures
-from realmkeep.keeping.recovery.stored_ownership import acknowledged, is_behind, last_write_of, read_held
-from realmkeep.keeping.recovery.verdict import Verdict, Wrote
-from realmkeep.keeping.writing.receivers import refused_letters
+from realmkeep.errors import RecordError, StorageUnavailable, StoreWentBackwards, WrongType
+from realmkeep.keeping.recovery.inbox_heads import InboxHeads
+from realmkeep.keeping.recovery.stored_ownership import StoredOwnership, acknowledged, read_ownership
+from realmkeep.keeping.recovery.tail import Entry, Tail
+from realmkeep.keeping.recovery.verdict import Verdict
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, DropFirst, Failed, Put, Refused
+from realmkeep.storage import Append, Committed, Delete, DropFirst, Failed, Guard, Refused, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from realmkeep.clock import Clock
+    from realmkeep.errors import RealmkeepError
     from realmkeep.keeping.letters.inboxes import Inboxes
     from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.op_ring import OpRing
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.lease import LeaseHolder
     from realmkeep.keeping.ownership.loss_probe import Witnesses
-    from realmkeep.keeping.recovery.stored_ownership import K, Kept, StoredOwnership
-    from realmkeep.keeping.writing.staging import Member, StagedWrite, Stager
-    from realmkeep.keeping.writing.write_queue import Trouble
+    from realmkeep.keeping.writing.staging import StagedWrite, Stager
+    from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Storage, WriteOutcome
 
 log = logging.getLogger(__name__)
 
-RECORDS_A_TRANSACTION: Final = 100  # nine keys each stay below the protocol's 1,024
-FORGET_AT_ONCE: Final = 4
+ENTRIES_AT_ONCE: Final = 128  # as many writes as the queue sends in one batch
 FOREIGN: Final = "its record was changed in the store by somebody who does not own it"
+CLAIMED: Final = "claimed while the store had lost its ownership"
 
 
-class Healer:
-    """Notices that a store went backwards, and writes again what it lost.
+class StoreLoss:
+    """Notices that a store lost what it had acknowledged, and writes it again.
 
     Args:
         storage: The store.
         clock: The clock.
         stager: Encodes sessions.
-        witnesses: Tell a loss.
+        probe: Tells whether the store holds the newest acknowledged writes.
         sessions: The live sessions.
-        lease: Tells since when others cannot have claimed what is ours.
         inboxes: Their letters are told of again.
         counters: Where it is counted.
         heal: Whether to write over a store that had promised to lose nothing.
 
     Attributes:
-        departures: What released sessions left, while a crash of the store may still take it.
+        tail: The acknowledged writes that a crash of the store may still take.
         store_id: Which store this was when the keeper opened.
+        allowed: An operator allowed to write over a store that had promised to lose nothing.
+        halted: Why writing stopped; empty if it did not.
     """
 
     def __init__(
@@ -78,9 +69,8 @@ class Healer:
         storage: Storage,
         clock: Clock,
         stager: Stager,
-        witnesses: Witnesses,
+        probe: Witnesses,
         sessions: SessionRegistry,
-        lease: LeaseHolder,
         inboxes: Inboxes,
         counters: Counters,
         *,
@@ -89,167 +79,107 @@ class Healer:
         self._storage = storage
         self._clock = clock
         self._stager = stager
+        self._probe = probe
         self._sessions = sessions
-        self._lease = lease
         self._inboxes = inboxes
         self._counters = counters
-        self._recent: deque[Joint] = deque()
-        self._ties: OrderedDict[tuple[str, ...], float] = OrderedDict()
         self._unfinished = False
-        self._unwritable: dict[Kept, WrongType] = {}
-        self._staged: set[Kept] = set()  # sessions that have moved on to a revision that the store may not hold
+        self._unwritable: set[Session[Any]] = set()  # the last recovery could not write them
+        self._rewritten: set[str] = set()
+        self._torn: dict[str, None] = {}
         self._always = self.allowed = heal
-        self._witnesses = witnesses
         self.store_id = b""
-        self.departures = Departures()
+        self.tail = Tail()
         self.halted = ""
 
     def remember(self, write: StagedWrite) -> None:
-        """Keep for a while what an acknowledged write concerned, if it concerned more than one record.
+        """Keep a commit that was acknowledged, if a crash could tear it; of one record alone memory is enough."""
+        if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
+            return
+        self.tail.append(Entry(write, self._clock.monotonic_s()))
+        self.tail.forget_safe(self._probe.safe_s)
 
-        Of most it is enough who committed together when last: a crowd of traders is a few ties, not every trade.
+    def released(self, write: StagedWrite) -> None:
+        """Keep a release that was acknowledged, if the store may lose it: its session is in no memory any more."""
+        if self._storage.capability.loss_window_s != 0:
+            self.tail.forget_safe(self._probe.safe_s, at_once=len(self.tail))
+            self.tail.append(Entry(write, self._clock.monotonic_s()))
+
+    def ring_of(self, record_key: str) -> OpRing | None:
+        """The ring that knows every letter that a record of this server opened of late."""
+        session = self._sessions.get(record_key)
+        return session.ring if session is not None else self.tail.released_ring(record_key)
+
+    async def look(self) -> tuple[list[Session[Any]], tuple[str, int] | None]:
+        """Compare all that this server has with the store.
+
+        Returns:
+            The sessions that have to look after their record, and the revision key of a record that the store lost something
+            of, with the revision that was acknowledged; None if it lost nothing.
+
+        Raises:
+            StorageError: The store cannot be asked.
         """
-        has_extra = write.extra_from < len(write.transaction.effects)
-        if not has_extra and len(write.members) == 1:
-            return
-        now_s = self._clock.monotonic_s()
-        tie = tuple([member.session.keys.record for member in write.members])
-        if has_extra:
-            self._recent.append(joint_of(write, now_s))
-            tie += made_or_deleted(write)
-        if len(tie) > 1:
-            self._ties[tie] = now_s
-            self._ties.move_to_end(tie)
-        self._forget_some()
+        sessions, released = list(self._sessions.live()), self.tail.released
+        stored = await self._read(sessions, released)
+        fates = {session: stored[session.keys.record].verdict(acknowledged(session)) for session in sessions}
+        uneasy = [session for session, fate in fates.items() if fate is not Verdict.KEPT]
+        behind = [
+            (session.keys.updated, session.durable_revision)
+            for session, fate in fates.items()
+            if fate.is_behind and session not in self._unwritable
+        ]
+        behind += [
+            (part.keys.updated, part.wrote.leaves)
+            for entry in released
+            for part in entry.parts
+            if _is_older(stored[part.keys.record], part.wrote.leaves)
+        ]
+        return uneasy, behind[0] if behind else None
 
-    def _forget_some(self) -> None:
-        """More than one write adds, and never so many that the loop would feel it."""
-        safe_s = self._witnesses.safe_s
-        for _ in range(FORGET_AT_ONCE):
-            if self._recent and self._recent[0].at_s < safe_s:
-                self._recent.popleft()
-            if self._ties and self._ties[oldest := next(iter(self._ties))] < safe_s:
-                del self._ties[oldest]
+    async def is_suspected(self, *, asked: bool) -> bool:
+        """Whether there is something to write again, beyond the records whose writes are in trouble.
 
-    def released(self, session: Session[Any], write: StagedWrite) -> None:
-        """Keep what a session left whose release was acknowledged, if the store may lose it."""
-        if self._storage.capability.loss_window_s == 0:
-            return
-        departures = self.departures
-        departures.forget_before(self._witnesses.safe_s)
-        given_up = departures.given_up
-        departures.keep(Departed(session, write, self._clock.monotonic_s()))
-        if departures.given_up > given_up == 0:
-            log.warning("more is released than is kept against a loss of the store: see departed.KEPT_BYTES_MAX")
-
-    def went_backwards(self, held: Mapping[K, StoredOwnership]) -> bool:
-        """Whether the store lost something of these."""
-        return any(is_behind(kept, state) for kept, state in held.items())
-
-    async def finds_loss(self, *, asked: bool) -> bool:
-        """Whether something is to be healed, beyond those whose writes are in trouble: asked to look, or not done yet.
+        Args:
+            asked: Compare everything with the store; otherwise only an earlier recovery that was interrupted counts.
 
         Raises:
             StorageError: The store cannot be asked.
         """
         if self._unfinished or not asked:
             return self._unfinished
-        return self.went_backwards(await read_held(self._storage, [*self._sessions.live(), *self.departures]))
+        _, behind = await self.look()
+        return behind is not None
 
-    async def heal(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> None:
-        """Write again what the store lost; settles the writes that this supersedes, and the comparisons.
+    async def recover(self, queued: Callable[[], Iterable[StagedWrite]]) -> InboxHeads:
+        """Write again what the store lost, but for what the queue is about to write.
+
+        Args:
+            queued: The writes that were not acknowledged.
+
+        Returns:
+            The heads of the inboxes, from which the writes of the queue may drop letters that came back.
 
         Raises:
             StoreWentBackwards: The store had promised not to, and `allowed` is not set.
             StorageError: The store cannot be asked or written now; ask again.
         """
-        pending = [trouble.write for trouble in troubled if not trouble.write.done]
-        comparisons = [write for write in pending if not write.members]
-        here = {kept.keys.record for kept in [*self._sessions.live(), *self.departures]}
-        refused = await refused_letters(self._storage, [*pending, *waiting], here)
-        sessions = dict.fromkeys([*self._sessions.live(), *_sessions(pending), *_sessions(waiting)])
-        departures = list(self.departures)
-        held = await read_held(self._storage, [*sessions, *departures])
-        if any(state.verdict(last_write_of(kept)).is_behind for kept, state in held.items()):
-            await self._check_allowed()
+        await self._check_allowed()
         self._unfinished = True
-        self._unwritable = {
-            kept: error
-            for kept, error in self._unwritable.items()
-            if kept in held and await wrongly_typed(self._storage, [Put(key, b"") for key in _own(kept)])
-        }
-        fates = {session: held[session].verdict(acknowledged(session)) for session in sessions}
-        lost = [session for session, fate in fates.items() if fate.is_gone]
-        behind: set[Kept] = {session for session, fate in fates.items() if fate.is_behind}
-        behind.update(_sessions(pending), self._staged.intersection(sessions))
-        for session in lost:
-            foreign = fates[session] is Verdict.FOREIGN
-            self._sessions.lose(session, FOREIGN if foreign else "claimed while the store had lost its ownership")
-        behind.difference_update(lost)
-        pending, undone = _undo_what_cannot_be(pending, waiting, lost, held, refused)
-        for session in undone:
-            self._sessions.escalate(session)
-        left_out: set[Kept] = {
-            *lost,
-            *[session for session in sessions if session in behind and not self._savable(session)],
-        }
-        behind.update(each for each in departures if held[each].verdict(each.release).is_behind)
-        left_out.update(each for each in departures if each in self._unwritable)
-        behind -= left_out
-        if behind:
-            log.critical("the store lost data: writing %d records again", len(behind))
-        self._report_torn(departures, lost, behind, held)
-        for group in self._groups([kept for kept in held if kept in behind], [*pending, *waiting]):
-            await self._rewrite([kept for kept in group if kept not in left_out], held, pending, waiting)
-        for write in pending:
-            if write.members and not write.done:
-                self._answer(write, behind)
-        for comparison in comparisons:
-            comparison.settle()
+        self._unwritable.clear()
+        while not await self._replay_tail():
+            pass  # a record or a key was left out: the other entries are staged anew
+        await self._rewrite_live(queued)
+        heads = InboxHeads(self._storage, self.ring_of)
+        await heads.read([Entry(write, 0.0) for write in queued()])
+        self._report()
         self._unfinished = False
-        self._staged.clear()
         self.halted = ""
+        return heads
+
+    def confirmed(self) -> None:
+        """All that this server has is in the store: the next loss needs a word of an operator again."""
         self.allowed = self._always
-
-    def _answer(self, write: StagedWrite, written: set[Kept]) -> None:
-        """Tell the callers of a write that no single transaction superseded; nobody shall wait for ever."""
-        why = "the store lost data, and a record of this write cannot be saved as it is"
-        if all(member.session in written for member in write.members):
-            write.settle()
-        elif not write.releases:
-            write.fail(CommitUnknown(why))
-        else:  # a session that was leaving tries anew, unless that cannot help
-            known = [self._unwritable[m.session] for m in write.members if m.session in self._unwritable]
-            write.fail(known[0] if known else CommitRefused(why))
-
-    def _report_torn(
-        self, departures: list[Departed], lost: list[Session[Any]], behind: set[Kept], held: dict[Kept, StoredOwnership]
-    ) -> None:
-        """Whom others claimed before what the store had lost of them was written again; they are left as they are.
-
-        Whether a record that has a later revision by now was claimed before the loss or after it, nobody can tell; it is
-        named if it had committed together with one that the store lost something of.
-        """
-        hurt = {kept.keys.record for kept in (*behind, *lost)}
-        tied = {key for tie in self._ties if not hurt.isdisjoint(tie) for key in tie}
-        torn = [session.keys.record for session in lost]
-        for departed in departures:
-            state, key = held[departed], departed.keys.record
-            revision = departed.durable_revision + 1 if state.revision is None else state.revision
-            if departed in behind or revision == departed.durable_revision:
-                continue
-            if revision > departed.durable_revision and departed.at_s >= self._lease.unbroken_since_s:
-                continue  # whoever claimed it had waited for us
-            if revision < departed.durable_revision or key in tied:
-                torn.append(key)
-            self.departures.forget(key)
-        if torn:
-            self._counters.torn_records += len(torn)
-            log.critical(
-                "the store lost data, and others had claimed these records before it could be written again: %s; "
-                "what they had given or got in the last moments before the loss may exist twice, or not at all",
-                ", ".join(torn),
-            )
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
@@ -262,217 +192,177 @@ class Healer:
             self.halted, hint="look at the store; keeper.heal() writes every live session again over what it holds"
         )
 
-    def _savable(self, session: Session[Any]) -> bool:
-        try:
-            if session in self._unwritable:
-                raise self._unwritable[session]
-            self._stager.encode(session)
-        except (RecordError, WrongType) as error:
-            self._sessions.freeze(session, error)
-            return False
+    async def _read(
+        self, sessions: Iterable[Session[Any]], entries: Iterable[Entry] = ()
+    ) -> dict[str, StoredOwnership]:
+        parts = [part.keys for entry in entries for part in entry.parts]
+        return await read_ownership(self._storage, [*(session.keys for session in sessions), *parts])
+
+    async def _replay_tail(self) -> bool:
+        """Apply the lost entries again, in their order; False if one had to be changed first."""
+        entries, sessions = list(self.tail), list(self._sessions.live())
+        stored = await self._read(sessions, entries)
+        self._lose(sessions, stored)
+        lost = [entry for entry in entries if self._is_lost(entry, stored)]
+        heads = InboxHeads(self._storage, self.ring_of)
+        await heads.read(lost)
+        for start in range(0, len(lost), ENTRIES_AT_ONCE):
+            batch = lost[start : start + ENTRIES_AT_ONCE]
+            staged = [entry.replayed(stored, heads) for entry in batch]
+            outcomes = await self._storage.write(staged)
+            failed = [at for at, outcome in enumerate(outcomes) if not isinstance(outcome, Committed)]
+            for at, entry in enumerate(batch):
+                if at not in failed:
+                    self._replayed(entry)
+            if failed:  # the first one decides: those behind it may have failed for its sake
+                first = failed[0]
+                await self._leave_out(batch[first], staged[first], outcomes[first])
+                return False
         return True
 
-    def _groups(self, behind: list[Kept], pending: list[StagedWrite]) -> list[list[Kept]]:
-        """What to write again, those together that a joint write ties together."""
-        parent: dict[Kept, Kept] = {}
+    def _lose(self, sessions: Iterable[Session[Any]], stored: Mapping[str, StoredOwnership]) -> None:
+        for session in sessions:
+            fate = stored[session.keys.record].verdict(acknowledged(session))
+            if fate.is_gone and not session.ended:
+                self._sessions.lose(session, FOREIGN if fate is Verdict.FOREIGN else CLAIMED)
+                self._torn[session.keys.record] = None
 
-        def root(kept: Kept) -> Kept:
-            while (above := parent.setdefault(kept, kept)) is not kept:
-                parent[kept] = parent[above]
-                kept = above
-            return kept
+    def _is_lost(self, entry: Entry, stored: Mapping[str, StoredOwnership]) -> bool:
+        """Whether the store lacks the write, which it has or lacks as a whole; leaves out the parts of others."""
+        fates = entry.fates(stored)
+        if any(fate is Verdict.KEPT for _, fate in fates):
+            return False
+        is_lost = any(fate.is_behind for _, fate in fates)
+        for part, fate in fates:
+            record = part.keys.record
+            # A later revision may follow the write as well as its loss; that it was lost, the other parts tell.
+            if fate.is_gone and (is_lost or _is_older(stored[record], part.wrote.leaves)):
+                entry.left_out.add(record)
+                self._torn[record] = None
+                self.tail.claimed(record)
+        return is_lost
 
-        here: dict[str, Kept] = {kept.keys.record: kept for kept in behind if isinstance(kept, Departed)}
-        here.update((session.keys.record, session) for session in self._sessions.live() if not session.ended)
-        ties: list[list[Kept]] = [[here[key] for key in tie if key in here] for tie in self._ties]
-        ties.extend([m.session for m in write.members if not m.session.ended] for write in pending)
-        for tie in ties:
-            for other in tie[1:]:
-                parent[root(other)] = root(tie[0])
-        groups: dict[Kept, list[Kept]] = {}
-        wanted = set(behind)
-        for kept in [*parent, *behind]:
-            group = groups.setdefault(root(kept), [])
-            if kept not in group:
-                group.append(kept)
-        return [
-            group[start : start + RECORDS_A_TRANSACTION]
-            for group in groups.values()
-            if not wanted.isdisjoint(group)
-            for start in range(0, len(group), RECORDS_A_TRANSACTION)
-        ]
+    async def _leave_out(self, entry: Entry, transaction: Transaction, outcome: WriteOutcome) -> None:
+        """Take out of an entry what keeps it from being applied.
 
-    async def _rewrite(
-        self,
-        group: list[Kept],
-        held: dict[Kept, StoredOwnership],
-        pending: list[StagedWrite],
-        waiting: deque[StagedWrite],
-    ) -> None:
-        superseded = [
-            write for write in [*pending, *waiting] if write.members and all(m.session in group for m in write.members)
-        ]
-        joints = self._lost_joints(group, held, superseded)
-        rewriting = self._stage(group, held, joints)
-        rewriting.earlier.append((0, False, await self._opened_again(group)))
-        for write in superseded:
-            if write in waiting:
-                waiting.remove(write)
-        self._staged.update(group)
-        (outcome,) = await self._storage.write([rewriting.transaction()])
-        if isinstance(outcome, Refused) and outcome.guard in rewriting.beside:
-            record = outcome.guard.key.removesuffix(":owner")
+        Raises:
+            StorageUnavailable: It is nothing of its own; it is tried again.
+        """
+        if isinstance(outcome, Refused) and outcome.guard in entry.beside:
+            record = ":".join(outcome.guard.key.split(":")[:2])
             log.error(
                 "a record that a lost commit made or deleted is somebody's by now: %s; it is left as it is", record
             )
-            (outcome,) = await self._storage.write([rewriting.transaction(without=record)])
-        if isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):
-            outcome = await self._rewrite_around(rewriting, group) or outcome
-        if not isinstance(outcome, Committed):
-            waiting.extendleft(reversed([write for write in superseded if write not in pending]))
-            raise StorageUnavailable(f"healing was interrupted: {outcome}", hint="it is tried again")
-        self._staged.difference_update(group)
-        for kept in group:
-            self._rewritten(kept)
-        self._remember_again(joints, group)
-        self._counters.healed_records += len(group)
-        for write in superseded:
-            if write.releases:  # the record was written again with its owner; its session leaves anew
-                write.fail(CommitRefused("the store lost data while the session was leaving", hint="it leaves anew"))
-            else:
-                write.settle()
-        self._inboxes.delivered(dict.fromkeys(receiver for joint in joints for receiver in joint.receivers))
-        self._inboxes.deleted(dict.fromkeys(record for joint in joints for record in joint.deleted))
-
-    async def _rewrite_around(self, rewriting: Rewriting, group: list[Kept]) -> WriteOutcome | None:
-        """Write what is not concerned by keys that hold something of another type.
-
-        Returns:
-            The outcome; None if they are those of records of the group: the next attempt leaves these out.
-        """
-        broken = await wrongly_typed(self._storage, rewriting.transaction().effects)
+            entry.left_out.add(record)
+            return
+        broken = await wrongly_typed(self._storage, transaction) if isinstance(outcome, Failed) else {}
+        if not broken:
+            raise StorageUnavailable(f"the recovery was interrupted: {outcome}", hint="it is tried again")
         for key, error in broken.items():
             log.critical("the store lost data, and what it lost cannot be written again: %s", error)
-            self._unwritable.update({kept: error for kept in group if key in _own(kept)})
-        if not broken or not self._unwritable.keys().isdisjoint(group):
-            return None
-        (outcome,) = await self._storage.write([rewriting.transaction(broken=broken)])
-        return outcome
+            entry.broken.add(key)
+            for part in entry.parts:
+                if key in part.owned_keys:
+                    entry.left_out.add(part.keys.record)
+                    self.tail.claimed(part.keys.record)
 
-    async def _letters_at(self, key: str, count: int) -> list[bytes]:
-        """The first letters there; none where something else lies."""
-        try:
-            return await self._storage.load_list(key, count=count)
-        except WrongType as error:
-            log.error("%s", error)
-            return []
+    def _replayed(self, entry: Entry) -> None:
+        """The store has it again; the next crash may take it again."""
+        entry.at_s = self._clock.monotonic_s()
+        for part in entry.parts:
+            if part.keys.record not in entry.left_out:
+                self._written(part.keys, part.wrote.leaves)
+        if entry.receivers:
+            self._inboxes.delivered(entry.receivers)
+        self._inboxes.deleted(entry.deleted)
 
-    async def _opened_again(self, group: list[Kept]) -> list[Effect]:
-        """Drop the letters that the crash brought back and that are applied in what is written again.
+    def _written(self, keys: RecordKeys, revision: int) -> None:
+        self._rewritten.add(keys.record)
+        self._probe.saw(keys.updated, revision)
+        if (ring := self.ring_of(keys.record)) is not None:
+            ring.letters_durable(self._clock.monotonic_s())
+        if (session := self._sessions.get(keys.record)) is not None:
+            self._inboxes.notice(session, kept=True)
 
-        They stand first, in their order, as they did when they were dropped. Their receiver may come to life at another
-        server next, which knows the last of them only.
+    async def _rewrite_live(self, queued: Callable[[], Iterable[StagedWrite]]) -> None:
+        """Write every live session that is still behind, each by itself, from memory.
+
+        A session with a write in the queue is left to that: memory is ahead of the writes of the queue, and would tear those
+        of several records.
         """
+        sessions = list(self._sessions.live())
+        stored = await self._read(sessions)
+        self._lose(sessions, stored)
+        behind = [each for each in sessions if stored[each.keys.record].verdict(acknowledged(each)).is_behind]
+        while behind:
+            batch, behind = behind[:ENTRIES_AT_ONCE], behind[ENTRIES_AT_ONCE:]
+            busy = {member.session for write in queued() for member in write.members}
+            self._rewritten.update(each.keys.record for each in batch if each in busy)
+            free = [each for each in batch if each not in busy and not each.ended]
+            staged = {each: made for each in free if (made := self._staged(each, stored)) is not None}
+            outcomes = await self._storage.write(list(staged.values()))
+            interrupted: WriteOutcome | None = None
+            for session, outcome in zip(staged, outcomes, strict=True):
+                if isinstance(outcome, Committed):
+                    session.durable_revision = max(session.durable_revision, session.revision)
+                    self._written(session.keys, session.durable_revision)
+                elif isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):
+                    self._freeze(session, outcome.error)
+                else:
+                    interrupted = outcome
+            if interrupted is not None:
+                raise StorageUnavailable(f"the recovery was interrupted: {interrupted}", hint="it is tried again")
+
+    def _staged(self, session: Session[Any], stored: Mapping[str, StoredOwnership]) -> Transaction | None:
+        owner, revision = stored[session.keys.record]
+        guards: list[Guard] = []
         effects: list[Effect] = []
-        for kept in group:
-            unsafe = kept.ring.letters_since(self._witnesses.safe_s)
-            if not unsafe:
-                continue
-            stored = await self._letters_at(kept.keys.inbox, unsafe)
-            back = len(list(takewhile(kept.ring.has_letter, map(letter_id, stored))))
-            if back:
-                effects.append(DropFirst(kept.keys.inbox, back))
-            aside = await self._letters_at(kept.keys.kept, unsafe)
-            if any(kept.ring.has_letter(letter_id(letter)) for letter in aside):
-                effects.append(DropFirst(kept.keys.kept, len(aside)))
-                still = [letter for letter in aside if not kept.ring.has_letter(letter_id(letter))]
-                effects += [Append(kept.keys.kept, letter) for letter in still]
-        return effects
+        try:
+            self._stager.rewrite(session, owner, revision or 0, self._clock.wall_us(), guards, effects)
+        except RecordError as error:
+            self._freeze(session, error)
+            return None
+        return Transaction(guards, effects)
 
-    def _remember_again(self, joints: list[Joint], group: list[Kept]) -> None:
-        """The next crash may take again what was written just now."""
-        now_s, keys = self._clock.monotonic_s(), {kept.keys.record for kept in group}
-        known = {joint.order for joint in self._recent}
-        again = [joint._replace(at_s=now_s) for joint in joints if joint.order in known]
-        orders = {joint.order for joint in again}
-        self._recent = deque([*(joint for joint in self._recent if joint.order not in orders), *again])
-        for tie in [tie for tie in self._ties if not keys.isdisjoint(tie)]:
-            self._ties[tie] = now_s
-            self._ties.move_to_end(tie)
+    def _freeze(self, session: Session[Any], error: RealmkeepError) -> None:
+        self._unwritable.add(session)
+        self._sessions.freeze(session, error)
 
-    def _rewritten(self, kept: Kept) -> None:
-        kept.ring.letters_durable(self._clock.monotonic_s())
-        if isinstance(kept, Departed):
-            kept.at_s = self._clock.monotonic_s()  # the next crash may take it again
-            if self.departures.get(kept.keys.record) is kept:
-                self.departures.keep(kept)
-        else:
-            kept.durable_revision = kept.revision
-            self._inboxes.notice(kept, kept=True)
-        self._witnesses.saw(kept.keys.updated, kept.durable_revision)
-
-    def _lost_joints(
-        self, group: list[Kept], held: dict[Kept, StoredOwnership], superseded: list[StagedWrite]
-    ) -> list[Joint]:
-        """The joint writes of these records that the store does not have."""
-        joints = [*self._recent, *(joint_of(write, 0.0) for write in superseded)]
-        revisions = {kept.keys.record: held[kept].revision for kept in group}
-        return [joint for joint in joints if any((revisions.get(key, left) or 0) < left for key, left in joint.leaves)]
-
-    def _stage(self, group: list[Kept], held: dict[Kept, StoredOwnership], joints: list[Joint]) -> Rewriting:
-        rewriting = Rewriting([], [], [], [])
-        now_us = self._clock.wall_us()
-        for kept in group:
-            owner, revision = held[kept]
-            if isinstance(kept, Departed):
-                effects: list[Effect] = []
-                kept.rewrite(owner, revision or 0, rewriting.guards, effects)
-                effects += self._stager.leave(kept.keys)
-                rewriting.earlier.append((kept.order, False, effects))
-            else:
-                self._stager.rewrite(kept, owner, revision or 0, now_us, rewriting.guards, rewriting.effects)
-        guarded = {key for kept in group for key in (kept.keys.record, kept.keys.owner)}
-        for joint in joints:
-            rewriting.beside.extend(guard for guard in joint.guards if guard.key not in guarded)
-            rewriting.earlier.append((joint.order, True, list(joint.effects)))
-        return rewriting
+    def _report(self) -> None:
+        if self._rewritten:
+            log.critical("the store lost data: %d records are written again", len(self._rewritten))
+            self._counters.healed_records += len(self._rewritten)
+            if self.tail.given_up:
+                log.critical("before that, %d writes were given up: see tail.TAIL_BYTES_MAX", self.tail.given_up)
+        if self._torn:
+            self._counters.torn_records += len(self._torn)
+            log.critical(
+                "the store lost data, and others had claimed these records before it could be written again: %s; "
+                "what they had given or got in the last moments before the loss may exist twice, or not at all",
+                ", ".join(self._torn),
+            )
+        self._rewritten.clear()
+        self._torn.clear()
 
 
-def _own(kept: Kept) -> set[str]:
-    return {kept.keys.record, kept.keys.version, kept.keys.ops}
+def _is_older(stored: StoredOwnership, leaves: int) -> bool:
+    return stored.revision is not None and stored.revision < leaves
 
 
-def _sessions(writes: Iterable[StagedWrite]) -> dict[Session[Any], None]:
-    return {member.session: None for write in writes for member in write.members}
+async def wrongly_typed(storage: Storage, transaction: Transaction) -> dict[str, WrongType]:
+    """The keys at which something of another type lies than a transaction needs, each with what the store says of it.
 
-
-def _undo_what_cannot_be(
-    pending: list[StagedWrite],
-    waiting: deque[StagedWrite],
-    lost: list[Session[Any]],
-    held: dict[Kept, StoredOwnership],
-    refused: dict[StagedWrite, CommitRefused],
-) -> tuple[list[StagedWrite], list[Session[Any]]]:
-    """Fail the writes that concern a lost session or were refused for their letters, and those built on them.
-
-    Returns:
-        What is left of `pending`, and the sessions that are as before such a write.
+    Raises:
+        StorageError: The store cannot be asked.
     """
-    undone: dict[Session[Any], Member] = {}
-    for write in [*pending, *waiting]:
-        fates = [held[m.session].verdict(Wrote(m.session.owner_guard.expected or b"", m.leaves)) for m in write.members]
-        if Verdict.KEPT in fates:
-            write.settle()
-        elif write in refused or any(m.session in undone or m.session in lost for m in write.members):
-            for member in write.members:
-                undone.setdefault(member.session, member)
-            error = CommitUnknown if write.maybe_applied else CommitRefused
-            why = "the store lost data, and with it what this commit was built on, or the ownership of a record of it"
-            write.fail(refused.get(write) or error(why))
-    for session, member in undone.items():
-        if session not in lost:
-            member.take_back()
-    kept = [write for write in waiting if not write.done]
-    waiting.clear()
-    waiting.extend(kept)
-    return [write for write in pending if not write.done], [session for session in undone if session not in lost]
+    found: dict[str, WrongType] = {}
+    is_list = {guard.key: False for guard in transaction.guards}
+    is_list |= {
+        each.key: isinstance(each, (Append, DropFirst)) for each in transaction.effects if not isinstance(each, Delete)
+    }
+    for key, as_list in is_list.items():
+        try:
+            await (storage.load_list(key, count=1) if as_list else storage.load(key))
+        except WrongType as error:
+            found[key] = error
+    return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from realmkeep.keeping.ownership.revisions import stored_number
-from realmkeep.keeping.recovery.released_snapshots import Departed
 from realmkeep.keeping.recovery.verdict import Wrote, verdict
 from realmkeep.storage import load_each
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from realmkeep.storage import Storage
 
 KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
-
-Kept: TypeAlias = "Session[Any] | Departed"
-K = TypeVar("K", bound="Session[Any] | Departed")
 
 
 class StoredOwnership(NamedTuple):
@@ -52,26 +48,3 @@ async def read_ownership(storage: Storage, records: Iterable[RecordKeys]) -> dic
         found.extend(await load_each(storage, keys[start : start + KEYS_READ_AT_ONCE]))
     pairs = zip(order, found[::2], found[1::2], strict=True)
     return {each.record: StoredOwnership(owner, stored_number(updated)) for each, owner, updated in pairs}
-
-
-async def read_held(storage: Storage, kept: Iterable[K]) -> dict[K, StoredOwnership]:
-    """Owner and revision of every record, as the store holds them.
-
-    Raises:
-        StorageError: The store cannot be asked.
-    """
-    order = list(kept)
-    stored = await read_ownership(storage, [each.keys for each in order])
-    return {each: stored[each.keys.record] for each in order}
-
-
-def last_write_of(kept: Kept) -> Wrote:
-    """The last write that the store acknowledged."""
-    return kept.release if isinstance(kept, Departed) else acknowledged(kept)
-
-
-def is_behind(kept: Kept, state: StoredOwnership) -> bool:
-    """Whether the store lost something of it, also where another server has gone on from the older state."""
-    if isinstance(kept, Departed):
-        return state.revision is not None and state.revision < kept.durable_revision
-    return state.verdict(last_write_of(kept)).is_behind

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realmkeep.errors import InboxFull, NoSuchReceiver
-from realmkeep.storage import Failed, Guard, Present, Refused, Shorter, Transaction, Unknown
+from realmkeep.storage import Guard, Present, Refused, Shorter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Iterator
 
     from realmkeep.errors import CommitRefused
-    from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Need, Storage, WriteOutcome
+    from realmkeep.storage import Need, WriteOutcome
 
 
 class Post:
@@ -74,32 +73,6 @@ def unmet(outcome: WriteOutcome) -> CommitRefused | None:
         return None
     need = outcome.guard
     return _no_such_receiver(need.key) if isinstance(need, Present) else inbox_full(need.key.rpartition(":")[0])
-
-
-async def refused_letters(
-    storage: Storage, writes: Iterable[StagedWrite], here: Collection[str]
-) -> dict[StagedWrite, CommitRefused]:
-    """Which of these writes the store would refuse for their letters, and why; nothing is written.
-
-    Args:
-        storage: The store, which has lost data.
-        writes: None of them was acknowledged.
-        here: The records that this server writes again: they exist, whatever the store holds of them.
-
-    Raises:
-        StorageError: The store cannot be asked.
-    """
-    asked = {write: tuple(_beyond(here, write.transaction.needs)) for write in writes if write.transaction.needs}
-    outcomes = await storage.write([Transaction((), (), needs) for needs in asked.values()]) if asked else []
-    for outcome in outcomes:
-        if isinstance(outcome, Unknown) or (isinstance(outcome, Failed) and outcome.error.retryable):
-            raise outcome.error  # what lies there in the wrong type is healing's own to see
-    answered = zip(asked, map(unmet, outcomes), strict=True)
-    return {write: error for write, error in answered if error is not None}
-
-
-def _beyond(here: Collection[str], needs: Iterable[Need]) -> Iterator[Need]:
-    return (need for need in needs if not (isinstance(need, Present) and need.key in here))
 
 
 def _no_such_receiver(record: str) -> NoSuchReceiver:

@@ -38,7 +38,7 @@ class Undo:
 class Member:
     """One session's part in a write: the revision it follows and the revision it leaves."""
 
-    __slots__ = ("checksum_was", "follows", "leaves", "session", "undo", "version_was")
+    __slots__ = ("checksum_was", "follows", "leaves", "ring", "session", "undo", "version_was")
 
     def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
         self.session = session
@@ -47,6 +47,7 @@ class Member:
         self.checksum_was = session.checksum
         self.version_was = session.stored_version
         self.undo = undo
+        self.ring = session.ring.snapshot() if undo is None else undo.ring
 
     def take_back(self) -> None:
         """Its write did not happen: the session is as before it, and all of it is to be written again."""
@@ -138,6 +139,17 @@ class Comparison(StagedWrite):
     def __init__(self, updated_key: str, revision: int, *, queued_s: float) -> None:
         held = Guard(updated_key, b"%d" % revision)
         super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
+
+    def behind_the_queue(self) -> Comparison:
+        """Made one that never holds: it asks the resolver to look again, once all that was queued before it is answered."""
+        self.transaction = Transaction((Guard(self.transaction.guards[0].key, b""),), ())
+        return self
+
+
+def made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
+    """The keys of the records that a write made or deleted."""
+    guards = write.transaction.guards[2 * len(write.members) :]
+    return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
 
 
 class Stager:

@@ -176,6 +176,8 @@ class WriteQueue:
             else:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
+        if newest is not None:
+            self.trouble_since_s = None
         self._saw(newest)
         self._advance()
 
