@@ -10,7 +10,7 @@ from realmkeep.accounts.account import Account
 from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.login import Login
 from realmkeep.accounts.passwords import Argon2Cost
-from realmkeep.accounts.sealed import encrypt_auth_payload
+from realmkeep.accounts.sealed_payloads import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.clock import Clock
 from realmkeep.config import AuthConfig

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from realmkeep.accounts.account import Account
 from realmkeep.accounts.accounts import Accounts
-from realmkeep.accounts.names import fold_username
+from realmkeep.accounts.password_rules import common_passwords
 from realmkeep.accounts.passwords import Argon2Cost
-from realmkeep.accounts.rules import common_passwords
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
 from realmkeep.keeping.unowned_records import Shelf

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from realmkeep import Keeper, KeeperConfig
 from realmkeep.accounts import open_accounts
-from realmkeep.accounts.rules import common_passwords
+from realmkeep.accounts.password_rules import common_passwords
 from realmkeep.config import AuthConfig, NetworkConfig
 from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.realm.server.login_flow import new_player

@@ -48,7 +48,7 @@ async def asked(realm: Lab, peer: LabPeer, message: Message, kind: str) -> Messa
 
 
 async def looked(realm: Lab) -> None:
-    await realm.clock.finish(realm.realm.game.accounts.look())
+    await realm.clock.finish(realm.realm.game.accounts.check_followed())
     await realm.clock.settle()
 
 

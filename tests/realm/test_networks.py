@@ -14,7 +14,7 @@ from lab import Lab, LabPeer, Message, StallingClock, lab
 from server import Server
 from test_login_flow import comes_in
 
-from realmkeep.accounts.pool import HashPool
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.config import NetworkConfig
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.server.login_flow import new_player

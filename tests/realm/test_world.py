@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from lab import WORLD
 
-from realmkeep.accounts.names import USERNAME_CHARS_MAX, check_username
+from realmkeep.accounts.usernames import USERNAME_CHARS_MAX, check_username
 from realmkeep.errors import ConfigError
 from realmkeep.realm.actions.looking import SEEN_MAX, look
 from realmkeep.realm.actions.scene import Scene, Serials

@@ -1,14 +1,14 @@
 """Accounts, passwords, sealed credentials and resume tickets."""
 
 from realmkeep.accounts.account import Account, Ban, CharacterId
+from realmkeep.accounts.account_watch import FollowedLogin
 from realmkeep.accounts.accounts import Accounts, open_accounts
 from realmkeep.accounts.credentials import Credentials
 from realmkeep.accounts.login import Login
-from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, verify_password
-from realmkeep.accounts.sealed import OpenedPayload, SealedRequest, decrypt_auth_payload, encrypt_auth_payload
+from realmkeep.accounts.sealed_payloads import OpenedPayload, SealedRequest, decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, get_server_public_key, init_server_encryption
-from realmkeep.accounts.watch import FollowedLogin
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import AuthFailed
 
 __all__ = [

@@ -1,10 +1,10 @@
-"""The account as it is kept, with the versions it had before.
+"""The stored account and its versions.
 
-1. `(:version 1 :username ... :password ... :character-id ...)`: plaintext. Nobody can log in with it; its name can be
-   registered again, which does not give its character to whoever does.
+1. `(:version 1 :username ... :password ... :character-id ...)`: a plaintext password. No login accepts it. Its name can be
+   registered again; the new account does not get the old character.
 2. `(:version 2 :username ... :password-hash "salt$hash" :character-id ...)`: the specification's.
-3. Without families of tickets, and without an epoch.
-4. Today's.
+3. Without ticket families and without an epoch.
+4. The present version.
 """
 
 from typing import Any, Final, TypeAlias
@@ -16,22 +16,22 @@ from realmkeep.records.record import Part, Record
 
 CHARACTERS_MAX: Final = 64
 TICKETS_MAX: Final = 8  # devices
-ADDRESSES_MAX: Final = 8  # where the account logged in from most recently
+ADDRESSES_MAX: Final = 8  # networks of the most recent logins
 
 CharacterId: TypeAlias = int | str
 
 
 class Ticket(Part):
-    """What is kept of a resume ticket: hashes.
+    """The stored part of a resume ticket: hashes of its secrets.
 
     Attributes:
-        character_id: The only character it resumes; None if the account had none.
+        character_id: The character that it resumes; None if the account had none.
         digest: SHA-256 of the present secret, hexadecimal.
-        expires_s: When it ends, in seconds since the Unix epoch.
-        previous: SHA-256 of the secret before it, which works until the present one is used; empty if there is none.
-        previous_expires_s: When that one ends.
-        family: Tells the chain of tickets that began with one login; half a SHA-256 of what the tickets carry, hexadecimal.
-            Empty for a ticket that version 3 issued, until it is used.
+        expires_s: End of the present secret, in seconds since the Unix epoch.
+        previous: SHA-256 of the earlier secret, which works until the present one is used; empty if there is none.
+        previous_expires_s: End of the earlier secret, in seconds since the Unix epoch.
+        family: Identifies the chain of tickets of one login: half a SHA-256 of the family in the tickets, hexadecimal. Empty
+            for a ticket of version 3 until its first use.
     """
 
     character_id: CharacterId | None
@@ -43,7 +43,7 @@ class Ticket(Part):
 
 
 class Ban(Part):
-    """Why an account cannot be used, and until when (seconds since the Unix epoch; None: until it is lifted)."""
+    """The reason of a ban, and its end in seconds since the Unix epoch (None: until an operator lifts it)."""
 
     reason: str
     until_s: int | None = None
@@ -53,16 +53,16 @@ class Account(Record, kind="account", version=4):
     """One account.
 
     Attributes:
-        username: Case-folded; also its id.
-        password_hash: See `passwords`; empty if nobody can log in with a password.
+        username: The folded user name; also the record's id.
+        password_hash: See `passwords`; empty if the account has no usable password.
         character_ids: Its characters; the first is the specification's `character-id`.
-        former_character_ids: Of an account that stood here before and could not log in; for an operator to give back.
-        created_s: When it was made, in seconds since the Unix epoch; 0 if unknown.
-        last_login_s: The last login by password or ticket; None if never.
-        ban: None if it is not banned.
+        former_character_ids: Characters of a plaintext account that had the name before; an operator may give them back.
+        created_s: Time of the registration, in seconds since the Unix epoch; 0 if unknown.
+        last_login_s: Time of the last login by password or ticket; None if there was none.
+        ban: The ban; None without one.
         tickets: At most 8, the newest first.
-        addresses: Digests of the networks where a password was right, at most 8, the newest first.
-        epoch: Rises with each change that ends sessions; a login of an earlier epoch holds while its ticket's family does.
+        addresses: Digests of the networks from which a login succeeded, at most 8, the newest first.
+        epoch: Rises with each change that ends sessions; an earlier login stays valid while its ticket's family exists.
     """
 
     username: str = durable()
@@ -87,7 +87,7 @@ class Account(Record, kind="account", version=4):
 
 @Account.migration(1)
 def _without_plaintext(plain: dict[str, Any]) -> dict[str, Any]:
-    """Drop the password itself: what is left lets nobody in."""
+    """Drop the plaintext password; without a hash, no login succeeds."""
     return {"username": plain["username"], "password_hash": "", "character_id": plain.get("character_id")}
 
 
@@ -99,5 +99,5 @@ def _several_characters(plain: dict[str, Any]) -> dict[str, Any]:
 
 @Account.migration(3)
 def _families(plain: dict[str, Any]) -> dict[str, Any]:
-    """A ticket of before gets its family when it is used; there is nothing to change."""
+    """Change nothing: an old ticket gets its family at its first use."""
     return plain

@@ -1,4 +1,4 @@
-"""Registration and login: what a player does with an account."""
+"""The accounts as players use them: registration, login, change of password."""
 
 import asyncio
 import logging
@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
-from realmkeep.accounts.book import CHANGE_TURNS_MAX, AccountBook
+from realmkeep.accounts.account_watch import AccountWatch, FollowedLogin
+from realmkeep.accounts.admin import CHANGE_TURNS_MAX, AccountAdmin
 from realmkeep.accounts.credentials import Credentials
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.login import Login, first_character, login_of
 from realmkeep.accounts.lookalikes import Lookalikes
-from realmkeep.accounts.names import check_username
 from realmkeep.accounts.notices import AccountNotices
+from realmkeep.accounts.password_rules import PasswordRules, common_passwords
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, needs_rehash
-from realmkeep.accounts.pool import HashPool
-from realmkeep.accounts.rules import PasswordRules, common_passwords
-from realmkeep.accounts.sealed import OpenedPayload
-from realmkeep.accounts.sealed_door import SealedDoor
+from realmkeep.accounts.sealed_logins import SealedLogins
+from realmkeep.accounts.sealed_payloads import OpenedPayload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.accounts.skeletons import bare_skeletons, confusables
 from realmkeep.accounts.throttle import Throttle, network, network_digest, throttle_settings
 from realmkeep.accounts.throttle_store import ThrottleStore
 from realmkeep.accounts.tickets import issue_ticket
+from realmkeep.accounts.usernames import check_username
 from realmkeep.accounts.verifier import Verifier
-from realmkeep.accounts.watch import AccountWatch, FollowedLogin
 from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
@@ -36,23 +36,23 @@ from realmkeep.records.record import Record
 from realmkeep.storage import Storage
 
 NewCharacter: TypeAlias = Callable[[], Awaitable[tuple[CharacterId, Record]]]
-KEYS_READ_INTERVAL_S: Final = 30.0  # by then every server of the realm seals and opens with a rotated key
+KEYS_READ_INTERVAL_S: Final = 30.0  # a rotated key is in use on every server of the realm after this time
 
 log = logging.getLogger("realmkeep.accounts")
 
 
-class Accounts(AccountBook):
-    """Everything about accounts. Make it with `open_accounts`, and use it inside `async with accounts.running():`.
+class Accounts(AccountAdmin):
+    """The accounts of a realm. Make it with `open_accounts`, and use it inside `async with accounts.running():`.
 
     Args:
-        shelf: Where they are kept.
-        storage: The same store: the marks of sealed payloads and the failures of this server lie there.
+        shelf: The stored accounts.
+        storage: The same store, for the marks of sealed payloads and the failed logins of this server.
         config: The section `auth`.
-        server_name: Whose failures these are.
-        realm_name: Must be no user name, nor the substance of a password.
-        keys: Open sealed credentials.
-        cost: Of a new hash; None: what `config.hash` says.
-        clock: Time.
+        server_name: The server's name; each server counts its own failed logins.
+        realm_name: Forbidden as a user name, and as the main part of a password.
+        keys: The keys that open sealed credentials.
+        cost: The cost of a new hash; None: as `config.hash` says.
+        clock: The clock.
     """
 
     def __init__(
@@ -78,37 +78,38 @@ class Accounts(AccountBook):
         self._pool = HashPool(threads=config.hash_threads, queue_max=config.hash_queue_max, clock=clock)
         self._throttle = Throttle(throttle_settings(config), clock)
         self._throttle_store = ThrottleStore(self._throttle, storage, server_name, clock)
-        self._refusals = RateLimitedLog(clock)  # lines that cost a stranger nothing
-        self._successes = RateLimitedLog(clock)  # lines that cost a password hash each
+        self._refusals = RateLimitedLog(clock)  # log lines that a stranger causes for free
+        self._successes = RateLimitedLog(clock)  # log lines that cost a password hash each
         self._verifier = Verifier(
             shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, self._refusals
         )
         self._background = Background("the accounts", clock)
-        self._door = SealedDoor(keys, storage, clock, self._refusals)
+        self._sealed_logins = SealedLogins(keys, storage, clock, self._refusals)
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """What does not run as it should, one sentence each; empty while all is well."""
+        """The background tasks that fail now, one sentence each; empty while all is well."""
         return self._background.degraded
 
     @property
     def public_key(self) -> str:
-        """What clients seal with, for `welcome`."""
-        return self._door.keys.public_key
+        """The public key with which clients seal credentials, for `welcome`."""
+        return self._sealed_logins.keys.public_key
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator["Accounts"]:
-        """Load the failures of the last run; then close the pool.
+        """Run the accounts' background tasks while the block runs; close the hash pool at its end.
 
-        While the block runs, failures are saved, the key file is followed, and logins end when their account says so.
+        The failed logins of the last run are loaded first. During the block failed logins are saved, a rotated key file is
+        read, and followed logins end with their accounts.
 
         Raises:
             StorageError: The store cannot be reached at the start.
         """
         await asyncio.to_thread(common_passwords)  # files: not on the event loop
         await asyncio.to_thread(confusables)
-        await self._lookalikes.know_all()
-        await self._throttle_store.load()
+        await self._lookalikes.index_all()
+        await self._throttle_store.load_failures()
         self._background.keep("saving failed logins", self._keep_saving)
         self._background.keep("reading the sealing keys", self._keep_reading_keys)
         self._background.keep("looking for ended logins", self._watch.run)
@@ -117,7 +118,7 @@ class Accounts(AccountBook):
         finally:
             await self._background.stop()
             try:
-                await self._throttle_store.save()
+                await self._throttle_store.save_failures()
             finally:
                 await self._pool.close()
 
@@ -130,34 +131,34 @@ class Accounts(AccountBook):
         character: tuple[CharacterId, Record] | NewCharacter | None = None,
         also: tuple[Also, ...] = (),
     ) -> Login:
-        """Register an account, and its first character with it: both are stored, or neither.
+        """Register an account and its first character in one transaction: both are stored, or neither.
 
-        A plaintext account of version 1 gives its name, and not its character, to whoever registers it again.
+        The name of a plaintext account of version 1 can be registered again; the new account does not get its character.
 
         Args:
             username: As typed.
             password: As typed.
-            address: Where the request comes from; empty if there is no network.
-            character: The id of the character, which must not exist, and its record; or what makes them, once nothing speaks
-                against the account any more. What it raises is raised.
+            address: The client's address; empty without a network.
+            character: The id of a new character and its record, or a function that makes both, called once all checks of the
+                account have passed. Its errors are raised.
             also: More guards and effects of the same transaction.
 
         Raises:
             AuthFailed: `bad_username`, `weak_password`, `username_taken`, `throttled` or `unavailable`.
             AlreadyExists: The character exists, or a guard of `also` does not hold; nothing happened.
             RecordError: The character is invalid, too large, or cannot be stored.
-            OutcomeUnknown: The store's answer was lost and it stays away; log in to see whether the account exists.
+            OutcomeUnknown: The store's answer was lost, and the store stays away; log in to see whether the account exists.
         """
         name = check_username(username)
         if any(bare_skeletons(name) & bare_skeletons(reserved) for reserved in self._reserved_names):
             raise AuthFailed("the user name is reserved", reason="bad_username")
-        self._rules.check(password, username=name)
+        self._rules.check_password(password, username=name)
         if wait_s := self._throttle.address_wait_s(address):
             raise AuthFailed("too many failures", reason="throttled", retry_after_s=wait_s)
         with self._unavailable_is_refused():
             before = await self._find(name)
             self._check_free(before, address)
-            if await self._lookalikes.claim(name) is None:
+            if await self._lookalikes.claim_name(name) is None:
                 raise self._taken(address, "looks like one that is taken")
             hashed = await self._hash(password, address)
             made = self._new_account(name, hashed, address, before.record if before else None)
@@ -174,29 +175,29 @@ class Accounts(AccountBook):
         return login_of(made, first_ticket)
 
     async def verify_credentials(self, username: str, password: str, *, address: str = "") -> Account:
-        """The account, if this is its password; nothing is written.
+        """The account with this password; nothing is written.
 
         Raises:
-            AuthFailed: `bad_credentials` (one text and one time for every cause; the log knows which), `throttled` or
+            AuthFailed: `bad_credentials` (one text and one delay for every cause; the log has the cause), `throttled` or
                 `unavailable`.
         """
-        return (await self._verifier.password(username, password, address)).record
+        return (await self._verifier.check_password(username, password, address)).record
 
     async def login(
         self, username: str, password: str, *, address: str = "", character_id: CharacterId | None = None
     ) -> Login:
-        """Log in with a password, and get a ticket. An older or weaker hash is renewed on the way.
+        """Log in with a password, and get a ticket. The login renews an older or weaker hash.
 
         Args:
             username: As typed.
             password: As typed.
-            address: Where the request comes from; empty if there is no network.
-            character_id: Whom to play; None: the account's first character.
+            address: The client's address; empty without a network.
+            character_id: The character to play; None: the account's first character.
 
         Raises:
-            AuthFailed: `bad_credentials` (also for a character of somebody else), `throttled` or `unavailable`.
+            AuthFailed: `bad_credentials` (also for a character of another account), `throttled` or `unavailable`.
         """
-        found = await self._verifier.password(username, password, address)
+        found = await self._verifier.check_password(username, password, address)
         verified_hash = found.record.password_hash
         renewed_hash = await self._renewed(found.record, password, address)
         for _ in range(CHANGE_TURNS_MAX):
@@ -220,13 +221,13 @@ class Accounts(AccountBook):
         raise _changed_meanwhile()
 
     async def login_with_ticket(self, ticket: str, *, address: str = "") -> Login:
-        """Log in with a resume ticket, and get the next one. `ticket` goes on working until that one is used.
+        """Log in with a resume ticket, and get the next one. `ticket` stays valid until the next one is used.
 
         Raises:
-            AuthFailed: `bad_credentials` or `unavailable`; the ticket is as good as before.
+            AuthFailed: `bad_credentials` or `unavailable`; the ticket is as valid as before.
         """
         for _ in range(CHANGE_TURNS_MAX):
-            found, issued = await self._verifier.ticket(ticket, address, self._end_stolen_family)
+            found, issued = await self._verifier.check_ticket(ticket, address, self._end_stolen_family)
             account = found.record
             account.tickets = issued.kept
             account.last_login_s = self._verifier.now_s()
@@ -244,27 +245,27 @@ class Accounts(AccountBook):
         address: str = "",
         keep: FollowedLogin | None = None,
     ) -> Login:
-        """Replace the password; every ticket, and what is known of other addresses, ends in the same write.
+        """Replace the password; the same write removes all tickets and all known addresses.
 
         Servers end the account's sessions within two seconds.
 
         Args:
             username: The account.
-            password: The present one, as typed.
+            password: The present password, as typed.
             new_password: As typed.
-            address: Where the request comes from; empty if there is no network.
-            keep: The login whose session asks for it, and goes on.
+            address: The client's address; empty without a network.
+            keep: The login that requests the change; its session continues.
 
         Returns:
-            A login of this device, with the only ticket there is.
+            A login of this device, with the account's only ticket.
 
         Raises:
             AuthFailed: `weak_password`, `bad_credentials`, `throttled` or `unavailable`; nothing was changed.
-            OutcomeUnknown: The store's answer was lost and it stays away; log in to see which password it is.
+            OutcomeUnknown: The store's answer was lost, and the store stays away; log in to see which password applies.
         """
-        found = await self._verifier.password(username, password, address)
+        found = await self._verifier.check_password(username, password, address)
         verified_hash = found.record.password_hash
-        self._rules.check(new_password, username=found.record.username)
+        self._rules.check_password(new_password, username=found.record.username)
         hashed = await self._hash(new_password, address)
         for _ in range(CHANGE_TURNS_MAX):
             account = found.record
@@ -288,17 +289,17 @@ class Accounts(AccountBook):
         raise _changed_meanwhile()
 
     async def reset_password(self, username: str, new_password: str) -> None:
-        """Give an account a new password without the old one: for an operator. Every ticket ends in the same write.
+        """Set a new password without the old one, for an operator; the same write removes all tickets.
 
-        It also gives a plaintext account of version 1, with its character, back to its owner.
+        A plaintext account of version 1 becomes usable again, with its character.
 
         Raises:
             AuthFailed: `weak_password` or `throttled`.
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
-        self._rules.check(new_password, username=username)
+        self._rules.check_password(new_password, username=username)
         hashed = await self._hash(new_password, "")
 
         def renewed(account: Account) -> None:
@@ -309,39 +310,40 @@ class Accounts(AccountBook):
         await self._change_and_tell(username, renewed)
 
     def follow(self, login: Login, ended: Callable[[str], None]) -> FollowedLogin:
-        """Follow a login whose session lives on this server, until it is stopped or does not hold any more.
+        """Follow a login whose session lives on this server, until it ends or the caller unfollows it.
 
         Args:
-            login: As it was given; a change of its account since then is found.
-            ended: Called once, from the event loop, within two seconds of the change on whichever server: `banned`, or
-                `revoked` by a change of password, a logout everywhere, a stolen ticket, or the end of the account.
+            login: The login; changes of its account since then count, too.
+            ended: Called once, from the event loop, within two seconds of a change on any server: with `banned`, or with
+                `revoked` after a change of password, a logout everywhere, a stolen ticket, or the account's deletion.
         """
         return self._watch.follow(login, ended)
 
-    async def look(self) -> None:
-        """Look now, and not in a second, which logins that are followed do not hold any more.
+    async def check_followed(self) -> None:
+        """Check the followed logins now, instead of within a second, and end those that are no longer valid.
 
         Raises:
-            StorageError: The store cannot be reached; the next look has it all.
+            StorageError: The store cannot be reached; the next check covers all changes.
         """
-        await self._watch.look()
+        await self._watch.check_followed()
 
     async def open_sealed(
         self, payload: str, *, challenge_holds: Callable[[str], bool] = lambda _: False
     ) -> tuple[Credentials, OpenedPayload]:
-        """Open an `encrypted_payload`, once; see `SealedDoor.open`.
+        """Open an `encrypted_payload`, once; see `SealedLogins.open_payload`.
 
         Raises:
-            SealBroken: It cannot be opened, or holds no credentials.
+            SealBroken: The payload cannot be opened, or holds no credentials.
             AuthFailed: `replayed` or `unavailable`.
+            Misuse: `challenge_holds` is no plain function of one argument.
         """
-        return await self._door.open(payload, challenge_holds=challenge_holds)
+        return await self._sealed_logins.open_payload(payload, challenge_holds=challenge_holds)
 
     async def _read_again(self, username: str, hashes: set[str]) -> Shelved[Account]:
-        """The account after another server changed it, if the password that was checked is still good.
+        """The account after another server changed it, if the checked password is still valid.
 
         Raises:
-            AuthFailed: `unavailable`: it is not, or the account is banned or gone.
+            AuthFailed: `unavailable`: the password has changed, or the account is banned or gone.
         """
         again = await self._shelf.get(username)
         if again is None or again.record.password_hash not in hashes:
@@ -354,10 +356,10 @@ class Accounts(AccountBook):
         await self.end_family(username, family, stolen=True)
 
     async def _hash(self, password: str, address: str) -> str:
-        return await self._pool.run(lambda: hash_password(password, self._cost), source=network(address))
+        return await self._pool.run_call(lambda: hash_password(password, self._cost), source=network(address))
 
     async def _renewed(self, account: Account, password: str, address: str) -> str:
-        """The hash to keep from now on: a new one if the stored one is older or weaker, and there is time to make it."""
+        """The hash to store: a new one if the stored one is older or weaker and the hash pool has room."""
         if not needs_rehash(account.password_hash, self._cost):
             return account.password_hash
         try:
@@ -394,14 +396,14 @@ class Accounts(AccountBook):
     async def _store_new(
         self, name: str, before: Shelved[Account] | None, made: Account, also: tuple[Also, ...]
     ) -> bool:
-        """Store a new account with its look; False if the name, or one that looks like it, was taken meanwhile.
+        """Store a new account with its skeleton; False if the name, or a look-alike, was taken meanwhile.
 
         Raises:
             AlreadyExists: A guard of `also` does not hold.
             StorageError: The store cannot be reached, or its answer was lost.
         """
         for _ in range(CHANGE_TURNS_MAX):
-            look = await self._lookalikes.claim(name)
+            look = await self._lookalikes.claim_name(name)
             if look is None:
                 return False
             try:
@@ -409,23 +411,23 @@ class Accounts(AccountBook):
                     return await self._shelf.create(name, made, *look, *also)
                 return await self._shelf.replace(name, before, made, *look, *also)
             except AlreadyExists:
-                if await self._lookalikes.claim(name) == look:
-                    raise  # it is a guard of the caller's
+                if await self._lookalikes.claim_name(name) == look:
+                    raise  # the skeleton is unchanged, so a guard of the caller has failed
         raise AuthFailed("the name is contended; try again", reason="unavailable")
 
     def _taken(self, address: str, why: str = "is taken") -> AuthFailed:
-        self._throttle.count_address(address)  # asking for names is how one learns which exist
+        self._throttle.count_address(address)  # registrations reveal existing names, so a taken one counts as a failure
         return AuthFailed(f"this user name {why}", reason="username_taken")
 
     @contextmanager
     def _unavailable_is_refused(self) -> Generator[None]:
-        """A store that is away, or an unreadable account, is a refusal; a lost answer stays what it is."""
+        """Turn an unreachable store or an unreadable account into a refusal; a lost answer stays `OutcomeUnknown`."""
         try:
             yield
         except (Quarantined, StorageError) as error:
             if error.outcome == "unknown":
                 raise
-            # A store that is away is the keeper's to report, once; here it would be a line for every registration.
+            # The keeper reports an unreachable store once; a warning here would repeat it for every registration.
             line = log.warning if isinstance(error, Quarantined) else log.info
             self._refusals.say(line, "an account could not be read or written: %s", error)
             raise AuthFailed("the server cannot do this now", reason="unavailable") from error
@@ -433,14 +435,14 @@ class Accounts(AccountBook):
     async def _keep_saving(self) -> None:
         while True:
             await self._clock.sleep(self._config.throttle_save_interval_s)
-            await self._throttle_store.save()
+            await self._throttle_store.save_failures()
 
     async def _keep_reading_keys(self) -> None:
-        """Another server, or the operator, may rotate the key."""
+        """Read the key file again and again: another server, or the operator, may rotate the key."""
         while True:
             await self._clock.sleep(KEYS_READ_INTERVAL_S)
             try:
-                await asyncio.to_thread(self._door.keys.reload)
+                await asyncio.to_thread(self._sealed_logins.keys.reload)
             except BadSealingKey as error:
                 log.error("the sealing keys stay as they are: %s", error)
 
@@ -460,9 +462,9 @@ def open_accounts(
         storage: Connected before `running()` is entered.
         config: The section `auth`.
         server_name: This server's name, `keeper.name`.
-        realm_name: The name of the game; what `config` says without it.
-        records: The section `records`: how accounts, and characters made with them, are written; its defaults without it.
-        clock: Time; the machine's own without it.
+        realm_name: The name of the game; None: the name in `config`.
+        records: The section `records`, for accounts and their new characters; None: its defaults.
+        clock: The clock; None: the system's.
 
     Raises:
         BadSealingKey: The key file is unreadable, malformed, or open to other users.
@@ -482,7 +484,7 @@ def _changed_meanwhile() -> AuthFailed:
 
 
 def _remember_address(account: Account, address: str) -> None:
-    """Put the address first among those where the password was right; an attacker elsewhere cannot close it."""
+    """Put the address first among the known ones; attackers at other addresses cannot throttle a known address."""
     if address:
         digest = network_digest(account.username, address)
         others = [each for each in account.addresses if each != digest]

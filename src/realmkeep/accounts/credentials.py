@@ -1,4 +1,4 @@
-"""What lies inside a sealed payload: credentials as a message in either syntax."""
+"""The content of a sealed payload: credentials as a message in either syntax."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,25 +6,25 @@ from typing import Final, cast
 
 import msgspec
 
-from realmkeep.accounts.sealed import PAYLOAD_BYTES_MAX
+from realmkeep.accounts.sealed_payloads import PAYLOAD_BYTES_MAX
 from realmkeep.errors import RealmkeepError, SealBroken
 from realmkeep.records import NIL, Colon, Limits, key_name, read_sexpr
 
-TEXT_CHARS_MAX: Final = 1024  # of each field, as in a message that is not sealed
-TIMESTAMP_S_MAX: Final = 2**53  # beyond it seconds are not exact, nor anybody's clock
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some writers put it before a text
+TEXT_CHARS_MAX: Final = 1024  # of each field, as in an unsealed message
+TIMESTAMP_S_MAX: Final = 2**53  # beyond it a float has no exact seconds, and no clock shows such a time
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"  # some UTF-8 writers begin a text with it
 _LIMITS: Final = Limits(bytes_max=PAYLOAD_BYTES_MAX, depth_max=4, nodes_max=64)
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user name and a password, or a ticket, and when they were meant.
+    """A user name and a password, or a ticket, with the proof that they are fresh.
 
     Attributes:
         username: As typed; empty with a ticket.
         password: As typed; empty with a ticket.
         ticket: A resume ticket; empty with a password.
-        timestamp_s: Seconds since the Unix epoch by the client's clock, infinity if it is no such time; or None.
+        timestamp_s: The client's time in seconds since the Unix epoch; infinity if out of range; None if absent.
         challenge: The challenge of a `welcome`; empty if there is none.
         new_password: As typed, for a change of password; else empty.
     """
@@ -41,7 +41,7 @@ def read_credentials(message: bytes) -> Credentials:
     """Read the message inside a sealed payload: a JSON object or a property list; other fields are ignored.
 
     Raises:
-        SealBroken: It is neither, a field has another type than it should or is too long, or there are no credentials.
+        SealBroken: The message is neither, a field has a wrong type or is too long, or there are no credentials.
     """
     message = message.removeprefix(_BYTE_ORDER_MARK)
     fields = _property_list(message) if message.lstrip()[:1] == b"(" else _json_object(message)
@@ -64,7 +64,7 @@ def read_credentials(message: bytes) -> Credentials:
 
 
 def _timestamp_s(value: object) -> float | None:
-    """Bounded before it is used in any sum: a whole number of 400 digits fits no float. Beyond the bounds no time is fresh."""
+    """The timestamp, bounded before any arithmetic: an integer of 400 digits fits no float. Infinity is never fresh."""
     if value is None:
         return None
     if type(value) not in {int, float}:
@@ -76,7 +76,7 @@ def _timestamp_s(value: object) -> float | None:
 def _json_object(message: bytes) -> dict[str, object]:
     try:
         return msgspec.json.decode(message, type=dict[str, object])
-    except (ValueError, RecursionError):  # not chained: such an error quotes what it could not read
+    except (ValueError, RecursionError):  # not chained: such an error quotes the message
         raise SealBroken from None
 
 

@@ -1,4 +1,4 @@
-"""What a login gives, and whether it still holds."""
+"""The result of a login."""
 
 from dataclasses import dataclass, field
 
@@ -8,15 +8,15 @@ from realmkeep.accounts.tickets import IssuedTicket
 
 @dataclass(frozen=True)
 class Login:
-    """A player that may come in.
+    """A successful login.
 
     Attributes:
         username: The account, folded.
         character_id: The character to play; None if the account has no character yet.
-        character_ids: All characters of the account, the first first.
-        ticket: The resume ticket to hand out; empty if the store was away when it was to be kept.
-        family: The family of that ticket, as the account keeps it; empty without a ticket.
-        epoch: The account's at this login.
+        character_ids: All characters of the account, in order.
+        ticket: The resume ticket for the client; empty if the store could not be reached to keep it.
+        family: The family of the ticket, as the account stores it; empty without a ticket.
+        epoch: The account's epoch at this login.
     """
 
     username: str
@@ -36,8 +36,8 @@ def login_of(account: Account, issued: IssuedTicket | None, playing: CharacterId
     """The login of an account as it is stored now.
 
     Args:
-        account: With the ticket among its `tickets`.
-        issued: The ticket to hand out; None if it was not stored.
+        account: The account, with the ticket among its `tickets`.
+        issued: The ticket for the client; None if it was not stored.
         playing: The character to play; None: the first.
     """
     return Login(

@@ -1,8 +1,7 @@
-"""No two new accounts look alike: each skeleton of a name belongs to one account, by a key beside it in the store.
+"""Look-alike names: the skeleton of a name belongs to one account, by a key of its own in the store.
 
-The key is written in the transaction that makes the account, with a guard, so that of two look-alikes that register at once one
-hears that the name is taken. Accounts of before get theirs when the first server with this rule starts; of a pair that existed
-then, both go on.
+A guarded write of this key is part of the registration. If two look-alikes register at once, one is refused because the name
+is taken. Older accounts get their keys when the first server with this rule starts; two older look-alikes both stay valid.
 """
 
 import hashlib
@@ -24,17 +23,17 @@ class Lookalikes:
     """The skeletons of one realm.
 
     Args:
-        storage: Where they lie.
+        storage: The store.
     """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    async def claim(self, name: str) -> tuple[Also, ...] | None:
-        """What takes a name's skeleton in the transaction that makes its account; None if another account has it.
+    async def claim_name(self, name: str) -> tuple[Also, ...] | None:
+        """Guards and effects that claim a name's skeleton in the transaction of its registration; None if it is taken.
 
         Args:
-            name: Folded.
+            name: The folded user name.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -47,14 +46,14 @@ class Lookalikes:
             return (Guard(key, holder),)
         try:
             other = keys.account(holder.decode())
-        except (InvalidKey, UnicodeDecodeError):  # no account can have left that
+        except (InvalidKey, UnicodeDecodeError):  # no account can have written this
             return Guard(key, holder), Put(key, name.encode())
         if await self._storage.exists(other):
             return None
         return Guard(key, holder), Guard(other, None), Put(key, name.encode())
 
-    async def release(self, name: str) -> tuple[Also, ...]:
-        """What gives a name's skeleton free in the transaction that deletes its account; nothing if it is another's.
+    async def release_name(self, name: str) -> tuple[Also, ...]:
+        """Guards and effects that release a name's skeleton in the transaction of its deletion; none if another has it.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -63,21 +62,21 @@ class Lookalikes:
         holder = await self._storage.load(key)
         return (Guard(key, holder), Delete(key)) if holder == name.encode() else ()
 
-    async def know_all(self) -> None:
-        """Give every account of before its skeleton, unless a server has done so. Costs a look at every key, once a realm.
+    async def index_all(self) -> None:
+        """Write the skeletons of older accounts, unless a server has done so. It scans every key once for each realm.
 
         Raises:
-            StorageError: The store cannot be reached; what is missing is done at the next start.
+            StorageError: The store cannot be reached; the next start writes the missing ones.
         """
         if await self._storage.load(keys.SERVER_SKELETONS) == TABLE_VERSION.encode():
             return
         count = 0
         async for batch in self._batches():
-            await self._storage.write(batch)  # one that is refused has its skeleton, or is one of a pair
+            await self._storage.write(batch)  # a refused one has its skeleton already, or has an older look-alike
             count += len(batch)
         await self._storage.save(keys.SERVER_SKELETONS, TABLE_VERSION.encode())
         if count:
-            log.info("%d accounts were looked at: no new name will look like theirs", count)
+            log.info("%d accounts now have skeletons: no new name can look like theirs", count)
 
     async def _batches(self) -> AsyncIterator[list[Transaction]]:
         batch: list[Transaction] = []

@@ -1,7 +1,7 @@
-"""Which accounts were changed lately in a way that ends sessions: one key of the store, which every server looks at each second.
+"""Notices of account changes that end sessions: one key of the store, which every server reads once a second.
 
-A notice says only which account to look at; the account says what became of it. So a notice that is read twice does no harm,
-and one posted in the same transaction as the change cannot be lost by a crash between the two.
+A notice only names the account; servers then read the account itself. Reading a notice twice is therefore harmless, and since
+the notice is posted in the transaction of the change, no crash can separate the two.
 """
 
 from typing import Final
@@ -12,8 +12,8 @@ from realmkeep.clock import Clock
 from realmkeep.keys import SERVER_ACCOUNT_NOTICES
 from realmkeep.storage import Guard, Put, Storage
 
-KEEP_S: Final = 600.0  # ten minutes for a server that is paused, or has lost the store
-NOTICES_MAX: Final = 4_000  # of 32 characters each they fit one stored value twice over; the oldest go first
+KEEP_S: Final = 600.0  # ten minutes for a server that is paused, or cannot reach the store
+NOTICES_MAX: Final = 4_000  # of 32 characters each they fill half a stored value; the oldest go first
 
 _Stamps = dict[str, int]
 
@@ -22,16 +22,16 @@ class AccountNotices:
     """The notices of one realm.
 
     Args:
-        storage: Where they lie.
-        clock: Its wall time is the stamp of a notice; the stamps in the store only rise, whatever a server's clock says.
+        storage: The store.
+        clock: Gives the stamp of a notice, wall time; the stamps in the store rise even if a server's clock is behind.
     """
 
     def __init__(self, storage: Storage, clock: Clock) -> None:
         self._storage = storage
         self._clock = clock
 
-    async def read(self) -> dict[str, int]:
-        """The accounts that were changed lately, by name; another number than before says that it was changed again.
+    async def read_stamps(self) -> dict[str, int]:
+        """The stamps of the recently changed accounts, by name; a new stamp means a new change.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -39,7 +39,7 @@ class AccountNotices:
         return _read(await self._storage.load(SERVER_ACCOUNT_NOTICES))
 
     async def posting(self, username: str) -> tuple[Guard, Put]:
-        """What posts a notice about an account, in the transaction that changes it; refused if another came in between.
+        """Guard and effect that post a notice in the transaction of the change; refused if another notice came first.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -55,7 +55,7 @@ class AccountNotices:
 
 
 def _read(stored: bytes | None) -> _Stamps:
-    """The notices in their order; what cannot be read holds none, and the next notice replaces it."""
+    """The notices in their order; an unreadable value counts as empty, and the next notice replaces it."""
     try:
         return msgspec.json.decode(stored or b"{}", type=_Stamps)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,11 +1,12 @@
-"""Password hashes: made, verified, and judged for age.
+"""Password hashes: making them, verifying passwords, and finding hashes to renew.
 
 Three formats are read. `salt$hash` in hexadecimal is the specification's: PBKDF2-SHA256, 100,000 iterations. The others are
 PHC strings: `$argon2id$v=19$m=19456,t=2,p=1$salt$hash` (RFC 9106), the default, and `$pbkdf2-sha256$i=600000$salt$hash`
-(RFC 8018). The parameters are the OWASP Password Storage Cheat Sheet's.
+(RFC 8018). The parameters are those of the OWASP Password Storage Cheat Sheet.
 
-A password is hashed as the UTF-8 bytes of its NFC form (RFC 8265, OpaqueString): the same password typed on another keyboard
-is the same. The specification does not say what its hashes are over; the bytes as typed are tried first, then NFC.
+The hash covers the UTF-8 bytes of the password's NFC form (RFC 8265, OpaqueString), so that keyboards that encode a character
+differently give the same hash. The specification does not define its input: for its hashes the bytes as typed are tried first,
+then NFC.
 """
 
 import base64
@@ -25,7 +26,7 @@ from realmkeep.errors import MalformedHash
 SALT_BYTES: Final = 16
 KEY_BYTES: Final = 32
 V2_ITERATIONS: Final = 100_000
-MEMORY_KIB_MAX: Final = 256 * 1024  # a stored hash that asks for more is an attack or a flipped bit
+MEMORY_KIB_MAX: Final = 256 * 1024  # a stored hash with more is an attack or a flipped bit
 PASSES_MAX: Final = 32
 LANES_MAX: Final = 8
 ITERATIONS_MAX: Final = 10_000_000  # about 1.5 s
@@ -40,10 +41,10 @@ _PBKDF2 = re.compile(r"\$pbkdf2-sha256\$i=([0-9]{1,8})\$([A-Za-z0-9+/]{11,86})\$
 
 @dataclass(frozen=True)
 class Argon2Cost:
-    """What one Argon2id hash costs.
+    """The cost of one Argon2id hash.
 
     Attributes:
-        memory_kib: Memory, in KiB, while it is computed.
+        memory_kib: Memory during the computation, in KiB.
         passes: Passes over that memory.
         lanes: Independent lanes; one thread computes them all.
     """
@@ -55,7 +56,7 @@ class Argon2Cost:
 
 @dataclass(frozen=True)
 class Pbkdf2Cost:
-    """What one PBKDF2-SHA256 hash costs: for rules that demand a FIPS-approved function."""
+    """The cost of one PBKDF2-SHA256 hash, for rules that demand a FIPS-approved function."""
 
     iterations: int = 600_000  # OWASP
 
@@ -64,7 +65,7 @@ HashCost: TypeAlias = Argon2Cost | Pbkdf2Cost
 
 
 @dataclass(frozen=True, repr=False)
-class _Stored:
+class _ParsedHash:
     cost: HashCost
     salt: bytes
     key: bytes
@@ -72,10 +73,10 @@ class _Stored:
 
 
 def hash_password(password: str, cost: HashCost = Argon2Cost()) -> str:
-    """Hash a password with a fresh salt; takes tens of milliseconds of a core, and never touches the event loop's state.
+    """Hash a password with a fresh salt; takes tens of milliseconds of a core, and is safe on a thread.
 
     Args:
-        password: Any text; the rules for new passwords are `PasswordRules`, not here.
+        password: Any text; `PasswordRules` has the rules for new passwords.
         cost: The function and its parameters.
 
     Returns:
@@ -86,14 +87,14 @@ def hash_password(password: str, cost: HashCost = Argon2Cost()) -> str:
 
 
 def verify_password(password: str, stored: str) -> bool:
-    """Whether `password` is the one that was hashed, compared in constant time.
+    """Whether a password matches a stored hash; the comparison takes constant time.
 
     Args:
-        password: What the player typed.
+        password: The password as typed.
         stored: A hash in any of the three formats.
 
     Raises:
-        MalformedHash: `stored` is in none of them, or asks for more work than allowed. No password matches it.
+        MalformedHash: `stored` is in no known format, or demands more work than allowed.
     """
     parsed = _parse(stored)
     candidates = [_canonical(password)]
@@ -107,14 +108,14 @@ def verify_password(password: str, stored: str) -> bool:
 
 
 def needs_rehash(stored: str, cost: HashCost = Argon2Cost()) -> bool:
-    """Whether `stored` is older or weaker than what `cost` makes today. A stronger one is left alone.
+    """Whether a stored hash is older or weaker than a new one of `cost`; a stronger one needs no renewal.
 
     Args:
         stored: A hash in any of the three formats.
-        cost: Today's function and parameters.
+        cost: The function and parameters of new hashes.
 
     Raises:
-        MalformedHash: `stored` is in none of them.
+        MalformedHash: `stored` is in no known format.
     """
     parsed = _parse(stored)
     match parsed.cost, cost:
@@ -127,7 +128,7 @@ def needs_rehash(stored: str, cost: HashCost = Argon2Cost()) -> bool:
 
 
 def dummy_hash(cost: HashCost) -> str:
-    """A hash that no password matches and that costs as much to try: what an unknown user's password is compared with."""
+    """A hash that no password matches, for the passwords of unknown users: checking it costs as much as a real one."""
     return _text(cost, secrets.token_bytes(SALT_BYTES), secrets.token_bytes(KEY_BYTES))
 
 
@@ -155,21 +156,21 @@ def _derive(password: bytes, salt: bytes, cost: HashCost, key_bytes: int) -> byt
     return PBKDF2HMAC(SHA256(), key_bytes, salt, cost.iterations).derive(password)
 
 
-def _parse(stored: str) -> _Stored:
+def _parse(stored: str) -> _ParsedHash:
     if match := _V2.fullmatch(stored):
-        return _Stored(Pbkdf2Cost(V2_ITERATIONS), bytes.fromhex(match[1]), bytes.fromhex(match[2]), legacy=True)
+        return _ParsedHash(Pbkdf2Cost(V2_ITERATIONS), bytes.fromhex(match[1]), bytes.fromhex(match[2]), legacy=True)
     if match := _ARGON2ID.fullmatch(stored):
         cost = Argon2Cost(int(match[1]), int(match[2]), int(match[3]))
         if not (1 <= cost.lanes <= LANES_MAX and 1 <= cost.passes <= PASSES_MAX):
             raise MalformedHash("a stored Argon2id hash has passes or lanes out of range", hint=_MEND)
         if not 8 * cost.lanes <= cost.memory_kib <= MEMORY_KIB_MAX:
             raise MalformedHash(f"a stored Argon2id hash asks for {cost.memory_kib} KiB of memory", hint=_MEND)
-        return _Stored(cost, _decode(match[4]), _decode(match[5]))
+        return _ParsedHash(cost, _decode(match[4]), _decode(match[5]))
     if match := _PBKDF2.fullmatch(stored):
         iterations = int(match[1])
         if not 1 <= iterations <= ITERATIONS_MAX:
             raise MalformedHash(f"a stored PBKDF2 hash asks for {iterations} iterations", hint=_MEND)
-        return _Stored(Pbkdf2Cost(iterations), _decode(match[2]), _decode(match[3]))
+        return _ParsedHash(Pbkdf2Cost(iterations), _decode(match[2]), _decode(match[3]))
     raise MalformedHash(
         f"a stored password hash of {len(stored)} characters is in no known format",
         hint=_MEND,
@@ -184,7 +185,7 @@ def _decode(text: str) -> bytes:
     """PHC's base64: without padding.
 
     Raises:
-        MalformedHash: A length that no bytes give.
+        MalformedHash: The length is impossible for base64.
     """
     if len(text) % 4 == 1:
         raise MalformedHash("a stored password hash has base64 of an impossible length", hint=_MEND)

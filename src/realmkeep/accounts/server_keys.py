@@ -1,4 +1,4 @@
-"""The server's static X25519 keys: kept in a file across restarts, rotated with an overlap in which both work.
+"""The server's static X25519 keys: kept in a file across restarts, rotated with an overlap during which both work.
 
 The file is JSON, readable by its owner alone (0600); the newest key comes first:
 
@@ -20,7 +20,7 @@ from realmkeep.clock import Clock, SystemClock
 from realmkeep.errors import BadSealingKey, FileRefused
 from realmkeep.files import create_file, make_directory, read_file, replace_file
 
-OVERLAP_S: Final = 7 * 24 * 3600.0  # a week for clients that carry the public key in their configuration
+OVERLAP_S: Final = 7 * 24 * 3600.0  # a week for clients with the public key in their configuration
 
 log = logging.getLogger("realmkeep.accounts")
 
@@ -39,9 +39,9 @@ class _KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ServerKeys:
-    """The keys that open sealed payloads now. Make it with `init_server_encryption`.
+    """The keys that open sealed payloads. Make it with `init_server_encryption`.
 
-    All methods that touch the file block: call them before the event loop starts, or on a thread.
+    Methods that use the file block: call them before the event loop starts, or on a thread.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
@@ -54,16 +54,16 @@ class ServerKeys:
 
     @property
     def public_key(self) -> str:
-        """The newest public key, in hexadecimal: the one that clients should seal with."""
+        """The newest public key in hexadecimal; clients seal with it."""
         return self._keys[0][0].public_key().public_bytes_raw().hex()
 
     def usable(self) -> list[X25519PrivateKey]:
-        """The private keys that open a payload now, the newest first."""
+        """The private keys that are valid now, the newest first."""
         now_s = self._clock.wall_us() // 1_000_000
         return [key for key, retires_s in self._keys if retires_s is None or now_s < retires_s]
 
     def reload(self) -> None:
-        """Read the file again; another server or the operator may have rotated the key.
+        """Read the file again, because another server or the operator may have rotated the key.
 
         Raises:
             BadSealingKey: The file is unreadable, malformed, or open to other users; the keys in use stay as they are.
@@ -74,7 +74,7 @@ class ServerKeys:
         ]
 
     def rotate(self, *, overlap_s: float = OVERLAP_S) -> None:
-        """Make a new key and write the file; payloads sealed with the present one open for `overlap_s` more seconds.
+        """Make a new key and write the file; the present key stays valid for `overlap_s` seconds.
 
         Raises:
             BadSealingKey: The file cannot be read or written; nothing was changed.
@@ -91,18 +91,18 @@ class ServerKeys:
 
 
 def init_server_encryption(path: Path | str, *, clock: Clock | None = None) -> ServerKeys:
-    """Load the server's keys from `path`, made there (0600) if absent, and log the public one for the clients.
+    """Load the server's keys from `path`, creating the file (0600) if absent, and log the public key for clients.
 
     Args:
         path: The key file; servers of one realm may share it.
-        clock: Says when an old key retires.
+        clock: Decides whether an old key has retired; None: the system's.
 
     Raises:
         BadSealingKey: The file is unreadable, malformed, or open to other users of the machine.
     """
     path = Path(path)
     if not path.exists():
-        with suppress(FileExistsError):  # another server was faster: its key is everybody's
+        with suppress(FileExistsError):  # another server has created it meanwhile: use its key
             _write(path, [_StoredKey(secrets.token_hex(32))], replace=False)
     keys = ServerKeys(path, clock or SystemClock())
     keys.reload()
@@ -121,7 +121,7 @@ def _read(path: Path) -> list[_StoredKey]:
         if stored.version != 1 or not stored.keys or stored.keys[0].retires_s is not None:
             raise BadSealingKey(f"{path} is not a key file of version 1 with a current key", hint="restore it")
         if any(len(bytes.fromhex(key.private_key)) != 32 for key in stored.keys):
-            raise BadSealingKey(f"{path} holds a key that has not 32 bytes", hint="restore it")
+            raise BadSealingKey(f"{path} holds a key that is not 32 bytes long", hint="restore it")
     except FileRefused as error:
         raise BadSealingKey(error.message, hint=error.hint) from error
     except OSError as error:
@@ -132,11 +132,11 @@ def _read(path: Path) -> list[_StoredKey]:
 
 
 def _write(path: Path, keys: list[_StoredKey], *, replace: bool) -> None:
-    """Write the whole file or nothing, on disk when it returns.
+    """Write the file atomically; it is on disk when this returns.
 
     Raises:
-        FileExistsError: Without `replace`, and it exists.
-        BadSealingKey: It cannot be written.
+        FileExistsError: The file exists, and `replace` is false.
+        BadSealingKey: The file cannot be written.
     """
     content = msgspec.json.encode(_KeyFile(1, keys))
     try:

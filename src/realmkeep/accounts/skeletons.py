@@ -1,8 +1,8 @@
-"""What a user name looks like: names with one skeleton cannot be told apart (UTS 39, section 4).
+"""Skeletons of user names: names that look alike have the same skeleton (UTS 39, section 4).
 
-Three things go beyond the standard. Capitals count as small letters, since a small `o` and a zero are as alike as a capital one
-and a zero. A dot above `i` or `j` counts for nothing: it is drawn where their own dot is. And one accent twice counts once,
-since both are drawn in one place.
+Three rules go beyond the standard. Capitals count as small letters, since a small `o` looks as much like a zero as a capital
+one. A dot above `i` or `j` is ignored, since it is drawn over the letter's own dot. A repeated accent counts once, since both
+are drawn in the same place.
 """
 
 import gzip
@@ -12,9 +12,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from realmkeep.accounts.names import fold_username
+from realmkeep.accounts.usernames import fold_username
 
-TABLE_VERSION: Final = "1"  # another one makes every server look at all names once more
+TABLE_VERSION: Final = "1"  # a new version makes the next server compute all skeletons again
 _DOT_ABOVE: Final = "\u0307"
 _SEPARATORS: Final = str.maketrans("_-", "  ")
 _DOTTED: Final = frozenset("ij")
@@ -22,13 +22,13 @@ _DOTTED: Final = frozenset("ij")
 
 @cache
 def confusables() -> Mapping[str, str]:
-    """What a character looks like, for those that can stand in a name; read once (a file: not on the event loop)."""
+    """The look of each character of names, by character. The first call reads a file: not on the event loop."""
     packed = files(__package__ or "").joinpath("confusables.txt.gz").read_bytes()
     return {line[0]: line[1:] for line in gzip.decompress(packed).decode().splitlines()}
 
 
 def skeleton(name: str) -> str:
-    """The same for all names that look the same, whatever script they are written in.
+    """The skeleton of a name: the same for all names that look the same, in any script.
 
     Args:
         name: As typed or folded.
@@ -48,6 +48,6 @@ def skeleton(name: str) -> str:
 
 
 def bare_skeletons(name: str) -> frozenset[str]:
-    """The skeletons of a name without hyphens, underscores and blanks: as it is, and without the digits at its ends."""
+    """The skeletons of a name without hyphens, underscores and blanks: with and without the digits at its ends."""
     joined = "".join(fold_username(name).translate(_SEPARATORS).split())
     return frozenset(skeleton(each) for each in (joined, joined.strip("0123456789")) if each)

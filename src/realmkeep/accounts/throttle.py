@@ -1,14 +1,14 @@
-"""Slows guessing down: exponential delays for an account, an address, the network around it, and a known account at an address.
+"""The throttle of password guessing: exponential delays for accounts, addresses, networks, and pairs of account and address.
 
-The last is why an attacker locks no player out: an account that logged in from an address before may try there as long as its
-own failures there allow it, and a ticket is never throttled, since 256 bits are not guessed. All others share the account's
-delay. A known account that is tried with a wrong password there hears what an unknown name would hear, so that nobody at a
-shared address can tell the two apart.
+A pair is an account at an address from which it has logged in before. It has a delay of its own, so an attacker elsewhere cannot
+lock the player out; tickets are never throttled, because 256 bits cannot be guessed. All other addresses share the account's
+delay. A wrong password at a known address gets the answer that an unknown name would get, so that another user of this address
+cannot tell the two apart.
 
-Memory is bounded: the entries used least recently go first. An attacker who wants a delay forgotten must push `ENTRIES_MAX`
-other names or addresses through, each at the price of one password hash (45 ms of a core: 24 minutes for all), and wins the
-five free guesses; waiting out the longest delay is cheaper. An address is an IPv4 address or an IPv6 /64, so that one machine
-is one entry; the network around it is a /24 or a /48, so that a provider's customer is one, too.
+Memory is bounded: the least recently used entries go first. To make the server forget a delay, an attacker needs attempts with
+`ENTRIES_MAX` other names or addresses, each at the price of one password hash (45 ms of a core: 24 minutes for all), and gains
+five free guesses; waiting out the longest delay is cheaper. An address is an IPv4 address or an IPv6 /64, so that one machine is
+one entry. The network around it is a /24 or a /48, so that a customer of a provider is one entry, too.
 
 Each server counts for itself: with n servers an attacker has n times the free guesses.
 """
@@ -27,25 +27,25 @@ from realmkeep.config import AuthConfig
 ENTRIES_MAX: Final = 32_000  # one table of 16 bytes each fits one stored value of 512 KiB
 TABLES: Final[tuple[str, ...]] = ("accounts", "addresses", "pairs", "networks")
 NETWORK_FREE: Final = 16  # times the free failures of one address: a campus, or a street behind one provider's address
-NETWORK_DELAY_S_MAX: Final = 60.0  # one neighbour among thousands must not shut all of them out for long
-PAIR_DELAY_S_MAX: Final = 60.0  # for who logged in from there before: slower is for strangers
+NETWORK_DELAY_S_MAX: Final = 60.0  # one attacker must not lock out thousands of neighbours for long
+PAIR_DELAY_S_MAX: Final = 60.0  # a player at a known address waits less than a stranger
 _ENTRY: Final = struct.Struct("<8sHHI")  # digest, failures, second of the last one: its upper 16 and its lower 32 bits
 _FAILURES_MAX: Final = 0xFFFF
-_SECOND_MAX: Final = (1 << 48) - 1  # bytes of before have no upper bits, and end in 2106
+_SECOND_MAX: Final = (1 << 48) - 1  # entries of older releases have no upper bits, and end in 2106
 _IPV4: Final = 4
-_SLICE: Final = 2_000  # entries packed between two turns of the event loop: about 1 ms
+_SLICE: Final = 2_000  # entries packed in one turn of the event loop: about 1 ms
 
 
 @dataclass(frozen=True)
 class Backoff:
-    """How delays grow: none for `free` failures, then `first_s`, twice that, and so on up to `max_s`."""
+    """The growth of a delay: none below `free` failures, then `first_s`, doubled with each failure up to `max_s`."""
 
     free: int
     first_s: float
     max_s: float
 
     def delay_s(self, failures: int) -> float:
-        """Seconds to wait after the last of so many failures."""
+        """Seconds to wait after the last of `failures` failures."""
         if failures < self.free:
             return 0.0
         return float(min(self.max_s, self.first_s * 2.0 ** min(failures - self.free, 62)))
@@ -56,22 +56,24 @@ class ThrottleSettings:
     """The delays of one realm.
 
     Attributes:
-        account: For one account, from addresses where it never logged in.
-        address: For one address, over all accounts.
-        pair: For one account at an address where it logged in before.
+        account: For an account at addresses from which it has never logged in.
+        address: For an address, over all accounts.
+        pair: For an account at an address from which it has logged in before.
         network: For the network around an address, over all accounts.
-        forget_s: Failures older than this are forgotten.
+        forget_s: Age in seconds after which failures are forgotten.
     """
 
     account: Backoff = Backoff(free=5, first_s=1.0, max_s=900.0)
-    address: Backoff = Backoff(free=20, first_s=1.0, max_s=900.0)  # more: a household or a school is one address
+    address: Backoff = Backoff(
+        free=20, first_s=1.0, max_s=900.0
+    )  # more, because a household or a school shares one address
     pair: Backoff = Backoff(free=5, first_s=1.0, max_s=60.0)
     network: Backoff = Backoff(free=20 * NETWORK_FREE, first_s=1.0, max_s=NETWORK_DELAY_S_MAX)
     forget_s: float = 24 * 3600.0
 
 
 def throttle_settings(config: AuthConfig) -> ThrottleSettings:
-    """The delays that an operator has set."""
+    """The delays of the section `auth`."""
     longest_s = config.throttle_delay_s_max
     return ThrottleSettings(
         account=Backoff(config.throttle_account_free, 1.0, longest_s),
@@ -81,8 +83,8 @@ def throttle_settings(config: AuthConfig) -> ThrottleSettings:
     )
 
 
-class _Table:
-    """Failures by digest, the least recently used first."""
+class _FailureTable:
+    """Failures by digest, the least recently used entry first."""
 
     def __init__(self, backoff: Backoff, forget_s: float) -> None:
         self.backoff = backoff
@@ -98,7 +100,7 @@ class _Table:
         if not failures:
             return 0.0
         delay_s = self.backoff.delay_s(failures)
-        return min(delay_s, max(0.0, self.entries[key][1] + delay_s - now_s))  # min: the clock may have been set back
+        return min(delay_s, max(0.0, self.entries[key][1] + delay_s - now_s))  # min: if the clock was set back
 
     def add(self, key: bytes, now_s: float) -> None:
         self.entries[key] = (min(self.failures(key, now_s) + 1, _FAILURES_MAX), now_s)
@@ -114,17 +116,17 @@ class _Table:
             self.entries.pop(key, None)
 
 
-class Attempt:
-    """One password attempt that was let through. Until it is judged it counts as a failure of its account.
+class LoginAttempt:
+    """A password attempt under way; it counts as a failure of its account from the start, so parallel guesses add up.
 
-    So parallel guesses cannot slip through together. Call exactly one of the methods.
+    Call exactly one of the methods.
 
     Attributes:
-        strangers_wait_s: What another account would have to wait here and now; a failure of a known one is told the same.
+        strangers_wait_s: The present delay of an unknown account at this address; the answer to a failure names it, too.
     """
 
     def __init__(
-        self, throttle: "Throttle", counted: list[tuple[_Table, bytes]], address: str, strangers_wait_s: float
+        self, throttle: "Throttle", counted: list[tuple[_FailureTable, bytes]], address: str, strangers_wait_s: float
     ) -> None:
         self._throttle = throttle
         self._counted = counted
@@ -132,9 +134,9 @@ class Attempt:
         self.strangers_wait_s = strangers_wait_s
 
     def succeeded(self) -> None:
-        """The password was right: the account's failures are forgotten, where it was known only those of that address.
+        """Forget the failures of the account, or, at a known address, those of the pair: the password was right.
 
-        The address's are not: with one account of one's own they could be reset at will.
+        The failures of the address stay; otherwise an attacker could reset them with an account of their own.
         """
         table, key = self._counted[0]
         table.entries.pop(key, None)
@@ -142,12 +144,12 @@ class Attempt:
             table.remove_one(key)
 
     def failed(self) -> None:
-        """The password was wrong."""
+        """Count a failure of the address, too: the password was wrong."""
         if not self.strangers_wait_s:
             self._throttle.count_address(self._address)
 
     def withdrawn(self) -> None:
-        """It was not judged: the store was away or the queue was full."""
+        """Take the attempt's failures back: the store was unreachable or the queue full, and no password was checked."""
         for table, key in self._counted:
             table.remove_one(key)
 
@@ -157,29 +159,29 @@ class Throttle:
 
     Args:
         settings: The delays.
-        clock: Its wall time is what survives a restart.
+        clock: The clock; failures have wall times, which stay valid across restarts.
 
     Attributes:
-        changes: Counts the attempts that were let through and the failures: whoever saves compares it.
+        changes: Counts attempts and failures, so that the saving task sees whether there are new ones.
     """
 
     def __init__(self, settings: ThrottleSettings, clock: Clock) -> None:
         self._clock = clock
-        self._accounts = _Table(settings.account, settings.forget_s)
-        self._addresses = _Table(settings.address, settings.forget_s)
-        self._pairs = _Table(settings.pair, settings.forget_s)
-        self._networks = _Table(settings.network, settings.forget_s)
+        self._accounts = _FailureTable(settings.account, settings.forget_s)
+        self._addresses = _FailureTable(settings.address, settings.forget_s)
+        self._pairs = _FailureTable(settings.pair, settings.forget_s)
+        self._networks = _FailureTable(settings.network, settings.forget_s)
         self.changes = 0
         tables = (self._accounts, self._addresses, self._pairs, self._networks)
-        self._tables: dict[str, _Table] = dict(zip(TABLES, tables, strict=True))
+        self._tables: dict[str, _FailureTable] = dict(zip(TABLES, tables, strict=True))
 
-    def begin(self, username: str, address: str, *, known: bool) -> Attempt | float:
-        """Let a password attempt through, or say how many seconds it has to wait.
+    def begin_attempt(self, username: str, address: str, *, known: bool) -> LoginAttempt | float:
+        """Begin a password attempt; returns the seconds to wait instead if it is too early.
 
         Args:
-            username: The folded name, whether such an account exists or not.
-            address: Where it comes from; empty if there is no network.
-            known: This account logged in from this address before.
+            username: The folded name, of an existing account or not.
+            address: The client's address; empty without a network.
+            known: Whether this account has logged in from this address before.
         """
         now_s = self._now_s()
         name = _digest(username)
@@ -195,21 +197,21 @@ class Throttle:
         for table, key in counted:
             table.add(key, now_s)
         self.changes += 1
-        return Attempt(self, counted, address, wait_s)
+        return LoginAttempt(self, counted, address, wait_s)
 
     def address_wait_s(self, address: str) -> float:
-        """Seconds until this address may try or register another name; 0 where there is no address."""
+        """Seconds until this address may log in or register again; 0 without an address."""
         now_s = self._now_s()
         return max((table.wait_s(key, now_s) for table, key in self._places(address)), default=0.0)
 
     def count_address(self, address: str) -> None:
-        """Count a failure against an address: a wrong password, or asking for a name that is taken."""
+        """Count a failure of an address: a wrong password, or a registration with a taken name."""
         for table, key in self._places(address):
             self.changes += 1
             table.add(key, self._now_s())
 
-    def _places(self, address: str) -> list[tuple[_Table, bytes]]:
-        """Where an address counts; nowhere if there is none."""
+    def _places(self, address: str) -> list[tuple[_FailureTable, bytes]]:
+        """The tables and keys of an address; none without an address."""
         if not address:
             return []
         around = network_around(address)
@@ -217,7 +219,7 @@ class Throttle:
         return [(self._addresses, _digest(network(address))), *wide]
 
     def pack(self, name: str) -> Iterator[bytes]:
-        """The entries of one of `TABLES` as they are now, in parts; joined they are what `unpack` takes."""
+        """The entries of one of `TABLES`, in parts; `unpack` reads the joined parts."""
         entries = list(self._tables[name].entries.items())
         for start in range(0, len(entries), _SLICE):
             yield b"".join(
@@ -226,7 +228,7 @@ class Throttle:
             )
 
     def unpack(self, name: str, packed: bytes) -> bool:
-        """Take over entries that were packed; False, and nothing taken, if they cannot be read."""
+        """Load packed entries; returns False, and loads nothing, if they cannot be read."""
         if len(packed) % _ENTRY.size or len(packed) > ENTRIES_MAX * _ENTRY.size:
             return False
         entries = self._tables[name].entries
@@ -239,7 +241,7 @@ class Throttle:
 
 
 def network(address: str) -> str:
-    """What counts as one address: an IPv4 address, an IPv6 /64 network, or the text itself where it is neither."""
+    """The unit that counts as one address: an IPv4 address, an IPv6 /64, or the text itself if it is neither."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -252,7 +254,7 @@ def network(address: str) -> str:
 
 
 def network_around(address: str) -> str | None:
-    """The network that an address lies in: an IPv4 /24 or an IPv6 /48; None where it is no address."""
+    """The network around an address: an IPv4 /24 or an IPv6 /48; None if the text is no address."""
     try:
         narrow = ipaddress.ip_network(network(address))
     except ValueError:
@@ -261,7 +263,7 @@ def network_around(address: str) -> str | None:
 
 
 def network_digest(username: str, address: str) -> str:
-    """What an account keeps of an address where its password was right."""
+    """The digest with which an account remembers the network of a successful login."""
     return hashlib.sha256(f"{username}\0{network(address)}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 

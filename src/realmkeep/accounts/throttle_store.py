@@ -1,4 +1,4 @@
-"""Keeps the failures of a server in the store, so that a restart does not forget them."""
+"""The failed logins of a server in the store, so that a restart does not forget them."""
 
 import logging
 from typing import Final
@@ -15,12 +15,12 @@ _KEEP_S: Final = 24 * 3600.0  # as long as a failure counts
 
 
 class ThrottleStore:
-    """Saves and loads the failures of one server.
+    """Saves and loads the failed logins of one server.
 
     Args:
-        throttle: Where they are counted.
-        storage: Where they are kept.
-        server_name: Each server counts for itself.
+        throttle: Counts the failures.
+        storage: The store.
+        server_name: The server's name; each server has keys of its own.
         clock: Yields to the event loop between slices.
     """
 
@@ -31,8 +31,8 @@ class ThrottleStore:
         self._clock = clock
         self._saved = throttle.changes
 
-    async def load(self) -> None:
-        """Take over what was saved last; what cannot be read is reported and left out.
+    async def load_failures(self) -> None:
+        """Load the saved failures; an unreadable table is logged and starts from zero.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -41,8 +41,8 @@ class ThrottleStore:
             if packed is not None and not self._throttle.unpack(table, packed):
                 log.error("%s cannot be read; failures of that table start from zero", key)
 
-    async def save(self) -> None:
-        """Save what changed since the last time. A store that is away is reported, and the next save has it all."""
+    async def save_failures(self) -> None:
+        """Save the failures if there are new ones; if the store is unreachable, log that and leave all to the next save."""
         changes = self._throttle.changes
         if changes == self._saved:
             return

@@ -1,11 +1,11 @@
-"""Resume tickets: the way back after a crash, without a password and without the price of hashing one.
+"""Resume tickets: logins after a crash or a lost connection, without a password and without the cost of a hash.
 
-A ticket is the user name, 128 random bits that name its family, and 256 random bits; the account keeps hashes of both. A
-login with a password begins a family, and each use of a ticket gives the next of the same family. The one before it goes on
-working until the new one is used, because the answer that carried the new one may have been lost.
+A ticket is the user name, 128 random bits that name its family, and 256 random bits of secret; the account stores hashes of
+both. A login with a password begins a family, and each use of a ticket gives the next one of the same family. The earlier ticket
+stays valid until the new one is used, because the answer with the new one may have been lost.
 
-Any other ticket of a family was superseded. That it is shown again means that two programs have the same ticket, and one of
-them stole it: which one cannot be told, so the whole family ends (RFC 9700, section 4.14.2, of refresh tokens).
+Any other ticket of a family was superseded. If one is used again, two programs have the same ticket, so one of them has stolen
+it. The server cannot tell which one, so the whole family ends (RFC 9700, section 4.14.2, of refresh tokens).
 """
 
 import hashlib
@@ -27,13 +27,13 @@ _TICKET: Final = re.compile(r"(.+)\.([0-9a-f]{32})?([0-9a-f]{64})", re.DOTALL)  
 
 @dataclass(frozen=True)
 class IssuedTicket:
-    """A ticket for a client, and what the account keeps from now on.
+    """A ticket for a client, and the account's tickets after its issue.
 
     Attributes:
         ticket: The text for the client.
         kept: The account's new `tickets`.
         character_id: The character that it resumes.
-        family: The family as the account keeps it.
+        family: The family as the account stores it.
     """
 
     ticket: str = field(repr=False)
@@ -43,8 +43,8 @@ class IssuedTicket:
 
 
 @dataclass(frozen=True)
-class Superseded:
-    """A ticket of a living family that is neither its present one nor the one before.
+class SupersededTicket:
+    """A ticket of an existing family that is neither the latest nor the one before.
 
     Attributes:
         family: The family, which must end.
@@ -54,13 +54,13 @@ class Superseded:
 
 
 def issue_ticket(account: Account, character_id: CharacterId | None, now_s: int) -> IssuedTicket:
-    """A ticket of a new family; of more than 8 the oldest ends, and those that have run out are dropped."""
+    """Issue a ticket of a new family; expired tickets are dropped, and beyond 8 the oldest one ends."""
     alive = [each for each in account.tickets if now_s < each.expires_s]
     return _issued(account, Ticket(character_id, "", 0), alive, now_s, secrets.token_hex(_FAMILY_BYTES))
 
 
-def redeem_ticket(account: Account, ticket: str, now_s: int) -> IssuedTicket | Superseded | None:
-    """Exchange a ticket for the next of its family; None if it is not one of this account's, or has run out."""
+def redeem_ticket(account: Account, ticket: str, now_s: int) -> IssuedTicket | SupersededTicket | None:
+    """Exchange a ticket for the next one of its family; None if the ticket is not this account's or has expired."""
     match = _TICKET.fullmatch(ticket)
     if match is None or match[1] != account.username:
         return None
@@ -74,7 +74,7 @@ def redeem_ticket(account: Account, ticket: str, now_s: int) -> IssuedTicket | S
         elif _same(shown, each.previous):
             before, before_expires_s = each.previous, each.previous_expires_s
         elif family and each.family:
-            return Superseded(each.family)
+            return SupersededTicket(each.family)
         else:
             continue
         foreign = each.character_id is not None and each.character_id not in account.character_ids
@@ -93,13 +93,13 @@ def without_family(account: Account, family: str) -> list[Ticket]:
 
 
 def ticket_username(ticket: str) -> str | None:
-    """The user name in a ticket; None if it is not one."""
+    """The user name in a ticket; None if the text is no ticket."""
     match = _TICKET.fullmatch(ticket)
     return match[1] if match else None
 
 
 def _issued(account: Account, link: Ticket, others: list[Ticket], now_s: int, named: str) -> IssuedTicket:
-    """A fresh secret in the place of a link's; `named` is the family as tickets carry it."""
+    """A ticket with a fresh secret in place of the link's; `named` is the family as tickets carry it."""
     secret = secrets.token_hex(_SECRET_BYTES)
     newest = msgspec.structs.replace(link, digest=_digest(secret), expires_s=now_s + TICKET_S, family=_family(named))
     ticket = f"{account.username}.{named}{secret}"

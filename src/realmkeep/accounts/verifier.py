@@ -1,7 +1,7 @@
-"""Checks a password or a ticket, and says no in one voice.
+"""Checks passwords and tickets, and refuses all bad ones alike.
 
-To the outside an unknown user, a wrong password, a ban, a plaintext account and a malformed hash are the same words after the
-same time. The log says which it was, but never the name of a user who does not exist: people type passwords there.
+An unknown user, a wrong password, a ban, a plaintext account and a malformed hash get the same answer after the same time. The
+log has the cause, but never the name of an unknown user, because people type passwords into that field.
 """
 
 import logging
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from realmkeep.accounts.account import Account
-from realmkeep.accounts.names import fold_username
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.passwords import HashCost, dummy_hash, verify_password
-from realmkeep.accounts.pool import HashPool
-from realmkeep.accounts.throttle import Attempt, Throttle, network, network_digest
+from realmkeep.accounts.throttle import LoginAttempt, Throttle, network, network_digest
 from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_username
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, NoSuchAccount, Quarantined, StorageError
 from realmkeep.keeping.unowned_records import Shelf, Shelved
@@ -29,16 +29,16 @@ _BAD_CREDENTIALS: Final = "the user name or the password is wrong, or the accoun
 
 @dataclass(frozen=True)
 class Verifier:
-    """Decides who may come in.
+    """Checks the credentials of logins.
 
     Attributes:
-        shelf: Where the accounts are.
-        throttle: Slows guessing down.
-        pool: Where passwords are hashed.
-        cost: Of the hash that an unknown user's password is compared with.
-        clock: For bans, tickets and the time of the answer.
-        answer_time_s: A refusal comes at the first whole multiple of this after the request.
-        refusals: Bounds the lines that say why a login was refused.
+        shelf: The stored accounts.
+        throttle: Slows down guessing.
+        pool: Hashes passwords.
+        cost: The cost of the dummy hash for an unknown user.
+        clock: The clock, for bans, tickets and the time of the answer.
+        answer_time_s: A refusal is sent at the next whole multiple of this time after the request.
+        refusals: Bounds the log lines about refused logins.
     """
 
     shelf: Shelf[Account]
@@ -49,18 +49,18 @@ class Verifier:
     answer_time_s: float
     refusals: RateLimitedLog
 
-    async def password(self, username: str, password: str, address: str) -> Shelved[Account]:
-        """The account, if the password is right and the account may be used.
+    async def check_password(self, username: str, password: str, address: str) -> Shelved[Account]:
+        """The account, if the password is right and the account usable.
 
         Raises:
-            AuthFailed: `bad_credentials`, `throttled` or `unavailable`, at the time of all refusals.
+            AuthFailed: `bad_credentials`, `throttled` or `unavailable`, delayed to the time of all refusals.
         """
         async with self._even_refusals():
             name = fold_username(username)
             found = await self._find(name)
             known = found is not None and network_digest(name, address) in found.record.addresses
-            attempt = self.throttle.begin(name, address, known=known)
-            if not isinstance(attempt, Attempt):
+            attempt = self.throttle.begin_attempt(name, address, known=known)
+            if not isinstance(attempt, LoginAttempt):
                 self.refusals.say(log.info, "login from %r has to wait %.0f s after failures", address, attempt)
                 raise self._throttled(attempt)
             try:
@@ -79,21 +79,21 @@ class Verifier:
                     raise self._throttled(attempt.strangers_wait_s) from None
                 raise
 
-    async def ticket(
+    async def check_ticket(
         self, ticket: str, address: str, end_family: Callable[[str, str], Awaitable[None]]
     ) -> tuple[Shelved[Account], IssuedTicket]:
-        """The account and the ticket that replaces `ticket`, which is to be stored before it is handed out.
+        """The account, and the ticket that replaces `ticket`; the caller stores it before it sends it.
 
-        Tickets are not throttled, nor do false ones count as failures: nobody guesses 256 bits, a false ticket costs one
-        read and no hash, and tickets are the way in that an attacker cannot close.
+        Tickets are not throttled, and a false one counts as no failure: 256 bits cannot be guessed, and a false ticket costs
+        one read and no hash. An attacker therefore cannot block logins with tickets.
 
         Args:
-            ticket: As it was shown.
-            address: Where it comes from.
-            end_family: Ends a family of tickets, given the account's name and the family: a superseded one was shown.
+            ticket: The ticket of the request.
+            address: The client's address.
+            end_family: Ends a family after the use of a superseded ticket, given the account's name and the family.
 
         Raises:
-            AuthFailed: `bad_credentials` or `unavailable`, at the time of all refusals.
+            AuthFailed: `bad_credentials` or `unavailable`, delayed to the time of all refusals.
         """
         async with self._even_refusals():
             name = ticket_username(ticket)
@@ -134,14 +134,14 @@ class Verifier:
         """The account; None also for a name that no account can have.
 
         Raises:
-            AuthFailed: `unavailable`: it cannot be read.
+            AuthFailed: `unavailable`: the account cannot be read.
         """
         try:
             return await self.shelf.get(name)
         except InvalidKey:
             return None
         except (Quarantined, StorageError) as error:
-            # A store that is away is the keeper's to report, once; here it would be a line for every login.
+            # The keeper reports an unreachable store once; an error here would repeat it for every login.
             line = log.error if isinstance(error, Quarantined) else log.info
             self.refusals.say(line, "an account cannot be read: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
@@ -149,7 +149,7 @@ class Verifier:
     async def _compare(self, found: Shelved[Account] | None, password: str, address: str) -> bool:
         stored = found.record.password_hash if found is not None else ""
         try:
-            return await self.pool.run(
+            return await self.pool.run_call(
                 lambda: verify_password(password, stored or dummy_hash(self.cost)), source=network(address)
             )
         except MalformedHash as error:
@@ -172,7 +172,7 @@ class Verifier:
 
     @asynccontextmanager
     async def _even_refusals(self) -> AsyncGenerator[None]:
-        """Hold a refusal back until the next multiple of the answer time, so that its moment says nothing about its cause."""
+        """Delay a refusal to the next multiple of the answer time, so that its timing does not reveal its cause."""
         started_s = self.clock.monotonic_s()
         try:
             yield

@@ -11,10 +11,10 @@ import pytest
 
 from realmkeep.accounts.account import Account, Ban
 from realmkeep.accounts.accounts import Accounts, open_accounts
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.login import Login
 from realmkeep.accounts.passwords import Argon2Cost, Pbkdf2Cost
-from realmkeep.accounts.pool import HashPool
-from realmkeep.accounts.sealed import encrypt_auth_payload
+from realmkeep.accounts.sealed_payloads import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import (
@@ -643,7 +643,7 @@ async def test_what_nobody_could_judge_is_no_failure(
         raise AuthFailed("busy", reason="throttled", retry_after_s=1)
 
     with monkeypatch.context() as patch:
-        patch.setattr(HashPool, "run", busy)
+        patch.setattr(HashPool, "run_call", busy)
         for _ in range(50):
             assert await reason(accounts.login("ada", PASSWORD)) == "throttled"
     await accounts.login("ada", PASSWORD)

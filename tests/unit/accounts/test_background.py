@@ -14,7 +14,7 @@ from realmkeep.testing.clock import FakeClock
 @pytest.mark.parametrize(
     ("owner", "method", "name"),
     [
-        (ThrottleStore, "save", "saving failed logins"),
+        (ThrottleStore, "save_failures", "saving failed logins"),
         (ServerKeys, "reload", "reading the sealing keys"),
     ],
 )

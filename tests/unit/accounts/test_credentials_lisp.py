@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from realmkeep.accounts import passwords
 from realmkeep.accounts.passwords import verify_password
-from realmkeep.accounts.sealed import decrypt_auth_payload, encrypt_auth_payload
+from realmkeep.accounts.sealed_payloads import decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import init_server_encryption
 
 SCRIPT = Path(__file__).parents[2] / "lisp" / "credentials.lisp"

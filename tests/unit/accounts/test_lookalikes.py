@@ -12,8 +12,8 @@ from realmkeep import keys
 from realmkeep.accounts.account import Account
 from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.login import Login
-from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.skeletons import confusables, skeleton
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import AlreadyExists, AuthFailed
 from realmkeep.keeping.unowned_records import Shelf
 from realmkeep.storage import Guard

@@ -62,7 +62,7 @@ async def test_logins_whose_callers_went_away_count_as_no_failures(
             started.set()
             await asyncio.Event().wait()
 
-        patched.setattr(accounts._pool, "run", hashes_for_ever)
+        patched.setattr(accounts._pool, "run_call", hashes_for_ever)
         for _ in range(20):
             started.clear()
             login = asyncio.ensure_future(accounts.login("ada", PASSWORD))

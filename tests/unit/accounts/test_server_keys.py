@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from realmkeep.accounts.sealed import decrypt_auth_payload, encrypt_auth_payload
+from realmkeep.accounts.sealed_payloads import decrypt_auth_payload, encrypt_auth_payload
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.errors import BadSealingKey, SealBroken
 from realmkeep.files import trust

@@ -10,8 +10,8 @@ import pytest
 
 from realmkeep.accounts.account import Account
 from realmkeep.accounts.accounts import Accounts
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.passwords import Argon2Cost
-from realmkeep.accounts.pool import HashPool
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
 from realmkeep.keeping.unowned_records import Shelf
@@ -35,7 +35,7 @@ async def test_no_login_of_a_storm_is_computed_on_the_thread_that_ticks(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     computed_on: list[int] = []
-    in_the_pool = HashPool.run
+    in_the_pool = HashPool.run_call
 
     def noted(call: Callable[[], Any]) -> Callable[[], Any]:
         def there() -> Any:
@@ -59,7 +59,7 @@ async def test_no_login_of_a_storm_is_computed_on_the_thread_that_ticks(
 
     async with accounts.running():
         await asyncio.gather(*(accounts.create(f"user{number}", PASSWORD) for number in range(LOGINS)))
-        monkeypatch.setattr(HashPool, "run", run)
+        monkeypatch.setattr(HashPool, "run_call", run)
         assert threading.get_ident() not in await storm()
-        monkeypatch.setattr(HashPool, "run", on_the_loop)
+        monkeypatch.setattr(HashPool, "run_call", on_the_loop)
         assert await storm() == {threading.get_ident()}, "the control"

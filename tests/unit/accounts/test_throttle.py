@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from realmkeep.accounts import throttle as module
 from realmkeep.accounts.throttle import (
     TABLES,
-    Attempt,
     Backoff,
+    LoginAttempt,
     Throttle,
     ThrottleSettings,
     network,
@@ -36,14 +36,14 @@ def throttle(clock: FakeClock) -> Throttle:
     return Throttle(SETTINGS, clock)
 
 
-def allowed(throttle: Throttle, username: str, address: str, *, known: bool = False) -> Attempt:
-    attempt = throttle.begin(username, address, known=known)
-    assert isinstance(attempt, Attempt)
+def allowed(throttle: Throttle, username: str, address: str, *, known: bool = False) -> LoginAttempt:
+    attempt = throttle.begin_attempt(username, address, known=known)
+    assert isinstance(attempt, LoginAttempt)
     return attempt
 
 
 def wait_s(throttle: Throttle, username: str, address: str, *, known: bool = False) -> float:
-    wait = throttle.begin(username, address, known=known)
+    wait = throttle.begin_attempt(username, address, known=known)
     assert isinstance(wait, float)
     return wait
 
@@ -51,7 +51,7 @@ def wait_s(throttle: Throttle, username: str, address: str, *, known: bool = Fal
 async def test_delays_of_an_account_double_up_to_the_largest(throttle: Throttle, clock: FakeClock) -> None:
     waits: list[float] = []
     for number in range(10):
-        wait = throttle.begin("ada", f"10.0.0.{number}", known=False)
+        wait = throttle.begin_attempt("ada", f"10.0.0.{number}", known=False)
         if isinstance(wait, float):
             waits.append(wait)
             await clock.advance(wait)
@@ -94,8 +94,8 @@ def test_an_address_is_delayed_over_all_accounts_and_owning_one_does_not_help(th
 
 def test_nobody_is_locked_out_of_an_address_where_they_logged_in_before(throttle: Throttle) -> None:
     for number in range(20):
-        attempt = throttle.begin("ada", f"203.0.113.{number}", known=False)
-        if isinstance(attempt, Attempt):
+        attempt = throttle.begin_attempt("ada", f"203.0.113.{number}", known=False)
+        if isinstance(attempt, LoginAttempt):
             attempt.failed()
         throttle.count_address("10.0.0.1")
     assert wait_s(throttle, "ada", "10.0.0.1") > 0
@@ -112,8 +112,8 @@ async def test_guessing_from_a_known_address_is_delayed_too(throttle: Throttle, 
     tries = 0
     for _ in range(600):
         await clock.advance(1)
-        attempt = throttle.begin("ada", "10.0.0.1", known=True)
-        if isinstance(attempt, Attempt):
+        attempt = throttle.begin_attempt("ada", "10.0.0.1", known=True)
+        if isinstance(attempt, LoginAttempt):
             attempt.failed()
             tries += 1
     assert tries <= 600 / 8 + 600 / 60 + 10, "as often as its own delay allows, and a stranger's"
@@ -129,8 +129,8 @@ def test_an_account_that_is_known_at_an_address_hears_what_an_unknown_name_hears
             if what == "wait":
                 clock._now_ns += 3_000_000_000  # pyright: ignore[reportPrivateUsage] - nothing waits
                 continue
-            attempt = throttle.begin(name, "10.0.0.1", known=bool(known))
-            if isinstance(attempt, Attempt):
+            attempt = throttle.begin_attempt(name, "10.0.0.1", known=bool(known))
+            if isinstance(attempt, LoginAttempt):
                 attempt.failed()
                 attempt = attempt.strangers_wait_s
             answers.append(attempt)
@@ -181,15 +181,15 @@ def test_what_is_saved_comes_back(failures: list[tuple[str, str, bool, bool]]) -
     clock = FakeClock()
     throttle = Throttle(SETTINGS, clock)
     for username, address, known, fails in failures:
-        attempt = throttle.begin(username, address, known=known)
-        if isinstance(attempt, Attempt):
+        attempt = throttle.begin_attempt(username, address, known=known)
+        if isinstance(attempt, LoginAttempt):
             (attempt.failed if fails else attempt.succeeded)()
     restarted = Throttle(SETTINGS, clock)
     for table in TABLES:
         assert restarted.unpack(table, b"".join(throttle.pack(table)))
     for username, address, known in itertools.product("abc", "xyz", (True, False)):
-        before, after = (each.begin(username, address, known=known) for each in (throttle, restarted))
-        assert isinstance(before, Attempt) == isinstance(after, Attempt)
+        before, after = (each.begin_attempt(username, address, known=known) for each in (throttle, restarted))
+        assert isinstance(before, LoginAttempt) == isinstance(after, LoginAttempt)
         if isinstance(before, float):
             assert before == after
 

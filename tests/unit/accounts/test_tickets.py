@@ -10,7 +10,7 @@ from realmkeep.accounts.account import TICKETS_MAX, Account, Ticket
 from realmkeep.accounts.tickets import (
     TICKET_S,
     IssuedTicket,
-    Superseded,
+    SupersededTicket,
     issue_ticket,
     redeem_ticket,
     ticket_username,
@@ -35,7 +35,7 @@ def redeemed(account: Account, ticket: str, now_s: int = NOW) -> str | None:
     renewed = redeem_ticket(account, ticket, now_s)
     if renewed is None:
         return None
-    if isinstance(renewed, Superseded):
+    if isinstance(renewed, SupersededTicket):
         account.tickets = without_family(account, renewed.family)
         return None
     account.tickets = renewed.kept
@@ -91,7 +91,7 @@ def test_what_was_never_a_ticket_of_the_family_ends_it_only_with_its_name() -> N
     account = an_account()
     ticket = issued(account)
     assert redeem_ticket(account, "ada." + "0" * 96, NOW) is None
-    assert isinstance(redeem_ticket(account, ticket[:-64] + "0" * 64, NOW), Superseded)
+    assert isinstance(redeem_ticket(account, ticket[:-64] + "0" * 64, NOW), SupersededTicket)
 
 
 def test_tickets_of_version_3_work_once_more_and_begin_a_family() -> None:

@@ -118,7 +118,7 @@ class PlayerConnections:
         """Detach the peer of a player, who stays in the game; returns the peer."""
         peer, connection.peer = connection.peer, None
         if connection.login is not None:
-            connection.login.stop()
+            connection.login.unfollow()
             connection.login = None
         if peer is not None:
             self.by_peer.pop(peer, None)

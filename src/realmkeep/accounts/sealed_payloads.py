@@ -1,11 +1,13 @@
 """Sealed credentials, both sides: X25519 with the server's static key, SHA-256 of the shared secret, AES-256-GCM.
 
 The payload is hexadecimal of `ephemeral public key (32) || nonce (12) || ciphertext || tag (16)`, without associated data, as
-the specification has it, so that its clients work. Three things are stricter than the primitives. A shared secret of zeros
-(a public key of small order) is refused, as RFC 7748, section 6.1, allows. A public key that is not the canonical encoding of
-its point is refused: X25519 ignores the top bit and reduces the rest, so each payload would have other spellings. And since a
-point of small order can be added to a public key without changing the secret, a payload is recognised by its secret and
-ciphertext, never by its public key.
+in the specification, so that its clients work. Three rules go beyond the primitives:
+
+- A shared secret of zeros (from a public key of small order) is refused, as RFC 7748, section 6.1, allows.
+- A public key must be the canonical encoding of its point: X25519 ignores the top bit and reduces the rest, so a payload would
+  have several spellings.
+- A payload is identified by its secret and ciphertext, never by its public key: adding a point of small order changes the
+  public key and leaves the secret as it is.
 """
 
 import hashlib
@@ -26,12 +28,12 @@ PUBLIC_KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 PAYLOAD_BYTES_MIN: Final = PUBLIC_KEY_BYTES + NONCE_BYTES + 1 + TAG_BYTES
-PAYLOAD_BYTES_MAX: Final = 8 * 1024  # as hexadecimal it fills the protocol's longest message of 16 KiB
+PAYLOAD_BYTES_MAX: Final = 8 * 1024  # in hexadecimal it fills the protocol's longest message of 16 KiB
 _FIELD_PRIME: Final = 2**255 - 19
 
 
 class SealedRequest:
-    """What a client sends, and the key that opens the answer.
+    """A client's sealed payload, with the key that opens the answer.
 
     Attributes:
         payload: The `encrypted_payload` of a `login` or `register`.
@@ -45,18 +47,18 @@ class SealedRequest:
         """The ticket in the server's answer.
 
         Raises:
-            SealBroken: It was not sealed for this request, or was changed on the way.
+            SealBroken: The ticket was sealed for another request, or was changed on the way.
         """
         raw = _unhex(sealed_ticket)
         return _decrypt(self._key, raw[:NONCE_BYTES], raw[NONCE_BYTES:]).decode()
 
 
 class OpenedPayload:
-    """A sealed payload that was opened by the server.
+    """A sealed payload that the server has opened.
 
     Attributes:
         plaintext: The message inside, in either syntax.
-        digest: Recognises the payload should it come again, however its public key is spelled.
+        digest: Identifies the payload, in every spelling of its public key.
     """
 
     def __init__(self, plaintext: bytes, key: bytes, digest: str) -> None:
@@ -68,7 +70,7 @@ class OpenedPayload:
         return f"OpenedPayload({self.digest})"
 
     def seal_ticket(self, ticket: str) -> str:
-        """The `sealed_ticket` for the client that made this payload."""
+        """Seal a ticket for the client of this payload; returns the `sealed_ticket`."""
         nonce = secrets.token_bytes(NONCE_BYTES)
         return (nonce + AESGCM(self._key).encrypt(nonce, ticket.encode(), None)).hex()
 
@@ -79,16 +81,16 @@ def encrypt_auth_payload(
     *,
     clock: Clock | None = None,
 ) -> SealedRequest:
-    """Seal credentials for the server that has this public key.
+    """Seal credentials for a server.
 
     Args:
-        message: `username` and `password`, or `ticket`; a mapping is sent as JSON, with the present `timestamp` if it has
+        message: `username` and `password`, or `ticket`. A mapping is sent as JSON, with the present `timestamp` if it has
             neither `timestamp` nor `challenge`; bytes are a finished message in either syntax.
         server_public_key: 64 hexadecimal digits, from `welcome` or the client's configuration.
-        clock: For the timestamp.
+        clock: The clock of the timestamp; None: the system's.
 
     Raises:
-        BadSealingKey: It is no X25519 public key.
+        BadSealingKey: `server_public_key` is no X25519 public key.
     """
     if not isinstance(message, bytes):
         now_s = (clock or SystemClock()).wall_us() // 1_000_000
@@ -109,16 +111,17 @@ def encrypt_auth_payload(
 
 
 def decrypt_auth_payload(payload: str, keys: ServerKeys) -> OpenedPayload:
-    """Open a sealed payload with the server's current key, or with one that it still honours.
+    """Open a sealed payload with the server's current key, or with an older key in its overlap.
 
-    It says nothing about freshness: `SealedDoor` does.
+    This does not check freshness; `SealedLogins` does.
 
     Args:
-        payload: `encrypted_payload` as it came.
+        payload: The `encrypted_payload` of the request.
         keys: The server's keys.
 
     Raises:
-        SealBroken: It is no hexadecimal, too short or long, made with a bad public key or for another server, or changed.
+        SealBroken: The payload is not hexadecimal, has a wrong length or a bad public key, was sealed for another server, or
+            was changed.
     """
     raw = _unhex(payload)
     if not PAYLOAD_BYTES_MIN <= len(raw) <= PAYLOAD_BYTES_MAX:

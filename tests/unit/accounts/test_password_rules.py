@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmkeep.accounts.effort import effort
-from realmkeep.accounts.names import fold_username
-from realmkeep.accounts.rules import PASSWORD_BYTES_MAX, PasswordRules, common_passwords
+from realmkeep.accounts.guess_effort import guess_effort
+from realmkeep.accounts.password_rules import PASSWORD_BYTES_MAX, PasswordRules, common_passwords
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import AuthFailed
 
 RULES = PasswordRules(realm_name="Realm of Ash")
@@ -30,7 +30,7 @@ RULES = PasswordRules(realm_name="Realm of Ash")
     ],
 )
 def test_any_long_password_is_welcome_whatever_it_is_made_of(password: str) -> None:
-    RULES.check(password, username="player1")
+    RULES.check_password(password, username="player1")
 
 
 @pytest.mark.parametrize(
@@ -79,16 +79,16 @@ def test_any_long_password_is_welcome_whatever_it_is_made_of(password: str) -> N
 )
 def test_a_weak_password_is_refused_with_its_reason(password: str, why: str) -> None:
     with pytest.raises(AuthFailed) as caught:
-        RULES.check(password, username="myusername")
+        RULES.check_password(password, username="myusername")
     assert caught.value.reason == "weak_password"
     assert why in str(caught.value)
     assert password not in str(caught.value)
 
 
 def test_the_length_is_the_realms_to_choose() -> None:
-    PasswordRules(length_min=8).check("x7!kQ9 z", username="ada")
+    PasswordRules(length_min=8).check_password("x7!kQ9 z", username="ada")
     with pytest.raises(AuthFailed, match="use 9"):
-        PasswordRules(length_min=9).check("x7!kQ9 z", username="ada")
+        PasswordRules(length_min=9).check_password("x7!kQ9 z", username="ada")
 
 
 def test_the_blocklist_is_long_and_every_entry_of_it_is_refused() -> None:
@@ -97,13 +97,13 @@ def test_the_blocklist_is_long_and_every_entry_of_it_is_refused() -> None:
     for password in common_passwords():
         assert password == fold_username(password)
         with pytest.raises(AuthFailed, match="attackers"):
-            rules.check(password, username="nobody")
+            rules.check_password(password, username="nobody")
 
 
 @given(st.text(), st.text(max_size=40))
 def test_what_is_accepted_is_long_enough_and_not_too_long_and_nothing_crashes(password: str, username: str) -> None:
     try:
-        RULES.check(password, username=username)
+        RULES.check_password(password, username=username)
     except AuthFailed:  # that a refusal has its reason is tested above
         return
     assert len(unicodedata.normalize("NFC", password)) >= 15
@@ -112,9 +112,9 @@ def test_what_is_accepted_is_long_enough_and_not_too_long_and_nothing_crashes(pa
 
 @given(st.text(alphabet="aab1!p@sw0rdq", max_size=64))
 def test_a_password_is_worth_no_more_than_its_length_and_no_less_with_more_behind_it(password: str) -> None:
-    price = effort(password, common={"password"}, names={"ada"}, enough=8)
+    price = guess_effort(password, common={"password"}, names={"ada"}, enough=8)
     assert 0 <= price <= len(password)
-    assert (price >= 8) <= (effort(password + "x", common={"password"}, names={"ada"}, enough=8) >= 8)
+    assert (price >= 8) <= (guess_effort(password + "x", common={"password"}, names={"ada"}, enough=8) >= 8)
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_a_password_is_worth_no_more_than_its_length_and_no_less_with_more_behin
     ],
 )
 def test_what_attackers_combine_counts_for_little(folded: str, price: int) -> None:
-    assert effort(folded, common={"password"}, names={"ada"}, enough=8) == price
+    assert guess_effort(folded, common={"password"}, names={"ada"}, enough=8) == price

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realmkeep.accounts.sealed import (
+from realmkeep.accounts.sealed_payloads import (
     PAYLOAD_BYTES_MAX,
     decrypt_auth_payload,
     encrypt_auth_payload,

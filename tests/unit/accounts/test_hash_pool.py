@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from realmkeep.accounts.pool import HashPool
+from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.clock import SystemClock
 from realmkeep.errors import AuthFailed
 
@@ -42,7 +42,7 @@ async def started(pool: HashPool, gate: Gate, *names: str) -> list[asyncio.Task[
     """One task for each `source/n`, queued in that order."""
     tasks: list[asyncio.Task[str]] = []
     for name in names:
-        tasks.append(asyncio.create_task(pool.run(gate.call(name), source=name.partition("/")[0])))
+        tasks.append(asyncio.create_task(pool.run_call(gate.call(name), source=name.partition("/")[0])))
         await asyncio.sleep(0)
     return tasks
 
@@ -51,10 +51,10 @@ async def test_it_returns_what_the_call_returns_and_raises_what_it_raises(pool: 
     def fail() -> None:
         raise RuntimeError("of the call")
 
-    assert await pool.run(lambda: 6 * 7, source="a") == 42
+    assert await pool.run_call(lambda: 6 * 7, source="a") == 42
     with pytest.raises(RuntimeError, match="of the call"):
-        await pool.run(fail, source="a")
-    assert await pool.run(threading.get_ident, source="a") != threading.get_ident()
+        await pool.run_call(fail, source="a")
+    assert await pool.run_call(threading.get_ident, source="a") != threading.get_ident()
 
 
 async def test_sources_take_turns(pool: HashPool, gate: Gate) -> None:
@@ -68,7 +68,7 @@ async def test_a_full_queue_refuses_with_a_time(pool: HashPool, gate: Gate) -> N
     tasks = await started(pool, gate, "a/0", "a/1", "a/2", "a/3", "a/4")
     assert pool.waiting == 4
     with pytest.raises(AuthFailed) as caught:
-        await pool.run(gate.call("a/5"), source="a")
+        await pool.run_call(gate.call("a/5"), source="a")
     assert caught.value.reason == "throttled"
     assert caught.value.retry_after_s >= 1
     gate.opened.set()
@@ -88,7 +88,7 @@ async def test_in_a_full_queue_the_greediest_source_makes_room(pool: HashPool, g
 async def test_a_source_with_as_much_as_the_others_does_not_push_them_out(pool: HashPool, gate: Gate) -> None:
     tasks = await started(pool, gate, "a/0", "a/1", "a/2", "b/1", "b/2")
     with pytest.raises(AuthFailed):
-        await pool.run(gate.call("b/3"), source="b")
+        await pool.run_call(gate.call("b/3"), source="b")
     gate.opened.set()
     assert len(await asyncio.gather(*tasks)) == 5
 
@@ -109,7 +109,7 @@ async def test_at_most_so_many_run_at_once(gate: Gate) -> None:
         with lock:
             running -= 1
 
-    await asyncio.gather(*(pool.run(call, source=str(n % 5)) for n in range(60)))
+    await asyncio.gather(*(pool.run_call(call, source=str(n % 5)) for n in range(60)))
     assert most == 3
     await pool.close()
 

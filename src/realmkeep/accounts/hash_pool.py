@@ -1,11 +1,12 @@
-"""Hashing off the event loop: a few threads, a bounded and fair queue, and memory that is known beforehand.
+"""Password hashing on threads: a bounded and fair queue, and bounded memory.
 
-A password hash costs tens of milliseconds and 19 MiB. cryptography releases the interpreter's lock while it computes, so
-threads are enough, and a storm of logins costs the game nothing but processor time, of which the hashing threads take what
-is left over where the platform allows it.
+A password hash costs tens of milliseconds and 19 MiB. The cryptography package releases the interpreter's lock while it
+computes, so threads suffice. A storm of logins costs the game processor time only; where the platform allows it, the hashing
+threads run at a lower priority.
 
-Each source (an address) has its own queue and they take turns, so one address cannot starve the others. When all is full, the
-last job of the longest queue makes room (longest queue drop, McKenney, "Stochastic Fairness Queueing", INFOCOM 1990).
+Each source (an address) has a queue of its own, and the queues take turns, so one address cannot starve the others. If all
+places are taken, the last job of the longest queue makes room (longest queue drop, McKenney, "Stochastic Fairness Queueing",
+INFOCOM 1990).
 """
 
 import asyncio
@@ -24,8 +25,8 @@ from realmkeep.errors import AuthFailed
 
 T = TypeVar("T")
 
-_NICENESS: Final = 10  # the hashing threads yield to the event loop's on a busy machine
-_FIRST_GUESS_S: Final = 0.05  # a hash's duration, before one was measured
+_NICENESS: Final = 10  # on a busy machine the hashing threads yield to the event loop's thread
+_FIRST_GUESS_S: Final = 0.05  # assumed duration of a hash before the first measurement
 _SMOOTHING: Final = 0.1  # of the running mean of the duration
 
 
@@ -41,8 +42,8 @@ class HashPool:
 
     Args:
         threads: Calls that run at once; each holds the memory of one hash.
-        queue_max: Calls that wait beside them, over all sources.
-        clock: Measures how long a call takes.
+        queue_max: Most waiting calls, over all sources.
+        clock: Measures the duration of calls.
     """
 
     def __init__(self, *, threads: int, queue_max: int, clock: Clock) -> None:
@@ -57,18 +58,18 @@ class HashPool:
 
     @property
     def waiting(self) -> int:
-        """Calls in the queue, not counting those that run."""
+        """The number of waiting calls, without the running ones."""
         return self._waiting
 
-    async def run(self, call: Callable[[], T], *, source: str) -> T:
-        """Run `call` on a thread and return what it returns; cancelling the wait takes it out of the queue.
+    async def run_call(self, call: Callable[[], T], *, source: str) -> T:
+        """Run `call` on a thread and return its result; cancelling the wait removes a waiting call.
 
         Args:
-            call: Must not touch what belongs to the event loop.
-            source: Who asks: sources take turns.
+            call: A function that does not use the event loop.
+            source: The source of the call; sources take turns.
 
         Raises:
-            AuthFailed: `throttled`: the queue is full, or this call made room for a source that asked for less.
+            AuthFailed: `throttled`: the queue is full, or this call made room for a source with fewer calls.
         """
         job = _Job(call, source)
         if self._running >= self._threads and self._waiting >= self._queue_max:
@@ -83,7 +84,7 @@ class HashPool:
             raise
 
     async def close(self) -> None:
-        """Refuse what waits, finish what runs, and end the threads."""
+        """Refuse the waiting calls, finish the running ones, and end the threads."""
         for queue in self._queues.values():
             for job in queue:
                 job.done.set_exception(self._throttled())
@@ -115,7 +116,7 @@ class HashPool:
         job = queue.popleft()
         self._waiting -= 1
         if queue:
-            self._queues[source] = queue  # at the end: the others have their turn first
+            self._queues[source] = queue  # at the end: the other sources have their turn first
         self._running += 1
         started_s = self._clock.monotonic_s()
         running = asyncio.get_running_loop().run_in_executor(self._executor, job.call)
@@ -141,7 +142,7 @@ class HashPool:
 
 
 def _yield_to_others() -> None:
-    """Lower this thread's priority; on Linux niceness belongs to a thread. Elsewhere, or if refused, nothing is changed."""
+    """Lower this thread's priority on Linux, where niceness belongs to a thread; elsewhere do nothing."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        with suppress(OSError):  # a sandbox: an improvement, and no need
+        with suppress(OSError):  # a sandbox may refuse it; the priority is optional
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,4 +1,4 @@
-"""User names: one spelling for each, and none that cannot be seen. What looks like another is `skeletons`."""
+"""User names: one folded spelling for each, and no invisible characters. `skeletons` handles look-alikes."""
 
 import unicodedata
 from typing import Final
@@ -18,9 +18,9 @@ _INVISIBLE: Final = frozenset(
 
 
 def fold_username(name: str) -> str:
-    """The one spelling under which every way to type `name` is found: NFKC, case-folded (Unicode's toNFKC_Casefold).
+    """The folded form of a name, the same for all its spellings: NFKC, case-folded (Unicode's toNFKC_Casefold).
 
-    Folding twice changes nothing. It does not say whether the name is allowed: `check_username` does.
+    Folding is idempotent. `check_username` decides whether a name is allowed.
     """
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
 
@@ -28,18 +28,18 @@ def fold_username(name: str) -> str:
 def check_username(name: str) -> str:
     """Fold `name` and return it if a new account may have it.
 
-    After folding it has 3 to 32 characters: letters of one script, their combining marks, the digits `0-9`, `_` and `-`,
-    and begins with a letter or a digit. Latin may stand beside Chinese, Japanese and Korean, which is how people write
-    them; other mixtures are how one name is made to look like another (after UTS 39, "highly restrictive").
+    A folded name has 3 to 32 characters: letters of one script with their combining marks, the digits `0-9`, `_` and `-`; it
+    begins with a letter or a digit. Latin may be mixed with Chinese, Japanese and Korean, as people write them. Other
+    mixtures are refused, because they make one name look like another (after UTS 39, "highly restrictive").
 
     Raises:
-        AuthFailed: `bad_username`, with the reason in words that may be shown to the player.
+        AuthFailed: `bad_username`; the message may be shown to the player.
     """
     folded = fold_username(name)
     if not USERNAME_CHARS_MIN <= len(folded) <= USERNAME_CHARS_MAX:
         raise _bad(f"has {len(folded)} characters; use {USERNAME_CHARS_MIN} to {USERNAME_CHARS_MAX}")
     if not _begins_a_word(folded[0]):
-        raise _bad("begins with something else than a letter or a digit")
+        raise _bad("does not begin with a letter or a digit")
     marks = 0
     for char in folded:
         marks = marks + 1 if unicodedata.category(char) in {"Mn", "Mc"} else 0
@@ -58,7 +58,7 @@ def _begins_a_word(char: str) -> bool:
 
 
 def _script(letter: str) -> str:
-    """The script of a letter, as the first word of its Unicode name: the standard library knows no better, and it is enough."""
+    """The script of a letter: the first word of its Unicode name, the best source in the standard library."""
     return unicodedata.name(letter, "UNNAMED").partition(" ")[0].partition("-")[0]
 
 

@@ -1,4 +1,4 @@
-"""Ends what a login began when its account is banned, deleted, or logged out everywhere, on whichever server that was said."""
+"""Ends sessions whose account is banned, deleted or logged out everywhere, on any server of the realm."""
 
 import logging
 from collections.abc import Callable
@@ -22,9 +22,9 @@ class FollowedLogin:
     """A login whose session lives on this server.
 
     Args:
-        watch: Follows it.
-        login: What it began with.
-        ended: Hears once that the login does not hold any more: `banned` or `revoked`.
+        watch: The watch that follows it.
+        login: The login that began the session.
+        ended: Called once when the login is no longer valid, with `banned` or `revoked`.
     """
 
     def __init__(self, watch: "AccountWatch", login: Login, ended: Callable[[str], None]) -> None:
@@ -34,20 +34,20 @@ class FollowedLogin:
         self.login = login
 
     def expect_family(self, family: str) -> None:
-        """A ticket of this family is about to be stored for this session: whoever has it is this session, too."""
+        """Accept a family whose first ticket is about to be stored for this session."""
         self._families.add(family)
 
     def renew(self, login: Login) -> None:
-        """The session goes on with this login, and with no ticket of before."""
+        """Continue the session with a new login; earlier tickets no longer count."""
         self.login = login
         self._families = {login.family}
 
-    def stop(self) -> None:
-        """Stop following; harmless if it was stopped before."""
-        self._watch.forget(self)
+    def unfollow(self) -> None:
+        """Stop following; harmless if it was stopped already."""
+        self._watch.unfollow(self)
 
     def verdict(self, account: Account | None, now_s: int) -> str | None:
-        """Why the login does not hold against the account as it is stored; None if it does."""
+        """The reason for which the stored account ends this login; None if the login is valid."""
         if account is None:
             return "revoked"
         if account.is_banned(now_s):
@@ -56,9 +56,9 @@ class FollowedLogin:
             return None
         return None if self._families & {each.family for each in account.tickets if each.family} else "revoked"
 
-    def end(self, reason: str) -> None:
-        """Say so, once."""
-        self.stop()
+    def report_end(self, reason: str) -> None:
+        """Stop following, and report the end."""
+        self.unfollow()
         self._ended(reason)
 
 
@@ -66,9 +66,9 @@ class AccountWatch:
     """Follows the logins of one server.
 
     Args:
-        shelf: Where the accounts are.
-        notices: Which of them were changed.
-        clock: Paces the looking, and ends bans.
+        shelf: The stored accounts.
+        notices: Names the changed accounts.
+        clock: Paces the checks, and ends bans.
     """
 
     def __init__(self, shelf: Shelf[Account], notices: AccountNotices, clock: Clock) -> None:
@@ -81,10 +81,10 @@ class AccountWatch:
         self._lines = RateLimitedLog(clock)
 
     def follow(self, login: Login, ended: Callable[[str], None]) -> FollowedLogin:
-        """Follow a login until it is stopped, or does not hold any more.
+        """Follow a login until it ends or is unfollowed.
 
         Args:
-            login: As it was given; a change of its account since then is found.
+            login: The login; changes of its account since then count, too.
             ended: Called once, from the event loop, with `banned` or `revoked`.
         """
         followed = FollowedLogin(self, login, ended)
@@ -93,27 +93,27 @@ class AccountWatch:
             self._due.add(login.username)
         return followed
 
-    def forget(self, followed: FollowedLogin) -> None:
-        """Follow it no longer; harmless if it is not followed."""
+    def unfollow(self, followed: FollowedLogin) -> None:
+        """Stop following a login; harmless if it is not followed."""
         here = self._followed.get(followed.login.username, set())
         here.discard(followed)
         if not here:
             self._followed.pop(followed.login.username, None)
 
     async def run(self) -> None:
-        """Look for notices, for ever."""
+        """Check once a second until cancelled."""
         while True:
             await self._clock.sleep(POLL_S)
-            with suppress(StorageError):  # the keeper says that the store is away; the next look has it all
-                await self.look()
+            with suppress(StorageError):  # the keeper reports an unreachable store; the next check covers all changes
+                await self.check_followed()
 
-    async def look(self) -> None:
-        """Look once, and end what does not hold any more.
+    async def check_followed(self) -> None:
+        """Read the notices, and end the logins that are no longer valid.
 
         Raises:
-            StorageError: The store cannot be reached; the next look has it all.
+            StorageError: The store cannot be reached; the next check covers all changes.
         """
-        stamps = await self._notices.read()
+        stamps = await self._notices.read_stamps()
         self._due |= {name for name, stamp in stamps.items() if self._seen.get(name) != stamp}
         self._seen = stamps
         self._due &= self._followed.keys()
@@ -126,11 +126,11 @@ class AccountWatch:
             found = await self._shelf.get(username)
         except StorageError:
             raise
-        except RealmkeepError as error:  # unreadable: nobody can say that the login ended
+        except RealmkeepError as error:  # unreadable: this is no evidence that the login has ended
             self._lines.say(log.error, "the account of a player cannot be read: %s", error)
             return
         now_s = self._clock.wall_us() // 1_000_000
         for followed in [*self._followed.get(username, ())]:
             reason = followed.verdict(found.record if found else None, now_s)
             if reason is not None:
-                followed.end(reason)
+                followed.report_end(reason)

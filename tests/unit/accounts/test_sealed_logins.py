@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from realmkeep.accounts.credentials import Credentials, read_credentials
-from realmkeep.accounts.sealed import encrypt_auth_payload
-from realmkeep.accounts.sealed_door import MARK_S, SealedDoor
+from realmkeep.accounts.sealed_logins import MARK_S, SealedLogins
+from realmkeep.accounts.sealed_payloads import encrypt_auth_payload
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.errors import AuthFailed, SealBroken
 from realmkeep.keys import parse
@@ -23,8 +23,8 @@ LOGIN = {"type": "login", "username": "player1", "password": "secret"}
 
 
 @pytest.fixture
-def door(keys: ServerKeys, storage: Storage, clock: FakeClock) -> SealedDoor:
-    return SealedDoor(keys, storage, clock, RateLimitedLog(clock))
+def logins(keys: ServerKeys, storage: Storage, clock: FakeClock) -> SealedLogins:
+    return SealedLogins(keys, storage, clock, RateLimitedLog(clock))
 
 
 @pytest.fixture
@@ -35,8 +35,12 @@ def sealed(keys: ServerKeys, clock: FakeClock) -> Callable[..., str]:
     return seal
 
 
-async def replayed(door: SealedDoor, payload: str, challenge_holds: Callable[[str], bool] = lambda _: False) -> bool:
-    (result,) = await asyncio.gather(door.open(payload, challenge_holds=challenge_holds), return_exceptions=True)
+async def replayed(
+    logins: SealedLogins, payload: str, challenge_holds: Callable[[str], bool] = lambda _: False
+) -> bool:
+    (result,) = await asyncio.gather(
+        logins.open_payload(payload, challenge_holds=challenge_holds), return_exceptions=True
+    )
     assert isinstance(result, tuple) or (isinstance(result, AuthFailed) and result.reason == "replayed"), result
     return not isinstance(result, tuple)
 
@@ -46,51 +50,57 @@ def seconds(clock: FakeClock) -> int:
 
 
 async def test_fresh_credentials_come_in_with_a_seal_for_the_ticket(
-    door: SealedDoor, keys: ServerKeys, clock: FakeClock
+    logins: SealedLogins, keys: ServerKeys, clock: FakeClock
 ) -> None:
     request = encrypt_auth_payload(LOGIN, keys.public_key, clock=clock)
-    credentials, opened = await door.open(request.payload)
+    credentials, opened = await logins.open_payload(request.payload)
     assert (credentials.username, credentials.password) == ("player1", "secret")
     assert request.open_ticket(opened.seal_ticket("player1.beef")) == "player1.beef"
 
 
 async def test_the_same_payload_comes_in_once_on_every_server_and_after_every_restart(
-    door: SealedDoor, sealed: Callable[..., str], keys: ServerKeys, store: MemoryStore, clock: FakeClock
+    logins: SealedLogins, sealed: Callable[..., str], keys: ServerKeys, store: MemoryStore, clock: FakeClock
 ) -> None:
     payload = sealed()
-    assert not await replayed(door, payload)
-    assert await replayed(door, payload)
-    assert await replayed(door, payload.upper())
+    assert not await replayed(logins, payload)
+    assert await replayed(logins, payload)
+    assert await replayed(logins, payload.upper())
     other_server = MemoryStorage(store)
     await other_server.connect()
-    assert await replayed(SealedDoor(keys, other_server, clock, RateLimitedLog(clock)), payload)
-    assert not await replayed(door, sealed())
+    assert await replayed(SealedLogins(keys, other_server, clock, RateLimitedLog(clock)), payload)
+    assert not await replayed(logins, sealed())
 
 
-async def test_of_two_servers_that_get_it_at_once_one_accepts(door: SealedDoor, sealed: Callable[..., str]) -> None:
+async def test_of_two_servers_that_get_it_at_once_one_accepts(logins: SealedLogins, sealed: Callable[..., str]) -> None:
     payload = sealed()
-    assert sorted(await asyncio.gather(*(replayed(door, payload) for _ in range(5)))) == [False, True, True, True, True]
+    assert sorted(await asyncio.gather(*(replayed(logins, payload) for _ in range(5)))) == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
 
 
 async def test_it_is_refused_as_long_as_it_is_fresh_and_its_mark_vanishes_after(
-    door: SealedDoor, sealed: Callable[..., str], clock: FakeClock, store: MemoryStore
+    logins: SealedLogins, sealed: Callable[..., str], clock: FakeClock, store: MemoryStore
 ) -> None:
     payload = sealed(timestamp=seconds(clock) + 60)
-    assert not await replayed(door, payload)
+    assert not await replayed(logins, payload)
     (mark,) = store.live_keys()
     assert parse(mark).role == "sealed"
     for _ in range(12):
         await clock.advance(10)
-        assert await replayed(door, payload)
+        assert await replayed(logins, payload)
     assert store.live_keys() == [mark]
     await clock.advance(MARK_S)
     assert store.live_keys() == []
-    assert await replayed(door, payload)
+    assert await replayed(logins, payload)
 
 
 @pytest.mark.parametrize(("offset_s", "is_fresh"), [(-61, False), (-60, True), (0, True), (60, True), (61, False)])
 async def test_a_timestamp_holds_for_a_minute_either_way(
-    door: SealedDoor,
+    logins: SealedLogins,
     sealed: Callable[..., str],
     clock: FakeClock,
     store: MemoryStore,
@@ -99,44 +109,46 @@ async def test_a_timestamp_holds_for_a_minute_either_way(
     is_fresh: bool,
 ) -> None:
     payload = sealed(timestamp=seconds(clock) + offset_s)
-    assert await replayed(door, payload) is not is_fresh
+    assert await replayed(logins, payload) is not is_fresh
     assert len(store.live_keys()) == is_fresh
 
 
-async def test_without_a_timestamp_the_challenge_has_to_hold(door: SealedDoor, sealed: Callable[..., str]) -> None:
-    assert await replayed(door, sealed(challenge="c1"))
-    assert await replayed(door, sealed(challenge="c1"), lambda challenge: challenge == "c2")
+async def test_without_a_timestamp_the_challenge_has_to_hold(logins: SealedLogins, sealed: Callable[..., str]) -> None:
+    assert await replayed(logins, sealed(challenge="c1"))
+    assert await replayed(logins, sealed(challenge="c1"), lambda challenge: challenge == "c2")
     payload = sealed(challenge="c1")
-    assert not await replayed(door, payload, lambda challenge: challenge == "c1")
-    assert await replayed(door, payload, lambda challenge: challenge == "c1")
-    assert await replayed(door, sealed(challenge="", timestamp=None), lambda _: True)
+    assert not await replayed(logins, payload, lambda challenge: challenge == "c1")
+    assert await replayed(logins, payload, lambda challenge: challenge == "c1")
+    assert await replayed(logins, sealed(challenge="", timestamp=None), lambda _: True)
 
 
-async def test_a_timestamp_is_believed_before_a_challenge(door: SealedDoor, sealed: Callable[..., str]) -> None:
-    assert await replayed(door, sealed(challenge="c1", timestamp=1), lambda _: True)
+async def test_a_timestamp_is_believed_before_a_challenge(logins: SealedLogins, sealed: Callable[..., str]) -> None:
+    assert await replayed(logins, sealed(challenge="c1", timestamp=1), lambda _: True)
 
 
 @pytest.mark.parametrize("timestamp", [float("1e308"), -1, 2**63])
-async def test_an_absurd_timestamp_is_refused(door: SealedDoor, sealed: Callable[..., str], timestamp: float) -> None:
-    assert await replayed(door, sealed(timestamp=timestamp))
+async def test_an_absurd_timestamp_is_refused(
+    logins: SealedLogins, sealed: Callable[..., str], timestamp: float
+) -> None:
+    assert await replayed(logins, sealed(timestamp=timestamp))
 
 
 async def test_a_store_that_cannot_tell_lets_nobody_in(
-    door: SealedDoor, sealed: Callable[..., str], storage: FaultyStorage
+    logins: SealedLogins, sealed: Callable[..., str], storage: FaultyStorage
 ) -> None:
     for fault in (reject(), LOSE_REQUEST, LOSE_REPLY, late(1), duplicate(1)):
         storage.script("write", fault)
         with pytest.raises(AuthFailed) as caught:
-            await door.open(sealed())
+            await logins.open_payload(sealed())
         assert caught.value.reason == "unavailable"
 
 
 async def test_a_payload_for_another_server_leaves_no_mark(
-    door: SealedDoor, store: MemoryStore, tmp_path: Path, clock: FakeClock
+    logins: SealedLogins, store: MemoryStore, tmp_path: Path, clock: FakeClock
 ) -> None:
     other = await asyncio.to_thread(init_server_encryption, tmp_path / "other")
     with pytest.raises(SealBroken):
-        await door.open(encrypt_auth_payload(LOGIN, other.public_key, clock=clock).payload)
+        await logins.open_payload(encrypt_auth_payload(LOGIN, other.public_key, clock=clock).payload)
     assert store.live_keys() == []
 
 
@@ -204,10 +216,10 @@ OUT_OF_BOUNDS = ["9" * 350, "9" * 400, "-" + "9" * 350, "9" * 4_000, "-1", str(2
 @pytest.mark.parametrize("number", OUT_OF_BOUNDS)
 @pytest.mark.parametrize("message", ['{"username":"a","password":"b","timestamp":%s}', '(:ticket "t" :timestamp %s)'])
 async def test_a_timestamp_of_any_length_is_bounded_before_it_is_used(
-    door: SealedDoor, keys: ServerKeys, message: str, number: str
+    logins: SealedLogins, keys: ServerKeys, message: str, number: str
 ) -> None:
     payload = encrypt_auth_payload((message % number).encode(), keys.public_key).payload
-    (result,) = await asyncio.gather(door.open(payload), return_exceptions=True)
+    (result,) = await asyncio.gather(logins.open_payload(payload), return_exceptions=True)
     assert isinstance(result, (AuthFailed, SealBroken)), "never another error"
 
 
@@ -226,12 +238,12 @@ def test_a_byte_order_mark_before_what_is_sealed_is_nothing(message: bytes) -> N
 
 
 async def test_stale_seals_fill_no_disk(
-    door: SealedDoor, sealed: Callable[..., str], clock: FakeClock, caplog: pytest.LogCaptureFixture
+    logins: SealedLogins, sealed: Callable[..., str], clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stale = sealed()
     await clock.advance(1_000)
     for _ in range(30):
         await clock.advance(1)
         for _ in range(100):
-            assert await replayed(door, stale)
+            assert await replayed(logins, stale)
     assert len(caplog.records) <= 2 * (LINES_BURST + 30 * LINES_PER_S)

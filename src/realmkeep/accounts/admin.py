@@ -1,7 +1,7 @@
-"""Accounts as the game and its operators see and change them: no password is needed here, and none is looked at.
+"""Accounts as the game and its operators use them; no method needs or checks a password.
 
-Every change is safe when it returns, on a store that may lose its last second, too: nobody remembers an account that is lost.
-A change that ends sessions is noticed by every server within a second or two: the notice is part of its transaction.
+Every change is safe when it returns, also on a store that may lose its last second, because no server could restore a lost
+account. A change that ends sessions reaches every server within two seconds: its notice is part of the same transaction.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from typing import Final
 
 from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
 from realmkeep.accounts.lookalikes import Lookalikes
-from realmkeep.accounts.names import fold_username
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.tickets import without_family
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
 from realmkeep.keeping.unowned_records import Also, Shelf, Shelved
 
-CHANGE_TURNS_MAX: Final = 10  # two servers that change one account at once are rare; ten times in a row is a fault
+CHANGE_TURNS_MAX: Final = 10  # concurrent changes of one account are rare; ten in a row are a fault
 
 
-class AccountBook:
-    """The accounts of a realm.
+class AccountAdmin:
+    """Reads and changes the accounts of a realm.
 
     Args:
-        shelf: Where they are kept.
+        shelf: The stored accounts.
         notices: Tells other servers of changes that end sessions.
-        lookalikes: Gives the look of a name free with its account.
-        clock: For the ends of bans.
+        lookalikes: Releases the skeleton of a deleted account's name.
+        clock: The clock, for the ends of bans.
     """
 
     def __init__(self, shelf: Shelf[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock) -> None:
@@ -36,21 +36,21 @@ class AccountBook:
         self._clock = clock
 
     async def exists(self, username: str) -> bool:
-        """Whether the name is taken. A plaintext account of version 1 does not keep it from being registered again.
+        """Whether the name is taken; a plaintext account of version 1 does not take it.
 
         Raises:
-            Quarantined: Something unreadable lies there, so the name is not free.
+            Quarantined: The stored account cannot be read, so the name is not free.
             StorageUnavailable: The store cannot be reached.
         """
         found = await self._find(username)
         return found is not None and bool(found.record.password_hash)
 
     async def account(self, username: str) -> Account:
-        """The account as it is stored now, for an operator to look at.
+        """The account as it is stored now.
 
         Raises:
-            NoSuchAccount: There is none.
-            Quarantined: It cannot be read.
+            NoSuchAccount: There is no such account.
+            Quarantined: The account cannot be read.
             StorageUnavailable: The store cannot be reached.
         """
         found = await self._find(username)
@@ -63,34 +63,34 @@ class AccountBook:
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageUnavailable: The store cannot be reached.
         """
         characters = (await self.account(username)).character_ids
         return characters[0] if characters else None
 
     async def character_ids(self, username: str) -> list[CharacterId]:
-        """All its characters, the first first.
+        """All characters of the account, in order.
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageUnavailable: The store cannot be reached.
         """
         return (await self.account(username)).character_ids
 
     async def set_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
-        """Make a character the account's first, linking it if it is not yet.
+        """Make a character the account's first; a character that is not linked yet is linked.
 
         Args:
             username: The account.
-            character_id: The character; that it exists is the caller's to know.
+            character_id: The character; the caller knows that it exists.
             also: Guards and effects of the same transaction, such as those of `new_record` for a new character.
 
         Raises:
             AccountError: The account has 64 characters.
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -103,12 +103,12 @@ class AccountBook:
         await self._change(username, first, *also)
 
     async def add_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
-        """Link another character, after those there are; linking one again changes nothing.
+        """Link another character, behind the others; a linked character is left as it is.
 
         Raises:
             AccountError: The account has 64 characters.
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -122,11 +122,11 @@ class AccountBook:
         await self._change(username, last, *also)
 
     async def remove_character_id(self, username: str, character_id: CharacterId, *also: Also) -> None:
-        """Unlink a character; its tickets end with it. The character's record is not touched unless `also` deletes it.
+        """Unlink a character and end its tickets. The character's record stays unless `also` deletes it.
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -142,11 +142,11 @@ class AccountBook:
         Args:
             username: The account.
             reason: For the operators; players are not told.
-            until_s: When it ends, in seconds since the Unix epoch; None: when it is lifted.
+            until_s: End of the ban, in seconds since the Unix epoch; None: until `lift_ban`.
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -161,7 +161,7 @@ class AccountBook:
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -175,7 +175,7 @@ class AccountBook:
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -185,16 +185,16 @@ class AccountBook:
         await self._change_and_tell(username, without_tickets)
 
     async def end_family(self, username: str, family: str, *, stolen: bool = False) -> None:
-        """End the tickets of one family: of a device that logs out, or whose ticket was stolen. Harmless if it has ended.
+        """End the tickets of one family, after a logout or the theft of a ticket; harmless if the family has ended.
 
         Args:
             username: The account.
-            family: As `Login.family` has it; empty: nothing to end.
-            stolen: Servers end the session that the family began, too.
+            family: The family, as in `Login.family`; empty: nothing to end.
+            stolen: Also end the session of the family, on every server.
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
 
@@ -206,11 +206,11 @@ class AccountBook:
             await (self._change_and_tell if stolen else self._change)(username, without)
 
     async def delete(self, username: str, *also: Also) -> None:
-        """Delete the account, and in the same transaction whatever `also` says, such as its characters.
+        """Delete the account; `also` may delete its characters in the same transaction.
 
         Raises:
             NoSuchAccount: There is no such account.
-            Quarantined: It cannot be read.
+            Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
         for _ in range(CHANGE_TURNS_MAX):
@@ -218,15 +218,15 @@ class AccountBook:
             if found is None:
                 raise self._no_such(username)
             guard, put = await self._notices.posting(found.record.username)
-            look = await self._lookalikes.release(found.record.username)
+            look = await self._lookalikes.release_name(found.record.username)
             try:
                 if await self._shelf.remove(found.record.username, found, guard, put, *look, *also):
                     await self._shelf.settled()
                     return
             except AlreadyExists:
                 unchanged = (await self._notices.posting(found.record.username))[0] == guard
-                if unchanged and await self._lookalikes.release(found.record.username) == look:
-                    raise  # neither was faster: it is a guard of the caller's
+                if unchanged and await self._lookalikes.release_name(found.record.username) == look:
+                    raise  # neither notices nor skeleton changed, so a guard of the caller has failed
         raise self._contended(username)
 
     async def _find(self, username: str) -> Shelved[Account] | None:
@@ -236,7 +236,7 @@ class AccountBook:
             return None
 
     async def _change(self, username: str, change: Callable[[Account], None], *also: Also) -> Account:
-        """Read, change and replace, again if somebody else was faster."""
+        """Read, change and replace an account; repeat if another server changed it meanwhile."""
         for _ in range(CHANGE_TURNS_MAX):
             found = await self._find(username)
             if found is None:
@@ -248,7 +248,7 @@ class AccountBook:
         raise self._contended(username)
 
     async def _change_and_tell(self, username: str, change: Callable[[Account], None]) -> None:
-        """Change what ends sessions: a new epoch, and a notice in the same transaction."""
+        """Make a change that ends sessions: with a new epoch, and a notice in the same transaction."""
         for _ in range(CHANGE_TURNS_MAX):
             found = await self._find(username)
             if found is None:
@@ -265,7 +265,7 @@ class AccountBook:
         guard, put = await self._notices.posting(changed.username)
         try:
             return await self._shelf.replace(changed.username, found, changed, guard, put)
-        except AlreadyExists:  # another notice was faster
+        except AlreadyExists:  # another server has posted a notice meanwhile
             return False
 
     def _no_such(self, username: str) -> NoSuchAccount:
@@ -273,6 +273,6 @@ class AccountBook:
 
     def _contended(self, username: str) -> StorageUnavailable:
         return StorageUnavailable(
-            f"account {fold_username(username)!r:.80} changed {CHANGE_TURNS_MAX} times while it was to be changed",
+            f"other servers changed account {fold_username(username)!r:.80} {CHANGE_TURNS_MAX} times during this change",
             hint="try again",
         )

@@ -1,16 +1,14 @@
-"""How much of a password has to be guessed: what attackers combine first counts for little, however long it is.
+"""The effort of guessing a password: parts that attackers try first count for little, however long they are.
 
-A password is taken apart in the way that costs least, as zxcvbn does (Wheeler, USENIX Security 2016): a common password costs as
-much as three characters, a name, a repetition, a row of keys or a count as one, a copy of what stands just before nothing, and
-any other character one. Letters may be written as digits and signs that look like them (`p@ssw0rd`).
+A password is split into its cheapest parts, as zxcvbn does (Wheeler, USENIX Security 2016). A common password costs three
+characters; a name, a repetition, a row of keys or a count costs one; a copy of the preceding part costs nothing; any other
+character costs one. Digits and signs count as the letters that they look like (`p@ssw0rd`).
 """
 
 from collections.abc import Collection, Iterator
 from typing import Final
 
-_COMMON_COST: Final = (
-    3  # one of 20,000 is as hard to guess as two characters of a keyboard; and attackers begin with them
-)
+_COMMON_COST: Final = 3  # one of 20,000 entries is as hard to guess as two to three keyboard characters
 _RUN_COST: Final = 1
 _TOKEN_CHARS_MAX: Final = 32  # of a common password or a copy; the longest entry of the blocklist is shorter
 _COMMON_CHARS_MIN: Final = 4
@@ -27,14 +25,14 @@ _LEET: Final = str.maketrans(
 )
 
 
-def effort(folded: str, *, common: Collection[str], names: Collection[str], enough: int) -> int:
-    """What a password costs to guess, in characters that have to be guessed one by one. What comes after `enough` is not counted.
+def guess_effort(folded: str, *, common: Collection[str], names: Collection[str], enough: int) -> int:
+    """The cost of guessing a password, in random characters; the count may stop at `enough`.
 
     Args:
         folded: The password, case-folded.
         common: Passwords that attackers try first, case-folded.
-        names: Of the user and of the game, case-folded.
-        enough: Where the counting may end, because it is a good password.
+        names: Names of the user and of the game, case-folded.
+        enough: The cost of a good password.
     """
     spelled = folded.translate(_LEET)
     costs = [0]
@@ -54,7 +52,7 @@ def effort(folded: str, *, common: Collection[str], names: Collection[str], enou
 def _tokens(
     folded: str, spelled: str, end: int, common: Collection[str], names: Collection[str]
 ) -> Iterator[tuple[int, int]]:
-    """What may end at `end`: where it begins, and what it costs."""
+    """The cheap parts that end at `end`: their start and their cost."""
     for name in names:
         if name and folded.endswith(name, 0, end):
             yield end - len(name), _RUN_COST
@@ -70,7 +68,7 @@ def _tokens(
 
 
 def _run_length(folded: str, end: int) -> int:
-    """How many characters before `end` are one repeated, or count up or down by one; at most `_TOKEN_CHARS_MAX`."""
+    """The length of the run before `end`: one character repeated, or counting by one; at most `_TOKEN_CHARS_MAX`."""
     length = min(end, 1)
     step: int | None = None
     while length < min(end, _TOKEN_CHARS_MAX):

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from realmkeep.accounts import notices
+from realmkeep.accounts.account_watch import POLL_S, FollowedLogin
 from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.login import Login
 from realmkeep.accounts.notices import KEEP_S, AccountNotices
-from realmkeep.accounts.watch import POLL_S, FollowedLogin
 from realmkeep.errors import AlreadyExists, AuthFailed, StorageUnavailable
 from realmkeep.keys import SERVER_ACCOUNT_NOTICES
 from realmkeep.storage import Guard, Transaction
@@ -144,14 +144,14 @@ async def test_a_ban_that_is_over_or_lifted_keeps_nobody_out(accounts: Accounts,
         ada = await playing(accounts)
         await clock.advance(WITHIN_S)
         assert ada.ended == []
-        ada.followed.stop()
+        ada.followed.unfollow()
 
 
 async def test_one_that_left_hears_nothing(accounts: Accounts, clock: FakeClock) -> None:
     await accounts.create("ada", PASSWORD)
     ada = await playing(accounts)
-    ada.followed.stop()
-    ada.followed.stop()
+    ada.followed.unfollow()
+    ada.followed.unfollow()
     await accounts.ban("ada", "duping")
     await clock.advance(WITHIN_S)
     assert ada.ended == []
@@ -181,7 +181,7 @@ async def test_a_look_that_fails_as_none_should_is_told_and_not_the_last(
         async def broken(_: object) -> dict[str, int]:
             raise ZeroDivisionError
 
-        patch.setattr(AccountNotices, "read", broken)
+        patch.setattr(AccountNotices, "read_stamps", broken)
         await accounts.ban("ada", "duping")
         await clock.advance(5 * POLL_S)
     assert ada.ended == []
@@ -246,7 +246,7 @@ async def test_notices_are_forgotten_after_a_while_and_are_never_too_many(
             [Transaction([guard := (await posted.posting(name))[0]], [(await posted.posting(name))[1]])]
         )
         assert guard.key == SERVER_ACCOUNT_NOTICES
-    stamps = await posted.read()
+    stamps = await posted.read_stamps()
     assert list(stamps) == ["cid", "ada", "dan"]
     assert sorted(stamps.values()) == list(stamps.values()), "stamps rise though the clock stands"
     await clock.advance(KEEP_S / 2)
@@ -255,7 +255,7 @@ async def test_notices_are_forgotten_after_a_while_and_are_never_too_many(
     await clock.advance(KEEP_S / 2 + 1)
     assert "dan" not in msgspec.json.decode((await posted.posting("fay"))[1].value)
     await clock.advance(KEEP_S)
-    assert await posted.read() == {}
+    assert await posted.read_stamps() == {}
     assert store.value(SERVER_ACCOUNT_NOTICES) is None
 
 

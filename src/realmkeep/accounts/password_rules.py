@@ -1,6 +1,6 @@
-"""What a new password must be: long enough, and not what an attacker tries first (NIST SP 800-63B-4, 3.1.1.2, and `effort`).
+"""The rules for new passwords: long enough, and hard to guess (NIST SP 800-63B-4, 3.1.1.2, and `guess_effort`).
 
-No composition rules: they make passwords weaker and people angry. Every character of Unicode is welcome, and counts as one.
+There are no composition rules, because they make passwords weaker. Every character of Unicode is allowed and counts as one.
 """
 
 import gzip
@@ -11,15 +11,15 @@ from importlib.resources import files
 from itertools import pairwise
 from typing import Final
 
-from realmkeep.accounts.effort import effort
-from realmkeep.accounts.names import fold_username
+from realmkeep.accounts.guess_effort import guess_effort
+from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import AuthFailed
 
-PASSWORD_CHARS_MIN: Final = 15  # where the password is the only factor
-PASSWORD_CHARS_MIN_ALLOWED: Final = 8  # where it is not
+PASSWORD_CHARS_MIN: Final = 15  # if the password is the only factor
+PASSWORD_CHARS_MIN_ALLOWED: Final = 8  # if it is not
 DIFFERENT_CHARS_MIN: Final = 5
-EFFORT_CHARS_MAX: Final = 64  # weighed; 3 ms at most. A password that is poor for so long is poor
-PASSWORD_BYTES_MAX: Final = 1024  # 64 characters of any script fit four times over; a flood of long ones costs nothing
+EFFORT_CHARS_MAX: Final = 64  # characters that are weighed, in 3 ms at most; the rest cannot save a poor password
+PASSWORD_BYTES_MAX: Final = 1024  # room for 64 characters of any script, four times over; bounds the work of a flood
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class PasswordRules:
 
     Attributes:
         length_min: Fewest characters (code points, after NFC), from 8.
-        realm_name: The name of the game or realm, which must not be the substance of a password; empty: not compared.
+        realm_name: The name of the game or realm, forbidden as the main part of a password; empty: not compared.
     """
 
     length_min: int = PASSWORD_CHARS_MIN
     realm_name: str = ""
 
-    def check(self, password: str, *, username: str) -> None:
-        """Return if `username` may have `password`.
+    def check_password(self, password: str, *, username: str) -> None:
+        """Check a new password of a user.
 
         Args:
             password: As typed.
             username: As typed or folded.
 
         Raises:
-            AuthFailed: `weak_password`, with the reason in words that may be shown to the player; never the password.
+            AuthFailed: `weak_password`; the message may be shown to the player and never contains the password.
         """
         if any("\ud800" <= char <= "\udfff" for char in password):
             raise _weak("is not valid text")
@@ -65,22 +65,24 @@ class PasswordRules:
             raise _weak("is little more than the name of the user or of the game")
         if len(set(folded)) < DIFFERENT_CHARS_MIN:
             raise _weak(f"has fewer than {DIFFERENT_CHARS_MIN} different characters")
-        guessed = effort(
+        guessed = guess_effort(
             folded[:EFFORT_CHARS_MAX], common=common_passwords(), names=names, enough=PASSWORD_CHARS_MIN_ALLOWED
         )
         if guessed < PASSWORD_CHARS_MIN_ALLOWED:
-            raise _weak("is made of what attackers try first: common passwords, names, rows of keys, repetitions")
+            raise _weak(
+                "consists of parts that attackers try first: common passwords, names, rows of keys, repetitions"
+            )
 
 
 @cache
 def common_passwords() -> frozenset[str]:
-    """The blocklist that ships with the package, case-folded: 20,000 entries, read once (a file: not on the event loop)."""
+    """The package's blocklist of 20,000 passwords, case-folded. The first call reads a file: not on the event loop."""
     packed = files(__package__ or "").joinpath("common_passwords.txt.gz").read_bytes()
     return frozenset(gzip.decompress(packed).decode().splitlines())
 
 
 def _is_pattern(folded: str) -> bool:
-    """Whether it repeats one part that would not be a password by itself, or steps evenly: `abcabcabc`, `123456789`, `aaaa`."""
+    """Whether a password repeats a part that is no password itself, or counts: `abcabcabc`, `123456789`, `aaaa`."""
     period = (folded + folded).find(folded, 1)
     part = folded[:period]
     if period < len(folded) and (period < PASSWORD_CHARS_MIN_ALLOWED or part in common_passwords()):
