@@ -41,6 +41,7 @@ def test_no_history_breaks_a_promise(seeds: range) -> None:
         assert violations(seed) == [], f"play it again: ./dev test -n0 tests/simulation -k promise --seed {seed}"
 
 
+@pytest.mark.limit(600)  # nothing but computing: 13 s alone, and ten times that beside other work
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulation_notices_when_a_mechanism_is_broken(name: str) -> None:
     with MUTANTS[name]():
