@@ -197,6 +197,31 @@ async def test_two_that_trade_again_after_a_long_time_are_still_healed_as_one() 
         assert (kept(lab, 1).gold, kept(lab, 2).gold) == (80, 120)
 
 
+async def test_a_store_that_loses_once_more_what_was_just_written_again_tears_nothing() -> None:
+    """The queue follows what the recovery has written, and not what the store holds by then."""
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        before = lab.store.snapshot()
+        await lab.keeper.commit(pay, ada, bob)
+        lab.store.restore(before)
+        dies_again = [True]
+
+        async def loses(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            outcomes = await real(transactions)
+            if dies_again and guards_on(transactions, "rover:2:owner"):
+                dies_again.clear()
+                lab.store.restore(before)
+            return outcomes
+
+        ada.record.hp = 0
+        intercept(lab.line(), loses)
+        assert not await at_some_turn(lambda: kept(lab, 1).gold + kept(lab, 2).gold != 200)
+        await lab.advance(12)
+        assert not dies_again
+        assert (kept(lab, 1).gold, kept(lab, 2).gold, kept(lab, 1).hp) == (90, 110, 0)
+
+
 async def test_what_was_lost_of_a_record_is_written_again_in_its_order() -> None:
     """A guild that was made, paid into and released within the lost second: no moment shows gold that was nowhere before."""
     async with everysec() as lab:

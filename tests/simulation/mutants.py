@@ -186,8 +186,8 @@ def writes_live_sessions_again_before_the_queue() -> Patch:
     """A session with writes in the queue is written again from memory, which is ahead of them."""
     real = store_loss.StoreLoss._rewrite_live
 
-    async def rewrite(self: Any, queued: Any) -> None:
-        await real(self, tuple)
+    async def rewrite(self: Any, queued: Any, stored: Any) -> None:
+        await real(self, tuple, stored)
 
     return mock.patch.object(store_loss.StoreLoss, "_rewrite_live", rewrite)
 

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.recovery.inbox_heads import InboxHeads
-    from realmkeep.keeping.recovery.store_loss import StoreLoss
+    from realmkeep.keeping.recovery.store_loss import Recovered, StoreLoss
     from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
     from realmkeep.keeping.writing.staging import Member, StagedWrite
     from realmkeep.keeping.writing.write_queue import Trouble
@@ -74,10 +73,12 @@ class Resolver:
         held = await self._held(pending())
         looks = [write for write in pending() if isinstance(write, Comparison)]
         is_behind = any(state.verdict(acknowledged(session)).is_behind for session, state in held.items())
-        heads: InboxHeads | None = None
+        recovered: Recovered | None = None
         if is_behind or await self._loss.is_suspected(asked=bool(looks)):
-            heads = await self._loss.recover(queued)
-            held = await self._held(queued())
+            recovered = await self._loss.recover(queued)
+            sessions = [member.session for write in queued() for member in write.members]
+            stored = recovered.stored
+            held = {each: stored[each.keys.record] for each in sessions if each.keys.record in stored}
             # What the queue writes again is not there yet: another look follows it.
             looks = looks or [Comparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
             waiting.extend(look.behind_the_queue() for look in looks)
@@ -86,7 +87,7 @@ class Resolver:
             for look in looks:
                 look.settle()
         writes = [trouble for trouble in troubled if not trouble.write.done and trouble.write not in looks]
-        return _Round(self._sessions, held, heads).run(writes, waiting)
+        return _Round(self._sessions, held, recovered).run(writes, waiting)
 
     async def _held(self, writes: list[StagedWrite]) -> dict[Session[Any], StoredOwnership]:
         sessions = dict.fromkeys(member.session for write in writes for member in write.members)
@@ -100,15 +101,15 @@ class _Round:
     Args:
         sessions: The live sessions.
         held: What the store holds of the records of the queue.
-        heads: After a loss of the store: the heads of the inboxes there.
+        recovered: After a loss of the store: what the writes go over.
     """
 
     def __init__(
-        self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership], heads: InboxHeads | None
+        self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership], recovered: Recovered | None
     ) -> None:
         self._sessions = sessions
         self._held = held
-        self._heads = heads
+        self._heads = None if recovered is None else recovered.heads
         self._stored = {session.keys.record: state for session, state in held.items()}
         self._ends: dict[Session[Any], int] = {}
         self._at = {session: state.revision for session, state in held.items()}

@@ -12,7 +12,7 @@ first write of each record goes over what the store holds of it (see `Resolver`)
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from realmkeep.errors import RecordError, StorageUnavailable, StoreWentBackwards, WrongType
 from realmkeep.keeping.recovery.inbox_heads import InboxHeads
@@ -42,6 +42,19 @@ log = logging.getLogger(__name__)
 ENTRIES_AT_ONCE: Final = 128  # as many writes as the queue sends in one batch
 FOREIGN: Final = "its record was changed in the store by somebody who does not own it"
 CLAIMED: Final = "claimed while the store had lost its ownership"
+
+
+class Recovered(NamedTuple):
+    """What the queue goes on from after a recovery.
+
+    Attributes:
+        stored: Owner and revision of every record of this server, as the recovery left them. They are not read anew: a store
+            that loses data once more must refuse what follows.
+        heads: The heads of the inboxes from which writes of the queue may drop letters that came back.
+    """
+
+    stored: dict[str, StoredOwnership]
+    heads: InboxHeads
 
 
 class StoreLoss:
@@ -151,14 +164,11 @@ class StoreLoss:
         _, behind = await self.look()
         return behind is not None
 
-    async def recover(self, queued: Callable[[], Iterable[StagedWrite]]) -> InboxHeads:
+    async def recover(self, queued: Callable[[], Iterable[StagedWrite]]) -> Recovered:
         """Write again what the store lost, but for what the queue is about to write.
 
         Args:
             queued: The writes that were not acknowledged.
-
-        Returns:
-            The heads of the inboxes, from which the writes of the queue may drop letters that came back.
 
         Raises:
             StoreWentBackwards: The store had promised not to, and `allowed` is not set.
@@ -167,15 +177,15 @@ class StoreLoss:
         await self._check_allowed()
         self._unfinished = True
         self._unwritable.clear()
-        while not await self._replay_tail():
+        while (stored := await self._replay_tail(queued)) is None:
             pass  # a record or a key was left out: the other entries are staged anew
-        await self._rewrite_live(queued)
+        await self._rewrite_live(queued, stored)
         heads = InboxHeads(self._storage, self.ring_of)
         await heads.read([Entry(write, 0.0) for write in queued()])
         self._report()
         self._unfinished = False
         self.halted = ""
-        return heads
+        return Recovered(stored, heads)
 
     def confirmed(self) -> None:
         """All that this server has is in the store: the next loss needs a word of an operator again."""
@@ -198,9 +208,14 @@ class StoreLoss:
         parts = [part.keys for entry in entries for part in entry.parts]
         return await read_ownership(self._storage, [*(session.keys for session in sessions), *parts])
 
-    async def _replay_tail(self) -> bool:
-        """Apply the lost entries again, in their order; False if one had to be changed first."""
-        entries, sessions = list(self.tail), list(self._sessions.live())
+    async def _replay_tail(self, queued: Callable[[], Iterable[StagedWrite]]) -> dict[str, StoredOwnership] | None:
+        """Apply the lost entries again, in their order.
+
+        Returns:
+            What the store holds afterwards; None if an entry had to be changed first.
+        """
+        entries = list(self.tail)
+        sessions = dict.fromkeys([*self._sessions.live(), *(m.session for write in queued() for m in write.members)])
         stored = await self._read(sessions, entries)
         self._lose(sessions, stored)
         lost = [entry for entry in entries if self._is_lost(entry, stored)]
@@ -217,8 +232,8 @@ class StoreLoss:
             if failed:  # the first one decides: those behind it may have failed for its sake
                 first = failed[0]
                 await self._leave_out(batch[first], staged[first], outcomes[first])
-                return False
-        return True
+                return None
+        return stored
 
     def _lose(self, sessions: Iterable[Session[Any]], stored: Mapping[str, StoredOwnership]) -> None:
         for session in sessions:
@@ -284,28 +299,31 @@ class StoreLoss:
         if (session := self._sessions.get(keys.record)) is not None:
             self._inboxes.notice(session, kept=True)
 
-    async def _rewrite_live(self, queued: Callable[[], Iterable[StagedWrite]]) -> None:
+    async def _rewrite_live(
+        self, queued: Callable[[], Iterable[StagedWrite]], stored: dict[str, StoredOwnership]
+    ) -> None:
         """Write every live session that is still behind, each by itself, from memory.
 
         A session with a write in the queue is left to that: memory is ahead of the writes of the queue, and would tear those
         of several records.
         """
-        sessions = list(self._sessions.live())
-        stored = await self._read(sessions)
-        self._lose(sessions, stored)
-        behind = [each for each in sessions if stored[each.keys.record].verdict(acknowledged(each)).is_behind]
+        known = [session for session in self._sessions.live() if session.keys.record in stored]
+        behind = [each for each in known if stored[each.keys.record].verdict(acknowledged(each)).is_behind]
         while behind:
             batch, behind = behind[:ENTRIES_AT_ONCE], behind[ENTRIES_AT_ONCE:]
             busy = {member.session for write in queued() for member in write.members}
             self._rewritten.update(each.keys.record for each in batch if each in busy)
             free = [each for each in batch if each not in busy and not each.ended]
             staged = {each: made for each in free if (made := self._staged(each, stored)) is not None}
+            revisions = {session: session.revision for session in staged}  # the queue may move a session on meanwhile
             outcomes = await self._storage.write(list(staged.values()))
             interrupted: WriteOutcome | None = None
             for session, outcome in zip(staged, outcomes, strict=True):
                 if isinstance(outcome, Committed):
-                    session.durable_revision = max(session.durable_revision, session.revision)
-                    self._written(session.keys, session.durable_revision)
+                    owner, revision = session.owner_guard.expected, revisions[session]
+                    session.durable_revision = max(session.durable_revision, revision)
+                    stored[session.keys.record] = StoredOwnership(owner, revision)
+                    self._written(session.keys, revision)
                 elif isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):
                     self._freeze(session, outcome.error)
                 else:
