@@ -11,6 +11,13 @@ ROOMS: Final = {
     "config": "Settings",
     "clock": "Settings",
 }
+OF_MODULES: Final = {  # names that few games need: public, and imported from the module of their room
+    "records": ("Tier", "Trigger", "Keyword", "Validity", "OK", "CLAMP", "REJECT", "QUARANTINE", "Issue", "issue"),
+    "keeping": ("Table", "Scanned", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
+    "storage": ("open_storage", "Storage", "Capability"),
+    "config": ("StoreConfig", "RecordsConfig", "AuthConfig", "NetworkConfig", "mask_url"),
+    "clock": ("Clock", "SystemClock", "Timer"),
+}
 FIRST: Final = ("Record", "Part", "durable", "ephemeral", "Keeper", "Session", "Op", "Receipt", "answer")
 ERRORS: Final = "errors"  # on a page of its own, the ones that are imported by name too
 TESTING: Final = ("lab", "plugin", "clock", "migrations", "golden", "faulty", "contract", "servers")
@@ -34,6 +41,8 @@ def reference_pages(package: Path) -> dict[str, str]:
         if room != ERRORS:
             imported.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
             pages[ROOMS[room]] += [f"::: realmkeep.public.{name}\n" for name in imported]
+    for room, more in OF_MODULES.items():
+        pages[ROOMS[room]] += [f"::: realmkeep.{room}.{name}\n" for name in more]
     return {f"api/{title.lower()}.md": "\n".join(parts) for title, parts in pages.items()} | {
         "api/errors.md": _module_page("Errors", "errors"),
         "api/accounts.md": _module_page("Accounts", "accounts"),

@@ -3,6 +3,7 @@
 `./dev docs` builds it, with packages of its own; `.ci/run` does that on the bare machine.
 """
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from website import pages
 from website.checks import problems_of
 from website.pages import ROOT, Diagrams, assemble, linked, page_of_each_file
-from website.reference import reference_pages
+from website.reference import OF_MODULES, reference_pages
 
 from realmkeep import errors, public
 
@@ -50,6 +51,11 @@ def test_every_public_name_has_its_place_in_the_reference() -> None:
         of_errors = name == "errors" or hasattr(errors, name)
         assert described.count(f"::: realmkeep.public.{name}") == (0 if of_errors else 1), name
     assert "::: realmkeep.errors" in described
+    for module, names in OF_MODULES.items():
+        of_module = importlib.import_module(f"realmkeep.{module}")
+        for name in names:
+            assert described.count(f"::: realmkeep.{module}.{name}") == 1, name
+            assert name in vars(of_module), f"{module} has no {name}"
 
 
 class Drawing:

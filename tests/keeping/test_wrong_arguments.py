@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 
 import pytest
 
-import realmkeep
 from keeping.game import Player, earn, enter, pay
 from realmkeep import keys
-from realmkeep.config import KeeperConfig
+from realmkeep.config import KeeperConfig, mask_url
 from realmkeep.errors import Misuse, RealmkeepError
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.records import Part, Record, durable
+from realmkeep.storage import open_storage
 from realmkeep.testing.lab import Lab
 
 WRONG: tuple[Any, ...] = (None, 3, 1.5, "x", b"x", object(), object, [], {}, lambda: 3, Player, Player())
@@ -63,8 +63,8 @@ CALLS: dict[str, tuple[Call, tuple[Any, ...]]] = {
     "open hooks": (lambda s, value: Keeper.open("memory://", hooks=value), wrong(type(None))),
     "open clock": (lambda s, value: Keeper.open("memory://", clock=value), wrong(type(None))),
     "open rescue": (lambda s, value: Keeper.open("memory://", rescue_path=value), wrong(type(None))),
-    "open_storage": (lambda s, value: realmkeep.open_storage(value), wrong()),
-    "mask_url": (lambda s, value: realmkeep.mask_url(value), wrong(str)),
+    "open_storage": (lambda s, value: open_storage(value), wrong()),
+    "mask_url": (lambda s, value: mask_url(value), wrong(str)),
     "login class": (lambda s, value: s.keeper.login(value, 1), CLASSES),
     "login id": (lambda s, value: s.keeper.login(Player, value), IDS),
     "login create": (lambda s, value: s.keeper.login(Player, 9, create=value), wrong(None, type(None), Player)),

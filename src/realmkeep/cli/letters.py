@@ -10,8 +10,8 @@ from cyclopts import App
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from realmkeep import Storage
     from realmkeep.keeping.letters.kept_letters import KeptLetter
+    from realmkeep.storage import Storage
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def return_(record: str | None = None, *, store: str | None = None) -> None:
     """
     from functools import partial  # noqa: PLC0415 - a command imports what it needs when it runs
 
-    from realmkeep import SystemClock  # noqa: PLC0415 - as above
+    from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.keeping.letters.kept_letters import return_kept_letters  # noqa: PLC0415 - as above
 
     work = partial(return_kept_letters, now_us=SystemClock().wall_us(), record=record)
@@ -89,8 +89,8 @@ def _type(letter: "KeptLetter") -> str:
 
 
 def _on(store: str | None, work: "Callable[[Storage], Awaitable[T]]") -> T:
-    from realmkeep import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
 
     url = config_with(store).store.url
 

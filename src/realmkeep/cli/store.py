@@ -14,7 +14,7 @@ from realmkeep.errors import ConfigError
 from realmkeep.storage.embedded_config import MAXMEMORY_BYTES, MAXMEMORY_BYTES_MIN, Fsync, StoreSettings, configuration
 
 if TYPE_CHECKING:
-    from realmkeep import RescueReport
+    from realmkeep.keeping import RescueReport
     from realmkeep.keeping.ownership.id_survey import IdSurvey
 
 MIB = 1024**2
@@ -81,9 +81,11 @@ def rescue(
             raise ConfigError(f"there is no {file}", hint="name the file, or say --if-exists")
         sys.stdout.write(f"there is no {file}: nothing is to be restored\n")
         sys.exit(0)
-    from realmkeep import mask_url, open_storage, restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.config import mask_url  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping import restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
+    from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
 
     url = config_with(store).store.url
 
@@ -117,10 +119,10 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
         store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of sentences.
     """
-    from realmkeep import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
     from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
     from realmkeep.keeping.ownership.id_survey import mend_ids, survey_ids  # noqa: PLC0415
+    from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
 
     url = config_with(store).store.url
 

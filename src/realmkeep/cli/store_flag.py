@@ -2,8 +2,8 @@
 
 import sys
 
-from realmkeep import load_config, mask_url
-from realmkeep.config import Config
+from realmkeep import load_config
+from realmkeep.config import Config, mask_url
 
 
 def config_with(store: str | None, **flags: str | None) -> Config:

@@ -11,10 +11,11 @@ from typing import Final
 
 import structlog
 
-from realmkeep import ConfigError, Keeper, Session
+from realmkeep import Keeper, Session
 from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.config import NetworkConfig
+from realmkeep.errors import ConfigError
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.credential_reader import CredentialReader

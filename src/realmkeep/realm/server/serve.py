@@ -13,11 +13,11 @@ from urllib.parse import quote
 import msgspec
 import structlog
 
-from realmkeep import CloseReport, Config, ConfigError, Keeper, Storage, open_storage
+from realmkeep import CloseReport, Config, Keeper
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import NetworkConfig, mask_url
-from realmkeep.errors import FileRefused
+from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import make_directory
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
@@ -30,7 +30,7 @@ from realmkeep.realm.wire.bound_sockets import EVERYWHERE
 from realmkeep.realm.wire.tls import Certificate
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
-from realmkeep.storage import Capability
+from realmkeep.storage import Capability, Storage, open_storage
 
 RESCUE_FILE: Final = "rescue.jsonl"
 

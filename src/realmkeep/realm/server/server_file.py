@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from realmkeep import ConfigError
 from realmkeep.clock import Clock
+from realmkeep.errors import ConfigError
 from realmkeep.files import read_file, replace_file
 
 SERVER_FILE: Final = "server.json"

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from realmkeep import CHECKPOINT, IMMEDIATE, Keyword, Part, Record, drops_to, durable, ephemeral, rises
+from realmkeep import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
+from realmkeep.records import Keyword
 
 INVENTORY_SLOTS: Final = 24
 BANK_ENTRIES_MAX: Final = 36

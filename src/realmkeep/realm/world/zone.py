@@ -1,6 +1,7 @@
 """The part of a zone that outlives a restart."""
 
-from realmkeep import IMMEDIATE, Keyword, Part, Record, durable
+from realmkeep import IMMEDIATE, Part, Record, durable
+from realmkeep.records import Keyword
 
 
 class GroundItem(Part):
