@@ -68,6 +68,6 @@ def _module_page(title: str, *modules: str) -> str:
     parts = [f"# {title}\n"]
     for module in modules:
         parts.append(f"## `realmkeep.{module}`\n" if len(modules) > 1 else f"In `realmkeep.{module}`.\n")
-        options = f"    options:\n      show_root_heading: false\n      heading_level: {3 if len(modules) > 1 else 2}\n"
+        options = f"    options:\n      show_root_heading: false\n      show_root_toc_entry: false\n      heading_level: {3 if len(modules) > 1 else 2}\n"
         parts.append(f"::: realmkeep.{module}\n{options}")
     return "\n".join(parts)

@@ -6,7 +6,7 @@ objects with the young generation, as in play: first as Python has it, then afte
 asked for once without it: left alone, Python runs one sooner or later.
 
 The players of each part are others. The store fsyncs once a second, and there a login waits about two seconds for a record
-that another server has just released: one fsync for all that wait. `recovered_per_s` holds such waits, one for 64 players.
+that another server has just released: one fsync for all that wait. `recovered_per_s` holds such waits, a few for 1,024 players.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 
-RECOVER_AT_ONCE: Final = 64  # as many fsyncs become a few
+RECOVER_AT_ONCE: Final = 1024  # they share the wait for an fsync: two seconds on a store that fsyncs once a second
 
 
 async def recover(engine: Engine, entrance: Entrance, cls: type[R]) -> list[Session[R]]:
