@@ -121,7 +121,7 @@ class _Round:
     def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
         self._ends = {m.session: m.leaves for each in troubled if each.write.releases for m in each.write.members}
         again = [trouble.write for trouble in troubled if self._decide(trouble)]
-        kept = [write for write in waiting if not self._built_on_sand(write)]
+        kept = [write for write in waiting if not self._depends_on_failed_write(write)]
         waiting.clear()
         waiting.extend(kept)
         for write in kept:
@@ -145,7 +145,7 @@ class _Round:
         if any(self._fate(member) is Verdict.KEPT for member in write.members):
             write.settle()
             return False
-        if self._built_on_sand(write):
+        if self._depends_on_failed_write(write):
             return False
         gone = [member.session for member in write.members if self._is_gone(member)]
         if gone:
@@ -207,7 +207,7 @@ class _Round:
             return outcome.error
         return None
 
-    def _built_on_sand(self, write: StagedWrite) -> bool:
+    def _depends_on_failed_write(self, write: StagedWrite) -> bool:
         """Refuse a write that follows, for one of its sessions, a write that did not happen."""
         lost = [member.session.keys.record for member in write.members if member.session in self._lost]
         if lost or any(member.session in self._reverted for member in write.members):

@@ -1,8 +1,8 @@
 """One FIFO: every write of a server, tier 1 or 2, goes through here, in order, several batches in flight.
 
 While batches are in flight new writes gather into the next one: group commit (Gawlick and Kinkade, 1985). An attempt that
-ends in anything but committed halts the line; once no batch is in flight the resolver says, from what the store holds,
-which writes landed, which failed, and which are sent again, in their order.
+does not end as committed halts the queue. Once no batch is in flight, the resolver reads from the store which writes landed,
+which failed, and which are sent again, in their order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
+from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -33,8 +34,31 @@ BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
 
 
+class QueueState(Enum):
+    """The state of the queue."""
+
+    FLOWING = "flowing"
+    """Batches are sent as they fill."""
+    HALTED = "halted"
+    """An attempt failed: nothing more is sent, and the batches in flight are awaited."""
+    RESOLVING = "resolving"
+    """Nothing is in flight, and the resolver reads from the store what landed."""
+    CLOSED = "closed"
+    """Nothing is sent any more, and no answer counts."""
+
+
+FLOWING, HALTED, RESOLVING, CLOSED = QueueState
+MOVES: Final = {
+    FLOWING: (HALTED, CLOSED),
+    HALTED: (RESOLVING, CLOSED),
+    RESOLVING: (FLOWING, CLOSED),
+    CLOSED: (CLOSED,),  # a keeper that is abandoned while it closes
+}
+"""The states that may follow each state."""
+
+
 class Trouble:
-    """A write whose attempt did not end as committed, and how it ended."""
+    """A write whose attempt did not end as committed, and its outcome."""
 
     __slots__ = ("outcome", "write")
 
@@ -88,12 +112,27 @@ class WriteQueue:
         self._room.set()
         self._empty = asyncio.Event()
         self._empty.set()
-        self._closed = False
+        self._state = FLOWING
         self._rounds = 0
         self._order = 0
         self.last_error: RealmkeepError | None = None
         self.trouble_since_s: float | None = None
         self.recoveries = 0
+
+    @property
+    def state(self) -> QueueState:
+        """The state of the queue."""
+        return self._state
+
+    def _move(self, to: QueueState) -> None:
+        """The one place that changes the state.
+
+        Raises:
+            AssertionError: That state cannot follow; a defect of Realmkeep.
+        """
+        if to not in MOVES[self._state]:
+            raise AssertionError(f"a queue that is {self._state.value} cannot be {to.value}")
+        self._state = to
 
     @property
     def depth(self) -> int:
@@ -122,7 +161,7 @@ class WriteQueue:
 
     async def room(self, below: int) -> None:
         """Return when fewer than `below` writes are queued."""
-        while self.depth >= below and not self._closed:
+        while self.depth >= below and self._state is not CLOSED:
             self._room.clear()
             await self._room.wait()
 
@@ -132,8 +171,8 @@ class WriteQueue:
             await self._empty.wait()
 
     def abandon(self) -> list[StagedWrite]:
-        """Send nothing more, and take no answer any more; returns what is not known to be durable, in its order."""
-        self._closed = True
+        """Send nothing more, and ignore every answer; returns the writes not known to be durable, in their order."""
+        self._move(CLOSED)
         for batch in self._in_flight:
             for write in batch:
                 write.maybe_applied = True
@@ -145,13 +184,13 @@ class WriteQueue:
         return left
 
     def _schedule_pump(self) -> None:
-        if not self._pump_scheduled and not self._closed:
+        if not self._pump_scheduled and self._state is FLOWING:
             self._pump_scheduled = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         self._pump_scheduled = False
-        while self._waiting and not self._troubled and len(self._in_flight) < BATCHES_IN_FLIGHT and not self._closed:
+        while self._waiting and self._state is FLOWING and len(self._in_flight) < BATCHES_IN_FLIGHT:
             waiting = self._waiting
             share = -(-len(waiting) // (BATCHES_IN_FLIGHT - len(self._in_flight)))
             size = min(max(share, BATCH_WRITES_MIN), BATCH_WRITES, len(waiting))
@@ -176,6 +215,8 @@ class WriteQueue:
             else:
                 write.maybe_applied |= type(outcome) is Unknown
                 self._troubled.append(Trouble(write, outcome))
+        if self._troubled and self._state is FLOWING:
+            self._move(HALTED)
         if newest is not None:
             self.trouble_since_s = None
         self._saw(newest)
@@ -198,15 +239,16 @@ class WriteQueue:
             )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
         except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads what became of them
-            self._background.failed("sending", error, lasts_s=STEADY_S, then="; it is looked what the store has")
+            self._background.failed("sending", error, lasts_s=STEADY_S, then="; the resolver reads what landed")
             return [Unknown(OutcomeUnknown(f"a write failed: {error!r}", hint="report it")) for _ in batch]
 
     def _advance(self) -> None:
         """After a batch came back: go on, or ask the resolver once nothing is in flight."""
-        if not self._troubled:
+        if self._state is FLOWING:
             self._over()
             self._pump()
-        elif not self._in_flight:
+        elif self._state is HALTED and not self._in_flight:
+            self._move(RESOLVING)
             self._begun(self._background.run("resolving", self._resolve()))
         self._wake()
 
@@ -225,7 +267,7 @@ class WriteQueue:
             self.trouble_since_s = self._clock.monotonic_s()
         self._troubled.sort(key=_by_order)
         self._note_errors()
-        while not self._closed:
+        while self._state is RESOLVING:
             if self._rounds:
                 await self._clock.sleep(self._backoff_s())
             self._rounds += 1
@@ -242,6 +284,7 @@ class WriteQueue:
             self._saw(landed[-1][-1] if landed else None)
             self._troubled = []
             self._waiting.extendleft(reversed(again))
+            self._move(FLOWING)
             if not again:
                 self._over()
             self._pump()
