@@ -29,19 +29,19 @@ def item(name: str, count: int, serial: int | None = None) -> Message:
 def ledger() -> Ledger:
     """Two players: one bought bread and a dagger and sold another, the other gave two breads away."""
     book = Ledger()
-    book.offered([{"item": "dagger", "stackable": False}, {"item": "bread", "stackable": True}])
-    book.joined(state(100, item("dagger", 1, 5)))
-    book.joined(state(100, item("bread", 3)))
-    book.acknowledged(7, ack(1, "buy", item="bread", count=2, price=8))
-    book.acknowledged(7, ack(2, "buy", item="dagger", count=1, price=30, inventory=[item("dagger", 1, 6)]))
-    book.acknowledged(7, ack(2, "buy", item="dagger", count=1, price=30, inventory=[item("dagger", 1, 6)]))
-    book.acknowledged(7, ack(3, "sell", item="dagger", count=1, price=15, serial=5))
-    book.acknowledged(8, ack(1, "drop", item="bread", count=1, serial=None))
+    book.note_goods([{"item": "dagger", "stackable": False}, {"item": "bread", "stackable": True}])
+    book.add_player(state(100, item("dagger", 1, 5)))
+    book.add_player(state(100, item("bread", 3)))
+    book.count_acknowledged(7, ack(1, "buy", item="bread", count=2, price=8))
+    book.count_acknowledged(7, ack(2, "buy", item="dagger", count=1, price=30, inventory=[item("dagger", 1, 6)]))
+    book.count_acknowledged(7, ack(2, "buy", item="dagger", count=1, price=30, inventory=[item("dagger", 1, 6)]))
+    book.count_acknowledged(7, ack(3, "sell", item="dagger", count=1, price=15, serial=5))
+    book.count_acknowledged(8, ack(1, "drop", item="bread", count=1, serial=None))
     return book
 
 
 def found(*states: Message, tier2_kept: bool = True) -> list[str]:
-    return ledger().problems(list(states), tier2_kept=tier2_kept)
+    return ledger().find_problems(list(states), tier2_kept=tier2_kept)
 
 
 def test_what_adds_up_has_no_problems() -> None:
@@ -60,10 +60,10 @@ def test_what_does_not_add_up_is_found() -> None:
 
 def test_latencies_of_repeated_operations_and_trades_are_told_apart() -> None:
     tally = Tally()
-    tally.answered("buy", ack(1, "buy"), 0.010)
-    tally.answered("buy", {**ack(1, "buy"), "repeated": True}, 9.0)
-    tally.answered("trade_confirm", ack(2, "trade_confirm"), 3.0)
-    tally.answered("buy", {"type": "nack", "reason": "no_shop"}, 1.0)
+    tally.count_answer("buy", ack(1, "buy"), 0.010)
+    tally.count_answer("buy", {**ack(1, "buy"), "repeated": True}, 9.0)
+    tally.count_answer("trade_confirm", ack(2, "trade_confirm"), 3.0)
+    tally.count_answer("buy", {"type": "nack", "reason": "no_shop"}, 1.0)
     assert tally.latency_ms("tier_1") == {"count": 1, "p50": 10.0, "p95": 10.0, "p99": 10.0, "max": 10.0}
     assert tally.latency_ms("trade_confirm")["max"] == 3000.0
     assert tally.nacks == {("buy", "no_shop"): 1}
@@ -80,7 +80,7 @@ async def test_a_journal_is_appended_to_and_has_both_times(tmp_path: Path) -> No
     clock = FakeClock()
     for op_id in (1, 2):
         journal = await asyncio.to_thread(Journal, tmp_path / "journal", clock)
-        await journal.acknowledged(7, ack(op_id, "buy", gold=op_id))
+        await journal.write_acknowledged(7, ack(op_id, "buy", gold=op_id))
         await asyncio.to_thread(journal.close)
         await clock.advance(1)
     first, second = [msgspec.json.decode(line) for line in (tmp_path / "journal").read_bytes().splitlines()]

@@ -17,7 +17,7 @@ from server import Server
 
 from realmkeep.background import Background
 from realmkeep.clock import SystemClock
-from realmkeep.crowd.client import trusting
+from realmkeep.crowd.client import client_tls_context
 from realmkeep.errors import ConfigError
 from realmkeep.quotas import Limit, Shares
 from realmkeep.realm.server.realm import CERTIFICATE_READ_S, follow_certificate
@@ -266,7 +266,7 @@ def test_an_expired_certificate_is_noticed(tmp_path: Path, made: Made) -> None:
 
 def test_a_crowd_is_told_what_is_wrong_with_its_authority(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.pem cannot be used"):
-        trusting(tmp_path / "gone.pem", None)
+        client_tls_context(tmp_path / "gone.pem", None)
 
 
 def test_a_server_says_in_a_sentence_what_is_wrong_with_its_certificate(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""How fast it is here: measured against other ways of doing the same, in one run on one server."""
+"""Benchmarks: Realmkeep measured beside other ways of doing the same, in one run on one server."""

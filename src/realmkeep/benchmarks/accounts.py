@@ -1,8 +1,8 @@
-"""`realmkeep bench accounts`: logins a second, the tick beside them, and whether the time of a refusal tells its cause.
+"""`realmkeep bench accounts`: logins a second, the tick beside them, and the time of refusals by cause.
 
-Every login with a password hashes it; a login with a ticket does not. The crowd therefore logs in twice, on each store, and a
-20 Hz tick runs beside the passwords. A refusal must take the same time whatever its cause: otherwise its time would tell
-whether an account exists.
+A login with a password hashes it; a login with a ticket does not. Both are measured on each store, and a 20 Hz tick runs beside
+the passwords. A refusal must take the same time for every cause, because otherwise its time would reveal whether an account
+exists.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ HASHES: Final = 7
 
 
 class StoreFigures(msgspec.Struct, frozen=True):
-    """Of one store; a tick is late by the difference between its time and the time it was due."""
+    """The figures of one store; a tick's lateness is the difference between its start and the time it was due."""
 
     password_logins_per_s: float
     ticket_logins_per_s: float
@@ -54,7 +54,7 @@ class StoreFigures(msgspec.Struct, frozen=True):
 
 
 class AccountsReport(msgspec.Struct, frozen=True):
-    """Everything that was measured: one verification of each kind of hash, every store, and refusals by their cause."""
+    """The report: one verification of each kind of hash, the figures of each store, and refusals by cause."""
 
     cores: int
     hash_ms: dict[str, float]
@@ -66,7 +66,7 @@ def bench_accounts(*, directory: Path) -> AccountsReport:
     """Measure logins on memory, SQLite and the embedded store; takes about 20 s.
 
     Args:
-        directory: Where the stores' files lie meanwhile.
+        directory: The directory of the stores' temporary files.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
@@ -85,7 +85,7 @@ def bench_accounts(*, directory: Path) -> AccountsReport:
 
 
 def _hash_times_ms(clock: Clock) -> dict[str, float]:
-    """Of one verification, alone on one thread; the median of several."""
+    """The times of one verification, alone on one thread; medians."""
     costs: dict[str, HashCost] = {"argon2id": Argon2Cost(), "pbkdf2-sha256-600000": Pbkdf2Cost()}
     stored = {name: hash_password(PASSWORD, cost) for name, cost in costs.items()}
     stored["version-2"] = "00" * 16 + "$" + "00" * 32
@@ -157,7 +157,7 @@ def _key(number: int) -> str:
 
 
 async def _refusal_times_ms(keys: ServerKeys) -> dict[str, float]:
-    """From the request to the refusal, in memory; the median for each cause."""
+    """The times from request to refusal, on the memory store; the median of each cause."""
     clock = SystemClock()
     async with _opened("memory://", keys) as (accounts, storage):
         await _populate(storage, clock)
@@ -183,7 +183,7 @@ async def _refusal_times_ms(keys: ServerKeys) -> dict[str, float]:
 
 
 async def _seconds(call: Callable[[str], Awaitable[object]], arguments: Sequence[str], clock: Clock) -> float:
-    """For all of them, `IN_FLIGHT` at a time."""
+    """The seconds of all calls, `IN_FLIGHT` at a time."""
     waiting = iter(arguments)
 
     async def one_after_another() -> None:

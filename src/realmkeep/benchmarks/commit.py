@@ -1,11 +1,11 @@
 """`realmkeep bench commit`: durable two-player trades a second, through the public API, with fsync before each answer.
 
-A trade moves an item one way and coins the other, with an operation of each player, whose op rings are full: two records,
-two revisions and two rings in one transaction. Beside it, on the same disk, moving the same bytes in one transaction each:
+A trade moves an item one way and coins the other. Each player has an operation and a full op ring, so one transaction holds two
+records, two revisions and two rings. The other contenders move the same bytes on the same disk, one transaction a trade:
 
 - `sqlite`: SQLite in WAL mode with `synchronous=FULL`, on this thread.
 - `multi`: redis-py's asyncio MULTI on the same store, 64 at a time.
-- `fdatasync`: appending as many bytes to a file and asking for them to be on disk: what every durable answer waits for.
+- `fdatasync`: append the bytes to a file and wait for the disk, as every durable answer must.
 - `round_trip`: one packed MSET to the store and its answer, alone.
 """
 
@@ -23,7 +23,8 @@ from redis.asyncio import BlockingConnectionPool, Redis, UnixDomainSocketConnect
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from realmkeep.benchmarks.crowd import (
+from realmkeep.benchmarks.limit import packed_mset, round_trips_s
+from realmkeep.benchmarks.live_players import (
     FIRST_REVISION_US,
     REQUEST,
     full_ring,
@@ -33,7 +34,6 @@ from realmkeep.benchmarks.crowd import (
     populate,
     started_server,
 )
-from realmkeep.benchmarks.limit import packed_mset, round_trips_s
 from realmkeep.benchmarks.slices import MS, percentile
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
@@ -47,13 +47,13 @@ MULTI_AT_ONCE: Final = 64
 ROUNDS: Final = 3
 ROUND_TRIPS: Final = 300
 WARM_UP_S: Final = 0.3
-TIER1_RATE_PER_S: Final = 10_000.0  # the limiter is not what is measured
+TIER1_RATE_PER_S: Final = 10_000.0  # far above the measured rates, so that the rate limit does not matter
 
 Pair = tuple[Session[SpecPlayer], Session[SpecPlayer]]
 
 
 class TradeFigures(msgspec.Struct, frozen=True):
-    """Of one concurrency; the median round."""
+    """The figures of one concurrency; the median round."""
 
     concurrency: int
     trades_per_s: float
@@ -62,7 +62,7 @@ class TradeFigures(msgspec.Struct, frozen=True):
 
 
 class CommitReport(msgspec.Struct, frozen=True):
-    """What was measured, and with what."""
+    """The figures, with the engine and the parameters."""
 
     engine: str
     seconds: float
@@ -86,8 +86,8 @@ def _trade(seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
     return {"ok": True, "item": item.item_id, "slot": item.slot}
 
 
-class _Market:
-    """Pairs of players who trade back and forth."""
+class _TradingPairs:
+    """Pairs of players that trade back and forth."""
 
     def __init__(self, keeper: Keeper, sessions: Sequence[Session[SpecPlayer]]) -> None:
         self._keeper = keeper
@@ -97,7 +97,7 @@ class _Market:
         self._latencies_s: list[float] = []
 
     async def run(self, concurrency: int, seconds: float) -> TradeFigures:
-        """Trade for a while."""
+        """Let `concurrency` pairs trade for `seconds`."""
         self._latencies_s = []
         start_s = self._clock.monotonic_s()
         deadline_s = start_s + seconds
@@ -124,7 +124,7 @@ class _Market:
 
 
 def _puts(number: int) -> list[tuple[str, bytes]]:
-    """What a trade of two players writes."""
+    """The keys and values that a trade of two players writes."""
     blob, ring = encode(specification_player(14)), full_ring()
     pairs: list[tuple[str, bytes]] = []
     for keys in (keys_of_player(2 * number), keys_of_player(2 * number + 1)):
@@ -132,8 +132,8 @@ def _puts(number: int) -> list[tuple[str, bytes]]:
     return pairs
 
 
-class _Others:
-    """The same transfer by other ways."""
+class _OtherWays:
+    """The same transfer with SQLite, MULTI, a file, and a bare socket."""
 
     def __init__(self, server: StoreServer, seconds: float) -> None:
         self._clock = SystemClock()
@@ -143,15 +143,15 @@ class _Others:
 
     @property
     def trade_bytes(self) -> int:
-        """Keys and values of one transfer."""
+        """The bytes of the keys and values of one transfer."""
         return sum(len(key) + len(value) for key, value in self._puts[0])
 
     def blocking(self) -> tuple[float, float, float]:
-        """What blocks, one after the other: transfers in SQLite a second, fdatasyncs a second, a round trip in ms."""
+        """The blocking ways, one after the other: SQLite transfers a second, fdatasyncs a second, a round trip in ms."""
         return self.sqlite(), self.fdatasync(), self.round_trip_ms()
 
     def sqlite(self) -> float:
-        """One transaction each. Blocks."""
+        """Transfers a second in SQLite, one transaction each. Blocks."""
         with tempfile.TemporaryDirectory(dir=self._server.directory) as inside:
             connection: Any = apsw.Connection(str(Path(inside) / "trades.db"))  # the stub of execute is partly unknown
             connection.execute("PRAGMA journal_mode=WAL")
@@ -168,7 +168,7 @@ class _Others:
         return per_s
 
     def fdatasync(self) -> float:
-        """Append a trade's bytes and wait for the disk. Blocks."""
+        """Appends of a trade's bytes a second, each waiting for the disk. Blocks."""
         row = b"".join(value for _, value in self._puts[0])
         with tempfile.NamedTemporaryFile(dir=self._server.directory, buffering=0) as file:
 
@@ -179,7 +179,7 @@ class _Others:
             return self._per_s(append)
 
     def round_trip_ms(self) -> float:
-        """One MSET and its answer, alone. Blocks."""
+        """Milliseconds from an MSET to its answer, alone; the median. Blocks."""
         packed = packed_mset(self._puts[0])
         took_s = round_trips_s(self._server.socket_path, packed, ROUND_TRIPS, self._clock.monotonic_s)
         return round(median(took_s) * MS, 3)
@@ -193,7 +193,7 @@ class _Others:
         return number / (now_s - start_s)
 
     async def multi(self) -> float:
-        """redis-py's MULTI, 64 callers with a connection each."""
+        """Transfers a second with redis-py's MULTI: 64 callers with a connection each."""
         pool = BlockingConnectionPool(
             connection_class=UnixDomainSocketConnection,
             path=str(self._server.socket_path),
@@ -223,11 +223,11 @@ class _Others:
 
 async def _measure(server: StoreServer, seconds: float) -> CommitReport:
     rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
-    others = _Others(server, seconds)
+    others = _OtherWays(server, seconds)
     config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
     async with opened_keeper(server, config) as (keeper, storage):
         await populate(storage, range(2 * max(CONCURRENCIES)))
-        market = _Market(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
+        market = _TradingPairs(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
         keeper.warmed_up()
         await market.run(max(CONCURRENCIES), WARM_UP_S)
         for _ in range(ROUNDS):
@@ -257,8 +257,8 @@ def bench_commit(*, seconds: float, directory: Path) -> CommitReport:
     """Measure trades, and the other ways of moving the same bytes.
 
     Args:
-        seconds: Of each round and each other way.
-        directory: Where the store's files lie meanwhile: it is this disk that is measured.
+        seconds: Duration of each round and of each other way.
+        directory: The directory of the store's temporary files; the benchmark measures its disk.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.

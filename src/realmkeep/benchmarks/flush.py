@@ -1,8 +1,8 @@
-"""`realmkeep bench flush`: dirty players saved a second, and what a game's tick notices of it.
+"""`realmkeep bench flush`: dirty players saved a second, and the lateness of a game's tick meanwhile.
 
-Every player of a crowd changes in one moment. Then the keeper does what it does in play, and what is measured is the time
-from the first write queued to the last one durable. `limit` moves the same bytes as MSETs that were packed beforehand, over
-a bare socket: what the server can take. A 20 Hz tick runs in the same loop, also while nothing else happens.
+All players change at the same moment, and the keeper flushes them as in play. The benchmark measures the time from the first
+queued write to the last durable one. `limit` sends the same bytes as MSETs packed beforehand, over a bare socket: the limit of
+the server. A 20 Hz tick runs in the same loop, and once more without any load.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from realmkeep.benchmarks.crowd import FIRST_REVISION_US, log_in, opened_keeper, populate, started_server
 from realmkeep.benchmarks.limit import packed_mset, send_all
+from realmkeep.benchmarks.live_players import FIRST_REVISION_US, log_in, opened_keeper, populate, started_server
 from realmkeep.benchmarks.slices import MS, Slice, Tick, measured_slices, percentile, ticking
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
@@ -28,15 +28,15 @@ from realmkeep.testing.specification import SpecPlayer
 FSYNC_MODES: Final[tuple[Fsync, ...]] = ("always", "everysec")
 ROUNDS: Final = 3
 IDLE_S: Final = 3.0
-FLUSH_INTERVAL_S: Final = 1.0  # due soon after the change, not 30 s later: nothing else differs
+FLUSH_INTERVAL_S: Final = 1.0  # instead of 30 s, to save time; nothing else differs from play
 POLL_S: Final = 0.001
-PLAYERS_A_CHANGE: Final = 500  # changing all at once would be a slice of its own
+PLAYERS_A_CHANGE: Final = 500  # changing all in one callback would block the loop
 
 
 class FlushFigures(msgspec.Struct, frozen=True):
-    """Of one fsync mode: the median round, the slices and ticks of all rounds.
+    """The figures of one fsync mode: the median round, and the slices and ticks of all rounds.
 
-    `slice_cpu_ms_*` leave out what a slice waited for a processor that was busy with something else.
+    `slice_cpu_ms_*` are processor times: they exclude the time that a slice waited for a busy processor.
     """
 
     players_per_s: float
@@ -51,7 +51,7 @@ class FlushFigures(msgspec.Struct, frozen=True):
 
 
 class FlushReport(msgspec.Struct, frozen=True):
-    """What was measured, and with what."""
+    """The figures, with the engine and the parameters."""
 
     engine: str
     players: int
@@ -61,8 +61,8 @@ class FlushReport(msgspec.Struct, frozen=True):
     everysec: FlushFigures
 
 
-class _Contest:
-    """A crowd on one server, and the bare limit beside it."""
+class _FlushContest:
+    """The flush of live players on one server, and the bare limit beside it."""
 
     def __init__(self, server: StoreServer, crowd: Sequence[Session[SpecPlayer]]) -> None:
         self._clock = SystemClock()
@@ -70,7 +70,7 @@ class _Contest:
         self._crowd = crowd
 
     async def measure(self, fsync: Fsync) -> FlushFigures:
-        """Both ways, in turns."""
+        """Measure the flush and the limit, in turns."""
         await asyncio.to_thread(self._server.ask, "CONFIG", "SET", "appendfsync", fsync)
         idle, busy = Tick(self._clock), Tick(self._clock)
         async with ticking(idle):
@@ -96,7 +96,7 @@ class _Contest:
         )
 
     async def _flush(self, tick: Tick, slices: list[Slice]) -> float:
-        """The seconds from the first write queued to the last one durable."""
+        """The seconds from the first queued write to the last durable one."""
         crowd, now_s = self._crowd, self._clock.monotonic_s
         for start in range(0, len(crowd), PLAYERS_A_CHANGE):
             for session in crowd[start : start + PLAYERS_A_CHANGE]:
@@ -117,7 +117,7 @@ class _Contest:
         return elapsed_s
 
     async def _limit(self) -> float:
-        """The seconds that the same bytes take."""
+        """The seconds for the same bytes over a bare socket."""
         packed: list[bytes] = []
         for start in range(0, len(self._crowd), CHUNK_TRANSACTIONS_MAX):
             pairs: list[tuple[str, bytes]] = []
@@ -136,7 +136,7 @@ async def _measure(server: StoreServer, players: int) -> FlushReport:
         await populate(storage, range(players))
         crowd = await log_in(keeper, range(players))
         keeper.warmed_up()
-        contest = _Contest(server, crowd)
+        contest = _FlushContest(server, crowd)
         always, everysec = [await contest.measure(fsync) for fsync in FSYNC_MODES]
         return FlushReport(
             engine=storage.capability.engine,
@@ -152,8 +152,8 @@ def bench_flush(*, players: int, directory: Path) -> FlushReport:
     """Measure both fsync modes.
 
     Args:
-        players: How many, at least 1; with 14 items and full op rings each.
-        directory: Where the store's files lie meanwhile: it is this disk that is measured.
+        players: Number of players, at least 1; each has 14 items and a full op ring.
+        directory: The directory of the store's temporary files; the benchmark measures its disk.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.

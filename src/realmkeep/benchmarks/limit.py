@@ -1,4 +1,4 @@
-"""The bare limit of a store: commands that were packed beforehand, over a socket, with as many in flight as the hot path has."""
+"""The bare limit of a store: commands packed beforehand, over a socket, with as many in flight as on the hot path."""
 
 import socket
 from collections.abc import Callable, Generator, Sequence
@@ -10,22 +10,22 @@ import hiredis
 
 from realmkeep.storage.redis_pipe import CHUNKS_IN_FLIGHT_MAX
 
-# A snapshot or a rewrite in the background would hit one of the contestants by chance.
+# A snapshot or a rewrite in the background would slow down one contestant by chance.
 QUIET: Final = 'save ""\nauto-aof-rewrite-percentage 0\nmaxmemory 0\n'
 
 
 def packed_mset(pairs: Sequence[tuple[str, bytes]]) -> bytes:
-    """One MSET, ready to be sent."""
+    """One MSET as the bytes of the protocol."""
     parts = [b"MSET", *(part for key, value in pairs for part in (key.encode(), value))]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def send_all(socket_path: Path, packed: Sequence[bytes]) -> None:
-    """Send MSETs, and return when all are answered. Blocks: run it in a thread.
+    """Send MSETs and wait for all answers. Blocks: run it in a thread.
 
     Args:
-        socket_path: Where the store listens.
-        packed: From `packed_mset`.
+        socket_path: The store's socket.
+        packed: Commands made by `packed_mset`.
 
     Raises:
         AssertionError: The store did not say OK.
@@ -38,7 +38,7 @@ def send_all(socket_path: Path, packed: Sequence[bytes]) -> None:
 
 
 def round_trips_s(socket_path: Path, packed: bytes, count: int, now_s: Callable[[], float]) -> list[float]:
-    """The seconds from sending an MSET to its answer, one after the other. Blocks: run it in a thread.
+    """The seconds from each MSET to its answer, one after the other. Blocks: run it in a thread.
 
     Raises:
         AssertionError: The store did not say OK.

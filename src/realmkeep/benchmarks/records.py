@@ -1,7 +1,7 @@
-"""`realmkeep bench records`: what a record costs beside what else one might use; JSON, in nanoseconds.
+"""`realmkeep bench records`: the cost of a record beside msgspec, json, pickle and copy, in nanoseconds.
 
-Every figure is the least of many short rounds, in which all contenders take turns: a busy machine disturbs all alike, and
-the ratios can be compared. `encode_to_msgspec_ratio` is the one that has a bound, 1.5.
+Every figure is the minimum of many short rounds, in which all contenders take turns: a busy machine disturbs all alike, so the
+ratios are comparable. `encode_to_msgspec_ratio` has a bound: 1.5.
 """
 
 import copy
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from realmkeep.benchmarks.crowd import ITEMS
+from realmkeep.benchmarks.live_players import ITEMS
 from realmkeep.clock import SystemClock
 from realmkeep.records.codecs import encode
 from realmkeep.records.fields import FieldInfo, Tier
@@ -30,12 +30,12 @@ NS: Final = 1e9
 MARKED_ALREADY: Final = "assign to a field marked already"
 
 Work = Callable[[], object]
-Contest = dict[str, dict[str, Work]]  # by what is done, by the contender
+Contest = dict[str, dict[str, Work]]  # by operation, then by contender
 Plain: Any = msgspec.defstruct("Plain", [(field.name, field.type) for field in SpecPlayer.__realmkeep__.durable])
 
 
 class RecordsReport(msgspec.Struct, frozen=True):
-    """The nanoseconds of a call, by what is done and by the contender; the player has 14 items."""
+    """Nanoseconds of a call, by operation and contender; the player has 14 items."""
 
     python: str
     player_bytes: int
@@ -45,7 +45,7 @@ class RecordsReport(msgspec.Struct, frozen=True):
 
 
 class _Silent:
-    """An observer that does nothing: the figures hold what being observed costs."""
+    """An observer that does nothing: the figures include the cost of being observed."""
 
     def marked(self, record: Any, tier: Tier) -> None: ...
     def triggered(self, record: Any, field: FieldInfo, old: Any, new: Any) -> None: ...
@@ -56,7 +56,7 @@ def bench_records(*, seconds: float) -> RecordsReport:
     """Measure the specification's player.
 
     Args:
-        seconds: About how long in all, more than 0.
+        seconds: Approximate duration of the whole measurement, more than 0.
     """
     figures = _measure(_contests(), seconds)
     encoding, assign = figures["encode"], figures[MARKED_ALREADY]
@@ -70,7 +70,7 @@ def bench_records(*, seconds: float) -> RecordsReport:
 
 
 def _measure(contests: Contest, seconds: float) -> dict[str, dict[str, float]]:
-    """The least time of a call, in nanoseconds, less that of calling a function that does nothing."""
+    """The shortest time of a call in nanoseconds, less the time of an empty call."""
     clock = SystemClock()
     flat = {(name, contender): call for name, contenders in contests.items() for contender, call in contenders.items()}
     timers = {key: timeit.Timer(call) for key, call in flat.items()} | {("", ""): timeit.Timer(lambda: None)}

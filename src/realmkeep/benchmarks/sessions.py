@@ -1,12 +1,11 @@
-"""`realmkeep bench sessions`: what a live session costs: memory, the garbage collector's pauses, login and recovery.
+"""`realmkeep bench sessions`: the cost of a live session: memory, garbage collector pauses, login and recovery.
 
-Memory is what `tracemalloc` counts for live sessions beyond their records alone, and beyond their full op rings, which are
-the players' own data. The collector's pauses are taken while the whole crowd is written, twice, and logged-in players trade
-objects with the young generation, as in play: first as Python has it, then after `keeper.warmed_up()`. A full collection is
-asked for once without it: left alone, Python runs one sooner or later.
+`tracemalloc` counts the memory of live sessions; the memory of their records and of full op rings, which are the players' own
+data, is subtracted. The pauses are measured while all players change and are written: once with Python's own collector policy,
+twice after `keeper.warmed_up()`. Without `warmed_up` the benchmark runs one full collection, as Python does sooner or later.
 
-The players of each part are others. The store fsyncs once a second, and there a login waits about two seconds for a record
-that another server has just released: one fsync for all that wait. `recovered_per_s` holds such waits, a few for 1,024 players.
+Each part has players of its own. On a store that fsyncs once a second, a login waits about two seconds for a record that another
+server has just released; one fsync serves all waiting logins. `recovered_per_s` includes such waits, a few for 1,024 players.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from realmkeep.benchmarks.crowd import LOGINS_AT_ONCE, log_in, opened_keeper, populate, started_server
+from realmkeep.benchmarks.live_players import LOGINS_AT_ONCE, log_in, opened_keeper, populate, started_server
 from realmkeep.benchmarks.slices import MS
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import KeeperConfig
@@ -30,13 +29,13 @@ from realmkeep.storage import Storage
 from realmkeep.testing.servers import StoreServer
 from realmkeep.testing.specification import SpecPlayer
 
-COUNTED: Final = 2000  # sessions whose memory is counted: tracemalloc slows everything down
+COUNTED: Final = 2000  # sessions with counted memory; few, because tracemalloc slows everything down
 FLUSH_INTERVAL_S: Final = 1.0
 POLL_S: Final = 0.005
 
 
 class SessionFigures(msgspec.Struct, frozen=True):
-    """What was measured, and with what."""
+    """The figures, with the engine and the parameters."""
 
     engine: str
     sessions: int
@@ -51,7 +50,7 @@ class SessionFigures(msgspec.Struct, frozen=True):
 
 @contextmanager
 def measured_pauses(clock: Clock) -> Generator[list[float]]:
-    """The seconds that each garbage collection took while the block ran."""
+    """The seconds of each garbage collection during the block."""
     pauses: list[float] = []
     started_s = 0.0
 
@@ -94,7 +93,7 @@ async def _memory(storage: Storage, keeper: Keeper, players: range) -> tuple[int
 
 
 async def _play(crowd: Sequence[Session[SpecPlayer]], clock: Clock) -> None:
-    """Everybody changes and is written, in time."""
+    """Change all players and wait until their changes are durable."""
     for number, session in enumerate(crowd):
         session.record.xp += 1
         if number % 500 == 0:
@@ -149,11 +148,11 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
 
 
 def bench_sessions(*, sessions: int, directory: Path) -> SessionFigures:
-    """Measure live sessions on a store that fsyncs once a second: the disk is not what is asked.
+    """Measure live sessions on a store that fsyncs once a second, so that the disk matters little.
 
     Args:
-        sessions: How many players, at least 1; with 14 items and full op rings each.
-        directory: Where the store's files lie meanwhile.
+        sessions: Number of players, at least 1; each has 14 items and a full op ring.
+        directory: The directory of the store's temporary files.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.

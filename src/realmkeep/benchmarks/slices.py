@@ -1,4 +1,4 @@
-"""How long each callback holds the event loop: what a game's tick would have to wait for."""
+"""The durations of event loop callbacks, each a possible delay of a game's tick, and the lateness of such a tick."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
@@ -13,7 +13,7 @@ TICK_S: Final = 1 / 20
 
 
 class Slice(NamedTuple):
-    """One callback: how long it took, and how long of that its thread computed, in seconds."""
+    """One callback: its duration, and the processor time of its thread, in seconds."""
 
     wall_s: float
     cpu_s: float
@@ -21,10 +21,10 @@ class Slice(NamedTuple):
 
 @contextmanager
 def measured_slices(clock: Clock) -> Generator[list[Slice]]:
-    """Every callback of every event loop while the block runs.
+    """The callbacks of every event loop during the block.
 
-    asyncio offers no hook for this, so its `Handle._run`, through which every callback goes, is wrapped for the time.
-    On a machine that is busy with something else the wall time includes waiting for a processor; the other does not.
+    asyncio has no hook for this, so `Handle._run`, which runs every callback, is wrapped meanwhile. On a busy machine the wall
+    time includes the wait for a processor; the processor time does not.
     """
     slices: list[Slice] = []
     original: Any = getattr(asyncio.Handle, "_run")  # noqa: B009 - private to asyncio, and the only place
@@ -50,7 +50,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Tick:
-    """A game's tick, 20 times a second in the same loop: how late each one starts."""
+    """A game's tick, 20 times a second in the same loop; it records the lateness of each."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -67,7 +67,7 @@ class Tick:
 
 @asynccontextmanager
 async def ticking(tick: Tick) -> AsyncGenerator[None]:
-    """Let the tick run beside the block."""
+    """Run the tick during the block."""
     task = asyncio.create_task(tick.run())
     try:
         yield

@@ -1,12 +1,12 @@
 """`realmkeep bench write`: players written a second, by Realmkeep and by three other ways, on one server in one run.
 
 - `write`: `Storage.write`, each player guarded by owner and revision, three puts: record, version, revision.
-- `recipe`: what the specification describes, with redis-py's asyncio pipelines: SET of a temporary key and RENAME for the
-  record, SET for its two companions.
-- `pipeline`: three plain SETs a player in the same pipelines: neither staged nor guarded.
-- `limit`: the same keys and bytes as MSETs that were packed beforehand, over a bare socket: what the server can take.
+- `recipe`: the way of the specification, with redis-py's asyncio pipelines: SET of a temporary key and RENAME for the record,
+  SET for its two companions.
+- `pipeline`: three plain SETs a player in the same pipelines, neither staged nor guarded.
+- `limit`: the same keys and bytes as MSETs packed beforehand, over a bare socket: the limit of the server.
 
-The four take turns, so that a disturbed moment hits all of them; medians are reported.
+The four take turns, so that a disturbance hits all of them; the report has medians.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ from realmkeep.testing.servers import StoreServer
 
 FSYNC_MODES: Final[tuple[Fsync, ...]] = ("always", "everysec")
 ROUNDS: Final = 5
-PIPELINE_PLAYERS: Final = 1000  # what a batch of redis-py usually holds; smaller ones were slower
+PIPELINE_PLAYERS: Final = 1000  # a usual batch size with redis-py; smaller batches were slower
 OWNER: Final = b"town-1/5f3a/912"
 FIRST_REVISION_US: Final = 1_732_371_000_000_000
 SPACING_US: Final = 30_000_000  # a flush every 30 s
@@ -42,7 +42,7 @@ SPACING_US: Final = 30_000_000  # a flush every 30 s
 class WriteFigures(msgspec.Struct, frozen=True):
     """Players a second and shares, of one fsync mode; slices of the event loop in milliseconds.
 
-    `slice_cpu_ms_*` leave out what a slice waited for a processor that was busy with something else.
+    `slice_cpu_ms_*` are processor times: they exclude the time that a slice waited for a busy processor.
     """
 
     write_per_s: float
@@ -58,7 +58,7 @@ class WriteFigures(msgspec.Struct, frozen=True):
 
 
 class WriteReport(msgspec.Struct, frozen=True):
-    """What was measured, and with what."""
+    """The figures, with the engine and the parameters."""
 
     engine: str
     records: int
@@ -86,7 +86,7 @@ def _revision(number: int) -> bytes:
     return b"%d" % (FIRST_REVISION_US + number * SPACING_US)
 
 
-class _Contest:
+class _WriteContest:
     """The four ways on one server."""
 
     def __init__(self, server: StoreServer, storage: Storage, players: _Players) -> None:
@@ -192,7 +192,7 @@ async def _measure(records: int, size: int, fsync: Fsync, directory: Path) -> tu
         await asyncio.to_thread(server.start)
         storage = open_storage(server.url)
         await storage.connect()
-        contest = _Contest(server, storage, _Players(records, size))
+        contest = _WriteContest(server, storage, _Players(records, size))
         await contest.prepare()
         contestants = {
             "write": contest.write,
@@ -230,7 +230,7 @@ async def bench_write(*, records: int, size: int, directory: Path) -> WriteRepor
     Args:
         records: Players, at least 1.
         size: Bytes of a player's record, at least 1.
-        directory: Where the store's files lie meanwhile: it is this disk that is measured.
+        directory: The directory of the store's temporary files; the benchmark measures its disk.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.

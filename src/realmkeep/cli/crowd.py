@@ -30,33 +30,33 @@ def crowd(
     name: str = "",
     seed: int = 0,
 ) -> None:
-    """Let bots walk, fight, loot, shop, bank, trade, quest, and drop out rudely; then check that all is conserved.
+    """Let bots walk, fight, loot, shop, bank, trade, quest, and drop their connections; then check that all is conserved.
 
-    Exits with 1 if something was lost or doubled, or if the server went away for good.
+    Exits with 1 if property was lost or doubled, or if the server does not come back.
 
     Args:
-        bots: How many.
-        duration: Seconds that they play, once all are in.
-        host: Where the server is; what DATA/server.json says unless given.
-        tcp_port: As above.
-        udp_port: As above.
+        bots: Number of bots.
+        duration: Playing time in seconds, after the last login.
+        host: The server's host; default: the one in DATA/server.json.
+        tcp_port: The server's TCP port; default: as above.
+        udp_port: The server's UDP port; default: as above.
         data: The directory of a server on this machine.
-        udp: Over UDP instead of TCP.
-        tls: TCP with TLS, as a server speaks it that was given a certificate. One on this machine is known by its own.
+        udp: Use UDP instead of TCP.
+        tls: Use TLS over TCP; a server on this machine is trusted by its own certificate.
         tls_ca: PEM file of the authority to trust, instead of the system's.
-        sealed: With sealed credentials.
-        lisp: In s-expressions instead of JSON.
-        json: Print the report as JSON, and no progress bar.
+        sealed: Seal the credentials.
+        lisp: Write s-expressions instead of JSON.
+        json: Print the report as JSON, without a progress bar.
         journal: Append every acknowledged tier-1 operation to this file, as JSON lines.
-        name: The bots' names begin with it; a crowd that played before logs in again. A new crowd unless given.
-        seed: Of what the bots choose.
+        name: Prefix of the bots' names; bots of an earlier run log in again. Default: a new prefix.
+        seed: Seed of the bots' choices.
 
     Raises:
         ConfigError: No address is given, and no server runs in `data`; or the authority cannot be read.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
-    from realmkeep.crowd.client import Disconnected, Server, trusting  # noqa: PLC0415 - as above
-    from realmkeep.crowd.run import Plan, run_crowd  # noqa: PLC0415 - as above
+    from realmkeep.crowd.client import Disconnected, RealmAddress, client_tls_context  # noqa: PLC0415 - as above
+    from realmkeep.crowd.run import CrowdPlan, run_crowd  # noqa: PLC0415 - as above
     from realmkeep.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
     from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
@@ -71,9 +71,9 @@ def crowd(
             )
         own_cert = told.tls_cert
         host, tcp_port, udp_port = host or told.host, tcp_port or told.tcp, udp_port or told.udp
-    context = trusting(tls_ca, own_cert) if tls or tls_ca is not None or own_cert is not None else None
-    server = Server(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp, tls=context)
-    plan = Plan(bots, duration, name, journal, seed)
+    context = client_tls_context(tls_ca, own_cert) if tls or tls_ca is not None or own_cert is not None else None
+    server = RealmAddress(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp, tls=context)
+    plan = CrowdPlan(bots, duration, name, journal, seed)
     try:
         with progress_bar(quiet=json or not sys.stderr.isatty()) as progress:
             report = asyncio.run(run_crowd(server, plan, SystemClock(), progress))
@@ -84,7 +84,7 @@ def crowd(
 
 
 def _first(error: BaseException) -> BaseException:
-    """The first that happened of what failed together."""
+    """The first error of a group."""
     while isinstance(error, BaseExceptionGroup):
         error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""What bots do all day."""
+"""The activities of bots."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,9 +11,9 @@ from realmkeep.crowd.questing import quest
 from realmkeep.crowd.walking import MARKET, at_market, go_near
 from realmkeep.realm.wire.syntax import Message
 
-TRADE_S: Final = 3.0  # patience with another bot
-LOOKS_MAX: Final = 4  # at offers that keep changing
-COMBAT_S: Final = 10.5  # nobody trades so soon after a fight
+TRADE_S: Final = 3.0  # time to wait for the other bot
+LOOKS_MAX: Final = 4  # confirmations of offers that keep changing
+COMBAT_S: Final = 10.5  # the realm refuses trades so soon after a fight
 POCKET_MONEY: Final = 5
 INTERRUPTED: Final[tuple[Message, ...]] = (
     {"action": "buy", "item": "bread", "count": 1},
@@ -21,7 +21,7 @@ INTERRUPTED: Final[tuple[Message, ...]] = (
     {"action": "withdraw", "item": "gold", "count": 1},
     {"action": "sell", "slot": 0, "count": 1},
 )
-"""What may be under way when a bot drops out."""
+"""Operations that may be under way when a bot drops its connection."""
 
 Activity = Callable[[Bot], Awaitable[None]]
 
@@ -43,7 +43,7 @@ async def shop(bot: Bot) -> None:
 
 
 async def bank(bot: Bot) -> None:
-    """Bring something to the bank, or fetch something."""
+    """Deposit or withdraw gold or an item."""
     await at_market(bot)
     action, purse, holding = bot.random.choice([("deposit", "gold", "inventory"), ("withdraw", "bank_gold", "bank")])
     things = entries(bot.state, holding)
@@ -54,8 +54,8 @@ async def bank(bot: Bot) -> None:
         await bot.act(action, item="gold", count=bot.random.randint(1, bot.state[purse]))
 
 
-async def gear(bot: Bot) -> None:
-    """Wear something, or take it off, or drop a little of something."""
+async def change_gear(bot: Bot) -> None:
+    """Wear an item, take one off, or drop one."""
     carried = entries(bot.state, "inventory")
     worn: dict[str, Any] = bot.state.get("equipment") or {}
     single = [item for item in carried if item.get("serial") is not None]
@@ -68,7 +68,7 @@ async def gear(bot: Bot) -> None:
 
 
 async def mail(bot: Bot) -> None:
-    """Send somebody a coin or a thing."""
+    """Send another bot some gold or an item."""
     others = [member for member in bot.crowd.members if member != bot.player_id]
     carried = entries(bot.state, "inventory")
     if not others:
@@ -81,7 +81,7 @@ async def mail(bot: Bot) -> None:
 
 
 async def chat(bot: Bot) -> None:
-    """Make a friend, lose one, turn the music down."""
+    """Add or remove a friend, or change a setting."""
     friends: list[int] = bot.state.get("friends") or []
     if friends and bot.random.random() < 0.4:
         await bot.act("remove_friend", player=bot.random.choice(friends))
@@ -92,7 +92,7 @@ async def chat(bot: Bot) -> None:
 
 
 async def trade(bot: Bot) -> None:
-    """Ask somebody nearby for a trade, and see it through."""
+    """Ask a bot nearby for a trade, and carry it out."""
     if bot.crowd.clock.monotonic_s() - bot.fought_s < COMBAT_S:
         await wander(bot)
         return
@@ -102,38 +102,38 @@ async def trade(bot: Bot) -> None:
     if not near:
         return
     other = bot.random.choice(near)["player_id"]
-    asked = await bot.done("trade_request", player=other)
+    asked = await bot.act_for_result("trade_request", player=other)
     if asked is None:
         return
-    if asked["opened"] or await bot.event("trade_opened", TRADE_S):
+    if asked["opened"] or await bot.wait_for_event("trade_opened", TRADE_S):
         await deal(bot)
 
 
 async def answer_trades(bot: Bot) -> None:
-    """Say yes to whoever has asked for a trade."""
+    """Accept the latest trade request."""
     requests: list[Message] = []
     while not bot.heard.empty():
         event = bot.heard.get_nowait()
         if event.get("kind") == "trade_requested":
             requests.append(event)
     if requests:
-        asked = await bot.done("trade_request", player=requests[-1]["player"])
+        asked = await bot.act_for_result("trade_request", player=requests[-1]["player"])
         if asked is not None and asked["opened"]:
             await deal(bot)
 
 
 async def deal(bot: Bot) -> None:
-    """Offer something, and confirm, or change one's mind."""
+    """Make an offer, then confirm it, cancel, or drop the connection."""
     carried = entries(bot.state, "inventory")
     items = [{"slot": bot.random.choice(carried)["slot"], "count": 1}] if carried and bot.random.random() < 0.7 else []
     gold = bot.random.randint(0, min(POCKET_MONEY, bot.state["gold"]))
-    if await bot.done("trade_offer", items=items, gold=gold) is None:
+    if await bot.act_for_result("trade_offer", items=items, gold=gold) is None:
         return
     if bot.random.random() < 0.1:
         await bot.act("trade_cancel")
         return
     if bot.random.random() < 0.1:
-        await _vanish(bot, {"action": "trade_confirm", "terms": bot.terms})
+        await _disconnect_and_return(bot, {"action": "trade_confirm", "terms": bot.terms})
         return
     for _ in range(LOOKS_MAX):
         if await _confirm(bot) != "offer_changed":
@@ -142,24 +142,24 @@ async def deal(bot: Bot) -> None:
 
 
 async def _confirm(bot: Bot) -> str:
-    """Agree to the offers as they were told last; returns why it came to nothing, or nothing."""
+    """Confirm the latest offers; returns the reason of a refusal, or nothing."""
     confirming = asyncio.ensure_future(bot.act("trade_confirm", terms=bot.terms))
     try:
         async with bot.crowd.clock.timeout(TRADE_S):
             answer = await asyncio.shield(confirming)
-    except TimeoutError:  # the other one has better things to do
+    except TimeoutError:  # the other bot does something else
         await bot.act("trade_cancel")
         answer = await confirming
     return answer.get("reason") or ""
 
 
-async def vanish(bot: Bot) -> None:
-    """Drop out, often in the middle of something, and come back."""
-    await _vanish(bot, bot.random.choice(INTERRUPTED) if bot.random.random() < 0.6 else None)
+async def disconnect_and_return(bot: Bot) -> None:
+    """Drop the connection, often in the middle of an operation, and log in again."""
+    await _disconnect_and_return(bot, bot.random.choice(INTERRUPTED) if bot.random.random() < 0.6 else None)
 
 
 async def wander(bot: Bot) -> None:
-    """Walk about."""
+    """Walk around the market."""
     await go_near(bot, *MARKET, 8)
 
 
@@ -168,12 +168,12 @@ ACTIVITIES: Final[tuple[tuple[Activity, float], ...]] = (
     (shop, 2.0),
     (bank, 1.5),
     (fight, 1.0),
-    (gear, 1.0),
+    (change_gear, 1.0),
     (quest, 0.8),
     (trade, 1.5),
     (mail, 0.7),
     (chat, 0.7),
-    (vanish, 0.5),
+    (disconnect_and_return, 0.5),
 )
 
 
@@ -182,7 +182,7 @@ async def _sell(bot: Bot, carried: list[Message]) -> None:
         await bot.act("sell", slot=bot.random.choice(carried)["slot"], count=1)
 
 
-async def _vanish(bot: Bot, during: Message | None) -> None:
-    await bot.drop_out(during=during)
+async def _disconnect_and_return(bot: Bot, during: Message | None) -> None:
+    await bot.drop_connection(during=during)
     await bot.crowd.clock.sleep(bot.random.uniform(0.0, 2.0))
-    await bot.come_in()
+    await bot.log_in()

@@ -1,4 +1,4 @@
-"""One bot: it comes in, does this and that, drops out rudely, and always finds out what became of its operations."""
+"""One bot: it logs in, acts, drops its connections, and always finds out the outcome of its tier-1 operations."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from random import Random
 from typing import Any, Final
 
 from realmkeep.clock import Clock
-from realmkeep.crowd.client import Connection, Disconnected, Entered, Server
+from realmkeep.crowd.client import BotConnection, Disconnected, LoginResult, RealmAddress
 from realmkeep.crowd.journal import Journal
 from realmkeep.crowd.ledger import Ledger
 from realmkeep.crowd.tally import Tally
 from realmkeep.realm.wire.syntax import Message
 
 RETRY_S: Final = 0.5
-HEARD_MAX: Final = 64  # older events are forgotten: a bot looks at few of them
-BRAVE: Final = 0.5  # so many fight on when they are weak and have nothing to eat
-ENTER_S_MAX: Final = 120.0  # a server that is restarted is back by then
+HEARD_MAX: Final = 64  # further events evict the oldest: a bot reads few of them
+BRAVE: Final = 0.5  # share of bots that continue to fight when weak and without food
+ENTER_S_MAX: Final = 120.0  # enough time for a restart of the server
 SAFE_TO_REPEAT: Final = frozenset(
     {
         "buy",
@@ -31,26 +31,26 @@ SAFE_TO_REPEAT: Final = frozenset(
         "add_friend",
         "remove_friend",
     }
-)  # always tier 1: sent again under their id they happen once
+)  # always tier 1: repeated under the same id, they happen once
 
 
 @dataclass
 class Crowd:
-    """What all bots of one crowd share.
+    """The shared state of all bots.
 
     Attributes:
-        doors: How many may come in at once: each new password costs the server a hash.
-        journal: Where acknowledgements go, if anywhere.
-        members: The ids of those who came in.
-        end_s: When nobody starts anything new, on the monotonic clock.
-        checking: Nobody drops out any more.
+        login_slots: Bounds simultaneous logins: each password costs the server a hash.
+        journal: The file of acknowledgements; None without one.
+        members: The ids of the logged-in players.
+        end_s: Monotonic time after which no bot begins a new activity.
+        checking: Whether the final check has begun: bots then keep their connections.
     """
 
-    server: Server
+    server: RealmAddress
     clock: Clock
     tally: Tally
     ledger: Ledger
-    doors: asyncio.Semaphore
+    login_slots: asyncio.Semaphore
     journal: Journal | None
     members: list[int]
     end_s: float = float("inf")
@@ -58,19 +58,19 @@ class Crowd:
 
     @property
     def over(self) -> bool:
-        """Whether it is time to stop."""
+        """Whether the time is up."""
         return self.clock.monotonic_s() >= self.end_s
 
 
 class Bot:
-    """One player's program.
+    """The program of one player.
 
     Attributes:
-        state: As the server last told it.
-        heard: Events that nobody looked at yet.
-        terms: Of the offers of a trade as they were last told.
-        fought_s: When it last struck, on the monotonic clock.
-        brave: It fights on when it is weak and has nothing to eat.
+        state: The player's state by the server's latest messages.
+        heard: Unread events.
+        terms: The terms of the latest trade offers.
+        fought_s: Monotonic time of its last blow.
+        brave: Whether it continues to fight when weak and without food.
     """
 
     def __init__(self, crowd: Crowd, username: str, password: str, random: Random) -> None:
@@ -84,40 +84,40 @@ class Bot:
         self.brave = random.random() < BRAVE
         self._password = password
         self._ticket = ""
-        self._connection: Connection | None = None
+        self._connection: BotConnection | None = None
         self._op_id = 0
         self._unanswered: dict[int, Message] = {}
 
     @property
     def player_id(self) -> int:
-        """Known once it came in."""
+        """The player's id; known after the first login."""
         return self.state["player_id"]
 
-    async def come_in(self, kind: str = "login") -> None:
-        """Connect and log in, with the ticket if there is one; then ask again for everything that was not answered.
+    async def log_in(self, kind: str = "login") -> None:
+        """Connect and log in, with the ticket if there is one; then repeat the unanswered operations.
 
         Raises:
-            Disconnected: The server is not there for two minutes, or will not have this bot.
+            Disconnected: The server cannot be reached for two minutes, or refuses this bot.
         """
         deadline_s = self.crowd.clock.monotonic_s() + ENTER_S_MAX
         while True:
             try:
-                entered = await self.try_to_come_in(kind)
+                entered = await self.try_log_in(kind)
                 if not entered.refused:
                     await self._ask_again()
                     return
             except Disconnected:
-                entered = Entered({}, refused="no answer", retry_after_s=RETRY_S)
+                entered = LoginResult({}, refused="no answer", retry_after_s=RETRY_S)
             if entered.refused == "bad_credentials" and self._ticket:
                 self._ticket = ""
             elif entered.refused == "username_taken":
-                kind = "login"  # our own registration, whose answer was lost
+                kind = "login"  # this bot has registered already, and the answer was lost
             elif self.crowd.clock.monotonic_s() > deadline_s or entered.refused in {"weak_password", "bad_username"}:
                 raise Disconnected(f"{self.username}: {entered.refused}")
             await self.crowd.clock.sleep(max(RETRY_S, entered.retry_after_s) * self.random.uniform(1.0, 1.5))
 
     async def _ask_again(self) -> None:
-        """Find out what became of the operations whose answer was lost."""
+        """Repeat the operations with lost answers; one that is unsafe to repeat counts as uncertain."""
         for op_id, intent in [*self._unanswered.items()]:
             if intent["action"] in SAFE_TO_REPEAT:
                 await self._send(intent)
@@ -126,16 +126,16 @@ class Bot:
                 del self._unanswered[op_id]
 
     async def act(self, action: str, **fields: Any) -> Message:
-        """Do something under a fresh op_id; returns the final answer.
+        """Send an intent under a fresh op_id; returns the final answer.
 
         Raises:
-            Disconnected: No answer came; `come_in` asks again.
+            Disconnected: No answer came; `log_in` repeats the operation.
         """
         self._op_id += 1
         return await self._send({"action": action, "op_id": self._op_id, **fields})
 
-    async def done(self, action: str, **fields: Any) -> Message | None:
-        """Do something; returns the result, None if it was refused.
+    async def act_for_result(self, action: str, **fields: Any) -> Message | None:
+        """Send an intent; returns the result, or None if it was refused.
 
         Raises:
             Disconnected: As for `act`.
@@ -143,33 +143,33 @@ class Bot:
         answer = await self.act(action, **fields)
         return (answer["result"] or {}) if answer["type"] == "ack" else None
 
-    async def drop_out(self, *, during: Message | None = None) -> None:
-        """Hang up without a word.
+    async def drop_connection(self, *, during: Message | None = None) -> None:
+        """Close the connection without a logout.
 
         Args:
-            during: An intent of tier 1 to send first, whose answer is not waited for.
+            during: A tier-1 intent to send first, without waiting for its answer.
         """
         self.crowd.tally.drops += 1
         if during is not None and self._connection is not None:
             self._op_id += 1
             intent = {**during, "op_id": self._op_id}
             self._unanswered[self._op_id] = intent
-            self._connection.throw(intent)
-        self.hang_up()
+            self._connection.send_unanswered(intent)
+        self.close_connection()
 
     async def log_out(self) -> None:
-        """Leave properly.
+        """Log out.
 
         Raises:
             Disconnected: No answer came.
         """
         assert self._connection is not None
         await self._connection.logout()
-        self._ticket = ""  # it ended with the logout
-        self.hang_up()
+        self._ticket = ""  # the logout has ended it
+        self.close_connection()
 
-    async def event(self, kind: str, within_s: float) -> Message | None:
-        """The next event of a kind; others that come before it are forgotten. None if it does not come in time."""
+    async def wait_for_event(self, kind: str, within_s: float) -> Message | None:
+        """Wait for the next event of a kind, discarding others; None if it does not come in time."""
         try:
             async with self.crowd.clock.timeout(within_s):
                 while True:
@@ -179,37 +179,37 @@ class Bot:
         except TimeoutError:
             return None
 
-    async def knock(self) -> None:
-        """Connect, say hello, and leave again.
+    async def check_server(self) -> None:
+        """Connect, say hello, and disconnect: a check that the server is there.
 
         Raises:
-            Disconnected: The server is not there.
+            Disconnected: The server cannot be reached.
         """
-        connection = Connection(self.crowd.server, self._hear, self.crowd.clock)
+        connection = BotConnection(self.crowd.server, self._hear, self.crowd.clock)
         try:
             await connection.open()
-            await connection.greet()
+            await connection.say_hello()
         finally:
-            connection.drop()
+            connection.close()
 
-    async def try_to_come_in(self, kind: str) -> Entered:
-        """Connect and log in or register, once.
+    async def try_log_in(self, kind: str) -> LoginResult:
+        """Try once to connect and log in or register.
 
         Raises:
-            Disconnected: The server is not there.
+            Disconnected: The server cannot be reached.
         """
-        self.hang_up()
-        connection = Connection(self.crowd.server, self._hear, self.crowd.clock)
+        self.close_connection()
+        connection = BotConnection(self.crowd.server, self._hear, self.crowd.clock)
         await connection.open()
         self._connection = connection
         credentials = {"username": self.username, "password": self._password}
         if self._ticket:
-            entered = await connection.enter("login", {"ticket": self._ticket})
+            entered = await connection.log_in("login", {"ticket": self._ticket})
         else:
-            async with self.crowd.doors:
-                entered = await connection.enter(kind, credentials)
+            async with self.crowd.login_slots:
+                entered = await connection.log_in(kind, credentials)
         if entered.refused:
-            self.hang_up()
+            self.close_connection()
             return entered
         self._ticket = entered.ticket
         first = not self.state
@@ -217,7 +217,7 @@ class Bot:
         self._op_id = max(self._op_id, entered.answer["last_op"])
         self.crowd.tally.resumed += bool(entered.answer["resumed"])
         if first:
-            self.crowd.ledger.joined(self.state)
+            self.crowd.ledger.add_player(self.state)
             self.crowd.members.append(self.player_id)
         return entered
 
@@ -234,14 +234,14 @@ class Bot:
                 self.crowd.tally.lost += connection is self._connection
             raise
         self._unanswered.pop(op_id, None)
-        self.crowd.tally.answered(intent["action"], answer, clock.monotonic_s() - started_s)
+        self.crowd.tally.count_answer(intent["action"], answer, clock.monotonic_s() - started_s)
         if answer["type"] == "ack":
             result: Message = answer["result"] or {}
-            if intent["action"] != "look":  # which tells of the place, under names that the state has too
+            if intent["action"] != "look":  # its result describes the zone, partly under names of the player's state
                 self.state |= {name: value for name, value in result.items() if name in self.state}
-            self.crowd.ledger.acknowledged(self.player_id, answer)
+            self.crowd.ledger.count_acknowledged(self.player_id, answer)
             if answer["tier"] == 1 and self.crowd.journal is not None:
-                await self.crowd.journal.acknowledged(self.player_id, answer)
+                await self.crowd.journal.write_acknowledged(self.player_id, answer)
         return answer
 
     def _hear(self, message: Message) -> None:
@@ -254,8 +254,8 @@ class Bot:
             self.heard.get_nowait()
         self.heard.put_nowait(message)
 
-    def hang_up(self) -> None:
-        """Close the connection, if there is one."""
+    def close_connection(self) -> None:
+        """Close the connection; harmless without one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.drop()
+            connection.close()

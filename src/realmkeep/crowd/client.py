@@ -1,4 +1,4 @@
-"""One bot's connection: requests that are answered, events that are heard, and a seal where it is wanted."""
+"""A bot's connection: requests with answers, events, and sealed credentials if wanted."""
 
 import asyncio
 import ssl
@@ -13,22 +13,30 @@ from realmkeep.clock import Clock
 from realmkeep.errors import ConfigError
 from realmkeep.realm.wire.syntax import Message, Syntax, decode, encode
 
-ANSWER_S: Final = 90.0  # after which a request counts as lost: a trade waits a minute for the other one
-RESEND_S: Final = 1.0  # over UDP: the identical datagram gets the same answer
+ANSWER_S: Final = (
+    90.0  # a request without an answer is lost after this time: a trade waits a minute for the other player
+)
+RESEND_S: Final = 1.0  # over UDP: an identical datagram gets the same answer
 WELCOME_PAD: Final = "." * 300
 MESSAGE_BYTES_MAX: Final = 64 * 1024
 
 
 class Disconnected(Exception):
-    """The server hung up, or cannot be reached, or does not answer."""
+    """The server has disconnected, cannot be reached, or does not answer."""
 
 
 @dataclass(frozen=True)
-class Server:
-    """Where the realm is, and how to talk to it.
+class RealmAddress:
+    """The address of a realm, and the ways to talk to it.
 
     Attributes:
-        tls: For TCP; None: without.
+        host: Name or address of the server.
+        tcp_port: Its TCP port.
+        udp_port: Its UDP port.
+        udp: Whether to use UDP instead of TCP.
+        sealed: Whether to seal credentials.
+        lisp: Whether to write s-expressions instead of JSON.
+        tls: The TLS context for TCP; None: without TLS.
     """
 
     host: str
@@ -40,12 +48,12 @@ class Server:
     tls: ssl.SSLContext | None = None
 
 
-def trusting(authority: Path | None, own: str | None) -> ssl.SSLContext:
-    """What a client trusts. Blocks.
+def client_tls_context(authority: Path | None, own: str | None) -> ssl.SSLContext:
+    """The TLS context of a client. Blocks.
 
     Args:
-        authority: PEM file of an authority; None: what `own` says, else the authorities of the system.
-        own: The certificate of a server on this machine, which is trusted as it is, whatever name it has.
+        authority: PEM file of the trusted authority; None: `own` if given, else the system's authorities.
+        own: PEM file of the certificate of a server on this machine; it is trusted without a check of its name.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -64,8 +72,8 @@ def trusting(authority: Path | None, own: str | None) -> ssl.SSLContext:
 
 
 @dataclass(frozen=True)
-class Entered:
-    """What a bot knows after it came in; `refused` is the reason if it did not."""
+class LoginResult:
+    """The result of a login; `refused` is the reason of a refusal, or empty."""
 
     answer: Message
     ticket: str = ""
@@ -73,7 +81,7 @@ class Entered:
     retry_after_s: float = 0.0
 
 
-class _Stream(asyncio.Protocol):
+class _LineProtocol(asyncio.Protocol):
     def __init__(self, heard: Callable[[bytes], None], ended: Callable[[], None]) -> None:
         self._heard = heard
         self._ended = ended
@@ -88,7 +96,7 @@ class _Stream(asyncio.Protocol):
         self._ended()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
+class _DatagramProtocol(asyncio.DatagramProtocol):
     def __init__(self, heard: Callable[[bytes], None]) -> None:
         self._heard = heard
 
@@ -96,19 +104,19 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._heard(data)
 
     def error_received(self, exc: Exception) -> None:
-        """The server's port is closed: the answer will not come."""
+        """Ignore it: the server's port is closed, and the request will time out."""
 
 
-class Connection:
-    """One connection, from its opening to whichever end.
+class BotConnection:
+    """One connection to the realm.
 
     Args:
-        server: Where to.
-        on_event: Hears what comes unasked.
-        clock: For timestamps and patience.
+        server: The realm's address.
+        on_event: Called with each message that answers no request.
+        clock: The clock, for timestamps and timeouts.
     """
 
-    def __init__(self, server: Server, on_event: Callable[[Message], None], clock: Clock) -> None:
+    def __init__(self, server: RealmAddress, on_event: Callable[[Message], None], clock: Clock) -> None:
         self._server = server
         self._on_event = on_event
         self._clock = clock
@@ -122,31 +130,31 @@ class Connection:
         """Connect.
 
         Raises:
-            Disconnected: Nobody listens.
+            Disconnected: No server listens there.
         """
         loop = asyncio.get_running_loop()
         server = self._server
         try:
             if server.udp:
                 self._transport, _ = await loop.create_datagram_endpoint(
-                    lambda: _Datagrams(self._heard), remote_addr=(server.host, server.udp_port)
+                    lambda: _DatagramProtocol(self._heard), remote_addr=(server.host, server.udp_port)
                 )
             else:
                 self._transport, _ = await loop.create_connection(
-                    lambda: _Stream(self._heard, self._ended), server.host, server.tcp_port, ssl=server.tls
+                    lambda: _LineProtocol(self._heard, self._ended), server.host, server.tcp_port, ssl=server.tls
                 )
         except OSError as error:
             raise Disconnected(str(error)) from error
 
-    async def greet(self) -> Message:
-        """Say hello; returns the welcome.
+    async def say_hello(self) -> Message:
+        """Send `hello`; returns the `welcome`.
 
         Raises:
             Disconnected: No answer came.
         """
         return await self._ask({"type": "hello", "pad": WELCOME_PAD}, "welcome")
 
-    async def enter(self, kind: str, credentials: Mapping[str, str]) -> Entered:
+    async def log_in(self, kind: str, credentials: Mapping[str, str]) -> LoginResult:
         """Register or log in.
 
         Args:
@@ -160,7 +168,7 @@ class Connection:
         sealed: SealedRequest | None = None
         welcome: Message = {}
         if self._server.udp or self._server.sealed:
-            welcome = await self.greet()
+            welcome = await self.say_hello()
         if self._server.sealed:
             sealed = encrypt_auth_payload(credentials, welcome["auth_public_key"], clock=self._clock)
             request["encrypted_payload"] = sealed.payload
@@ -170,38 +178,38 @@ class Connection:
             request["challenge"] = welcome["challenge"]
         answer = await self._ask(request, "auth")
         if answer["type"] == "auth_fail":
-            return Entered(answer, refused=answer["reason"], retry_after_s=answer.get("retry_after_s") or 0.0)
+            return LoginResult(answer, refused=answer["reason"], retry_after_s=answer.get("retry_after_s") or 0.0)
         self._sid = answer.get("sid") or ""
         ticket = answer.get("ticket") or ""
         if sealed is not None:
             ticket = sealed.open_ticket(answer["sealed_ticket"])
-        return Entered(answer, ticket)
+        return LoginResult(answer, ticket)
 
     async def act(self, intent: Message) -> Message:
-        """Send an intent, which has an `op_id`; returns the final `ack`, `nack` or `error`.
+        """Send an intent with an `op_id`; returns the final `ack`, `nack` or `error`.
 
         Raises:
-            Disconnected: No answer came; whether it happened is known once it has been sent again.
+            Disconnected: No answer came; the outcome is known after a repetition.
         """
         return await self._ask({"type": "intent", **intent}, intent["op_id"])
 
-    def throw(self, intent: Message) -> None:
-        """Send an intent without waiting for what becomes of it."""
+    def send_unanswered(self, intent: Message) -> None:
+        """Send an intent without waiting for its answer."""
         self._write(self._encoded({"type": "intent", **intent}))
 
     async def logout(self) -> None:
-        """Leave; everything is durable when this returns.
+        """Log out; the player's state is durable when this returns.
 
         Raises:
-            Disconnected: No answer came, or one that promises nothing.
+            Disconnected: No answer came, or a `goodbye` with a reason, which promises nothing.
         """
         answer = await self._ask({"type": "logout"}, "goodbye")
-        self.drop()
+        self.close()
         if answer.get("reason"):
             raise Disconnected(f"logout: {answer['reason']}")
 
-    def drop(self) -> None:
-        """Leave without a word."""
+    def close(self) -> None:
+        """Close the connection without a logout."""
         if self._transport is not None:
             self._transport.close()
         self._ended()

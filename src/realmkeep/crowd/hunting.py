@@ -1,4 +1,4 @@
-"""How bots fight: they go where the monsters are, pursue, strike, eat, loot, flee, and sometimes fall."""
+"""The fights of bots: they seek out monsters, pursue, strike, eat, loot, flee, and sometimes die."""
 
 import math
 from typing import Final, NamedTuple
@@ -10,20 +10,20 @@ from realmkeep.realm.wire.syntax import Message
 from realmkeep.realm.world.content import distance
 
 WEAK_HP: Final = 40
-HUNT_S: Final = 10.0  # how long before one has had enough of it
-BLOW_S: Final = 0.65  # just above what a blow takes to recover from
-NEAR_TILES: Final = 3.0  # whoever is so near is struck first
+HUNT_S: Final = 10.0  # duration of a hunt
+BLOW_S: Final = 0.65  # just above the realm's attack interval
+NEAR_TILES: Final = 3.0  # a monster within this distance is struck first
 BLOWS_MAX: Final = 40
-RISE_S: Final = 30.0  # patience with one's own resurrection
-COURAGE: Final = 2  # levels that the brave think they have
+RISE_S: Final = 30.0  # time to wait for the respawn
+COURAGE: Final = 2  # levels that a brave bot adds to its own
 LOOTED_MAX: Final = 3
-LOOT_TILES: Final = 8.0  # what fell further away is somebody else's
+LOOT_TILES: Final = 8.0  # a bot ignores loot further away
 PROVISIONS: Final = 4
 FOOD: Final = frozenset({"bread", "potion", "berry"})
 
 
-class Ground(NamedTuple):
-    """Where a kind of monster lives, and from which level on one dares."""
+class HuntingGround(NamedTuple):
+    """The home of a kind of monster, and the level from which bots hunt there."""
 
     kind: str
     x: float
@@ -33,34 +33,34 @@ class Ground(NamedTuple):
 
 
 GROUNDS: Final = (
-    Ground("rat", 48, 20, 5, 1),
-    Ground("rat", 59, 9, 5, 1),
-    Ground("rat", 59, 31, 5, 1),
-    Ground("rat", 20, 48, 5, 1),
-    Ground("wolf", 78, 20, 8, 2),
-    Ground("wolf", 20, 66, 11, 2),
-    Ground("wolf", 58, 60, 6, 2),
-    Ground("troll", 74, 74, 8, 3),
+    HuntingGround("rat", 48, 20, 5, 1),
+    HuntingGround("rat", 59, 9, 5, 1),
+    HuntingGround("rat", 59, 31, 5, 1),
+    HuntingGround("rat", 20, 48, 5, 1),
+    HuntingGround("wolf", 78, 20, 8, 2),
+    HuntingGround("wolf", 20, 66, 11, 2),
+    HuntingGround("wolf", 58, 60, 6, 2),
+    HuntingGround("troll", 74, 74, 8, 3),
 )
 
 
 async def fight(bot: Bot) -> None:
-    """Hunt something that one's level allows, or one's courage."""
+    """Hunt monsters that fit the bot's level and courage."""
     level = bot.state["level"] + COURAGE * bot.brave
     await hunt(bot, bot.random.choice([ground for ground in GROUNDS if ground.level <= level]))
 
 
-async def hunt(bot: Bot, ground: Ground, wanted: int | None = None) -> None:
-    """Go there and strike at what lives there.
+async def hunt(bot: Bot, ground: HuntingGround, wanted: int | None = None) -> None:
+    """Go to a hunting ground and fight its monsters.
 
     Args:
-        bot: Who.
-        ground: Where.
-        wanted: How many to slay; None: as many as there is time for.
+        bot: The bot.
+        ground: The hunting ground.
+        wanted: Number of monsters to kill; None: as many as possible in `HUNT_S`.
     """
-    await provide(bot)
+    await buy_provisions(bot)
     if not await go_near(bot, ground.x, ground.y, ground.tiles):
-        await rise(bot)
+        await await_respawn(bot)
         return
     clock = bot.crowd.clock
     enough_s = clock.monotonic_s() + HUNT_S
@@ -71,17 +71,17 @@ async def hunt(bot: Bot, ground: Ground, wanted: int | None = None) -> None:
         prey = [monster for monster in entries(seen, "monsters") if monster["kind"] == ground.kind]
         if not prey:
             await clock.sleep(BLOW_S)
-        elif await slay(bot, _chosen(bot, prey)):
+        elif await kill_monster(bot, _chosen(bot, prey)):
             slain += 1
-        elif not await stands(bot):
+        elif not await can_fight(bot):
             return
 
 
-async def slay(bot: Bot, monster: Message) -> bool:
-    """Pursue one monster and strike until it falls; False if somebody else was faster, or if it had to be given up."""
+async def kill_monster(bot: Bot, monster: Message) -> bool:
+    """Pursue and strike a monster until it is dead; False if another player killed it or the bot gave up."""
     await go(bot, *_beside(bot, monster))
     for _ in range(BLOWS_MAX):
-        if bot.crowd.over or not await stands(bot):
+        if bot.crowd.over or not await can_fight(bot):
             return False
         answer = await strike(bot, monster)
         if answer["type"] == "ack":
@@ -97,17 +97,17 @@ async def slay(bot: Bot, monster: Message) -> bool:
 
 
 async def strike(bot: Bot, monster: Message) -> Message:
-    """One blow, as soon as the last one allows it."""
+    """Strike once, as soon as the attack interval allows it."""
     clock = bot.crowd.clock
     await clock.sleep(max(0.0, bot.fought_s + BLOW_S - clock.monotonic_s()))
     bot.fought_s = clock.monotonic_s()
     return await bot.act("attack", target=monster["id"])
 
 
-async def stands(bot: Bot) -> bool:
-    """Eat when weak; False if one has fallen (and risen again), or is off to safety."""
+async def can_fight(bot: Bot) -> bool:
+    """Eat when weak; False if the bot has died (and respawned), or has fled to the market."""
     if bot.state["hp"] <= 0:
-        await rise(bot)
+        await await_respawn(bot)
         return False
     if bot.state["hp"] >= WEAK_HP or await eat(bot) or bot.brave:
         return True
@@ -115,20 +115,20 @@ async def stands(bot: Bot) -> bool:
     return False
 
 
-async def rise(bot: Bot) -> None:
-    """Wait until one stands again, if one has fallen; courage is a matter of the day."""
-    while bot.state["hp"] <= 0 and await bot.event("respawned", RISE_S) is not None:
+async def await_respawn(bot: Bot) -> None:
+    """If the bot has died, wait for its respawn and draw its courage anew."""
+    while bot.state["hp"] <= 0 and await bot.wait_for_event("respawned", RISE_S) is not None:
         bot.brave = bot.random.random() < BRAVE
 
 
 async def eat(bot: Bot) -> bool:
-    """Eat what heals; False if nothing is at hand."""
+    """Eat some food; False if there is none."""
     food = next((item for item in entries(bot.state, "inventory") if item["item"] in FOOD), None)
-    return food is not None and await bot.done("consume", slot=food["slot"], count=1) is not None
+    return food is not None and await bot.act_for_result("consume", slot=food["slot"], count=1) is not None
 
 
-async def provide(bot: Bot) -> None:
-    """Buy something to eat on the way, if one passes the market hungry."""
+async def buy_provisions(bot: Bot) -> None:
+    """Buy food if the bot has little and is near the market."""
     carried = sum(item["count"] for item in entries(bot.state, "inventory") if item["item"] in FOOD)
     if carried >= PROVISIONS or distance(bot.state["x"], bot.state["y"], *MARKET) > LOOT_TILES:
         return
@@ -138,7 +138,7 @@ async def provide(bot: Bot) -> None:
 
 
 async def loot(bot: Bot, things: list[Message]) -> None:
-    """Pick up what lies near."""
+    """Pick up items nearby."""
     near = [thing for thing in things if distance(bot.state["x"], bot.state["y"], thing["x"], thing["y"]) <= LOOT_TILES]
     for thing in near[:LOOTED_MAX]:
         if not await go(bot, thing["x"], thing["y"]):
@@ -147,14 +147,14 @@ async def loot(bot: Bot, things: list[Message]) -> None:
 
 
 def _chosen(bot: Bot, prey: list[Message]) -> Message:
-    """The nearest if it is at hand, otherwise any, so that not everybody runs to the same one."""
+    """The nearest monster if it is at hand, otherwise a random one, so that bots spread out."""
     nearest = prey[0]
     at_hand = distance(bot.state["x"], bot.state["y"], nearest["x"], nearest["y"]) <= NEAR_TILES
     return nearest if at_hand else bot.random.choice(prey)
 
 
 def _beside(bot: Bot, monster: Message) -> tuple[float, float]:
-    """One tile from a monster, on our side of it."""
+    """The point one tile from a monster, on the bot's side."""
     away = math.hypot(monster["x"] - bot.state["x"], monster["y"] - bot.state["y"]) or 1.0
     return (
         round(monster["x"] - (monster["x"] - bot.state["x"]) / away, 3),

@@ -1,4 +1,4 @@
-"""Every acknowledged tier-1 operation, on disk in the moment it is acknowledged: what a crash drill compares with."""
+"""The journal of acknowledged tier-1 operations, in a file at once: a crash drill compares the store with it."""
 
 import asyncio
 import os
@@ -15,24 +15,24 @@ from realmkeep.realm.wire.syntax import Message
 class Journal:
     """A file of JSON lines, in the order of the acknowledgements.
 
-    Each line is written whole, with one call, so that a killed crowd leaves whole lines.
+    Each line is written with one call, so that a killed crowd leaves whole lines.
 
     Args:
-        path: Appended to; made for its owner alone.
-        clock: Both times of each line.
+        path: The file; lines are appended, and a new file is readable by its owner alone.
+        clock: Gives both times of each line.
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
         self._file = append_file(path)
         self._clock = clock
-        self._writer = ThreadPoolExecutor(1, "journal")  # one thread: the order stays
+        self._writer = ThreadPoolExecutor(1, "journal")  # one thread keeps the order
 
     def close(self) -> None:
-        """Close the file, once everything is written."""
+        """Close the file once everything is written."""
         self._writer.shutdown()
         os.close(self._file)
 
-    async def acknowledged(self, player_id: int, ack: Message) -> None:
+    async def write_acknowledged(self, player_id: int, ack: Message) -> None:
         """Write one acknowledgement; it is in the file on return."""
         line = {
             "op_id": ack["op_id"],

@@ -1,4 +1,4 @@
-"""What the crowd should own, by what was acknowledged, and what it does own, by what the server says in the end."""
+"""The ledger: the crowd's property by its acknowledgements, compared with its property by the server's final states."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,12 +8,12 @@ from realmkeep.realm.wire.syntax import Message
 
 
 def entries(state: Message, name: str) -> list[Message]:
-    """A list of the state; Lisp has `nil` for an empty one."""
+    """A list of the state; an s-expression has `nil` for an empty one."""
     return cast("list[Message]", state.get(name) or [])
 
 
 def holdings(state: Message) -> list[Message]:
-    """Everything a player has: carried, worn and banked."""
+    """All items of a player: carried, worn and banked."""
     worn = cast("dict[str, Message]", state.get("equipment") or {})
     return [*entries(state, "inventory"), *entries(state, "bank"), *({"count": 1, **item} for item in worn.values())]
 
@@ -25,14 +25,14 @@ def purse(state: Message) -> int:
 
 @dataclass
 class Ledger:
-    """Counts what comes into the crowd and what goes out of it; what moves within it cancels out.
+    """Counts the property that enters and leaves the crowd; transfers between its players cancel out.
 
     Attributes:
-        gold: What all purses together should hold.
-        stacks: How many of each item without a serial there should be.
-        known: Serials that somebody of the crowd was seen with.
-        sold: Those that went to a shop and must not come back.
-        loose: Those that were dropped: anybody may have them now, once.
+        gold: The expected gold of all purses and banks.
+        stacks: The expected count of each item without a serial.
+        known: Serials that a player of the crowd has held.
+        sold: Serials that were sold or consumed and must not come back.
+        loose: Serials that were dropped: at most one player may hold each.
     """
 
     gold: int = 0
@@ -43,18 +43,18 @@ class Ledger:
     _singles: set[str] = field(default_factory=set[str])
     _applied: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
 
-    def joined(self, state: Message) -> None:
-        """A player is part of the crowd from here on."""
+    def add_player(self, state: Message) -> None:
+        """Count the property of a player that joins the crowd."""
         self.gold += purse(state)
         for item in holdings(state):
             self._count(item["item"], item["count"], item.get("serial"))
 
-    def offered(self, shop: list[Message]) -> None:
-        """A shop tells what stacks."""
+    def note_goods(self, shop: list[Message]) -> None:
+        """Learn from a shop's goods which items do not stack."""
         self._singles.update(item["item"] for item in shop if not item["stackable"])
 
-    def acknowledged(self, player_id: int, ack: Message) -> None:
-        """An operation was acknowledged; told twice, it counts once."""
+    def count_acknowledged(self, player_id: int, ack: Message) -> None:
+        """Count an acknowledged operation; a repeated acknowledgement counts once."""
         op = (player_id, ack["op_id"])
         if op in self._applied:
             return
@@ -82,12 +82,12 @@ class Ledger:
             case _:
                 pass
 
-    def problems(self, states: list[Message], *, tier2_kept: bool) -> list[str]:
-        """What is not as it should be; empty if nothing was lost or doubled.
+    def find_problems(self, states: list[Message], *, tier2_kept: bool) -> list[str]:
+        """The differences to the final states; empty if nothing was lost or doubled.
 
         Args:
             states: The final state of every player of the crowd.
-            tier2_kept: The server ran all the time, so that what is tier 2 is there as well.
+            tier2_kept: Whether the server ran all the time, so that tier-2 changes must be there, too.
         """
         found: list[str] = []
         gold = sum(purse(state) for state in states)

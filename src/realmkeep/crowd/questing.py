@@ -1,9 +1,9 @@
-"""How bots follow their quests, from the giver to the reward."""
+"""The quests of bots, from the giver to the reward."""
 
 from typing import Final
 
 from realmkeep.crowd.bot import Bot
-from realmkeep.crowd.hunting import GROUNDS, hunt, rise
+from realmkeep.crowd.hunting import GROUNDS, await_respawn, hunt
 from realmkeep.crowd.ledger import entries
 from realmkeep.crowd.walking import MARKET, at_market, go
 from realmkeep.realm.wire.syntax import Message
@@ -13,14 +13,14 @@ WAYS: Final = {"town": MARKET, "forest": (20.0, 43.0), "meadow": (43.0, 20.0), "
 
 
 async def quest(bot: Bot) -> None:
-    """Take a quest, or do the next thing that one of ours wants."""
+    """Accept a quest, or work on an accepted one."""
     given = {offer["quest"]: entries(offer, "stages") for offer in entries(await at_market(bot), "quests")}
     taken = {quest["quest"]: quest for quest in entries(bot.state, "quests")}
     fresh = [name for name in given if name not in taken]
     under_way = [name for name in given if name in taken and not taken[name]["complete"]]
     if fresh and (not under_way or bot.random.random() < 0.5):
         name = bot.random.choice(fresh)
-        if await bot.done("accept_quest", quest=name) is None:
+        if await bot.act_for_result("accept_quest", quest=name) is None:
             return
     elif under_way:
         name = bot.random.choice(under_way)
@@ -32,7 +32,7 @@ async def quest(bot: Bot) -> None:
 
 
 async def _pursue(bot: Bot, name: str, number: int, stage: Message) -> bool:
-    """Do one stage and report it; False if it has to wait for another day."""
+    """Do one stage and report it; False if it stays unfinished for now."""
     progress = next(quest for quest in entries(bot.state, "quests") if quest["quest"] == name)
     if progress["stage"] > number:
         return True
@@ -43,8 +43,8 @@ async def _pursue(bot: Bot, name: str, number: int, stage: Message) -> bool:
     elif progress["count"] < stage["count"]:
         ground = bot.random.choice([ground for ground in GROUNDS if ground.kind == stage["target"]])
         await hunt(bot, ground, wanted=stage["count"] - progress["count"])
-        await rise(bot)
+        await await_respawn(bot)
     progress = next(quest for quest in entries(bot.state, "quests") if quest["quest"] == name)
     if bot.crowd.over or (stage["goal"] != "talk" and progress["count"] < stage["count"]):
         return False
-    return await bot.done("advance_quest", quest=name) is not None
+    return await bot.act_for_result("advance_quest", quest=name) is not None

@@ -1,4 +1,4 @@
-"""A crowd from its first registration to the last check."""
+"""The run of a crowd, from the first registration to the final check."""
 
 import asyncio
 import hashlib
@@ -12,29 +12,29 @@ from typing import Any, Final
 from realmkeep.clock import Clock
 from realmkeep.crowd.activities import ACTIVITIES, answer_trades
 from realmkeep.crowd.bot import Bot, Crowd
-from realmkeep.crowd.client import Disconnected, Server
+from realmkeep.crowd.client import Disconnected, RealmAddress
 from realmkeep.crowd.journal import Journal
 from realmkeep.crowd.ledger import Ledger, entries
 from realmkeep.crowd.tally import Tally
 
-DOORS: Final = 8  # registrations at once: each is a password hash of some 50 ms
-KNOCK_S_MAX: Final = 5.0  # a server that is being restarted is back by then
+LOGINS_AT_ONCE: Final = 8  # registrations at once: each is a password hash of some 50 ms
+KNOCK_S_MAX: Final = 5.0  # time to wait for a server that is starting
 PAUSE_S: Final = 0.5  # between two activities, on average
-CHECKED_AT_ONCE: Final = 16  # so that the check is no rush hour of its own
-LOOKS_MAX: Final = 5  # at one bot's state, before the server counts as gone
-UNPACKING_MAX: Final = 200  # sales to make room for parcels, before giving up
+CHECKED_AT_ONCE: Final = 16  # so that the check does not overload the server
+LOOKS_MAX: Final = 5  # attempts to read one bot's state before the crowd fails
+UNPACKING_MAX: Final = 200  # items dropped to make room for parcels before the check gives up
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a crowd is asked to do.
+class CrowdPlan:
+    """The plan of a run.
 
     Attributes:
-        bots: How many.
-        duration_s: How long they play, once all are in.
-        name: Its bots' user names begin with it; a crowd that was here before logs in. Empty: a new one.
-        journal: Where acknowledged tier-1 operations are written; None: nowhere.
-        seed: Of what the bots choose.
+        bots: Number of bots.
+        duration_s: Playing time in seconds, after the last login.
+        name: Prefix of the bots' user names; bots of an earlier run log in again. Empty: a new prefix.
+        journal: The file of acknowledged tier-1 operations; None: no file.
+        seed: Seed of the bots' choices.
     """
 
     bots: int
@@ -45,8 +45,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Report:
-    """How it went; `problems` is empty if nothing was lost or doubled."""
+class CrowdReport:
+    """The report of a run; `problems` is empty if nothing was lost or doubled."""
 
     tally: Tally
     problems: list[str]
@@ -54,7 +54,7 @@ class Report:
     played_s: float
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """The report as values of JSON."""
         return {
             "bots": self.bots,
             "played_s": round(self.played_s, 2),
@@ -65,27 +65,29 @@ class Report:
         }
 
 
-async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable[[str, float, Tally], None]) -> Report:
-    """Let a crowd play.
+async def run_crowd(
+    server: RealmAddress, plan: CrowdPlan, clock: Clock, progress: Callable[[str, float, Tally], None]
+) -> CrowdReport:
+    """Run a crowd.
 
     Args:
-        server: Where.
-        plan: What.
-        clock: Time.
-        progress: Told, a few times a second, what is going on, how far it is from 0 to 1, and the counts so far.
+        server: The realm's address.
+        plan: The plan of the run.
+        clock: The clock.
+        progress: Called a few times a second with the present phase, its progress from 0 to 1, and the counts so far.
 
     Raises:
-        Disconnected: The server is not there at the start, or does not come back within two minutes.
+        Disconnected: The server cannot be reached at the start, or does not come back within two minutes.
         OSError: The journal cannot be written.
     """
     tally, ledger = Tally(), Ledger()
     name = plan.name or f"bot{secrets.token_hex(3)}"
     journal = Journal(plan.journal, clock) if plan.journal is not None else None
-    crowd = Crowd(server, clock, tally, ledger, asyncio.Semaphore(DOORS), journal, [])
+    crowd = Crowd(server, clock, tally, ledger, asyncio.Semaphore(LOGINS_AT_ONCE), journal, [])
     bots = [_bot(crowd, name, number, plan.seed) for number in range(plan.bots)]
     try:
-        await _knock(bots[0])
-        await _come_in(bots, "login" if plan.name and await _known(bots[0]) else "register", crowd, progress)
+        await _wait_for_server(bots[0])
+        await _log_in_all(bots, "login" if plan.name and await _is_registered(bots[0]) else "register", crowd, progress)
         started_s = clock.monotonic_s()
         crowd.end_s = started_s + plan.duration_s
         await _play(bots, crowd, plan.duration_s, progress)
@@ -94,10 +96,10 @@ async def run_crowd(server: Server, plan: Plan, clock: Clock, progress: Callable
         problems = await _check(bots, crowd)
     finally:
         for bot in bots:
-            bot.hang_up()
+            bot.close_connection()
         if journal is not None:
             await asyncio.to_thread(journal.close)
-    return Report(tally, problems, len(bots), played_s)
+    return CrowdReport(tally, problems, len(bots), played_s)
 
 
 def _bot(crowd: Crowd, name: str, number: int, seed: int) -> Bot:
@@ -106,30 +108,32 @@ def _bot(crowd: Crowd, name: str, number: int, seed: int) -> Bot:
     return Bot(crowd, f"{name}-{number}", password, whims)
 
 
-async def _knock(bot: Bot) -> None:
-    """A server that never was is told soon; one that is restarted later is waited for much longer."""
+async def _wait_for_server(bot: Bot) -> None:
+    """Wait a short time for the server at the start; later a restart is given two minutes."""
     server, clock = bot.crowd.server, bot.crowd.clock
     give_up_s = clock.monotonic_s() + KNOCK_S_MAX
     while True:
         try:
-            await bot.knock()
+            await bot.check_server()
         except Disconnected as error:
             if clock.monotonic_s() >= give_up_s:
                 port = f"udp {server.udp_port}" if server.udp else f"tcp {server.tcp_port}"
-                raise Disconnected(f"nobody answers at {server.host}, {port}: start `realmkeep serve` first") from error
+                raise Disconnected(
+                    f"no server answers at {server.host}, {port}: start `realmkeep serve` first"
+                ) from error
             await clock.sleep(0.25)
         else:
             return
 
 
-async def _known(bot: Bot) -> bool:
-    return not (await bot.try_to_come_in("login")).refused
+async def _is_registered(bot: Bot) -> bool:
+    return not (await bot.try_log_in("login")).refused
 
 
-async def _come_in(bots: list[Bot], kind: str, crowd: Crowd, progress: Callable[[str, float, Tally], None]) -> None:
+async def _log_in_all(bots: list[Bot], kind: str, crowd: Crowd, progress: Callable[[str, float, Tally], None]) -> None:
     async def enter(bot: Bot) -> None:
-        await bot.come_in(kind)
-        progress("coming in", len(crowd.members) / len(bots), crowd.tally)
+        await bot.log_in(kind)
+        progress("logging in", len(crowd.members) / len(bots), crowd.tally)
 
     await _all(enter(bot) for bot in bots)
 
@@ -156,30 +160,30 @@ async def _one_bot(bot: Bot) -> None:
             await activity(bot)
             await answer_trades(bot)
         except Disconnected:
-            await bot.come_in()
+            await bot.log_in()
 
 
 async def _check(bots: list[Bot], crowd: Crowd) -> list[str]:
-    """Everybody comes in once more, so that all mail has arrived, and then says what they have."""
+    """Log all bots in twice and compare: after the first round all mail has arrived, the second shows the final states."""
     crowd.checking = True
     for bot in bots:
-        bot.hang_up()
+        bot.close_connection()
     few = asyncio.Semaphore(CHECKED_AT_ONCE)
-    await _all(_insist(bot, few, _settle) for bot in bots)
+    await _all(_retry_check(bot, few, _unpack_parcels) for bot in bots)
     await _all(
-        _insist(bot, few, Bot.log_out) for bot in bots
-    )  # what a login tells is what there is: all mail has arrived
+        _retry_check(bot, few, Bot.log_out) for bot in bots
+    )  # each login brings the final state: all mail has arrived
     states = [bot.state for bot in bots]
     tier2_kept = not crowd.tally.lost and not crowd.tally.uncertain
-    return crowd.ledger.problems(states, tier2_kept=tier2_kept)
+    return crowd.ledger.find_problems(states, tier2_kept=tier2_kept)
 
 
-async def _insist(bot: Bot, few: asyncio.Semaphore, look: Callable[[Bot], Awaitable[None]]) -> None:
-    """Come in and take a look, once more if the server is restarted meanwhile."""
+async def _retry_check(bot: Bot, few: asyncio.Semaphore, look: Callable[[Bot], Awaitable[None]]) -> None:
+    """Log in and call `look`; try again if the server is restarted meanwhile."""
     for attempt in range(LOOKS_MAX):
         async with few:
             try:
-                await bot.come_in()
+                await bot.log_in()
                 await look(bot)
             except Disconnected:
                 if attempt + 1 == LOOKS_MAX:
@@ -188,8 +192,8 @@ async def _insist(bot: Bot, few: asyncio.Semaphore, look: Callable[[Bot], Awaita
                 return
 
 
-async def _settle(bot: Bot) -> None:
-    """Make room for what waits in parcels: only what is carried can be seen."""
+async def _unpack_parcels(bot: Bot) -> None:
+    """Drop items to make room for parcels, because the state does not list the contents of parcels; then log out."""
     for _ in range(UNPACKING_MAX):
         if not bot.state["parcels"]:
             break

@@ -1,4 +1,4 @@
-"""A crowd on the console: its progress, and the table at the end."""
+"""A crowd on the console: its progress bar and its report."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from realmkeep.crowd.run import Report
+from realmkeep.crowd.run import CrowdReport
 from realmkeep.crowd.tally import Tally
 
 Show = Callable[[str, float, Tally], None]
@@ -18,7 +18,7 @@ PROBLEMS_SHOWN = 20
 
 @contextmanager
 def progress_bar(*, quiet: bool) -> Generator[Show]:
-    """A bar on standard error; with `quiet`, nothing."""
+    """A progress bar on standard error; with `quiet`, none."""
     if quiet:
         yield lambda _what, _share, _tally: None
         return
@@ -33,8 +33,8 @@ def progress_bar(*, quiet: bool) -> Generator[Show]:
         yield show
 
 
-def print_report(report: Report, *, as_json: bool) -> None:
-    """The whole story, on standard output."""
+def print_report(report: CrowdReport, *, as_json: bool) -> None:
+    """Print a report to standard output."""
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2) + "\n")
         return
@@ -53,10 +53,10 @@ def print_report(report: Report, *, as_json: bool) -> None:
     console.print(latencies)
     console.print(
         f"{report.bots} bots played {report.played_s:.1f} s: {tally.operations / report.played_s:.0f} operations a second, "
-        f"{tally.drops} rude disconnects, {tally.resumed} sessions resumed, {tally.repeated} operations sent again, "
+        f"{tally.drops} dropped connections, {tally.resumed} sessions resumed, {tally.repeated} operations repeated, "
         f"{tally.lost} connections lost"
     )
-    console.print("heard: " + ", ".join(f"{kind} {count}" for kind, count in tally.events.most_common()))
+    console.print("events: " + ", ".join(f"{kind} {count}" for kind, count in tally.events.most_common()))
     if not report.problems:
         console.print("[bold green]conserved[/]: nothing was lost or doubled")
         return

@@ -1,4 +1,4 @@
-"""What a crowd did, and how fast it was answered."""
+"""The counts and latencies of a crowd."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ QUANTILES: Final = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
 
 
 def quantile(ordered: list[float], share: float) -> float:
-    """The value below which `share` of an ascending list lies; 0 of an empty one."""
+    """The quantile of an ascending list at `share`; 0 for an empty list."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
@@ -20,15 +20,16 @@ class Tally:
     """Counts of one run.
 
     Attributes:
-        acks: Operations done, by action.
-        nacks: Operations refused, by action and reason.
-        latencies_s: From request to final answer, by tier; of trades apart, because they wait for the other one.
-        events: What came unasked, by kind.
-        repeated: Acks that said so: operations sent again after a lost answer.
-        drops: Rude disconnects.
-        resumed: Sessions taken up again.
-        lost: Connections that ended without our doing.
-        uncertain: Operations of tier 2 whose answer was lost: nobody can say whether they happened.
+        acks: Acknowledged operations, by action.
+        nacks: Refused operations, by action and reason.
+        latencies_s: Times from request to final answer, by tier; trades have their own list, because they wait for the other
+            player.
+        events: Messages that answered no request, by kind.
+        repeated: Acknowledgements marked `repeated`: operations that were sent again after a lost answer.
+        drops: Connections that bots dropped without a logout.
+        resumed: Logins that resumed a session.
+        lost: Connections that ended without the bot's doing.
+        uncertain: Tier-2 operations with a lost answer, so with an unknown outcome.
     """
 
     acks: Counter[str] = field(default_factory=Counter[str])
@@ -41,7 +42,7 @@ class Tally:
     lost: int = 0
     uncertain: int = 0
 
-    def answered(self, action: str, answer: Message, latency_s: float) -> None:
+    def count_answer(self, action: str, answer: Message, latency_s: float) -> None:
         """Count one final answer."""
         if answer["type"] != "ack":
             self.nacks[action, answer["reason"]] += 1
@@ -53,11 +54,11 @@ class Tally:
 
     @property
     def operations(self) -> int:
-        """Final answers so far."""
+        """The number of final answers so far."""
         return self.acks.total() + self.nacks.total()
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, for programs."""
+        """The counts as values of JSON."""
         return {
             "acks": dict(self.acks),
             "nacks": [
@@ -74,7 +75,7 @@ class Tally:
         }
 
     def latency_ms(self, what: str) -> dict[str, float]:
-        """Quantiles of the answers of one tier."""
+        """The latencies of one tier in milliseconds: count, quantiles and maximum."""
         ordered = sorted(self.latencies_s[what])
         shown = {name: round(1000 * quantile(ordered, share), 2) for name, share in QUANTILES}
         return {"count": len(ordered), **shown, "max": round(1000 * ordered[-1], 2) if ordered else 0.0}

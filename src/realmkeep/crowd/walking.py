@@ -1,4 +1,4 @@
-"""Where bots go, and what they see there."""
+"""The ways of bots: walking and looking around."""
 
 from typing import Final
 
@@ -7,13 +7,13 @@ from realmkeep.crowd.ledger import entries
 from realmkeep.realm.wire.syntax import Message
 from realmkeep.realm.world.content import distance
 
-STEP_TILES: Final = 4.5  # with a pause of half a second: just below walking speed
+STEP_TILES: Final = 4.5  # every half second: just below the walking speed
 STEP_S: Final = 0.5
 MARKET: Final = (20.0, 20.0)
 
 
 async def go(bot: Bot, x: float, y: float) -> bool:
-    """Walk to a point; False if the way was cut short."""
+    """Walk to a point; False if the bot did not get there."""
     while (away := distance(bot.state["x"], bot.state["y"], x, y)) > 0 and not bot.crowd.over:
         share = min(1.0, STEP_TILES / away)
         to_x = bot.state["x"] + (x - bot.state["x"]) * share
@@ -29,20 +29,20 @@ async def go(bot: Bot, x: float, y: float) -> bool:
 
 
 async def go_near(bot: Bot, x: float, y: float, tiles: float) -> bool:
-    """Walk to somewhere around a point, so that not everybody stands in one place."""
+    """Walk to a random place near a point, so that bots do not stand in one place."""
     whim = bot.random.uniform
     return await go(bot, round(x + whim(-tiles, tiles), 2), round(y + whim(-tiles, tiles), 2))
 
 
 async def look(bot: Bot) -> Message:
-    """See what is around."""
-    seen = await bot.done("look") or {}
-    bot.crowd.ledger.offered(entries(seen, "shop"))
+    """Look around."""
+    seen = await bot.act_for_result("look") or {}
+    bot.crowd.ledger.note_goods(entries(seen, "shop"))
     return seen
 
 
 async def at_market(bot: Bot) -> Message:
-    """Go to the market, and see what is there."""
+    """Go to the market and look around."""
     if distance(bot.state["x"], bot.state["y"], *MARKET) > 2:
         await go_near(bot, *MARKET, 1)
     return await look(bot)

@@ -1,4 +1,4 @@
-"""What the benchmarks of keeping share: a keeper on a store of its own, and a crowd of the specification's players."""
+"""The common parts of the keeping benchmarks: a keeper on a store of its own, with many live players."""
 
 import asyncio
 import tempfile
@@ -19,7 +19,7 @@ from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
 from realmkeep.testing.specification import SpecPlayer, specification_player
 
-ITEMS: Final = 14  # what a player of some experience carries
+ITEMS: Final = 14  # the inventory of a player of some experience
 LOGINS_AT_ONCE: Final = 64
 PLAYERS_A_WRITE: Final = 1000
 FIRST_REVISION_US: Final = 1_732_371_000_000_000
@@ -29,7 +29,7 @@ RESULT: Final = {"ok": True, "item": "rune-13", "slot": 13}
 
 @contextmanager
 def started_server(directory: Path, fsync: Fsync) -> Generator[StoreServer]:
-    """A store of its own in a temporary directory inside `directory`. Blocks: start it before the event loop.
+    """Start a store in a temporary directory inside `directory`. Blocks: start it before the event loop.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
@@ -43,7 +43,7 @@ def started_server(directory: Path, fsync: Fsync) -> Generator[StoreServer]:
 
 @asynccontextmanager
 async def opened_keeper(server: StoreServer, config: KeeperConfig) -> AsyncGenerator[tuple[Keeper, Storage]]:
-    """A keeper on the server, which ends as in a crash: nobody measures the logout of a benchmark."""
+    """A keeper on the server; it ends as in a crash, because the benchmarks do not measure a shutdown."""
     storage = open_storage(server.url)
     await storage.connect()
     keeper = await Keeper.open(storage, config=config)
@@ -58,9 +58,9 @@ async def populate(storage: Storage, players: range, *, full_rings: bool = True)
     """Store players without an owner, with their op rings full.
 
     Args:
-        storage: Where.
-        players: Their numbers.
-        full_rings: False: without any operation.
+        storage: The store.
+        players: The numbers of the players.
+        full_rings: Whether to store full op rings; otherwise none.
     """
     ring = full_ring() if full_rings else None
     for start in range(0, len(players), PLAYERS_A_WRITE):
@@ -70,7 +70,7 @@ async def populate(storage: Storage, players: range, *, full_rings: bool = True)
 
 
 def full_ring() -> bytes:
-    """An op ring as it is stored after 32 trades."""
+    """The stored op ring of a player after 32 trades."""
     ring = OpRing()
     for number in range(1, RING_OPS + 1):
         ring.add(Op(number, REQUEST), encode_result(RESULT))
@@ -78,7 +78,7 @@ def full_ring() -> bytes:
 
 
 def keys_of_player(number: int) -> RecordKeys:
-    """The keys of one of the crowd."""
+    """The keys of a player."""
     return record_keys("player", number)
 
 
@@ -97,7 +97,7 @@ def _stored(number: int, ring: bytes | None) -> Transaction:
 
 
 async def log_in(keeper: Keeper, players: range) -> list[Session[SpecPlayer]]:
-    """Log players in, 64 at a time; in the order of their numbers."""
+    """Log players in, 64 at a time; returns their sessions in the order of their numbers."""
     sessions: dict[int, Session[SpecPlayer]] = {}
     numbers = iter(players)
 
