@@ -9,14 +9,28 @@ ROOMS: Final = {
     "keeping": "Keeping",
     "storage": "Stores",
     "config": "Settings",
-    "clock": "Settings",
+    "clock": "Clocks",
 }
 OF_MODULES: Final = {  # names that few games need: public, and imported from the module of their room
     "records": ("Tier", "Trigger", "Keyword", "Validity", "OK", "CLAMP", "REJECT", "QUARANTINE", "Issue", "issue"),
     "keeping": ("Table", "Scanned", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
-    "storage": ("open_storage", "Storage", "Capability"),
-    "config": ("StoreConfig", "RecordsConfig", "AuthConfig", "NetworkConfig", "mask_url"),
+    "storage": (
+        *("open_storage", "Storage", "Capability", "Transaction", "Guard", "Need", "Present", "Shorter"),
+        *(
+            "Effect",
+            "Put",
+            "Append",
+            "Delete",
+            "DropFirst",
+            "WriteOutcome",
+            "Committed",
+            "Refused",
+            "Failed",
+            "Unknown",
+        ),
+    ),
     "clock": ("Clock", "SystemClock", "Timer"),
+    "config": ("StoreConfig", "RecordsConfig", "AuthConfig", "NetworkConfig", "mask_url"),
 }
 FIRST: Final = ("Record", "Part", "durable", "ephemeral", "Keeper", "Session", "Op", "Receipt", "answer")
 ERRORS: Final = "errors"  # on a page of its own, the ones that are imported by name too
@@ -26,6 +40,7 @@ TITLES: Final = {
     "Keeping": "Sessions, commits and letters: when it is kept.",
     "Stores": "Where it is kept.",
     "Settings": "Every setting is described on the page of the [settings](../configuration.md).",
+    "Clocks": "Time, and waiting.",
 }
 
 
@@ -40,9 +55,9 @@ def reference_pages(package: Path) -> dict[str, str]:
     for room, imported in names.items():
         if room != ERRORS:
             imported.sort(key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
-            pages[ROOMS[room]] += [f"::: realmkeep.public.{name}\n" for name in imported]
+            pages[ROOMS[room]] += ["## In `realmkeep`\n", *(_entry(f"public.{name}") for name in imported)]
     for room, more in OF_MODULES.items():
-        pages[ROOMS[room]] += [f"::: realmkeep.{room}.{name}\n" for name in more]
+        pages[ROOMS[room]] += [f"## In `realmkeep.{room}`\n", *(_entry(f"{room}.{name}") for name in more)]
     return {f"api/{title.lower()}.md": "\n".join(parts) for title, parts in pages.items()} | {
         "api/errors.md": _module_page("Errors", "errors"),
         "api/accounts.md": _module_page("Accounts", "accounts"),
@@ -62,6 +77,10 @@ def _public_names(public: Path) -> dict[str, list[str]]:
             case _:
                 pass
     return names
+
+
+def _entry(name: str) -> str:
+    return f"::: realmkeep.{name}\n    options:\n      heading_level: 3\n"
 
 
 def _module_page(title: str, *modules: str) -> str:
