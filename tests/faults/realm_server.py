@@ -20,8 +20,8 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
 from realmkeep.keeping import Keeper, Op, Returned, Session
 from realmkeep.keeping.live.op_ring import SAFE, OpRing
-from realmkeep.keeping.live.pending_write import Write
-from realmkeep.keeping.ownership.safety import Safety
+from realmkeep.keeping.live.pending_write import PendingWrite
+from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.staging import Member, Stager
 from realmkeep.records import Record
@@ -266,10 +266,10 @@ def without_fence() -> None:
 def answers_early() -> None:
     """Nobody waits for the store."""
 
-    async def at_once(self: Write, *, patient: bool = False) -> None:
+    async def at_once(self: PendingWrite, *, patient: bool = False) -> None:
         return None
 
-    Write.wait = at_once
+    PendingWrite.wait = at_once
 
 
 def without_op_ring() -> None:
@@ -284,10 +284,10 @@ def without_op_ring() -> None:
 def opens_what_is_not_safe() -> None:
     """Nobody waits until what another server wrote can be lost no more."""
 
-    async def at_once(self: Safety, run: str) -> bool:
+    async def at_once(self: SafePoint, run: str) -> bool:
         return True
 
-    Safety.reached = at_once
+    SafePoint.reached = at_once
 
 
 def begins_without_a_write() -> None:

@@ -14,7 +14,7 @@ from realmkeep.keeping.ownership.lease import LeaseHolder
 from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.writing.flusher import Flusher
 from realmkeep.keeping.writing.outage import Outage
-from realmkeep.keeping.writing.patience import Patience
+from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.testing.lab import Lab
 
 LOOPS: dict[str, tuple[type, str]] = {
@@ -22,7 +22,7 @@ LOOPS: dict[str, tuple[type, str]] = {
     "flusher": (Flusher, "_flush_due"),
     "urgent writes": (Flusher, "write_urgent"),
     "notices": (NoticeListener, "listen"),
-    "patience": (Patience, "watch"),
+    "patience": (PendingWatch, "watch_queue"),
     "outage": (Outage, "watch"),
     "look back": (LookBack, "watch"),
 }
@@ -110,7 +110,7 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     engine.lease.look_back_due.set()
     await lab.advance(2)
     told |= set(keeper.degraded)
-    break_once(monkeypatch, engine.leaving, "_queue_release")
+    break_once(monkeypatch, engine.exit, "_queue_release")
     bob.disconnect()
     await lab.advance(31)
     told |= set(keeper.degraded)

@@ -223,7 +223,7 @@ async def test_many_servers_that_vouch_at_once_do_not_overwrite_each_other(every
     lab = everysec
     names = [f"more-{number}" for number in range(20)]
     barriers = [inside(await lab.server(name)).barrier for name in names]
-    await asyncio.gather(*(barrier.vouch("the next", Guard("absent", None)) for barrier in barriers))
+    await asyncio.gather(*(barrier.confirm_run("the next", Guard("absent", None)) for barrier in barriers))
     assert [vouched(lab)[name] for name in names] == ["the next"] * 20
 
 

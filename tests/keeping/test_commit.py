@@ -322,7 +322,7 @@ async def test_a_landed_commit_keeps_none_of_its_bytes_in_memory(lab: Lab, keepe
     await lab.clock.settle()
     assert write.landed
     assert (write.transaction.effects, write.members) == ((), ())
-    applied = [session.ring.find(Op(1)) for session in (ada, bob)]
+    applied = [session.ring.find_op(Op(1)) for session in (ada, bob)]
     assert [entry is not None and entry.write for entry in applied] == [None, None]
 
 

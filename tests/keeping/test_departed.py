@@ -25,7 +25,7 @@ from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Keeper, Op, Session
-from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
+from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.recovery.tail import ENTRY_BYTES, Tail
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
@@ -288,15 +288,15 @@ async def test_healing_that_is_interrupted_goes_on_with_those_who_left(everysec:
 
 def test_nothing_is_safe_by_looking_while_a_loss_is_not_mended() -> None:
     clock = FakeClock()
-    witnesses = Witnesses(clock)
-    witnesses.saw("rover:1:updated", 7)
-    assert not witnesses.checked(witnesses.to_check(), [b"6"])
-    safe_s = witnesses.safe_s
-    assert witnesses.checked(witnesses.to_check(), [b"7"])
-    assert witnesses.safe_s == safe_s
-    witnesses.dispel(witnesses.doubts)
-    assert witnesses.checked(witnesses.to_check(), [b"7"])
-    assert witnesses.safe_s == clock.monotonic_s() - LOSS_S
+    loss_probe = LossProbe(clock)
+    loss_probe.add_sample("rover:1:updated", 7)
+    assert not loss_probe.check(loss_probe.take_samples(), [b"6"])
+    safe_s = loss_probe.safe_s
+    assert loss_probe.check(loss_probe.take_samples(), [b"7"])
+    assert loss_probe.safe_s == safe_s
+    loss_probe.clear_suspicions(loss_probe.suspicions)
+    assert loss_probe.check(loss_probe.take_samples(), [b"7"])
+    assert loss_probe.safe_s == clock.monotonic_s() - LOSS_S
 
 
 async def test_whom_somebody_deleted_since_is_not_brought_back(everysec: Lab) -> None:

@@ -32,7 +32,7 @@ from realmkeep.errors import (
     StorageUnavailable,
 )
 from realmkeep.keeping import Keeper, Op, Session
-from realmkeep.keeping.ownership.loss_probe import LOSS_S, Witnesses
+from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.records import encode
@@ -411,17 +411,17 @@ async def test_a_server_vouches_for_a_run_of_the_store_when_the_store_has_it_and
         lab.store.restore(lab.store.snapshot())
         await lab.advance(15)
         barrier = inside(lab.keeper).barrier
-        assert barrier.vouched != await barrier.run()
+        assert barrier.confirmed_run != await barrier.current_run()
 
 
 def test_what_is_safe_counts_from_the_question_and_not_from_its_late_answer() -> None:
     clock = FakeClock()
-    witnesses = Witnesses(clock)
-    witnesses.saw("a", 7)
-    seen, asked_s = witnesses.to_check(), clock.monotonic_s()
+    loss_probe = LossProbe(clock)
+    loss_probe.add_sample("a", 7)
+    seen, asked_s = loss_probe.take_samples(), clock.monotonic_s()
     clock._now_ns += 5_000_000_000
-    assert witnesses.checked(seen, [b"7"])
-    assert witnesses.safe_s == asked_s - LOSS_S
+    assert loss_probe.check(seen, [b"7"])
+    assert loss_probe.safe_s == asked_s - LOSS_S
 
 
 async def test_a_write_that_was_found_landed_bears_witness_of_a_loss() -> None:
@@ -443,7 +443,7 @@ async def test_a_player_who_is_back_in_the_turn_in_which_the_grace_runs_out_is_n
     async with Lab() as lab:
         ada = await enter(lab.keeper, 1)
         ada.disconnect()
-        eviction = inside(lab.keeper).leaving._evict(ada)  # as the timer begins it, in a task that runs later
+        eviction = inside(lab.keeper).exit._evict(ada)  # as the timer begins it, in a task that runs later
         ada.resume()
         await eviction
         assert ada.connected

@@ -1,4 +1,4 @@
-"""Ids: each given once, the counter exact under any order of answers, and a store whose counter has run away."""
+"""IdCounter: each given once, the counter exact under any order of answers, and a store whose counter has run away."""
 
 import asyncio
 import json

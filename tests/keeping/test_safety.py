@@ -9,7 +9,7 @@ import pytest
 from keeping.game import Guild, Player, enter, kept, opens_letters, pay
 from realmkeep.keeping import Keeper, Session
 from realmkeep.keeping.live.op_ring import RING_LETTERS
-from realmkeep.keeping.ownership.safety import Safety
+from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.testing.lab import Lab
 
 LONG_S = 40.0  # some heartbeats, and a lease
@@ -28,10 +28,10 @@ async def everysec() -> AsyncGenerator[Lab]:
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The control: nobody waits until what was read is safe."""
 
-    async def at_once(self: Safety, run: str) -> bool:
+    async def at_once(self: SafePoint, run: str) -> bool:
         return True
 
-    monkeypatch.setattr(Safety, "reached", at_once)
+    monkeypatch.setattr(SafePoint, "reached", at_once)
 
 
 def other(lab: Lab) -> Keeper:

@@ -18,7 +18,7 @@ from realmkeep.errors import (
     StorageUnavailable,
 )
 from realmkeep.keeping import Keeper, sending
-from realmkeep.keeping.ownership.safety import Safety
+from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.sending import OP_ID_CHARS_MAX
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, late, reject
@@ -147,10 +147,10 @@ async def test_what_was_acknowledged_survives_a_store_that_loses_its_last_moment
 
 
 async def test_the_control_that_does_not_wait_for_the_fsync_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(self: Safety, run: str) -> bool:
+    async def at_once(self: SafePoint, run: str) -> bool:
         return True
 
-    monkeypatch.setattr(Safety, "reached", at_once)
+    monkeypatch.setattr(SafePoint, "reached", at_once)
     async with Lab(loss_window_s=1.0) as lab:
         await make(lab.keeper, 2)
         before = lab.store.snapshot()

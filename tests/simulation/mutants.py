@@ -8,7 +8,7 @@ from unittest import mock
 from realmkeep.keeping.letters import inboxes
 from realmkeep.keeping.live import op_ring, sealing
 from realmkeep.keeping.live.envelope import open_envelope
-from realmkeep.keeping.ownership import claims, restart_barrier, safety
+from realmkeep.keeping.ownership import claims, restart_barrier, safe_point
 from realmkeep.keeping.recovery import inbox_heads, resolver, store_loss, stored_ownership, verdict
 from realmkeep.keeping.writing import commit, flusher, staging, write_queue
 from realmkeep.records import Record
@@ -93,13 +93,13 @@ def takes_back_the_first_only() -> Patch:
 
 def without_op_ring() -> Patch:
     """Operations that are still under way are remembered, those that landed are not."""
-    real = op_ring.OpRing.find
+    real = op_ring.OpRing.find_op
 
     def find(self: Any, op: Any) -> Any:
         found = real(self, op)
         return found if found is not None and found.write is not None else None
 
-    return mock.patch.object(op_ring.OpRing, "find", find)
+    return mock.patch.object(op_ring.OpRing, "find_op", find)
 
 
 def without_fifo() -> Patch:
@@ -194,12 +194,12 @@ def writes_live_sessions_again_before_the_queue() -> Patch:
 
 def lets_in_before_all_have_looked() -> Patch:
     """A claim does not wait until every server has looked what a restart of the store lost."""
-    return mock.patch.object(restart_barrier.Barrier, "wait", return_value=False)
+    return mock.patch.object(restart_barrier.RestartBarrier, "wait", return_value=False)
 
 
 def opens_what_is_not_safe() -> Patch:
     """Nobody waits until what another server wrote can be lost no more."""
-    return mock.patch.object(safety.Safety, "reached", return_value=True)
+    return mock.patch.object(safe_point.SafePoint, "reached", return_value=True)
 
 
 def remembers_as_many_letters_as_it_stores() -> Patch:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from realmkeep.keeping.ownership.server_process import Process, _read_own, started_at, this_process
+from realmkeep.keeping.ownership.server_process import ServerProcess, _read_own, started_at, this_process
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def other() -> Iterator["subprocess.Popen[bytes]"]:
         process.kill()
 
 
-async def told_of(pid: int) -> Process:
+async def told_of(pid: int) -> ServerProcess:
     return this_process()._replace(started=await asyncio.to_thread(started_at, pid), token="another")
 
 
@@ -47,16 +47,16 @@ async def test_what_runs_elsewhere_or_does_not_say_where_may_live(differs: dict[
 
 
 async def test_this_process_is_known_everywhere() -> None:
-    assert await Process("", "", "", this_process().token).has_certainly_ended(os.getpid())
+    assert await ServerProcess("", "", "", this_process().token).has_certainly_ended(os.getpid())
 
 
 @pytest.mark.parametrize("told", ["", "a/b", "a/b/c/d/e", "////", "///"])
 async def test_malformed_words_prove_nothing(told: str) -> None:
-    assert not await Process.decode(told).has_certainly_ended(4194999)
+    assert not await ServerProcess.decode(told).has_certainly_ended(4194999)
 
 
 def test_it_is_read_as_it_was_written() -> None:
-    assert Process.decode(this_process().encode()) == this_process()
+    assert ServerProcess.decode(this_process().encode()) == this_process()
 
 
 def test_where_the_system_tells_nothing_only_the_token_is_left(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def full_ring() -> bytes:
     """The stored op ring of a player after 32 trades."""
     ring = OpRing()
     for number in range(1, RING_OPS + 1):
-        ring.add(Op(number, REQUEST), encode_result(RESULT))
+        ring.add_op(Op(number, REQUEST), encode_result(RESULT))
     return ring.encode()
 
 

@@ -84,7 +84,7 @@ def rescue(
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
     from realmkeep.config import mask_url  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.keeping import restore_rescued  # noqa: PLC0415 - a command imports what it needs when it runs
-    from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
+    from realmkeep.keeping.lifecycle.shutdown import disconnect_storage  # noqa: PLC0415 - as above
     from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
 
     url = config_with(store).store.url
@@ -94,7 +94,7 @@ def rescue(
         try:
             return await restore_rescued(storage, file, from_log=log)
         finally:
-            await disconnect(storage)
+            await disconnect_storage(storage)
 
     report = asyncio.run(restore())
     if json:
@@ -120,7 +120,7 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
         json: Print JSON instead of sentences.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
-    from realmkeep.keeping.lifecycle.shutdown import disconnect  # noqa: PLC0415 - as above
+    from realmkeep.keeping.lifecycle.shutdown import disconnect_storage  # noqa: PLC0415 - as above
     from realmkeep.keeping.ownership.id_survey import mend_ids, survey_ids  # noqa: PLC0415
     from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
 
@@ -135,7 +135,7 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
                 await mend_ids(storage, survey)
             return survey
         finally:
-            await disconnect(storage)
+            await disconnect_storage(storage)
 
     survey = asyncio.run(look())
     if json:

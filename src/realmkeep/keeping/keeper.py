@@ -9,18 +9,18 @@ from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.keeping import server_config
-from realmkeep.keeping.lifecycle.degraded import reasons
+from realmkeep.keeping.lifecycle import shutdown
+from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
+from realmkeep.keeping.lifecycle.degraded import degraded_reasons
 from realmkeep.keeping.lifecycle.engine import Engine
-from realmkeep.keeping.lifecycle.entering import Entrance
-from realmkeep.keeping.lifecycle.opening import opened
+from realmkeep.keeping.lifecycle.entering import SessionEntry
 from realmkeep.keeping.lifecycle.reclaiming import recover
-from realmkeep.keeping.lifecycle.shutdown import NOWHERE, RESCUE_FILE, CloseReport, abandon, close, disconnect
 from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
-from realmkeep.keeping.live.gc_policy import Collector
+from realmkeep.keeping.live.gc_policy import GcPolicy
 from realmkeep.keeping.live.hooks import HookRegistry, Hooks
 from realmkeep.keeping.live.letter_types import Letter, check_letter_types
 from realmkeep.keeping.live.op_ring import Op, Receipt
-from realmkeep.keeping.live.rate_limit import Bucket
+from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.recovery.former_rescues import deliver_former
 from realmkeep.keeping.sending import Sends
@@ -59,13 +59,13 @@ class Keeper(HookRegistry, Sends):
         self._engine = engine
         self._owns_storage = owns_storage
         self._rescue_path = rescue_path
-        self._report: CloseReport | None = None
+        self._report: shutdown.CloseReport | None = None
         self._closing = asyncio.Lock()
-        self._collector = Collector(engine.clock, engine.counters)
-        self._entrance = Entrance(engine)
+        self._gc_policy = GcPolicy(engine.clock, engine.counters)
+        self._entry = SessionEntry(engine)
 
     @classmethod
-    @opened
+    @awaitable_context
     async def open(
         cls,
         storage: Storage | str,
@@ -104,17 +104,17 @@ class Keeper(HookRegistry, Sends):
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
-        path = rescue_path or RESCUE_FILE
+        path = rescue_path or shutdown.RESCUE_FILE
         try:
             store_id = engine.store_loss.store_id = await server_config.store_id(store)
-            if path != NOWHERE:  # before the name is taken: until then the records are kept from others
+            if path != shutdown.NOWHERE:  # before the name is taken: until then the records are kept from others
                 engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
-            await engine.lease.take()
-            await engine.ids.look()
+            await engine.lease.take_name()
+            await engine.ids.check_counter()
         except BaseException:
-            engine.lease.forget()
+            engine.lease.forget_name()
             if isinstance(storage, str):
-                await disconnect(store)
+                await shutdown.disconnect_storage(store)
             raise
         engine.start()
         return cls(engine, owns_storage=isinstance(storage, str), rescue_path=path)
@@ -167,7 +167,7 @@ class Keeper(HookRegistry, Sends):
 
         A sentence changes only with its reason, so that the tuple can be compared with the one before.
         """
-        return tuple(reasons(self._engine))
+        return tuple(degraded_reasons(self._engine))
 
     def heal(self) -> None:
         """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
@@ -208,7 +208,7 @@ class Keeper(HookRegistry, Sends):
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        return await self._entrance.enter(cls, id, create, shared=False, take_over=take_over)
+        return await self._entry.enter(cls, id, create, shared=False, take_over=take_over)
 
     @overload
     async def hold(self, cls: type[R], id: int | str, *, wait: bool = ...) -> Session[R] | None: ...
@@ -236,8 +236,8 @@ class Keeper(HookRegistry, Sends):
             RealmkeepError: As `login`.
         """
         if wait:
-            return await self._entrance.succeed(cls, id, create)
-        return await self._entrance.enter(cls, id, create, shared=True)
+            return await self._entry.enter_when_free(cls, id, create)
+        return await self._entry.enter(cls, id, create, shared=True)
 
     async def recover(self, cls: type[R]) -> list[Session[R]]:
         """Take back what a former incarnation of this server owned when it ended; each session starts in grace.
@@ -249,7 +249,7 @@ class Keeper(HookRegistry, Sends):
             StorageError: The store cannot be reached.
         """
         check_record(cls, "keeper.recover")
-        return await recover(self._engine, self._entrance, cls)
+        return await recover(self._engine, self._entry, cls)
 
     @overload
     def borrow(self, cls: type[R], id: int | str) -> AbstractAsyncContextManager[Session[R] | None]: ...
@@ -272,7 +272,7 @@ class Keeper(HookRegistry, Sends):
             AlreadyOwned: Another live server owns it; the error names it.
             RealmkeepError: As `login`.
         """
-        return self._entrance.borrow(cls, id, create)
+        return self._entry.borrow(cls, id, create)
 
     def session(self, cls: type[R], id: int | str) -> Session[R] | None:  # noqa: A002 - the field's own name
         """The live session of a record here; None if there is none.
@@ -298,7 +298,7 @@ class Keeper(HookRegistry, Sends):
             Misuse: `cls` is no class of records.
         """
         check_record(cls, "keeper.table")
-        return Table(self._engine, self._entrance, cls)
+        return Table(self._engine, self._entry, cls)
 
     def shelf(self, cls: type[R]) -> Shelf[R]:
         """Small records of a class that no server owns: get, create, and replace by compare-and-set.
@@ -411,14 +411,14 @@ class Keeper(HookRegistry, Sends):
         check_commit(fn, sessions, ops, engine.calls)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
             return await commits.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
-        self._entrance.check_open()
+        self._entry.check_open()
         first = sessions[0]
         if not first.shared:
             if (bucket := first.limiter) is None:
-                bucket = first.limiter = Bucket()
+                bucket = first.limiter = CommitRateLimiter()
             if not bucket.take_now(engine.clock.monotonic_s(), engine.config.tier1_rate_per_s):
                 await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
-                self._entrance.check_open()
+                self._entry.check_open()
                 if ops and (known := commits.repeated(sessions, ops)) is not None:
                     return await commits.repeat(*known)
         write, result = commits.run(fn, sessions, ops)
@@ -431,7 +431,7 @@ class Keeper(HookRegistry, Sends):
         Raises:
             ShuttingDown: As there.
         """
-        self._entrance.check_open()
+        self._entry.check_open()
         return self._engine
 
     async def allocate_id(self, count: int = 1) -> int:
@@ -448,7 +448,7 @@ class Keeper(HookRegistry, Sends):
             StorageError: The store cannot be reached.
         """
         check_type(count, (int,), "allocate_id", "pass how many numbers to take", needed=True)
-        return await self._engine.ids.allocate(count)
+        return await self._engine.ids.allocate_ids(count)
 
     async def load_server_config(self) -> dict[str, Any]:
         """What `save_server_config` stored; empty if nothing.
@@ -470,13 +470,13 @@ class Keeper(HookRegistry, Sends):
 
     def warmed_up(self) -> None:
         """Tell the garbage collector that the objects of now live long: call it once the world is loaded (see `gc_policy`)."""
-        self._collector.warmed_up()
+        self._gc_policy.warmed_up()
 
     def collect_all(self) -> int:
         """Collect all garbage now, for as long as that takes: for a maintenance window. Returns the objects freed."""
-        return self._collector.collect_all()
+        return self._gc_policy.collect_all()
 
-    async def close(self, *, deadline_s: float | None = None) -> CloseReport:
+    async def close(self, *, deadline_s: float | None = None) -> shutdown.CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
         What cannot be saved before the deadline is written to `rescue.jsonl` and named in the report: a server then
@@ -488,13 +488,13 @@ class Keeper(HookRegistry, Sends):
         check_type(deadline_s, (int, float), "deadline_s", "pass seconds, or leave it out")
         async with self._closing:
             if self._report is None:
-                self._report = await close(self._engine, deadline_s, self._rescue_path)
-                self._collector.stop()
+                self._report = await shutdown.close_engine(self._engine, deadline_s, self._rescue_path)
+                self._gc_policy.stop()
                 if self._owns_storage:
-                    await disconnect(self._engine.storage)
+                    await shutdown.disconnect_storage(self._engine.storage)
             return self._report
 
     def abandon(self) -> None:
         """Forget everything without saving, as a crash does; for tests."""
-        abandon(self._engine)
-        self._collector.stop()
+        shutdown.abandon_engine(self._engine)
+        self._gc_policy.stop()

@@ -142,8 +142,8 @@ class _Attempt:
         """
         storage, barrier = self._engine.storage, self._engine.barrier
         try:
-            await barrier.wait()
-            run = barrier.passed
+            await barrier.wait_until_passed()
+            run = barrier.passed_run
             (outcome,) = await storage.write([self._transaction])
             if isinstance(outcome, Refused):
                 self._look_why(outcome)
@@ -151,7 +151,7 @@ class _Attempt:
                 self._maybe |= not isinstance(outcome, Failed)
                 raise outcome.error
             self._maybe = True  # until it is safe a crash of the store may take it
-            return await self._engine.safety.reached(run)
+            return await self._engine.safe_point.reached(run)
         except StorageError as error:
             if not error.retryable:
                 raise

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from realmkeep.keeping.lifecycle.engine import Engine
-    from realmkeep.keeping.lifecycle.entering import Entrance
+    from realmkeep.keeping.lifecycle.entering import SessionEntry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.scan import Scanned
     from realmkeep.keys import RecordKeys
@@ -25,9 +25,9 @@ R = TypeVar("R", bound=Record)
 class Table(Generic[R]):
     """All records of one class, for simple tools: `players = keeper.table(Player)`."""
 
-    def __init__(self, engine: Engine, entrance: Entrance, cls: type[R]) -> None:
+    def __init__(self, engine: Engine, entry: SessionEntry, cls: type[R]) -> None:
         self._engine = engine
-        self._entrance = entrance
+        self._entry = entry
         self._cls = cls
 
     async def load(self, id: int | str) -> R | None:  # noqa: A002 - the field's own name
@@ -43,9 +43,9 @@ class Table(Generic[R]):
         engine, record_keys = self._engine, keys_of(self._cls, id)
         live = engine.sessions.get(record_keys.record)
         if live is None:
-            await engine.barrier.wait()
+            await engine.barrier.wait_until_passed()
         stored = engine.stager.encode(live) if live is not None else await engine.storage.load(record_keys.record)
-        return None if stored is None else await engine.claims.read(self._cls, record_keys, stored)
+        return None if stored is None else await engine.claims.read_record(self._cls, record_keys, stored)
 
     async def exists(self, id: int | str) -> bool:  # noqa: A002 - the field's own name
         """Whether there is such a record, live here or stored; what is stored is not read, so it may be unusable.
@@ -71,7 +71,7 @@ class Table(Generic[R]):
         Raises:
             StorageError: The store cannot be reached; raised while iterating.
         """
-        await self._engine.barrier.wait()
+        await self._engine.barrier.wait_until_passed()
         async for each in scan(self._cls, self._engine.storage, self._read):
             yield each
 
@@ -101,7 +101,7 @@ class Table(Generic[R]):
                 f"a table of {self._cls.__name__} got a {type(record).__name__}", hint="use the table of its own class"
             )
         made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
-        async with self._entrance.borrow(self._cls, id, lambda: made) as session:  # the caller's own stays its own
+        async with self._entry.borrow(self._cls, id, lambda: made) as session:  # the caller's own stays its own
             assert session is not None  # it is made if it is absent
             if not session.borrowers:
                 raise Misuse(

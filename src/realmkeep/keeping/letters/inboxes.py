@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.hooks import Hooks, Opener
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.loss_probe import Witnesses
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
-    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keeping.ownership.loss_probe import LossProbe
+    from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
+    from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keeping.writing.commit import Commits
     from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
@@ -83,9 +83,9 @@ class Inboxes:
         clock: Clock,
         background: Background,
         sessions: SessionRegistry,
-        barrier: Barrier,
-        safety: Safety,
-        witnesses: Witnesses,
+        barrier: RestartBarrier,
+        safe_point: SafePoint,
+        loss_probe: LossProbe,
         commits: Commits,
         hooks: Hooks,
         counters: Counters,
@@ -95,8 +95,8 @@ class Inboxes:
         self._background = background
         self._sessions = sessions
         self._barrier = barrier
-        self._safety = safety
-        self._witnesses = witnesses
+        self._safe_point = safe_point
+        self._loss_probe = loss_probe
         self._commits = commits
         self._hooks = hooks
         self._counters = counters
@@ -242,9 +242,9 @@ class Inboxes:
         """
         barrier, storage = self._barrier, self._storage
         while True:
-            run = barrier.passed
+            run = barrier.passed_run
             letters = await storage.load_list(inbox, count=LETTERS_A_READ)
-            if not letters or (not await barrier.wait() and await self._safety.reached(run)):
+            if not letters or (not await barrier.wait_until_passed() and await self._safe_point.reached(run)):
                 return letters
 
     async def _apply(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes]) -> int:
@@ -275,7 +275,7 @@ class Inboxes:
         return 1
 
     def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
-        now_us, safe_s = self._clock.wall_us(), self._witnesses.safe_s
+        now_us, safe_s = self._clock.wall_us(), self._loss_probe.safe_s
         return Batch(session, openers, letters, source, self._commits, now_us=now_us, safe_s=safe_s)
 
     def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
@@ -324,7 +324,7 @@ class Inboxes:
             tx = self._commits.tx
             tx.drop_letters(source, 1)
             if not known:  # a store that lost its last moments shows again what has gone back
-                ring.add_letters([letter.id], safe_s=self._witnesses.safe_s)
+                ring.add_letters([letter.id], safe_s=self._loss_probe.safe_s)
                 tx.effects.append(Append(sender.inbox, back))
                 tx.delivered.append(sender)
                 tx.post.give_back(sender)

@@ -49,9 +49,9 @@ class NoticeListener:
                 if notices:
                     await self._storage.write([Transaction([], [DropFirst(self._key, len(notices))])])
             except StorageError as error:
-                self._answers.failed(UNREAD, error)
+                self._answers.note_failure(UNREAD, error)
                 continue
-            self._answers.answered(UNREAD)
+            self._answers.note_answer(UNREAD)
             for notice in dict.fromkeys(notices):
                 self._arrived(notice.decode("utf-8", "replace"))
 

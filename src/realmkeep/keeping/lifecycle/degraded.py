@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 LATE_S: Final = 1.0  # a flush that is later than its lead breaks the promise
 
 
-def reasons(engine: Engine) -> Iterator[str]:
+def degraded_reasons(engine: Engine) -> Iterator[str]:
     """One sentence for each, which changes only with the reason; none while the promise is kept."""
     yield from engine.background.degraded
     if engine.store_loss.halted:
         yield engine.store_loss.halted
     elif (reason := engine.outage.reason()) is not None:
         yield reason
-    if engine.barrier.waits_for:
+    if engine.barrier.awaited_servers:
         yield (
             "the store was restarted and may have lost something: logins wait until these servers have looked: "
-            + ", ".join(engine.barrier.waits_for)
+            + ", ".join(engine.barrier.awaited_servers)
         )
     if engine.lease.replaced:
         yield f"another keeper took the name {engine.config.name}"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from realmkeep.background import Background
 from realmkeep.keeping.letters.inboxes import Inboxes
 from realmkeep.keeping.letters.notice_listener import POLL_S, NoticeListener
-from realmkeep.keeping.lifecycle.landings import Landings
-from realmkeep.keeping.lifecycle.leaving import Leaving
+from realmkeep.keeping.lifecycle.aftermath import WriteAftermath
+from realmkeep.keeping.lifecycle.leaving import SessionExit
 from realmkeep.keeping.live.counters import Counters
 from realmkeep.keeping.live.flush_schedule import FlushSchedule
 from realmkeep.keeping.live.record_encoder import RecordEncoder
@@ -18,11 +18,11 @@ from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.live.registry import SessionRegistry
 from realmkeep.keeping.live.session import KeeperCalls
 from realmkeep.keeping.ownership.claims import Claims
-from realmkeep.keeping.ownership.id_counter import Ids
+from realmkeep.keeping.ownership.id_counter import IdCounter
 from realmkeep.keeping.ownership.lease import LeaseHolder
-from realmkeep.keeping.ownership.loss_probe import Witnesses
-from realmkeep.keeping.ownership.restart_barrier import Barrier
-from realmkeep.keeping.ownership.safety import Safety
+from realmkeep.keeping.ownership.loss_probe import LossProbe
+from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
+from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.ownership.store_answers import StoreAnswers
 from realmkeep.keeping.recovery.former_rescues import Former
 from realmkeep.keeping.recovery.look_back import LookBack
@@ -32,7 +32,7 @@ from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import Results
 from realmkeep.keeping.writing.flusher import Flusher
 from realmkeep.keeping.writing.outage import Outage
-from realmkeep.keeping.writing.patience import Patience
+from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.keeping.writing.staging import Stager
 from realmkeep.keeping.writing.write_queue import WriteQueue
 
@@ -67,11 +67,11 @@ class Engine:
         self.sessions = sessions = SessionRegistry(schedule, counters, hooks, strict=config.strict)
         # ownership
         answers = StoreAnswers(clock)
-        self.barrier = barrier = Barrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
-        self.safety = safety = Safety(storage, barrier)
-        self.witnesses = witnesses = Witnesses(clock)
-        self.ids = Ids(storage, barrier)
-        self.lease = LeaseHolder(storage, clock, config, sessions, answers, witnesses, barrier, self.ids)
+        self.barrier = barrier = RestartBarrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
+        self.safe_point = safe_point = SafePoint(storage, barrier)
+        self.loss_probe = loss_probe = LossProbe(clock)
+        self.ids = IdCounter(storage, barrier)
+        self.lease = LeaseHolder(storage, clock, config, sessions, answers, loss_probe, barrier, self.ids)
         self.claims = Claims(
             storage,
             clock,
@@ -79,14 +79,14 @@ class Engine:
             limits=limits,
             encoder=encoder,
             barrier=barrier,
-            safety=safety,
+            safe_point=safe_point,
             accept_unchecked=records.accept_unchecked,
         )
         # writing
-        self.stager = stager = Stager(encoder, safety, self.lease.identity)
-        self.queue = queue = WriteQueue(storage, clock, witnesses, background, depth_max=config.queue_max)
+        self.stager = stager = Stager(encoder, safe_point, self.lease.identity)
+        self.queue = queue = WriteQueue(storage, clock, loss_probe, background, depth_max=config.queue_max)
         self.flusher = Flusher(sessions, schedule, queue, stager, clock, config)
-        self.patience = Patience(queue, clock, config.pending_after_s)
+        self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
         self.outage = Outage(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         results = Results(counters, strict=config.strict)
         self.commits = commits = Commits(
@@ -94,33 +94,33 @@ class Engine:
         )
         # letters
         self.inboxes = inboxes = Inboxes(
-            storage, clock, background, sessions, barrier, safety, witnesses, commits, hooks, counters
+            storage, clock, background, sessions, barrier, safe_point, loss_probe, commits, hooks, counters
         )
         self.notices = NoticeListener(storage, clock, config.name, sessions, inboxes, answers)
         # recovery
         self.store_loss = store_loss = StoreLoss(
-            storage, clock, stager, witnesses, sessions, inboxes, counters, heal=config.heal
+            storage, clock, stager, loss_probe, sessions, inboxes, counters, heal=config.heal
         )
-        self.look_back = LookBack(clock, sessions, self.lease, witnesses, store_loss, queue)
+        self.look_back = LookBack(clock, sessions, self.lease, loss_probe, store_loss, queue)
         # lifecycle
-        landings = Landings(sessions, store_loss, inboxes, background)
-        self.leaving = Leaving(sessions, background, queue, stager, landings, hooks, clock, grace_s=config.grace_s)
+        aftermath = WriteAftermath(sessions, store_loss, inboxes, background)
+        self.exit = SessionExit(sessions, background, queue, stager, aftermath, hooks, clock, grace_s=config.grace_s)
         # The calls upwards: of the queue, of the commits, and of a session.
         queue.resolver = Resolver(storage, clock, sessions, store_loss)
-        commits.on_landed = landings.committed
+        commits.on_landed = aftermath.committed
         self.calls = self._calls_of_a_session()
 
     def _calls_of_a_session(self) -> KeeperCalls:
-        sessions, leaving = self.sessions, self.leaving
+        sessions, session_exit = self.sessions, self.exit
         return KeeperCalls(
             server=self.name,
             mark=self.schedule.mark,
             escalate=sessions.escalate,
-            violated=sessions.violated,
-            changed_after_end=sessions.changed_after_end,
-            disconnect=leaving.disconnect,
-            resume=leaving.resume,
-            release=leaving.release,
+            report_violation=sessions.report_violation,
+            report_change_after_end=sessions.report_change_after_end,
+            disconnect=session_exit.disconnect,
+            resume=session_exit.resume,
+            release=session_exit.release,
             settle=self.flusher.settled,
             open_letters=self.inboxes.open,
             recall=self.commits.recall,
@@ -134,11 +134,11 @@ class Engine:
     def start(self) -> None:
         """Start every loop that runs for as long as the keeper is open."""
         loops = {
-            "lease": self.lease.keep,
-            "flusher": self.flusher.run,
+            "lease": self.lease.keep_renewing,
+            "flusher": self.flusher.keep_flushing,
             "urgent writes": self.flusher.write_urgent,
             "notices": self.notices.listen,
-            "patience": self.patience.watch,
+            "patience": self.pending_watch.watch_queue,
             "outage": self.outage.watch,
             "look back": self.look_back.watch,
         }

@@ -28,7 +28,7 @@ R = TypeVar("R", bound=Record)
 SUCCEED_S: Final = 1.0  # how often who waits for a record looks: a release is noticed within it
 
 
-class Entrance:
+class SessionEntry:
     """Lets records in.
 
     An entry goes on when its caller is cancelled, because its claim may be in the store by then; what it brought is let
@@ -92,7 +92,7 @@ class Entrance:
             elif live.writable and not live.borrowers:
                 continue  # it was connected until a moment ago
             else:
-                await engine.sessions.gone(live)
+                await engine.sessions.wait_until_gone(live)
         bringing = self._bring(cls, record_keys, create, shared=shared, away=away, lent=lent)
         entry = asyncio.get_running_loop().create_task(bringing)
         engine.sessions.entering[record_keys.record] = entry
@@ -129,11 +129,11 @@ class Entrance:
         session.borrowers -= 1
         try:
             if not session.borrowers and not session.ended:
-                await self._engine.leaving.release(session)
+                await self._engine.exit.release(session)
         finally:
-            self._engine.sessions.wake(session)
+            self._engine.sessions.wake_waiters(session)
 
-    async def succeed(
+    async def enter_when_free(
         self,
         cls: type[R],
         id: int | str,  # noqa: A002 - the field's own name
@@ -206,9 +206,9 @@ class Entrance:
             engine.counters.sessions += 1
             session.borrowers = int(lent)
             if away:
-                engine.leaving.disconnect(session)
+                engine.exit.disconnect(session)
             if engine.sessions.closing or key in self._unwanted:
-                await engine.leaving.release(session, patient=True)
+                await engine.exit.release(session, patient=True)
                 self.check_open()
             else:
                 engine.inboxes.notice(session, kept=True)  # nobody waits for a full inbox to play
@@ -224,7 +224,7 @@ class Entrance:
             engine.calls,
             claimed.record,
             claimed.keys,
-            owner=engine.lease.owner(claimed.token),
+            owner=engine.lease.owner_key(claimed.token),
             token=claimed.token,
             revision=claimed.revision,
             stored_version=claimed.stored_version,
@@ -257,6 +257,6 @@ class Entrance:
             if session.borrowers:  # another may have borrowed it as well by now
                 await self._give_back(session)
             else:
-                await self._engine.leaving.release(session, patient=True)
+                await self._engine.exit.release(session, patient=True)
         except RealmkeepError as error:
             log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)

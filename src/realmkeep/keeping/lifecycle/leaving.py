@@ -13,7 +13,7 @@ from realmkeep.keeping.live.session_states import SessionEvent, SessionState
 if TYPE_CHECKING:
     from realmkeep.background import Background
     from realmkeep.clock import Clock
-    from realmkeep.keeping.lifecycle.landings import Landings
+    from realmkeep.keeping.lifecycle.aftermath import WriteAftermath
     from realmkeep.keeping.live.hooks import Hooks
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Leaving:
+class SessionExit:
     """Ends the sessions of one keeper."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Leaving:
         background: Background,
         queue: WriteQueue,
         stager: Stager,
-        landings: Landings,
+        aftermath: WriteAftermath,
         hooks: Hooks,
         clock: Clock,
         *,
@@ -40,7 +40,7 @@ class Leaving:
     ) -> None:
         self._sessions = sessions
         self._background = background
-        self._landings = landings
+        self._aftermath = aftermath
         self._queue = queue
         self._stager = stager
         self._hooks = hooks
@@ -139,6 +139,6 @@ class Leaving:
             session.require_usable()
             raise
         session.move(SessionEvent.RELEASE_QUEUED)
-        write.on_landed = partial(self._landings.released, session)
+        write.on_landed = partial(self._aftermath.released, session)
         self._queue.put(write)
         return write

@@ -60,7 +60,7 @@ class CloseReport:
         return not self.rescued and not self.left
 
 
-async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> CloseReport:
+async def close_engine(engine: Engine, deadline_s: float | None, rescue_path: Path) -> CloseReport:
     """Release every session, drop the name, take a snapshot; rescue what could not be saved in time.
 
     Each step stands on its own: the name is given back although the store may not be flushed, and a store whose user may
@@ -68,12 +68,14 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
     """
     engine.sessions.closing = True
     sessions = list(engine.sessions.live())
-    ending = _Ending(engine.clock, deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s)
+    ending = _StepsWithinDeadline(
+        engine.clock, deadline_s if deadline_s is not None else engine.config.shutdown_deadline_s
+    )
     if await ending.step("not everything was saved", _save(engine, sessions)):
         flushed = await ending.step("the store was not flushed", engine.storage.flush())
-        await ending.step("the name stays taken for one lease", engine.lease.drop(), level=logging.WARNING)
+        await ending.step("the name stays taken for one lease", engine.lease.drop_name(), level=logging.WARNING)
         if flushed and not engine.lease.replaced:
-            await ending.step("other servers may wait for this one", engine.barrier.leave(), level=logging.WARNING)
+            await ending.step("other servers may wait for this one", engine.barrier.withdraw(), level=logging.WARNING)
         await ending.step("the store took no snapshot", engine.storage.snapshot(), level=logging.WARNING)
     released = len([session for session in sessions if session.state is SessionState.ENDED])
     left = list(engine.sessions.live())
@@ -81,7 +83,7 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
     keys = dict.fromkeys(session.keys.record for session in left)
     for each in rescued:
         keys.update(dict.fromkeys(each.records if isinstance(each, Undelivered) else [each.record]))
-    abandon(engine)
+    abandon_engine(engine)
     await engine.background.stop()
     left_before = engine.former.still_left()
     path: Path | None = rescue_path if rescued else None
@@ -90,11 +92,11 @@ async def close(engine: Engine, deadline_s: float | None, rescue_path: Path) -> 
     return CloseReport(released, tuple(keys), path, left_before)
 
 
-def abandon(engine: Engine) -> None:
+def abandon_engine(engine: Engine) -> None:
     """Forget everything without saving, as a crash does."""
     engine.sessions.closing = True
     engine.queue.abandon()
-    engine.lease.forget()
+    engine.lease.forget_name()
     engine.background.cancel()
     for entry in engine.sessions.entering.values():
         entry.cancel()
@@ -102,7 +104,7 @@ def abandon(engine: Engine) -> None:
         engine.sessions.dismiss(session, SessionEvent.ABANDONED)
 
 
-class _Ending:
+class _StepsWithinDeadline:
     """The steps of an ending, within one deadline; none of them cancels the next.
 
     Args:
@@ -131,7 +133,7 @@ class _Ending:
         return False
 
 
-async def disconnect(storage: Storage) -> None:
+async def disconnect_storage(storage: Storage) -> None:
     """Let go of the store at the very end. That it does not end well is logged: what is saved is saved, whatever comes after."""
     try:
         await storage.disconnect()
@@ -154,7 +156,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
         if session.state is SessionState.LEAVING:
             return  # somebody else released it; `drained` waits for that
         try:
-            await engine.leaving.release(session, patient=True)
+            await engine.exit.release(session, patient=True)
         except (KeepingError, RecordError) as error:
             log.error("%s was not released: %s", session.keys.record, error)
         except Exception:

@@ -24,7 +24,7 @@ YOUNG: Final = 5000  # objects until a young collection, 0.2 ms: most of what co
 NEVER: Final = 1_000_000_000  # young collections between two full ones: a full one runs only when it is asked for
 
 
-class Collector:
+class GcPolicy:
     """The collector's policy for one process; it changes nothing until `warmed_up`."""
 
     def __init__(self, clock: Clock, counters: Counters) -> None:

@@ -16,7 +16,7 @@ from realmkeep.records.checksum import crc32
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from realmkeep.keeping.live.pending_write import Write
+    from realmkeep.keeping.live.pending_write import PendingWrite
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
 RING_LETTERS: Final = 32  # as many are stored; what a loss of the store may show again is remembered, however many
@@ -79,7 +79,7 @@ class Receipt(Generic[T_co]):
         return f"Receipt({self.result!r}, repeated={self.repeated})"
 
 
-class Applied(NamedTuple):
+class AppliedOp(NamedTuple):
     """An operation that was applied.
 
     Attributes:
@@ -92,7 +92,7 @@ class Applied(NamedTuple):
     id: int
     digest: str
     result: bytes
-    write: Write | None = None
+    write: PendingWrite | None = None
 
     def value(self) -> Any:
         """The recorded result, as plain JSON values."""
@@ -121,13 +121,13 @@ class OpRing:
 
     __slots__ = ("_body", "_count", "_letters", "_under_way", "changed", "last_id")
 
-    def __init__(self, entries: Sequence[Applied] = (), letters: Sequence[str] = ()) -> None:
+    def __init__(self, entries: Sequence[AppliedOp] = (), letters: Sequence[str] = ()) -> None:
         self._letters: Opened = {letter_id: [SAFE] for letter_id in letters}
-        self._under_way: tuple[tuple[int, Write], ...] = ()  # nearly always none, or one
+        self._under_way: tuple[tuple[int, PendingWrite], ...] = ()  # nearly always none, or one
         self.changed = False
         self._hold(entries)
 
-    def _hold(self, entries: Sequence[Applied]) -> None:
+    def _hold(self, entries: Sequence[AppliedOp]) -> None:
         self._body = _SEPARATOR.join(_line(entry.id, entry.digest, entry.result) for entry in entries)
         self._count = len(entries)
         self.last_id = entries[-1].id if entries else 0
@@ -173,7 +173,7 @@ class OpRing:
         """Take over what a former session of the record here remembers of letters that it opened."""
         self._letters = {**other._letters, **self._letters}
 
-    def find(self, op: Op) -> Applied | None:
+    def find_op(self, op: Op) -> AppliedOp | None:
         """The entry of `op` if it was applied before; None if it may run.
 
         Raises:
@@ -201,16 +201,16 @@ class OpRing:
             )
         return None
 
-    def _entries(self) -> list[Applied]:
+    def _entries(self) -> list[AppliedOp]:
         under_way = dict(self._under_way)
         lines = _lines.decode(b"[%b]" % self._body)
-        return [Applied(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in lines]
+        return [AppliedOp(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in lines]
 
-    def add(self, op: Op, result: bytes) -> None:
-        """Record `op`; the lowest id leaves a full ring. `find` has allowed it."""
+    def add_op(self, op: Op, result: bytes) -> None:
+        """Record `op`; the lowest id leaves a full ring. `find_op` has allowed it."""
         self.changed = True
         if op.id <= self.last_id:
-            entries = [*self._entries(), Applied(op.id, digest_of(op), result)]
+            entries = [*self._entries(), AppliedOp(op.id, digest_of(op), result)]
             self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
             return
         self.last_id = op.id
@@ -224,11 +224,11 @@ class OpRing:
             return
         self._count += 1
 
-    def carry(self, op: Op, write: Write) -> None:
-        """Until `written`, who repeats `op` waits for this write."""
+    def attach_write(self, op: Op, write: PendingWrite) -> None:
+        """Until `detach_write`, who repeats `op` waits for this write."""
         self._under_way += ((op.id, write),)
 
-    def written(self, write: Write) -> None:
+    def detach_write(self, write: PendingWrite) -> None:
         """The fate of a write is known."""
         if self._under_way:
             self._under_way = tuple([pair for pair in self._under_way if pair[1] is not write])
@@ -269,7 +269,7 @@ class OpRing:
             plain = _stored.decode(stored)
         except UNDECODABLE as error:
             raise Corrupt(f"{key} does not hold an op ring: {error}", hint="restore it from a backup") from error
-        return cls([Applied(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops], plain.letters)
+        return cls([AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops], plain.letters)
 
 
 def _line(op_id: int, digest: str, result: bytes) -> bytes:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from realmkeep.storage import Transaction
 
 
-class Write:
+class PendingWrite:
     """A transaction in the queue. It ends as landed (durable) or failed; whoever waits is told once.
 
     Attributes:

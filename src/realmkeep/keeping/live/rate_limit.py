@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 ROUNDING_S: Final = 1e-6  # ten tenths of a second are a little more than a second
 
 
-class Bucket:
+class CommitRateLimiter:
     """One player's allowance, as a virtual schedule (GCRA, ITU-T I.371): each operation takes the next free slot.
 
     A second's worth may come at once; what exceeds the rate waits for its slot, in order.

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import OwnershipLost, TierViolation
-from realmkeep.keeping.live.session import AfterEnd, Session
+from realmkeep.keeping.live.session import EndedRecordObserver, Session
 from realmkeep.keeping.live.session_states import SessionEvent
 from realmkeep.records import FieldInfo, Tier, observe
 
@@ -73,15 +73,15 @@ class SessionRegistry:
             return
         key = session.keys.record
         del self._live[key]
-        observe(session.record, AfterEnd(key, session.state, self.changed_after_end))
-        self.wake(session)
+        observe(session.record, EndedRecordObserver(key, session.state, self.report_change_after_end))
+        self.wake_waiters(session)
 
-    async def gone(self, session: Session[Any]) -> None:
+    async def wait_until_gone(self, session: Session[Any]) -> None:
         """Return when the session is over, or one of its borrowers has given it back."""
         await self._ended.setdefault(session.keys.record, asyncio.Event()).wait()
 
-    def wake(self, session: Session[Any]) -> None:
-        """Let those go on who wait in `gone`."""
+    def wake_waiters(self, session: Session[Any]) -> None:
+        """Let those go on who wait in `wait_until_gone`."""
         if (ended := self._ended.pop(session.keys.record, None)) is not None:
             ended.set()
 
@@ -113,7 +113,7 @@ class SessionRegistry:
         if not session.ended and self._schedule.add_urgent(session):
             self._counters.escalations += 1
 
-    def violated(self, session: Session[Any], violation: TierViolation) -> None:
+    def report_violation(self, session: Session[Any], violation: TierViolation) -> None:
         """An IMMEDIATE field is about to change outside a commit: refuse that, or have it written at once.
 
         Raises:
@@ -125,7 +125,7 @@ class SessionRegistry:
         log.error("%s; it is written at once", violation.message)
         self.escalate(session)
 
-    def changed_after_end(self, key: str, state: SessionState, field: FieldInfo) -> None:
+    def report_change_after_end(self, key: str, state: SessionState, field: FieldInfo) -> None:
         """Count a change of a record whose session is over.
 
         Raises:
@@ -138,12 +138,12 @@ class SessionRegistry:
                 hint="drop the record when on_lost_ownership or on_evict runs",
             )
 
-    def changed_while_leaving(self, session: Session[Any]) -> None:
+    def report_change_while_leaving(self, session: Session[Any]) -> None:
         """Count a change of a record after its final snapshot was taken; that change is not stored."""
         self._counters.changes_after_end += 1
         log.error("%s changed while its session was leaving; that is not stored", session.keys.record)
 
-    def forgotten(self, session: Session[Any]) -> None:
+    def report_forgotten_mark(self, session: Session[Any]) -> None:
         """Count a change that no mark told of, and that the sweep found."""
         self._counters.forgotten_marks += 1
         log.warning("%s changed inside a container without touch(); the sweep found it", session.keys.record)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Timer
     from realmkeep.keeping.live.op_ring import Op, OpRing
-    from realmkeep.keeping.live.pending_write import Write
-    from realmkeep.keeping.live.rate_limit import Bucket
+    from realmkeep.keeping.live.pending_write import PendingWrite
+    from realmkeep.keeping.live.rate_limit import CommitRateLimiter
     from realmkeep.keeping.live.session_states import SessionEvent
     from realmkeep.keys import RecordKeys
 
@@ -31,8 +31,8 @@ class KeeperCalls(NamedTuple):
         server: The server's name.
         mark: Schedules a write, for a first or a more urgent change.
         escalate: Has the record written at once.
-        violated: Reports that an IMMEDIATE field is about to change outside a commit.
-        changed_after_end: Reports that a record changes although its session is over: its key, the state, the field.
+        report_violation: Reports that an IMMEDIATE field is about to change outside a commit.
+        report_change_after_end: Reports that a record changes although its session is over: its key, the state, the field.
         disconnect: As `Session.disconnect`.
         resume: As `Session.resume`.
         release: As `Session.release`.
@@ -44,8 +44,8 @@ class KeeperCalls(NamedTuple):
     server: str
     mark: Callable[[Session[Any], Tier], None]
     escalate: Callable[[Session[Any]], None]
-    violated: Callable[[Session[Any], TierViolation], None]
-    changed_after_end: Callable[[str, SessionState, FieldInfo], None]
+    report_violation: Callable[[Session[Any], TierViolation], None]
+    report_change_after_end: Callable[[str, SessionState, FieldInfo], None]
     disconnect: Callable[[Session[Any]], None]
     resume: Callable[[Session[Any]], None]
     release: Callable[[Session[Any]], Awaitable[None]]
@@ -127,8 +127,8 @@ class Session(Generic[R_co]):
         self.due_s = NEVER
         self.committing = False
         self.borrowers = 0
-        self.last_write: Write | None = None
-        self.limiter: Bucket | None = None
+        self.last_write: PendingWrite | None = None
+        self.limiter: CommitRateLimiter | None = None
         self.grace_timer: Timer | None = None
         observe(record, self)
 
@@ -184,7 +184,7 @@ class Session(Generic[R_co]):
             OpTooOld: Its id lies below the last 32.
             OpReused: The id was applied for another request.
         """
-        entry = self.ring.find(op)
+        entry = self.ring.find_op(op)
         return None if entry is None else Receipt(entry.value(), repeated=True)
 
     async def recall(self, op: Op) -> Receipt[Any] | None:
@@ -242,7 +242,7 @@ class Session(Generic[R_co]):
         self._calls.resume(self)
 
     async def logout(self) -> None:
-        """Write the final snapshot and release ownership in one transaction; durable on return.
+        """PendingWrite the final snapshot and release ownership in one transaction; durable on return.
 
         The store's `:updated` key of the record is then when the player was last seen.
 
@@ -314,10 +314,10 @@ class Session(Generic[R_co]):
             f"{self.keys.record}: {field.name} is IMMEDIATE and changes only inside a commit",
             hint="move the change into keeper.commit(...)",
         )
-        self._calls.violated(self, violation)
+        self._calls.report_violation(self, violation)
 
 
-class AfterEnd:
+class EndedRecordObserver:
     """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
 
     def __init__(self, key: str, state: SessionState, tell: Callable[[str, SessionState, FieldInfo], None]) -> None:

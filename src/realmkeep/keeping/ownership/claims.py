@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.ownership.lease import LeaseHolder
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
-    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
+    from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Limits, Loaded
     from realmkeep.storage import Storage
@@ -68,7 +68,7 @@ class Claimed(NamedTuple, Generic[R]):
     changed: bool
 
 
-class _Stored(NamedTuple):
+class _StoredRecord(NamedTuple):
     owner: bytes | None
     record: bytes | None
     updated: bytes | None
@@ -116,8 +116,8 @@ class Claims:
         *,
         limits: Limits,
         encoder: RecordEncoder,
-        barrier: Barrier,
-        safety: Safety,
+        barrier: RestartBarrier,
+        safe_point: SafePoint,
         accept_unchecked: bool,
     ) -> None:
         self._storage = storage
@@ -126,7 +126,7 @@ class Claims:
         self._limits = limits
         self._encoder = encoder
         self._barrier = barrier
-        self._safety = safety
+        self._safe_point = safe_point
         self._accept_unchecked = accept_unchecked
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
@@ -140,13 +140,13 @@ class Claims:
             StorageError: The store cannot be reached.
         """
         for _ in range(CLAIM_ATTEMPTS):
-            run = self._barrier.passed
+            run = self._barrier.passed_run
             stored = await self._stored(record_keys)
-            if await self._barrier.wait():
+            if await self._barrier.wait_until_passed():
                 continue
             lease_guards = await self._check_free(record_keys, stored.owner)
-            if self._safety.needed and self._is_of_others(stored):
-                if not await self._safety.reached(run):
+            if self._safe_point.needed and self._is_of_others(stored):
+                if not await self._safe_point.reached(run):
                     continue
                 lease_guards = await self._check_free(record_keys, stored.owner)  # a lease is renewed meanwhile
             if stored.record is None:
@@ -161,30 +161,30 @@ class Claims:
             f"{record_keys.record} was changed by others during each of {CLAIM_ATTEMPTS} claims", hint="try again"
         )
 
-    async def _stored(self, record_keys: RecordKeys) -> _Stored:
+    async def _stored(self, record_keys: RecordKeys) -> _StoredRecord:
         """What the store has of a record, as of one moment.
 
         Raises:
             Corrupt: Something else lies at one of its keys.
             StorageError: The store cannot be reached.
         """
-        left = [record_keys.left] if self._safety.needed else []
+        left = [record_keys.left] if self._safe_point.needed else []
         beside = [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]
         try:
-            return _Stored(*await self._storage.load_many([*beside, *left]))
+            return _StoredRecord(*await self._storage.load_many([*beside, *left]))
         except WrongType as error:
             raise Corrupt(
                 f"{record_keys.record} cannot be used: {error.message}",
                 hint="move that key away, and restore the record",
             ) from error
 
-    def _is_of_others(self, stored: _Stored) -> bool:
+    def _is_of_others(self, stored: _StoredRecord) -> bool:
         """Another server, or a former incarnation of this one, wrote it of late, and may be dead when the store is."""
         ours = self._lease.identity
         is_owned = stored.owner is not None and not stored.owner.startswith(ours)
         return is_owned or (stored.left is not None and stored.left != ours)
 
-    async def former(self, cls: type[Record]) -> AsyncIterator[str]:
+    async def former_records(self, cls: type[Record]) -> AsyncIterator[str]:
         """The ids of the records of this class that a former incarnation of this server owns.
 
         A key that is no owner key, or cannot be read, is logged and left out.
@@ -239,13 +239,13 @@ class Claims:
             log.warning("the lease of %s stands still, so %s passes on", owner.server, record_keys.record)
         return [Guard(lease_key, found)]
 
-    def _made(self, record_keys: RecordKeys, stored: _Stored, record: R) -> Claimed[R]:
+    def _made(self, record_keys: RecordKeys, stored: _StoredRecord, record: R) -> Claimed[R]:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
         revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
         version = record.__realmkeep__.version
         return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
 
-    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _Stored) -> Claimed[R]:
+    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _StoredRecord) -> Claimed[R]:
         blob = stored.record or b""
         try:
             revision, former = stored.revision, stored.token
@@ -259,7 +259,7 @@ class Claims:
         version = stored_number(stored.version) or 0
         return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
 
-    async def read(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
+    async def read_record(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
         """The record that these bytes hold, without owning it.
 
         Raises:
@@ -286,11 +286,11 @@ class Claims:
             hint=f"a copy is kept under {kept_at} for a week; {error.hint or 'mend or restore the record'}",
         )
 
-    async def _own(self, claimed: Claimed[R], stored: _Stored, lease_guards: list[Guard]) -> bool:
+    async def _own(self, claimed: Claimed[R], stored: _StoredRecord, lease_guards: list[Guard]) -> bool:
         """Write the owner key, if nothing changed since it was read; False if something did."""
         record_keys = claimed.keys
         guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
-        owner = self._lease.owner(claimed.token)
+        owner = self._lease.owner_key(claimed.token)
         effects = [Put(record_keys.owner, owner)]
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
@@ -302,7 +302,7 @@ class Claims:
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
             if stored.record is None:
-                self._lease.wrote(record_keys.updated, claimed.revision)
+                self._lease.record_claim(record_keys.updated, claimed.revision)
             return True
         if isinstance(outcome, Failed):
             raise outcome.error

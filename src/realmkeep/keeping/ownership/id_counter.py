@@ -11,7 +11,7 @@ from realmkeep.keys import SERVER_ID_COUNTER
 from realmkeep.storage import Committed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
     from realmkeep.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ COUNT_MAX: Final = 2**20  # in one request; a block of serials has a thousand
 MEND: Final = "stop the servers of the realm, then: realmkeep store ids --fix"
 
 
-class Ids:
+class IdCounter:
     """Counts in the store, and remembers how far this server has got.
 
     The counter grows by exactly what was asked for, and otherwise only by `catch_up`, which compares and sets. A server has
@@ -34,14 +34,14 @@ class Ids:
         trouble: Why no ids can be given out, in a sentence; empty if they can.
     """
 
-    def __init__(self, storage: Storage, barrier: Barrier) -> None:
+    def __init__(self, storage: Storage, barrier: RestartBarrier) -> None:
         self._storage = storage
         self._barrier = barrier
         self._highest = 0
         self._turn = asyncio.Lock()
         self.trouble = ""
 
-    async def allocate(self, count: int) -> int:
+    async def allocate_ids(self, count: int) -> int:
         """The first of `count` numbers, all from 1 to `ID_MAX`.
 
         Raises:
@@ -52,7 +52,7 @@ class Ids:
         if not 1 <= count <= COUNT_MAX:
             raise Misuse(f"{count} ids were asked for at once", hint=f"ask for 1 to {COUNT_MAX}")
         while True:
-            await self._barrier.wait()
+            await self._barrier.wait_until_passed()
             async with self._turn:
                 first = await self._take(count)
             if first is not None:
@@ -61,13 +61,13 @@ class Ids:
     async def _take(self, count: int) -> int | None:
         """The first of `count` numbers; None if the store was restarted meanwhile, and the counter may be behind."""
         if self.trouble:
-            await self.look()
+            await self.check_counter()
             self._check()
-        run = self._barrier.passed
+        run = self._barrier.passed_run
         try:
             last = await self._storage.increment(SERVER_ID_COUNTER, count)
         except WrongType:
-            await self.look()
+            await self.check_counter()
             self._check()
             raise
         first = last - count + 1
@@ -79,7 +79,7 @@ class Ids:
         if went_back:
             await self.catch_up()
             return None
-        return first if await self._barrier.run() in (run, "") else None
+        return first if await self._barrier.current_run() in (run, "") else None
 
     async def catch_up(self) -> None:
         """Move the counter on if the store has forgotten numbers that were given out here.
@@ -93,7 +93,7 @@ class Ids:
             if not isinstance(outcome, (Committed, Refused)):
                 raise outcome.error
 
-    async def look(self) -> None:
+    async def check_counter(self) -> None:
         """See whether the counter can be used, and say so in `trouble`.
 
         Raises:

@@ -18,16 +18,16 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, NameTaken, RealmkeepError, StorageError, StorageUnavailable
 from realmkeep.keeping.live.undecodable import UNDECODABLE
-from realmkeep.keeping.ownership.server_process import Process, this_process
+from realmkeep.keeping.ownership.server_process import ServerProcess, this_process
 from realmkeep.storage import Committed, Delete, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
     from realmkeep.keeping.live.registry import SessionRegistry
-    from realmkeep.keeping.ownership.id_counter import Ids
-    from realmkeep.keeping.ownership.loss_probe import Witnesses
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.id_counter import IdCounter
+    from realmkeep.keeping.ownership.loss_probe import LossProbe
+    from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
     from realmkeep.keeping.ownership.store_answers import StoreAnswers
     from realmkeep.storage import Storage
 
@@ -88,7 +88,7 @@ class Lease(msgspec.Struct, frozen=True):
         pid: Its process there.
         expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if it does not say.
         ttl_s: How long it lived when it was renewed; 0 if it does not say.
-        process: Tells its process from any other (`Process`); empty if it does not say.
+        process: Tells its process from any other (`ServerProcess`); empty if it does not say.
     """
 
     incarnation: str
@@ -165,16 +165,16 @@ class LeaseHolder:
         config: KeeperConfig,
         sessions: SessionRegistry,
         answers: StoreAnswers,
-        witnesses: Witnesses,
-        barrier: Barrier,
-        ids: Ids,
+        loss_probe: LossProbe,
+        barrier: RestartBarrier,
+        ids: IdCounter,
     ) -> None:
         self._storage = storage
         self._clock = clock
         self._barrier = barrier
         self._ids = ids
         self._answers = answers
-        self._witnesses = witnesses
+        self._loss_probe = loss_probe
         self._config = config
         self._sessions = sessions
         self._key = keys.server_lease(config.name)
@@ -213,11 +213,11 @@ class LeaseHolder:
         """What every owner key of this run of the server begins with."""
         return f"{self.name}/{self.incarnation}/".encode()
 
-    def owner(self, token: int) -> bytes:
+    def owner_key(self, token: int) -> bytes:
         """An owner key of this server."""
         return Owner(self.name, self.incarnation, str(token)).encode()
 
-    async def take(self) -> None:
+    async def take_name(self) -> None:
         """Take the name: at once from a dead former incarnation, else when its lease has run out.
 
         Raises:
@@ -225,7 +225,7 @@ class LeaseHolder:
             StorageError: The store cannot be reached.
         """
         watched: bytes | None = None
-        run = self._run = await self._barrier.run()
+        run = self._run = await self._barrier.current_run()
         while True:
             found = await self._storage.load(self._key)
             former = None if found is None else Lease.decode(found, self._key)
@@ -235,9 +235,11 @@ class LeaseHolder:
                 self._taken_us = self._clock.wall_us()
                 self._former = "" if former is None else former.incarnation
                 if await self._put(found):
-                    await self._barrier.vouch(run, self._guard)  # nothing was acknowledged to this incarnation yet
+                    await self._barrier.confirm_run(
+                        run, self._guard
+                    )  # nothing was acknowledged to this incarnation yet
                     _OPEN_HERE.add(self.incarnation)
-                    self._answers.answered(self._question)
+                    self._answers.note_answer(self._question)
                     return
                 watched = watched or found
                 continue
@@ -264,7 +266,7 @@ class LeaseHolder:
             self._refuse(former)
         if self.watch.left_s(self._key, stored, former.ttl_s or self.ttl_s) == 0:
             return True
-        process = Process.decode(former.process)
+        process = ServerProcess.decode(former.process)
         return former.host == socket.gethostname() and await process.has_certainly_ended(former.pid)
 
     async def _put(self, found: bytes | None) -> bool:
@@ -285,7 +287,7 @@ class LeaseHolder:
             return False
         raise outcome.error
 
-    async def keep(self) -> None:
+    async def keep_renewing(self) -> None:
         """Renew it, for ever, or until another keeper took the name."""
         wait_s = max(0.0, self.renewed_s + self._config.heartbeat_s - self._clock.monotonic_s())
         while not self.replaced:
@@ -295,11 +297,11 @@ class LeaseHolder:
             try:
                 async with self._clock.timeout(self._config.heartbeat_s):
                     await self._renew()
-                self._answers.answered(self._question)
+                self._answers.note_answer(self._question)
                 wait_s = self._config.heartbeat_s
             except (RealmkeepError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
-                self._answers.failed(self._question, error)
+                self._answers.note_failure(self._question, error)
 
     async def _pause(self, wait_s: float) -> None:
         """Wait for the next beat, which follows a restart of the store soon."""
@@ -309,16 +311,16 @@ class LeaseHolder:
             await self._clock.sleep(step_s)
             left_s -= step_s
             try:
-                if await self._barrier.run() != self._barrier.vouched:
+                if await self._barrier.current_run() != self._barrier.confirmed_run:
                     return
             except StorageError:
                 return  # the beat says so
 
     async def _renew(self) -> None:
-        run = await self._barrier.run()
+        run = await self._barrier.current_run()
         if run != self._run:
             self._run, self._interrupted = run, True
-            self._witnesses.doubt()
+            self._loss_probe.suspect_loss()
         found = await self._look()
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
@@ -338,8 +340,8 @@ class LeaseHolder:
         if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
             self._interrupted = False
             self.look_back_due.set()
-        if not self._witnesses.in_doubt:
-            await self._barrier.vouch(run, self._guard)
+        if not self._loss_probe.loss_suspected:
+            await self._barrier.confirm_run(run, self._guard)
 
     def _lives(self, other: Lease) -> bool:
         """Whether the keeper of a lease in our place lives, or that is a renewal which arrived after its end.
@@ -357,29 +359,29 @@ class LeaseHolder:
 
         Most of the time what a store lost is younger than the last beat.
         """
-        seen = self._witnesses.to_check()
+        seen = self._loss_probe.take_samples()
         found, *stored = await load_each(self._storage, [self._key, *(each.key for each in seen)])
-        self._interrupted |= not self._witnesses.checked(seen, stored)
+        self._interrupted |= not self._loss_probe.check(seen, stored)
         self._interrupted |= found is None
         return found
 
-    def wrote(self, key: str, revision: int) -> None:
+    def record_claim(self, key: str, revision: int) -> None:
         """A record was made along with its claim."""
-        self._witnesses.saw(key, revision)
+        self._loss_probe.add_sample(key, revision)
 
-    async def drop(self) -> None:
+    async def drop_name(self) -> None:
         """Give up the name, if it is still ours.
 
         Raises:
             StorageError: The store cannot be reached; the lease runs out by itself.
         """
-        self.forget()
+        self.forget_name()
         self._dropped = True  # a renewal under way must not put it back
         if self._value is not None and not self.replaced:
             (outcome,) = await self._storage.write([Transaction([self._guard], [Delete(self._key)])])
             if not isinstance(outcome, (Committed, Refused)):
                 raise outcome.error
 
-    def forget(self) -> None:
+    def forget_name(self) -> None:
         """This process has no such keeper any more."""
         _OPEN_HERE.discard(self.incarnation)

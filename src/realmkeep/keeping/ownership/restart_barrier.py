@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 LOOK_S: Final = 0.25  # how often a claim that waits looks whether it may go on
 
 
-class Barrier:
+class RestartBarrier:
     """What one server knows of the runs of its store, and says of them.
 
     Args:
@@ -40,9 +40,9 @@ class Barrier:
             restart, to look: who takes longer is dead, and its lease has run out by then.
 
     Attributes:
-        vouched: The run of the store in which nothing of ours was missing; empty before the first.
-        passed: The run of the store that claims waited for last: every server had looked.
-        waits_for: The servers that claims wait for now.
+        confirmed_run: The run of the store in which nothing of ours was missing; empty before the first.
+        passed_run: The run of the store that claims waited for last: every server had looked.
+        awaited_servers: The servers that claims wait for now.
     """
 
     def __init__(self, storage: Storage, clock: Clock, name: str, *, ttl_s: float) -> None:
@@ -53,16 +53,16 @@ class Barrier:
         self._run = ""
         self._since_s = 0.0
         self._waiting = asyncio.Lock()
-        self.vouched = ""
-        self.passed = ""
-        self.waits_for: tuple[str, ...] = ()
+        self.confirmed_run = ""
+        self.passed_run = ""
+        self.awaited_servers: tuple[str, ...] = ()
 
     @property
     def needed(self) -> bool:
         """The store may lose what it acknowledged."""
         return self._storage.capability.loss_window_s != 0
 
-    async def run(self) -> str:
+    async def current_run(self) -> str:
         """The run of the store; empty where no barrier is needed, or none can be.
 
         Raises:
@@ -75,7 +75,7 @@ class Barrier:
             self._run, self._since_s = run, self._clock.monotonic_s()
         return run
 
-    async def vouch(self, run: str, lease: Guard) -> None:
+    async def confirm_run(self, run: str, lease: Guard) -> None:
         """Say that in this run of the store nothing is missing that it had acknowledged to this server.
 
         Args:
@@ -87,9 +87,9 @@ class Barrier:
         """
         if run:
             await self._change([lease], lambda runs: {**runs, self._name: run})
-            self.vouched = run
+            self.confirmed_run = run
 
-    async def leave(self) -> None:
+    async def withdraw(self) -> None:
         """Be waited for no more: everything that was acknowledged here is safe.
 
         Raises:
@@ -98,7 +98,7 @@ class Barrier:
         if self.needed:
             await self._change([], lambda runs: _without(runs, [self._name]))
 
-    async def wait(self) -> bool:
+    async def wait_until_passed(self) -> bool:
         """Return when no record is older than what its last server was told; True if what was read before is to be read anew.
 
         That is whenever this run of the store has just been passed for the first time, even if nobody had to be waited for:
@@ -108,26 +108,26 @@ class Barrier:
             StorageUnavailable: This server itself has not yet written again what the store lost, and that takes long.
             StorageError: The store cannot be reached.
         """
-        run = await self.run()
-        if run == self.passed or not run:
+        run = await self.current_run()
+        if run == self.passed_run or not run:
             return False
         async with self._waiting:
             try:
-                while run and run != self.passed:
+                while run and run != self.passed_run:
                     if behind := await self._behind(run):
-                        if not self.waits_for:
+                        if not self.awaited_servers:
                             log.warning(
                                 "the store was restarted; logins wait until these have looked: %s", ", ".join(behind)
                             )
-                        self.waits_for = behind
+                        self.awaited_servers = behind
                         await self._clock.sleep(LOOK_S)
-                        run = await self.run()
+                        run = await self.current_run()
                         if self._clock.monotonic_s() - self._since_s < self._patience_s:
                             continue
                         await self._give_up(run)
-                    self.passed = run
+                    self.passed_run = run
             finally:
-                self.waits_for = ()
+                self.awaited_servers = ()
         return True
 
     async def _behind(self, run: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 PROC: Final = Path("/proc")
 
 
-class Process(NamedTuple):
+class ServerProcess(NamedTuple):
     """What tells a process from every other one.
 
     Attributes:
@@ -37,7 +37,7 @@ class Process(NamedTuple):
         return "/".join(self)
 
     @classmethod
-    def decode(cls, told: str) -> Process:
+    def decode(cls, told: str) -> ServerProcess:
         """Read it; what says nothing of the kind proves nothing."""
         parts = told.split("/")
         return cls(*parts) if len(parts) == len(cls._fields) else cls("", "", "", "")
@@ -68,32 +68,32 @@ def started_at(pid: int, proc: Path = PROC) -> str:
         return ""
 
 
-def _read_own(proc: Path = PROC) -> Process:
+def _read_own(proc: Path = PROC) -> ServerProcess:
     token = secrets.token_hex(4)
     try:
         if (proc / "self").readlink().name != str(os.getpid()):  # another namespace's: its numbers are not ours
-            return Process("", "", "", token)
+            return ServerProcess("", "", "", token)
         boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         spaces = [proc / "self/ns" / name for name in ("pid", "time")]  # the latter since Linux 5.6
         numbers = [str(space.stat().st_ino) for space in spaces if space.exists()]
-        return Process(boot, "-".join(numbers), started_at(os.getpid(), proc), token)
+        return ServerProcess(boot, "-".join(numbers), started_at(os.getpid(), proc), token)
     except (OSError, ValueError):
-        return Process("", "", "", token)
+        return ServerProcess("", "", "", token)
 
 
-class _Own:
+class _ThisProcess:
     """This process; another one after a fork."""
 
     process = _read_own()
 
 
-def this_process() -> Process:
+def this_process() -> ServerProcess:
     """The process that asks."""
-    return _Own.process
+    return _ThisProcess.process
 
 
 def _after_fork() -> None:
-    _Own.process = _read_own()
+    _ThisProcess.process = _read_own()
 
 
 if hasattr(os, "register_at_fork"):

@@ -31,12 +31,12 @@ class StoreAnswers:
         self.answered_s = clock.monotonic_s()
         self.failures = 0
 
-    def answered(self, question: str) -> None:
+    def note_answer(self, question: str) -> None:
         """The store answered: the lease was renewed, notices were read."""
         self.answered_s = self._clock.monotonic_s()
         self.failing.pop(question, None)
 
-    def failed(self, question: str, error: BaseException) -> None:
+    def note_failure(self, question: str, error: BaseException) -> None:
         """The store did not answer; the question will be asked again."""
         if not self.failing:
             self.failing_since_s = self._clock.monotonic_s()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.ownership.lease import LeaseHolder
-    from realmkeep.keeping.ownership.loss_probe import Witnesses
+    from realmkeep.keeping.ownership.loss_probe import LossProbe
     from realmkeep.keeping.recovery.store_loss import StoreLoss
     from realmkeep.keeping.writing.write_queue import WriteQueue
 
@@ -33,14 +33,14 @@ class LookBack:
         clock: Clock,
         sessions: SessionRegistry,
         lease: LeaseHolder,
-        witnesses: Witnesses,
+        loss_probe: LossProbe,
         store_loss: StoreLoss,
         queue: WriteQueue,
     ) -> None:
         self._clock = clock
         self._sessions = sessions
         self._lease = lease
-        self._witnesses = witnesses
+        self._loss_probe = loss_probe
         self._store_loss = store_loss
         self._queue = queue
 
@@ -67,13 +67,13 @@ class LookBack:
         Raises:
             StorageError: The store cannot be reached.
         """
-        doubts = self._witnesses.doubts
+        doubts = self._loss_probe.suspicions
         uneasy, behind = await self._store_loss.look()
         for session in uneasy:
             self._sessions.escalate(session)
         if behind is not None:
             await self._compare(*behind)
-        self._witnesses.dispel(doubts)
+        self._loss_probe.clear_suspicions(doubts)
 
     async def _compare(self, updated_key: str, revision: int) -> None:
         """Return when the store holds this revision again, and all that was lost with it: the resolver sees to that."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.op_ring import OpRing
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.loss_probe import Witnesses
+    from realmkeep.keeping.ownership.loss_probe import LossProbe
     from realmkeep.keeping.writing.staging import StagedWrite, Stager
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Storage, WriteOutcome
@@ -82,7 +82,7 @@ class StoreLoss:
         storage: Storage,
         clock: Clock,
         stager: Stager,
-        probe: Witnesses,
+        probe: LossProbe,
         sessions: SessionRegistry,
         inboxes: Inboxes,
         counters: Counters,
@@ -293,7 +293,7 @@ class StoreLoss:
 
     def _written(self, keys: RecordKeys, revision: int) -> None:
         self._rewritten.add(keys.record)
-        self._probe.saw(keys.updated, revision)
+        self._probe.add_sample(keys.updated, revision)
         if (ring := self.ring_of(keys.record)) is not None:
             ring.letters_durable(self._clock.monotonic_s())
         if (session := self._sessions.get(keys.record)) is not None:

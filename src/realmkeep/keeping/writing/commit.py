@@ -227,7 +227,9 @@ class Commits:
             OpTooOld: An id lies below the ring.
             OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
         """
-        found = [session.ring.find(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)]
+        found = [
+            session.ring.find_op(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)
+        ]
         applied = [entry for entry in found if entry is not None]
         if not applied:
             return None
@@ -304,7 +306,7 @@ class Commits:
         ]
         applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
         for ring, op in applied:
-            ring.add(op, recorded)
+            ring.add_op(op, recorded)
         effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
         extra_from = len(effects)
         guards += tx.guards
@@ -319,7 +321,7 @@ class Commits:
             on_landed=self.on_landed,
         )
         for ring, op in applied:
-            ring.carry(op, write)
+            ring.attach_write(op, write)
         for session in sessions:
             session.last_write = write
         self._queue.put(write)

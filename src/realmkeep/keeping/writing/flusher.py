@@ -57,7 +57,7 @@ class Flusher:
         self._sweep_share = 0.0
         self._slice_ends_s = 0.0
 
-    async def run(self) -> None:
+    async def keep_flushing(self) -> None:
         """Flush and sweep, for ever."""
         while True:
             await self._clock.sleep(self._round_s)
@@ -123,7 +123,7 @@ class Flusher:
             if self._forgotten(session):
                 mark_all(session.record)
                 self._schedule.mark(session, Tier.BATCHED)
-                self._sessions.forgotten(session)
+                self._sessions.report_forgotten_mark(session)
             if self._clock.monotonic_s() >= self._slice_ends_s:
                 await self._breathe()
 

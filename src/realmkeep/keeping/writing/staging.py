@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep.keeping.live.pending_write import Write
+from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.live.session import NEVER, mark_all
-from realmkeep.keeping.ownership.safety import LEFT_KEEP_S
+from realmkeep.keeping.ownership.safe_point import LEFT_KEEP_S
 from realmkeep.records import take_marks, written_checksum
 from realmkeep.storage import Delete, Guard, Put, Transaction
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.op_ring import RingState
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.ownership.safety import Safety
+    from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
 
@@ -61,7 +61,7 @@ class Member:
         mark_all(session.record)
 
 
-class StagedWrite(Write):
+class StagedWrite(PendingWrite):
     """A write of live sessions.
 
     Attributes:
@@ -115,7 +115,7 @@ class StagedWrite(Write):
         landed = self.landed
         for member in self.members:
             session = member.session
-            session.ring.written(self)
+            session.ring.detach_write(self)
             if landed and session.last_write is self:
                 session.last_write = None
         self.transaction = NOTHING
@@ -157,13 +157,13 @@ class Stager:
 
     Args:
         encoder: Encodes records.
-        safety: Whether the store may lose its last moments.
+        safe_point: Whether the store may lose its last moments.
         identity: Names this run of the server in what it leaves.
     """
 
-    def __init__(self, encoder: RecordEncoder, safety: Safety, identity: bytes) -> None:
+    def __init__(self, encoder: RecordEncoder, safe_point: SafePoint, identity: bytes) -> None:
         self._encoder = encoder
-        self._safety = safety
+        self._safe_point = safe_point
         self._identity = identity
 
     def encode(self, session: Session[Any]) -> bytes:
@@ -206,7 +206,7 @@ class Stager:
 
     def leave(self, keys: RecordKeys) -> list[Effect]:
         """What tells the next server that claims a record that this one made, changed or deleted it a moment ago."""
-        return [Put(keys.left, self._identity, expire_s=LEFT_KEEP_S)] if self._safety.needed else []
+        return [Put(keys.left, self._identity, expire_s=LEFT_KEEP_S)] if self._safe_point.needed else []
 
     def take_as_stored(self, session: Session[Any]) -> None:
         """Remember the record as it is as what the store holds, for the sweep."""

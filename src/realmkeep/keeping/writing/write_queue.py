@@ -21,7 +21,7 @@ from realmkeep.storage import Committed, Failed, Unknown
 if TYPE_CHECKING:
     from realmkeep.background import Background
     from realmkeep.clock import Clock
-    from realmkeep.keeping.ownership.loss_probe import Witnesses
+    from realmkeep.keeping.ownership.loss_probe import LossProbe
     from realmkeep.keeping.writing.staging import Member, StagedWrite
     from realmkeep.storage import Storage, WriteOutcome
 
@@ -92,14 +92,14 @@ class WriteQueue:
         self,
         storage: Storage,
         clock: Clock,
-        witnesses: Witnesses,
+        loss_probe: LossProbe,
         background: Background,
         *,
         depth_max: int,
     ) -> None:
         self._storage = storage
         self._clock = clock
-        self._witnesses = witnesses
+        self._loss_probe = loss_probe
         self._background = background
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
@@ -224,7 +224,7 @@ class WriteQueue:
 
     def _saw(self, newest: Member | None) -> None:
         if newest is not None:
-            self._witnesses.saw(newest.session.keys.updated, newest.leaves)
+            self._loss_probe.add_sample(newest.session.keys.updated, newest.leaves)
 
     async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:
         try:

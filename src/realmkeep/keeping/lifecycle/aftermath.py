@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import StagedWrite
 
 
-class Landings:
+class WriteAftermath:
     """Acts on durable writes, before their callers hear of them.
 
     A defect here is told as that of a background task; it must not keep the callers waiting, whose writes are durable.
@@ -45,7 +45,7 @@ class Landings:
         """End the session; remember its final snapshot while a crash of the store may take it."""
         with self._told("what follows a release"):
             if peek_marks(session.record):
-                self._sessions.changed_while_leaving(session)
+                self._sessions.report_change_while_leaving(session)
             self._store_loss.released(write)
         self._sessions.dismiss(session, SessionEvent.RELEASED)
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from realmkeep.keeping.ownership.restart_barrier import Barrier
+    from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
     from realmkeep.storage import Storage
 
 LEFT_KEEP_S: Final = 60.0  # far longer than an fsync that is late; who comes later has nothing to wait for
 
 
-class Safety:
+class SafePoint:
     """Waits until what was read is safe.
 
     Args:
@@ -24,7 +24,7 @@ class Safety:
         barrier: Knows the run of the store.
     """
 
-    def __init__(self, storage: Storage, barrier: Barrier) -> None:
+    def __init__(self, storage: Storage, barrier: RestartBarrier) -> None:
         self._storage = storage
         self._barrier = barrier
 
@@ -37,7 +37,7 @@ class Safety:
         """Return when no crash can take what was read; False: the store was restarted since, so it is to be read anew.
 
         Args:
-            run: `Barrier.passed` as it was before the read.
+            run: `RestartBarrier.passed` as it was before the read.
 
         Raises:
             StorageUnavailable: The store cannot be reached, so that nobody can say.
@@ -45,4 +45,4 @@ class Safety:
         if not self.needed:
             return True
         await self._storage.flush()
-        return await self._barrier.run() == run
+        return await self._barrier.current_run() == run

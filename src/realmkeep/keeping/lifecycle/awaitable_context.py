@@ -17,7 +17,7 @@ P = ParamSpec("P")
 
 
 @final
-class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
+class AwaitableContext(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
     """What opens when it is awaited; `async with Keeper.open(...)` does that by itself.
 
     Args:
@@ -58,11 +58,11 @@ class Opening(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
         self._coroutine.close()
 
 
-def opened(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Opening[T]]:
+def awaitable_context(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, AwaitableContext[T]]:
     """Let what a coroutine function opens be entered without an `await`."""
 
     @functools.wraps(function)
-    def open_(*args: P.args, **kwargs: P.kwargs) -> Opening[T]:
-        return Opening(function(*args, **kwargs))
+    def open_(*args: P.args, **kwargs: P.kwargs) -> AwaitableContext[T]:
+        return AwaitableContext(function(*args, **kwargs))
 
     return open_

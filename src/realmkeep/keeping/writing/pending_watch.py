@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LOOK_S: Final = 0.25  # how often the queue is looked at
 
 
-class Patience:
+class PendingWatch:
     """Ends the waiting for writes that the store does not answer.
 
     Args:
@@ -27,7 +27,7 @@ class Patience:
         self._clock = clock
         self._pending_after_s = pending_after_s
 
-    async def watch(self) -> None:
+    async def watch_queue(self) -> None:
         """Look at the queue, for ever."""
         while True:
             await self._clock.sleep(LOOK_S)
