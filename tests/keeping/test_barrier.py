@@ -141,7 +141,7 @@ async def test_those_who_wait_are_told_why_and_for_whom(everysec: Lab, caplog: p
     assert why.startswith("the store was restarted")
     assert why.endswith(": lab-1")
     assert [each.getMessage() for each in caplog.records if "logins wait" in each.getMessage()] == [
-        "the store was restarted; logins wait until these have looked: lab-1, lab-2"
+        "the store was restarted; logins wait until these servers have looked for lost writes: lab-1, lab-2"
     ]
     lab.line().down = False
     await lab.advance(2)

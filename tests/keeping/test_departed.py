@@ -225,7 +225,7 @@ async def test_while_healing_waits_for_an_operator_a_login_is_refused_and_not_se
     await ada.logout()
     lab.store.restore(before)
     lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
-    with pytest.raises(StorageUnavailable, match="not written again yet"):
+    with pytest.raises(StorageUnavailable, match="has not restored its lost writes"):
         await lab.finish(enter(lab.keeper, 1))
     lab.keeper.heal()
     await lab.advance(5)

@@ -1,4 +1,4 @@
-"""What follows a write that is durable: a commit, and the release of a record."""
+"""The steps after a durable write: after a commit, and after the release of a record."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class WriteAftermath:
     """Acts on durable writes, before their callers hear of them.
 
-    A defect here is told as that of a background task; it must not keep the callers waiting, whose writes are durable.
+    A defect here is reported as that of a background task; it must not keep callers waiting for a write that is durable.
     """
 
     def __init__(

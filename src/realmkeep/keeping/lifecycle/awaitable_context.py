@@ -1,4 +1,4 @@
-"""Something that is opened: awaited, or entered at once."""
+"""A coroutine that may be awaited, or entered with `async with` at once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ P = ParamSpec("P")
 
 @final
 class AwaitableContext(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
-    """What opens when it is awaited; `async with Keeper.open(...)` does that by itself.
+    """A coroutine that gives a context manager; `async with Keeper.open(...)` awaits and enters it.
 
     Args:
         coroutine: Opens it. Unawaited it warns, as any coroutine.
@@ -59,7 +59,7 @@ class AwaitableContext(Coroutine[Any, Any, T], AbstractAsyncContextManager[T]):
 
 
 def awaitable_context(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, AwaitableContext[T]]:
-    """Let what a coroutine function opens be entered without an `await`."""
+    """Let the result of a coroutine function be entered without an `await`."""
 
     @functools.wraps(function)
     def open_(*args: P.args, **kwargs: P.kwargs) -> AwaitableContext[T]:

@@ -48,7 +48,7 @@ class Engine:
 
     Attributes:
         unrecovered: Records of a former run that cannot be used, each with the reason.
-        former: What is still to be settled of the rescue files of former runs.
+        former: The rescue files of former runs, as far as they are not settled.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""How a record comes to life here: one entry of a record at a time, and no session that nobody asked for."""
+"""How a record comes to life: one entry at a time for each record, and no session without a caller that wants it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
 
-SUCCEED_S: Final = 1.0  # how often who waits for a record looks: a release is noticed within it
+SUCCEED_S: Final = 1.0  # how often a caller that waits for a record tries: a release is noticed within it
 
 
 class SessionEntry:
-    """Lets records in.
+    """Makes the sessions of one keeper.
 
-    An entry goes on when its caller is cancelled, because its claim may be in the store by then; what it brought is let
-    go again.
+    An entry goes on when its caller is cancelled, because its claim may be in the store by then; its session is released
+    afterwards.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -66,9 +66,9 @@ class SessionEntry:
             id: Its id.
             create: Makes it if it is absent.
             shared: For many; no grace, no rate limit.
-            away: Its player is not here: it starts in grace, for whoever logs in to resume.
+            away: Its player is not here: it starts in grace, and a login resumes it.
             lent: For one more borrower (`Session.borrowers`), unless it is live here by itself.
-            take_over: Also from a player who is connected here.
+            take_over: Also if its player is connected here.
 
         Raises:
             AlreadyOwned: A live server owns it, or it is connected here.
@@ -139,11 +139,11 @@ class SessionEntry:
         id: int | str,  # noqa: A002 - the field's own name
         create: Callable[[], R] | None,
     ) -> Session[R] | None:
-        """As `enter` for a shared session, as soon as no other server has the record and the store is there.
+        """As `enter` for a shared session, as soon as no other server owns the record and the store can be reached.
 
         Raises:
             AlreadyOwned: It has a session here that is not shared.
-            RealmkeepError: As `enter`, but for what passes.
+            RealmkeepError: As `enter`, except for errors that pass.
         """
         while True:
             try:
@@ -211,14 +211,14 @@ class SessionEntry:
                 await engine.exit.release(session, patient=True)
                 self.check_open()
             else:
-                engine.inboxes.notice(session, kept=True)  # nobody waits for a full inbox to play
+                engine.inboxes.notice(session, kept=True)  # in the background, so that a full inbox delays no login
             return session
         finally:
             self._unwanted.discard(key)
             del engine.sessions.entering[key]
 
     def _admit(self, claimed: Claimed[R], *, shared: bool) -> Session[R]:
-        """Make a session of what was claimed."""
+        """Make a session of a claimed record."""
         engine, key = self._engine, claimed.keys.record
         session = Session(
             engine.calls,
@@ -246,7 +246,7 @@ class SessionEntry:
         if entry.cancelled():
             return
         if (error := entry.exception()) is not None:
-            log.info("an entry that nobody waits for any more failed: %s", error)
+            log.info("an entry whose caller was cancelled failed: %s", error)
         elif (session := entry.result()) is not None and not session.ended:
             self._engine.background.run(
                 f"release of {session.keys.record}", self._let_go(session)
@@ -259,4 +259,4 @@ class SessionEntry:
             else:
                 await self._engine.exit.release(session, patient=True)
         except RealmkeepError as error:
-            log.info("%s, which nobody waited for, was not released: %s", session.keys.record, error)
+            log.info("%s, whose caller was cancelled, was not released: %s", session.keys.record, error)

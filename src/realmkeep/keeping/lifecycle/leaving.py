@@ -109,7 +109,7 @@ class SessionExit:
     async def _see_out(self, session: Session[Any], write: StagedWrite) -> None:
         """Release anew as often as a commit that the release follows turns out not to have happened.
 
-        A task of its own: whoever asked for the release may have stopped waiting.
+        A task of its own, because the caller of the release may have stopped waiting.
         """
         while True:
             try:
@@ -125,7 +125,7 @@ class SessionExit:
                     self._evict_later(session)
                     return
             except KeepingError:
-                return  # lost, and said so
+                return  # the session is lost, and the log says so
             else:
                 return
 

@@ -1,4 +1,4 @@
-"""What a former run of this server owned when it ended comes back, one record's trouble being its own."""
+"""Recovery of the records that a former run of this server owned; an unusable one does not hold up the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shutdown: accept nothing new, save everything, snapshot, release; and what becomes of what cannot be saved."""
+"""The shutdown: accept nothing new, save and release every record; states that cannot be saved go to the rescue file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RESCUE_FILE: Final = Path("rescue.jsonl")
-NOWHERE: Final = Path(os.devnull)  # who names it wants no file; it can neither be fsynced nor cut off
+NOWHERE: Final = Path(os.devnull)  # for no file; it can neither be fsynced nor cut off
 NOT_TAKEN: Final = "the store did not take it in time"
 UNANSWERED: Final = "the store did not answer in time, so it may have it"
 STEP_S_MIN: Final = 1.0  # for a step whose turn comes when the deadline has nearly passed: one answer of a slow store
@@ -41,12 +41,12 @@ class CloseReport:
     """How a keeper ended.
 
     Attributes:
-        released: Sessions whose final snapshot is durable and whose record is free.
-        rescued: The keys of records whose last state could not be saved; what the store lacks of them stands in
-            `rescue_path`, for `restore_rescued`.
+        released: Sessions with a durable final snapshot; their records are free.
+        rescued: The keys of records with a last state that could not be saved; the missing writes stand in `rescue_path`,
+            for `restore_rescued`.
         rescue_path: Where; None if nothing had to be rescued, or if it could not be written: then the log has it all.
-        left: What an earlier shutdown could not save either, and what could not be delivered at the start: it stands in the
-            file until an operator has settled it and moved the file away.
+        left: Records of an earlier shutdown that could not be delivered at the start either: they stand in the file until
+            an operator has settled them and moved the file away.
     """
 
     released: int
@@ -61,10 +61,10 @@ class CloseReport:
 
 
 async def close_engine(engine: Engine, deadline_s: float | None, rescue_path: Path) -> CloseReport:
-    """Release every session, drop the name, take a snapshot; rescue what could not be saved in time.
+    """Release every session, drop the name, take a snapshot; rescue the states that could not be saved in time.
 
-    Each step stands on its own: the name is given back although the store may not be flushed, and a store whose user may
-    not take snapshots still ends cleanly.
+    Each step stands on its own: the name is given back even if the store could not be flushed, and a store that refuses
+    snapshots still ends cleanly.
     """
     engine.sessions.closing = True
     sessions = list(engine.sessions.live())
@@ -117,7 +117,7 @@ class _StepsWithinDeadline:
         self._ends_s = clock.monotonic_s() + deadline_s
 
     async def step(self, otherwise: str, doing: Awaitable[None], *, level: int = logging.CRITICAL) -> bool:
-        """Whether it was done; if not, the log has what follows from that, and why."""
+        """Whether it was done; if not, the log has the consequence and the reason."""
         left_s = self._ends_s - self._clock.monotonic_s()
         try:
             async with self._clock.timeout(max(left_s, STEP_S_MIN)):
@@ -134,7 +134,7 @@ class _StepsWithinDeadline:
 
 
 async def disconnect_storage(storage: Storage) -> None:
-    """Let go of the store at the very end. That it does not end well is logged: what is saved is saved, whatever comes after."""
+    """Disconnect from the store at the very end. An error is only logged, because every write is acknowledged by then."""
     try:
         await storage.disconnect()
     except (StorageError, OSError) as error:
@@ -154,13 +154,13 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
 
     async def release(session: Session[Any]) -> None:
         if session.state is SessionState.LEAVING:
-            return  # somebody else released it; `drained` waits for that
+            return  # its release is under way; `drained` waits for that
         try:
             await engine.exit.release(session, patient=True)
         except (KeepingError, RecordError) as error:
             log.error("%s was not released: %s", session.keys.record, error)
         except Exception:
-            log.exception("%s was not released", session.keys.record)  # the others are; what is left is rescued
+            log.exception("%s was not released", session.keys.record)  # the others are; this one is rescued
 
     waiting: list[asyncio.Task[None]] = []
     for session in sessions:
@@ -171,7 +171,7 @@ async def _release_all(engine: Engine, sessions: Sequence[Session[Any]]) -> None
 
 
 def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undelivered | Unsavable]:
-    """What the store is not known to have, in the order of the queue; of every session that lives, up to its release."""
+    """The writes that the store is not known to have, in the order of the queue; every live session ends with its release."""
     writes, store_id = engine.queue.abandon(), engine.store_loss.store_id.decode(errors="replace")
     leaving = {member.session for write in writes if write.releases for member in write.members}
     unsavable: list[Unsavable] = []
@@ -211,7 +211,7 @@ async def _rescue(
 ) -> Path | None:
     """Append it to the file.
 
-    What the file cannot take goes into the log whole: that is the last place left, and often on another disk. None then.
+    If the file cannot be written, every line goes into the log, the last place left and often on another disk; None then.
     """
     try:
         async with locked(path.parent, clock):

@@ -1,1 +1,1 @@
-"""Live records: what this server holds in memory, and what is kept beside each."""
+"""Live records: the sessions in this server's memory, and the state that is kept beside each."""

@@ -1,4 +1,4 @@
-"""What a game may hand over: refused with a sentence where Python would fail somewhere inside, or not at all."""
+"""Checks of arguments that a game passes: a wrong one is refused at once with a hint, not by a failure deep inside."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SHOWN_CHARS: Final = 80
 
 
 def check_record(cls: object, where: str) -> None:
-    """Refuse what is not the class of a record that is stored.
+    """Refuse a value that is not the class of a stored record.
 
     Raises:
-        Misuse: It is something else.
+        Misuse: It is none.
     """
     if not (isinstance(cls, type) and issubclass(cls, Record) and hasattr(cls, "__realmkeep__")):
         raise Misuse(
@@ -34,10 +34,10 @@ def check_record(cls: object, where: str) -> None:
 
 
 def check_type(value: object, kinds: tuple[type, ...], where: str, hint: str, *, needed: bool = False) -> None:
-    """Refuse what is of none of these types; unless it is needed, None is let pass, for what a caller left out.
+    """Refuse a value of another type; None, an argument that was left out, passes unless it is needed.
 
     Raises:
-        Misuse: It is of another.
+        Misuse: It is of another type.
     """
     if (needed or value is not None) and not isinstance(value, kinds):
         raise Misuse(f"{where} got {shown(value)}", hint=hint)
@@ -46,7 +46,7 @@ def check_type(value: object, kinds: tuple[type, ...], where: str, hint: str, *,
 def check_opening(
     storage: object, config: object, records: object, hooks: object, clock: object, rescue_path: object
 ) -> None:
-    """Refuse what no keeper can be opened with.
+    """Refuse arguments with which no keeper can be opened.
 
     Raises:
         Misuse: An argument is of another type.
@@ -75,7 +75,7 @@ def check_commit(
 
     Args:
         fn: The function.
-        sessions: What it is to run on.
+        sessions: The sessions on whose records it runs.
         ops: Its operations.
         calls: The keeper's: sessions of another keeper are written in another queue.
         arguments: How many `fn` gets; 0: one record for each session.
@@ -123,7 +123,7 @@ def _check_ops(ops: Any, sessions: Sequence[object]) -> None:
 
 
 def shown(value: object) -> str:
-    """A value in a message: what it is, at no length."""
+    """A value as it stands in a message, or its type if the value may be long."""
     return (
         f"{value!r:.{SHOWN_CHARS}}" if isinstance(value, (int, str, bytes, type(None))) else f"a {type(value).__name__}"
     )

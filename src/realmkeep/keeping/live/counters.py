@@ -1,4 +1,4 @@
-"""What a keeper counts."""
+"""The counters of a keeper."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Counters:
-    """What happened since the keeper opened.
+    """Numbers of events since the keeper opened.
 
     Attributes:
         sessions: Sessions that began.
@@ -16,15 +16,15 @@ class Counters:
         escalations: Writes made at once because of a trigger.
         forgotten_marks: Changes that only the sweep found.
         tier_violations: IMMEDIATE fields changed outside a commit.
-        changes_after_end: Changes of records whose session was over.
+        changes_after_end: Changes of records after their session was over.
         frozen: Times a record could not be saved as it was.
-        lost: Sessions whose record another server took.
-        long_results: Results of commits that took more than half of what can be recorded; the log names the functions.
+        lost: Sessions that lost their record to another server.
+        long_results: Results of commits of more than half the recordable size; the log names the functions.
         hook_failures: Hooks that raised.
         letters_kept_aside: Letters that could not be applied.
         letters_returned: Letters that went back to their senders.
         healed_records: How often a record was written again that the store had lost.
-        torn_records: How many of those could not be: others had claimed them by then.
+        torn_records: Records that could not be written again after a loss, because other servers had claimed them by then.
     """
 
     sessions: int = 0

@@ -1,4 +1,4 @@
-"""A letter as it lies in an inbox: what tells it from every other letter, what is written on it, and what it says."""
+"""A letter as it lies in an inbox: its id, its sender and its times, and its content."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLAIN: Final = ""  # the kind of a letter of plain JSON values
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True):
-    """A letter and what is written on it.
+    """A stored letter: its content, and the facts that its sender wrote beside it.
 
     Attributes:
         id: No other letter has it.

@@ -23,7 +23,7 @@ LEAD_SHARE_MAX: Final = 0.5  # of a short interval
 class FlushSchedule:
     """The order in which one keeper's changed records are written.
 
-    Two queues for what is batched, because each interval is constant: the session that changed first is due first. Urgent
+    Batched changes have two queues, because each interval is constant: the session that changed first is due first. Urgent
     sessions wait beside them, for the next turn of the event loop.
 
     Args:

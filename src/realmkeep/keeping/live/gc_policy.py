@@ -1,12 +1,12 @@
 """When Python's garbage collector may run: never over thousands of live sessions, never for long.
 
 CPython's full collection visits every tracked object; with 50,000 live sessions that stops the loop for a tenth of a
-second and more, about 10 microseconds each. What lives long is therefore moved out of its sight (`gc.freeze`, made for the
-same purpose at Instagram: bpo-31558): at first when the world is loaded, then whenever many sessions have come since.
-Until then a full collection looks at what came since, and takes as long as these few.
+second and more, about 10 microseconds each. Long-lived objects are therefore moved out of its sight (`gc.freeze`, made for
+the same purpose at Instagram: bpo-31558): at first when the world is loaded, then whenever many sessions have come since.
+Between two freezes a full collection visits only the objects that came after the last one.
 
-Reference counting frees sessions and records as before: keeping makes no cycles that hold them. Others do: asyncio leaves
-each of its TCP transports in one when it is closed (0.9 KB). What is in a cycle and was frozen stays until `collect_all`.
+Reference counting frees sessions and records as before, because keeping makes no cycles that hold them. asyncio does make
+cycles: it leaves each closed TCP transport in one (0.9 KB). A frozen object in a cycle stays until `collect_all`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GcPolicy:
         self._frozen_sessions = 0
 
     def warmed_up(self) -> None:
-        """Collect once, then keep what lives now, and what comes to live long, out of every later collection."""
+        """Collect once, then keep all present objects, and later long-lived ones, out of every full collection."""
         if self._timer is None:
             self._thresholds = gc.get_threshold()
             gc.set_threshold(max(self._thresholds[0], YOUNG), self._thresholds[1], NEVER)

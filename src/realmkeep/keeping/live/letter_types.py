@@ -1,4 +1,4 @@
-"""Types of letters: what a letter says, declared, versioned and migrated as records are."""
+"""Types of letters: the content of a letter, declared, versioned and migrated as a record is."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar, Final, TypeVar, cast, dataclass_transform
@@ -41,7 +41,7 @@ def _register(cls: "LetterMeta", info: RecordInfo) -> None:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class LetterMeta(msgspec.StructMeta):
-    """Makes types of letters; see `Letter` for what they guarantee."""
+    """Makes types of letters; `Letter` has their guarantees."""
 
     def __new__(  # noqa: PYI019 - a metaclass may not say Self
         mcls: type[M],
@@ -77,7 +77,7 @@ class LetterMeta(msgspec.StructMeta):
 
 
 class Letter(msgspec.Struct, metaclass=LetterMeta):
-    """The base of what a letter says.
+    """The base of all types of letters.
 
     ```python
     class Gift(Letter, kind="gift", version=2):
@@ -114,7 +114,7 @@ class Returned(Letter, kind=RETURNED):
     """A letter that came back to the record that sent it, because it was refused, was too late, or found no receiver.
 
     Attributes:
-        reason: What the hook said in `Return`; `expired`, `no record`, or what an operator gave.
+        reason: The reason that the hook gave in `Return`; or `expired`, `no record`, or an operator's reason.
         receiver: The key of the record to which it was sent.
         envelope: The letter as it was stored.
     """
@@ -124,7 +124,7 @@ class Returned(Letter, kind=RETURNED):
     envelope: str
 
     def open(self, *types: type[Letter]) -> Any:
-        """What was sent: plain values, or a letter of one of these types.
+        """The content of the letter as it was sent: plain values, or a letter of one of these types.
 
         Raises:
             Misuse: It is of none of them.
@@ -142,7 +142,7 @@ class Returned(Letter, kind=RETURNED):
 
 
 def open_letter(letter: Envelope, of: type[Letter]) -> Letter:
-    """What a stored letter says, as a letter of this type.
+    """The content of a stored letter, as a letter of this type.
 
     Raises:
         Corrupt: It is not of the type's fields.
@@ -166,10 +166,10 @@ def open_letter(letter: Envelope, of: type[Letter]) -> Letter:
 
 
 def check_letter_type(of: object, where: str) -> None:
-    """Refuse what is no type of letters, and one whose migrations have a gap.
+    """Refuse a value that is no type of letters, and a type with a gap in its migrations.
 
     Raises:
-        Misuse: It is something else.
+        Misuse: It is no type of letters.
         DefinitionError: Steps are missing.
     """
     if not (isinstance(of, LetterMeta) and hasattr(of, "__letter__")):

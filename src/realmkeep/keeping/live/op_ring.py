@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.pending_write import PendingWrite
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
-RING_LETTERS: Final = 32  # as many are stored; what a loss of the store may show again is remembered, however many
-OP_ID_MAX: Final = 2**53 - 1  # what every JSON client can count to
+RING_LETTERS: Final = (
+    32  # as many are stored; letters that a loss of the store may bring back are remembered, however many
+)
+OP_ID_MAX: Final = 2**53 - 1  # every JSON client can count to it
 
 LETTER_ID_BYTES: Final = 256  # of a letter's id in a dictionary, with its moment, about
 SAFE: Final = float("-inf")
@@ -33,7 +35,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Op(msgspec.Struct, frozen=True, gc=False):
-    """One operation of a client: a number that the client raises with each new one, and what it asked for.
+    """One operation of a client: a number that the client raises with each new one, and its request.
 
     Attributes:
         id: 1 to 2^53 - 1.
@@ -44,7 +46,7 @@ class Op(msgspec.Struct, frozen=True, gc=False):
     request: bytes = b""
 
     def __post_init__(self) -> None:
-        """Refuse what no client sends, where it is made.
+        """Refuse an operation that no client sends, where it is made.
 
         Raises:
             Misuse: The id is not a whole number from 1 to 2^53 - 1, or the request is not of bytes.
@@ -62,10 +64,10 @@ class Op(msgspec.Struct, frozen=True, gc=False):
 
 
 class Receipt(Generic[T_co]):
-    """What a commit answers.
+    """The answer of a commit.
 
     Attributes:
-        result: What its function returned; of a repeated operation what was recorded, as plain JSON values.
+        result: The result of its function; of a repeated operation the recorded result, as plain JSON values.
         repeated: The operation had been applied before; nothing ran.
     """
 
@@ -85,8 +87,8 @@ class AppliedOp(NamedTuple):
     Attributes:
         id: Its id.
         digest: Of its request.
-        result: What was recorded, as JSON.
-        write: What carries it to the store, while that is under way.
+        result: The recorded result, as JSON.
+        write: The write that carries it to the store, while that is under way.
     """
 
     id: int
@@ -111,8 +113,8 @@ def digest_of(op: Op) -> str:
 class OpRing:
     """The 32 operations with the highest ids, by id, and the letters applied last.
 
-    Kept as the bytes that are stored, one operation a line: a full ring takes 2 KB and not 10, a commit cuts off the first
-    line and adds one, and only what asks for an operation of the past takes the lines apart.
+    Kept as the bytes that are stored, one operation a line: a full ring takes 2 KB and not 10, and a commit cuts off the first
+    line and adds one. Only a question for an operation of the past takes the lines apart.
 
     Attributes:
         changed: Something was added that no write carries yet.
@@ -137,7 +139,7 @@ class OpRing:
 
     @property
     def size_bytes(self) -> int:
-        """What keeping it takes, about."""
+        """The memory that it takes, about."""
         return len(self._body) + LETTER_ID_BYTES * len(self._letters)
 
     def has_letter(self, letter_id: str) -> bool:
@@ -152,7 +154,7 @@ class OpRing:
 
         Args:
             letter_ids: The letters.
-            safe_s: What was durable before this cannot be lost any more, on the monotonic clock.
+            safe_s: No crash can lose a write that was acknowledged before this monotonic time.
         """
         letters = {**self._letters, **{letter_id: [UNSAFE] for letter_id in letter_ids}}
         beyond = len(letters) - RING_LETTERS
@@ -170,7 +172,7 @@ class OpRing:
                 self._letters[letter_id][0] = at_s
 
     def remember_letters(self, other: OpRing) -> None:
-        """Take over what a former session of the record here remembers of letters that it opened."""
+        """Take over the opened letters that a former session of the record remembers."""
         self._letters = {**other._letters, **self._letters}
 
     def find_op(self, op: Op) -> AppliedOp | None:
@@ -225,20 +227,20 @@ class OpRing:
         self._count += 1
 
     def attach_write(self, op: Op, write: PendingWrite) -> None:
-        """Until `detach_write`, who repeats `op` waits for this write."""
+        """Let repeats of `op` wait for this write, until `detach_write`."""
         self._under_way += ((op.id, write),)
 
     def detach_write(self, write: PendingWrite) -> None:
-        """The fate of a write is known."""
+        """Let no repeat wait for this write any more; its outcome is known."""
         if self._under_way:
             self._under_way = tuple([pair for pair in self._under_way if pair[1] is not write])
 
     def snapshot(self) -> RingState:
-        """What `revert` takes back."""
+        """The state to which `revert` goes back."""
         return self._body, self._count, self.last_id, self._letters
 
     def revert(self, snapshot: RingState) -> None:
-        """Forget what was added since `snapshot` was taken."""
+        """Forget every addition since the `snapshot`."""
         self._body, self._count, self.last_id, self._letters = snapshot
         self.changed = False
 

@@ -1,4 +1,4 @@
-"""A transaction in the queue, and those who wait for it."""
+"""A transaction in the queue, and the callers that wait for it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class PendingWrite:
-    """A transaction in the queue. It ends as landed (durable) or failed; whoever waits is told once.
+    """A transaction in the queue. It ends as landed (durable) or failed; each waiting caller is told once.
 
     Attributes:
-        transaction: What is sent.
+        transaction: The transaction that is sent.
         queued_s: When it was queued, on the monotonic clock.
         maybe_applied: An attempt ended without an answer.
         order: Its place among all writes of this keeper.
@@ -30,7 +30,7 @@ class PendingWrite:
         self.order = 0
         self._landed = False
         self._error: RealmkeepError | None = None
-        self._waiters: tuple[asyncio.Future[None], ...] = ()  # nobody waits for most writes
+        self._waiters: tuple[asyncio.Future[None], ...] = ()  # most writes have none
         self._patient: tuple[asyncio.Future[None], ...] = ()
 
     @property
@@ -50,7 +50,7 @@ class PendingWrite:
             patient: Wait however long it takes; otherwise `give_up_waiting` may end the wait.
 
         Raises:
-            RealmkeepError: It did not happen, or nobody can say; the error tells which.
+            RealmkeepError: It did not happen, or its outcome is unknown; the error tells which.
         """
         if not self._landed and self._error is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -68,12 +68,12 @@ class PendingWrite:
         self._wake()
 
     def fail(self, error: RealmkeepError) -> None:
-        """It did not happen, or nobody can say."""
+        """It did not happen, or its outcome is unknown."""
         self._error = error
         self._wake()
 
     def give_up_waiting(self, error: RealmkeepError) -> None:
-        """Those who wait, and are not patient, hear `error` now; the write itself goes on."""
+        """Raise `error` in the waiting callers that are not patient; the write itself goes on."""
         waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
@@ -81,7 +81,7 @@ class PendingWrite:
 
     @property
     def awaited(self) -> bool:
-        """Somebody waits for it who would rather be told that it takes long."""
+        """Whether a caller waits for it that is not patient."""
         return bool(self._waiters)
 
     def _wake(self) -> None:

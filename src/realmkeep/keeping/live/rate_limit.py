@@ -19,7 +19,7 @@ ROUNDING_S: Final = 1e-6  # ten tenths of a second are a little more than a seco
 class CommitRateLimiter:
     """One player's allowance, as a virtual schedule (GCRA, ITU-T I.371): each operation takes the next free slot.
 
-    A second's worth may come at once; what exceeds the rate waits for its slot, in order.
+    A second's worth may come at once; operations beyond the rate wait for their slots, in order.
     """
 
     __slots__ = ("_next_s", "_warned", "waiting")
@@ -43,13 +43,13 @@ class CommitRateLimiter:
         self._warned = False
         return True
 
-    async def wait_turn(self, clock: Clock, config: KeeperConfig, who: str) -> None:
+    async def wait_turn(self, clock: Clock, config: KeeperConfig, player: str) -> None:
         """Return when the operation may run.
 
         Args:
-            clock: Whose time counts.
+            clock: The clock.
             config: `tier1_rate_per_s`, and `tier1_queue_max` operations that may wait.
-            who: The player, for the log and the error.
+            player: The key of its record, for the log and the error.
 
         Raises:
             RateLimited: As many wait already; nothing ran.
@@ -57,11 +57,11 @@ class CommitRateLimiter:
         rate_per_s = config.tier1_rate_per_s
         wait_s = self._next_s + 1.0 / rate_per_s - clock.monotonic_s()
         if not self._warned:
-            log.warning("%s starts more than %g tier-1 operations a second; the excess waits", who, rate_per_s)
+            log.warning("%s starts more than %g tier-1 operations a second; the excess waits", player, rate_per_s)
             self._warned = True
         if self.waiting >= config.tier1_queue_max:
             raise RateLimited(
-                f"{who} has {self.waiting} tier-1 operations waiting beyond {rate_per_s:g} a second",
+                f"{player} has {self.waiting} tier-1 operations waiting beyond {rate_per_s:g} a second",
                 hint=f"slow down, or kick the player; the next may run in {wait_s:.1f} s",
             )
         self._next_s += 1.0 / rate_per_s

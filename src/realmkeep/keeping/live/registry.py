@@ -28,8 +28,8 @@ class SessionRegistry:
 
     Args:
         schedule: When changed records are written.
-        counters: Where it is counted what happens to sessions.
-        hooks: The game's functions, which hear of it.
+        counters: The keeper's counters.
+        hooks: The game's functions.
         strict: Changes that break the rules are refused instead of being written or logged.
 
     Attributes:
@@ -81,12 +81,12 @@ class SessionRegistry:
         await self._ended.setdefault(session.keys.record, asyncio.Event()).wait()
 
     def wake_waiters(self, session: Session[Any]) -> None:
-        """Let those go on who wait in `wait_until_gone`."""
+        """Let the callers of `wait_until_gone` go on."""
         if (ended := self._ended.pop(session.keys.record, None)) is not None:
             ended.set()
 
     def lose(self, session: Session[Any], reason: str) -> None:
-        """End a session whose record another server owns, and tell the game; does nothing if it is over."""
+        """End a session after another server took its record, and tell the game; does nothing if it is over."""
         if session.ended:
             return
         self.dismiss(session, SessionEvent.TAKEN)
@@ -126,7 +126,7 @@ class SessionRegistry:
         self.escalate(session)
 
     def report_change_after_end(self, key: str, state: SessionState, field: FieldInfo) -> None:
-        """Count a change of a record whose session is over.
+        """Count a change of a record after its session was over.
 
         Raises:
             OwnershipLost: In strict mode.

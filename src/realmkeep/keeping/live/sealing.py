@@ -1,4 +1,4 @@
-"""Letters on their way: sealed where they are sent, and where they are sent back."""
+"""Letters on their way: sealed when they are sent, and when they go back."""
 
 from __future__ import annotations
 

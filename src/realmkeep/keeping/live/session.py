@@ -1,4 +1,4 @@
-"""A live record and what Realmkeep knows of it: who owns it, what is durable, what is on its way."""
+"""A live record with its bookkeeping: its owner, its durable revision, and the writes on their way."""
 
 from __future__ import annotations
 
@@ -63,10 +63,13 @@ class Session(Generic[R_co]):
         record: The live record.
         id: Its id, as text.
         keys: Its keys in the store.
+        state: The state by `LIFECYCLE`; `move` alone changes it.
         shared: Held for many (`Keeper.hold`): no grace, no rate limit.
-        resumed: The last `login` took over a session that was here instead of loading.
-        connection: Which connection of the player it is: one more with each `login`.
+        borrowers: How many blocks of `Keeper.borrow` use it; 0 for a session that lives by itself.
+        resumed: The last `login` took over a live session instead of loading.
+        connection: The number of the player's connection: one more with each `login`.
         frozen: Why the record cannot be saved as it is; None while it can.
+        committing: The function of a commit runs, so changes need no mark of their own.
     """
 
     __slots__ = (
@@ -190,7 +193,7 @@ class Session(Generic[R_co]):
     async def recall(self, op: Op) -> Receipt[Any] | None:
         """The receipt of `op` if it was applied before, once that is durable; None at once if it was not.
 
-        The first thing that a handler asks: what it would decide now is not what was decided then. See `answer`.
+        A handler asks this first, because its decision now may differ from the recorded one. See `answer`.
 
         Raises:
             Misuse: `op` is no `Op`.
@@ -223,8 +226,8 @@ class Session(Generic[R_co]):
         """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.
 
         Args:
-            connection: What `Session.connection` was at the login of the connection that has ended: nothing happens if
-                another one has taken the session over since, or the session is over.
+            connection: The `Session.connection` at the login of the connection that has ended: nothing happens if another
+                one has taken the session over since, or the session is over.
 
         Raises:
             SessionEnded: The session is over.
@@ -318,7 +321,7 @@ class Session(Generic[R_co]):
 
 
 class EndedRecordObserver:
-    """Observes a record whose session is over; knows no session, so that both are freed without a garbage collection."""
+    """Observes a record after its session; it holds no session, so both are freed without a garbage collection."""
 
     def __init__(self, key: str, state: SessionState, tell: Callable[[str, SessionState, FieldInfo], None]) -> None:
         self._key = key
@@ -326,7 +329,7 @@ class EndedRecordObserver:
         self._tell = tell
 
     def assigning(self, record: Record, field: FieldInfo) -> None:
-        """A change that nobody will store.
+        """A change that will not be stored.
 
         Raises:
             OwnershipLost: In strict mode.
@@ -334,7 +337,7 @@ class EndedRecordObserver:
         self._tell(self._key, self._state, field)
 
     def marked(self, record: Record, tier: Tier) -> None:
-        """Told by `assigning` already."""
+        """`assigning` has reported it."""
 
     def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
         """Told by `assigning` already."""
@@ -344,5 +347,5 @@ class EndedRecordObserver:
 
 
 def mark_all(record: Record) -> None:
-    """Mark every durable field, as after a change that nobody can name."""
+    """Mark every durable field, because the change is not known by field."""
     put_back_marks(record, (1 << len(record.__realmkeep__.durable)) - 1)

@@ -1,4 +1,4 @@
-"""What reading JSON raises that somebody else may have written, or a disk may have changed."""
+"""The errors of reading JSON from another program, or from a disk that changed it."""
 
 from __future__ import annotations
 

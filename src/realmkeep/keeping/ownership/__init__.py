@@ -1,1 +1,1 @@
-"""Ownership: which server may write a record, and how one server proves that to the others."""
+"""Ownership: which server may write a record, and how it proves that to the other servers."""

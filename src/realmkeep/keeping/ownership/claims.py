@@ -1,7 +1,7 @@
-"""Ownership: who may write a record, and how it passes from one server to the next.
+"""Claims: how the ownership of a record passes from one server to the next.
 
-A claim guards on what it read (owner, its lease, revision), so what it loaded is what it owns: whoever wrote in between
-makes it start again.
+A claim guards on the owner, its lease and the revision that it read, so the server owns exactly the state that it loaded; a
+write in between makes the claim start again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class _StoredRecord(NamedTuple):
 
     @property
     def token(self) -> int:
-        """The fencing token of the owner in the store; 0 if nobody owns it.
+        """The fencing token of the owner in the store; 0 if there is no owner.
 
         Raises:
             Corrupt: It is not a whole number, or lies far beyond today.
@@ -135,8 +135,8 @@ class Claims:
         Raises:
             AlreadyOwned: A live server owns it.
             Misuse: `create` makes records of another class.
-            Quarantined: What is stored cannot be used; the bytes are kept.
-            RecordError: What `create` made cannot be stored.
+            Quarantined: The stored record cannot be used; its bytes are kept.
+            RecordError: The new record cannot be stored.
             StorageError: The store cannot be reached.
         """
         for _ in range(CLAIM_ATTEMPTS):
@@ -158,11 +158,12 @@ class Claims:
             if await self._own(claimed, stored, lease_guards):
                 return claimed
         raise StorageUnavailable(
-            f"{record_keys.record} was changed by others during each of {CLAIM_ATTEMPTS} claims", hint="try again"
+            f"{record_keys.record} was changed by other servers during each of {CLAIM_ATTEMPTS} claims",
+            hint="try again",
         )
 
     async def _stored(self, record_keys: RecordKeys) -> _StoredRecord:
-        """What the store has of a record, as of one moment.
+        """The stored values of a record, all read at one moment.
 
         Raises:
             Corrupt: Something else lies at one of its keys.
@@ -179,7 +180,7 @@ class Claims:
             ) from error
 
     def _is_of_others(self, stored: _StoredRecord) -> bool:
-        """Another server, or a former incarnation of this one, wrote it of late, and may be dead when the store is."""
+        """Whether another server, or a former incarnation of this one, wrote it lately; it may die together with the store."""
         ours = self._lease.identity
         is_owned = stored.owner is not None and not stored.owner.startswith(ours)
         return is_owned or (stored.left is not None and stored.left != ours)
@@ -222,7 +223,7 @@ class Claims:
             return []
         owner = Owner.decode(stored, record_keys.owner)
         if owner.server == self._lease.name:
-            # A former self, whose lease is ours now, or a claim of our own whose answer was lost: no session stands on it.
+            # A former incarnation, whose lease is ours now, or a claim of our own whose answer was lost: no session uses it.
             return []
         lease_key = keys.server_lease(owner.server)
         (found,) = await load_each(self._storage, [lease_key])
@@ -306,7 +307,7 @@ class Claims:
             return True
         if isinstance(outcome, Failed):
             raise outcome.error
-        # Nothing stands on a claim that was refused or whose answer was lost: what the store holds now tells.
+        # No session uses a claim that was refused or whose answer was lost, so the next attempt reads the store anew.
         return False
 
 
@@ -320,7 +321,7 @@ def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:
 
 
 def _id_in(owner_key: str) -> str | None:
-    """Whose owner key it is; None, and the log says so, if Realmkeep makes no such key."""
+    """The id of the record with this owner key; None, with a line in the log, if Realmkeep makes no such key."""
     try:
         return keys.parse(owner_key).id
     except InvalidKey as error:

@@ -1,4 +1,4 @@
-"""Whole numbers that nobody else in the realm gets, also after a crash of the store that took the counter back."""
+"""Ids that are unique in the realm, even after a crash of the store that took the counter back."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 ID_MAX: Final = (
     2**52
-)  # half of what JSON's readers keep exactly (2^53): far from it, and enough for a million a second for a century
+)  # half of the whole numbers that JSON's readers keep exactly (2^53); enough for a million a second for a century
 COUNT_MAX: Final = 2**20  # in one request; a block of serials has a thousand
 MEND: Final = "stop the servers of the realm, then: realmkeep store ids --fix"
 
 
 class IdCounter:
-    """Counts in the store, and remembers how far this server has got.
+    """The counter of ids in the store, and the highest id that this server has got from it.
 
-    The counter grows by exactly what was asked for, and otherwise only by `catch_up`, which compares and sets. A server has
-    one request on its way at a time, so its answers come in order: one that is lower than the last tells that the store
-    went back, and nothing else does.
+    The counter grows by exactly the count of each request, and otherwise only by `catch_up`, which compares and sets. A
+    server has one request on its way at a time, so its answers come in order: an answer that is lower than the last one
+    proves that the store lost the counter's newest value.
 
     Attributes:
         trouble: Why no ids can be given out, in a sentence; empty if they can.
@@ -94,7 +94,7 @@ class IdCounter:
                 raise outcome.error
 
     async def check_counter(self) -> None:
-        """See whether the counter can be used, and say so in `trouble`.
+        """Check whether the counter can be used, and set `trouble` by that.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -124,7 +124,7 @@ class IdCounter:
 
 
 def count_in(stored: bytes | None) -> int | None:
-    """How far the counter is; None if it is none: what lies there was never written by counting from 0."""
+    """The value of the counter; None if the stored bytes cannot come from counting upwards from 0."""
     if stored is None:
         return 0
     return int(stored) if stored.isdigit() and len(stored) <= 19 else None  # 19: of 64 bits with sign

@@ -21,7 +21,7 @@ SERIALS_GAP: Final = 2**40
 
 
 class IdSurvey(msgspec.Struct, frozen=True):
-    """What the counter of ids is, and what it should be.
+    """The counter of ids as it is, and as it should be.
 
     Attributes:
         counter: As it is stored; None if it is absent, or no value at all.
@@ -29,7 +29,7 @@ class IdSurvey(msgspec.Struct, frozen=True):
         highest: The highest id of a record that counting can have given out; 0 if there is none.
         beyond: How many ids of records are higher than any that is given out.
         set_to: Where the counter belongs.
-        servers: Those whose lease is alive.
+        servers: The servers with a live lease.
     """
 
     counter: bytes | None
@@ -56,7 +56,7 @@ async def survey_ids(storage: Storage) -> IdSurvey:
         try:
             parsed = keys.parse(key)
         except InvalidKey:
-            continue  # somebody else's
+            continue  # another program's key
         if parsed.role == "lease":
             servers.append(parsed.id)
         elif parsed.role == "record" and parsed.id.isdecimal() and parsed.id == str(id_ := int(parsed.id)):

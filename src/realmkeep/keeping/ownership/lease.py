@@ -1,7 +1,7 @@
-"""A server's lease: who is alive under which name, and who owns what.
+"""A server's lease: its sign of life in the store, and the owner keys that it writes while it lives.
 
 Leases with fencing after Gray and Cheriton (SOSP 1989) and Burrows' Chubby (OSDI 2006): a lease only decides when another
-server may take over; what protects a record is its owner key, compared whole in every write.
+server may take over. The owner key protects a record, because every write compares it whole.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LEASES_WATCHED_MAX: Final = 1024  # servers of one realm
 
 
 class Owner(NamedTuple):
-    """What an owner key says: `town-1/5f3a9c01/1767225600000000`."""
+    """The three parts of an owner key, such as `town-1/5f3a9c01/1767225600000000`."""
 
     server: str
     incarnation: str
@@ -70,7 +70,7 @@ class Owner(NamedTuple):
 
     @classmethod
     def read(cls, stored: bytes | None, key: str) -> Owner | None:
-        """Who owns a record; None if nobody does, or, and then the log says so, if that cannot be read."""
+        """The owner of a record; None if it has none, or, with a line in the log, if the key cannot be read."""
         try:
             return None if stored is None else cls.decode(stored, key)
         except Corrupt as error:
@@ -79,16 +79,16 @@ class Owner(NamedTuple):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What `server:{name}:lease` holds while the server lives.
+    """The value of `server:{name}:lease` while the server lives.
 
     Attributes:
         incarnation: Which run of the server holds it.
         beat: Rises with each renewal.
         host: The machine it runs on.
         pid: Its process there.
-        expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if it does not say.
-        ttl_s: How long it lived when it was renewed; 0 if it does not say.
-        process: Tells its process from any other (`ServerProcess`); empty if it does not say.
+        expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if an older release wrote it.
+        ttl_s: Its lifetime in seconds when it was renewed; 0 if an older release wrote it.
+        process: Tells its process from any other (`ServerProcess`); empty if an older release wrote it.
     """
 
     incarnation: str
@@ -101,7 +101,7 @@ class Lease(msgspec.Struct, frozen=True):
 
     @property
     def renewed_us(self) -> float:
-        """When it was sent, by the server's own wall clock; infinity if it does not say."""
+        """When it was sent, by the server's own wall clock; infinity if an older release wrote it."""
         return self.expires_us - self.ttl_s * 1_000_000 if self.ttl_s else float("inf")
 
     @classmethod
@@ -120,11 +120,11 @@ class Lease(msgspec.Struct, frozen=True):
 
 
 class LeaseWatch:
-    """Since when leases stand still, by this server's monotonic clock, which nobody sets.
+    """Tells by this server's monotonic clock, which is never set, how long a lease has stood still.
 
-    A store drops a lease by its own wall clock. When that is set back, the lease of a dead server would last for an hour more.
-    But a lease that lives changes with every beat: one that has not changed for as long as it lasts is of a server that has
-    given up by itself, or will as soon as it goes on. Who takes over then guards on the very bytes that stood still.
+    A store drops a lease by its own wall clock. If that clock is set back by an hour, a dead server's lease lasts an hour more.
+    But a live lease changes with every beat. A lease that has not changed for its whole lifetime belongs to a server that has
+    given up, or will give up as soon as it goes on. The server that takes over guards on the very bytes that stood still.
 
     Args:
         clock: The clock.
@@ -196,12 +196,12 @@ class LeaseHolder:
 
     @property
     def ttl_s(self) -> float:
-        """How long a silent server keeps what it owns."""
+        """Seconds for which a silent server keeps its records."""
         return self._config.lease_ttl_s
 
     @property
     def lapsed(self) -> bool:
-        """It could not be renewed in time: other servers may take over what this one owns."""
+        """Whether it was not renewed in time, so that other servers may take over this one's records."""
         return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
 
     @property
@@ -210,7 +210,7 @@ class LeaseHolder:
 
     @property
     def identity(self) -> bytes:
-        """What every owner key of this run of the server begins with."""
+        """The first part of every owner key of this run of the server."""
         return f"{self.name}/{self.incarnation}/".encode()
 
     def owner_key(self, token: int) -> bytes:
@@ -261,7 +261,7 @@ class LeaseHolder:
         )
 
     async def _is_dead(self, former: Lease, stored: bytes) -> bool:
-        """Its process is proved to be gone, or it has not renewed its lease for as long as that lasts."""
+        """Whether its process is proved to be gone, or its lease has stood still for its whole lifetime."""
         if former.incarnation in _OPEN_HERE:
             self._refuse(former)
         if self.watch.left_s(self._key, stored, former.ttl_s or self.ttl_s) == 0:
@@ -330,24 +330,24 @@ class LeaseHolder:
                 log.critical("%s; every session here is over", taken)
                 self._sessions.lose_all(taken)
                 return
-            # What a former incarnation sent before this one began may arrive late, where this lease has run out meanwhile.
+            # A renewal that a former incarnation sent may arrive late, after this lease has run out.
             self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
-        self._interrupted |= self.lapsed  # others may have taken over, though the store's own clock kept the lease
+        self._interrupted |= self.lapsed  # other servers may have taken over, though the store still had the lease
         if self._interrupted:
             await self._ids.catch_up()
         if not await self._put(found):
             raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
-        if self._interrupted:  # looked at only now: while the lease is there, nobody takes over any more
+        if self._interrupted:  # only now, because no other server takes over while the lease is there
             self._interrupted = False
             self.look_back_due.set()
         if not self._loss_probe.loss_suspected:
             await self._barrier.confirm_run(run, self._guard)
 
     def _lives(self, other: Lease) -> bool:
-        """Whether the keeper of a lease in our place lives, or that is a renewal which arrived after its end.
+        """Whether the keeper of a lease in our place lives; a late renewal of a dead one may lie there too.
 
-        By the clocks of both it was sent before we began; but clocks are set. A late renewal comes once, or twice where an
-        attempt was repeated; a keeper that lives comes again and again.
+        A late renewal was sent before we began, by the clocks of both servers; but clocks are set. It comes once, or twice
+        if the attempt was repeated. A live keeper renews again and again.
         """
         if other.incarnation == self._former:
             return False
@@ -355,9 +355,9 @@ class LeaseHolder:
         return other.renewed_us >= self._taken_us or self._foreign[other.incarnation] > LATE_RENEWALS_MAX
 
     async def _look(self) -> bytes | None:
-        """The lease in the store; looks on the way whether the newest acknowledged writes are there, too.
+        """The lease in the store; the same read checks the newest acknowledged writes.
 
-        Most of the time what a store lost is younger than the last beat.
+        Most losses of a store are younger than the last beat.
         """
         seen = self._loss_probe.take_samples()
         found, *stored = await load_each(self._storage, [self._key, *(each.key for each in seen)])
@@ -366,7 +366,7 @@ class LeaseHolder:
         return found
 
     def record_claim(self, key: str, revision: int) -> None:
-        """A record was made along with its claim."""
+        """Add a record that was made along with its claim to the loss probe."""
         self._loss_probe.add_sample(key, revision)
 
     async def drop_name(self) -> None:
@@ -383,5 +383,5 @@ class LeaseHolder:
                 raise outcome.error
 
     def forget_name(self) -> None:
-        """This process has no such keeper any more."""
+        """Remove the keeper from the open ones of this process, so that its name is free here."""
         _OPEN_HERE.discard(self.incarnation)

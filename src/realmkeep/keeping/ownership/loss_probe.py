@@ -1,4 +1,7 @@
-"""Acknowledged writes of late: what a store loses is the last that it was told, so a few of them tell whether it did."""
+"""The loss probe: a few recent acknowledged writes, kept to see whether the store lost any.
+
+A store that crashes loses the newest writes first, so samples of the last seconds are enough.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ EVERY_S: Final = 0.1  # a store is not back sooner after its crash, so its last 
 
 
 class SampledWrite(NamedTuple):
-    """An acknowledged write: when it was acknowledged, its key, and the revision that it left there."""
+    """An acknowledged write: the monotonic time of its acknowledgement, its key, and the revision that it left there."""
 
     at_s: float
     key: str
@@ -25,12 +28,12 @@ class SampledWrite(NamedTuple):
 
 
 class LossProbe:
-    """Where some acknowledged writes lie, about twenty for a second, and the revisions that they left: those only rise.
+    """Samples of acknowledged writes, about twenty a second; a record's revisions only rise, so an older one proves a loss.
 
     Attributes:
-        safe_s: What was acknowledged before this cannot be lost any more, on the monotonic clock. It does not rise by time,
-            but by looking: a store that is away may come back with less however long that took.
-        suspicions: How often the store did not hold what it had acknowledged.
+        safe_s: The safe watermark: no crash of the store can lose a write that was acknowledged before this monotonic time. It
+            rises with each look at the store, not by itself, because a store may come back with less after any time away.
+        suspicions: How often a loss was suspected: a sample was missing, or the store was restarted.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -43,27 +46,27 @@ class LossProbe:
 
     @property
     def loss_suspected(self) -> bool:
-        """Something was missing in the store, and it is not known yet to be there again."""
+        """Whether a suspicion is not cleared yet."""
         return self.suspicions > self._cleared
 
     def add_sample(self, key: str, revision: int) -> None:
-        """A write was acknowledged that left this revision at this key."""
+        """Add an acknowledged write that left this revision at this key; of those within a tenth of a second the last stays."""
         seen, now_s = self._samples, self._clock.monotonic_s()
         if len(seen) > 1 and now_s - seen[-1].at_s < EVERY_S and seen[-1].at_s - seen[-2].at_s < EVERY_S:
             seen.pop()
         seen.append(SampledWrite(now_s, key, revision))
 
     def take_samples(self) -> list[SampledWrite]:
-        """What the store must still hold, or later revisions of it."""
+        """The samples to look for now: the store must hold each of them, or a later revision."""
         self._asked_s = self._clock.monotonic_s()
         return list(self._samples)
 
     def suspect_loss(self) -> None:
-        """The store was restarted: what is among these may be there, and other things not."""
+        """Suspect a loss after a restart of the store: a write that is no sample may be missing."""
         self.suspicions += 1
 
     def check(self, samples: Sequence[SampledWrite], stored: Sequence[bytes | None]) -> bool:
-        """Whether it does, with this at their keys; forgets what a crash cannot take any more."""
+        """Whether the store holds the samples, given the values at their keys; forgets samples that no crash can take any more."""
         old_s = self._clock.monotonic_s() - LOSS_S
         while self._samples and self._samples[0].at_s < old_s:
             self._samples.popleft()
@@ -75,11 +78,11 @@ class LossProbe:
         return kept
 
     def clear_suspicions(self, suspicions: int) -> None:
-        """So many doubts are cleared up: what was lost is written again, or it was no loss."""
+        """Clear the first so many suspicions: the lost writes are restored, or there was no loss."""
         self._cleared = max(self._cleared, suspicions)
 
 
 def is_older(updated: bytes | None, revision: int) -> bool:
-    """Whether an `:updated` key as it is stored is older than this revision; what is no revision at all is not older."""
+    """Whether a stored `:updated` value is older than this revision; a value that is no revision is not older."""
     stored = stored_number(updated)
     return stored is not None and stored < revision

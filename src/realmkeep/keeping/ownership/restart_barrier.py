@@ -1,8 +1,8 @@
-"""After a restart of the store nobody gets in before every server has looked whether it lost something there.
+"""The restart barrier: after a restart of the store, claims wait until every server has looked for losses of its own.
 
-A store with a loss window comes back with less than it acknowledged. Every server writes again what the crash took from it,
-but a player who had logged out in the lost moment is nobody's, and another server would let them in from the older state.
-So each server says under one key for which run of the store it has looked, and a claim waits until all have said so.
+A store with a loss window may come back with less than it acknowledged. Each server then restores its lost writes. But a
+record that was released in the lost moment has no owner, and another server could claim its stale copy. So each server
+confirms under one key the run of the store in which it has looked, and a claim waits until all of them have confirmed it.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ LOOK_S: Final = 0.25  # how often a claim that waits looks whether it may go on
 
 
 class RestartBarrier:
-    """What one server knows of the runs of its store, and says of them.
+    """One server's view of the runs of its store, and its confirmations of them.
 
     Args:
         storage: The store.
         clock: The clock.
-        name: The server's.
-        ttl_s: How long a silent server keeps what it owns. A moment more is what the others have, from the first sight of a
-            restart, to look: who takes longer is dead, and its lease has run out by then.
+        name: The server's name.
+        ttl_s: Seconds for which a silent server keeps its records. Other servers have a moment longer, from the first sight
+            of a restart, to look for losses. A server that takes longer is dead, and its lease has run out by then.
 
     Attributes:
-        confirmed_run: The run of the store in which nothing of ours was missing; empty before the first.
-        passed_run: The run of the store that claims waited for last: every server had looked.
-        awaited_servers: The servers that claims wait for now.
+        confirmed_run: The run of the store in which none of our acknowledged writes was missing; empty before the first.
+        passed_run: The last run of the store that every server had confirmed; claims go on in it without waiting.
+        awaited_servers: The servers whose confirmation claims wait for now.
     """
 
     def __init__(self, storage: Storage, clock: Clock, name: str, *, ttl_s: float) -> None:
@@ -59,11 +59,11 @@ class RestartBarrier:
 
     @property
     def needed(self) -> bool:
-        """The store may lose what it acknowledged."""
+        """Whether the store may lose acknowledged writes."""
         return self._storage.capability.loss_window_s != 0
 
     async def current_run(self) -> str:
-        """The run of the store; empty where no barrier is needed, or none can be.
+        """The run of the store; empty if no barrier is needed, or the store cannot tell its runs apart.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -76,11 +76,11 @@ class RestartBarrier:
         return run
 
     async def confirm_run(self, run: str, lease: Guard) -> None:
-        """Say that in this run of the store nothing is missing that it had acknowledged to this server.
+        """Confirm that this run of the store holds every write that was acknowledged to this server.
 
         Args:
-            run: As it was before the look.
-            lease: Ours; who took over our name speaks for itself.
+            run: The run of the store as it was before the look; an empty one confirms nothing.
+            lease: Guards our lease: a server that took over our name confirms its own runs.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -90,7 +90,7 @@ class RestartBarrier:
             self.confirmed_run = run
 
     async def withdraw(self) -> None:
-        """Be waited for no more: everything that was acknowledged here is safe.
+        """Let no other server wait for this one any more; all its acknowledged writes are safe.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -99,13 +99,13 @@ class RestartBarrier:
             await self._change([], lambda runs: _without(runs, [self._name]))
 
     async def wait_until_passed(self) -> bool:
-        """Return when no record is older than what its last server was told; True if what was read before is to be read anew.
+        """Return when every server has restored its lost writes; True if the caller must repeat its earlier reads.
 
-        That is whenever this run of the store has just been passed for the first time, even if nobody had to be waited for:
-        it may have been read before the others had looked.
+        The result is True when this run of the store is passed for the first time, even without any waiting: the reads may
+        have come before another server's look.
 
         Raises:
-            StorageUnavailable: This server itself has not yet written again what the store lost, and that takes long.
+            StorageUnavailable: This server itself has not restored its lost writes within the patience.
             StorageError: The store cannot be reached.
         """
         run = await self.current_run()
@@ -117,7 +117,8 @@ class RestartBarrier:
                     if behind := await self._behind(run):
                         if not self.awaited_servers:
                             log.warning(
-                                "the store was restarted; logins wait until these have looked: %s", ", ".join(behind)
+                                "the store was restarted; logins wait until these servers have looked for lost writes: %s",
+                                ", ".join(behind),
                             )
                         self.awaited_servers = behind
                         await self._clock.sleep(LOOK_S)
@@ -131,30 +132,30 @@ class RestartBarrier:
         return True
 
     async def _behind(self, run: str) -> tuple[str, ...]:
-        """The servers that have not vouched for this run."""
+        """The servers that have not confirmed this run."""
         runs = _decode(await self._storage.load(SERVER_STORE_RUNS))
         return tuple(sorted(name for name, seen in runs.items() if seen != run))
 
     async def _give_up(self, run: str) -> None:
-        """Nobody waits for the dead again: who is alive after all says so by itself."""
+        """Remove dead servers from the list, so that no claim waits for them again; a live one adds itself anew."""
         behind = await self._behind(run)
         if self._name in behind:
             raise StorageUnavailable(
-                "the store was restarted, and what it lost of this server is not written again yet",
-                hint="keeper.degraded says why; until then nobody gets in with an older record",
+                "the store was restarted, and this server has not restored its lost writes yet",
+                hint="keeper.degraded says why; until then no player gets in with an older record",
             )
         for name in behind:
             await self._change([Guard(server_lease(name), None)], lambda runs, name=name: _without(runs, [name]))
         if behind:
             log.critical(
-                "the store was restarted, and %s did not look within %.0f s whether it lost something of theirs: "
-                "who logged out there just before may get in as they were earlier",
+                "the store was restarted, and %s did not look for lost writes within %.0f s: "
+                "players that had logged out there just before may get in with an older record",
                 ", ".join(behind),
                 self._patience_s,
             )
 
     async def _change(self, guards: Sequence[Guard], to: Callable[[dict[str, str]], dict[str, str]]) -> None:
-        """Compare and set, until nobody comes in between, or a guard does not hold."""
+        """Compare and set, and try again after each change in between, until it is done or a guard does not hold."""
         while True:
             found = await self._storage.load(SERVER_STORE_RUNS)
             runs = _decode(found)

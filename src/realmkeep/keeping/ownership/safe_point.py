@@ -1,8 +1,8 @@
-"""Whether a crash of the store may still take what another server wrote.
+"""The safe point: the moment from which no crash of the store can take another server's writes.
 
-A store that fsyncs once a second loses the end of what it acknowledged, and no part from the middle. A server that lives
-writes again what was lost of its own; what a dead one wrote is lost as a whole. So nobody builds on what another server
-wrote before that is safe: otherwise the part that was built upon would be written again, and the part it came from not.
+A store that fsyncs once a second loses the end of its acknowledged writes, never a part from the middle. A live server
+restores its own lost writes; those of a dead server are lost for good. So no server builds on another server's write
+before it is safe: otherwise a crash could take the write and leave its consequences.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
     from realmkeep.storage import Storage
 
-LEFT_KEEP_S: Final = 60.0  # far longer than an fsync that is late; who comes later has nothing to wait for
+LEFT_KEEP_S: Final = 60.0  # far longer than a late fsync; a later claim has nothing to wait for
 
 
 class SafePoint:
-    """Waits until what was read is safe.
+    """Waits until the values that a caller has read are safe.
 
     Args:
         storage: The store.
-        barrier: Knows the run of the store.
+        barrier: Tells the run of the store.
     """
 
     def __init__(self, storage: Storage, barrier: RestartBarrier) -> None:
@@ -30,17 +30,17 @@ class SafePoint:
 
     @property
     def needed(self) -> bool:
-        """The store may lose its last moments; one that may lose everything makes nothing safe."""
+        """Whether the store may lose its last moments; on one that may lose everything no write is ever safe."""
         return bool(self._storage.capability.loss_window_s)
 
     async def reached(self, run: str) -> bool:
-        """Return when no crash can take what was read; False: the store was restarted since, so it is to be read anew.
+        """Return when no crash can take the values that were read; False if the store was restarted since: read them anew.
 
         Args:
-            run: `RestartBarrier.passed` as it was before the read.
+            run: `RestartBarrier.passed_run` as it was before the read.
 
         Raises:
-            StorageUnavailable: The store cannot be reached, so that nobody can say.
+            StorageUnavailable: The store cannot be reached.
         """
         if not self.needed:
             return True

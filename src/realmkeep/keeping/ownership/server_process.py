@@ -1,8 +1,8 @@
 """Which process holds a lease, so that another one can prove that it has ended.
 
-A host name and a number do not: containers of one image share both. On Linux the boot, the namespaces in which the number
-and the time of the start count, and that time do. Elsewhere, and where one of them cannot be read, nothing is proved, and a
-lease is watched until it runs out.
+A host name and a process number are not enough, because containers of one image share both. On Linux the boot, the
+namespaces of the number and of the start time, and that time identify a process. On other systems, or if one of them cannot
+be read, nothing is proved, and a lease is watched until it runs out.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ PROC: Final = Path("/proc")
 
 
 class ServerProcess(NamedTuple):
-    """What tells a process from every other one.
+    """The identity of a process, different from that of every other one.
 
     Attributes:
-        boot: Of the machine; empty where it cannot be said, and then only `token` counts.
-        namespaces: Of process numbers and of time. The number of a namespace is given again after its end, which ends all
-            its processes: so the same number is the same namespace, or one whose processes are dead.
+        boot: The boot of the machine; empty if it is unknown, and then only `token` counts.
+        namespaces: The namespaces of process numbers and of time. A namespace's number may be given again after its end, but
+            its end ends all its processes: so the same number means the same namespace, or only dead processes.
         started: When it started, in ticks since the boot.
         token: Made by the process itself.
     """
@@ -38,7 +38,7 @@ class ServerProcess(NamedTuple):
 
     @classmethod
     def decode(cls, told: str) -> ServerProcess:
-        """Read it; what says nothing of the kind proves nothing."""
+        """Read it; text of another form gives an empty identity, which proves nothing."""
         parts = told.split("/")
         return cls(*parts) if len(parts) == len(cls._fields) else cls("", "", "", "")
 
