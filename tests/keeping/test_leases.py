@@ -12,7 +12,7 @@ from keeping.game import Player, earn, enter, inside, kept
 from realmkeep.clock import Timer
 from realmkeep.errors import AlreadyOwned
 from realmkeep.keeping import Keeper
-from realmkeep.keeping.ownership.lease import LEASES_WATCHED_MAX, Lease, LeaseWatch
+from realmkeep.keeping.ownership.lease import LEASES_WATCHED_MAX, Lease, LeaseState, LeaseWatch
 from realmkeep.storage import Put
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.lab import Lab
@@ -227,3 +227,18 @@ def test_a_watch_counts_from_the_last_change_and_forgets_what_nobody_could_have(
     for number in range(2 * LEASES_WATCHED_MAX):
         watch.left_s(f"server:{number}", b"1", 30)
     assert len(watch._seen) == LEASES_WATCHED_MAX
+
+
+async def test_a_lease_lapses_by_time_is_held_again_once_it_is_renewed_and_dropped_at_the_end(
+    lab: Lab, keeper: Keeper
+) -> None:
+    lease = inside(keeper).lease
+    assert lease.state is LeaseState.HELD
+    lab.line().down = True
+    await lab.advance(32)
+    assert lease.state is LeaseState.LAPSED
+    lab.line().down = False
+    await lab.advance(3)
+    assert lease.state is LeaseState.HELD
+    await lab.finish(keeper.close())
+    assert lease.state is LeaseState.DROPPED

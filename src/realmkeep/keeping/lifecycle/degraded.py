@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from realmkeep.keeping.ownership.lease import LeaseState
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,9 +26,9 @@ def degraded_reasons(engine: Engine) -> Iterator[str]:
             "the store was restarted and may have lost something: logins wait until these servers have looked: "
             + ", ".join(engine.barrier.awaited_servers)
         )
-    if engine.lease.replaced:
+    if engine.lease.state is LeaseState.REPLACED:
         yield f"another keeper took the name {engine.config.name}"
-    elif engine.lease.lapsed:
+    elif engine.lease.state is LeaseState.LAPSED:
         yield f"the lease of {engine.config.name} could not be renewed; other servers may take over its players"
     if engine.ids.trouble:
         yield engine.ids.trouble

@@ -13,6 +13,7 @@ import msgspec
 
 from realmkeep.errors import KeepingError, RecordError, StorageError
 from realmkeep.keeping.live.session_states import SessionEvent, SessionState
+from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.writing.staging import made_or_deleted
@@ -74,7 +75,7 @@ async def close_engine(engine: Engine, deadline_s: float | None, rescue_path: Pa
     if await ending.step("not everything was saved", _save(engine, sessions)):
         flushed = await ending.step("the store was not flushed", engine.storage.flush())
         await ending.step("the name stays taken for one lease", engine.lease.drop_name(), level=logging.WARNING)
-        if flushed and not engine.lease.replaced:
+        if flushed and engine.lease.state is not LeaseState.REPLACED:
             await ending.step("other servers may wait for this one", engine.barrier.withdraw(), level=logging.WARNING)
         await ending.step("the store took no snapshot", engine.storage.snapshot(), level=logging.WARNING)
     released = len([session for session in sessions if session.state is SessionState.ENDED])

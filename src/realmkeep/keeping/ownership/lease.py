@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import socket
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -147,6 +148,21 @@ class LeaseWatch:
         return max(0.0, since_s + min(max(ttl_s, 0.0), TTL_S_MAX) - now_s)
 
 
+class LeaseState(Enum):
+    """The state of the lease of one keeper."""
+
+    FREE = "free"
+    """The name is not taken yet."""
+    HELD = "held"
+    """Renewed in time: no other server may take over a record."""
+    LAPSED = "lapsed"
+    """Not renewed in time: other servers may take over records, until the next renewal."""
+    REPLACED = "replaced"
+    """Another keeper took the name: nothing of this one is stored any more."""
+    DROPPED = "dropped"
+    """The name is given back, at the shutdown."""
+
+
 class LeaseHolder:
     """Takes, renews and drops the lease of one keeper.
 
@@ -154,7 +170,6 @@ class LeaseHolder:
         name: The server's name.
         incarnation: Which run of the server this is.
         renewed_s: When the renewal was sent that the store took last, on the monotonic clock.
-        replaced: Another keeper took the name: nothing of this one is stored any more.
         look_back_due: Set when the store may have lost an acknowledged write, or the lease had run out before it was renewed.
     """
 
@@ -184,9 +199,8 @@ class LeaseHolder:
         self.name = config.name
         self.incarnation = secrets.token_hex(4)
         self.renewed_s = float("-inf")
-        self.replaced = False
         self.look_back_due = asyncio.Event()
-        self._dropped = False
+        self._state = LeaseState.FREE
         self._interrupted = False
         self._taken_us = 0
         self._former = ""
@@ -200,9 +214,10 @@ class LeaseHolder:
         return self._config.lease_ttl_s
 
     @property
-    def lapsed(self) -> bool:
-        """Whether it was not renewed in time, so that other servers may take over this one's records."""
-        return self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
+    def state(self) -> LeaseState:
+        """The state of the lease now; a held one lapses by time alone."""
+        overdue = self._clock.monotonic_s() - self.renewed_s > self._config.lease_ttl_s
+        return LeaseState.LAPSED if overdue and self._state is LeaseState.HELD else self._state
 
     @property
     def _guard(self) -> Guard:
@@ -235,10 +250,10 @@ class LeaseHolder:
                 self._taken_us = self._clock.wall_us()
                 self._former = "" if former is None else former.incarnation
                 if await self._put(found):
-                    await self._barrier.confirm_run(
-                        run, self._guard
-                    )  # nothing was acknowledged to this incarnation yet
+                    # Nothing is missing, because no write was acknowledged to this incarnation yet.
+                    await self._barrier.confirm_run(run, self._guard)
                     _OPEN_HERE.add(self.incarnation)
+                    self._state = LeaseState.HELD
                     self._answers.note_answer(self._question)
                     return
                 watched = watched or found
@@ -290,9 +305,9 @@ class LeaseHolder:
     async def keep_renewing(self) -> None:
         """Renew it, for ever, or until another keeper took the name."""
         wait_s = max(0.0, self.renewed_s + self._config.heartbeat_s - self._clock.monotonic_s())
-        while not self.replaced:
+        while True:
             await self._pause(wait_s)
-            if self._dropped:
+            if self._state is not LeaseState.HELD:
                 return
             try:
                 async with self._clock.timeout(self._config.heartbeat_s):
@@ -306,7 +321,7 @@ class LeaseHolder:
     async def _pause(self, wait_s: float) -> None:
         """Wait for the next beat, which follows a restart of the store soon."""
         left_s = wait_s
-        while left_s > 0 and not self._dropped:
+        while left_s > 0 and self._state is LeaseState.HELD:
             step_s = min(left_s, RESTART_S) if self._barrier.needed else left_s
             await self._clock.sleep(step_s)
             left_s -= step_s
@@ -325,16 +340,19 @@ class LeaseHolder:
         if found is not None and found != self._value:
             other = Lease.decode(found, self._key)
             if other.incarnation != self.incarnation and self._lives(other):
-                self.replaced = True
+                self._state = LeaseState.REPLACED
                 taken = f"another keeper took the name {self.name}: pid {other.pid} on {other.host}"
                 log.critical("%s; every session here is over", taken)
                 self._sessions.lose_all(taken)
                 return
             # A renewal that a former incarnation sent may arrive late, after this lease has run out.
             self._interrupted |= other.incarnation != self.incarnation or other.beat < self._beat
-        self._interrupted |= self.lapsed  # other servers may have taken over, though the store still had the lease
+        # Other servers may have taken over, though the store still had the lease.
+        self._interrupted |= self.state is LeaseState.LAPSED
         if self._interrupted:
             await self._ids.catch_up()
+        if self._state is not LeaseState.HELD:
+            return  # the name was dropped meanwhile, and is not taken again
         if not await self._put(found):
             raise StorageUnavailable(f"the lease of {self.name} changed while it was renewed", hint="it is tried again")
         if self._interrupted:  # only now, because no other server takes over while the lease is there
@@ -376,8 +394,8 @@ class LeaseHolder:
             StorageError: The store cannot be reached; the lease runs out by itself.
         """
         self.forget_name()
-        self._dropped = True  # a renewal under way must not put it back
-        if self._value is not None and not self.replaced:
+        if self._state is LeaseState.HELD:
+            self._state = LeaseState.DROPPED
             (outcome,) = await self._storage.write([Transaction([self._guard], [Delete(self._key)])])
             if not isinstance(outcome, (Committed, Refused)):
                 raise outcome.error
