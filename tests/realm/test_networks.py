@@ -169,7 +169,7 @@ async def entering(realm: Lab, host: str, message: Message) -> tuple[LabPeer, Me
     peer = LabPeer(host, realm.clock.monotonic_s(), port=next(realm.ports))
     with mock.patch.object(HashPool, "run", at_once):  # no time passes while a thread hashes
         realm.say(peer, message)
-        await realm.clock.finish(realm.realm.game.tasks_finished())
+        await realm.clock.finish(realm.realm.game.background.finished())
     return peer, peer.heard[0]
 
 
@@ -197,7 +197,7 @@ async def test_the_players_of_a_network_are_counted_and_a_place_that_is_free_is_
     again, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[6]})
     assert answer["type"] == "auth_ok"
     small.say(again, {"type": "logout"})
-    await small.clock.finish(game.tasks_finished())
+    await small.clock.finish(game.background.finished())
     _, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[7]})
     assert answer["type"] == "auth_ok", "who leaves gives the place back"
 
@@ -222,7 +222,7 @@ async def _logins_are_counted(small: Lab) -> None:
     peers = [LabPeer("192.0.2.1", small.clock.monotonic_s(), port=port) for port in range(25)]
     for peer in peers:
         small.say(peer, {"type": "login", "ticket": "t"})
-    await small.clock.finish(small.realm.game.tasks_finished())
+    await small.clock.finish(small.realm.game.background.finished())
     answers = [peer.heard[0] for peer in peers]
     reasons = [answer["reason"] for answer in answers]
     assert reasons == ["bad_credentials"] * 20 + ["throttled"] * 5

@@ -104,10 +104,6 @@ class Game:
 
         self.background.run(name, work, lasts_s=STEADY_S).add_done_callback(ended)
 
-    async def tasks_finished(self) -> None:
-        """Wait until all spawned tasks have finished."""
-        await self.background.finished()
-
     def disconnect_player(self, connection: PlayerConnection) -> None:
         """Disconnect a player: grace begins, and monsters can still fight the player."""
         self.connections.detach_peer(connection)
