@@ -1,4 +1,4 @@
-"""The arena: a small game over TCP whose players are kept.
+"""The arena: a small game over TCP, with players that Realmkeep keeps.
 
 Start it with `python examples/arena.py`, and play it from other terminals with `nc 127.0.0.1 7788`:
 
@@ -32,7 +32,7 @@ from realmkeep.errors import RealmkeepError
 
 
 class Player(Record, kind="arena-player", version=1):
-    """What is kept of a player, and how soon it must be durable."""
+    """A player: each field says how soon it must be durable."""
 
     gold: int = durable(default=20, ge=0, tier=IMMEDIATE)  # changes in a commit alone
     blows: int = durable(default=0)  # within 30 s
@@ -119,7 +119,7 @@ class Arena:
 async def main(store: str = "embedded:///arena-data", port: str = "7788") -> int:
     """Serve until SIGTERM or Ctrl-C; the exit code says whether everything was saved."""
     keeper = await Keeper.open(store, config=KeeperConfig(name="arena"))
-    await keeper.recover(Player)  # players whom a crash of this server left behind
+    await keeper.recover(Player)  # players of a run of this server that crashed
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

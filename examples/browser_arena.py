@@ -1,10 +1,10 @@
 """An arena for browsers: WebSockets on Starlette, and its page, in one file.
 
 Start it with `python examples/browser_arena.py`, and open http://127.0.0.1:7789 in two windows. Kill the server with
-`kill -9` and start it again: the pages come back by themselves, and everybody has what was earned.
+`kill -9` and start it again: the pages reconnect, and no player has lost gold.
 
-The page numbers its operations and keeps those that have no answer yet; after a reconnection it sends them again. What was
-applied before is answered with what happened then.
+The page numbers its operations and keeps those that have no answer yet; after a reconnection it sends them again. An
+operation that was applied before is answered with its result.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ TRY_AGAIN, ELSEWHERE, GOODBYE = (
 
 
 class Fighter(Record, kind="browser-fighter", version=1):
-    """What is kept of a player, and how soon it must be durable."""
+    """A player: each field says how soon it must be durable."""
 
     gold: int = durable(default=50, ge=0, tier=IMMEDIATE)  # changes in a commit alone
     hp: int = durable(default=30, ge=0, le=30)  # within 30 s
@@ -74,7 +74,7 @@ def pay(payer: Fighter, payee: Fighter) -> str:
 
 
 class Arena:
-    """The players who are connected, and the pages that are shown to them."""
+    """The pages of the connected players."""
 
     def __init__(self, kept: Kept) -> None:
         self.kept = kept
@@ -95,7 +95,7 @@ class Arena:
             await page.send_json({"arena": shown})
 
     async def hear(self, me: Session[Fighter], said: object) -> dict[str, object]:
-        """Do what a page asks for, and answer it."""
+        """Carry out one message of a page, and return the answer."""
         match said:
             case {"move": [int(dx), int(dy)]} if max(abs(dx), abs(dy)) == 1:
                 me.record.x = min(max(me.record.x + dx, 0), SIZE - 1)  # plain assignments mark themselves
@@ -166,7 +166,7 @@ class Arena:
 
 async def ready(keeper: Keeper) -> None:
     """Before the first request."""
-    await keeper.recover(Fighter)  # players whom a crash of this server left behind
+    await keeper.recover(Fighter)  # players of a run of this server that crashed
 
 
 def main(store: str = "embedded:///browser-arena-data", port: str = "7789") -> int:

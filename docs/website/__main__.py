@@ -1,4 +1,4 @@
-"""`./dev docs`: assemble the pages, build them, check what was built, and say where it is."""
+"""`./dev docs`: assemble the pages, build the site, check it, and print its address."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def build() -> list[str]:
     """Build the site anew.
 
     Returns:
-        What is wrong with it, one line each; empty where it is right.
+        Its problems, one line each.
     """
     shutil.rmtree(BUILD, ignore_errors=True)
     problems = assemble(BUILD)
@@ -43,10 +43,10 @@ def build() -> list[str]:
 
 
 def main() -> int:
-    """Print what is wrong, or where the site is.
+    """Print the problems of the site, or its address.
 
     Returns:
-        The exit code: 1 where something is wrong.
+        The exit code: 1 if there are problems.
     """
     problems = build()
     for problem in problems:

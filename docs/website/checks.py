@@ -1,4 +1,4 @@
-"""What is checked of the built site: every link and anchor leads somewhere, and no page loads anything from elsewhere."""
+"""Checks of the built site: every link and anchor leads to a place, and no page loads anything from another host."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ WAKING: Final = frozenset(ASLEEP.values()) - {""}
 
 
 class Page(HTMLParser):
-    """One page: its links, its anchors, and what it loads."""
+    """One page: its links, its anchors, and the addresses that it loads."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note its anchors, where it leads, and what it loads."""
+        """Note the anchors, the links and the loads of one element."""
         said = {name: value or "" for name, value in attrs}
         self._inside = tag
         self.anchors |= {said[name] for name in ("id", "name") if name in said}
@@ -61,19 +61,19 @@ class Page(HTMLParser):
         self.loads += CSS_LOAD.findall(said.get("style", ""))
 
     def handle_data(self, data: str) -> None:
-        """Note what a style or a script of the page loads."""
+        """Note the loads of a style or a script inside the page."""
         if self._inside == "style":
             self.loads += CSS_LOAD.findall(data)
         elif self._inside == "script":
             self.loads += JS_URL.findall(data)
 
     def handle_endtag(self, tag: str) -> None:
-        """What follows is text."""
+        """Treat the data that follows as text."""
         self._inside = ""
 
 
 def problems_of(site: Path) -> list[str]:
-    """What is wrong with the site in this directory, one line each."""
+    """The problems of the site in this directory, one line each."""
     pages = {path: Page(path) for path in sorted(site.rglob("*.html"))}
     problems = [] if pages else ["there is no page"]
     for path, page in pages.items():

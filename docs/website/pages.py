@@ -46,7 +46,7 @@ def assemble(build: Path) -> list[str]:
     """Write the sources of the site and its configuration into `build`.
 
     Returns:
-        What is wrong with them, one line each.
+        Their problems, one line each.
     """
     source = build / "source"
     source.mkdir(parents=True)

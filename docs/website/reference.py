@@ -67,7 +67,7 @@ def reference_pages(package: Path) -> dict[str, str]:
 
 
 def _public_names(public: Path) -> dict[str, list[str]]:
-    """What `public.py` exports, by the room that it comes from."""
+    """The exports of `public.py`, by their rooms."""
     tree = ast.parse(public.read_text(encoding="utf-8"))
     names: dict[str, list[str]] = {}
     for node in tree.body:
