@@ -106,7 +106,7 @@ def test_a_fork_of_another_record_class_is_an_error() -> None:
     class Guild(Record, kind="guild-of-typing", version=1):
         gold: int = durable(default=0)
 
-    with pytest.raises(ValueError, match="not of this"):
+    with pytest.raises(ValueError, match="not of this Player"):
         Player(name="Ada").restore(Guild().fork())  # pyright: ignore[reportArgumentType] - of another class
 
 

@@ -165,5 +165,5 @@ def test_after_a_write_of_the_same_state_nothing_is_marked() -> None:
 
 def test_a_fork_goes_back_only_into_its_own_record() -> None:
     player, other = specification_player(), specification_player()
-    with pytest.raises(ValueError, match="of another SpecPlayer"):
+    with pytest.raises(ValueError, match="not of this SpecPlayer"):
         other.restore(player.fork())

@@ -33,7 +33,7 @@ def restore(record: MarkedRecord, fork: Fork[Any]) -> None:
         ValueError: The fork is of another record.
     """
     if fork.record is not record:
-        raise ValueError(f"this fork is of another {type(record).__name__}; restore it into the record it was made of")
+        raise ValueError(f"this fork is not of this {type(record).__name__}; restore it into the record it was made of")
     live = cast("Any", record)
     before = _values(live)
     marks = marks_of(record)
