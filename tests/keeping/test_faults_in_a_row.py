@@ -323,6 +323,21 @@ async def test_the_token_of_a_claim_is_above_the_one_before_also_by_a_slow_clock
         assert token_of(lab.store.value("rover:1:owner")) > token_of(owner)
 
 
+async def test_the_token_of_a_claim_is_above_that_of_a_released_one_although_the_clock_was_set_back() -> None:
+    """The owner key is gone by then: only the revision tells the next claim what came before."""
+    async with Lab() as lab:
+        lab.clock.step_wall(200)
+        ada = await enter(lab.keeper, 1)
+        owner = lab.store.value("rover:1:owner")
+        await ada.logout()
+        ada = await enter(lab.keeper, 1)
+        later = lab.store.value("rover:1:owner")
+        lab.clock.step_wall(-200)
+        await ada.logout()
+        await enter(lab.keeper, 1)
+        assert token_of(owner) < token_of(later) < token_of(lab.store.value("rover:1:owner"))
+
+
 async def test_a_renewal_that_never_returns_is_given_up_before_the_lease_ends() -> None:
     async with Lab() as lab:
         hung = False

@@ -647,9 +647,9 @@ class Simulation:
 
     async def _lose_since(self, before: Contents, moments: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """The store comes back as it was then; perhaps writes were under way, and perhaps it dies again."""
-        if self.random.random() < 0.5:  # what is queued then was never answered, or arrives at the older store
+        if self.random.random() < 0.5:  # what is queued then is answered late or never, and may be lost all the same
             line = self.lines[self.random.choice(self.names)]
-            line.script("write", *(delay(*self.random.choice(((0.4, 0.0), (0.0, 0.4)))) for _ in range(4)))
+            line.script("write", *(self.random.choice((delay(0.0, 0.4), LOSE_REPLY)) for _ in range(4)))
             for _ in range(self.random.randint(2, 6)):
                 await self.random.choice(moments)()
                 await self.clock.advance(self.random.choice((0.0, 0.05)))

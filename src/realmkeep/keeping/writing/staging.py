@@ -188,7 +188,8 @@ class Stager:
         """Add the session's next revision to a transaction, and move the session on to it."""
         keys = session.keys
         follows = session.revision
-        leaves = now_us if now_us > follows else follows + 1
+        # Not below the token of the claim: the next claim takes a later one, though a clock was set back in between.
+        leaves = max(now_us, follows + 1, session.token)
         member = Member(session, leaves=leaves, undo=undo)
         guards.append(session.owner_guard)
         guards.append(Guard(keys.updated, b"%d" % follows if follows else None))
