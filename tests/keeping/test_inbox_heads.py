@@ -24,10 +24,9 @@ async def test_letters_that_were_opened_are_dropped_again_and_no_others() -> Non
         lab.store.perform(sent[-1])
         lab.store.perform(Append("rover:2:inbox", b'["of another",{"gold":3}]'))
         heads = InboxHeads(lab.line(), store_loss.ring_of)
-        await heads.read([opening])
+        await heads.read(opening.effects)
         drop = DropFirst("rover:2:inbox", 2)
-        assert heads.dropped(drop, opening) == DropFirst("rover:2:inbox", 1)
-        assert heads.dropped(drop, opening) is None
-        assert heads.dropped(DropFirst("rover:1:inbox", 1), opening) == DropFirst("rover:1:inbox", 1), (
-            "not read: not lost"
-        )
+        assert heads.dropped(drop, (), "rover:2") == DropFirst("rover:2:inbox", 1)
+        assert heads.dropped(drop, (), "rover:2") is None
+        not_read = DropFirst("rover:1:inbox", 1)
+        assert heads.dropped(not_read, (), "rover:1") == not_read, "not read: not lost"

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from pathlib import Path
 
@@ -95,6 +96,29 @@ def test_every_task_of_the_server_is_heard_of_when_it_fails() -> None:
         "loop.create_task",
         "asyncio.ensure_future",
     ]
+
+
+def imports_between(sources: dict[str, str]) -> dict[str, set[str]]:
+    """For each module the modules that it imports, for type checking alone, too."""
+    found: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        imported = found[module] = set[str]()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+                imported |= {name if name in sources else node.module for name in named} & (sources.keys() - {module})
+    return found
+
+
+def test_no_modules_import_each_other() -> None:
+    package = ROOT / "src"
+    named = {".".join(path.relative_to(package).with_suffix("").parts): path for path in SOURCES}
+    sources = {name.removesuffix(".__init__"): path.read_text(encoding="utf-8") for name, path in named.items()}
+    tuple(TopologicalSorter(imports_between(sources)).static_order())
+    with pytest.raises(CycleError):
+        tuple(
+            TopologicalSorter(imports_between({"a": "from b import c", "b": "if x:\n  from a import d"})).static_order()
+        )
 
 
 MEASURING = {"clock.py", "slices.py"}  # the one reads time for all; the other measures processor time, for benchmarks

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 
 from realmkeep.errors import WrongType
 from realmkeep.keeping.live.envelope import letter_id
-from realmkeep.storage import Append, DropFirst
+from realmkeep.storage import DropFirst
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from realmkeep.keeping.live.op_ring import OpRing
-    from realmkeep.keeping.recovery.tail import Entry
-    from realmkeep.storage import Storage
+    from realmkeep.storage import Append, Effect, Storage
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +36,16 @@ class InboxHeads:
         self._ring_of = ring_of
         self._heads: dict[str, list[bytes]] = {}
 
-    async def read(self, entries: Iterable[Entry]) -> None:
-        """Read as much of each list as these entries may drop, where that is not read yet.
+    async def read(self, effects: Iterable[Effect]) -> None:
+        """Read as much of each list as these effects may drop, where that is not read yet.
 
         Raises:
             StorageError: The store cannot be asked.
         """
         counts: Counter[str] = Counter()
-        for entry in entries:
-            for effect in entry.effects:
-                if isinstance(effect, DropFirst) and effect.key not in self._heads:
-                    counts[effect.key] += effect.count
+        for effect in effects:
+            if isinstance(effect, DropFirst) and effect.key not in self._heads:
+                counts[effect.key] += effect.count
         for key, count in counts.items():
             try:
                 self._heads[key] = await self._storage.load_list(key, count=count)
@@ -55,14 +53,18 @@ class InboxHeads:
                 log.error("%s", error)
                 self._heads[key] = []
 
-    def dropped(self, effect: DropFirst, entry: Entry) -> DropFirst | None:
-        """The same for as many letters as this entry had dropped and the list shows again; None if it shows none."""
+    def dropped(self, effect: DropFirst, moved: Container[bytes], opener: str | None) -> DropFirst | None:
+        """The same for as many letters as a write had dropped and the list shows again; None if it shows none.
+
+        Args:
+            effect: The effect of the write.
+            moved: The letters that the write appended to other lists.
+            opener: The record of the write whose letters lie in the list; None if none of its records is.
+        """
         head = self._heads.get(effect.key)
         if head is None:  # queued after the loss was mended
             return effect
-        moved = {each.value for each in entry.effects if isinstance(each, Append)}
-        records = [part.keys.record for part in entry.parts if effect.key in {part.keys.inbox, part.keys.kept}]
-        ring = self._ring_of(records[0]) if records else None
+        ring = self._ring_of(opener) if opener is not None else None
         count = 0
         while count < min(effect.count, len(head)):
             letter = head[count]

@@ -181,7 +181,7 @@ class StoreLoss:
             pass  # a record or a key was left out: the other entries are staged anew
         await self._rewrite_live(queued, stored)
         heads = InboxHeads(self._storage, self.ring_of)
-        await heads.read([Entry(write, 0.0) for write in queued()])
+        await heads.read([effect for write in queued() for effect in write.transaction.effects])
         self._report()
         self._unfinished = False
         self.halted = ""
@@ -220,7 +220,7 @@ class StoreLoss:
         self._lose(sessions, stored)
         lost = [entry for entry in entries if self._is_lost(entry, stored)]
         heads = InboxHeads(self._storage, self.ring_of)
-        await heads.read(lost)
+        await heads.read([effect for entry in lost for effect in entry.effects])
         for start in range(0, len(lost), ENTRIES_AT_ONCE):
             batch = lost[start : start + ENTRIES_AT_ONCE]
             staged = [entry.replayed(stored, heads) for entry in batch]

@@ -147,10 +147,18 @@ class Entry:
         if not is_letter and self._is_left_out(effect.key):  # a letter to a record stands by itself
             return None
         if isinstance(effect, DropFirst):
-            return heads.dropped(effect, self)
+            return heads.dropped(effect, self._moved(), self._opener(effect.key))
         if isinstance(effect, Append):
             heads.appended(effect)
         return effect
+
+    def _moved(self) -> set[bytes]:
+        return {each.value for each in self.effects if isinstance(each, Append)}
+
+    def _opener(self, list_key: str) -> str | None:
+        """The record of this write whose letters lie in a list."""
+        parts = (part.keys for part in self.parts)
+        return next((keys.record for keys in parts if list_key in {keys.inbox, keys.kept}), None)
 
     def _is_left_out(self, key: str) -> bool:
         return any(f"{key}:".startswith(f"{record}:") for record in self.left_out)
