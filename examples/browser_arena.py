@@ -31,7 +31,7 @@ from realmkeep import (
     answer,
     durable,
 )
-from realmkeep.asgi import Kept
+from realmkeep.asgi import AsgiKeeper
 from realmkeep.errors import RealmkeepError
 
 SIZE: Final = 20  # fields a side
@@ -76,7 +76,7 @@ def pay(payer: Fighter, payee: Fighter) -> str:
 class Arena:
     """The pages of the connected players."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: AsgiKeeper) -> None:
         self.kept = kept
         self.changes: dict[WebSocket, asyncio.Event] = {}
 
@@ -171,7 +171,7 @@ async def ready(keeper: Keeper) -> None:
 
 def main(store: str = "embedded:///browser-arena-data", port: str = "7789") -> int:
     """Serve until SIGTERM or Ctrl-C; the exit code says whether everything was saved."""
-    kept = Kept(lambda: Keeper.open(store, config=KeeperConfig(name="browser-arena")), ready=ready)
+    kept = AsgiKeeper(lambda: Keeper.open(store, config=KeeperConfig(name="browser-arena")), ready=ready)
     routes = [Route("/", HTMLResponse(PAGE)), WebSocketRoute("/play", Arena(kept).lobby)]
     app = Starlette(routes=routes, lifespan=kept.lifespan)
     config = uvicorn.Config(

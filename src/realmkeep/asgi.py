@@ -1,8 +1,8 @@
-"""A keeper inside an ASGI server: opened before the first request, closed after the last, and its exit code kept.
+"""A keeper inside an ASGI server: opened before the first request, closed after the last, with an exit code.
 
-uvicorn takes SIGTERM, lets the application end, and then raises the signal again: the process dies of it, and nobody hears
-whether everything was saved. `Kept` stands between the two. It needs no web framework: its lifespan is what Starlette and
-FastAPI take, and `run` what a program calls.
+uvicorn takes SIGTERM, lets the application end, and raises the signal again. The process then dies of it, and its exit code
+cannot say whether all records were saved. `AsgiKeeper` prevents that. It needs no web framework: Starlette and FastAPI take its
+lifespan, and a program calls its `run`.
 """
 
 import logging
@@ -18,11 +18,11 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
-class Kept:
+class AsgiKeeper:
     """The keeper of a web application.
 
     ```python
-    kept = Kept(lambda: Keeper.open(url, hooks=hooks), ready=recover)
+    kept = AsgiKeeper(lambda: Keeper.open(url, hooks=hooks), ready=recover)
     app = Starlette(routes=..., lifespan=kept.lifespan)
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on"))
     sys.exit(kept.run(server.run))
@@ -30,15 +30,15 @@ class Kept:
 
     Args:
         open: Opens the keeper; called when the server starts.
-        ready: Awaited with the keeper before the first request, such as to `recover`.
+        ready: Awaited with the keeper before the first request, for example to `recover`.
 
     Attributes:
-        report: What the end saved; None before it, and if the keeper never opened.
+        report: The keeper's report at its close; None before that, and if the keeper never opened.
     """
 
     def __init__(
         self,
-        open: Callable[[], Awaitable[Keeper]],  # noqa: A002 - what it does
+        open: Callable[[], Awaitable[Keeper]],  # noqa: A002 - the obvious name
         *,
         ready: Callable[[Keeper], Awaitable[object]] | None = None,
     ) -> None:
@@ -52,21 +52,21 @@ class Kept:
         """The keeper, while the application runs.
 
         Raises:
-            LookupError: It does not: no request is answered then.
+            LookupError: The application is not running; requests arrive only while it is.
         """
         if self._keeper is None:
-            raise LookupError("the application does not run: its lifespan has not begun, or is over")
+            raise LookupError("the application is not running: its lifespan has not begun, or is over")
         return self._keeper
 
     @asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncGenerator[dict[str, Any]]:
-        """Open the keeper, and close it at the end, whatever the end is; `request.state.keeper` has it meanwhile.
+        """Open the keeper, and close it at the end, however the server ends; `request.state.keeper` has it meanwhile.
 
         Args:
-            _app: The application, as ASGI frameworks hand it over.
+            _app: The application, as ASGI frameworks pass it.
 
         Raises:
-            RealmkeepError: The keeper cannot be opened. The server must not start then: give uvicorn `lifespan="on"`.
+            RealmkeepError: The keeper cannot be opened. Give uvicorn `lifespan="on"`, so that it does not start then.
         """
         keeper = await self._open()
         try:
@@ -81,10 +81,10 @@ class Kept:
                 log.critical("%d records could not be saved: %s", len(self.report.rescued), self.report)
 
     def run(self, serve: Callable[[], object]) -> int:
-        """Run a server until it ends, and return the exit code for `sys.exit`: 0 if everything is saved, else 1.
+        """Run a server until it ends, and return the exit code for `sys.exit`: 0 if all records are saved, else 1.
 
-        A stop signal that the server raises again after its end does nothing. Call it in the main thread. What `serve` raises
-        passes through, as uvicorn's exit with 3 when the application cannot start.
+        A stop signal that the server raises again after its end has no effect. Call it in the main thread. Exceptions of
+        `serve` pass through, such as uvicorn's exit with 3 if the application cannot start.
 
         Args:
             serve: Runs the server and returns at its end, such as `uvicorn.Server(...).run`.

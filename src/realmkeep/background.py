@@ -1,7 +1,7 @@
-"""Tasks that run beside something else: none of them ends unheard.
+"""Tasks beside other work, whose failures are always reported.
 
-A task whose exception nobody awaits is the silent kind of failure: asyncio tells of it when the task is collected, which is
-often at the exit. Here it is logged at once and stands in `degraded`; what has to run for ever is started again.
+asyncio reports an exception that is never awaited only when the task is collected, often at exit. Here it is logged at once
+and reported in `degraded`. A loop that must not end is started again.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from realmkeep.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger("realmkeep.background")
 
-RESTART_S: Final = 1.0  # before a loop is started again: what fails at once must not spin
-STEADY_S: Final = 60.0  # a loop that has run for so long is well again
-SAY_AGAIN_S: Final = 60.0  # the same failure again and again is logged no more often
+RESTART_S: Final = 1.0  # before a loop is started again, so that a loop that fails at once does not spin
+STEADY_S: Final = 60.0  # a loop that has run for this long counts as well
+SAY_AGAIN_S: Final = 60.0  # the shortest time between two log lines about the same failure
 
-TOLD_MAX: Final = 16  # failures, each under a name of its own
+FAILURES_MAX: Final = 16  # remembered failures, one for each name
 
 T = TypeVar("T")
 Loop = Callable[[], Coroutine[Any, Any, None]]
@@ -36,7 +36,7 @@ class Background:
 
     Args:
         of: The owner, for the log: `the keeper`.
-        clock: Time.
+        clock: The clock.
     """
 
     def __init__(self, of: str, clock: Clock) -> None:
@@ -50,33 +50,33 @@ class Background:
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """A sentence for each task that failed and was not done again, or has not run well for a minute since."""
+        """A sentence for each failed task, unless a minute has passed since, or it was started with a shorter `lasts_s`."""
         now_s = self._clock.monotonic_s()
         self._failures = {name: each for name, each in self._failures.items() if now_s - each.at_s < each.lasts_s}
         return tuple(f"a task of {self._of} failed: {name}: {each.said}" for name, each in self._failures.items())
 
-    def keep(self, name: str, loop: Loop) -> asyncio.Task[None]:
-        """Run what has to run until `stop`: when it raises, it is started again, a second later."""
-        task = self.run(name, self._kept(name, loop))
+    def run_forever(self, name: str, loop: Loop) -> asyncio.Task[None]:
+        """Run a loop until `stop`; if it raises, it is started again a second later."""
+        task = self.run(name, self._restarting(name, loop))
         self._loops.add(task)
         task.add_done_callback(self._loops.discard)
         return task
 
     def run(self, name: str, work: Coroutine[Any, Any, None], *, lasts_s: float = float("inf")) -> asyncio.Task[None]:
-        """Run something once; what it raises is logged, and stands in `degraded` for `lasts_s` seconds."""
+        """Run a task once; its exception is logged and reported in `degraded` for `lasts_s` seconds."""
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, lasts_s))
         return task
 
-    def failed(self, name: str, error: BaseException, *, lasts_s: float = float("inf"), then: str = "") -> None:
-        """Something that runs beside failed in a way that nobody foresaw.
+    def report_failure(self, name: str, error: BaseException, *, lasts_s: float = float("inf"), then: str = "") -> None:
+        """Log an unforeseen failure, and report it in `degraded`.
 
         Args:
-            name: What.
-            error: What it raised.
-            lasts_s: For how long that stands in `degraded`.
-            then: What is done about it, for the log.
+            name: The task's name.
+            error: Its exception.
+            lasts_s: The time for which `degraded` reports it.
+            then: The reaction to it, for the log.
         """
         said, now_s = repr(error), self._clock.monotonic_s()
         _put(self._failures, name, _Failure(said, now_s, lasts_s))
@@ -91,22 +91,22 @@ class Background:
             task.cancel()
 
     async def stop(self) -> None:
-        """Cancel every task and wait until it is gone."""
+        """Cancel every task and wait until all have ended."""
         tasks = list(self._tasks)
         self.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def finished(self) -> None:
-        """Return when every task of `run` has ended, also those that they started."""
+    async def wait_finished(self) -> None:
+        """Return when every task of `run` has ended, including those started meanwhile."""
         while works := self._tasks - self._loops:
             await asyncio.wait(works)
 
-    async def _kept(self, name: str, loop: Loop) -> None:
+    async def _restarting(self, name: str, loop: Loop) -> None:
         while True:
             try:
                 await loop()
-            except Exception as error:  # noqa: BLE001 - whatever it is: it is told, and the loop goes on
-                self.failed(name, error, lasts_s=STEADY_S, then="; it is started again")
+            except Exception as error:  # noqa: BLE001 - every failure is reported, and the loop goes on
+                self.report_failure(name, error, lasts_s=STEADY_S, then="; it is started again")
                 await self._clock.sleep(RESTART_S)
             else:
                 return
@@ -114,12 +114,12 @@ class Background:
     def _ended(self, lasts_s: float, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.failed(task.get_name(), error, lasts_s=lasts_s)
+            self.report_failure(task.get_name(), error, lasts_s=lasts_s)
 
 
-def _put(told: dict[str, T], name: str, what: T) -> None:
-    """Remember the newest; strangers may cause more than anybody could read."""
-    told.pop(name, None)
-    told[name] = what
-    if len(told) > TOLD_MAX:
-        del told[next(iter(told))]
+def _put(failures: dict[str, T], name: str, failure: T) -> None:
+    """Keep only the newest failures, because clients may cause any number of them."""
+    failures.pop(name, None)
+    failures[name] = failure
+    if len(failures) > FAILURES_MAX:
+        del failures[next(iter(failures))]

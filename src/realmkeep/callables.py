@@ -1,6 +1,6 @@
-"""Functions that are handed over: checked where they are registered, for what is wrong with them would be heard nowhere later.
+"""Checks functions that a game hands over, when they are registered.
 
-A coroutine function that is called as a plain one does nothing, and says nothing: a letter that it was to apply would be gone.
+A coroutine function called as a plain one does nothing and reports nothing: a letter that it should apply would be lost.
 """
 
 import functools
@@ -13,20 +13,20 @@ _DEFERRED: Final = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.C
 
 
 def fault_of(function: object, arguments: int, *, may_yield: bool = False) -> str | None:
-    """Why `function` cannot be called plainly with so many positional arguments; None if it can.
+    """Return why `function` cannot be called plainly with that many positional arguments; None if it can.
 
-    Coroutine functions, generator functions, and objects, methods and partials of such are named for what they are. What has
-    no readable signature, such as some functions written in C, is taken to fit.
+    Refused are coroutine functions, generator functions, and objects, methods and partials of such. A function without a
+    readable signature, such as some written in C, is assumed to fit.
 
     Args:
-        function: What was handed over.
-        arguments: How many positional ones it will get.
-        may_yield: A generator function is welcome: its caller iterates over what it returns.
+        function: The function.
+        arguments: The number of positional arguments it will get.
+        may_yield: Accept a generator function: its caller iterates over the result.
     """
     if type(function) is FunctionType:
         code = function.__code__
         if code.co_argcount == arguments and not code.co_flags & _DEFERRED and not code.co_kwonlyargcount:
-            return None  # nearly all of them, and a commit asks each time
+            return None  # the fast path for nearly all functions: each commit checks its own
     if not callable(function):
         return f"{name_of(function)} cannot be called"
     if (what := _deferred(function, may_yield=may_yield)) is not None:
@@ -42,13 +42,13 @@ def fault_of(function: object, arguments: int, *, may_yield: bool = False) -> st
     return None
 
 
-def deferred(result: object) -> bool:
-    """Whether what a plain function returned is work that has not been done: a coroutine, an awaitable, a generator."""
+def is_deferred(result: object) -> bool:
+    """Whether a plain function returned work instead of doing it: a coroutine, an awaitable, a generator."""
     return hasattr(result, "__await__") or inspect.isgenerator(result) or inspect.isasyncgen(result)
 
 
 def discard(result: object) -> None:
-    """Drop work that will not be done; a coroutine that is dropped unclosed would warn where nobody looks."""
+    """Drop work that will not be done; a coroutine dropped without closing would only cause a late warning."""
     if inspect.iscoroutine(result) or inspect.isgenerator(result):
         result.close()
     elif (cancel := getattr(result, "cancel", None)) is not None:
@@ -56,7 +56,7 @@ def discard(result: object) -> None:
 
 
 def name_of(function: object) -> str:
-    """What to call it in a message."""
+    """Return a function's name for a message."""
     while isinstance(function, functools.partial):
         function = function.func  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - of anything
     return str(getattr(function, "__qualname__", None) or f"an object of {type(function).__qualname__}")  # pyright: ignore[reportUnknownArgumentType] - as above

@@ -1,4 +1,4 @@
-"""The only reader of time: everything else asks a `Clock`, so that a test can turn the hands."""
+"""The only reader of time: all other modules ask a `Clock`, so that a test can set the time."""
 
 import asyncio
 import time
@@ -8,10 +8,10 @@ from typing import Protocol
 
 
 class Timer(Protocol):
-    """What `Clock.call_later` returns."""
+    """A call of `Clock.call_later`."""
 
     def cancel(self) -> None:
-        """Forget the call; harmless after it ran."""
+        """Cancel the call; without effect after it ran."""
         ...
 
 

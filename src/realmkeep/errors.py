@@ -1,6 +1,6 @@
-"""Every error Realmkeep raises, with the facts a caller decides on.
+"""Every error of Realmkeep, with the facts on which a caller decides.
 
-A driver's exception never crosses the library's boundary: each backend maps its own, once, and raises from it.
+A driver's exception never leaves the library: each backend maps its own, once, and raises from it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,14 +10,14 @@ Outcome = Literal["not_applied", "unknown"]
 
 
 class RealmkeepError(Exception):
-    """The root: what happened, to which key, and what to do now.
+    """The root of all errors: its text says what happened, to which key, and what to do now.
 
     Attributes:
-        message: One sentence; names the key, field or setting concerned.
-        hint: What to do now; empty where nothing can be done.
-        retryable: True when the same call may succeed later. Where `outcome` is `"unknown"`, repeat only what is guarded or
-            idempotent: the first attempt may still land.
-        outcome: `"not_applied"`: nothing was changed. `"unknown"`: the change may or may not have happened, wholly.
+        message: One sentence; it names the key, field or setting concerned.
+        hint: The remedy; empty if there is none.
+        retryable: True if the same call may succeed later. With the outcome `"unknown"`, repeat only a guarded or idempotent
+            call: the first attempt may still be applied.
+        outcome: `"not_applied"`: nothing was changed. `"unknown"`: the change happened wholly or not at all.
     """
 
     retryable: ClassVar[bool] = False
@@ -29,7 +29,7 @@ class RealmkeepError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        # By default an exception is rebuilt from its arguments alone, which fails where a subclass requires keywords.
+        # By default an exception is rebuilt from its arguments alone, which fails for a subclass with required keywords.
         return _rebuilt, (type(self), self.args), self.__dict__
 
     def __str__(self) -> str:
@@ -41,14 +41,14 @@ def _rebuilt(error: type[RealmkeepError], args: tuple[object, ...]) -> Realmkeep
 
 
 class ConfigError(RealmkeepError):
-    """Settings have a wrong name, type or value; the message names each key, its value, its source and what is allowed."""
+    """Settings have a wrong name, type or value; the message names each key, its value, its source and the allowed range."""
 
 
 class FileRefused(RealmkeepError, OSError):
-    """A file or directory cannot be used as it is: another user could change it, it is no regular file, or its path is wrong.
+    """A file or directory is unsafe or unusable: another user could change it, it is not a regular file, or its path is wrong.
 
-    Nothing was read from it, and nothing there was changed. It is an `OSError` as well, so that code which expects the system
-    to refuse a file needs no second rule.
+    It was neither read nor changed. The error is an `OSError` too, so that code that handles a refusal by the system handles
+    this one as well.
     """
 
 
@@ -57,11 +57,11 @@ class InvalidKey(RealmkeepError):
 
 
 class RecordError(RealmkeepError):
-    """The root of what can be wrong with a record."""
+    """The root of errors about records."""
 
 
 class DefinitionError(RecordError, TypeError):
-    """A record class is defined wrongly; raised at class definition or when its migrations are checked."""
+    """A record class is defined wrongly; raised when the class is defined or its migrations are checked."""
 
 
 class Corrupt(RecordError):
@@ -69,7 +69,7 @@ class Corrupt(RecordError):
 
 
 class RecordTooLarge(RecordError):
-    """A record exceeds the cap on bytes, depth or nodes; nothing was stored or allocated beyond the cap."""
+    """A record exceeds the cap on bytes, depth or nodes; nothing beyond the cap was stored or allocated."""
 
 
 class RecordTooNew(RecordError):
@@ -77,11 +77,11 @@ class RecordTooNew(RecordError):
 
 
 class MigrationFailed(RecordError):
-    """A migration step raised or returned something that is not a dictionary; the stored bytes are unchanged."""
+    """A migration step is missing, raised, or did not return a dictionary; the stored bytes are unchanged."""
 
 
 class InvalidRecord(RecordError):
-    """A record breaks its validation rules so that it is quarantined or rejected.
+    """A record breaks its validation rules, so it is quarantined or rejected.
 
     Attributes:
         issues: The report: every `realmkeep.records.issues.Issue` found.
@@ -101,17 +101,17 @@ class TierViolation(RecordError):
 
 
 class StorageError(RealmkeepError):
-    """The root of what a store can answer. Nothing was changed unless `outcome` is `"unknown"`."""
+    """The root of errors about stores. Nothing was changed unless `outcome` is `"unknown"`."""
 
 
 class StorageUnavailable(StorageError):
-    """The store cannot be reached, is loading, or refuses for a while; nothing was changed, and a retry may succeed."""
+    """The store cannot be reached, is loading, or refuses for a time; nothing was changed, and a retry may succeed."""
 
     retryable = True
 
 
 class OutcomeUnknown(StorageError):
-    """The connection broke, timed out or was cancelled after the request had been sent: it may or may not have been applied."""
+    """The connection broke, timed out or was cancelled after the request was sent: it may or may not have been applied."""
 
     retryable = True
     outcome = "unknown"
@@ -124,37 +124,37 @@ class StorageFull(StorageError):
 
 
 class StorageMisconfigured(StorageError):
-    """The store can be reached but cannot serve Realmkeep: its version, its settings, its permissions, or a wrong file."""
+    """The store can be reached but cannot serve Realmkeep: its version, settings, permissions or file are wrong."""
 
 
 class StorageLocked(StorageError):
-    """Another server has this store open; running two on one directory or file is refused."""
+    """Another server has this store open; two servers on one directory or file are refused."""
 
 
 class WrongType(StorageError):
-    """A key holds a value of another type than the call needs; it was not touched."""
+    """A key holds another type than the call needs; it was not changed."""
 
 
 class ValueTooLarge(StorageError):
-    """A value, key or transaction exceeds the limits of the protocol; refused before anything was sent."""
+    """A value, key or transaction exceeds the limits of the protocol; it was refused before any part was sent."""
 
 
 class KeepingError(RealmkeepError):
-    """The root of what sessions, commits and ownership can answer."""
+    """The root of errors about sessions, commits and ownership."""
 
 
 class Misuse(KeepingError, TypeError):
-    """A call that can never work: a coroutine function as commit body, one session twice, a record for a session."""
+    """A call that can never work: a coroutine function as a commit's body, one session twice, a record for a session."""
 
 
 class Later(KeepingError):
-    """What a function of `on_letter` raises that cannot apply the letter now: a full bag. The letter is kept, and tried again."""
+    """An `on_letter` hook raises this if it cannot apply the letter now: a full bag. The letter is kept and tried again."""
 
     retryable = True
 
 
 class Return(KeepingError):
-    """What a function of `on_letter` raises that refuses the letter: it goes back to its sender, with this message as the reason."""
+    """An `on_letter` hook raises this to refuse the letter: it goes back to its sender, with the message as the reason."""
 
 
 class NameTaken(KeepingError):
@@ -162,16 +162,16 @@ class NameTaken(KeepingError):
 
 
 class RescueNotDelivered(KeepingError):
-    """What an earlier shutdown could not save is not in the store yet, so nobody is let in; the hint names the command."""
+    """Records that an earlier shutdown could not save are not in the store yet, so logins are refused; see the hint."""
 
 
 class AlreadyOwned(KeepingError):
     """A live server owns the record.
 
     Attributes:
-        server: The name of the server that owns it.
-        wait_s: After how many seconds the record is free, at most, if that server is dead: what is left of its lease, measured
-            from when this server first saw that it stood still.
+        server: The owner's name.
+        wait_s: The longest time, in seconds, until the record is free if that server is dead: the rest of its lease,
+            counted from the moment when this server first saw it standing still.
     """
 
     retryable = True
@@ -183,10 +183,10 @@ class AlreadyOwned(KeepingError):
 
 
 class Quarantined(KeepingError):
-    """What is stored cannot be used: unreadable, newer than the code, or invalid. The bytes are kept; a login is denied.
+    """A stored record is unreadable, newer than the code, or invalid. Its bytes are kept; the login is denied.
 
     Attributes:
-        kept_at: The key under which a copy of the bytes lies for a week; empty if only the record's own key holds them.
+        kept_at: The key that holds a copy of the bytes for a week; empty if only the record's own key holds them.
     """
 
     def __init__(self, message: str, *, kept_at: str = "", hint: str = "") -> None:
@@ -199,43 +199,43 @@ class SessionEnded(KeepingError):
 
 
 class OwnershipLost(SessionEnded):
-    """Another server owns the record now; nothing more of this session is stored."""
+    """Another server owns the record now; no further change of this session is stored."""
 
 
 class SessionFrozen(KeepingError):
-    """The record cannot be saved as it is (too large, invalid, unstorable); mend the record, then it thaws by itself."""
+    """The record cannot be saved as it is (too large, invalid, unstorable); once it is mended, the session goes on."""
 
 
 class CommitRefused(KeepingError):
-    """The commit, or one it was built on, did not happen; its sessions are as before it, or ended."""
+    """The commit, or one that it was built on, did not happen; its sessions are as before, or ended."""
 
     retryable = True
 
 
 class AlreadyExists(CommitRefused):
-    """The commit would create a record that exists; nothing happened."""
+    """The commit would create a record that exists; it did not happen."""
 
     retryable = False
 
 
 class NoSuchReceiver(CommitRefused):
-    """The commit would send a letter to a record that does not exist; nothing happened."""
+    """The commit would send a letter to a record that does not exist; it did not happen."""
 
     retryable = False
 
 
 class InboxFull(CommitRefused):
-    """The commit would send a letter to an inbox that is full; nothing happened."""
+    """The commit would send a letter to a full inbox; it did not happen."""
 
 
 class CommitUnknown(OwnershipLost):
-    """Ownership was lost while the outcome was unknown; a retry at the new owner is answered by the op ring."""
+    """Ownership was lost while the outcome was unknown; the op ring answers a retry at the new owner."""
 
     outcome = "unknown"
 
 
 class CommitPending(KeepingError):
-    """The store has not answered for a while. The operation goes on; whoever needs its outcome awaits `wait()`."""
+    """The store has not answered for a while. The operation goes on; await `wait()` for its outcome."""
 
     outcome = "unknown"
 
@@ -244,14 +244,14 @@ class CommitPending(KeepingError):
         self._wait: Callable[[], Awaitable[object]] | None = wait
 
     def __reduce__(self) -> tuple[object, ...]:
-        # What it waits for lives in this process alone.
+        # The operation lives in this process only.
         return _rebuilt, (type(self), self.args), self.__dict__ | {"_wait": None}
 
     async def wait(self) -> object:
-        """The final outcome: what the call would have returned.
+        """Return the result of the call, once it is final.
 
         Raises:
-            KeepingError: What the call would have raised.
+            KeepingError: The call failed.
             Misuse: This error came from another process, where the commit is.
         """
         if self._wait is None:
@@ -266,29 +266,29 @@ class QueueFull(KeepingError):
 
 
 class RateLimited(KeepingError):
-    """A player started more tier-1 operations than the limit and the bounded queue behind it allow; the game may kick."""
+    """A player started more tier-1 operations than the limit and its queue allow; the game may kick the player."""
 
     retryable = True
 
 
 class OpTooOld(KeepingError):
-    """The operation id lies below the last 32 of this record: whether it was applied can no longer be said; look at the state."""
+    """The operation id is older than the record's last 32, so the op ring no longer knows it; look at the record."""
 
 
 class OpReused(KeepingError):
-    """This operation id belongs to another request; the client must raise its ids with each new operation."""
+    """This operation id belongs to another request; a client must raise its ids with each new operation."""
 
 
 class ShuttingDown(KeepingError):
-    """The keeper is closing and accepts nothing new."""
+    """The keeper is closing and accepts no new calls."""
 
 
 class NoMoreIds(KeepingError):
-    """The counter of ids is used up, or no number: nothing is given out until an operator mends it, and all else goes on."""
+    """The id counter is used up, or not a number: no ids are given out until an operator mends it; all else goes on."""
 
 
 class StoreWentBackwards(KeepingError):
-    """The store holds an older revision than it acknowledged: it lost data, and writing stopped until an operator looks."""
+    """The store holds an older revision than it acknowledged: it has lost data. Writing stops until an operator decides."""
 
 
 AuthReason = Literal[
@@ -304,15 +304,15 @@ AuthReason = Literal[
 
 
 class AccountError(RealmkeepError):
-    """The root of what can be wrong with an account or its credentials; no message ever holds a secret."""
+    """The root of errors about accounts and credentials; no message holds a secret."""
 
 
 class AuthFailed(AccountError):
-    """A registration, login or change of credentials was refused; nothing was changed. Its text may be shown to the player.
+    """A registration, login or change of credentials was refused; nothing was changed. A player may read the text.
 
     Attributes:
-        reason: The wire protocol's word for it.
-        retry_after_s: With `throttled`: seconds until the next attempt is looked at; otherwise 0.
+        reason: The wire protocol's word for the cause.
+        retry_after_s: With `throttled`, the seconds until the next attempt is considered; otherwise 0.
     """
 
     def __init__(self, message: str, *, reason: AuthReason, retry_after_s: float = 0.0, hint: str = "") -> None:
@@ -330,7 +330,7 @@ class MalformedHash(AccountError):
 
 
 class SealBroken(AccountError):
-    """A sealed payload cannot be opened. One text for every cause: what is wrong with it helps nobody but an attacker."""
+    """A sealed payload cannot be opened. The text is the same for every cause: a more exact one would help only attackers."""
 
     def __init__(
         self,

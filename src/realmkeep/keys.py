@@ -1,12 +1,12 @@
-"""The key schema, both ways: the one place that builds keys and the one that takes them apart.
+"""The key schema: this module alone builds keys and takes them apart.
 
 ```text
 player:7            the record          zone:town:objects   a record whose kind has a suffix
 player:7:version    its schema version  server:config  server:id-counter  server:store-id
 player:7:updated    its revision        server:town-1:lease  server:town-1:notices  server:store-runs
-player:7:owner      who may write it    account:ada    server:synced
+player:7:owner      its owner           account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
-player:7:inbox      letters             player:7:left    who let it go a moment ago
+player:7:inbox      letters             player:7:left    its last owner, for a short time
 player:7:kept       letters that could not be applied yet
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
@@ -45,7 +45,7 @@ def check_kind(kind: str, *, internal: bool = False) -> str:
 
     Args:
         kind: 1 to 32 of `a-z`, `0-9` and `-`, starting with a letter.
-        internal: Realmkeep's own records, accounts and the server's configuration, use the kinds `account` and `server`.
+        internal: Allow the kinds `account` and `server`, for Realmkeep's own records.
 
     Raises:
         InvalidKey: The kind is malformed or reserved.
@@ -56,20 +56,20 @@ def check_kind(kind: str, *, internal: bool = False) -> str:
             hint="1 to 32 of a-z, 0-9 and '-', starting with a letter",
         )
     if kind in RESERVED_KINDS and not (internal and kind in _INTERNAL_KINDS):
-        raise InvalidKey(f"kind {kind!r} is reserved", hint=f"not one of {', '.join(sorted(RESERVED_KINDS))}")
+        raise InvalidKey(f"kind {kind!r} is reserved", hint=f"choose another than {', '.join(sorted(RESERVED_KINDS))}")
     return kind
 
 
 def check_id(value: int | str, *, what: str = "id") -> str:
-    """Return `value` as the text that stands in keys.
+    """Return `value` as the text of an id in keys.
 
     Args:
         value: A whole number from 0, or text of 1 to 128 characters without `:`, `{`, `}`, blanks, control characters
             or lone surrogates. `7` and `"7"` are the same id.
-        what: What to call it in an error.
+        what: Its name in an error.
 
     Raises:
-        InvalidKey: It is neither.
+        InvalidKey: It is neither such a number nor such a text.
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidKey(f"{what} {value!r} is neither a whole number nor text", hint="pass an int or a str")
@@ -85,7 +85,7 @@ def check_id(value: int | str, *, what: str = "id") -> str:
             f"{what} {value!r} has {bad.group()!r} at position {bad.start()}",
             hint="no ':', '{', '}', blanks, control characters or lone surrogates",
         )
-    return str.__str__(value)  # a member of a (str, Enum) would stand in keys as `Zone.TOWN`
+    return str.__str__(value)  # a member of a (str, Enum) would read `Zone.TOWN` in keys
 
 
 def check_suffix(suffix: str) -> str:
@@ -112,53 +112,53 @@ class RecordKeys:
 
     @cached_property
     def record(self) -> str:
-        """Where the record's bytes lie."""
+        """The key of the record's bytes."""
         return f"{self.kind}:{self.id}:{self.suffix}" if self.suffix else f"{self.kind}:{self.id}"
 
     @cached_property
     def version(self) -> str:
-        """Its schema version, in decimal."""
+        """The key of its schema version, in decimal."""
         return f"{self.kind}:{self.id}:version"
 
     @cached_property
     def updated(self) -> str:
-        """Its revision: microseconds since the epoch, strictly rising, in decimal."""
+        """The key of its revision: microseconds since the epoch, strictly rising, in decimal."""
         return f"{self.kind}:{self.id}:updated"
 
     @cached_property
     def owner(self) -> str:
-        """Which server may write it: name, incarnation and fencing token."""
+        """The key of its owner: server name, incarnation and fencing token."""
         return f"{self.kind}:{self.id}:owner"
 
     @cached_property
     def ops(self) -> str:
-        """The last operations applied to it and their results."""
+        """The key of its op ring: the last operations with their results."""
         return f"{self.kind}:{self.id}:ops"
 
     @cached_property
     def inbox(self) -> str:
-        """A list: letters delivered to it and not yet applied."""
+        """The key of its inbox: the list of letters that are not applied yet."""
         return f"{self.kind}:{self.id}:inbox"
 
     @cached_property
     def kept(self) -> str:
-        """A list: letters that could not be applied, or that the game wants later."""
+        """The key of its kept letters: a list of those that could not be applied, or that the game wants later."""
         return f"{self.kind}:{self.id}:kept"
 
     @cached_property
     def left(self) -> str:
-        """Which server let it go, made it or deleted it a moment ago; expires."""
+        """The key that names, for a short time, the server that released, made or deleted the record."""
         return f"{self.kind}:{self.id}:left"
 
 
 def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = False) -> RecordKeys:  # noqa: A002 - the field's own name
-    """The keys of the record `id` of `kind`.
+    """Return the keys of the record `id` of `kind`.
 
     Args:
         kind: See `check_kind`.
         id: See `check_id`.
-        suffix: Ends the key of the record itself (`objects` in `zone:town:objects`), not those of its companions.
-        internal: For Realmkeep's own records: any `account`, and `server:config`.
+        suffix: The end of the record's own key (`objects` in `zone:town:objects`); its companion keys do not have it.
+        internal: Allow Realmkeep's own records: any `account`, and `server:config`.
 
     Raises:
         InvalidKey: The kind is malformed or reserved, or the id or the suffix is malformed.
@@ -166,13 +166,13 @@ def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = 
     keys = RecordKeys(check_kind(kind, internal=internal), check_id(id, what=f"{kind} id"), check_suffix(suffix))
     if kind in RESERVED_KINDS and (suffix or (kind == "server" and keys.record != SERVER_CONFIG)):
         raise InvalidKey(
-            f"{keys.record!r} is not one of Realmkeep's own records", hint="account:{username} or server:config"
+            f"{keys.record!r} is not one of Realmkeep's own records", hint="use account:{username} or server:config"
         )
     return keys
 
 
 def account(username: str) -> str:
-    """Where an account lies; `username` is already case-folded and normalised.
+    """Return the key of an account; `username` is already case-folded and normalised.
 
     Raises:
         InvalidKey: The name is malformed.
@@ -181,7 +181,7 @@ def account(username: str) -> str:
 
 
 def server_notices(name: str) -> str:
-    """A list: records owned by the server `name` that letters were delivered to.
+    """Return the key of a list: records of the server `name` that have new letters.
 
     Raises:
         InvalidKey: The name is malformed.
@@ -190,7 +190,7 @@ def server_notices(name: str) -> str:
 
 
 def server_lease(name: str) -> str:
-    """Where the lease of the server `name` lies.
+    """Return the key of the lease of the server `name`.
 
     Raises:
         InvalidKey: The name is malformed.
@@ -199,7 +199,7 @@ def server_lease(name: str) -> str:
 
 
 def server_throttle(name: str, table: str) -> str:
-    """Where one table of failed logins of the server `name` lies.
+    """Return the key of a table of failed logins of the server `name`.
 
     Raises:
         InvalidKey: A name is malformed.
@@ -208,7 +208,7 @@ def server_throttle(name: str, table: str) -> str:
 
 
 def sealed(digest: str) -> str:
-    """Where a sealed payload that was accepted leaves its mark for as long as it could be sent again.
+    """Return the key that marks a sealed payload as accepted, for as long as it could be sent again.
 
     Raises:
         InvalidKey: The digest is malformed.
@@ -217,7 +217,7 @@ def sealed(digest: str) -> str:
 
 
 def sent(digest: str) -> str:
-    """Where a letter that no record sent leaves its mark, for as long as the call may be repeated.
+    """Return the key that marks a letter of `keeper.send` as sent, for as long as the call may be repeated.
 
     Raises:
         InvalidKey: The digest is malformed.
@@ -226,7 +226,7 @@ def sent(digest: str) -> str:
 
 
 def account_skeleton(digest: str) -> str:
-    """Where the account is named that has a skeleton of user names.
+    """Return the key that names the account with a given skeleton of user names.
 
     Raises:
         InvalidKey: The digest is malformed.
@@ -235,12 +235,12 @@ def account_skeleton(digest: str) -> str:
 
 
 def corrupt(keys: RecordKeys, digest: str) -> str:
-    """Where unreadable bytes of a record are kept; the same bytes give the same key.
+    """Return the key of unreadable bytes of a record; the same bytes have the same key.
 
     Args:
-        keys: The record's.
-        digest: Of those bytes, 16 to 64 lower-case hexadecimal digits; before it a word and `-` if they are not the
-            record's own (`letter-9f86d081884c7d65`).
+        keys: The record's keys.
+        digest: The digest of the bytes, 16 to 64 lower-case hexadecimal digits; before it a word and `-` if they are not
+            the record's own bytes (`letter-9f86d081884c7d65`).
 
     Raises:
         InvalidKey: The digest is malformed.
@@ -252,21 +252,21 @@ def _check_digest(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise InvalidKey(
             f"digest {digest!r:.80} is malformed",
-            hint="16 to 64 lower-case hexadecimal digits; a word and '-' may stand before",
+            hint="16 to 64 lower-case hexadecimal digits, perhaps after a word and '-'",
         )
     return digest
 
 
 def temp(key: str, *, now_us: int, unique: str) -> str:
-    """Where a staged write of `key` lies; its time stands in the name, because RENAME would carry an expiry over.
+    """Return the key of a staged write of `key`. The time is in its name, because RENAME would carry an expiry over.
 
     Args:
         key: Any key, of this schema or not.
         now_us: Microseconds since the epoch, of at most 18 digits.
-        unique: Tells apart what is staged in the same microsecond; formed like an id.
+        unique: Distinguishes writes staged in the same microsecond; formed like an id.
 
     Raises:
-        InvalidKey: One of them is malformed, so that `temp_age_us` would not know the key again.
+        InvalidKey: A part is malformed, so that `temp_age_us` could not read the key.
     """
     staged = f"temp:{now_us}:{check_id(unique, what='unique part')}:{key}"
     if not _TEMP.fullmatch(staged):
@@ -275,7 +275,7 @@ def temp(key: str, *, now_us: int, unique: str) -> str:
 
 
 def temp_age_us(key: str, *, now_us: int) -> int | None:
-    """How old a staged write is, in microseconds (negative if the clock went back); None if `key` is not one."""
+    """Return the age of a staged write in microseconds (negative if the clock went back); None if `key` is not one."""
     staged = _TEMP.fullmatch(key)
     return now_us - int(staged[1]) if staged else None
 
@@ -293,7 +293,7 @@ class ParsedKey:
             that it stages; empty for singletons.
         suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
             unique part of a `temp` one.
-        staged_us: When a `temp` key was staged, in microseconds since the epoch; None for the others.
+        staged_us: The time when a `temp` key was staged, in microseconds since the epoch; None for the others.
     """
 
     role: str
@@ -315,10 +315,10 @@ _SINGLETONS: Final = {
 
 
 def parse(key: str) -> ParsedKey:
-    """Take a key apart; the inverse of every builder in this module.
+    """Take a key apart; the inverse of every function here that builds one.
 
     Raises:
-        InvalidKey: No builder makes this key, or it stages one that is not of this schema.
+        InvalidKey: No function here builds such a key, or it stages a key of another schema.
     """
     if key in _SINGLETONS:
         return ParsedKey(_SINGLETONS[key], "server")
@@ -348,7 +348,7 @@ def parse(key: str) -> ParsedKey:
 
 
 def _parse_server(parts: list[str]) -> ParsedKey | None:
-    """What lies beside the server's records, from what follows `server:`; None if it is something else."""
+    """Parse the keys beside the server's records, from the parts after `server:`; None if they form another key."""
     match parts:
         case [name, ("lease" | "notices") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))

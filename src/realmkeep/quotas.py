@@ -1,8 +1,8 @@
-"""What one network may have of a server: places at once, and events in the long run.
+"""Quotas of a network at one server: places at once, and events over time.
 
-A host is counted twice: as itself, an IPv4 address or an IPv6 /64, which is what one household gets; and within the network
-around it, an IPv4 /24 or an IPv6 /48, which is what one customer of a provider may get. Hosts of this machine are counted only
-where that is asked for, because bots and a proxy in front of the server are such hosts; what is no address is not counted.
+A host counts twice. It counts as itself: an IPv4 address or an IPv6 /64, the share of one household. And it counts within the
+network around it: an IPv4 /24 or an IPv6 /48, the possible share of one customer of a provider. Hosts of this machine, such as
+bots or a proxy in front of the server, count only on request. A host without an address does not count.
 """
 
 import ipaddress
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-NETWORKS_MAX: Final = 50_000  # of which a rate is remembered; the one that asked least recently goes first
+NETWORKS_MAX: Final = 50_000  # rates remembered; the network idle for longest is forgotten first
 _ROUNDING_S: Final = 1e-6
 _ADDRESS_BITS: Final = {4: 32, 6: 64}
 _AROUND_BITS: Final = {4: 24, 6: 48}
@@ -19,7 +19,7 @@ _AROUND_BITS: Final = {4: 24, 6: 48}
 
 @dataclass(frozen=True)
 class Limit:
-    """How much one host may have, and how much all hosts of the network around it may have together."""
+    """The quota of one host, and of all hosts of the network around it together."""
 
     host: int
     network: int
@@ -27,11 +27,11 @@ class Limit:
 
 @lru_cache(maxsize=10_000)
 def networks(host: str, *, loopback: bool = False) -> tuple[str, ...]:
-    """The two networks that a host counts for, the narrow one first; none if it does not count.
+    """Return the two networks in which a host counts, the narrow one first; none if it does not count.
 
     Args:
         host: An address, with or without a zone.
-        loopback: Addresses of this machine count, too.
+        loopback: Addresses of this machine count too.
     """
     try:
         parsed = ipaddress.ip_address(host.partition("%")[0])
@@ -45,13 +45,13 @@ def networks(host: str, *, loopback: bool = False) -> tuple[str, ...]:
     return tuple(str(ipaddress.ip_network((parsed, each), strict=False)) for each in bits)
 
 
-class Hold:
-    """A place that a host has. It is given back once, however often `release` is called."""
+class TakenPlace:
+    """A place taken by a host. It is given back once, however often `release` is called."""
 
     __slots__ = ("_shares", "networks")
 
-    def __init__(self, shares: "Shares", of: tuple[str, ...]) -> None:
-        self._shares: Shares | None = shares
+    def __init__(self, shares: "PlaceQuota", of: tuple[str, ...]) -> None:
+        self._shares: PlaceQuota | None = shares
         self.networks = of
 
     def release(self) -> None:
@@ -61,12 +61,12 @@ class Hold:
             shares.give_back(self.networks)
 
 
-class Shares:
-    """Places at once.
+class PlaceQuota:
+    """Places that hosts take and give back.
 
     Args:
-        limit: Of each network.
-        loopback: Hosts of this machine count, too.
+        limit: The places of each network.
+        loopback: Hosts of this machine count too.
     """
 
     def __init__(self, limit: Limit, *, loopback: bool = False) -> None:
@@ -75,41 +75,41 @@ class Shares:
         self._held = Counter[str]()
 
     def full(self, host: str) -> str | None:
-        """The network of a host that has all its places; None while the host may have one more."""
+        """Return the first network of a host without a free place; None if the host may take one more."""
         of = networks(host, loopback=self._loopback)
         return next((each for each, most in zip(of, self._most, strict=False) if self._held[each] >= most), None)
 
-    def hold(self, host: str) -> Hold:
-        """Take a place; the caller has asked whether there is one."""
+    def hold(self, host: str) -> TakenPlace:
+        """Take a place; the caller has checked `full`."""
         of = networks(host, loopback=self._loopback)
         self._held.update(of)
-        return Hold(self, of)
+        return TakenPlace(self, of)
 
     def give_back(self, of: tuple[str, ...]) -> None:
-        """A place is free again; nothing is kept of networks that have none."""
+        """Free a place; a network without taken places is forgotten."""
         for each in of:
             self._held[each] -= 1
             if self._held[each] <= 0:
                 del self._held[each]
 
 
-class Rates:
-    """Events in the long run: so many at once, and so many in each `period_s` again.
+class RateQuota:
+    """Events over time: a burst up to the limit, and as many again in each `period_s`.
 
     Args:
-        limit: Of each network.
-        period_s: Seconds in which a network that has used everything gets it back.
-        loopback: Hosts of this machine count, too.
+        limit: The events of each network.
+        period_s: The seconds in which a used-up quota is refilled.
+        loopback: Hosts of this machine count too.
     """
 
     def __init__(self, limit: Limit, *, period_s: float, loopback: bool = False) -> None:
         self._most = (float(limit.host), float(limit.network))
         self._period_s = period_s
         self._loopback = loopback
-        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # events that count, and when they did
+        self._used: OrderedDict[str, tuple[float, float]] = OrderedDict()  # events that count, and the time of the last
 
     def take(self, host: str, now_s: float) -> float:
-        """Count an event if the host may have one: 0; otherwise count nothing, and return the seconds to wait."""
+        """Count an event and return 0 if the host may have it; otherwise return the seconds to wait."""
         of = networks(host, loopback=self._loopback)
         used = [self._used_by(each, most, now_s) for each, most in zip(of, self._most, strict=False)]
         wait_s = max(
@@ -123,7 +123,7 @@ class Rates:
         return 0.0
 
     def give_back(self, host: str, now_s: float) -> None:
-        """An event that was counted has not happened."""
+        """Take back an event that was counted but did not happen."""
         for each, most in zip(networks(host, loopback=self._loopback), self._most, strict=False):
             self._keep(each, max(0.0, self._used_by(each, most, now_s) - 1), now_s)
 

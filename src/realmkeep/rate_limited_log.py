@@ -1,21 +1,21 @@
-"""A log of what strangers can cause at will: it keeps saying what happens, and no stranger can fill a disk with it."""
+"""A log for events that any client can cause: it goes on reporting them, but cannot be made to fill the disk."""
 
 from collections.abc import Callable
 from typing import Final
 
 from realmkeep.clock import Clock
 
-LINES_PER_S: Final = 10.0  # 170 MB a day at most, of lines of 200 bytes
-LINES_BURST: Final = 100.0  # a morning's typing errors are all told
+LINES_PER_S: Final = 10.0  # at 200 bytes a line, at most 170 MB a day
+LINES_BURST: Final = 100.0  # enough for a morning's typing errors
 
 
 class RateLimitedLog:
-    """Lets `LINES_PER_S` lines a second through in the long run; the next line then says how many were left out.
+    """Lets `LINES_PER_S` lines a second through on average; the first line after a gap says how many are missing.
 
-    One object is one budget: lines that a stranger may cause at will share one, so that they cannot hide others.
+    One object is one budget. Lines that clients can cause share one, so that they cannot crowd out other lines.
 
     Args:
-        clock: Its monotonic time.
+        clock: The clock; its monotonic time is used.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,10 +28,10 @@ class RateLimitedLog:
         """Write one line, or count it.
 
         Args:
-            line: Writes it: a method of a logger, such as `log.info`.
-            text: What happened.
-            args: For the placeholders in `text`.
-            facts: What else the logger takes.
+            line: The method of a logger, such as `log.info`.
+            text: The message.
+            args: The values of the placeholders in `text`.
+            facts: Other arguments of the logger's method.
         """
         now_s = self._clock.monotonic_s()
         self._allowance = min(LINES_BURST, self._allowance + (now_s - self._at_s) * LINES_PER_S)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from realmkeep import Keeper, Record, durable
-from realmkeep.asgi import Kept
+from realmkeep.asgi import AsgiKeeper
 from realmkeep.errors import NameTaken
 from realmkeep.testing.servers import StoreServer
 
@@ -119,7 +119,7 @@ def test_a_store_that_cannot_be_opened_ends_the_start_with_3(tmp_path: Path, web
 
 
 def test_uvicorn_alone_would_swallow_the_exit_code(tmp_path: Path, store: StoreServer, webs: list[Web]) -> None:
-    """The control: what `Kept.run` is for."""
+    """The control: what `AsgiKeeper.run` is for."""
     page = PAGE.read_text(encoding="utf-8")
     assert "sys.exit(kept.run(server.run))" in page
     web = Web(tmp_path, store.url)
@@ -147,8 +147,8 @@ async def test_the_keeper_lives_as_long_as_the_application() -> None:
     async def ready(keeper: Keeper) -> None:
         asked.append(keeper)
 
-    kept = Kept(lambda: Keeper.open("memory://"), ready=ready)
-    with pytest.raises(LookupError, match="does not run"):
+    kept = AsgiKeeper(lambda: Keeper.open("memory://"), ready=ready)
+    with pytest.raises(LookupError, match="is not running"):
         assert kept.keeper
     async with kept.lifespan() as state:
         assert state == {"keeper": kept.keeper}
@@ -164,11 +164,11 @@ async def test_what_fails_before_the_first_request_closes_the_keeper_and_is_told
     async def fails(_: Keeper) -> None:
         raise NameTaken("taken", hint="another")
 
-    kept = Kept(lambda: Keeper.open("memory://"), ready=fails)
+    kept = AsgiKeeper(lambda: Keeper.open("memory://"), ready=fails)
     with pytest.raises(NameTaken):
         await kept.lifespan().__aenter__()
     assert kept.report is not None
-    never = Kept(lambda: Keeper.open("redis+unix:///nowhere/s"))
+    never = AsgiKeeper(lambda: Keeper.open("redis+unix:///nowhere/s"))
     assert never.run(lambda: None) == 1
 
 
@@ -178,5 +178,5 @@ def test_signals_are_as_they_were_afterwards() -> None:
     def stopped() -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    assert Kept(lambda: Keeper.open("memory://")).run(stopped) == 1
+    assert AsgiKeeper(lambda: Keeper.open("memory://")).run(stopped) == 1
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

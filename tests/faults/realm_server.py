@@ -26,7 +26,7 @@ from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.staging import Member, Stager
 from realmkeep.records import Record
 from realmkeep.storage import Effect, Guard
-from realmkeep.storage.redis_sync import RunSync
+from realmkeep.storage.redis_sync import SyncOnNewRun
 from simulation.game import Chest, Coins, Hero, Sword, deposit, mail, open_letter, take_back, trade
 from suite.limits import stacks
 
@@ -293,10 +293,10 @@ def opens_what_is_not_safe() -> None:
 def begins_without_a_write() -> None:
     """What is read on a new connection counts as durable at once."""
 
-    async def do_nothing(self: RunSync, connection: object) -> None:
+    async def do_nothing(self: SyncOnNewRun, connection: object) -> None:
         return None
 
-    RunSync.begin = do_nothing
+    SyncOnNewRun.sync_before_reading = do_nothing
 
 
 def remembers_few_letters() -> None:

@@ -24,7 +24,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, StorageUnavailable
 from realmkeep.storage import Append, Failed, Guard, Put, Refused, Storage, Transaction, open_storage
-from realmkeep.storage.redis_sync import RunSync
+from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = [pytest.mark.backend("valkey"), pytest.mark.needs("gcc")]
@@ -258,14 +258,14 @@ async def test_on_everysec_what_is_called_flushed_was_synced_though_it_was_writt
 EMBEDDED = """
 import asyncio, sys
 from realmkeep.storage import Put, Transaction, open_storage
-from realmkeep.storage.redis_sync import RunSync
+from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.errors import StorageError
 
 async def nothing(self, connection):
     pass
 
 async def main():
-    RunSync.begin = nothing  # the files are to be synced before it could
+    SyncOnNewRun.sync_before_reading = nothing  # the files are to be synced before it could
     storage = open_storage(sys.argv[1])
     await storage.connect()
     print("open", flush=True)
@@ -380,7 +380,7 @@ async def test_control_without_the_write_of_its_own_it_is_not(
     async def nothing(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(RunSync, "begin", nothing)
+    monkeypatch.setattr(SyncOnNewRun, "begin", nothing)
     before = open_storage(store.url)
     await before.connect()
     shim.slow(1.0)

@@ -17,7 +17,7 @@ from realmkeep.storage import embedded_process as process_module
 from realmkeep.storage.append_only import FOLDER, MANIFEST
 from realmkeep.storage.embedded import EmbeddedStorage
 from realmkeep.storage.embedded_process import StoreProcess
-from realmkeep.storage.snapshot_file import SNAPSHOT, describe
+from realmkeep.storage.snapshot_file import SNAPSHOT, describe_snapshot
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("embedded")
@@ -78,7 +78,9 @@ async def test_a_snapshot_without_an_append_only_file_is_restored_and_told_and_k
     storage = await opened(directory)
     assert await keys_of(storage) == 100
     assert await storage.load("player:99") == b"99"
-    said = f"it had no append-only file and was restored from {await asyncio.to_thread(describe, backup.parent)}"
+    said = (
+        f"it had no append-only file and was restored from {await asyncio.to_thread(describe_snapshot, backup.parent)}"
+    )
     assert said in caplog.text
     assert re.search(r"with 10\d keys", caplog.text), "and one or two of the storage's own"
     assert said in storage.capability.warnings

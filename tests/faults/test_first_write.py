@@ -20,7 +20,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import StorageError
 from realmkeep.keys import SERVER_SYNCED
 from realmkeep.storage import Committed, Failed, Put, Storage, Transaction, open_storage
-from realmkeep.storage.redis_sync import RunSync
+from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -230,7 +230,7 @@ async def test_control_a_connection_without_it_is_seen(onlooker: Onlooker, monke
     async def nothing(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(RunSync, "begin", nothing)
+    monkeypatch.setattr(SyncOnNewRun, "begin", nothing)
     storage = open_storage(onlooker.url)
     await storage.connect()
     await storage.load("a")

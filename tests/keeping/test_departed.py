@@ -29,7 +29,7 @@ from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.recovery.tail import ENTRY_BYTES, Tail
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
-from realmkeep.storage.memory import Contents
+from realmkeep.storage.memory import MemoryContents
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REQUEST, NONE
 from realmkeep.testing.lab import Lab
@@ -55,7 +55,7 @@ def released(lab: Lab) -> list[str]:
     return [entry.parts[0].keys.record for entry in tail(lab).released]
 
 
-async def trade_and_leave(lab: Lab) -> tuple[Contents, Session[Player]]:
+async def trade_and_leave(lab: Lab) -> tuple[MemoryContents, Session[Player]]:
     """Ada pays Bob and logs out; returns the store as it was before that, and Bob, who stays."""
     ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
     before = lab.store.snapshot()

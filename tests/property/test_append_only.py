@@ -16,7 +16,7 @@ from realmkeep.storage.append_only import (
     MANIFEST,
     UNSYNCED_BYTES_MAX,
     Cut,
-    cut_what_was_never_synced,
+    cut_unsynced_end,
 )
 
 BASE, LAST = "appendonly.aof.1.base.rdb", "appendonly.aof.2.incr.aof"
@@ -69,7 +69,7 @@ class Store:
 
     def cut(self, *, only_zeros: bool = False) -> Cut | None:
         base = (self.directory / FOLDER / BASE).read_bytes()
-        cut = cut_what_was_never_synced(self.directory, only_zeros=only_zeros)
+        cut = cut_unsynced_end(self.directory, only_zeros=only_zeros)
         assert (self.directory / FOLDER / BASE).read_bytes() == base
         return cut
 
@@ -179,12 +179,12 @@ def test_a_second_cut_at_the_same_place_keeps_the_first(tmp_path: Path) -> None:
 
 
 def test_without_an_append_only_file_there_is_nothing_to_cut(tmp_path: Path) -> None:
-    assert cut_what_was_never_synced(tmp_path, only_zeros=False) is None
+    assert cut_unsynced_end(tmp_path, only_zeros=False) is None
     (tmp_path / FOLDER).mkdir()
     (tmp_path / MANIFEST).write_text(f"file {BASE} seq 1 type b\n")
-    assert cut_what_was_never_synced(tmp_path, only_zeros=False) is None
+    assert cut_unsynced_end(tmp_path, only_zeros=False) is None
     (tmp_path / MANIFEST).write_text(f"file {LAST} seq 1 type i\n")
-    assert cut_what_was_never_synced(tmp_path, only_zeros=False) is None
+    assert cut_unsynced_end(tmp_path, only_zeros=False) is None
 
 
 def test_a_full_disk_cuts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

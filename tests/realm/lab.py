@@ -179,7 +179,7 @@ class Lab:
         """A client that registers or logs in, by the front door."""
         peer = LabPeer(name, self.clock.monotonic_s())
         self.say(peer, credentials)
-        await self.realm.game.background.finished()
+        await self.realm.game.background.wait_finished()
         return peer
 
     def player(self, peer: LabPeer) -> Player:

@@ -389,7 +389,7 @@ async def test_who_was_away_hears_of_the_mail_after_coming_in(realm: Lab, ada: L
         realm.drop(eve)
     else:
         realm.say(eve, {"type": "logout"})
-    await realm.realm.game.background.finished()
+    await realm.realm.game.background.wait_finished()
     await realm.done(ada, "mail", player="eve", gold=1)
     await realm.done(ada, "mail", player="eve", gold=2)
     await realm.clock.settle()

@@ -27,7 +27,7 @@ async def test_a_sealed_login_with_any_timestamp_is_answered(realm: Lab, digits:
     peer = LabPeer("somewhere", realm.clock.monotonic_s())
     with structlog.testing.capture_logs() as lines:
         realm.say(peer, sealed(realm, plaintext.encode()))
-        await realm.clock.finish(realm.realm.game.background.finished())
+        await realm.clock.finish(realm.realm.game.background.wait_finished())
     assert [answer["type"] for answer in peer.heard] == ["auth_fail"]
     assert peer.heard[0]["reason"] in {"bad_credentials", "replayed"}
     assert [line for line in lines if line["log_level"] == "error"] == []
@@ -60,7 +60,7 @@ async def test_a_second_login_is_heard_after_one_that_failed(
         patch.setattr(realm.realm.game.accounts, "open_sealed", fails)
         peer = await realm.come_in({"type": "login", "encrypted_payload": "00"})
     realm.say(peer, {"type": "login", "ticket": "nobody." + "0" * 64})
-    await realm.clock.finish(realm.realm.game.background.finished())
+    await realm.clock.finish(realm.realm.game.background.wait_finished())
     assert [answer["reason"] for answer in peer.heard][1:] == ["bad_credentials"]
 
 

@@ -16,7 +16,7 @@ from test_login_flow import comes_in
 
 from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.config import NetworkConfig
-from realmkeep.quotas import Limit, Shares
+from realmkeep.quotas import Limit, PlaceQuota
 from realmkeep.realm.server.login_flow import new_player
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.tcp import DEAF_S, LOGIN_S, TcpServer
@@ -92,7 +92,7 @@ class Pipes:
 
 @pytest.fixture
 async def tcp() -> AsyncGenerator[Pipes]:
-    pipes = Pipes(shares=Shares(Limit(3, 5)), silence_s=100.0)
+    pipes = Pipes(shares=PlaceQuota(Limit(3, 5)), silence_s=100.0)
     yield pipes
     for pipe in pipes.protocols:
         pipe.closed = True
@@ -169,7 +169,7 @@ async def entering(realm: Lab, host: str, message: Message) -> tuple[LabPeer, Me
     peer = LabPeer(host, realm.clock.monotonic_s(), port=next(realm.ports))
     with mock.patch.object(HashPool, "run", at_once):  # no time passes while a thread hashes
         realm.say(peer, message)
-        await realm.clock.finish(realm.realm.game.background.finished())
+        await realm.clock.finish(realm.realm.game.background.wait_finished())
     return peer, peer.heard[0]
 
 
@@ -197,7 +197,7 @@ async def test_the_players_of_a_network_are_counted_and_a_place_that_is_free_is_
     again, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[6]})
     assert answer["type"] == "auth_ok"
     small.say(again, {"type": "logout"})
-    await small.clock.finish(game.background.finished())
+    await small.clock.finish(game.background.wait_finished())
     _, answer = await entering(small, "192.0.2.9", {"type": "login", "ticket": tickets[7]})
     assert answer["type"] == "auth_ok", "who leaves gives the place back"
 
@@ -222,7 +222,7 @@ async def _logins_are_counted(small: Lab) -> None:
     peers = [LabPeer("192.0.2.1", small.clock.monotonic_s(), port=port) for port in range(25)]
     for peer in peers:
         small.say(peer, {"type": "login", "ticket": "t"})
-    await small.clock.finish(small.realm.game.background.finished())
+    await small.clock.finish(small.realm.game.background.wait_finished())
     answers = [peer.heard[0] for peer in peers]
     reasons = [answer["reason"] for answer in answers]
     assert reasons == ["bad_credentials"] * 20 + ["throttled"] * 5

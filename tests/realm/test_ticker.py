@@ -71,7 +71,7 @@ async def test_a_tick_that_fails_is_told_and_the_next_ones_come(
         realm.realm.simulation.run_tick()
 
     monkeypatch.setattr(realm.realm.ticker, "_step", step)
-    game.background.keep("tick", realm.realm.ticker.run)
+    game.background.run_forever("tick", realm.realm.ticker.run)
     await realm.clock.advance(5)
     assert len(steps) > 70
     assert game.degraded == ("a task of the realm failed: tick: ZeroDivisionError()",)

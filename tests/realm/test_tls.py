@@ -19,7 +19,7 @@ from realmkeep.background import Background
 from realmkeep.clock import SystemClock
 from realmkeep.crowd.client import client_tls_context
 from realmkeep.errors import ConfigError
-from realmkeep.quotas import Limit, Shares
+from realmkeep.quotas import Limit, PlaceQuota
 from realmkeep.realm.server.realm import CERTIFICATE_READ_S, follow_certificate
 from realmkeep.realm.wire.bound_sockets import bind_sockets
 from realmkeep.realm.wire.challenge import Challenges
@@ -147,7 +147,7 @@ async def test_older_than_tls_1_2_is_not_spoken(made: Made) -> None:
 
 
 async def test_half_open_handshakes_hold_the_places_of_their_network_and_keep_nobody_out(made: Made) -> None:
-    shares = Shares(Limit(8, 8), loopback=True)
+    shares = PlaceQuota(Limit(8, 8), loopback=True)
     async with Secure(made, shares=shares) as secure:
         silent: list[socket.socket] = []
         for number in range(60):

@@ -24,9 +24,9 @@ from realmkeep.errors import (
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, WriteOutcome
-from realmkeep.storage.memory import Contents, MemoryStorage, MemoryStore
+from realmkeep.storage.memory import MemoryContents, MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded
+from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded_faults
 from simulation.clock import SkewedClock
 from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
 from simulation.model import Model
@@ -270,7 +270,7 @@ class Simulation:
         nowhere = Path(os.devnull)  # a seed that fails to save everybody leaves no file in the tree
         keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clocks[name], rescue_path=nowhere))
         watched.owner = f"{name}/{keeper.incarnation}/".encode()
-        line.plan = seeded(self.random.randrange(1 << 30), rate=self.fault_rate)
+        line.plan = seeded_faults(self.random.randrange(1 << 30), rate=self.fault_rate)
         opens_letters(keeper)
 
         @keeper.on_lost_ownership(Hero)
@@ -645,7 +645,7 @@ class Simulation:
                 await self.login()  # before the loss was noticed
         await self.clock.advance(2 * LEASE_S + 2 * FLUSH_S)
 
-    async def _lose_since(self, before: Contents, moments: Sequence[Callable[[], Awaitable[None]]]) -> None:
+    async def _lose_since(self, before: MemoryContents, moments: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """The store comes back as it was then; perhaps writes were under way, and perhaps it dies again."""
         if self.random.random() < 0.5:  # what is queued then is answered late or never, and may be lost all the same
             line = self.lines[self.random.choice(self.names)]

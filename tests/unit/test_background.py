@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from realmkeep.background import STEADY_S, TOLD_MAX, Background
+from realmkeep.background import FAILURES_MAX, STEADY_S, Background
 from realmkeep.testing.clock import FakeClock
 
 
@@ -37,7 +37,7 @@ async def test_a_loop_that_fails_is_told_and_started_again(
     clock: FakeClock, background: Background, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = Stumbling(clock, failures=1)
-    background.keep("looking", loop.run)
+    background.run_forever("looking", loop.run)
     await clock.advance(0.5)
     assert background.degraded == ("a task of the test failed: looking: ZeroDivisionError()",)
     assert "looking; it is started again" in caplog.text
@@ -52,7 +52,7 @@ async def test_a_loop_that_fails_for_ever_neither_spins_nor_fills_the_log(
     clock: FakeClock, background: Background, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop = Stumbling(clock, failures=10**9)
-    background.keep("looking", loop.run)
+    background.run_forever("looking", loop.run)
     await clock.advance(120)
     assert loop.starts == 121
     assert [record.levelno for record in caplog.records] == [logging.CRITICAL] * 3
@@ -67,11 +67,11 @@ async def test_work_that_fails_stays_told(clock: FakeClock, background: Backgrou
 
 
 async def test_failures_under_names_of_strangers_are_bounded(clock: FakeClock, background: Background) -> None:
-    for number in range(10 * TOLD_MAX):
+    for number in range(10 * FAILURES_MAX):
         background.run(f"login from {number}", Stumbling(clock, failures=1).run(), lasts_s=5)
     await clock.advance(1)
-    assert len(background.degraded) == TOLD_MAX
-    assert background.degraded[-1].startswith(f"a task of the test failed: login from {10 * TOLD_MAX - 1}: ")
+    assert len(background.degraded) == FAILURES_MAX
+    assert background.degraded[-1].startswith(f"a task of the test failed: login from {10 * FAILURES_MAX - 1}: ")
     await clock.advance(5)
     assert background.degraded == ()
 
@@ -80,8 +80,8 @@ async def test_what_ends_well_or_is_cancelled_is_no_failure(clock: FakeClock, ba
     async def well() -> None:
         pass
 
-    background.keep("ends", well)
+    background.run_forever("ends", well)
     background.run("cancelled", Stumbling(clock, failures=0).run()).cancel()
-    await background.finished()
+    await background.wait_finished()
     await background.stop()
     assert background.degraded == ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from realmkeep.callables import deferred, discard, fault_of
+from realmkeep.callables import discard, fault_of, is_deferred
 
 
 def two(_a: object, _b: object) -> None: ...
@@ -97,9 +97,9 @@ def test_a_generator_function_is_welcome_where_its_caller_iterates() -> None:
 async def test_work_that_was_not_done_is_told_from_a_result_and_dropped_without_a_warning() -> None:
     task = asyncio.ensure_future(coroutine(1, 2))
     for work in (coroutine(1, 2), generator(1, 2), async_generator(1, 2), task):
-        assert deferred(work)
+        assert is_deferred(work)
         discard(work)
     await asyncio.wait([task])
     assert task.cancelled()
     results: tuple[object, ...] = (None, 1, [1], {1: 2}, "x", two, range(3))
-    assert not any(deferred(result) for result in results)
+    assert not any(is_deferred(result) for result in results)

@@ -3,7 +3,7 @@
 import pytest
 
 from realmkeep import quotas
-from realmkeep.quotas import Limit, Rates, Shares, networks
+from realmkeep.quotas import Limit, PlaceQuota, RateQuota, networks
 
 
 @pytest.mark.parametrize(
@@ -26,12 +26,12 @@ def test_a_host_counts_for_itself_and_for_the_network_around_it(host: str, count
 
 def test_this_machine_counts_where_that_is_asked_for() -> None:
     assert networks("127.0.0.9", loopback=True) == ("127.0.0.9/32", "127.0.0.0/24")
-    assert Shares(Limit(0, 0)).full("127.0.0.1") is None
-    assert Shares(Limit(0, 0), loopback=True).full("127.0.0.1") == "127.0.0.1/32"
+    assert PlaceQuota(Limit(0, 0)).full("127.0.0.1") is None
+    assert PlaceQuota(Limit(0, 0), loopback=True).full("127.0.0.1") == "127.0.0.1/32"
 
 
 def test_a_host_has_its_places_and_a_network_has_its_own() -> None:
-    shares = Shares(Limit(2, 3))
+    shares = PlaceQuota(Limit(2, 3))
     holds = [shares.hold("192.0.2.1"), shares.hold("192.0.2.1")]
     assert shares.full("192.0.2.1") == "192.0.2.1/32"
     assert shares.full("192.0.2.2") is None
@@ -48,7 +48,7 @@ def test_a_host_has_its_places_and_a_network_has_its_own() -> None:
 
 
 def test_a_rate_lets_so_many_at_once_and_so_many_again_in_its_period() -> None:
-    rates = Rates(Limit(3, 5), period_s=60.0)
+    rates = RateQuota(Limit(3, 5), period_s=60.0)
     assert [rates.take("192.0.2.1", 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 20.0]
     assert [rates.take("192.0.2.2", 0.0) for _ in range(3)] == [0.0, 0.0, 12.0]
     assert rates.take("198.51.100.1", 0.0) == 0.0
@@ -58,7 +58,7 @@ def test_a_rate_lets_so_many_at_once_and_so_many_again_in_its_period() -> None:
 
 
 def test_what_was_refused_is_not_counted_and_what_did_not_happen_can_be_given_back() -> None:
-    rates = Rates(Limit(1, 10), period_s=60.0)
+    rates = RateQuota(Limit(1, 10), period_s=60.0)
     assert rates.take("192.0.2.1", 0.0) == 0.0
     for _ in range(100):
         assert rates.take("192.0.2.1", 0.0) == 60.0
@@ -68,14 +68,14 @@ def test_what_was_refused_is_not_counted_and_what_did_not_happen_can_be_given_ba
 
 def test_the_memory_of_rates_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "NETWORKS_MAX", 10)
-    rates = Rates(Limit(1, 10_000), period_s=60.0)
+    rates = RateQuota(Limit(1, 10_000), period_s=60.0)
     for number in range(100):
         rates.take(f"10.0.{number}.1", 0.0)
     assert len(rates._used) <= 10
 
 
 def test_a_place_that_is_given_back_twice_is_one_place() -> None:
-    shares = Shares(Limit(2, 3))
+    shares = PlaceQuota(Limit(2, 3))
     first = shares.hold("192.0.2.1")
     shares.hold("192.0.2.1")
     first.release()

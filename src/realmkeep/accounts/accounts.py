@@ -110,9 +110,9 @@ class Accounts(AccountAdmin):
         await asyncio.to_thread(confusables)
         await self._lookalikes.index_all()
         await self._throttle_store.load_failures()
-        self._background.keep("saving failed logins", self._keep_saving)
-        self._background.keep("reading the sealing keys", self._keep_reading_keys)
-        self._background.keep("looking for ended logins", self._watch.run)
+        self._background.run_forever("saving failed logins", self._keep_saving)
+        self._background.run_forever("reading the sealing keys", self._keep_reading_keys)
+        self._background.run_forever("looking for ended logins", self._watch.run)
         try:
             yield self
         finally:

@@ -1,4 +1,4 @@
-"""What an operator can set, where it may be set, and what is allowed; the table stands in docs/configuration.md."""
+"""The settings of an operator, their sources and their allowed values; docs/configuration.md has the table."""
 
 from realmkeep.config.sections import AuthConfig, Config, KeeperConfig, NetworkConfig, RecordsConfig, StoreConfig
 from realmkeep.config.settings import Section, Setting, mask_url

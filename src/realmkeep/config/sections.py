@@ -1,4 +1,4 @@
-"""Every setting there is, with its unit in its name, its bounds, its default and its meaning.
+"""All settings, each with its unit in its name, its bounds, its default and its meaning.
 
 A new section is a class here and a field of `Config`; sources, errors, printing and docs/configuration.md follow from it.
 """
@@ -23,7 +23,7 @@ _SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
 
 
 class StoreConfig(Section, frozen=True, kw_only=True):
-    """Where records are kept."""
+    """The store of the records."""
 
     url: Annotated[
         str,
@@ -36,7 +36,7 @@ class StoreConfig(Section, frozen=True, kw_only=True):
 
 
 class RecordsConfig(Section, frozen=True, kw_only=True):
-    """How records are written, and the caps that hold before anything is allocated for a stored one."""
+    """The format of records, and the caps that hold before memory is allocated for a stored one."""
 
     bytes_max: Annotated[
         int, Meta(ge=1024, le=512 * 1024, description="Most bytes of one encoded record; a store's own cap is 512 KiB.")
@@ -50,18 +50,18 @@ class RecordsConfig(Section, frozen=True, kw_only=True):
     ] = "json"
     accept_unchecked: Annotated[
         bool,
-        Meta(description="Accept JSON records without a checksum: for a store that was filled by another program."),
+        Meta(description="Accept JSON records without a checksum, for a store that another program filled."),
     ] = False
 
 
 class KeeperConfig(Section, frozen=True, kw_only=True):
-    """When records are kept: intervals, leases, limits and the ends of sessions."""
+    """The times of keeping: intervals, leases, limits and the ends of sessions."""
 
     name: Annotated[
         str,
         Meta(
             pattern=_SERVER_NAME,
-            description="This server's name: its own among all that share a store, and the same after a restart.",
+            description="This server's name: unique among the servers of a store, and the same after a restart.",
             extra={"allowed": "1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', starting with a letter or digit"},
         ),
     ] = "realm-1"
@@ -72,10 +72,10 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         float, Meta(ge=0.05, le=600, description="A change of checkpoint fields only is durable within this time.")
     ] = 60
     sweep_interval_s: Annotated[
-        float, Meta(ge=0.05, le=600, description="Within this time a change that nobody marked is found.")
+        float, Meta(ge=0.05, le=600, description="A change without a mark is found within this time.")
     ] = 10
     slice_ms: Annotated[
-        float, Meta(ge=0.05, le=50, description="Longest piece of flushing work before the event loop has its turn.")
+        float, Meta(ge=0.05, le=50, description="Longest slice of flushing work before the event loop gets a turn.")
     ] = 0.5
     heartbeat_s: Annotated[float, Meta(ge=0.05, le=300, description="How often the server's lease is renewed.")] = 10
     lease_ttl_s: Annotated[
@@ -83,7 +83,7 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         Meta(
             ge=0.1,
             le=900,
-            description="How long a silent server keeps its sessions from others; at least twice `heartbeat_s`.",
+            description="How long a silent server keeps its sessions; at least twice `heartbeat_s`.",
         ),
     ] = 30
     grace_s: Annotated[
@@ -97,7 +97,7 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=10_000,
-            description="Tier-1 operations of one player that wait for the rate; then the game may kick.",
+            description="Tier-1 operations of one player that wait for the rate; beyond it the game may kick the player.",
         ),
     ] = 32
     queue_max: Annotated[
@@ -120,22 +120,22 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
     ] = 100
     pending_after_s: Annotated[
         float,
-        Meta(ge=0.05, le=600, description="How long a caller waits for the store before it is told that it waits."),
+        Meta(ge=0.05, le=600, description="How long a caller waits for the store before it gets CommitPending."),
     ] = 5
     shutdown_deadline_s: Annotated[
         float,
         Meta(ge=0.1, le=3600, description="How long a shutdown waits for the store before it writes rescue.jsonl."),
     ] = 30
     strict: Annotated[
-        bool, Meta(description="Raise where an immediate field is changed outside a commit; for tests and development.")
+        bool, Meta(description="Raise if an immediate field changes outside a commit; for tests and development.")
     ] = False
     heal: Annotated[
         bool,
-        Meta(description="Rewrite live sessions when a store that promised not to has lost data; else stop writing."),
+        Meta(description="Rewrite live sessions if a store lost data although it promised not to; else stop writing."),
     ] = False
 
     def conflicts(self) -> Iterable[str]:
-        """A lease that one late heartbeat can lose."""
+        """Yield a lease that one late heartbeat can lose."""
         if self.lease_ttl_s < 2 * self.heartbeat_s:
             yield (
                 f"lease_ttl_s = {self.lease_ttl_s} with heartbeat_s = {self.heartbeat_s}: allowed is at least twice "
@@ -144,25 +144,25 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
 
 
 class AuthConfig(Section, frozen=True, kw_only=True):
-    """Accounts: passwords, sealed credentials, and what slows guessing down."""
+    """Accounts: passwords, sealed credentials, and the throttling of guesses."""
 
     password_length_min: Annotated[
-        int, Meta(ge=8, le=64, description="Fewest characters of a new password; under 15 only beside another factor.")
+        int, Meta(ge=8, le=64, description="Fewest characters of a new password; under 15 only with another factor.")
     ] = 15
     realm_name: Annotated[
         str,
-        Meta(max_length=64, description="The name of the game: neither a user name nor the substance of a password."),
+        Meta(max_length=64, description="The name of the game; user names and passwords must not be built on it."),
     ] = "Realmkeep"
     reserved_names: Annotated[
         str,
         Meta(
             max_length=4096,
-            description="User names, between blanks, that nobody may register, nor what looks like them.",
+            description="User names, between blanks, that cannot be registered; lookalikes cannot either.",
         ),
     ] = "admin administrator moderator mod gamemaster operator system server support staff official root"
     hash: Annotated[
         Literal["argon2id", "pbkdf2-sha256"],
-        Meta(description="How new passwords are hashed; the second where the rules demand a FIPS-approved function."),
+        Meta(description="The hash of new passwords; the second if the rules demand a FIPS-approved function."),
     ] = "argon2id"
     hash_threads: Annotated[
         int, Meta(ge=1, le=64, description="Passwords hashed at once; each takes a core and, with Argon2id, 19 MiB.")
@@ -172,16 +172,14 @@ class AuthConfig(Section, frozen=True, kw_only=True):
     ] = 256
     answer_time_s: Annotated[
         float,
-        Meta(
-            ge=0, le=30, description="A refused login is answered this long after it came, whatever was wrong with it."
-        ),
+        Meta(ge=0, le=30, description="A refused login is answered this long after its arrival, whatever the reason."),
     ] = 0.5
     key_file: Annotated[
         str,
-        Meta(min_length=1, description="The server's keys for sealed credentials; made, readable by its owner alone."),
+        Meta(min_length=1, description="The server's keys for sealed credentials; made readable by its owner alone."),
     ] = "realm-data/server-keys.json"
     require_encryption: Annotated[
-        bool, Meta(description="Refuse passwords and tickets that do not come sealed with the server's key.")
+        bool, Meta(description="Refuse passwords and tickets that are not sealed with the server's key.")
     ] = False
     throttle_account_free: Annotated[
         int, Meta(ge=1, le=1000, description="Wrong passwords for one account before the first delay.")
@@ -194,12 +192,12 @@ class AuthConfig(Section, frozen=True, kw_only=True):
     ] = 900
     throttle_save_interval_s: Annotated[
         float,
-        Meta(ge=0.05, le=3600, description="How often failures are saved, so that a restart does not forget them."),
+        Meta(ge=0.05, le=3600, description="How often failures are saved, so that a restart does not lose them."),
     ] = 30
 
 
 class NetworkConfig(Section, frozen=True, kw_only=True):
-    """What the reference server grants to one address (IPv4, or IPv6 /64) and to the network around it (/24, or /48)."""
+    """The reference server's quotas for one address (IPv4, or IPv6 /64) and the network around it (/24, or /48)."""
 
     connections_per_address: Annotated[
         int, Meta(ge=1, le=100_000, description="TCP connections of one address at once, logged in or not.")
@@ -229,32 +227,33 @@ class NetworkConfig(Section, frozen=True, kw_only=True):
     ] = 240
     limit_loopback: Annotated[
         bool,
-        Meta(description="Count addresses of this machine, too. Not by default: bots and a proxy in front are such."),
+        Meta(description="Count addresses of this machine too; off, because bots and proxies in front have such."),
     ] = False
     tls_cert: Annotated[
-        str, Meta(description="PEM file of the certificate and its chain: TCP speaks TLS. Empty: it does not.")
+        str, Meta(description="PEM file of the certificate and its chain: TCP uses TLS. Empty: it does not.")
     ] = ""
     tls_key: Annotated[
-        str, Meta(description="PEM file of the certificate's private key. Empty: it is in `tls_cert`, too.")
+        str, Meta(description="PEM file of the certificate's private key. Empty: it is in `tls_cert` too.")
     ] = ""
     tls_key_password: Annotated[
-        str, Meta(description="The password of that key, if it has one.", extra={"mask": mask_all})
+        str, Meta(description="The passphrase of that key, if it has one.", extra={"mask": mask_all})
     ] = ""
     tcp_silence_s: Annotated[
-        float, Meta(ge=1, le=86_400, description="A TCP client that is logged in and says nothing for so long is gone.")
+        float,
+        Meta(ge=1, le=86_400, description="A logged-in TCP client that sends nothing for this long is disconnected."),
     ] = 300
 
     def conflicts(self) -> Iterable[str]:
-        """A key without its certificate."""
+        """Yield a key without its certificate."""
         if (self.tls_key or self.tls_key_password) and not self.tls_cert:
-            yield "tls_key without tls_cert: TCP speaks TLS with both, and without both it does not"
+            yield "tls_key without tls_cert: TCP uses TLS only with both"
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
     Attributes:
-        sources: Where each setting that is not at its default comes from, by key.
+        sources: The source of each setting that is not at its default, by key.
     """
 
     store: StoreConfig = StoreConfig()
@@ -266,7 +265,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def defaults(cls) -> "Config":
-        """What holds where nothing is set."""
+        """Return the defaults of all settings."""
         return cls()
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What one setting is: its type, bounds, default and meaning, all read from its declaration in a section."""
+"""One setting: its type, bounds, default and meaning are read from its declaration in a section."""
 
 import functools
 import json
@@ -13,17 +13,17 @@ from msgspec import inspect
 
 from realmkeep.errors import ConfigError
 
-FILE_SUFFIX: Final = "_file"  # of the name of a secret setting: the file that has its value
+FILE_SUFFIX: Final = "_file"  # with it, the name of a secret setting names the file of its value
 SHOWN_CHARS_MAX: Final = 200  # of a wrong value, in an error
 _PASSWORD_IN_QUERY = re.compile(r"([?&]\w*password=)[^&#]*")
 _USER_INFO = re.compile(r"^([A-Za-z0-9+.-]+://)?.*@", re.DOTALL)
 
 
 def mask_url(url: str) -> str:
-    """`url` with `***` for everything before the last `@` and for a password in its query; also where it is malformed.
+    """Replace by `***`, even in a malformed `url`, everything before the last `@` and a password in its query.
 
     Raises:
-        ConfigError: It is no text.
+        ConfigError: It is not text.
     """
     if not isinstance(url, str):  # pyright: ignore[reportUnnecessaryIsInstance] - a game may not be typed
         raise ConfigError(f"a URL is a {type(url).__name__}", hint="pass text")
@@ -31,7 +31,7 @@ def mask_url(url: str) -> str:
 
 
 def mask_all(secret: str) -> str:
-    """`***` for a secret; nothing for none."""
+    """Return `***` for a secret; nothing for an empty one."""
     return "***" if secret else ""
 
 
@@ -41,11 +41,11 @@ class Setting:
 
     Attributes:
         name: Its name within the section; the unit comes last.
-        type: The annotated type, bounds included.
-        default: Its value where no source sets it.
+        type: The annotated type with its bounds.
+        default: Its value if no source sets it.
         allowed: The allowed range, in words.
-        meaning: What it does, in one sentence.
-        mask: Hides what is secret in a text value; None if nothing is.
+        meaning: Its effect, in one sentence.
+        mask: Hides the secret in a text value; None if it holds none.
     """
 
     name: str
@@ -56,13 +56,13 @@ class Setting:
     mask: Callable[[str], str] | None
 
     def show(self, value: object) -> str:
-        """`value` as TOML would have it, secrets masked; fit for logs."""
+        """Return `value` in TOML's notation with secrets masked, fit for logs."""
         if self.mask:
             return _quoted(self.mask(value)) if isinstance(value, str) else "***"
         return to_toml(value)
 
     def accept(self, value: object) -> object:
-        """`value` as the declared type; a whole number is accepted where a number is wanted.
+        """Return `value` as the declared type; a float also accepts a whole number.
 
         Raises:
             ConfigError: It has another type or is out of range.
@@ -77,19 +77,19 @@ class Setting:
             raise ConfigError(f"{self.name} = {shown}: allowed is {self.allowed}") from None
 
     def accept_text(self, text: str) -> object:
-        """The value that `text` stands for: text as it is, everything else in TOML's notation (`true`, `0.5`).
+        """Return the value of `text`: a text setting takes it literally, every other reads TOML's notation (`true`, `0.5`).
 
         Raises:
-            ConfigError: It is not written so, has another type, or is out of range.
+            ConfigError: It has another notation or type, or is out of range.
         """
         return self.accept(text if _takes_text(inspect.type_info(self.type)) else _from_toml(text))
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A group of settings, checked whenever one is built, from whatever source.
+    """A group of settings, checked whenever one is built.
 
-    A setting is a field `name_unit: Annotated[type, Meta(ge=..., le=..., description=...)] = default`. In `Meta(extra=...)`
-    `allowed` words the range where bounds do not tell it, and `mask` is the function that hides what is secret.
+    A setting is a field `name_unit: Annotated[type, Meta(ge=..., le=..., description=...)] = default`. In `Meta(extra=...)`,
+    `allowed` is the range in words if there are no bounds, and `mask` is the function that hides a secret.
     """
 
     def __post_init__(self) -> None:
@@ -99,7 +99,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("; ".join(conflicts))
 
     def conflicts(self) -> Iterable[str]:
-        """What is wrong between settings that are each in range, one sentence each."""
+        """Yield a sentence for each contradiction between settings that are each in range."""
         return ()
 
     def __repr__(self) -> str:
@@ -109,7 +109,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def settings_of(section: type[Section]) -> Mapping[str, Setting]:
-    """The settings of a section by name, in the order of their declaration."""
+    """Return the settings of a section by name, in the order of their declaration."""
     types = get_type_hints(section, include_extras=True)
     info = inspect.type_info(section)
     assert isinstance(info, inspect.StructType)
@@ -157,18 +157,18 @@ def _takes_text(kind: inspect.Type) -> bool:
 
 
 def _from_toml(text: str) -> object:
-    """The one value that `text` is in TOML; otherwise the text itself, which no other type accepts."""
+    """Return the single TOML value in `text`; otherwise the text itself, which no other type accepts."""
     try:
         # Within an array neither a comment nor a second key can follow the value.
         parsed = tomllib.loads(f"value = [{text}]")
-    except (ValueError, RecursionError):  # of thousands of digits, or brackets
+    except (ValueError, RecursionError):  # also for thousands of digits or brackets
         return text
     values = parsed.pop("value")
     return values[0] if len(values) == 1 and not parsed else text
 
 
 def to_toml(value: object) -> str:
-    """`value` in TOML's notation."""
+    """Return `value` in TOML's notation."""
     if isinstance(value, str):
         return _quoted(value)
     if isinstance(value, bool):
@@ -176,10 +176,10 @@ def to_toml(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(to_toml(entry) for entry in cast('Iterable[object]', value))}]"
     if isinstance(value, int) and value.bit_length() > 64:
-        return "an integer beyond 64 bits"  # str() refuses one of thousands of digits
+        return "an integer beyond 64 bits"  # str() refuses thousands of digits
     return str(value)
 
 
 def _quoted(text: str) -> str:
-    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON lets it stand, TOML does not
-    return quoted.encode("utf-8", "backslashreplace").decode()  # lone surrogates would fail whoever logs them
+    quoted = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON allows it, TOML does not
+    return quoted.encode("utf-8", "backslashreplace").decode()  # a lone surrogate would make its log line fail

@@ -1,4 +1,4 @@
-"""Where settings come from: flags, then the environment, then realmkeep.toml, then the defaults."""
+"""The sources of settings: flags, then the environment, then realmkeep.toml, then the defaults."""
 
 import difflib
 import os
@@ -15,11 +15,11 @@ from realmkeep.files import read_file, read_secret
 DEFAULT_PATH: Final = Path("realmkeep.toml")
 ENVIRONMENT_PREFIX: Final = "REALMKEEP_"
 BACKENDS: Final = ("memory", "redis")
-DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"  # where the specification's server looks
+DEFAULT_REDIS_URL: Final = "redis://localhost:6379/0"  # the default of the specification's server
 
 
 def settings() -> dict[str, Setting]:
-    """Every setting by its key, `section.name`, in the order of their declaration."""
+    """Return every setting by its key, `section.name`, in the order of their declaration."""
     return {
         f"{section_name}.{setting.name}": setting
         for section_name, section in SECTIONS.items()
@@ -33,33 +33,33 @@ def load_config(
     environ: Mapping[str, str] | None = None,
     path: Path | None = None,
 ) -> Config:
-    """The settings of a flag, else of the environment, else of the file, else the default.
+    """Load each setting from its flag, else the environment, else the file, else its default.
 
-    `store.url` has two more sources: `MMORPG_DB_BACKEND` (`memory`, or `redis` at `REDIS_URL`) stands between
-    `REALMKEEP_STORE__URL` and the file; `REDIS_URL` alone stands between the file and the default.
+    `store.url` has two more sources: `MMORPG_DB_BACKEND` (`memory`, or `redis` at `REDIS_URL`) comes between
+    `REALMKEEP_STORE__URL` and the file; `REDIS_URL` alone comes between the file and the default.
 
-    A setting that may hold a secret (`store.url`) can be left in a file of its own, which no other user may read: its key, or
-    variable, with `_file` behind it has the path (`store.url_file`, `REALMKEEP_STORE__URL_FILE`).
+    A setting that may hold a secret (`store.url`) can be in a file of its own that no other user may read: its key, or its
+    variable, with `_file` added names the file (`store.url_file`, `REALMKEEP_STORE__URL_FILE`).
 
-    Blocks on reading the file: call it before the event loop runs.
+    Blocks while it reads the file: call it before the event loop runs.
 
     Args:
         flags: Values by key (`"store.url"`); None stands for a flag that was not given. Text is read as in the environment.
-        environ: Instead of the process's environment. Text stands as it is, other values in TOML's notation.
-        path: The file, which must exist; None: `./realmkeep.toml` if there is one.
+        environ: Replaces the process's environment. Text is taken literally, other values are in TOML's notation.
+        path: The file, which must exist; None: `./realmkeep.toml` if it exists.
 
     Raises:
-        ConfigError: Some settings have a wrong name, type or value, in whichever source; all of them are named, and
-            where they come from.
+        ConfigError: Settings have a wrong name, type or value, in any source; the message names all of them with their
+            sources.
     """
     environ = os.environ if environ is None else environ
-    reading = _Reading()
-    reading.file(path)
-    reading.backend(environ)
-    reading.environment(environ)
-    reading.flags(flags or {})
-    reading.redis_url_alone(environ)
-    return reading.config()
+    collector = _SettingsCollector()
+    collector.file(path)
+    collector.backend(environ)
+    collector.environment(environ)
+    collector.flags(flags or {})
+    collector.redis_url_alone(environ)
+    return collector.config()
 
 
 class _Accepted(NamedTuple):
@@ -67,8 +67,8 @@ class _Accepted(NamedTuple):
     source: str
 
 
-class _Reading:
-    """Collects settings, a stronger source after a weaker one, and everything that is wrong with them."""
+class _SettingsCollector:
+    """Collects settings, from weaker to stronger sources, and all their faults."""
 
     def __init__(self) -> None:
         self._settings = settings()
@@ -77,11 +77,11 @@ class _Reading:
         self._wrong_sections: set[str] = set()
 
     def file(self, path: Path | None) -> None:
-        """The file's tables; only the default one may be absent."""
+        """Read the file's tables; only the default file may be absent."""
         source = str(path or DEFAULT_PATH)
         tables: Mapping[str, object] = {}
         try:
-            tables = tomllib.loads(read_file(Path(source)).decode("utf-8-sig"))  # some editors put a mark before it
+            tables = tomllib.loads(read_file(Path(source)).decode("utf-8-sig"))  # some editors add a byte order mark
         except FileNotFoundError:
             if path is not None:
                 self._problems.append(f"{source}: there is no such file")
@@ -101,7 +101,7 @@ class _Reading:
                 self._problems.append(f"{section} (from {source}): allowed is a table, [{section}]")
 
     def backend(self, environ: Mapping[str, str]) -> None:
-        """`MMORPG_DB_BACKEND` and `REDIS_URL`, as the specification's server has them."""
+        """Read `MMORPG_DB_BACKEND` and `REDIS_URL`, as the specification's server does."""
         backend = environ.get("MMORPG_DB_BACKEND")
         if backend == "memory":
             self._take("store.url", "memory://", "environment MMORPG_DB_BACKEND")
@@ -115,7 +115,7 @@ class _Reading:
             )
 
     def redis_url_alone(self, environ: Mapping[str, str]) -> None:
-        """A bare `REDIS_URL` may be meant for another program: it counts where nothing else names a store."""
+        """Read `REDIS_URL` if no other source names a store: a host may have set it for another program."""
         if "REDIS_URL" in environ and "MMORPG_DB_BACKEND" not in environ and "store.url" not in self._accepted:
             self._take_redis_url(environ["REDIS_URL"])
 
@@ -177,14 +177,14 @@ class _Reading:
             self._take(key.removesuffix(FILE_SUFFIX), secret, f"{path}, named by {source}", is_text=True)
 
     def _unknown(self, key: str, source: str) -> None:
-        """Its value is not shown: what a mistyped key holds may be a secret."""
+        """Report an unknown key, without its value: that of a mistyped key may be a secret."""
         leaf = key.rpartition(".")[2]
         same_leaf = [known for known in self._settings if known.endswith(f".{leaf}")]
         near = _first(same_leaf) or _first(difflib.get_close_matches(key, [*self._settings, *SECTIONS], n=1))
         self._problems.append(f"{key} (from {source}): no such setting{_did_you_mean(near)}")
 
     def config(self) -> Config:
-        """The settings taken, or an error that names everything that was wrong."""
+        """Return the settings, or raise an error with all faults."""
         sections: dict[str, Any] = {}
         for name in SECTIONS:
             if name not in self._wrong_sections:
@@ -198,7 +198,7 @@ class _Reading:
         return Config(**sections, sources={key: accepted.source for key, accepted in self._accepted.items()})
 
     def _section(self, name: str) -> Section:
-        """One section; the error of a conflict within it gains the sources of its settings."""
+        """Build one section; the error of a conflict names the sources of its settings."""
         values: dict[str, Any] = {}
         sources: list[str] = []
         for key, accepted in self._accepted.items():

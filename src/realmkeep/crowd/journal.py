@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from realmkeep.clock import Clock
-from realmkeep.files import append_file
+from realmkeep.files import open_for_append
 from realmkeep.realm.wire.syntax import Message
 
 
@@ -23,7 +23,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        self._file = append_file(path)
+        self._file = open_for_append(path)
         self._clock = clock
         self._writer = ThreadPoolExecutor(1, "journal")  # one thread keeps the order
 

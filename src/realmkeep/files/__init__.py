@@ -1,14 +1,14 @@
-"""Files that are this user's alone: every file that Realmkeep makes, and every file that it believes, goes through here."""
+"""Files of this user alone: all files that Realmkeep makes or trusts are opened through this package."""
 
 from realmkeep.files.private import (
-    append_file,
     check_private,
     check_tree,
     close_to_others,
     create_file,
     make_directory,
-    open_believed,
+    open_for_append,
     open_private,
+    open_trusted,
     read_file,
     read_secret,
     replace_file,
@@ -17,14 +17,14 @@ from realmkeep.files.private import (
 from realmkeep.files.trust import real_path, refusal
 
 __all__ = [
-    "append_file",
     "check_private",
     "check_tree",
     "close_to_others",
     "create_file",
     "make_directory",
-    "open_believed",
+    "open_for_append",
     "open_private",
+    "open_trusted",
     "read_file",
     "read_secret",
     "real_path",

@@ -1,7 +1,7 @@
-"""Directories of mode 0700 and files of mode 0600, whatever the umask; never through a link, a device or a pipe.
+"""Directories of mode 0700 and files of mode 0600, whatever the umask, and never through a link, a device or a pipe.
 
-All functions block. Those that fail for want of room, or of a working disk, raise `OSError` as it is: that may pass. What is
-wrong with the path itself is `FileRefused`, which is an `OSError` too, and has a sentence and a hint.
+All functions block. If a disk is full or broken, they raise the `OSError` of the system: that may pass. If the path itself is
+at fault, they raise `FileRefused`, which is an `OSError` with a hint.
 """
 
 import errno
@@ -18,16 +18,16 @@ from realmkeep.files.trust import (
     check_owner,
     check_readers,
     check_writers,
-    is_about_the_path,
+    is_path_fault,
+    printable_path,
     real_path,
     refusal,
-    shown_path,
 )
 
 DIRECTORY_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
-READ_BYTES_MAX: Final = 1024 * 1024  # a configuration of a megabyte is something else
-# Windows has none of these: there is nothing to follow, nothing to inherit and nothing to wait for.
+READ_BYTES_MAX: Final = 1024 * 1024  # no configuration file is larger
+# Windows has none of these flags and needs none: there, these opens follow no link and wait for no device.
 _ALWAYS: Final = (
     getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_CLOEXEC", 0)
@@ -42,43 +42,43 @@ _NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno
 
 
 def make_directory(path: Path, *, closed: bool = False) -> Path:
-    """Make a directory, and what is missing on the way to it, for this user alone; one that is there must be safe.
+    """Make a directory and its missing parents for this user alone; an existing one must be safe.
 
     Args:
         path: The directory.
-        closed: It holds nothing but ours, so one that others can look into is closed to them (0700).
+        closed: The directory holds only Realmkeep's files, so an existing one is closed to other users (0700).
 
     Returns:
-        Where it really is.
+        Its real path.
 
     Raises:
-        FileRefused: It is not a directory, or another user could change what lies in it.
-        OSError: It cannot be made, as when the disk is full.
+        FileRefused: It is not a directory, or another user could change its contents.
+        OSError: It cannot be made, for example because the disk is full.
     """
     real = real_path(path)
     try:
         for missing in reversed([each for each in (real, *real.parents) if not os.path.lexists(each)]):
-            with suppress(FileExistsError):  # another process was faster; looked at below
+            with suppress(FileExistsError):  # another process was faster; its directory is checked below
                 missing.mkdir(DIRECTORY_MODE)
         status = real.lstat()
         if not stat.S_ISDIR(status.st_mode):
-            raise FileRefused(f"{shown_path(real)} is not a directory", hint="name another place")
+            raise FileRefused(f"{printable_path(real)} is not a directory", hint="name another place")
         check_owner(real, status)
-        check_writers(real, status)  # sticky or not: strangers could put files under our names there
+        check_writers(real, status)  # even if sticky: other users could put files there under Realmkeep's names
         if closed:
             close_to_others(real)
     except OSError as error:
-        if is_about_the_path(error):
+        if is_path_fault(error):
             raise refusal(real, error) from error
         raise
     return real
 
 
 def close_to_others(path: Path) -> None:
-    """Take every right to a file or directory from group and others, unless it is root's and not ours.
+    """Remove all rights of group and others, unless the file or directory belongs to root and this user is another.
 
     Raises:
-        OSError: It cannot be changed.
+        OSError: The mode cannot be changed.
     """
     if os.name != "posix":
         return
@@ -89,30 +89,30 @@ def close_to_others(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a regular file that is ours alone; with `O_CREAT` it is made 0600.
+    """Open a regular file that belongs to this user alone; with `O_CREAT` it is made with mode 0600.
 
-    A file of ours that others may read is closed to them. `O_TRUNC` happens after all checks.
+    A file of this user that others may read is closed to them. `O_TRUNC` takes effect after all checks.
 
     Args:
-        path: The file; its directory is looked at as `real_path` does.
+        path: The file; its directory is checked as by `real_path`.
         flags: As for `os.open`; no link is followed, and no child process inherits the descriptor.
 
     Returns:
         The file descriptor.
 
     Raises:
-        FileRefused: It is a link, a device, a pipe or a directory, another user's, or others may write it; it was not
-            touched.
-        FileNotFoundError: It is not there, and `flags` do not say `O_CREAT`; or its directory is not.
-        FileExistsError: It is there, and `flags` say `O_EXCL`.
-        OSError: The system's refusal, as when the disk is full.
+        FileRefused: It is a link, a device, a pipe or a directory, belongs to another user, or others may write it; it was
+            not changed.
+        FileNotFoundError: It does not exist and `flags` lack `O_CREAT`, or its directory does not exist.
+        FileExistsError: It exists, and `flags` have `O_EXCL`.
+        OSError: The system refused, for example because the disk is full.
     """
-    real = _place(path)
+    real = _checked_path(path)
     with suppress(FileNotFoundError):
-        _check_ours(real, real.lstat())  # before it is opened: a pipe would wait, and a device may act
+        _check_ours(real, real.lstat())  # before it is opened: opening a pipe would block, and a device may act
     descriptor = _open(real, flags & ~os.O_TRUNC)
     try:
-        _check_ours(real, os.fstat(descriptor))  # it may have been exchanged meanwhile
+        _check_ours(real, os.fstat(descriptor))  # it may have been replaced since the first check
         _close_descriptor_to_others(descriptor)
         if flags & os.O_TRUNC:
             os.ftruncate(descriptor, 0)
@@ -126,7 +126,7 @@ def _open(real: Path, flags: int) -> int:
     try:
         return os.open(real, flags | _ALWAYS | _BINARY, FILE_MODE)
     except OSError as error:
-        if is_about_the_path(error):
+        if is_path_fault(error):
             raise refusal(real, error) from error
         raise
 
@@ -135,7 +135,7 @@ def _check_regular(path: Path, status: os.stat_result) -> None:
     if stat.S_ISLNK(status.st_mode):
         raise refusal(path, OSError(errno.ELOOP, ""))
     if not stat.S_ISREG(status.st_mode):
-        raise FileRefused(f"{shown_path(path)} is not a regular file", hint="give the path of a file")
+        raise FileRefused(f"{printable_path(path)} is not a regular file", hint="give the path of a file")
 
 
 def _check_ours(path: Path, status: os.stat_result) -> None:
@@ -145,13 +145,13 @@ def _check_ours(path: Path, status: os.stat_result) -> None:
     check_owner(path, status)
     if status.st_uid != os.geteuid():
         raise FileRefused(
-            f"{shown_path(path)} belongs to root, and this is another user",
-            hint="chown it to the user who runs this, or remove it",
+            f"{printable_path(path)} belongs to root, and this process runs as another user",
+            hint="chown it to the user of this process, or remove it",
         )
     if status.st_nlink > 1:
         raise FileRefused(
-            f"{shown_path(path)} has a second name (a hard link), so that another file would be written",
-            hint="remove it, or copy it and put the copy in its place",
+            f"{printable_path(path)} has a second name (a hard link): writing it would change another file",
+            hint="remove it, or replace it by a copy",
         )
     check_writers(path, status)
 
@@ -164,17 +164,17 @@ def _close_descriptor_to_others(descriptor: int) -> None:
 
 
 def check_private(path: Path) -> bool:
-    """As `open_private`, without opening it: for files that another library opens, and locks by its own rules.
+    """Check as `open_private` does, without opening: for files that another library opens and locks itself.
 
     Args:
-        path: A real path, in a directory that was looked at.
+        path: A real path, in a directory that was checked.
 
     Returns:
-        Whether there is such a file; it is closed to others then.
+        Whether the file exists; if so, it is now closed to others.
 
     Raises:
-        FileRefused: It is no regular file of ours.
-        OSError: It cannot be looked at.
+        FileRefused: It is not a regular file of this user alone.
+        OSError: It cannot be read.
     """
     try:
         status = path.lstat()
@@ -188,13 +188,13 @@ def check_private(path: Path) -> bool:
 
 
 def check_tree(directory: Path) -> None:
-    """Everything in a directory of ours: regular files, directories and sockets of ours alone; closed to others.
+    """Check that a directory holds only regular files, directories and sockets of this user; close them to others.
 
-    For a server that opens them by their names, and would follow a link that was planted while the directory was open.
+    This is for a server that opens files by name and would follow a link planted while the directory was open to others.
 
     Raises:
-        FileRefused: Something else is there.
-        OSError: It cannot be looked at.
+        FileRefused: The directory holds anything else.
+        OSError: It cannot be read.
     """
     for entry in sorted(directory.iterdir()):
         status = entry.lstat()
@@ -209,8 +209,8 @@ def check_tree(directory: Path) -> None:
             check_private(entry)
 
 
-def append_file(path: Path) -> int:
-    """Open a file of ours alone for reading and appending; made if absent.
+def open_for_append(path: Path) -> int:
+    """Open a file of this user alone for reading and appending; made if absent.
 
     Raises:
         FileRefused: As `open_private`.
@@ -220,13 +220,13 @@ def append_file(path: Path) -> int:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file of ours alone at `path`, whole or not at all, on disk when it returns.
+    """Write a file of this user alone at `path`, atomically; it is on disk when this returns.
 
     Raises:
-        FileRefused: What lies there is not a regular file of ours; it was not touched.
-        OSError: It cannot be written; what was there is there.
+        FileRefused: The path holds anything but a regular file of this user alone; it was not changed.
+        OSError: The file cannot be written; the old one is unchanged.
     """
-    real = _place(path)
+    real = _checked_path(path)
     with suppress(FileNotFoundError):
         _check_ours(real, real.lstat())
     staged = _stage(real, content)
@@ -239,17 +239,17 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def create_file(path: Path, content: bytes) -> None:
-    """As `replace_file`, where nothing may lie at `path` before.
+    """As `replace_file`, for a path that must not exist yet.
 
     Raises:
-        FileExistsError: Something does.
+        FileExistsError: The path exists.
         FileRefused: Its directory is not safe.
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
     """
-    real = _place(path)
+    real = _checked_path(path)
     staged = _stage(real, content)
     try:
-        os.link(staged, real)  # fails if it exists, unlike a rename
+        os.link(staged, real)  # unlike a rename, fails if the path exists
     except OSError as error:
         if isinstance(error, FileExistsError) or error.errno not in _NO_LINKS:
             raise
@@ -260,7 +260,7 @@ def create_file(path: Path, content: bytes) -> None:
 
 
 def _create_without_links(real: Path, content: bytes) -> None:
-    """For exFAT, SMB and the like: a crash in the middle leaves half a file, which its reader refuses."""
+    """Create a file on exFAT, SMB and the like: a crash midway leaves half a file, which its reader refuses."""
     descriptor = _open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         _write_all(descriptor, content)
@@ -269,7 +269,7 @@ def _create_without_links(real: Path, content: bytes) -> None:
         raise
 
 
-def _place(path: Path) -> Path:
+def _checked_path(path: Path) -> Path:
     check_name(path)
     return real_path(path.parent) / path.name
 
@@ -280,7 +280,7 @@ def _stage(real: Path, content: bytes) -> Path:
     try:
         _write_all(descriptor, content)
     except OSError:
-        staged.unlink(missing_ok=True)  # a full disk has room for a name
+        staged.unlink(missing_ok=True)  # a full disk keeps even an incomplete file
         raise
     return staged
 
@@ -293,10 +293,10 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, where the file system can.
+    """Make the names in a directory durable, if the file system supports it.
 
     Raises:
-        OSError: It can, and failed.
+        OSError: The file system supports it, but failed.
     """
     if os.name != "posix":
         return
@@ -304,18 +304,18 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(directory)
     except OSError as error:
-        if error.errno not in _NO_SYNC:  # some network and user-space file systems have no such thing
+        if error.errno not in _NO_SYNC:  # some network and user-space file systems do not support it
             raise
     finally:
         os.close(directory)
 
 
-def open_believed(path: Path, *, secret: bool = False) -> BinaryIO:
-    """Open a file for reading that only this user or root can have written, as `read_file` does.
+def open_trusted(path: Path, *, secret: bool = False) -> BinaryIO:
+    """Open a file for reading that only this user or root can have written, as for `read_file`.
 
     Raises:
         FileRefused: It is not such a file.
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
         OSError: It cannot be read.
     """
     real = real_path(path)
@@ -335,37 +335,39 @@ def open_believed(path: Path, *, secret: bool = False) -> BinaryIO:
 
 
 def read_file(path: Path, *, secret: bool = False, bytes_max: int = READ_BYTES_MAX) -> bytes:
-    """A file that only this user or root can have written; links that only they can have made are followed.
+    """Read a file that only this user or root can have written; links are followed if only they can have made them.
 
     Args:
         path: The file.
-        secret: It must not be readable by others either; root's files may be readable by a group of ours.
-        bytes_max: A larger one is refused.
+        secret: Others must not be able to read it either; a file of root may be readable by a group of this user.
+        bytes_max: A larger file is refused.
 
     Raises:
         FileRefused: It is not such a file, or it is too large.
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
         OSError: It cannot be read.
     """
-    with open_believed(path, secret=secret) as file:
+    with open_trusted(path, secret=secret) as file:
         content = file.read(bytes_max + 1)
     if len(content) > bytes_max:
-        raise FileRefused(f"{shown_path(path)} has more than {bytes_max:,} bytes", hint="is it the right file?")
+        raise FileRefused(
+            f"{printable_path(path)} has more than {bytes_max:,} bytes", hint="check that it is the right file"
+        )
     return content
 
 
 def read_secret(path: Path) -> str:
-    """The password or passphrase in a file, without the line end and the byte order mark that editors put there.
+    """Read a password or passphrase from a file, without an editor's line end and byte order mark.
 
     Raises:
         FileRefused: Others may read or write it, it is empty, or it is not one line of text.
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It does not exist.
         OSError: It cannot be read.
     """
     try:
         text = read_file(path, secret=True).decode("utf-8-sig").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError:  # its message would quote it
-        raise FileRefused(f"{shown_path(path)} is not text in UTF-8", hint="write the secret as one line") from None
+    except UnicodeDecodeError:  # its message would quote the secret
+        raise FileRefused(f"{printable_path(path)} is not text in UTF-8", hint="write the secret as one line") from None
     if not text or not text.isprintable():
-        raise FileRefused(f"{shown_path(path)} does not hold one line of text", hint="write the secret as one line")
+        raise FileRefused(f"{printable_path(path)} does not hold one line of text", hint="write the secret as one line")
     return text

@@ -1,4 +1,4 @@
-"""The files of TLS: read without ever asking on a terminal, and refused in OpenSSL's own words."""
+"""The files of TLS: they are read without ever prompting on a terminal, and refused in OpenSSL's own words."""
 
 import os
 import re
@@ -15,7 +15,7 @@ _OPENSSL: Final = re.compile(r"^\[[A-Z]+(?:: \w+)?\] |\s*\(_ssl\.c:\d+\)$")
 
 
 def openssl_words(error: BaseException | str) -> str:
-    """What OpenSSL said, without the names and line numbers of its source."""
+    """Return OpenSSL's message without the names and line numbers of its source."""
     return _OPENSSL.sub("", _OPENSSL.sub("", str(error))).strip()
 
 
@@ -23,13 +23,13 @@ def load_key_pair(context: ssl.SSLContext, certificate: Path, key: Path, passwor
     """Load a certificate and its private key into a context. Blocks.
 
     Args:
-        context: Of a server, or of a client that shows a certificate.
-        certificate: File of the certificate and of those that lead to its authority.
-        key: File of the private key; nobody else may read it.
-        password: The passphrase of the key; None where it has none, and then nobody is asked for one.
+        context: The context of a server, or of a client with a certificate.
+        certificate: File of the certificate and the chain to its authority.
+        key: File of the private key; no other user may read it.
+        password: The passphrase of the key; None if it has none. OpenSSL never prompts for one.
 
     Raises:
-        FileRefused: A file cannot be read, is no such thing, needs another passphrase, or does not belong to the other.
+        FileRefused: A file cannot be read, is not such a file, needs another passphrase, or does not match the other.
     """
     for path, is_secret in ((certificate, False), (key, True)):
         try:
@@ -48,15 +48,15 @@ def load_key_pair(context: ssl.SSLContext, certificate: Path, key: Path, passwor
         if asked and password is None:
             raise FileRefused(
                 f"the key in {key} has a passphrase, and none is given",
-                hint="name the file that has it: tls_key_password_file",
+                hint="name its file with tls_key_password_file",
             ) from error
         if asked:
             raise FileRefused(
-                f"the passphrase does not open the key in {key}", hint="see tls_key_password_file"
+                f"the passphrase does not open the key in {key}", hint="check tls_key_password_file"
             ) from None
         raise FileRefused(
             f"the certificate {certificate} and the key {key} cannot be used: {openssl_words(error) or error}",
-            hint="both are PEM files, and the key is that of the first certificate",
+            hint="both must be PEM files, and the key must be that of the first certificate",
         ) from error
 
 
@@ -71,7 +71,7 @@ def load_authorities(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(cadata=text)
     except (ssl.SSLError, ValueError) as error:
         raise FileRefused(
-            f"{os.fspath(path)} has no certificates: {openssl_words(error)}", hint="a file with PEM certificates"
+            f"{os.fspath(path)} has no certificates: {openssl_words(error)}", hint="give a file with PEM certificates"
         ) from error
     except OSError as error:
         raise refusal(path, error) from error

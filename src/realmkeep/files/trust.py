@@ -1,8 +1,8 @@
-"""Who could change what lies at a path: owners and modes of everything on the way to it.
+"""Decides whether another user could change a file: it checks owners and modes of everything on the path.
 
-The rules are those of sshd's StrictModes and of git's safe.directory, with the exceptions that real machines need: a
-sticky directory such as `/tmp`, a group that nobody else is in, and a file system that is mounted read-only, as
-Kubernetes mounts its secrets. Windows has neither owners nor modes of this kind; there only names are checked.
+The rules are those of sshd's StrictModes and of git's safe.directory, with the exceptions that real machines need: a sticky
+directory such as `/tmp`, a group without other members, and a file system mounted read-only, as Kubernetes mounts its
+secrets. Windows has no owners and modes of this kind; there only names are checked.
 """
 
 import errno
@@ -14,29 +14,29 @@ from typing import Final
 
 from realmkeep.errors import FileRefused
 
-LINKS_MAX: Final = 40  # as Linux counts them
+LINKS_MAX: Final = 40  # Linux's limit
 ROOT: Final = 0
 
 _PATH_ERRORS: Final = {
     errno.EACCES: (
         "may not be used by this user",
-        "let this user enter its directory, and read and write there: ls -ld shows who may",
+        "let this user enter its directory, and read and write there: ls -ld shows owner and mode",
     ),
     errno.EPERM: ("may not be used by this user", "see its owner and its attributes: ls -ld, lsattr"),
     errno.ENAMETOOLONG: (
         "has a name that is too long for this file system",
         "most allow 255 bytes; give a shorter one",
     ),
-    errno.ENOTDIR: ("lies below something that is not a directory", "correct the path"),
+    errno.ENOTDIR: ("has a parent that is not a directory", "correct the path"),
     errno.EISDIR: ("is a directory", "give the path of a file"),
-    errno.ELOOP: ("is a symbolic link", "remove it, or name what it leads to"),
+    errno.ELOOP: ("is a symbolic link", "remove it, or name its target"),
     errno.ENXIO: ("is not a regular file", "give the path of a file"),
 }
 
 
 def refusal(path: Path | str, error: Exception) -> FileRefused:
-    """What is wrong with a path, in one sentence, for what the system or Python raised about it."""
-    shown = shown_path(path)
+    """Return the error about a path, in one sentence, for an exception of the system or of Python."""
+    shown = printable_path(path)
     if isinstance(error, FileRefused):
         return error
     if isinstance(error, UnicodeError):
@@ -50,26 +50,25 @@ def refusal(path: Path | str, error: Exception) -> FileRefused:
     return FileRefused(f"the path {shown} cannot be used: {error}", hint="correct the path")
 
 
-def is_about_the_path(error: OSError) -> bool:
-    """Whether another path would do: a full or broken disk is another matter, and may pass."""
+def is_path_fault(error: OSError) -> bool:
+    """Whether the path is at fault, not a full or broken disk, which may pass."""
     return error.errno in _PATH_ERRORS
 
 
-def shown_path(path: Path | str) -> str:
-    """`path` for a message: printable in any locale and on any console."""
+def printable_path(path: Path | str) -> str:
+    """Return `path` in a form that every locale and console can print."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
 
 
 def real_path(path: Path) -> Path:
-    """Where `path` really is, once nobody but this user and root could have led it anywhere else.
+    """Return the real path, after checking that only this user and root could have directed it there.
 
-    Every directory on the way, and every directory on the way of every link, belongs to this user or to root, and no
-    other user may write there (or it is sticky, and the entry is ours or root's). What does not exist yet is left
-    as it is written.
+    Every directory on the path, and on the path of every link, must belong to this user or to root, and no other user may
+    write there (unless it is sticky, and the entry belongs to this user or to root). Missing parts are kept as they are.
 
     Raises:
-        FileRefused: Another user could exchange what lies there; or the path cannot be used as it is written.
+        FileRefused: Another user could replace the file, or the path cannot be used.
     """
     check_name(path)
     try:
@@ -79,17 +78,17 @@ def real_path(path: Path) -> Path:
 
 
 def check_name(path: Path) -> None:
-    """Refuse what no system call takes.
+    """Refuse a path that no system call accepts.
 
     Raises:
-        FileRefused: A NUL is in it, or the locale cannot spell it.
+        FileRefused: The path has a NUL, or the locale cannot encode it.
     """
     try:
         spelled = os.fsencode(path)
     except UnicodeError as error:
         raise refusal(path, error) from error
     if b"\0" in spelled:
-        raise FileRefused(f"the path {shown_path(path)} has a NUL in it", hint="correct the path")
+        raise FileRefused(f"the path {printable_path(path)} has a NUL in it", hint="correct the path")
 
 
 def _walk(path: Path) -> Path:
@@ -111,22 +110,22 @@ def _walk(path: Path) -> Path:
             check_owner(entry, status)
             links += 1
             if links > LINKS_MAX:
-                raise FileRefused(f"{shown_path(path)} goes round in circles: a link leads back to itself")
+                raise FileRefused(f"{printable_path(path)} has a circle of links", hint="correct the link")
             target = Path(entry.readlink())
             ahead += reversed(target.parts[1:] if target.is_absolute() else target.parts)
             at = Path(target.anchor) if target.is_absolute() else at
             continue
         if ahead and not stat.S_ISDIR(status.st_mode):
-            raise FileRefused(f"{shown_path(entry)} is not a directory", hint="correct the path")
+            raise FileRefused(f"{printable_path(entry)} is not a directory", hint="correct the path")
         at = entry
     return at
 
 
 def check_directory(path: Path, status: os.stat_result) -> None:
-    """A directory in which no other user can exchange what is ours.
+    """Check that no other user can replace an entry of a directory.
 
     Raises:
-        FileRefused: Another user could.
+        FileRefused: Another user can.
     """
     check_owner(path, status)
     if not status.st_mode & stat.S_ISVTX:
@@ -134,20 +133,20 @@ def check_directory(path: Path, status: os.stat_result) -> None:
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
-    """Something that is ours or root's.
+    """Check that a file or directory belongs to this user or to root.
 
     Raises:
-        FileRefused: It is not.
+        FileRefused: It belongs to another user.
     """
     if os.name == "posix" and status.st_uid not in (os.geteuid(), ROOT):
         raise FileRefused(
-            f"{shown_path(path)} belongs to user {_user_name(status.st_uid)}, who could exchange what is there",
+            f"{printable_path(path)} belongs to user {_user_name(status.st_uid)}, who could replace its contents",
             hint=f"run this as that user, chown {_user_name(os.geteuid())} it, or name another place",
         )
 
 
 def check_writers(path: Path, status: os.stat_result) -> None:
-    """Something that nobody but its owner and root may write.
+    """Check that only its owner and root may write a file or directory.
 
     Raises:
         FileRefused: Others may.
@@ -155,15 +154,15 @@ def check_writers(path: Path, status: os.stat_result) -> None:
     if os.name != "posix" or not _may_others(status, stat.S_IWGRP, stat.S_IWOTH) or _is_read_only(path):
         return
     raise FileRefused(
-        f"{shown_path(path)} may be written by other users",
-        hint=f"look what they have put there, then chmod go-w {shown_path(path)}; or name another place",
+        f"{printable_path(path)} may be written by other users",
+        hint=f"check its contents, then chmod go-w {printable_path(path)}; or name another place",
     )
 
 
 def check_readers(path: Path, status: os.stat_result) -> None:
-    """A secret that nobody but its owner and root may read, or a group that root has put this user into.
+    """Check that only its owner, root, or a group to which root has added this user may read a secret.
 
-    The secrets of Kubernetes (`defaultMode: 0440` with an `fsGroup`) and of Docker, and `/etc/ssl/private`, are kept so.
+    Kubernetes (`defaultMode: 0440` with an `fsGroup`), Docker and `/etc/ssl/private` keep secrets in that way.
 
     Raises:
         FileRefused: Others may.
@@ -173,9 +172,9 @@ def check_readers(path: Path, status: os.stat_result) -> None:
     if status.st_uid == ROOT != os.geteuid() and not status.st_mode & stat.S_IROTH:
         return
     raise FileRefused(
-        f"{shown_path(path)} can be read by other users",
-        hint=f"chmod 600 {shown_path(path)}, then replace the secret in it;"
-        " of a Kubernetes secret: defaultMode: 0400, or 0440 with an fsGroup",
+        f"{printable_path(path)} can be read by other users",
+        hint=f"chmod 600 {printable_path(path)}, then replace the secret in it;"
+        " for a Kubernetes secret: defaultMode: 0400, or 0440 with an fsGroup",
     )
 
 
@@ -184,7 +183,7 @@ def _may_others(status: os.stat_result, by_group: int, by_all: int) -> bool:
 
 
 def _is_our_group_alone(gid: int) -> bool:
-    """Whether we are the only user of a group, as of the private group that many systems give to each user."""
+    """Whether this user is the only member of a group, such as the private group that many systems give to each user."""
     import grp  # noqa: PLC0415 - POSIX only
     import pwd  # noqa: PLC0415 - POSIX only
 

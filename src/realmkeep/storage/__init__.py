@@ -1,4 +1,4 @@
-"""Where it is kept: the Storage protocol and one module for each backend. Sees keys and bytes, never a record."""
+"""The stores: the `Storage` protocol and one module for each backend. It knows keys and bytes, no records."""
 
 from realmkeep.storage.protocol import (
     Append,

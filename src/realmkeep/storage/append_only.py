@@ -1,16 +1,16 @@
-"""The append-only file of an embedded store after a power failure: what of its end was never on the disk is cut off.
+"""Cuts off the end of an embedded store's append-only file that a power failure kept from the disk.
 
-A file system may give a file its new length before its new content. Then the end of the file, which no fsync had reached
-and no answer vouched for, reads as zeros, or has holes of zeros in it. Valkey does not start on such a file (`valkey-check-aof
---fix` cuts it by hand), or, where a hole lies within a value, takes the zeros for the value.
+A file system may give a file its new length before its new content. Then the end of the file, which no fsync covered and
+no answer acknowledged, reads as zeros or has holes of zeros. Valkey does not start on such a file (`valkey-check-aof --fix`
+cuts it by hand) or, if a hole lies within a value, takes the zeros for the value.
 
-Only the last file of the manifest is ever cut, and only where it is certain that all of the rest was never acknowledged:
+Only the last file of the manifest is ever cut, and only if the whole rest was certainly never acknowledged:
 
 - it ends in the middle of a command or of a transaction;
-- or zeros stand where the damage is: a block that was never written was never fsynced, and so nothing after it was;
-- or nothing after the damage is a command.
+- or there are zeros at the damage: a block that was never written was never fsynced, and so nothing after it was;
+- or there is no command after the damage.
 
-Anything else is damage of another kind (a failing disk), and an operator's to decide.
+Any other damage (a failing disk) is for an operator to decide.
 """
 
 import mmap
@@ -25,10 +25,10 @@ from realmkeep.files import create_file, open_private, read_file
 
 FOLDER: Final = "appendonlydir"
 MANIFEST: Final = f"{FOLDER}/appendonly.aof.manifest"
-BLOCK_BYTES: Final = 512  # no file system has smaller ones
+BLOCK_BYTES: Final = 512  # the smallest block of any file system
 ZEROS: Final = bytes(BLOCK_BYTES)
-UNSYNCED_BYTES_MAX: Final = 16 * 1024**2  # with `always`, what one turn of the store's loop has written
-LINE_BYTES_MAX: Final = 14  # a sign, a number and the end of a line
+UNSYNCED_BYTES_MAX: Final = 16 * 1024**2  # with `always`, the writes of one turn of the store's loop
+LINE_BYTES_MAX: Final = 14  # a sign, a number and a line end
 _NUMBER: Final = re.compile(rb"([*$])(\d{1,10})\r\n")
 _BEGUN: Final = re.compile(rb"[*$]?\d*\r?")
 _WORD: Final = re.compile(rb"[A-Za-z]+")
@@ -36,13 +36,13 @@ _INCREMENT: Final = re.compile(r"file ([\w.-]+) seq \d+ type i\b")
 
 
 class Cut(NamedTuple):
-    """What was cut off.
+    """A cut that was made.
 
     Attributes:
-        file: From which file.
-        at: The offset at which it ends now.
-        bytes_count: How much it was.
-        kept_in: The file that has it.
+        file: The file that was cut.
+        at: Its new length.
+        bytes_count: The number of bytes cut off.
+        kept_in: The file that keeps them.
     """
 
     file: Path
@@ -52,13 +52,13 @@ class Cut(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"the end of {self.file.name} had never reached the disk: its last {self.bytes_count:,} bytes, which were not"
+            f"the end of {self.file.name} had never reached the disk: its last {self.bytes_count:,} bytes, never"
             f" acknowledged, are in {self.kept_in}"
         )
 
 
 class _Damage(Exception):
-    """Where a command begins that cannot be read, and where reading it failed; the end of the file if it is cut short."""
+    """An unreadable command: its start, and the place where reading failed, or the file's end if it is cut short."""
 
     def __init__(self, begins: int, at: int) -> None:
         super().__init__(begins, at)
@@ -66,21 +66,21 @@ class _Damage(Exception):
         self.at = at
 
 
-def cut_what_was_never_synced(directory: Path, *, only_zeros: bool) -> Cut | None:
-    """Cut the end of the last append-only file where it is damaged; what is cut is kept in a file of its own.
+def cut_unsynced_end(directory: Path, *, only_zeros: bool) -> Cut | None:
+    """Cut the damaged end of the last append-only file, and keep the cut bytes in a file of their own.
 
     Blocks. No store may run on the directory.
 
     Args:
-        directory: The store's.
+        directory: The store's directory.
         only_zeros: Read the whole file only if its last 16 MiB have a block of zeros. Without this it takes seconds for
             each 100 MB.
 
     Returns:
-        What was cut; None if there was nothing to cut.
+        The cut; None if there was no damage.
 
     Raises:
-        StorageMisconfigured: The damage is not at the end; nothing was changed.
+        StorageMisconfigured: The damage is not at the end; the file was not changed.
         OSError: The file cannot be read or written.
     """
     path = _last_file(directory)
@@ -91,11 +91,11 @@ def cut_what_was_never_synced(directory: Path, *, only_zeros: bool) -> Cut | Non
         with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
             if only_zeros and data.find(ZEROS, max(0, len(data) - UNSYNCED_BYTES_MAX)) < 0:
                 return None
-            end = _end_of_what_is_whole(data, path)
+            end = _end_of_complete_commands(data, path)
             rest = data[end:]
         if not rest:
             return None
-        kept_in = _keep(directory / f"{path.name}.cut-at-{end}", rest)
+        kept_in = _keep_cut_bytes(directory / f"{path.name}.cut-at-{end}", rest)
         os.ftruncate(descriptor, end)
         os.fsync(descriptor)
     finally:
@@ -103,14 +103,14 @@ def cut_what_was_never_synced(directory: Path, *, only_zeros: bool) -> Cut | Non
     return Cut(path, end, len(rest), kept_in)
 
 
-def sync_what_is_replayed(directory: Path) -> None:
-    """Put all append-only files of a store that does not run on the disk: what it wrote last may be in memory alone.
+def sync_append_only_files(directory: Path) -> None:
+    """Fsync all append-only files of a store that is not running: its last writes may be only in the system's memory.
 
-    A store that starts might rewrite its files at once. It then syncs the old one by and by, in the background, so that no
-    later write says when that is done.
+    A store that starts might rewrite its files at once. It then syncs the old one little by little, in the background, so
+    that no later write proves that the sync is done.
 
     Raises:
-        OSError: The disk does not take it.
+        OSError: The disk refuses the fsync.
     """
     for path in sorted((directory / FOLDER).glob("*")):
         descriptor = open_private(path, os.O_RDONLY)
@@ -130,7 +130,7 @@ def _last_file(directory: Path) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def _keep(path: Path, content: bytes) -> Path:
+def _keep_cut_bytes(path: Path, content: bytes) -> Path:
     number = 0
     while True:
         name = path.with_name(f"{path.name}-{number}") if number else path
@@ -142,8 +142,8 @@ def _keep(path: Path, content: bytes) -> Path:
             return name
 
 
-def _end_of_what_is_whole(data: mmap.mmap, path: Path) -> int:
-    """The offset up to which every command and every transaction is complete."""
+def _end_of_complete_commands(data: mmap.mmap, path: Path) -> int:
+    """Return the offset up to which every command and every transaction is complete."""
     at = whole = 0
     in_transaction = False
     try:
@@ -159,14 +159,14 @@ def _end_of_what_is_whole(data: mmap.mmap, path: Path) -> int:
     except _Damage as damage:
         if not _was_never_synced(data, whole, damage):
             raise StorageMisconfigured(
-                f"{path} is damaged at byte {damage.at:,} of {len(data):,}, and not only at its end: nothing was changed",
+                f"{path} is damaged at byte {damage.at:,} of {len(data):,}, and not only at its end; it was not changed",
                 hint="look at the disk, keep a copy, and restore a snapshot, or cut it there with valkey-check-aof --fix",
             ) from damage
     return whole
 
 
 def _command(data: mmap.mmap, begins: int) -> tuple[int, bytes]:
-    """Where the command at an offset ends, and its name; an annotation has none."""
+    """Return the end of the command at an offset, and its name; an annotation has none."""
     if data[begins] == ord("#"):
         end = data.find(b"\r\n", begins)
         if end < 0:
@@ -184,7 +184,7 @@ def _command(data: mmap.mmap, begins: int) -> tuple[int, bytes]:
             raise _Damage(begins, at)
         if index == 0:
             name = data[start : at - 2]
-        elif size > BLOCK_BYTES and data[start] == ord("{"):  # JSON, which writes a NUL as an escape
+        elif size > BLOCK_BYTES and data[start] == ord("{"):  # JSON has no NUL byte: it writes an escape
             torn_at = max(torn_at, data.find(ZEROS, start, at))
     if not _WORD.fullmatch(name):
         raise _Damage(begins, at)
@@ -194,7 +194,7 @@ def _command(data: mmap.mmap, begins: int) -> tuple[int, bytes]:
 
 
 def _number(data: mmap.mmap, begins: int, at: int, sign: bytes) -> tuple[int, int]:
-    """Where the number at an offset ends, and the number."""
+    """Return the end of the number at an offset, and the number."""
     line = data[at : at + LINE_BYTES_MAX]
     found = _NUMBER.match(line)
     if found is None or found[1] != sign:

@@ -1,4 +1,4 @@
-"""`embedded:///directory`: a real Valkey that Realmkeep starts, supervises, adopts again after a crash, and stops."""
+"""`embedded:///directory`: a real Valkey that Realmkeep starts, supervises, adopts after a crash, and stops."""
 
 import os
 import random
@@ -34,15 +34,15 @@ OPEN_PORT: Final = (
 class EmbeddedStorage(RedisStorage):
     """A `Storage` on a Valkey of its own, in one directory.
 
-    The store outlives this process if it crashes, and is adopted by the next one. If the store itself dies, it is
-    started again, with backoff, and calls fail with `StorageUnavailable` until it answers. `disconnect` stops it.
+    If this process crashes, the store lives on, and the next process adopts it. If the store dies, it is started again, with
+    backoff, and calls fail with `StorageUnavailable` until it answers. `disconnect` stops it.
 
     Args:
-        directory: Where its files lie; made if absent.
-        maxmemory_bytes: When it holds so much, it refuses writes.
+        directory: The directory of its files; made if absent.
+        maxmemory_bytes: The size from which the store refuses writes.
         port: A TCP port on this machine, for tools; 0 for none.
-        clock: Time; the machine's own without it.
-        rng: Jitter of the backoff.
+        clock: The clock; by default the machine's.
+        rng: The jitter of the backoff.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EmbeddedStorage(RedisStorage):
 
     @property
     def capability(self) -> Capability:
-        """What the store promises; nobody else can use it."""
+        """The promises of the store, which no other server can use."""
         told = super().capability
         return msgspec.structs.replace(
             told,
@@ -72,12 +72,12 @@ class EmbeddedStorage(RedisStorage):
         )
 
     async def connect(self) -> None:
-        """Lock the directory, start the store or adopt the one that lives, and wait until it answers.
+        """Lock the directory, start the store or adopt a live one, and wait until it answers.
 
         Raises:
-            StorageLocked: Another server has the directory.
+            StorageLocked: Another server uses the directory.
             StorageMisconfigured: There is no binary, or the store does not start.
-            StorageUnavailable: It lives but does not answer; it was not doubled.
+            StorageUnavailable: The store lives but does not answer; a second one was not started.
         """
         if self.is_open:
             return
@@ -89,7 +89,7 @@ class EmbeddedStorage(RedisStorage):
             raise
 
     async def disconnect(self) -> None:
-        """Wait until what was accepted is answered, stop the store, and let others have the directory."""
+        """Wait until all accepted calls are answered, stop the store, and release the directory."""
         was_open = self.is_open
         try:
             await super().disconnect()
@@ -98,19 +98,19 @@ class EmbeddedStorage(RedisStorage):
                 await self._process.stop()
                 self._process.unlock()
 
-    async def _revive(self) -> None:
+    async def _ensure_store_runs(self) -> None:
         await self._process.ensure_running()
 
 
 def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
-    """The store of an `embedded:///directory` URL; `embedded:////absolute/directory` is absolute, as with `sqlite:///`.
+    """Open an `embedded:///directory` URL; `embedded:////absolute/directory` is absolute, as with `sqlite:///`.
 
     Options: `maxmemory_mb`, and `port` for TCP on this machine.
 
     Raises:
         ConfigError: A part of the URL is missing, malformed or unknown.
     """
-    directory = os.fsdecode(unquote_to_bytes(url.path))[1:]  # a name may be in no encoding at all
+    directory = os.fsdecode(unquote_to_bytes(url.path))[1:]  # a directory name may have no valid encoding
     if url.netloc or url.fragment or not directory:
         raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
     options = options_of(url)

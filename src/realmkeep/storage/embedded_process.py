@@ -1,8 +1,8 @@
-"""A Valkey of our own: started, adopted, waited for, stopped. POSIX only.
+"""The process of an embedded Valkey: it is started, adopted, waited for and stopped. POSIX only.
 
-Two files are locked with `flock`. `server.lock` is held by the process that owns the directory. `store.lock` is held by
-the store itself, which inherits the locked descriptor and never knows: as long as anything of it lives, a second one is
-not started, whether it answers or not. A lock ends with its process, so neither can be left behind by a crash.
+Two files are locked with `flock`. The process that owns the directory holds `server.lock`. The store holds `store.lock`: it
+inherits the locked descriptor. As long as the store's process lives, a second one is not started, whether the first answers
+or not. A lock ends with its process, so a crash leaves none behind.
 """
 
 import asyncio
@@ -21,43 +21,43 @@ from typing import Final
 from realmkeep.clock import Clock
 from realmkeep.errors import FileRefused, StorageLocked, StorageMisconfigured, StorageUnavailable
 from realmkeep.files import (
-    append_file,
     check_tree,
     make_directory,
-    open_believed,
+    open_for_append,
     open_private,
+    open_trusted,
     read_file,
     replace_file,
 )
-from realmkeep.storage.append_only import cut_what_was_never_synced, sync_what_is_replayed
+from realmkeep.storage.append_only import cut_unsynced_end, sync_append_only_files
 from realmkeep.storage.embedded_config import StoreSettings, configuration, find_binary
 from realmkeep.storage.redis_capability import read_info
 from realmkeep.storage.redis_connection import BROKEN, ask, make_connection
 from realmkeep.storage.redis_errors import is_reply, reply_code
 from realmkeep.storage.redis_url import RedisAddress
-from realmkeep.storage.snapshot_file import SNAPSHOT, describe, is_to_be_restored, was_put_there
+from realmkeep.storage.snapshot_file import SNAPSHOT, describe_snapshot, must_be_restored, was_copied_in
 
 log = logging.getLogger(__name__)
 
 SOCKET_PATH_BYTES_MAX: Final = 103  # sun_path has 104 bytes on macOS and BSD, 108 on Linux, with a NUL at the end
-SILENCE_S_MAX: Final = 30.0  # of a store that lives and does not answer; while it says LOADING, it is waited for
+SILENCE_S_MAX: Final = 30.0  # the longest wait for a live store's answer; a store that says LOADING gets more time
 RESTORE_S_MAX: Final = 600.0  # 4 GB, on a slow disk
-STOP_S_MAX: Final = 60.0  # the last snapshot of 4 GB fits
-SILENT_STOP_S_MAX: Final = 5.0  # one that does not even answer; what it acknowledged is in its file whatever ends it
+STOP_S_MAX: Final = 60.0  # enough for the last snapshot of 4 GB
+SILENT_STOP_S_MAX: Final = 5.0  # for an unresponsive store; killing it is safe: acknowledged writes are in its AOF
 POLL_S: Final = 0.01
 LOG_LINES_SHOWN: Final = 5
-FILE_IS_DAMAGED: Final = "reading the append only file"  # as its log has it, whatever it stumbled over
+FILE_IS_DAMAGED: Final = "reading the append only file"  # the store's log has these words for every kind of damage
 LOG_BYTES_SHOWN: Final = 16 * 1024  # its log may have grown for a year
-FREE_BYTES_MIN: Final = 1024 * 1024  # with less the append-only file cannot grow by one batch of writes
-SAY_AGAIN_S: Final = 60.0  # a store that dies of the same thing again and again says so no more often
+FREE_BYTES_MIN: Final = 1024 * 1024  # with less, the append-only file cannot grow by one batch of writes
+SAY_AGAIN_S: Final = 60.0  # the shortest time between two log lines about the same cause of death
 
 log = logging.getLogger(__name__)
 
 
 def socket_path(directory: Path) -> Path:
-    """Where the store of `directory` listens: in it, or, if that name is too long for a socket, in a private directory.
+    """Return the socket of the store of `directory`: in it, or, if that path is too long for a socket, in /tmp.
 
-    Always the same for one directory and user, so that a store can be found again after a crash.
+    The path is always the same for one directory and user, so that the store can be found again after a crash.
     """
     direct = directory / "store.sock"
     if len(os.fsencode(direct)) <= SOCKET_PATH_BYTES_MAX:
@@ -67,12 +67,12 @@ def socket_path(directory: Path) -> Path:
 
 
 class StoreProcess:
-    """The store of one directory and what is known of it.
+    """The store process of one directory.
 
     Args:
-        directory: Absolute.
-        settings: Its configuration, all but `directory` and `socket_path`, which are decided here.
-        clock: Time.
+        directory: The directory, as an absolute path.
+        settings: The store's configuration; `directory` and `socket_path` are set here.
+        clock: The clock.
     """
 
     def __init__(self, directory: Path, settings: StoreSettings, *, clock: Clock) -> None:
@@ -81,27 +81,27 @@ class StoreProcess:
         self._settings = settings
         self._clock = clock
         self._lock_fd: int | None = None
-        self._has_settings = False  # a store from before a crash may run with others
+        self._has_settings = False  # False for a store adopted after a crash: it may run with other settings
         self._child: subprocess.Popen[bytes] | None = None
         self._binary: Path | None = None
-        self._exit_code: int | None = None  # of the last child, until that is told
-        self._is_restoring = False  # it runs on a snapshot, without its append-only file
-        self.notices: tuple[str, ...] = ()  # what an operator should know of its files
+        self._exit_code: int | None = None  # of the last child, until it is reported
+        self._is_restoring = False  # the store runs on a snapshot, without its append-only file
+        self.notices: tuple[str, ...] = ()  # facts about its files for the operator
         self._said = ""
         self._said_s = 0.0
 
     async def lock(self) -> None:
-        """Make the directory ours.
+        """Lock the directory for this process.
 
         Raises:
-            StorageLocked: Another server has it.
-            StorageMisconfigured: It cannot be made or written.
+            StorageLocked: Another server has locked it.
+            StorageMisconfigured: The directory cannot be made or written.
         """
         if self._lock_fd is None:
             self._lock_fd = await asyncio.to_thread(self._lock)
 
     def unlock(self) -> None:
-        """Let others have the directory."""
+        """Release the directory."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -110,12 +110,12 @@ class StoreProcess:
         """Return when the store of this directory answers; True if it had to be started.
 
         Raises:
-            StorageUnavailable: It lives but has not answered for `SILENCE_S_MAX`; or its files cannot be used just now.
-            StorageMisconfigured: It does not start; the end of its log is in the message.
+            StorageUnavailable: The store lives but has not answered for `SILENCE_S_MAX`, or its files cannot be used now.
+            StorageMisconfigured: The store does not start; the message has the end of its log.
         """
         try:
             return await self._ensure_running()
-        except OSError as error:  # a full disk, say: it may pass, and whoever tries again must go on trying
+        except OSError as error:  # a full disk may pass, so the error must be one that callers retry
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} cannot be started: {error}",
                 hint="make room, or let this user write there",
@@ -125,7 +125,7 @@ class StoreProcess:
         started = await asyncio.to_thread(self._start_unless_alive)
         try:
             await self._wait_until_it_answers()
-        except StorageMisconfigured as error:  # with the end of its log; to read the whole file takes a while
+        except StorageMisconfigured as error:  # the log tells of damage; only then read the whole file, which is slow
             if FILE_IS_DAMAGED not in error.message or not await asyncio.to_thread(self._cut, only_zeros=False):
                 raise
             return await self._ensure_running()
@@ -134,20 +134,20 @@ class StoreProcess:
             await self.stop()
             await self._ensure_running()
             return True
-        if not started and not self._has_settings and await asyncio.to_thread(self._is_otherwise_configured):
+        if not started and not self._has_settings and await asyncio.to_thread(self._has_other_settings):
             await self.stop()
             return await self._ensure_running()
         self._has_settings = True
         return started
 
     async def stop(self) -> None:
-        """End the store: ask it if it listens, then SIGTERM, then SIGKILL; returns when it is gone.
+        """End the store: with SHUTDOWN if it listens, then SIGTERM, then SIGKILL; returns when it is gone.
 
         Raises:
-            StorageUnavailable: It lives on after all three; the directory stays locked.
+            StorageUnavailable: It survives all three; the directory stays locked.
         """
         if not await asyncio.to_thread(self._is_alive):
-            await asyncio.to_thread(self._tell_of_its_end, "")  # an end that nobody asked for
+            await asyncio.to_thread(self._log_its_end, "")  # it died by itself
             return
         said = await self._ping()
         listens = said is None or is_reply(said)
@@ -161,8 +161,8 @@ class StoreProcess:
                 f"the embedded store in {self.directory} does not end", hint=f"end process {self._pid()} yourself"
             )
         await asyncio.to_thread(self._remove_socket)
-        if not listens:  # it was dying, or had to be killed
-            await asyncio.to_thread(self._tell_of_its_end, "")
+        if not listens:  # it was dying, or was killed
+            await asyncio.to_thread(self._log_its_end, "")
 
     # --- blocking parts, each run in a thread
 
@@ -182,8 +182,8 @@ class StoreProcess:
             os.close(fd)
             raise StorageLocked(
                 f"the embedded store in {self.directory} is open in process {owner or 'unknown'}",
-                hint="stop that server first, or give this one another directory; servers that shall share a store use one"
-                " that runs by itself (realmkeep store config), through redis:// or redis+unix://",
+                hint="stop that server first, or give this one another directory; servers that share a store use one that"
+                " runs by itself (realmkeep store config), through redis:// or redis+unix://",
             ) from error
         except OSError as error:
             os.close(fd)
@@ -210,31 +210,31 @@ class StoreProcess:
             self._start(lock_fd)
             return True
         finally:
-            os.close(lock_fd)  # the store has inherited it, and with it the lock
+            os.close(lock_fd)  # the store has inherited the descriptor and holds the lock
 
     def _start(self, lock_fd: int) -> None:
-        self._reap()  # it is dead, or it would hold the lock
-        self._tell_of_its_end(" and is started again")
+        self._reap()  # a live store would hold the lock, so the child is dead
+        self._log_its_end(" and is started again")
         self._binary = self._binary or find_binary()
         self._make_socket_directory()
-        self._look_at_its_files()
+        self._prepare_files()
         path = self.directory / "store.conf"
         replace_file(path, self._configuration().encode())
-        with os.fdopen(append_file(self.directory / "store.log"), "ab") as said:
+        with os.fdopen(open_for_append(self.directory / "store.log"), "ab") as said:
             self._child = subprocess.Popen(  # noqa: S603 - the operator's own choice of a server
                 [self._binary, path],
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
                 pass_fds=(lock_fd,),
-                start_new_session=True,  # or Ctrl-C would end it before the last flush
+                start_new_session=True,  # so that Ctrl-C does not end it before the last flush
                 cwd=self.directory,
-                umask=0o077,  # its files hold what players own
+                umask=0o077,  # its files hold players' data
             )
 
-    def _tell_of_its_end(self, then: str) -> None:
-        """Nobody else knows why it is gone: a full disk, for one, is said in its own log alone."""
-        if not self._has_settings:  # it never served
+    def _log_its_end(self, then: str) -> None:
+        """Log the end of the store with the alarms of its own log: only they name a cause such as a full disk."""
+        if not self._has_settings:  # it never served this process
             return
         code, self._exit_code = self._exit_code, None
         how = "" if code is None else f" by signal {-code}" if code < 0 else f" with exit code {code}"
@@ -248,25 +248,25 @@ class StoreProcess:
             log.warning("%s", said)
             self._said, self._said_s = said, now_s
 
-    def _look_at_its_files(self) -> None:
-        """Before each start: what it will begin with."""
-        self._is_restoring = is_to_be_restored(self.directory)
+    def _prepare_files(self) -> None:
+        """Prepare the files before each start: choose between snapshot and append-only file, cut and sync the latter."""
+        self._is_restoring = must_be_restored(self.directory)
         if self._is_restoring:
             return
         self._cut(only_zeros=True)
-        sync_what_is_replayed(self.directory)
+        sync_append_only_files(self.directory)
         if not self._has_settings and (self.directory / SNAPSHOT).exists():
-            level = logging.WARNING if was_put_there(self.directory) else logging.INFO
+            level = logging.WARNING if was_copied_in(self.directory) else logging.INFO
             log.log(
                 level,
                 "the embedded store in %s loads its append-only file, and not its %s; to restore a snapshot, see"
                 " docs/restoring.md",
                 self.directory,
-                describe(self.directory),
+                describe_snapshot(self.directory),
             )
 
     def _cut(self, *, only_zeros: bool) -> bool:
-        cut = cut_what_was_never_synced(self.directory, only_zeros=only_zeros)
+        cut = cut_unsynced_end(self.directory, only_zeros=only_zeros)
         if cut is not None:
             log.warning("the embedded store in %s: %s", self.directory, cut)
             self.notices += (str(cut),)
@@ -283,15 +283,15 @@ class StoreProcess:
         )
         return (
             text
-            + "# Tells a server that comes back after a crash whom to ask.\npidfile store.pid\n"
+            + "# A server that comes back after a crash finds the process by this file.\npidfile store.pid\n"
             + "# Keep the command line, by which the process is recognised before it is killed.\nset-proc-title no\n"
         )
 
-    def _is_otherwise_configured(self) -> bool:
+    def _has_other_settings(self) -> bool:
         return read_file(self.directory / "store.conf").decode() != self._configuration()
 
     def _make_socket_directory(self) -> None:
-        """Where it is not the store's own, it lies in /tmp, where another user may have been first."""
+        """Make the socket's directory if it is in /tmp, and refuse one that another user has made."""
         if self.socket_path.parent != self.directory:
             make_directory(self.socket_path.parent, closed=True)
 
@@ -312,7 +312,7 @@ class StoreProcess:
             self._child = None
 
     def _remove_socket(self) -> None:
-        """Tidiness alone: the store removes it itself, and the next one replaces it."""
+        """Tidy up: normally the store removes the socket itself, and the next store would replace it."""
         try:
             self.socket_path.unlink(missing_ok=True)
         except OSError as error:
@@ -330,7 +330,7 @@ class StoreProcess:
             os.kill(pid, number)
 
     def _log_end(self) -> str:
-        with open_believed(self.directory / "store.log") as said:
+        with open_trusted(self.directory / "store.log") as said:
             said.seek(max(0, said.seek(0, os.SEEK_END) - LOG_BYTES_SHOWN))
             lines = said.read().decode(errors="replace").splitlines()
         return " | ".join(line.strip() for line in lines[-LOG_LINES_SHOWN:] if line.strip())
@@ -360,10 +360,10 @@ class StoreProcess:
             await self._clock.sleep(POLL_S)
 
     async def _make_append_only_file(self) -> None:
-        """Of what it has loaded from a snapshot; until that is whole and on disk, a crash begins again with the snapshot.
+        """Make the file from the loaded snapshot. Until it is complete and on disk, a crash restarts from the snapshot.
 
         Raises:
-            StorageMisconfigured: It cannot be made; the snapshot is as it was.
+            StorageMisconfigured: The file cannot be made; the snapshot is unchanged.
             StorageUnavailable: It took too long.
         """
         connection = make_connection(self._address(STOP_S_MAX))
@@ -380,7 +380,7 @@ class StoreProcess:
         except (*BROKEN, TimeoutError) as error:
             raise StorageUnavailable(
                 f"the embedded store in {self.directory} did not make an append-only file of its snapshot: {error}",
-                hint=f"see {self.directory / 'store.log'}; the snapshot is as it was",
+                hint=f"see {self.directory / 'store.log'}; the snapshot is unchanged",
             ) from error
         finally:
             await connection.disconnect(nowait=True)
@@ -389,12 +389,12 @@ class StoreProcess:
                 f"the embedded store in {self.directory} cannot make an append-only file of its snapshot",
                 hint=f"see {self.directory / 'store.log'}; make room on its disk",
             )
-        told = f"it had no append-only file and was restored from {await asyncio.to_thread(describe, self.directory)}"
+        told = f"it had no append-only file and was restored from {await asyncio.to_thread(describe_snapshot, self.directory)}"
         log.warning("the embedded store in %s: %s, with %s keys", self.directory, told, f"{keys:,}")
         self.notices += (told,)
 
     async def _ping(self) -> BaseException | None:
-        """Ask whether it is ready; what it or the system says instead, or None."""
+        """Return None if the store is ready, else its error reply or the connection's exception."""
         connection = make_connection(self._address(1.0))
         try:
             async with self._clock.timeout(1.0):
@@ -420,7 +420,7 @@ class StoreProcess:
     # --- the three ways to end it
 
     async def _ask_to_shut_down(self) -> None:
-        """SHUTDOWN saves a snapshot; where that fails (a full disk) the append-only file has everything."""
+        """Ask for SHUTDOWN with a snapshot; if that fails (a full disk), without: the append-only file is complete."""
         for how in ((), ("NOSAVE", "FORCE")):
             connection = make_connection(self._address(STOP_S_MAX))
             try:
@@ -428,7 +428,9 @@ class StoreProcess:
                     await connection.connect()
                     await ask(connection, "SHUTDOWN", *how)
             except (*BROKEN, TimeoutError) as error:
-                if not is_reply(error):  # it hung up, as it should, or does not answer, which the caller sees
+                if not is_reply(
+                    error
+                ):  # it closed the connection, as it should; or it does not answer: the caller waits
                     return
             finally:
                 await connection.disconnect(nowait=True)
@@ -441,7 +443,7 @@ class StoreProcess:
 
 
 def _command_line(pid: int) -> str:
-    """The command line of a process, with blanks between its words; empty if there is none."""
+    """Return the command line of a process, with blanks between its words; empty if the process does not exist."""
     proc = Path("/proc") / str(pid) / "cmdline"
     if Path("/proc/self").exists():
         try:

@@ -1,7 +1,7 @@
-"""What may be sent to a store: one check for all backends, before anything of a call is sent.
+"""The limits of a call to a store: one check for all backends, before any part of the call is sent.
 
-Batches are checked as a whole first, with a handful of passes that run in C: no key of a batch is longer than its
-longest, no transaction heavier than all together. Only a batch that fails this is looked at one by one.
+A batch is checked as a whole first, with a few passes that run in C: no key of a batch is longer than the longest, no
+transaction larger than all together. Only a batch that fails this is checked one by one.
 """
 
 import re
@@ -34,7 +34,7 @@ INCREMENT_MAX: Final = (1 << 63) - 1
 _ONLY_STR: Final = {str}
 _ONLY_BYTES: Final = {bytes}
 _NUMBER_BYTES_MAX: Final = len(str(INCREMENT_MIN))
-_WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]*")  # as Redis has it: no sign before a positive number, no leading zeros
+_WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]*")  # Redis's form: no plus sign, no leading zeros
 
 
 def check_transactions(transactions: Sequence[Transaction]) -> None:
@@ -43,7 +43,7 @@ def check_transactions(transactions: Sequence[Transaction]) -> None:
     Raises:
         InvalidKey: A key is empty, has a NUL, or is not text.
         ValueTooLarge: A key, value or transaction exceeds the limits.
-        TypeError: A value is not `bytes`, an effect is none of the four, or a need none of the two.
+        TypeError: A value is not `bytes`, or an effect or a need is of another class.
         ValueError: An expiry, a count or a length is out of range.
     """
     keys: list[str] = []
@@ -63,8 +63,8 @@ def check_transactions(transactions: Sequence[Transaction]) -> None:
             if isinstance(effect, Put) and effect.expire_s is None:
                 values.append(effect.value)
             else:
-                _check_rarer_effect(effect, values)
-    if not _plainly_within_limits(keys, values):
+                _check_other_effect(effect, values)
+    if not _surely_within_limits(keys, values):
         for transaction in transactions:
             _check_transaction(transaction)
 
@@ -98,7 +98,7 @@ def check_keys(keys: Sequence[str]) -> None:
         InvalidKey: One is empty, has a NUL, or is not text.
         ValueTooLarge: One has more than `KEY_BYTES_MAX` UTF-8 bytes.
     """
-    if not _plainly_within_limits(keys, ()):
+    if not _surely_within_limits(keys, ()):
         for key in keys:
             check_key(key)
 
@@ -141,23 +141,23 @@ def check_range(key: str, start: int, count: int | None) -> None:
     """
     check_key(key)
     if start < 0 or (count is not None and count < 0):
-        raise ValueError(f"the list at {key!r} has no entries from {start}, {count} long: neither may be negative")
+        raise ValueError(f"the list at {key!r} cannot be read from {start}, {count} long: neither may be negative")
 
 
 def expire_ms(expire_s: float) -> int:
-    """An expiry in whole milliseconds, as stores count it."""
+    """Return an expiry in whole milliseconds, the unit of all stores."""
     return max(1, round(expire_s * 1000))
 
 
 def whole_number(value: bytes) -> int | None:
-    """The 64-bit number that `value` spells in decimal; None if it does not."""
+    """Return the 64-bit number that `value` spells in decimal; None if it spells none."""
     if len(value) > _NUMBER_BYTES_MAX or not _WHOLE_NUMBER.fullmatch(value):
         return None
     number = int(value)
     return number if INCREMENT_MIN <= number <= INCREMENT_MAX else None
 
 
-def _plainly_within_limits(keys: Sequence[str], values: Sequence[bytes]) -> bool:
+def _surely_within_limits(keys: Sequence[str], values: Sequence[bytes]) -> bool:
     if not keys:
         return True
     if set(map(type, keys)) != _ONLY_STR or not set(map(type, values)) <= _ONLY_BYTES:
@@ -174,7 +174,7 @@ def _plainly_within_limits(keys: Sequence[str], values: Sequence[bytes]) -> bool
 
 
 def _check_transaction(transaction: Transaction) -> None:
-    """Check one transaction exactly, so that the error names what is wrong with it."""
+    """Check one transaction exactly, so that the error names its fault."""
     parts: list[Guard | Need | Effect] = [*transaction.guards, *transaction.needs, *transaction.effects]
     if len(parts) > TRANSACTION_KEYS_MAX:
         raise ValueTooLarge(
@@ -201,16 +201,16 @@ def _check_needs(needs: Sequence[Need], keys: list[str]) -> None:
         keys.append(need.key)
         if isinstance(need, Shorter):
             if not 1 <= need.than <= INCREMENT_MAX:
-                raise ValueError(f"no list at {need.key!r} is shorter than {need.than}: at least 1")
+                raise ValueError(f"no list at {need.key!r} is shorter than {need.than}: than must be at least 1")
         elif not isinstance(need, Present):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
             raise TypeError(f"a need is Present or Shorter, not {type(need).__name__}")
 
 
-def _check_rarer_effect(effect: Effect, values: list[bytes]) -> None:
+def _check_other_effect(effect: Effect, values: list[bytes]) -> None:
     if isinstance(effect, (Put, Append)):
         values.append(effect.value)
         expire_s = effect.expire_s if isinstance(effect, Put) else None
-        if expire_s is not None and not EXPIRE_S_MIN <= expire_s <= EXPIRE_S_MAX:  # not a number fails, too
+        if expire_s is not None and not EXPIRE_S_MIN <= expire_s <= EXPIRE_S_MAX:  # NaN fails too
             raise ValueError(f"{effect.key!r} cannot expire in {expire_s} s: {EXPIRE_S_MIN} to {EXPIRE_S_MAX:,} s")
     elif isinstance(effect, DropFirst):
         if not 1 <= effect.count <= INCREMENT_MAX:

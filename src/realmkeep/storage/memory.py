@@ -1,4 +1,4 @@
-"""`memory://`: a dictionary. For tests, simulations and a first afternoon; nothing survives the process."""
+"""`memory://`: a dictionary, for tests, simulations and first steps. It ends with the process."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,20 +37,20 @@ CAPABILITY: Final = Capability(
     loss_window_s=None,
     shared=False,
     fsync="none",
-    warnings=("nothing survives the end of this process",),
+    warnings=("the store ends with this process",),
 )
 
-Contents = tuple[dict[str, bytes | list[bytes]], dict[str, int]]
+MemoryContents = tuple[dict[str, bytes | list[bytes]], dict[str, int]]
 
 
 class MemoryStore:
-    """What one or several `MemoryStorage` of a process share: it outlives each of them, as a database would.
+    """The contents that one or several `MemoryStorage` of a process share; like a database, it outlives each of them.
 
     Args:
-        clock: Decides what has expired; monotonic time, so that setting the machine's clock expires nothing.
+        clock: The clock for expiries. They use monotonic time, so setting the machine's clock expires no key.
 
     Attributes:
-        runs: How often it was started; `restore` is a restart.
+        runs: The number of its starts; `restore` is a restart.
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
@@ -59,28 +59,28 @@ class MemoryStore:
         self._expires_us: dict[str, int] = {}
         self.runs = 1
 
-    def snapshot(self) -> Contents:
-        """A copy of everything, for `restore`."""
+    def snapshot(self) -> MemoryContents:
+        """Return a copy of the contents, for `restore`."""
         return {key: held if isinstance(held, bytes) else [*held] for key, held in self._held.items()}, dict(
             self._expires_us
         )
 
-    def restore(self, contents: Contents) -> None:
-        """Make everything as it was when `contents` was taken, as a store does that was restarted and has lost the rest."""
+    def restore(self, contents: MemoryContents) -> None:
+        """Put `contents` back, like a store that was restarted and has lost the later writes."""
         held, expires_us = contents
         self._held = {key: held if isinstance(held, bytes) else [*held] for key, held in held.items()}
         self._expires_us = dict(expires_us)
         self.runs += 1
 
     def live_keys(self) -> list[str]:
-        """Every key that has not expired."""
+        """Return every key that has not expired."""
         return [key for key in tuple(self._held) if self._find(key) is not None]
 
     def value(self, key: str) -> bytes | None:
-        """The value at `key`.
+        """Return the value at `key`; None if it is absent.
 
         Raises:
-            WrongType: A list lies there.
+            WrongType: The key holds a list.
         """
         found = self._find(key)
         if isinstance(found, list):
@@ -88,10 +88,10 @@ class MemoryStore:
         return found
 
     def entries(self, key: str) -> list[bytes]:
-        """The list at `key` itself, not a copy; empty if absent.
+        """Return the list at `key` itself, not a copy; a new empty one if the key is absent.
 
         Raises:
-            WrongType: A value lies there.
+            WrongType: The key holds a value.
         """
         found = self._find(key)
         if isinstance(found, bytes):
@@ -99,11 +99,11 @@ class MemoryStore:
         return found or []
 
     def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`."""
+        """Whether `key` holds a value or a list."""
         return self._find(key) is not None
 
     def remove(self, key: str) -> bool:
-        """Remove `key`; True if something lay there."""
+        """Remove `key`; True if it existed."""
         existed = self.exists(key)
         self._held.pop(key, None)
         self._expires_us.pop(key, None)
@@ -114,7 +114,7 @@ class MemoryStore:
         self._held[key] = value
 
     def perform(self, effect: Effect) -> None:
-        """Do it; the key is known to be of the right type."""
+        """Apply an effect; the type of its key has been checked."""
         key = effect.key
         if isinstance(effect, Put):
             self._held[key] = effect.value
@@ -136,7 +136,7 @@ class MemoryStore:
                 self.remove(key)
 
     def shape(self, key: str) -> Shape:
-        """What lies at `key`."""
+        """Return the shape of `key`."""
         found = self._find(key)
         return ABSENT if found is None else VALUE if isinstance(found, bytes) else len(found)
 
@@ -153,13 +153,12 @@ class MemoryStore:
 class MemoryStorage:
     """A `Storage` on a `MemoryStore`.
 
-    A change happens when the call starts to run; then the call yields to the event loop once, so that a caller who
-    forgets that a store takes time is found out.
+    A change happens when the call starts to run. The call then yields to the event loop once, so that tests find a caller
+    that forgets that other tasks run meanwhile.
 
     Args:
-        store: What it keeps things in; several objects on one store behave as several servers on one database. Without
-            it a store of its own.
-        clock: Of its own store, and of `sweep_temp`.
+        store: The contents; several objects on one store behave as several servers on one database. By default a new one.
+        clock: The clock of the default store, and of `sweep_temp`.
     """
 
     def __init__(self, store: MemoryStore | None = None, *, clock: Clock | None = None) -> None:
@@ -172,22 +171,22 @@ class MemoryStorage:
 
     @property
     def capability(self) -> Capability:
-        """Promises nothing."""
+        """It promises nothing."""
         self._check_connected()
         return CAPABILITY
 
     async def run_id(self) -> str:
-        """Which of its runs this is."""
+        """Return the number of the store's current run."""
         self._check_connected()
         await asyncio.sleep(0)
         return str(self.store.runs)
 
     async def connect(self) -> None:
-        """Open it; what its store holds is there."""
+        """Open the storage; the contents of its store are kept."""
         self._connected = True
 
     async def disconnect(self) -> None:
-        """Close it; the store keeps what it holds."""
+        """Close the storage; the store keeps its contents."""
         self._connected = False
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
@@ -200,7 +199,7 @@ class MemoryStorage:
         return outcomes
 
     async def load(self, key: str) -> bytes | None:
-        """The value at `key`; None if nothing lies there."""
+        """Return the value at `key`; None if the key is absent."""
         check_key(key)
         self._check_connected()
         value = self.store.value(key)
@@ -208,7 +207,7 @@ class MemoryStorage:
         return value
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values at `keys`."""
+        """Return the values at `keys`."""
         check_keys(keys)
         self._check_connected()
         values = [self.store.value(key) for key in keys]
@@ -216,7 +215,7 @@ class MemoryStorage:
         return values
 
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
-        """The entries of the list at `key`."""
+        """Return the entries of the list at `key`."""
         check_range(key, start, count)
         self._check_connected()
         entries = self.store.entries(key)[start : None if count is None else start + count]
@@ -224,7 +223,7 @@ class MemoryStorage:
         return entries
 
     async def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`."""
+        """Whether `key` holds a value or a list."""
         check_key(key)
         self._check_connected()
         existed = self.store.exists(key)
@@ -232,7 +231,7 @@ class MemoryStorage:
         return existed
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        """The keys that match."""
+        """Iterate over the keys that match."""
         self._check_connected()
         matches = compile_pattern(pattern).fullmatch
         for key in self.store.live_keys():
@@ -250,12 +249,12 @@ class MemoryStorage:
         return number
 
     async def flush(self) -> None:
-        """Return at once: nothing here becomes more durable."""
+        """Return at once: memory never becomes more durable."""
         self._check_connected()
         await asyncio.sleep(0)
 
     async def snapshot(self) -> None:
-        """Nothing to snapshot."""
+        """Do nothing: there is no snapshot."""
         self._check_connected()
 
     async def save(self, key: str, value: bytes) -> None:
@@ -277,7 +276,7 @@ class MemoryStorage:
         return existed
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """Delete orphans of staging."""
+        """Delete orphaned staged values."""
         self._check_connected()
         now_us = self._clock.wall_us()
         orphans = [key for key in self.store.live_keys() if is_orphan(key, now_us=now_us, older_than_s=older_than_s)]
@@ -296,10 +295,10 @@ def _not_connected() -> StorageUnavailable:
 
 
 def open_url(url: SplitResult, clock: Clock) -> MemoryStorage:
-    """The store of a `memory://` URL: each has its own.
+    """Open a `memory://` URL: each has a store of its own.
 
     Raises:
-        ConfigError: Something follows `memory://`.
+        ConfigError: The URL has more than `memory://`.
     """
     if url.netloc or url.path.strip("/") or url.query or url.fragment:
         raise ConfigError("a memory:// URL has nothing after the slashes", hint="use memory://, or another backend")

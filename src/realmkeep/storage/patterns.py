@@ -1,7 +1,7 @@
-r"""Key patterns: `*` any characters, `?` one, `\` makes the next literal; nothing else is special.
+r"""Key patterns: `*` stands for any characters, `?` for one, `\` makes the next literal; no other character is special.
 
-One meaning for every backend. Redis also gives `[` a meaning and counts bytes where `?` counts characters, so what a
-store matched itself must still pass `compile_pattern`.
+The meaning is the same for every backend. Redis also gives `[` a meaning and matches `?` against bytes instead of
+characters, so keys that a store has matched must still pass `compile_pattern`.
 """
 
 import re
@@ -10,10 +10,10 @@ from realmkeep.keys import temp_age_us
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    r"""A regular expression whose `fullmatch` decides; a `\` at the very end stands for itself.
+    r"""Return a regular expression whose `fullmatch` decides; a `\` at the very end stands for itself.
 
-    Each `*` but the last takes the shortest stretch that lets the literal after it match and never reconsiders, which
-    is always enough for a glob and never slower than key length times pattern length.
+    Each `*` but the last takes the shortest stretch that lets the literal after it match, and never backtracks. For a
+    glob that is always enough, and never slower than key length times pattern length.
     """
     pieces = [""]
     characters = iter(pattern)
@@ -30,7 +30,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def literal_prefix(pattern: str) -> str:
-    """What every key that matches starts with; where a store is sorted, only that stretch need be read."""
+    """Return the common start of all keys that match; a sorted store needs to read only that range."""
     prefix: list[str] = []
     characters = iter(pattern)
     for character in characters:
@@ -41,6 +41,6 @@ def literal_prefix(pattern: str) -> str:
 
 
 def is_orphan(key: str, *, now_us: int, older_than_s: float) -> bool:
-    """Whether `key` is a staged value older than `older_than_s`, so that nobody will rename it any more."""
+    """Whether `key` is a staged value older than `older_than_s`: its writer is gone and will not rename it."""
     age_us = temp_age_us(key, now_us=now_us)
     return age_us is not None and age_us > older_than_s * 1_000_000

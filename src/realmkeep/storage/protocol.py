@@ -1,6 +1,6 @@
 """A store is a map from keys to bytes with one way to change it: the mini-transaction.
 
-Sinfonia's minitransactions (Aguilera et al., SOSP 2007) and etcd's Txn are the models: a transaction compares some keys
+The models are Sinfonia's minitransactions (Aguilera et al., SOSP 2007) and etcd's Txn: a transaction compares some keys
 with expected values and, only if all are equal, applies some effects.
 """
 
@@ -11,29 +11,29 @@ import msgspec
 
 from realmkeep.errors import StorageError
 
-VALUE_BYTES_MAX: Final = 512 * 1024  # a record is at most 64 KiB by default; beyond this one value stalls a store
+VALUE_BYTES_MAX: Final = 512 * 1024  # a record has at most 64 KiB by default; a larger value stalls a store
 KEY_BYTES_MAX: Final = 1024  # kinds, ids and digests fit several times over
 TRANSACTION_KEYS_MAX: Final = 1024  # guards, needs and effects together; a trade needs about ten
-TRANSACTION_BYTES_MAX: Final = 8 * 1024 * 1024  # one script call must not stall a store for its other clients
+TRANSACTION_BYTES_MAX: Final = 8 * 1024 * 1024  # a larger script call would stall a store for its other clients
 EXPIRE_S_MIN: Final = 0.001  # stores count expiries in milliseconds
-EXPIRE_S_MAX: Final = 100 * 366 * 24 * 3600  # a century; added to the time of day it still fits every engine
+EXPIRE_S_MAX: Final = 100 * 366 * 24 * 3600  # a century; added to the wall clock it still fits every engine
 
 
 class Guard(msgspec.Struct, frozen=True, gc=False):
-    """The transaction happens only if `key` holds exactly `expected`; None means that nothing lies there."""
+    """The transaction happens only if `key` holds exactly `expected`; None expects the key to be absent."""
 
     key: str
     expected: bytes | None
 
 
 class Present(msgspec.Struct, frozen=True, gc=False):
-    """The transaction happens only if something lies at `key`, value or list."""
+    """The transaction happens only if `key` holds a value or a list."""
 
     key: str
 
 
 class Shorter(msgspec.Struct, frozen=True, gc=False):
-    """The transaction happens only if the list at `key` has fewer than `than` (at least 1) entries; an absent one has none."""
+    """The transaction happens only if the list at `key` has fewer than `than` (at least 1) entries; an absent list has 0."""
 
     key: str
     than: int
@@ -43,7 +43,7 @@ Need: TypeAlias = Present | Shorter
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
-    """Set `key` to `value`. With `expire_s` it vanishes then; without, it stays, even if it had an expiry.
+    """Set `key` to `value`. With `expire_s` the key vanishes after that time; without, a former expiry is removed.
 
     `expire_s` is in seconds, from `EXPIRE_S_MIN` to `EXPIRE_S_MAX`, and rounded to milliseconds.
     """
@@ -54,7 +54,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
-    """Remove `key`, whatever it holds, value or list; nothing happens if it is absent."""
+    """Remove `key` and its value or list; without effect if the key is absent."""
 
     key: str
 
@@ -77,11 +77,11 @@ Effect: TypeAlias = Put | Delete | Append | DropFirst
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
-    """If every guard and every need holds, every effect happens, in order; otherwise nothing does.
+    """If every guard and every need holds, all effects happen, in order; otherwise none does.
 
-    Guards are compared in their order, then needs in theirs, all before the first effect; the first that does not hold, or
-    lies on the wrong type, decides the outcome. A key may occur in any number of them. Without guards and needs it always
-    happens; without effects it only compares.
+    Guards are compared in their order, then needs in theirs, all before the first effect. The first one that does not hold,
+    or whose key holds the wrong type, decides the outcome. A key may occur in any number of guards, needs and effects. A
+    transaction without guards and needs always happens; one without effects only compares.
     """
 
     guards: Sequence[Guard]
@@ -94,9 +94,10 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):
-    """A guard or a need did not hold, so nothing happened.
+    """A guard or a need did not hold, so no effect happened.
 
-    `found` is what its key held instead (None: nothing); of a list that is not `Shorter` its length, in decimal.
+    `found` is the actual value of its key (None: the key is absent), or the length, in decimal, of a list that is not
+    `Shorter`.
     """
 
     guard: Guard | Need
@@ -104,7 +105,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Failed(msgspec.Struct, frozen=True, gc=False):
-    """The store did not execute the transaction: nothing happened. `error.retryable` says whether to try again."""
+    """The store did not execute the transaction: no effect happened. `error.retryable` says whether to try again."""
 
     error: StorageError
 
@@ -112,8 +113,8 @@ class Failed(msgspec.Struct, frozen=True, gc=False):
 class Unknown(msgspec.Struct, frozen=True, gc=False):
     """The connection broke or timed out: the transaction happened wholly, or not at all, or still will, wholly.
 
-    A request that is still under way on the old connection may be applied later. So before acting on it, read a guarded
-    key and send the transaction again with the same guards: of both, at most one is applied if an effect changes a guard.
+    A request on the old connection may still be applied later. Before acting on the outcome, read a guarded key and send
+    the transaction again with the same guards: if an effect changes a guarded key, at most one of the two is applied.
     """
 
     error: StorageError
@@ -124,19 +125,19 @@ COMMITTED: Final = Committed()
 
 
 class Capability(msgspec.Struct, frozen=True):
-    """What a store, as it is configured right now, can promise of a write that it reported as committed.
+    """The promises of a store about committed writes, as it is configured now.
 
     Attributes:
         backend: `memory`, `sqlite`, `redis` or `embedded`.
         engine: The engine's name and version, such as `valkey 9.1.2`.
-        durable_on_return: It survives the crash of this process and of the store's process.
-        survives_power_loss: It survives the loss of power (fsync came before the reply).
-        loss_window_s: What a crash of the store may lose, in seconds; 0 if nothing, None if everything.
+        durable_on_return: A committed write survives the crash of this process and of the store's process.
+        survives_power_loss: A committed write survives the loss of power (fsync came before the reply).
+        loss_window_s: The seconds of committed writes that a crash of the store may lose; 0: none, None: all.
         shared: Other servers can use the same store.
         fsync: The engine's own name for the setting: `always`, `everysec`, `no`, `full`, `none`.
-        warnings: What an operator should mend, one sentence each.
-        process_id: The store's own process, on the machine it runs on; another one after the store was started again.
-            None if it says none, or is no process of its own.
+        warnings: Faults that an operator should mend, one sentence each.
+        process_id: The id of the store's process on its machine; it changes when the store is restarted. None if the
+            store does not report it, or has no process of its own.
     """
 
     backend: str
@@ -161,23 +162,23 @@ class Storage(Protocol):
 
     Order. The transactions of one `write` take effect in their order, the later seeing the effects of the earlier. The
     `write` calls of one storage object take effect in the order in which they started to run, also while earlier ones
-    are under way. A read that starts after a write returned sees it. After an `Unknown` or `Failed` outcome later
-    transactions may still be committed: what must not overtake has a guard on what the earlier one leaves.
+    are under way. A read that starts after a write returned sees it. After an `Unknown` or `Failed` outcome, later
+    transactions may still be committed: a transaction that must not overtake an earlier one needs a guard on its effects.
 
     Durability. When `Committed` or a returned method says so, the change is as durable as `capability` promises.
-    `flush` returns when everything accepted so far is. So is whatever a read returns, or a refusal says was found: also what
-    an earlier run of the store had written and not yet synced, or acknowledged, when it ended.
+    `flush` returns when everything accepted so far is. The result of a read, and the value in a refusal, are equally
+    durable, even if an earlier run of the store had written them and ended before it synced or acknowledged them.
 
     Expiry. A key with an expiry is absent from that moment on, for guards and reads alike, within the granularity of a
     millisecond; an unexpired key is never absent.
 
-    Cancellation. Cancelling a call abandons the wait, nothing else: its transactions happen wholly or not at all, and
-    every other call keeps working and gets its own answer.
+    Cancellation. Cancelling a call abandons only the wait: its transactions happen wholly or not at all, and every other
+    call goes on and gets its own answer.
 
-    Types. A key holds a value, a list, or nothing; a list whose last entry is dropped is nothing. A guard (also one that
-    expects nothing), put or read of a value on a list, or an append, drop, `Shorter` or list read on a value, is `WrongType`
-    naming the key; the transaction does not happen and the key is not touched. What counts is what the effects before it leave,
-    so a key can be deleted and made anew with the other type in one transaction. `Delete` removes either.
+    Types. A key holds a value or a list, or is absent; a list that loses its last entry is absent. The wrong type is
+    `WrongType` naming the key: a guard (even one that expects absence), put or value read on a list, and an append, drop,
+    `Shorter` or list read on a value. The transaction does not happen and the key stays as it is. The type is judged after
+    the effects before it, so one transaction can delete a key and make it anew with the other type. `Delete` removes either.
 
     Limits. Keys are text of 1 to `KEY_BYTES_MAX` UTF-8 bytes without NUL; values and list entries are opaque bytes, none
     to `VALUE_BYTES_MAX`, and an empty value is not an absent one; transactions have at most `TRANSACTION_KEYS_MAX`
@@ -185,15 +186,15 @@ class Storage(Protocol):
     anything of the call is sent; a malformed key is `InvalidKey`, in every method. A call has any number of
     transactions, and none at all is fine.
 
-    Failure. Nothing is retried behind the caller's back where it could be applied twice. Methods raise; `write` raises
-    for its arguments alone and reports the rest as one outcome for each transaction. A broken connection is
-    re-established in the background, with backoff; until then, before `connect` and after `disconnect`, every other
+    Failure. A request is never sent again behind the caller's back if it could be applied twice. Methods raise; `write`
+    raises only for its arguments and reports other failures as one outcome for each transaction. A broken connection is
+    re-established in the background, with backoff. Until then, before `connect` and after `disconnect`, every other
     method fails with `StorageUnavailable`, and `write` with `Failed` of it.
     """
 
     @property
     def capability(self) -> Capability:
-        """What this store promises; read from the live server where there is one.
+        """The promises of this store; a store with a server is asked.
 
         Raises:
             StorageUnavailable: Not connected yet.
@@ -201,10 +202,10 @@ class Storage(Protocol):
         ...
 
     async def run_id(self) -> str:
-        """Names this run of the store: the same for everybody who uses it, another one after a restart or a failover.
+        """Return the name of this run of the store: the same for all its users, another after a restart or a failover.
 
-        What a store with a loss window acknowledged in an earlier run may be lost. Empty where the store does not say, or
-        where a crash loses nothing.
+        A store with a loss window may have lost writes that it acknowledged in an earlier run. The name is empty if the
+        store does not report it, or if a crash loses nothing.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -212,61 +213,60 @@ class Storage(Protocol):
         ...
 
     async def connect(self) -> None:
-        """Open the store; returns when it answers. Calling it again does nothing.
+        """Open the store; returns when it answers. A second call has no effect.
 
         Raises:
-            StorageUnavailable: It does not answer in time.
+            StorageUnavailable: The store does not answer in time.
             StorageMisconfigured: It answers, but cannot serve: too old, wrong credentials, a foreign or newer file.
-            StorageLocked: Another server has it open and it cannot be shared.
+            StorageLocked: Another server has the store open, and it cannot be shared.
         """
         ...
 
     async def disconnect(self) -> None:
-        """Finish what was accepted, then close. Calling it again does nothing; `connect` opens it anew."""
+        """Finish the accepted calls, then close. A second call has no effect; `connect` opens the store again."""
         ...
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
-        """Apply transactions in order, each all or nothing; one outcome for each.
+        """Apply transactions in order, each wholly or not at all; return one outcome for each.
 
         Raises:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
-            TypeError: A value is not `bytes`, an effect is none of the four, or a need none of the two; nothing of this call
-                was sent.
+            TypeError: A value is not `bytes`, or an effect or a need is of another class; nothing of this call was sent.
             ValueError: An expiry, a count or a length is out of range; nothing of this call was sent.
         """
         ...
 
     async def load(self, key: str) -> bytes | None:
-        """The value at `key`; None if nothing lies there.
+        """Return the value at `key`; None if the key is absent.
 
         Raises:
-            WrongType: A list lies there.
+            WrongType: The key holds a list.
             StorageUnavailable: The store cannot be reached.
         """
         ...
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values at `keys`, in their order, read at one moment where there are at most 1,000.
+        """Return the values at `keys`, in their order; up to 1,000 are read at one moment.
 
         Raises:
-            WrongType: A list lies at one of them.
+            WrongType: One of the keys holds a list.
             StorageUnavailable: The store cannot be reached.
         """
         ...
 
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
-        """The entries of the list at `key` from the index `start` (0 is the first), at most `count`; empty if absent.
+        """Return the entries of the list at `key` from the index `start` (0 is the first), at most `count`; [] if absent.
 
         Raises:
-            WrongType: A value lies there.
+            WrongType: The key holds a value.
             StorageUnavailable: The store cannot be reached.
             ValueError: `start` or `count` is negative.
         """
         ...
 
     async def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`, value or list.
+        """Whether `key` holds a value or a list.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -274,11 +274,11 @@ class Storage(Protocol):
         ...
 
     def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        r"""The keys that match, each once, in no order; never blocks the store.
+        r"""Iterate over the keys that match, each once, in no order; the store is never blocked.
 
         A key that exists during the whole iteration is seen; one that comes or goes meanwhile may be. The whole key must
         match: `*` stands for any characters, `?` for one (of text, not one byte), and `\` makes the next character
-        literal, or stands for itself at the very end; nothing else is special.
+        literal, or stands for itself at the very end; no other character is special.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -291,10 +291,10 @@ class Storage(Protocol):
         The number is text in decimal, without leading zeros or a plus sign, of 64 bits with sign; its expiry stays.
 
         Raises:
-            WrongType: What lies there is no such number, or a list, or the sum does not fit; it was not touched.
+            WrongType: The key holds a list or another text, or the sum does not fit; it was not changed.
             ValueTooLarge: `by` does not fit in 64 bits.
-            StorageUnavailable: The store cannot be reached; nothing was added.
-            OutcomeUnknown: The answer was lost. It may have been added: a caller that allocates ids skips one.
+            StorageUnavailable: The store cannot be reached; the number was not changed.
+            OutcomeUnknown: The answer was lost. The number may have been changed: a caller that allocates ids skips one.
         """
         ...
 
@@ -302,14 +302,14 @@ class Storage(Protocol):
         """Return when everything accepted so far is as durable as this store can make it.
 
         Raises:
-            StorageUnavailable: The store cannot be reached, so that nobody can say.
+            StorageUnavailable: The store cannot be reached, so its state is unknown.
         """
         ...
 
     async def snapshot(self) -> None:
-        """Ask the engine for a clean snapshot of everything: `BGSAVE`, a checkpoint; nothing where there is none.
+        """Ask the engine for a snapshot of the whole store: `BGSAVE`, a checkpoint; without effect if it has none.
 
-        Returns once the engine has accepted; what is durable is durable without it.
+        Returns once the engine has accepted. Committed writes are durable without it.
 
         Raises:
             StorageUnavailable: The store cannot be reached.
@@ -319,19 +319,19 @@ class Storage(Protocol):
     async def save(self, key: str, value: bytes) -> None:
         """Replace `key` by staging the value under `temp:...` and renaming it over, as the specification asks.
 
-        Unguarded, so only for keys that no server owns; an expiry it had is gone. An engine that replaces a row or an
-        entry in a transaction of its own (SQLite, memory) stages nothing, because nothing half-written can be seen.
+        The write has no guard, so use it only for keys that no server owns; a former expiry is removed. An engine that
+        replaces a row or an entry in a transaction of its own (SQLite, memory) stages nothing: readers never see half.
 
         Raises:
             ValueTooLarge: The value, or the key with its staging prefix of about 40 bytes, exceeds the limits.
-            WrongType: A list lies there.
+            WrongType: The key holds a list.
             StorageUnavailable: The store cannot be reached; `key` is unchanged.
             OutcomeUnknown: The answer was lost; `key` holds the old value or the new one.
         """
         ...
 
     async def delete(self, key: str) -> bool:
-        """Remove `key`, unguarded; True if something lay there.
+        """Remove `key`, without a guard; True if it existed.
 
         Raises:
             StorageUnavailable: The store cannot be reached; `key` is unchanged.
@@ -340,9 +340,9 @@ class Storage(Protocol):
         ...
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """Delete staged values (`realmkeep.keys.temp`) that a crash left behind, and only those; returns how many.
+        """Delete staged values (`realmkeep.keys.temp`) that a crash left behind, and only those; return their number.
 
-        Their age is what stands in their names, against this server's wall clock.
+        Their age is the time in their names, against this server's wall clock.
 
         Raises:
             StorageUnavailable: The store cannot be reached.

@@ -1,4 +1,4 @@
-"""Reads of many keys in which one that holds something else is nobody else's error."""
+"""Reads of many keys in which a key of the wrong type does not fail the others."""
 
 import logging
 from collections.abc import Sequence
@@ -9,14 +9,13 @@ from realmkeep.storage.protocol import Storage
 
 log = logging.getLogger(__name__)
 
-UNREADABLE: Final = b"\x00of another type"  # no owner, no number, no record, no lease
+UNREADABLE: Final = b"\x00of another type"  # not an owner, a number, a record or a lease
 
 
 async def load_each(storage: Storage, keys: Sequence[str]) -> list[bytes | None]:
     """As `Storage.load_many`, but a key that holds a list or another type gives `UNREADABLE`, and the log names it.
 
-    What reads it takes that for the malformed bytes that it is prepared for anyway. Where there is such a key, the keys are
-    not read at one moment.
+    Readers treat `UNREADABLE` like any malformed bytes. If there is such a key, the keys are not read at one moment.
 
     Raises:
         StorageUnavailable: The store cannot be reached.

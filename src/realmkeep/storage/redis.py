@@ -25,7 +25,7 @@ from realmkeep.storage.limits import (
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import Capability, Failed, Transaction, WriteOutcome
-from realmkeep.storage.redis_capability import counted, read_capability, read_info
+from realmkeep.storage.redis_capability import info_number, read_capability, read_info
 from realmkeep.storage.redis_chunk import write_script
 from realmkeep.storage.redis_connection import (
     BROKEN,
@@ -36,20 +36,20 @@ from realmkeep.storage.redis_connection import (
     check_tls_files,
     make_connection,
     safe_cause,
-    translated,
+    safe_storage_error,
 )
 from realmkeep.storage.redis_errors import reply_code
 from realmkeep.storage.redis_pipe import RedisPipe
-from realmkeep.storage.redis_sync import RunSync
+from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 from realmkeep.storage.transact import wrong_type
 
 log = logging.getLogger(__name__)
 
-MGET_KEYS_MAX: Final = 1000  # read at one moment; more would hold the store for its other clients
-SCAN_COUNT: Final = 1000  # about a millisecond of the store's time
+MGET_KEYS_MAX: Final = 1000  # read at one moment; more would hold up the store's other clients
+SCAN_COUNT: Final = 1000  # takes about a millisecond of the store's time
 BACKOFF_S_MIN: Final = 0.05
-BACKOFF_S_MAX: Final = 5.0  # a store that is back is used within this
+BACKOFF_S_MAX: Final = 5.0  # a store that is up again is used within this time
 FSYNC_INTERVAL_S: Final = 1.0  # of everysec
 FSYNC_POLL_S: Final = 0.02
 FSYNC_SLACK_S: Final = 0.25  # the store's own timer runs ten times a second
@@ -58,13 +58,13 @@ FSYNC_SLACK_S: Final = 0.25  # the store's own timer runs ten times a second
 class RedisStorage:
     """A `Storage` on one Redis or Valkey.
 
-    `write` goes through one connection of its own (`RedisPipe`), everything else through a small pool. Nothing is ever
-    sent twice behind the caller's back, except what the store says it has not executed because it forgot the script.
+    `write` has a connection of its own (`RedisPipe`), all other calls share a small pool. No request is sent twice behind
+    the caller's back, except one that the store did not execute because it had forgotten the script.
 
     Args:
-        address: Where it is.
-        clock: Time; the machine's own without it.
-        rng: Jitter of the backoff, so that a hundred servers do not come back in one instant.
+        address: The store's address.
+        clock: The clock; by default the machine's.
+        rng: The jitter of the backoff, so that a hundred servers do not reconnect in one instant.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class RedisStorage:
         self._address = address
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._sync = RunSync()
-        self._pool = RedisPool(address, self._sync.begin)
+        self._sync = SyncOnNewRun()
+        self._pool = RedisPool(address, self._sync.sync_before_reading)
         self._pipe: RedisPipe | None = None
         self._capability: Capability | None = None
         self._reconnecting: asyncio.Task[None] | None = None
@@ -91,25 +91,25 @@ class RedisStorage:
 
     @property
     def is_open(self) -> bool:
-        """Whether `connect` was called and `disconnect` was not; the connection may be broken meanwhile."""
+        """Whether `connect` was called and `disconnect` was not, even if the connection is broken now."""
         return self._pipe is not None or self._reconnecting is not None
 
     @property
     def capability(self) -> Capability:
-        """What the server promised when it was connected last."""
+        """The server's promises at the last connection."""
         if not self._capability:
             raise self._not_connected()
         warnings = (*self._capability.warnings, *self._address.exposures())
         return msgspec.structs.replace(self._capability, warnings=warnings)
 
     async def run_id(self) -> str:
-        """As the server at the other end gives it, which is not asked what it was at the last connection."""
+        """Ask the server, since it may have been restarted since the last connection."""
         self._check_connected()
         async with self._pool.connection(changes=False) as connection:
             return (await read_info(connection, "server")).get("run_id", "")
 
     async def connect(self) -> None:
-        """Connect, wait while it loads (within `connect_timeout_s`), check what it can promise, load the script."""
+        """Connect, wait while the store loads (within `connect_timeout_s`), check its promises, load the script."""
         if self.is_open:
             return
         deadline_s = self._clock.monotonic_s() + self._address.connect_timeout_s
@@ -125,7 +125,7 @@ class RedisStorage:
                 return
 
     async def disconnect(self) -> None:
-        """Wait until what was accepted is answered, then close."""
+        """Wait until all accepted calls are answered, then close."""
         await asyncio.gather(*filter(None, (self._flushing, self._next_flush)), return_exceptions=True)
         if self._reconnecting:
             self._reconnecting.cancel()
@@ -149,12 +149,12 @@ class RedisStorage:
         return await self._pipe.write(transactions)
 
     async def load(self, key: str) -> bytes | None:
-        """The value at `key`; None if nothing lies there."""
+        """Return the value at `key`; None if the key is absent."""
         check_key(key)
         return cast("bytes | None", await self._ask("GET", key, subject=key))
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values at `keys`; MGET says nil for a list, so what is absent is looked at again."""
+        """Return the values at `keys`. MGET also returns nil for a list, so absent keys are checked again."""
         check_keys(keys)
         found: list[bytes | None] = []
         for start in range(0, len(keys), MGET_KEYS_MAX):
@@ -168,7 +168,7 @@ class RedisStorage:
         return found
 
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
-        """The entries of the list at `key`."""
+        """Return the entries of the list at `key`."""
         check_range(key, start, count)
         if count == 0:
             await self._ask("LLEN", key, subject=key)
@@ -177,14 +177,14 @@ class RedisStorage:
         return cast("list[bytes]", await self._ask("LRANGE", key, start, stop, subject=key))
 
     async def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`."""
+        """Whether `key` holds a value or a list."""
         check_key(key)
         return bool(await self._ask("EXISTS", key, subject=key))
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        """The keys that match, by SCAN."""
+        """Iterate over the keys that match, by SCAN."""
         matches = compile_pattern(pattern).fullmatch
-        seen = {schema.SERVER_SYNCED.encode()}  # the connections' own, and nobody's data
+        seen = {schema.SERVER_SYNCED.encode()}  # written by SyncOnNewRun; it is not data
         cursor = b"0"
         while True:
             cursor, batch = await self._ask("SCAN", cursor, "MATCH", _glob(pattern), "COUNT", SCAN_COUNT)
@@ -194,7 +194,7 @@ class RedisStorage:
                 seen.add(raw)
                 try:
                     key = raw.decode()
-                except UnicodeDecodeError:  # not a key of ours: ours are text
+                except UnicodeDecodeError:  # not a key of Realmkeep: those are text
                     continue
                 if matches(key):
                     yield key
@@ -211,7 +211,9 @@ class RedisStorage:
             if "not an integer" in said:
                 raise wrong_type(key, holds="something else", wanted="a whole number") from error
             if "would overflow" in said:
-                raise wrong_type(key, holds="a number", wanted=f"one that {by} can be added to in 64 bits") from error
+                raise wrong_type(
+                    key, holds="a number", wanted=f"a number to which {by} can be added in 64 bits"
+                ) from error
             raise
 
     async def save(self, key: str, value: bytes) -> None:
@@ -232,7 +234,7 @@ class RedisStorage:
                 await _command(connection, "MULTI")
                 await _command(connection, "RENAME", staged, key)
                 replies = cast("list[object] | None", await _command(connection, "EXEC"))
-                if replies is None:  # somebody else changed it meanwhile: look at it again
+                if replies is None:  # another client changed the key after WATCH: check its type again
                     continue
                 if isinstance(replies[0], RedisError):
                     raise replies[0]
@@ -244,7 +246,7 @@ class RedisStorage:
         return bool(await self._ask("DEL", key, changes=True, subject=key))
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """Delete orphans of staging."""
+        """Delete orphaned staged values."""
         now_us = self._clock.wall_us()
         swept = 0
         async for key in self.keys("temp:*"):
@@ -253,22 +255,21 @@ class RedisStorage:
         return swept
 
     async def flush(self) -> None:
-        """Return when everything accepted is answered and, with `everysec`, an fsync that began later has ended.
+        """Return when all accepted calls are answered and, with `everysec`, a later fsync has ended.
 
-        With `always` every answer came after its fsync. `WAITAOF` is not asked: under `everysec` it returned without an
-        fsync. A store that never fsyncs (`no`, `off`) makes nothing more durable on request. Calls that come while one waits
-        share the next.
+        With `always`, every answer came after its fsync. `WAITAOF` is of no use: under `everysec` it returned without an
+        fsync. A store that never fsyncs (`no`, `off`) cannot be made to. Calls during a running flush share the next one.
         """
         self._check_connected()
         if self._next_flush is None:
             self._next_flush = asyncio.create_task(self._flush_after(self._flushing))
-            self._next_flush.add_done_callback(_take_notice)
+            self._next_flush.add_done_callback(_consume_exception)
         await asyncio.shield(self._next_flush)
 
     async def _flush_after(self, former: asyncio.Task[None] | None) -> None:
         if former is not None:
             await asyncio.wait([former])
-        self._flushing, self._next_flush = self._next_flush, None  # whoever comes from now on may have written later
+        self._flushing, self._next_flush = self._next_flush, None  # a later caller may have written after this point
         if self._pipe:
             await self._pipe.drain()
         async with self._pool.connection(changes=False) as connection:
@@ -278,10 +279,10 @@ class RedisStorage:
                 await self._wait_for_fsync(connection)
 
     async def snapshot(self) -> None:
-        """Start a BGSAVE, or one after the rewrite that is under way; a snapshot under way is good enough.
+        """Start a BGSAVE, or schedule it after a rewrite under way; a snapshot under way counts.
 
         Raises:
-            StorageUnavailable: It cannot be reached.
+            StorageUnavailable: The store cannot be reached.
         """
         try:
             await self._ask("BGSAVE", "SCHEDULE")
@@ -290,10 +291,10 @@ class RedisStorage:
                 raise
 
     async def _wait_for_fsync(self, connection: RedisConnection) -> None:
-        """Watch what the store says of itself until an fsync of everything written so far must be over.
+        """Poll the store's INFO until an fsync of all writes so far must be over.
 
-        It fsyncs in a thread, a second after the last one, unless one is running. So: see the buffer written and the
-        thread idle; wait until it must have begun once more; see it idle again.
+        The store fsyncs in a thread, a second after the last fsync, unless one is running. So wait until its buffer is
+        written and the thread idle, then for as long as the next fsync takes to begin, then until the thread is idle.
         """
         await self._wait_until_idle(connection)
         await self._clock.sleep(FSYNC_INTERVAL_S + FSYNC_SLACK_S)
@@ -303,8 +304,8 @@ class RedisStorage:
         while True:
             info = await read_info(connection, "persistence")
             if info.get("aof_last_write_status", "ok") != "ok":
-                raise StorageFull(f"the store {self._address} cannot write to its disk", hint="its log says why")
-            if not counted(info, "aof_pending_bio_fsync") and not counted(info, "aof_buffer_length"):
+                raise StorageFull(f"the store {self._address} cannot write to its disk", hint="see the store's log")
+            if not info_number(info, "aof_pending_bio_fsync") and not info_number(info, "aof_buffer_length"):
                 return
             await self._clock.sleep(FSYNC_POLL_S)
 
@@ -312,11 +313,11 @@ class RedisStorage:
         self._check_connected()
         return await self._pool.ask(*command, changes=changes, subject=subject)
 
-    async def _revive(self) -> None:
-        """What may have to be done before the store can be reached; nothing, where somebody else runs it."""
+    async def _ensure_store_runs(self) -> None:
+        """Start the store if it is not running. Only a backend that runs its own store overrides this."""
 
     async def _open(self) -> None:
-        await self._revive()
+        await self._ensure_store_runs()
         script = await asyncio.to_thread(write_script)
         if self._address.tls:
             await asyncio.to_thread(check_tls_files, self._address)
@@ -326,11 +327,11 @@ class RedisStorage:
                 await connection.connect()
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
-                await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # a user may load and still not run it
-                await self._sync.begin(connection)
+                await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # an ACL may allow SCRIPT but not EVALSHA
+                await self._sync.sync_before_reading(connection)
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)
-            raise translated(error, self._address, sent=False) from safe_cause(error, self._address)
+            raise safe_storage_error(error, self._address, sent=False) from safe_cause(error, self._address)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
@@ -350,22 +351,22 @@ class RedisStorage:
             self._reconnecting = asyncio.create_task(self._reconnect(pipe))
 
     async def _reconnect(self, broken: RedisPipe) -> None:
-        with suppress(Exception):  # it is broken, and nobody uses it any more
+        with suppress(Exception):  # a broken pipe without users may fail to close
             await broken.close()
         backoff_s = BACKOFF_S_MIN
         while True:
             try:
                 await self._open()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told and the next attempt is made
-                self._down = self._still_down(error)
+            except Exception as error:  # noqa: BLE001 - callers get the error, and the next attempt follows
+                self._down = self._down_error(error)
                 await self._clock.sleep(self._rng.uniform(BACKOFF_S_MIN, backoff_s))
                 backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
             else:
                 self._reconnecting = None
                 return
 
-    def _still_down(self, error: Exception) -> StorageError:
-        """What callers hear until the store is back."""
+    def _down_error(self, error: Exception) -> StorageError:
+        """Return the error that callers get until the store is back."""
         if isinstance(error, StorageError):
             return error
         log.error("the store %s cannot be connected again", self._address, exc_info=error)
@@ -379,9 +380,9 @@ class RedisStorage:
         return StorageUnavailable(f"the store {self._address} is not connected", hint="await storage.connect() first")
 
 
-def _take_notice(flush: asyncio.Task[None]) -> None:
+def _consume_exception(flush: asyncio.Task[None]) -> None:
     if not flush.cancelled():
-        flush.exception()  # those who waited have it; if they have gone, nobody needs it
+        flush.exception()  # callers that waited have the error; asyncio would log it if there were none
 
 
 async def _command(connection: RedisConnection, *command: str | bytes | int) -> Reply:
@@ -390,7 +391,7 @@ async def _command(connection: RedisConnection, *command: str | bytes | int) -> 
 
 
 def _glob(pattern: str) -> str:
-    """`pattern` for MATCH: `?` counts bytes there, so it asks for more and `compile_pattern` decides."""
+    """Widen `pattern` for MATCH: its `?` matches one byte, so `*` is sent and `compile_pattern` decides."""
     pieces: list[str] = []
     characters = iter(pattern)
     for character in characters:
@@ -404,7 +405,7 @@ def _glob(pattern: str) -> str:
 
 
 def open_url(url: SplitResult, clock: Clock) -> RedisStorage:
-    """The store of a `redis://`, `rediss://` or `redis+unix://` URL.
+    """Open a `redis://`, `rediss://` or `redis+unix://` URL.
 
     Raises:
         ConfigError: A part of the URL is missing, malformed or unknown.

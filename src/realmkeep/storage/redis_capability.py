@@ -1,4 +1,4 @@
-"""What a live Redis or Valkey can promise, and whether it can serve at all."""
+"""Reads the promises of a live Redis or Valkey, and checks that it can serve."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from realmkeep.storage.redis_connection import RedisConnection, ask
 from realmkeep.storage.redis_errors import is_reply
 
 VERSION_MIN: Final = (7, 0)
-# Redis waits up to two seconds for a slow fsync before it writes regardless (aof.c, flushAppendOnlyFile).
+# Redis waits up to two seconds for a slow fsync before it writes again anyway (aof.c, flushAppendOnlyFile).
 EVERYSEC_LOSS_S: Final = 2.0
 SETTINGS: Final = (
     "appendonly",
@@ -33,7 +33,7 @@ _PROMISES: Final[Mapping[str, tuple[bool, float | None]]] = {
 
 
 async def read_info(connection: RedisConnection, *sections: str) -> dict[str, str]:
-    """`INFO` as a dictionary; empty where this user may not ask.
+    """Return `INFO` as a dictionary; empty if an ACL forbids it.
 
     Raises:
         RedisError: The connection broke, or the server is not ready.
@@ -47,13 +47,13 @@ async def read_info(connection: RedisConnection, *sections: str) -> dict[str, st
     return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
 
 
-def counted(info: Mapping[str, str], name: str) -> int | None:
-    """A number of `INFO`; None if the server does not tell it, or tells no number of 64 bits."""
+def info_number(info: Mapping[str, str], name: str) -> int | None:
+    """Return a number of `INFO`; None if it is missing or not a number of 64 bits."""
     return whole_number(info.get(name, "").encode())
 
 
 async def read_settings(connection: RedisConnection) -> dict[str, str] | None:
-    """`CONFIG GET` of what matters here; None where the host forbids CONFIG, as hosted services do.
+    """Return `CONFIG GET` of the settings that matter; None if the host forbids CONFIG, as hosted services do.
 
     Raises:
         RedisError: The connection broke, or the server is not ready.
@@ -71,16 +71,16 @@ async def read_settings(connection: RedisConnection) -> dict[str, str] | None:
 
 
 async def read_capability(connection: RedisConnection, store: str) -> Capability:
-    """What the server at the other end promises, as it is configured now.
+    """Return the promises of a server as it is configured now.
 
     Args:
-        connection: Connected, and not used by anything else.
+        connection: Connected, and without other users.
         store: The address, for errors.
 
     Raises:
-        StorageMisconfigured: It cannot keep Realmkeep's promises: too old, a cluster, evicts keys, or
-            `no-appendfsync-on-rewrite yes`.
-        StorageUnavailable: It is a read-only replica.
+        StorageMisconfigured: The server cannot keep Realmkeep's promises: it is too old, is a cluster, evicts keys, or
+            has `no-appendfsync-on-rewrite yes`.
+        StorageUnavailable: The server is a read-only replica.
         RedisError: The connection broke, or the server is not ready.
     """
     info = await read_info(connection, "server", "replication", "persistence", "memory", "cluster")
@@ -100,7 +100,7 @@ async def read_capability(connection: RedisConnection, store: str) -> Capability
         shared=True,
         fsync=fsync,
         warnings=tuple(_warnings(settings, info, fsync)),
-        process_id=counted(info, "process_id"),
+        process_id=info_number(info, "process_id"),
     )
 
 
@@ -130,7 +130,7 @@ def _check_role(info: Mapping[str, str], store: str) -> None:
 def _check_settings(settings: Mapping[str, str], info: Mapping[str, str], store: str) -> None:
     if settings.get("no-appendfsync-on-rewrite") == "yes" and settings.get("appendonly") == "yes":
         raise StorageMisconfigured(
-            f"the store {store} has no-appendfsync-on-rewrite yes: while it rewrites its file it does not fsync",
+            f"the store {store} has no-appendfsync-on-rewrite yes: it does not fsync while it rewrites its file",
             hint="CONFIG SET no-appendfsync-on-rewrite no, and in its configuration file",
         )
     policy = settings.get("maxmemory-policy", info.get("maxmemory_policy", "noeviction"))
@@ -157,15 +157,15 @@ def _fsync(settings: Mapping[str, str], info: Mapping[str, str]) -> str:
 def _warnings(settings: Mapping[str, str] | None, info: Mapping[str, str], fsync: str) -> list[str]:
     warnings: list[str] = []
     if settings is None:
-        warnings.append("the host forbids CONFIG GET: how often it fsyncs is unknown, so nothing is promised")
+        warnings.append("the host forbids CONFIG GET: its fsync setting is unknown, so nothing is promised")
     if not info:
         warnings.append("this user may not call INFO: version, memory limit and role are unknown")
     if fsync == "off":
         warnings.append("appendonly is no: a crash of the store loses everything since its last snapshot")
     elif fsync == "no":
-        warnings.append("appendfsync is no: a power loss loses what the system has not written yet, often 30 s")
+        warnings.append("appendfsync is no: a power loss loses the writes that the system still buffers, often 30 s")
     elif fsync == "everysec":
-        warnings.append("appendfsync is everysec: a crash of the store loses up to 2 s that were reported as committed")
+        warnings.append("appendfsync is everysec: a crash of the store loses up to 2 s of committed writes")
     known = settings or {}
     if _maxmemory(known, info) == 0:
         warnings.append(
@@ -174,5 +174,5 @@ def _warnings(settings: Mapping[str, str] | None, info: Mapping[str, str], fsync
     if known.get("maxmemory-policy", "noeviction") != "noeviction":
         warnings.append("maxmemory-policy is not noeviction: with a memory limit it would delete players")
     if known.get("stop-writes-on-bgsave-error") == "no":
-        warnings.append("stop-writes-on-bgsave-error is no: failing snapshots go unnoticed")
+        warnings.append("stop-writes-on-bgsave-error is no: failed snapshots go unnoticed")
     return warnings

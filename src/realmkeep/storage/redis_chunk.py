@@ -1,4 +1,4 @@
-"""Mini-transactions as one script call, and its reply as outcomes. `lua/write.lua` is the other half."""
+"""Packs mini-transactions into one script call, and turns its reply into outcomes. The script is `lua/write.lua`."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -26,18 +26,18 @@ from realmkeep.storage.protocol import (
 # The driver's stub takes tuples of exactly one argument.
 _pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - see above
 
-# Lua's stack holds 8,000 values, and one MSET takes two for each put. A chunk also bounds how long the store serves
-# nobody else and how long packing holds the event loop.
+# Lua's stack holds 8,000 values, and one MSET takes two for each put. The limits also bound how long the store is busy
+# with one chunk, and how long packing holds the event loop.
 CHUNK_TRANSACTIONS_MAX: Final = 128  # with `always` they share one fsync; 256 took 1 ms to send
-PACK_SLICE: Final = 64  # transactions; packing so many takes about 0.3 ms
-CHUNK_OPERATIONS_MAX: Final = 2048  # twice the most that one transaction may have
-CHUNK_BYTES_MAX: Final = 256 * 1024  # exceeded only by a single transaction
-SHORT_BYTES_MAX: Final = 64  # what lies there now is probably as short, so reading it costs less than asking its type
+PACK_SLICE: Final = 64  # transactions; packing them takes about 0.3 ms
+CHUNK_OPERATIONS_MAX: Final = 2048  # twice the maximum of one transaction
+CHUNK_BYTES_MAX: Final = 256 * 1024  # only a single transaction may exceed it
+SHORT_BYTES_MAX: Final = 64  # the old value is probably as short, so reading it is cheaper than asking for its type
 
 
 @cache
 def write_script() -> str:
-    """The script that `ChunkPacker.pack` calls. Blocks the first time: it is a file of this package."""
+    """Return the script that `ChunkPacker.pack` calls. The first call blocks, because it reads a file of this package."""
     return files("realmkeep.storage").joinpath("lua/write.lua").read_text(encoding="utf-8")
 
 
@@ -61,9 +61,9 @@ class ChunkPacker:
         self._operations = 0
 
     def take(self, transactions: Sequence[Transaction], start: int) -> int:
-        """Add transactions from the position `start` on, at most `PACK_SLICE`; returns where it stopped.
+        """Add transactions from the position `start` on, at most `PACK_SLICE`; return the position after the last one.
 
-        It takes none if the chunk is full. An empty chunk takes at least one, whatever its size.
+        A full chunk takes none. An empty chunk takes at least one, of any size.
         """
         program = self._program
         stop = min(len(transactions), start + PACK_SLICE)
@@ -93,7 +93,7 @@ class ChunkPacker:
                 letters += "N"
                 self._guarded.append(key)
                 self._expected.append(b"")
-                self._is_independent = False  # what is absent looks like a list to MGET: the script has to look closer
+                self._is_independent = False  # for MGET a list looks absent, so the script must check the type
                 continue
             effect = first_on.pop(key, None)
             if isinstance(effect, Put) and effect.expire_s is None:
@@ -128,7 +128,7 @@ class ChunkPacker:
                     self._arguments.append(value)
                 self._size += len(value)
             else:
-                letters += self._add_rare(effect)
+                letters += self._add_other_effect(effect)
         return letters
 
     def _add_needs(self, needs: Sequence[Need]) -> str:
@@ -141,7 +141,7 @@ class ChunkPacker:
             letters += letter
         return letters
 
-    def _add_rare(self, effect: Effect) -> str:
+    def _add_other_effect(self, effect: Effect) -> str:
         self._is_independent = False
         if isinstance(effect, Put):
             letter, argument = "X", b"%d %b" % (expire_ms(cast("float", effect.expire_s)), effect.value)
@@ -157,7 +157,7 @@ class ChunkPacker:
         return letter
 
     def pack(self, script_sha: bytes) -> bytes:
-        """The chunk in the protocol of Redis, ready to be sent."""
+        """Return the chunk in the protocol of Redis, ready to be sent."""
         swaps, guards, shorts = len(self._swapped), len(self._guarded), len(self._short)
         program = ".".join(self._program) + "."
         return _pack_command(
@@ -183,16 +183,16 @@ class ChunkPacker:
 
 
 def outcomes(transactions: Sequence[Transaction], exceptions: Iterable[bytes | int | None]) -> list[WriteOutcome]:
-    """One outcome for each of the transactions of a chunk, from what the script returned."""
+    """Turn the script's reply into one outcome for each transaction of a chunk."""
     results: list[WriteOutcome] = [COMMITTED] * len(transactions)
     entries = iter(exceptions)
     for number, position, found in zip(entries, entries, entries, strict=True):
         index = cast("int", number)
-        results[index] = _exception(transactions[index], cast("int", position), found)
+        results[index] = _exception_outcome(transactions[index], cast("int", position), found)
     return results
 
 
-def _exception(transaction: Transaction, position: int, found: bytes | int | None) -> WriteOutcome:
+def _exception_outcome(transaction: Transaction, position: int, found: bytes | int | None) -> WriteOutcome:
     if position >= 0:
         guards = transaction.guards
         guard = guards[position] if position < len(guards) else transaction.needs[position - len(guards)]

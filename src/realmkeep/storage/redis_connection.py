@@ -1,4 +1,4 @@
-"""Connections to Redis or Valkey: how one is made, and a small pool for what is not on the hot path."""
+"""Connections to Redis or Valkey, and a small pool for calls off the hot path."""
 
 import asyncio
 import math
@@ -25,17 +25,17 @@ from realmkeep.files.tls import load_authorities, load_key_pair
 from realmkeep.storage.redis_errors import is_reply, reply_code, translate
 from realmkeep.storage.redis_url import RedisAddress
 
-POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue inside the one-threaded server
-CLIENT_NAME: Final = "realmkeep"  # what CLIENT LIST shows to an operator
+POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue in the one-threaded server
+CLIENT_NAME: Final = "realmkeep"  # an operator sees it in CLIENT LIST
 
-# What the driver and the operating system raise when a connection cannot be made, breaks, or speaks nonsense.
+# The exceptions of the driver and the operating system for a connection that fails, breaks, or receives garbage.
 BROKEN: Final = (RedisError, OSError, EOFError, UnicodeError)
 
 Reply = Any  # a reply is bytes, int, None, or a list of these; each caller knows which
 
 
 class RedisConnection(Protocol):
-    """What is used of the driver's connection."""
+    """The part of the driver's connection that is used."""
 
     async def connect(self) -> None: ...  # noqa: D102 - as the driver documents it
     async def disconnect(self, nowait: bool = False) -> None: ...  # noqa: D102, FBT001, FBT002 - the driver's signature
@@ -53,8 +53,8 @@ class _Pool(Protocol):
 class _Cancellable(AbstractConnection):
     """A connection whose sending ends when its caller is cancelled.
 
-    The driver sends with `asyncio.wait_for`, which on Python 3.11 loses a cancellation that arrives with the end of the
-    sending. The caller would go on to wait for the answer, for as long as an answer may take.
+    The driver sends with `asyncio.wait_for`. On Python 3.11 that loses a cancellation that arrives together with the end of
+    the sending, and the caller would wait for the answer without limit.
     """
 
     @override
@@ -63,7 +63,7 @@ class _Cancellable(AbstractConnection):
         requests = task.cancelling() if task else 0
         await super().send_packed_command(command, check_health)
         if task and task.cancelling() > requests:
-            await self.disconnect(nowait=True)  # the answer to this command would be taken for that to the next one
+            await self.disconnect(nowait=True)  # the next command would read the answer to this one
             raise asyncio.CancelledError
 
 
@@ -93,9 +93,9 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
         "driver_info": None,
         "socket_timeout": answer_timeout_s,
         "socket_connect_timeout": address.connect_timeout_s,
-        # The driver's default sends a command again whose answer was lost: one INCR counts twice.
+        # The driver's default resends a command whose answer was lost: one INCR would count twice.
         "retry": Retry(NoBackoff(), 0),
-        "protocol": 2,  # nothing here needs RESP3, and nothing can be pushed between two replies
+        "protocol": 2,  # RESP3 is not needed, and with RESP2 no message is pushed between two replies
     }
     if address.socket_path:
         return arguments | {"path": address.socket_path}
@@ -107,7 +107,7 @@ def _arguments(address: RedisAddress, *, answer_timeout_s: float | None) -> dict
             "ssl_ca_certs": address.tls_ca or None,
             "ssl_certfile": address.tls_cert or None,
             "ssl_keyfile": address.tls_key or None,
-            "ssl_password": address.tls_key_password or "",  # without one OpenSSL would ask on the terminal
+            "ssl_password": address.tls_key_password or "",  # without one OpenSSL would prompt on the terminal
         }
     return arguments
 
@@ -119,21 +119,21 @@ class _Driver(Protocol):
 
 
 async def _greet(connection: _Driver) -> None:
-    """What the driver does, and then the name for CLIENT LIST, which a user may not be allowed to set."""
+    """Connect as the driver does, then set the name for CLIENT LIST, which an ACL may forbid."""
     await connection.on_connect()
     await connection.send_command("CLIENT", "SETNAME", CLIENT_NAME)
     try:
         await connection.read_response(disconnect_on_error=False)
     except RedisError as error:
-        if reply_code(error) not in {"NOPERM", "ERR"}:  # not permitted, or unknown to a proxy
+        if reply_code(error) not in {"NOPERM", "ERR"}:  # forbidden by an ACL, or unknown to a proxy
             raise
 
 
 def check_tls_files(address: RedisAddress) -> None:
-    """Read the files that `address` names for TLS, as the driver will, so that each mistake has its own sentence. Blocks.
+    """Read the TLS files of `address` before the driver does, so that each fault has its own message. Blocks.
 
     Raises:
-        StorageMisconfigured: One of them cannot be used.
+        StorageMisconfigured: A file cannot be used.
     """
     context = ssl.create_default_context()
     try:
@@ -146,9 +146,9 @@ def check_tls_files(address: RedisAddress) -> None:
 
 
 def make_connection(address: RedisAddress) -> RedisConnection:
-    """A connection of its own, not connected yet; how long an answer may take is its user's affair.
+    """Make a connection, not connected yet, without a timeout for answers: its user sets one.
 
-    Nothing that it reads is known to be durable before `RunSync.begin` has returned.
+    Before `SyncOnNewRun.sync_before_reading` has returned, data read from it may not be durable.
     """
     arguments = _arguments(address, answer_timeout_s=None)
     made = _connection_class(address)(redis_connect_func=_greet, **cast("dict[str, Any]", arguments))
@@ -156,21 +156,21 @@ def make_connection(address: RedisAddress) -> RedisConnection:
 
 
 async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_s: float = math.inf) -> Reply:
-    """Send one command on a connection that nothing else uses, and return the reply.
+    """Send one command on a connection without other users, and return the reply.
 
     Raises:
-        RedisError: The reply is an error, or the connection broke; then it is closed.
+        RedisError: The reply is an error, or the connection broke and is closed.
     """
     await connection.send_command(*command)
     return await connection.read_response(timeout=timeout_s)
 
 
 class RedisPool:
-    """A few connections, made when needed, each used by one call at a time.
+    """A few connections, made on demand, each used by one call at a time.
 
     Args:
-        address: Where the store is.
-        begin: Called with each connection before anything is read from it.
+        address: The store's address.
+        begin: Called with each new connection before its first use.
     """
 
     def __init__(self, address: RedisAddress, begin: Callable[[RedisConnection], Awaitable[None]]) -> None:
@@ -191,20 +191,20 @@ class RedisPool:
         try:
             await _greet(cast("_Driver", connection))
             await self._begin_with(cast("RedisConnection", connection))
-        except BaseException:  # also a cancelled caller: the pool would hand on an answer that is still to come
+        except BaseException:  # also a cancellation: the pool's next user would read a reply meant for this call
             await connection.disconnect(nowait=True)
             raise
 
     @asynccontextmanager
     async def connection(self, *, changes: bool, subject: str = "") -> AsyncGenerator[RedisConnection]:
-        """One connection for the block; whatever the driver raises in it comes out as a `StorageError`.
+        """Borrow one connection for the block; exceptions of the driver leave it as `StorageError`.
 
         Args:
-            changes: Whether the block changes something, so that a lost answer leaves the outcome unknown.
-            subject: The key that it is for, named in errors.
+            changes: The block changes data, so that a lost answer makes the outcome unknown.
+            subject: The key concerned, for errors.
 
         Raises:
-            StorageError: As `redis_errors` has it.
+            StorageError: As mapped by `redis_errors`.
         """
         try:
             connection = await self._pool.get_connection()
@@ -222,10 +222,10 @@ class RedisPool:
             await self._pool.release(connection)
 
     async def ask(self, *command: str | bytes | int, changes: bool = False, subject: str = "") -> Reply:
-        """One command on one connection.
+        """Send one command on a connection of the pool, and return the reply.
 
         Raises:
-            StorageError: As `redis_errors` has it.
+            StorageError: As mapped by `redis_errors`.
         """
         failure: RedisError | None = None
         async with self.connection(changes=changes, subject=subject) as connection:
@@ -239,20 +239,20 @@ class RedisPool:
         raise self._translated(failure, sent=changes, subject=subject) from safe_cause(failure, self._address)
 
     async def close(self) -> None:
-        """Close every connection, those in use included."""
+        """Close every connection, including those in use."""
         await self._pool.disconnect()
 
     def _translated(self, error: BaseException, *, sent: bool, subject: str) -> StorageError:
-        return translated(error, self._address, sent=sent, subject=subject)
+        return safe_storage_error(error, self._address, sent=sent, subject=subject)
 
 
-def translated(error: BaseException, address: RedisAddress, *, sent: bool, subject: str = "") -> StorageError:
-    """`error` as a `StorageError` that repeats no secret; see `redis_errors.translate`."""
+def safe_storage_error(error: BaseException, address: RedisAddress, *, sent: bool, subject: str = "") -> StorageError:
+    """Return `error` as a `StorageError` without secrets; see `redis_errors.translate`."""
     if address.is_secret_in(str(error)):
         error = type(error)("the answer repeats a secret and is not shown")
     return translate(error, str(address), sent=sent, subject=subject)
 
 
 def safe_cause(error: BaseException, address: RedisAddress) -> BaseException | None:
-    """`error` for `raise ... from`, unless it repeats the password."""
+    """Return `error` for `raise ... from`; None if it repeats the password."""
     return None if address.is_secret_in(str(error)) else error

@@ -1,4 +1,4 @@
-"""What Redis and Valkey answer instead of an answer, and what it means for the caller: one table."""
+"""Maps error replies of Redis and Valkey to Realmkeep's errors: one table."""
 
 import re
 from collections.abc import Mapping
@@ -15,22 +15,22 @@ from realmkeep.errors import (
     WrongType,
 )
 
-REPLY_CHARS_MAX: Final = 200  # of what a server says, in a message
+REPLY_CHARS_MAX: Final = 200  # of a server's reply, in a message
 _SOURCE: Final = re.compile(r"\s*\(_ssl\.c:\d+\)\.?")
 
 
 class Meaning(NamedTuple):
-    """What an error reply says about a request: it was not executed, so nothing was changed."""
+    """The meaning of an error reply: the store did not execute the request, so no data changed."""
 
     error: type[StorageError]
     what: str
     hint: str
 
 
-_WAIT: Final = "try again; nothing was changed"
+_WAIT: Final = "try again; the store has not changed"
 _PERMISSIONS: Final = "check user and password of the URL, and the user's ACL rules"
 
-# Every one of these is decided before the first write of a command or script is executed.
+# The server decides each of these before a command or script makes its first write.
 REJECTED_BEFORE_EXECUTION: Final[Mapping[str, Meaning]] = {
     "LOADING": Meaning(StorageUnavailable, "is still loading its data", _WAIT),
     "READONLY": Meaning(StorageUnavailable, "is a read-only replica", "it recovers when the failover is complete"),
@@ -41,11 +41,11 @@ REJECTED_BEFORE_EXECUTION: Final[Mapping[str, Meaning]] = {
     "BUSY": Meaning(StorageUnavailable, "is busy with another client's script", "SCRIPT KILL ends it"),
     "NOSCRIPT": Meaning(StorageUnavailable, "has forgotten its scripts", _WAIT),
     "EXECABORT": Meaning(StorageUnavailable, "discarded the transaction", _WAIT),
-    "OOM": Meaning(StorageFull, "has reached maxmemory", "raise maxmemory or delete what nobody needs"),
+    "OOM": Meaning(StorageFull, "has reached maxmemory", "raise maxmemory, or delete unused keys"),
     "MISCONF": Meaning(StorageFull, "cannot write to its disk", "free disk space; the log of the store says more"),
     "NOAUTH": Meaning(StorageMisconfigured, "asks for a password", _PERMISSIONS),
     "WRONGPASS": Meaning(StorageMisconfigured, "refuses the user name or the password", _PERMISSIONS),
-    "NOPERM": Meaning(StorageMisconfigured, "does not permit this user a command or key that is needed", _PERMISSIONS),
+    "NOPERM": Meaning(StorageMisconfigured, "forbids this user a necessary command or key", _PERMISSIONS),
     "NOPROTO": Meaning(StorageMisconfigured, "does not speak this protocol version", "Redis or Valkey 7.0 or later"),
     "DENIED": Meaning(StorageMisconfigured, "runs in protected mode", "set a password, or bind it to this machine"),
     "MOVED": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
@@ -54,7 +54,7 @@ REJECTED_BEFORE_EXECUTION: Final[Mapping[str, Meaning]] = {
     "WRONGTYPE": Meaning(WrongType, "holds another type than the call needs", "delete it or use another key"),
 }
 
-# Replies that begin with ERR are told apart by how they go on.
+# Replies with the code ERR, told apart by their text.
 REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
     ("max number of clients", Meaning(StorageUnavailable, "has no connection left (maxclients)", _WAIT)),
     ("AUTH <password> called without any password", Meaning(StorageMisconfigured, "has no password", _PERMISSIONS)),
@@ -66,7 +66,7 @@ REJECTED_ERR: Final[tuple[tuple[str, Meaning], ...]] = (
     ),
 )
 
-# What OpenSSL says of a certificate, or of the other end, and what to do; its own words stand in the message.
+# OpenSSL's words about a certificate or the peer, and the remedy; the message repeats the words.
 _TLS: Final[tuple[tuple[str, str, str], ...]] = (
     ("has expired", "shows a certificate that is refused", "renew it; or set this machine's clock"),
     ("not yet valid", "shows a certificate that is refused", "set this machine's clock, or the other's"),
@@ -78,15 +78,15 @@ _TLS: Final[tuple[tuple[str, str, str], ...]] = (
         "shows a certificate that is refused",
         "name its authority with tls_ca=FILE in the URL",
     ),
-    ("WRONG_VERSION_NUMBER", "does not speak TLS", "is it its TLS port? redis:// speaks without"),
-    ("CERTIFICATE_REQUIRED", "wants a certificate of ours", "name it with tls_cert and tls_key in the URL"),
-    ("UNKNOWN_CA", "does not trust our certificate", "name one with tls_cert that its authorities have signed"),
+    ("WRONG_VERSION_NUMBER", "does not speak TLS", "name its TLS port, or use redis://, which is without TLS"),
+    ("CERTIFICATE_REQUIRED", "asks for a client certificate", "name it with tls_cert and tls_key in the URL"),
+    ("UNKNOWN_CA", "does not trust the client certificate", "name one with tls_cert that its authorities have signed"),
     ("ALERT", "ended the TLS handshake", "see its log"),
 )
 
 
 def reply_code(error: BaseException) -> str:
-    """The first word of an error reply, such as `LOADING`; empty if `error` is no reply but a broken connection."""
+    """Return the first word of an error reply, such as `LOADING`; empty if the connection broke."""
     error = unwrapped(error)
     if not isinstance(error, RedisError):
         return ""
@@ -97,19 +97,19 @@ def reply_code(error: BaseException) -> str:
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """What the server said: while connecting, the driver wraps its own errors in a ConnectionError."""
+    """Return the server's own error; while connecting, the driver wraps it in a ConnectionError."""
     while isinstance(error, RedisError) and isinstance(error.__cause__, RedisError):
         error = error.__cause__
     return error
 
 
 def is_reply(error: BaseException) -> bool:
-    """Whether the server answered with an error, so that the connection is in order."""
+    """Whether `error` is a reply of the server, so that the connection is still usable."""
     return bool(reply_code(error))
 
 
 def meaning_of(error: BaseException) -> Meaning | None:
-    """What an error reply means; None if `error` does not tell whether the request was executed."""
+    """Return the meaning of an error reply; None if it leaves open whether the request was executed."""
     code = reply_code(error)
     if code in REJECTED_BEFORE_EXECUTION:
         return REJECTED_BEFORE_EXECUTION[code]
@@ -118,26 +118,26 @@ def meaning_of(error: BaseException) -> Meaning | None:
 
 
 def _meaning_of_tls(error: BaseException) -> Meaning | None:
-    text = str(error)  # the driver keeps no more than that
+    text = str(error)  # the driver keeps only the text
     row = next((row for row in _TLS if row[0] in text), None) if "[SSL" in text else None
     return Meaning(StorageMisconfigured, *row[1:]) if row else None
 
 
 def translate(error: BaseException, store: str, *, sent: bool, subject: str = "") -> StorageError:
-    """The `StorageError` for a driver's exception or an error reply.
+    """Return the `StorageError` for a driver's exception or an error reply.
 
     Args:
-        error: What the driver raised.
+        error: The driver's exception.
         store: The address, without secrets.
-        sent: Whether a request that changes something may have reached the store.
-        subject: The key that the call was for.
+        sent: A request that changes data may have reached the store.
+        subject: The key concerned.
     """
     error = unwrapped(error)
     about = f" (asked for {subject!r})" if subject else ""
     if meaning := meaning_of(error) or (None if sent else _meaning_of_tls(error)):
         if meaning.error is WrongType and subject:
             return WrongType(f"{subject!r} {meaning.what}; it was not touched", hint=meaning.hint)
-        said = _said(error)  # which command, which key, which date: no table knows it
+        said = _words_of(error)  # the server's words name the command, key or date
         return meaning.error(f"the store {store} {meaning.what}{about}{said and f': {said}'}", hint=meaning.hint)
     if is_reply(error):
         said = str(error)[:REPLY_CHARS_MAX]
@@ -151,12 +151,12 @@ def translate(error: BaseException, store: str, *, sent: bool, subject: str = ""
         )
     return StorageUnavailable(
         f"the store {store} cannot be reached{about}: {detail}",
-        hint="see that it runs and that store.url names it; a server that runs tries again",
+        hint="check that it runs and that store.url names it; a running server tries again by itself",
     )
 
 
-def _said(error: BaseException) -> str:
-    """The other end's own words, or OpenSSL's, printable and bounded."""
+def _words_of(error: BaseException) -> str:
+    """Return the words of the peer or of OpenSSL, printable and bounded."""
     said = _SOURCE.sub("", str(error))
     if "[SSL" in said:
         said = said[said.index("[SSL") :].partition("]")[2]

@@ -1,4 +1,4 @@
-"""The hot path: one connection used as a pipe. Chunks go out while the answers of earlier ones are still under way."""
+"""The hot path: one connection as a pipeline. New chunks are sent before the answers to earlier ones have arrived."""
 
 import asyncio
 import math
@@ -18,21 +18,21 @@ from realmkeep.storage.redis_connection import (
     Reply,
     ask,
     safe_cause,
-    translated,
+    safe_storage_error,
 )
 from realmkeep.storage.redis_errors import is_reply
 from realmkeep.storage.redis_url import RedisAddress
 
 CHUNKS_IN_FLIGHT_MAX: Final = 3  # one is executed, one waits in the socket, one is packed or answered
-CHUNK_TRANSACTIONS_ENOUGH: Final = 16  # small calls are gathered until there are so many
-CHECK_SLICE: Final = 128  # transactions checked before the event loop gets its turn
+CHUNK_TRANSACTIONS_ENOUGH: Final = 16  # a chunk of small calls is sent when it has this many
+CHECK_SLICE: Final = 128  # transactions checked before the event loop gets a turn
 
 
 _TAKEN: Final = Transaction((), ())
 
 
-class _Call:
-    """One `write`: what is left to send, what has been answered."""
+class _WriteCall:
+    """One `write`: its unsent transactions, and the outcomes so far."""
 
     def __init__(self, transactions: Sequence[Transaction]) -> None:
         self.transactions = list(transactions)
@@ -42,10 +42,10 @@ class _Call:
         self.packed = 0
         self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
 
-    def give(self, stop: int) -> list[Transaction]:
-        """The next transactions, up to the position `stop`; they are not kept.
+    def hand_out(self, stop: int) -> list[Transaction]:
+        """Hand out the next transactions, up to the position `stop`, and drop them.
 
-        If the caller does not keep them either, they vanish chunk by chunk: letting go of 20,000 at once takes 8 ms.
+        If the caller drops them too, they are freed chunk by chunk: freeing 20,000 at once takes 8 ms.
         """
         given = self.transactions[self.packed : stop]
         self.transactions[self.packed : stop] = [_TAKEN] * len(given)
@@ -53,7 +53,7 @@ class _Call:
         return given
 
     def settle(self, start: int, results: Sequence[WriteOutcome]) -> None:
-        """The outcomes of the transactions from the position `start` on."""
+        """Record the outcomes of the transactions from the position `start` on."""
         self.outcomes[start : start + len(results)] = results
         self.unanswered -= len(results)
         if not self.unanswered:
@@ -61,26 +61,26 @@ class _Call:
 
 
 class _Chunk:
-    """One script call: stretches of calls, in order: where each begins, and how long it is."""
+    """One script call: stretches of calls, in order, each with its start and length."""
 
     def __init__(self) -> None:
         self.packed = b""
         self._packer = ChunkPacker()
-        self._parts: list[tuple[_Call, int, int]] = []
+        self._parts: list[tuple[_WriteCall, int, int]] = []
         self._transactions: list[Transaction] = []
 
-    def take(self, call: _Call) -> bool:
-        """Add a slice of `call`; False if there was no room for any of it."""
+    def take(self, call: _WriteCall) -> bool:
+        """Add a slice of `call`; False if there was no room for it."""
         start = call.packed
-        given = call.give(self._packer.take(call.transactions, start))
+        given = call.hand_out(self._packer.take(call.transactions, start))
         if given:
             self._parts.append((call, start, len(given)))
             self._transactions += given
         return bool(given)
 
     @property
-    def is_enough(self) -> bool:
-        """It is worth a script call; what follows is the next one's, so that the store has one while that is packed."""
+    def is_worth_sending(self) -> bool:
+        """Whether to send the chunk. Later calls go into the next, which is packed while the store executes this one."""
         return len(self._transactions) >= CHUNK_TRANSACTIONS_ENOUGH
 
     @property
@@ -109,15 +109,15 @@ class _Chunk:
 class RedisPipe:
     """Writes over one connection, in the order of the calls, several chunks in flight.
 
-    Callers only wait for futures; two tasks of the pipe own the connection. So cancelling a caller cannot leave half a
+    Two tasks of the pipe own the connection, and callers only wait for futures. So a cancelled caller cannot leave half a
     request or an unread reply behind.
 
     Args:
-        connection: Connected, and used by nobody else from now on.
+        connection: Connected, and used only by this pipe from now on.
         script: `lua/write.lua`.
-        script_sha: What `SCRIPT LOAD` of it returned on this connection.
+        script_sha: The result of `SCRIPT LOAD` on this connection.
         address: For timeouts, and for errors.
-        clock: Time.
+        clock: The clock.
         on_broken: Called once, with the reason, when the connection broke; not when it is closed.
     """
 
@@ -137,10 +137,10 @@ class RedisPipe:
         self._address = address
         self._clock = clock
         self._on_broken = on_broken
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[_WriteCall] = deque()
         self._in_flight: deque[_Chunk] = deque()
-        self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; nothing is sent meanwhile
-        self._ready: deque[_Chunk] = deque()  # packed, in order
+        self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; until reloaded, no chunk is sent
+        self._ready: deque[_Chunk] = deque()  # packed chunks, in order
         self._packing: _Chunk | None = None
         self._newest: asyncio.Future[list[WriteOutcome]] | None = None
         self._broken: StorageError | None = None
@@ -155,10 +155,10 @@ class RedisPipe:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
         """
-        call = _Call(transactions)
+        call = _WriteCall(transactions)
         if not call.transactions:
             return []
-        self._waiting.append(call)  # keeps its place while it is checked in slices
+        self._waiting.append(call)  # reserve its place in the order before the check, which yields
         try:
             for start in range(0, len(call.transactions), CHECK_SLICE):
                 if start:
@@ -177,12 +177,12 @@ class RedisPipe:
         return await asyncio.shield(call.answer)
 
     async def drain(self) -> None:
-        """Return when everything accepted so far is answered."""
+        """Return when all accepted calls are answered."""
         if self._newest:
             await asyncio.shield(self._newest)
 
     async def close(self) -> None:
-        """Close the connection; what is not answered yet is reported as unknown, what is not sent as failed."""
+        """Close the connection; unanswered transactions are reported as unknown, unsent ones as failed."""
         self._break(StorageUnavailable(f"the store {self._address} was disconnected", hint="connect() first"))
         for task in self._tasks:
             task.cancel()
@@ -194,12 +194,12 @@ class RedisPipe:
     async def _run(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
             await work()
-        except Exception as error:  # noqa: BLE001 - callers wait for this task: whatever ends it has to reach them
+        except Exception as error:  # noqa: BLE001 - callers wait for this task, so every end must reach them
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
         if not self._broken:
-            reason = translated(error, self._address, sent=False)
+            reason = safe_storage_error(error, self._address, sent=False)
             reason.__cause__ = safe_cause(error, self._address)
             self._break(reason)
             self._on_broken(reason)
@@ -236,14 +236,14 @@ class RedisPipe:
                     self._ready.append(await self._next_chunk())
                     if self._broken:
                         return
-                    if self._forgotten:  # meanwhile: they go first
+                    if self._forgotten:  # found meanwhile; these chunks go first
                         continue
                 chunk = self._ready.popleft()
                 self._in_flight.append(chunk)
                 if len(self._in_flight) == 1:
                     self._expect_answer()
                 await self._connection.send_packed_command([chunk.packed], check_health=False)
-                await self._clock.sleep(0)  # packing the next one is a slice of its own
+                await self._clock.sleep(0)  # packing the next chunk gets a turn of its own
             self._sender_wakes.clear()
             await self._sender_wakes.wait()
 
@@ -255,11 +255,11 @@ class RedisPipe:
                 break
             if call.packed == len(call.transactions):
                 self._waiting.popleft()
-                if chunk.is_enough:
+                if chunk.is_worth_sending:
                     break
             else:
-                await self._clock.sleep(0)  # each slice of a large call is a turn of its own
-        if chunk.is_large:  # packing and sending it are turns of their own
+                await self._clock.sleep(0)  # each slice of a large call gets a turn of its own
+        if chunk.is_large:  # packing and sending get a turn each
             await self._clock.sleep(0)
             chunk.pack(self._sha)
             await self._clock.sleep(0)
@@ -269,7 +269,7 @@ class RedisPipe:
         return chunk
 
     def _expect_answer(self) -> None:
-        """Give the store another `timeout_s`, from now."""
+        """Restart the timer of `timeout_s` for the oldest chunk in flight."""
         self._stop_timer()
         if self._in_flight:
             late = TimeoutError(f"no answer for {self._address.timeout_s} s")
@@ -281,25 +281,25 @@ class RedisPipe:
             self._timer = None
 
     async def _read(self) -> None:
-        """Read also while nothing is expected: that is how the end of an idle connection is noticed."""
+        """Read even if no reply is expected, to notice when an idle connection ends."""
         while True:
             await self._read_one()
             self._expect_answer()
             self._sender_wakes.set()
             if self._forgotten and not self._in_flight:
-                await self._teach_again()
+                await self._reload_script()
 
     async def _read_one(self) -> None:
         try:
             reply = await self._connection.read_response(timeout=math.inf, disconnect_on_error=False)
             if not self._in_flight:
-                raise InvalidResponse("an answer that nobody asked for")
+                raise InvalidResponse("a reply without a request")
         except NoScriptError:
             self._forgotten.append(self._in_flight.popleft())
         except RedisError as error:
             if not is_reply(error):
                 raise
-            failure = translated(error, self._address, sent=True)
+            failure = safe_storage_error(error, self._address, sent=True)
             failure.__cause__ = safe_cause(error, self._address)
             chunk = self._in_flight.popleft()
             chunk.settle_all(Unknown(failure) if failure.outcome == "unknown" else Failed(failure))
@@ -310,14 +310,14 @@ class RedisPipe:
                 self._fail_overtaken()
 
     def _fail_overtaken(self) -> None:
-        """Another client taught the store the script just then: sending the earlier chunks now would change the order."""
+        """Fail the forgotten chunks: another client has loaded the script, so sending them now would change the order."""
         failure = StorageUnavailable(f"the store {self._address} had forgotten its scripts", hint="try again")
         for chunk in self._forgotten:
             chunk.settle_all(Failed(failure))
         self._forgotten.clear()
 
-    async def _teach_again(self) -> None:
-        """SCRIPT FLUSH, or a replica that took over: nothing of the forgotten chunks was executed."""
+    async def _reload_script(self) -> None:
+        """Load the script again, after a SCRIPT FLUSH or a failover; the store executed none of the forgotten chunks."""
         async with self._clock.timeout(self._address.timeout_s):
             self._sha = await ask(self._connection, "SCRIPT", "LOAD", self._script)
         self._ready.extendleft(reversed(self._forgotten))

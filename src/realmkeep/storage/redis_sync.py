@@ -1,4 +1,4 @@
-"""What is read from a Redis or Valkey counts as durable because something was written and synced before it was read."""
+"""Makes reads durable: in each run of the store, a connection writes and syncs before the first read."""
 
 from typing import Final
 
@@ -6,30 +6,29 @@ from realmkeep.keys import SERVER_SYNCED
 from realmkeep.storage.redis_capability import read_info
 from realmkeep.storage.redis_connection import RedisConnection, ask
 
-SYNCED_KEEP_MS: Final = 100 * 366 * 24 * 3600 * 1000  # a century; any expiry would do
+SYNCED_KEEP_MS: Final = 100 * 366 * 24 * 3600 * 1000  # a century; any expiry serves
 
 
-class RunSync:
-    """What one storage object knows of the run of its store: whether a write in it has been answered.
+class SyncOnNewRun:
+    """Knows, for one storage object, whether a write has been answered in the current run of the store.
 
-    A store that died between a write and its fsync comes back with the write: it reads its file from the system's memory and
-    syncs nothing. What is read from it then can still be lost with the power, until the file is synced the next time. So each
-    connection asks which run of the store is at its other end, and the first one in a run begins with a write of its own, whose
-    answer comes after the fsync of everything that stands before it in the file. A connection does not outlive the store's
-    process, so it is asked once.
+    A store that died between a write and its fsync may still have the write after its restart: it reads its file from the
+    system's memory and syncs nothing. A power loss can still lose such data, until the file is synced the next time. So
+    each connection asks for the store's run id, and the first one in a run begins with a write. The answer comes after the
+    fsync of everything before it in the file. A connection does not outlive the store's process, so asking once is enough.
     """
 
     def __init__(self) -> None:
         self._run = ""
 
-    async def begin(self, connection: RedisConnection) -> None:
-        """Return when everything that this connection is going to read is as durable as what the store acknowledges.
+    async def sync_before_reading(self, connection: RedisConnection) -> None:
+        """Return when all data that this connection will read are as durable as the store's acknowledged writes.
 
-        The write is one that a store accepts also when its memory is full: it sets the expiry of a key. Where INFO is
-        forbidden, each connection writes.
+        The write sets the expiry of a key, which a store accepts even if its memory is full. If INFO is forbidden, each
+        connection writes.
 
         Raises:
-            RedisError: The store refuses it, or the connection broke.
+            RedisError: The store refuses the write, or the connection broke.
         """
         run = (await read_info(connection, "server")).get("run_id", "")
         if run and run == self._run:

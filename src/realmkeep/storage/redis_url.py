@@ -1,4 +1,4 @@
-"""Where a Redis store is and how to get in: a URL taken apart, and a `repr` without its secrets."""
+"""The address of a Redis store, parsed from a URL; its `repr` shows no secrets."""
 
 import os
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from realmkeep.storage.limits import whole_number
 from realmkeep.storage.urls import options_of
 
 DEFAULT_PORT: Final = 6379
-TIMEOUT_S: Final = 10.0  # a disk that stalls under `always` may take seconds; a dead peer should not take a minute
+TIMEOUT_S: Final = 10.0  # under `always`, a stalled disk may take seconds; a dead peer should not take a minute
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S_MIN: Final = 0.01
 TIMEOUT_S_MAX: Final = 3600.0
@@ -29,16 +29,16 @@ class RedisAddress:
         host: Name or address; empty for a unix socket.
         port: Its TCP port.
         socket_path: The unix socket; empty for TCP.
-        tls: Whether TLS is spoken; the certificate and the name in it are always verified.
+        tls: TLS is used; the certificate and its host name are always verified.
         username: The ACL user; None for the default one.
-        password: Its password; None where none is asked for.
+        password: Its password; None if the store has none.
         database: The number of the database.
         tls_ca: File of the authorities to trust; empty for the system's.
         tls_cert: File of the client's own certificate; empty for none.
         tls_key: File of its private key.
-        tls_key_password: The passphrase of that key; None where it has none.
-        timeout_s: How long an answer may take.
-        connect_timeout_s: How long connecting and the handshake may take.
+        tls_key_password: The passphrase of that key; None if it has none.
+        timeout_s: The longest wait for an answer.
+        connect_timeout_s: The longest wait for the connection and its handshake.
     """
 
     host: str = ""
@@ -62,34 +62,34 @@ class RedisAddress:
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}"
 
     def is_secret_in(self, text: str) -> bool:
-        """Whether `text` repeats a secret, as a server may that echoes a command it does not know."""
+        """Whether `text` repeats a secret: a server may echo a command that it does not know."""
         return any(secret and secret in text for secret in (self.password, self.tls_key_password))
 
     def exposures(self) -> Iterator[str]:
-        """Who else can use the store as we do, one sentence for each."""
+        """Yield a warning for each way in which others can reach the store."""
         if self.socket_path:
             return
         if not self.password and not self.tls_cert:
-            whoever = "every user of this machine" if self.is_of_this_machine else "whoever reaches its port"
-            yield f"the store asks for no password: {whoever} can read and change everything"
-        if not self.tls and not self.is_of_this_machine:
-            yield "the line to the store is not encrypted: rediss:// is, and a private network may be enough"
+            others = "every user of this machine" if self.is_local else "every host that reaches its port"
+            yield f"the store asks for no password: {others} can read and change everything"
+        if not self.tls and not self.is_local:
+            yield "the connection to the store is not encrypted: use rediss://, or a private network"
 
     @property
-    def is_of_this_machine(self) -> bool:
-        """Whether nothing but this machine's own programs can be at the other end, or in between."""
+    def is_local(self) -> bool:
+        """Whether the connection stays within this machine."""
         return bool(self.socket_path) or self.host in {"localhost", "::1"} or self.host.startswith("127.")
 
 
 def parse_redis_url(url: SplitResult) -> RedisAddress:
-    """The address of `redis://`, `rediss://` or `redis+unix://`. Blocks where it names files of secrets.
+    """Parse a `redis://`, `rediss://` or `redis+unix://` URL. Blocks if the URL names files of secrets.
 
     User and password are percent-decoded. Options: `timeout_s`, `connect_timeout_s`, `password_file`; with `rediss://` also
     `tls_ca`, `tls_cert`, `tls_key` (files), `tls_key_password` and `tls_key_password_file`; with `redis+unix://` also `db`.
 
     Raises:
-        ConfigError: A part is missing, malformed or unknown, or a file of a secret cannot be read; it is named, the URL is
-            not repeated.
+        ConfigError: A part is missing, malformed or unknown, or a file of a secret cannot be read. The message names the
+            part and does not repeat the URL.
     """
     scheme = url.scheme
     _check_encoded(url)
@@ -138,10 +138,10 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
 
 
 def _check_encoded(url: SplitResult) -> None:
-    """A `/`, `?` or `#` ends the part with user and password, so the rest of a password would be taken for a path."""
+    """Refuse an unencoded `/`, `?` or `#` in a password: it ends the part of the URL with user and password."""
     if url.fragment or ("@" in f"{url.path}{url.query}" and "@" not in url.netloc):
         raise ConfigError(
-            f"the {url.scheme}:// URL has a special character in its password, or a '#' behind its path",
+            f"the {url.scheme}:// URL has a special character in its password, or a '#' after its path",
             hint="percent-encode in a password: / as %2F, ? as %3F, # as %23, @ as %40, % as %25; or use password_file",
         )
 
@@ -156,7 +156,7 @@ def _tls(options: dict[str, str]) -> dict[str, str | None]:
 
 
 def _secret(options: dict[str, str], name: str, given: str | None) -> str | None:
-    """A secret that the URL has, or the file that it names in its place."""
+    """Return a secret from the URL, or from the file that the URL names instead."""
     path = options.pop(f"{name}_file", "")
     if not path:
         return given

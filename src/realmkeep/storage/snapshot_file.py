@@ -1,7 +1,7 @@
-"""The snapshot of an embedded store, `dump.rdb`: when it is what a store has to begin with, and what is told of it.
+"""The snapshot of an embedded store, `dump.rdb`: decides whether the store must start from it, and describes it.
 
-Valkey with `appendonly yes` never looks at a snapshot: without an append-only file it starts empty, without a word, and the
-next snapshot overwrites the one that was to be restored.
+Valkey with `appendonly yes` never reads a snapshot: without an append-only file it starts empty, without a warning, and its
+next snapshot overwrites the one that should be restored.
 """
 
 import datetime as dt
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from realmkeep.errors import StorageMisconfigured
-from realmkeep.files import open_believed
+from realmkeep.files import open_trusted
 from realmkeep.storage.append_only import FOLDER, MANIFEST
 
 SNAPSHOT: Final = "dump.rdb"
@@ -19,25 +19,25 @@ SAVED_WITHIN_S: Final = 600.0  # from the first byte of a snapshot to its last
 _AUXILIARY: Final = 0xFA
 
 
-def is_to_be_restored(directory: Path) -> bool:
-    """Whether a directory has a snapshot and no append-only file, so that the snapshot is what there is.
+def must_be_restored(directory: Path) -> bool:
+    """Whether a directory has a snapshot and no append-only file, so that the store must start from the snapshot.
 
     Raises:
-        StorageMisconfigured: Append-only files lie there without the manifest that says how they belong together.
+        StorageMisconfigured: There are append-only files without the manifest that says how they belong together.
     """
     if (directory / MANIFEST).exists() or (directory / LEGACY).exists():
         return False
     if any((directory / FOLDER).glob("appendonly.aof.*")):
         raise StorageMisconfigured(
             f"{directory / FOLDER} has append-only files but no manifest: the store would start without them",
-            hint=f"restore the manifest; or, to begin with {SNAPSHOT} or with nothing, move them away",
+            hint=f"restore the manifest; or, to begin with {SNAPSHOT} or with an empty store, move them away",
         )
     snapshot = directory / SNAPSHOT
     return snapshot.exists() and snapshot.stat().st_size > 0
 
 
-def describe(directory: Path) -> str:
-    """`dump.rdb`, and of when it is, if it says so."""
+def describe_snapshot(directory: Path) -> str:
+    """Return `dump.rdb` and the time of the snapshot, if its header has it."""
     made_s = _made_s(directory / SNAPSHOT)
     return (
         SNAPSHOT
@@ -46,17 +46,17 @@ def describe(directory: Path) -> str:
     )
 
 
-def was_put_there(directory: Path) -> bool:
-    """Whether a snapshot is not one that the store has written where it lies: somebody may think that it will be loaded."""
+def was_copied_in(directory: Path) -> bool:
+    """Whether a snapshot was copied into the directory, not written by the store: an operator may expect it to be loaded."""
     snapshot = directory / SNAPSHOT
     made_s = _made_s(snapshot)
     return made_s is not None and snapshot.stat().st_mtime - made_s > SAVED_WITHIN_S
 
 
 def _made_s(path: Path) -> int | None:
-    """The time in a snapshot's header; None if it has none, or is no snapshot (the store will say so)."""
+    """Return the time in a snapshot's header; None if it has none, or is not a snapshot (the store reports that)."""
     try:
-        with open_believed(path) as file:
+        with open_trusted(path) as file:
             if not file.read(9).startswith((b"REDIS", b"VALKEY")):
                 return None
             while file.read(1) == bytes([_AUXILIARY]):
@@ -69,7 +69,7 @@ def _made_s(path: Path) -> int | None:
 
 
 def _text(file: BinaryIO) -> bytes:
-    """A string as rdb.c writes it: its length in 6, 14 or 32 bits, or a number in its place."""
+    """Read a string as rdb.c writes it: its length in 6, 14 or 32 bits, or a number in its place."""
     (first,) = struct.unpack("B", file.read(1))
     kind, low = first >> 6, first & 0x3F
     if kind == 0:

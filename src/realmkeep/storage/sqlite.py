@@ -1,4 +1,4 @@
-"""`sqlite:///file`: one file, one server. For development, and for realms that need no second server."""
+"""`sqlite:///file`: one file for one server; for development, and for realms that need no second server."""
 
 import asyncio
 import os
@@ -24,7 +24,7 @@ from realmkeep.storage.patterns import compile_pattern, is_orphan, literal_prefi
 from realmkeep.storage.protocol import Capability, Failed, Put, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.sqlite_contents import SqliteContents
 from realmkeep.storage.sqlite_file import SqliteFile
-from realmkeep.storage.sqlite_threads import SqliteThread, read_each, write_together
+from realmkeep.storage.sqlite_threads import SqliteThread, run_each_in_its_own, run_in_one_transaction
 from realmkeep.storage.transact import add, apply
 
 CAPABILITY: Final = Capability(
@@ -36,20 +36,20 @@ CAPABILITY: Final = Capability(
     shared=False,
     fsync="full",
 )
-PAGE_KEYS: Final = 1000  # read in one go: a long read would keep the log from being folded back into the file
+PAGE_KEYS: Final = 1000  # read in one transaction; a long one would delay checkpoints of the write-ahead log
 
 T = TypeVar("T")
 
 
-class _Session:
+class _OpenFile:
     """An open file with its two threads, from `connect` to `disconnect`."""
 
     def __init__(self, file: SqliteFile, clock: Clock) -> None:
         self._file = file
         self.contents = SqliteContents(file.writer, clock)
         self.snapshot = SqliteContents(file.reader, clock)
-        self._writer = SqliteThread("realmkeep-sqlite-writer", partial(write_together, file, self.contents))
-        self._reader = SqliteThread("realmkeep-sqlite-reader", partial(read_each, file))
+        self._writer = SqliteThread("realmkeep-sqlite-writer", partial(run_in_one_transaction, file, self.contents))
+        self._reader = SqliteThread("realmkeep-sqlite-reader", partial(run_each_in_its_own, file))
         self.write = self._writer.call
         self.read = self._reader.call
 
@@ -64,48 +64,48 @@ class _Session:
 
 
 class SqliteStorage:
-    """A `Storage` in one SQLite file, which no second server can open meanwhile.
+    """A `Storage` in one SQLite file, which a second server cannot open meanwhile.
 
-    Everything that writes goes through one thread, in the order of the calls; what gathers while it waits for the disk
-    shares the next fsync. Reads have a thread and a connection of their own and wait for no write.
+    One thread makes all writes, in the order of the calls; calls that gather while it waits for the disk share the next
+    fsync. Reads have a thread and a connection of their own and do not wait for writes.
 
     Args:
         path: The file; made at the first `connect` if absent.
-        clock: Its wall time decides what has expired.
+        clock: The clock; expiries use its wall time.
     """
 
     def __init__(self, path: str | Path, *, clock: Clock | None = None) -> None:
         self._path = Path(path)
         self._clock = clock or SystemClock()
-        self._session: _Session | None = None
-        self._changing = asyncio.Lock()  # opening and closing take turns
+        self._session: _OpenFile | None = None
+        self._changing = asyncio.Lock()  # opening and closing exclude each other
 
     def __repr__(self) -> str:
         return f"<SqliteStorage {str(self._path)!r} {'connected' if self._session else 'not connected'}>"
 
     @property
     def capability(self) -> Capability:
-        """Everything is fsynced before it is reported as committed."""
+        """A committed write has been fsynced."""
         self._connected()
         return CAPABILITY
 
     async def run_id(self) -> str:
-        """None: it is this process, and loses nothing."""
+        """Return an empty name: a crash of this store loses nothing."""
         self._connected()
         return ""
 
     async def connect(self) -> None:
-        """Open the file, or make it; checks that it is whole."""
+        """Open the file, or make it, and check that it is undamaged."""
         await asyncio.shield(asyncio.create_task(self._open()))
 
     async def disconnect(self) -> None:
-        """Write what was accepted, fold the log into the file, and close it."""
+        """Write all accepted calls, fold the log into the file, and close it."""
         await asyncio.shield(asyncio.create_task(self._close()))
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""
         check_transactions(transactions)
-        batch = tuple(transactions)  # the caller's list may change before the thread comes to it
+        batch = tuple(transactions)  # the caller may change its list before the thread runs
         try:
             session = self._connected()
             return await session.write(lambda: [apply(session.contents, transaction) for transaction in batch])
@@ -114,28 +114,28 @@ class SqliteStorage:
             return [outcome for _ in batch]
 
     async def load(self, key: str) -> bytes | None:
-        """The value at `key`; None if nothing lies there."""
+        """Return the value at `key`; None if the key is absent."""
         check_key(key)
         return await self._read(lambda snapshot: snapshot.value(key))
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The values at `keys`, all read at one moment."""
+        """Return the values at `keys`, all read at one moment."""
         check_keys(keys)
         wanted = tuple(keys)
         return await self._read(lambda snapshot: [snapshot.value(key) for key in wanted])
 
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
-        """The entries of the list at `key`."""
+        """Return the entries of the list at `key`."""
         check_range(key, start, count)
         return await self._read(lambda snapshot: snapshot.entries(key, start=start, count=count))
 
     async def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`."""
+        """Whether `key` holds a value or a list."""
         check_key(key)
         return await self._read(lambda snapshot: snapshot.exists(key))
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        """The keys that match, sorted."""
+        """Iterate over the keys that match, sorted."""
         matches = compile_pattern(pattern).fullmatch
         prefix = literal_prefix(pattern)
         from_key: str | None = prefix
@@ -153,11 +153,11 @@ class SqliteStorage:
         return await self._change(lambda contents: add(contents, key, by))
 
     async def flush(self) -> None:
-        """Return when what was accepted before is committed."""
+        """Return when all earlier calls are committed."""
         await self._change(lambda _: None)
 
     async def snapshot(self) -> None:
-        """Nothing of its own: the file with its log is one, and closing folds the log in."""
+        """Do no more than `flush`: the file with its log is a snapshot already."""
         await self.flush()
 
     async def save(self, key: str, value: bytes) -> None:
@@ -174,7 +174,7 @@ class SqliteStorage:
         return await self._change(lambda contents: contents.remove(key))
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """Delete orphans of staging, which only stores that were imported here have."""
+        """Delete orphaned staged values; only stores imported from elsewhere have any."""
         now_us = self._clock.wall_us()
         orphans = [key async for key in self.keys("temp:*") if is_orphan(key, now_us=now_us, older_than_s=older_than_s)]
         return sum(await self._change(lambda contents: [contents.remove(key) for key in orphans]))
@@ -182,7 +182,7 @@ class SqliteStorage:
     async def _open(self) -> None:
         async with self._changing:
             if self._session is None:
-                session = _Session(await asyncio.to_thread(SqliteFile.open, self._path), self._clock)
+                session = _OpenFile(await asyncio.to_thread(SqliteFile.open, self._path), self._clock)
                 await asyncio.to_thread(session.start)
                 self._session = session
 
@@ -200,7 +200,7 @@ class SqliteStorage:
         session = self._connected()
         return await session.write(lambda: do(session.contents))
 
-    def _connected(self) -> _Session:
+    def _connected(self) -> _OpenFile:
         if self._session is None:
             raise StorageUnavailable(f"{self._path} is not open", hint="await storage.connect() first")
         return self._session
@@ -211,12 +211,12 @@ def _page(from_key: str, count: int, snapshot: SqliteContents) -> tuple[list[str
 
 
 def open_url(url: SplitResult, clock: Clock) -> SqliteStorage:
-    """The store of `sqlite:///relative.db` or `sqlite:////absolute.db` (`sqlite:///C:/realm.db` on Windows).
+    """Open a `sqlite:///relative.db` or `sqlite:////absolute.db` URL (`sqlite:///C:/realm.db` on Windows).
 
     Raises:
-        ConfigError: There is no path, or something that is none of its business.
+        ConfigError: The path is missing, or the URL has another part.
     """
-    path = os.fsdecode(unquote_to_bytes(url.path.removeprefix("/")))  # a name may be in no encoding at all
+    path = os.fsdecode(unquote_to_bytes(url.path.removeprefix("/")))  # a file name may have no valid encoding
     if url.netloc or url.query or url.fragment or not path or path == ":memory:" or "\0" in path:
         raise ConfigError(
             "a sqlite URL is a path and nothing else",

@@ -1,4 +1,4 @@
-"""What lies in a SQLite file, as one connection sees it inside its transaction. The statements are in `sql/`."""
+"""The contents of a SQLite file, as one connection sees them inside its transaction. The statements are in `sql/`."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -11,30 +11,30 @@ from realmkeep.storage.limits import expire_ms
 from realmkeep.storage.protocol import Append, Delete, Effect, Put
 from realmkeep.storage.transact import ABSENT, VALUE, Shape, wrong_type
 
-SWEEP_KEYS_MAX: Final = 100  # a transaction; so that no commit waits for a great clearing out
+SWEEP_KEYS_MAX: Final = 100  # in one transaction, so that no commit waits for a long sweep
 
 
 class Rows(Protocol):
-    """What a statement returned."""
+    """The result of a statement."""
 
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
     @property
     def get(self) -> Any:
-        """The first row, and if that has one column, that alone; None without a row."""
+        """The first row, or its only column if it has one; None without a row."""
         ...
 
     def fetchone(self) -> Any:
-        """The next row; None if there is none."""
+        """Return the next row; None if there is none."""
         ...
 
     def fetchall(self) -> list[Any]:
-        """All rows; only then has a statement that returns some run to its end."""
+        """Return all rows. A statement with rows has run to its end only after this."""
         ...
 
 
 class Connection(Protocol):
-    """What is used of `apsw.Connection`, whose own types need Python 3.12 (`collections.abc.Buffer`)."""
+    """The part of `apsw.Connection` that is used; its own types need Python 3.12 (`collections.abc.Buffer`)."""
 
     @property
     def in_transaction(self) -> bool:
@@ -42,7 +42,7 @@ class Connection(Protocol):
         ...
 
     def execute(self, statements: str, bindings: Mapping[str, str | bytes | int | None] | None = None, /) -> Rows:
-        """Run statements; the last one's rows are fetched as they are asked for."""
+        """Run statements; the rows of the last one are fetched on demand."""
         ...
 
     def readonly(self, name: str, /) -> bool:
@@ -50,11 +50,11 @@ class Connection(Protocol):
         ...
 
     def set_busy_timeout(self, milliseconds: int, /) -> None:
-        """How long to wait for another program's lock."""
+        """Set the longest wait for another program's lock."""
         ...
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         ...
 
     def __enter__(self) -> object: ...
@@ -65,16 +65,16 @@ class Connection(Protocol):
 
 @cache
 def statement(name: str) -> str:
-    """The text of `sql/{name}.sql`."""
+    """Return the text of `sql/{name}.sql`."""
     return files("realmkeep.storage").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
 class SqliteContents:
-    """Reads and changes; the caller begins and ends transactions, in the one thread that uses the connection.
+    """Reads and changes keys. The caller begins and ends transactions, in the one thread that uses the connection.
 
     Args:
-        connection: Where.
-        clock: Its wall time decides what has expired, because an expiry outlives the process.
+        connection: The connection.
+        clock: The clock; expiries use its wall time, because they outlive the process.
     """
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
@@ -82,10 +82,10 @@ class SqliteContents:
         self._clock = clock
 
     def value(self, key: str) -> bytes | None:
-        """The value at `key`; None if nothing lies there.
+        """Return the value at `key`; None if the key is absent.
 
         Raises:
-            WrongType: A list lies there.
+            WrongType: The key holds a list.
         """
         row = self._find(key)
         if row is None:
@@ -95,10 +95,10 @@ class SqliteContents:
         return row[0]
 
     def entries(self, key: str, *, start: int, count: int | None) -> list[bytes]:
-        """The entries of the list at `key`; none if absent.
+        """Return the entries of the list at `key`; [] if the key is absent.
 
         Raises:
-            WrongType: A value lies there.
+            WrongType: The key holds a value.
         """
         row = self._find(key)
         if row is None:
@@ -109,7 +109,7 @@ class SqliteContents:
         return [row[0] for row in self._run("list_entries", {"key": key, "start": start, "count": limit})]
 
     def shape(self, key: str) -> Shape:
-        """What lies at `key`."""
+        """Return the shape of `key`."""
         row = self._find(key)
         if row is None:
             return ABSENT
@@ -119,18 +119,18 @@ class SqliteContents:
         return length
 
     def exists(self, key: str) -> bool:
-        """Whether anything lies at `key`."""
+        """Whether `key` holds a value or a list."""
         return self._find(key) is not None
 
     def page_of_keys(self, from_key: str, count: int) -> tuple[list[str], str | None]:
-        """The keys of the next `count` rows from `from_key` on, sorted, and from where to go on; None: that was all."""
+        """Return the keys of the next `count` rows from `from_key` on, sorted, and the key of the next page, if any."""
         rows: list[tuple[str, int | None]] = list(self._run("page_of_keys", {"from_key": from_key, "count": count}))
         now_us = self._clock.wall_us()
         found = [key for key, expires_us in rows if expires_us is None or expires_us > now_us]
         return found, f"{rows[-1][0]}\0" if len(rows) == count else None
 
     def perform(self, effect: Effect) -> None:
-        """Do it; the key is known to be of the right type."""
+        """Apply an effect; the type of its key has been checked."""
         key = effect.key
         if isinstance(effect, Put):
             lasts = effect.expire_s
@@ -151,7 +151,7 @@ class SqliteContents:
         self._run("replace", {"key": key, "value": value})
 
     def remove(self, key: str) -> bool:
-        """Remove `key`, value or list; True if something lay there."""
+        """Remove `key` and its value or list; True if it existed."""
         row = self._find(key)
         self._run("remove", {"key": key})
         if row is not None and row[0] is None:
@@ -159,7 +159,7 @@ class SqliteContents:
         return row is not None
 
     def sweep_expired(self) -> None:
-        """Clear away some of what has expired: it is absent as it is, but takes up room."""
+        """Delete some expired keys: they count as absent already, but take up room."""
         self._run("sweep_expired", {"now_us": self._clock.wall_us(), "count": SWEEP_KEYS_MAX})
 
     def _find(self, key: str) -> tuple[bytes | None, int | None] | None:

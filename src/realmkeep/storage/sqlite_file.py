@@ -1,4 +1,4 @@
-"""Opening a SQLite file: make it, lock it, make sure that it is ours and whole. And what SQLite's errors mean."""
+"""Opens a SQLite file: makes it, locks it, checks that it is Realmkeep's and undamaged. Also maps SQLite's errors."""
 
 import os
 from contextlib import ExitStack, closing, suppress
@@ -20,10 +20,10 @@ from realmkeep.errors import (
 from realmkeep.files import check_private, open_private, real_path
 from realmkeep.storage.sqlite_contents import Connection, statement
 
-APPLICATION_ID: Final = int.from_bytes(b"Rlmk", "big")  # in the file's header, where file(1) finds it
+APPLICATION_ID: Final = int.from_bytes(b"Rlmk", "big")  # in the file's header; file(1) shows it
 SCHEMA_VERSION: Final = 1
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal", "-lock", "-new", "-new-journal", "-new-wal", "-new-shm")
-BUSY_MS: Final = 5000  # somebody else's tool may be writing; a server of ours never is, see the lock
+BUSY_MS: Final = 5000  # another program may be writing, but no server of Realmkeep: the lock excludes it
 
 T = TypeVar("T", bound=StorageError)
 
@@ -41,34 +41,32 @@ _MEANINGS: Final[dict[type[apsw.Error], tuple[type[StorageError], str]]] = {
 }
 
 
-def meaning(path: Path, error: apsw.Error) -> StorageError:
-    """The error that callers see for what SQLite said; nothing was changed."""
+def storage_error_for(path: Path, error: apsw.Error) -> StorageError:
+    """Return the error for an exception of SQLite; the store was not changed."""
     kind, hint = _MEANINGS.get(type(error), (StorageUnavailable, "see the cause"))
     return _caused(kind(f"{path}: {error}", hint=hint), error)
 
 
-def meaning_of_failed_commit(path: Path, error: apsw.Error) -> StorageError:
-    """As `meaning`, for a COMMIT.
+def storage_error_for_commit(path: Path, error: apsw.Error) -> StorageError:
+    """As `storage_error_for`, for a COMMIT.
 
-    After an I/O error the write-ahead log may hold the whole transaction, or may not: it is rolled back here, and the
-    next commit overwrites it, but a crash before that would bring it back.
+    After an I/O error the write-ahead log may hold the whole transaction. It is rolled back, and the next commit overwrites
+    it, but a crash before that would bring it back.
     """
     if isinstance(error, apsw.IOError):
-        unknown = OutcomeUnknown(
-            f"{path}: {error} while committing", hint="read what it guards on, then write it again"
-        )
+        unknown = OutcomeUnknown(f"{path}: {error} while committing", hint="read a guarded key, then write again")
         return _caused(unknown, error)
-    return meaning(path, error)
+    return storage_error_for(path, error)
 
 
 @dataclass(frozen=True)
 class SqliteFile:
-    """An open file: two connections, and the lock that keeps a second server away. Blocks; not for the event loop.
+    """An open file: two connections, and the lock against a second server. It blocks, so keep it off the event loop.
 
     Attributes:
-        path: Where it really is.
-        writer: For the thread that writes.
-        reader: For the thread that reads.
+        path: The real path, without links.
+        writer: The connection of the writing thread.
+        reader: The connection of the reading thread.
     """
 
     path: Path
@@ -81,12 +79,12 @@ class SqliteFile:
         """Open the file at `path`, or make it.
 
         Raises:
-            StorageMisconfigured: It is not ours, newer, damaged, or cannot be written. It was not touched.
+            StorageMisconfigured: The file is foreign, newer, damaged, or cannot be written. It was not changed.
             StorageLocked: Another server has it open.
-            StorageUnavailable: It could not be read; or another program kept it locked.
+            StorageUnavailable: It cannot be read, or another program kept it locked.
         """
         try:
-            path = real_path(path)  # whatever names lead to it, there is one lock
+            path = real_path(path)  # every link to the file leads to the same lock
             _check_ours(path)
             with ExitStack() as undo:
                 lock = undo.enter_context(closing(_lock(path)))
@@ -94,7 +92,7 @@ class SqliteFile:
                 _make(path)
                 writer = undo.enter_context(closing(_connect(path)))
                 _check_whole(path, writer)
-                # What a process wrote that died before its fsync is read from the system's memory: a checkpoint syncs it.
+                # A process that died before its fsync left writes in the system's memory: a checkpoint syncs them.
                 writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
                 reader = _connect(path)
                 undo.pop_all()
@@ -102,21 +100,21 @@ class SqliteFile:
         except FileRefused as error:
             raise StorageMisconfigured(error.message, hint=error.hint or "give another path") from error
         except apsw.Error as error:
-            raise meaning(path, error) from error
+            raise storage_error_for(path, error) from error
         except OSError as error:
             raise StorageMisconfigured(
                 f"{path}: {error.strerror}", hint="its directory must exist, and this user must be able to write there"
             ) from error
 
     def close(self) -> None:
-        """Fold the log into the file and let go of the lock."""
+        """Fold the log into the file and release the lock."""
         self.reader.close()
         self.writer.close()
         self._lock.close()
 
 
 def _check_ours(path: Path) -> None:
-    """Look at the header without locks and side files, so that nothing happens to a file that is not ours."""
+    """Check the header without locks and side files, so that a foreign file is not changed."""
     there = {suffix for suffix in SUFFIXES if check_private(Path(f"{path}{suffix}"))}
     if "" not in there or path.stat().st_size == 0:
         return
@@ -136,28 +134,28 @@ def _check_ours(path: Path) -> None:
 
 
 def _lock(path: Path) -> Connection:
-    """Hold an exclusive lock on a file beside it until closed; the system lets go of it when the process dies.
+    """Hold an exclusive lock on a file beside the store until closed; the system releases it when the process dies.
 
-    SQLite's own exclusive mode would keep our own reading connection out as well. A lock of SQLite on a file of its own
-    works on every system that SQLite works on.
+    SQLite's own exclusive mode would also exclude this store's reading connection. A SQLite lock on a separate file works
+    on every system that SQLite supports.
     """
     with ExitStack() as undo:
         _touch(Path(f"{path}-lock"))
         beside = undo.enter_context(closing(_open(f"{path}-lock", apsw.SQLITE_OPEN_READWRITE)))
         try:
-            beside.execute("PRAGMA journal_mode = MEMORY").fetchall()  # otherwise a third file, for nothing
+            beside.execute("PRAGMA journal_mode = MEMORY").fetchall()  # avoids a journal file
             beside.execute("BEGIN EXCLUSIVE")
         except apsw.BusyError as error:
             raise StorageLocked(
                 f"another server has {path} open",
-                hint="stop it, or give another path; servers that shall share a store need a Valkey or Redis (redis://)",
+                hint="stop it, or give another path; servers that share a store need a Valkey or Redis (redis://)",
             ) from error
         undo.pop_all()
         return beside
 
 
 def _make(path: Path) -> None:
-    """Make the file under another name and rename it, so that a file under this name is always whole."""
+    """Make the file under another name and rename it, so that a file under this name is always complete."""
     if path.exists() and path.stat().st_size > 0:
         return
     log = Path(f"{path}-wal")
@@ -179,7 +177,7 @@ def _make(path: Path) -> None:
 
 
 def _touch(path: Path) -> None:
-    """Make a file for its owner alone; SQLite would let everybody read it, and gives its mode to the files beside it."""
+    """Make a file for its owner alone; SQLite's own would be readable for all, and side files copy the mode."""
     with suppress(FileExistsError):
         os.close(open_private(path, os.O_RDWR | os.O_CREAT | os.O_EXCL))
 
@@ -201,7 +199,7 @@ def _configure(path: Path, connection: Connection) -> None:
             f"{path} cannot have a write-ahead log here (journal mode {mode})",
             hint="put it on a local disk, not on a network share",
         )
-    # FULL: fsync before each commit returns. The other two matter on macOS, where fsync alone is not enough.
+    # FULL: fsync before each commit returns. The other two are for macOS, where fsync alone is not enough.
     for setting in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
         connection.execute(f"PRAGMA {setting}").fetchall()
 
@@ -217,7 +215,7 @@ def _open(name: str, flags: int) -> Connection:
         encoded = os.fsencode(name).decode()
     except UnicodeDecodeError as error:
         raise StorageMisconfigured(
-            f"the path {name!a} is not UTF-8, in which SQLite names files", hint="rename it"
+            f"the path {name!a} is not UTF-8, and SQLite accepts only that", hint="rename it"
         ) from error
     return apsw.Connection(encoded, flags=flags | apsw.SQLITE_OPEN_NOFOLLOW)
 

@@ -11,15 +11,15 @@ import apsw
 
 from realmkeep.errors import StorageError
 from realmkeep.storage.sqlite_contents import SqliteContents
-from realmkeep.storage.sqlite_file import SqliteFile, meaning, meaning_of_failed_commit
+from realmkeep.storage.sqlite_file import SqliteFile, storage_error_for, storage_error_for_commit
 
-GROUP_CALLS_MAX: Final = 1000  # share one fsync; beyond that the first has waited long enough
+GROUP_CALLS_MAX: Final = 1000  # share one fsync; with more, the first would wait too long
 
 T = TypeVar("T")
 
 
 @dataclass
-class _Call:
+class _ThreadCall:
     do: Callable[[], Any]
     answer: "asyncio.Future[Any]"
     result: Any = None
@@ -27,32 +27,32 @@ class _Call:
 
 
 class SqliteThread:
-    """Does calls in the order in which they were handed in, and answers on the event loop.
+    """Runs calls in the order of `call`, and answers on the event loop.
 
     Args:
-        name: Of the thread.
-        do_calls: Does what has gathered since it did the last ones, and sets each one's result or error.
+        name: The thread's name.
+        do_calls: Runs a batch of calls, and sets the result or error of each.
     """
 
-    def __init__(self, name: str, do_calls: Callable[[list[_Call]], None]) -> None:
+    def __init__(self, name: str, do_calls: Callable[[list[_ThreadCall]], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._do_calls = do_calls
-        self._waiting: SimpleQueue[_Call | None] = SimpleQueue()
-        # A daemon: a program that ends without disconnecting is a crash, and a store is made for crashes.
+        self._waiting: SimpleQueue[_ThreadCall | None] = SimpleQueue()
+        # A daemon: a program that ends without disconnecting has crashed, and the store survives crashes.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start it; blocks for a moment."""
+        """Start the thread; blocks for a moment."""
         self._thread.start()
 
     def call(self, do: Callable[[], T]) -> "asyncio.Future[T]":
-        """Hand in a call; its answer may be abandoned, but the call is done."""
+        """Queue a call; it runs even if its answer is abandoned."""
         answer: asyncio.Future[T] = self._loop.create_future()
-        self._waiting.put(_Call(do, answer))
+        self._waiting.put(_ThreadCall(do, answer))
         return answer
 
     def stop(self) -> None:
-        """Do what was handed in, then end; blocks until it has."""
+        """Run the queued calls, then end the thread; blocks until it has ended."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -62,11 +62,11 @@ class SqliteThread:
             calls, stopping = self._gather()
             if calls:
                 self._do_calls(calls)
-                self._loop.call_soon_threadsafe(_answer, calls)
+                self._loop.call_soon_threadsafe(_answer_calls, calls)
 
-    def _gather(self) -> tuple[list[_Call], bool]:
-        """What has been handed in, at least one call, and whether to stop after it."""
-        calls: list[_Call] = []
+    def _gather(self) -> tuple[list[_ThreadCall], bool]:
+        """Wait for at least one queued call; return all of them, and whether to stop after them."""
+        calls: list[_ThreadCall] = []
         call = self._waiting.get()
         while call is not None:
             calls.append(call)
@@ -79,25 +79,25 @@ class SqliteThread:
         return calls, True
 
 
-def write_together(file: SqliteFile, contents: SqliteContents, calls: list[_Call]) -> None:
-    """Do all calls in one transaction of SQLite, so that they share one fsync (group commit).
+def run_in_one_transaction(file: SqliteFile, contents: SqliteContents, calls: list[_ThreadCall]) -> None:
+    """Run all calls in one transaction of SQLite, so that they share one fsync (group commit).
 
-    A call that is refused raises before its first effect, so it takes nothing back from the others. When SQLite itself
-    fails, all of them are rolled back and all are told.
+    A refused call raises before its first effect, so the others stand. If SQLite itself fails, all of them are rolled back
+    and get the error.
     """
     try:
-        if file.writer.in_transaction:  # an earlier rollback failed, too
+        if file.writer.in_transaction:  # an earlier rollback failed
             file.writer.execute("ROLLBACK")
         file.writer.execute("BEGIN IMMEDIATE")
         for call in calls:
-            _do(call)
+            _run_call(call)
         contents.sweep_expired()
     except apsw.Error as error:
         _roll_back(file, error)
         for call in calls:
-            call.error = meaning(file.path, error)
+            call.error = storage_error_for(file.path, error)
         return
-    except Exception as error:  # noqa: BLE001 - a defect of ours: whoever called learns of it, the thread lives on
+    except Exception as error:  # noqa: BLE001 - a bug in this package: the callers get it, the thread lives on
         _roll_back(file, error)
         for call in calls:
             call.error = error
@@ -107,22 +107,22 @@ def write_together(file: SqliteFile, contents: SqliteContents, calls: list[_Call
     except apsw.Error as error:
         _roll_back(file, error)
         for call in calls:
-            call.error = meaning_of_failed_commit(file.path, error)
+            call.error = storage_error_for_commit(file.path, error)
 
 
-def read_each(file: SqliteFile, calls: list[_Call]) -> None:
-    """Do each call in a transaction of its own: it sees one moment, and the log can be folded back in between."""
+def run_each_in_its_own(file: SqliteFile, calls: list[_ThreadCall]) -> None:
+    """Run each call in a transaction of its own: it sees one moment, and checkpoints can run between two calls."""
     for call in calls:
         try:
             with file.reader:
-                _do(call)
+                _run_call(call)
         except apsw.Error as error:
-            call.error = meaning(file.path, error)
-        except Exception as error:  # noqa: BLE001 - a defect of ours: whoever called learns of it, the thread lives on
+            call.error = storage_error_for(file.path, error)
+        except Exception as error:  # noqa: BLE001 - a bug in this package: the caller gets it, the thread lives on
             call.error = error
 
 
-def _do(call: _Call) -> None:
+def _run_call(call: _ThreadCall) -> None:
     try:
         call.result = call.do()
     except StorageError as error:
@@ -137,9 +137,9 @@ def _roll_back(file: SqliteFile, cause: BaseException) -> None:
         cause.add_note(f"and the rollback failed, which the next transaction tries again: {error}")
 
 
-def _answer(calls: list[_Call]) -> None:
+def _answer_calls(calls: list[_ThreadCall]) -> None:
     for call in calls:
-        if call.answer.done():  # cancelled: nobody waits any more
+        if call.answer.done():  # its caller was cancelled
             continue
         if call.error is not None:
             call.answer.set_exception(call.error)

@@ -1,6 +1,6 @@
-"""What a mini-transaction does, for the engines that keep their keys within reach of Python (memory, SQLite).
+"""The semantics of a mini-transaction, for the engines whose keys Python can read itself (memory, SQLite).
 
-Everything is decided before the first effect, so that nothing ever needs undoing.
+Guards, needs and types are checked before the first effect, so an effect never needs undoing.
 """
 
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ VALUE: Final = -1
 
 
 class Contents(Protocol):
-    """What lies where; what has expired is absent."""
+    """The keys of a store as a transaction sees them; an expired key is absent."""
 
     def value(self, key: str) -> bytes | None:
-        """The value at `key`.
+        """Return the value at `key`; None if it is absent.
 
         Raises:
-            WrongType: A list lies there.
+            WrongType: The key holds a list.
         """
         ...
 
     def shape(self, key: str) -> Shape:
-        """What lies at `key`."""
+        """Return the shape of `key`."""
         ...
 
     def perform(self, effect: Effect) -> None:
-        """Do it; the key is known to be of the right type."""
+        """Apply an effect; the type of its key has been checked."""
         ...
 
     def replace(self, key: str, value: bytes) -> None:
@@ -77,7 +77,7 @@ def add(contents: Contents, key: str, by: int) -> int:
     """Add `by` to the number at `key`, and return the sum.
 
     Raises:
-        WrongType: No number lies there, or the sum does not fit in 64 bits.
+        WrongType: The key holds no number, or the sum does not fit in 64 bits.
     """
     value = contents.value(key)
     if value is None:
@@ -87,18 +87,18 @@ def add(contents: Contents, key: str, by: int) -> int:
     if number is None:
         raise wrong_type(key, holds="something else", wanted="a whole number")
     if not INCREMENT_MIN <= number + by <= INCREMENT_MAX:
-        raise wrong_type(key, holds=f"the number {number}", wanted=f"one that {by} can be added to in 64 bits")
+        raise wrong_type(key, holds=f"the number {number}", wanted=f"a number to which {by} can be added in 64 bits")
     contents.replace(key, str(number + by).encode())
     return number + by
 
 
 def wrong_type(key: str, *, holds: str, wanted: str) -> WrongType:
-    """The error for a key that holds something else than a call needs."""
+    """Make the error for a key that holds another type than the call needs."""
     return WrongType(f"{key!r} holds {holds}, not {wanted}; it was not touched", hint="delete it or use another key")
 
 
 def _check_types(contents: Contents, effects: Sequence[Effect]) -> None:
-    """Raise WrongType for the first effect that does not fit what the effects before it leave."""
+    """Raise WrongType for the first effect whose key, after the effects before it, holds the wrong type."""
     shapes: dict[str, Shape] = {}
     for effect in effects:
         key = effect.key

@@ -1,4 +1,4 @@
-"""From a URL to a store; a driver is imported only when its URL is opened."""
+"""Opens the store of a URL; a driver is imported only when its URL is opened."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Opener = Callable[[SplitResult, Clock], Storage]
 
 @dataclass(frozen=True)
 class _Backend:
-    module: str  # has `open_url(url, clock)`, which raises ConfigError without repeating the URL's secrets
+    module: str  # has `open_url(url, clock)`; its ConfigErrors must not repeat the URL's secrets
     extra: str | None
 
 
@@ -31,13 +31,13 @@ _BACKENDS: Final = {
 
 
 def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
-    """A store for `url`, not connected yet.
+    """Return the store for `url`, not connected yet.
 
     Args:
         url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://user:password@host:6379/0`,
             `rediss://...` (TLS), `redis+unix:///path/to/socket`, or `embedded:///directory`. Special characters in a
-            part are percent-encoded. No error and no `repr` repeats its password.
-        clock: Time; the machine's own without it.
+            part are percent-encoded. No error and no `repr` repeats the password.
+        clock: The clock; by default the machine's.
 
     Raises:
         ConfigError: The URL has an unknown scheme or is malformed.
@@ -68,10 +68,10 @@ def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
 
 
 def options_of(url: SplitResult) -> dict[str, str]:
-    """The options behind a store URL's question mark, for its backend.
+    """Return the options after a store URL's question mark, for its backend.
 
     Raises:
-        ConfigError: They are malformed, or one stands twice; the message repeats no value.
+        ConfigError: The options are malformed, or one stands twice; the message repeats no value.
     """
     try:
         pairs = parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query))

@@ -10,9 +10,9 @@ import pytest
 
 from realmkeep.errors import FileRefused
 from realmkeep.files import (
-    append_file,
     create_file,
     make_directory,
+    open_for_append,
     open_private,
     read_file,
     read_secret,
@@ -24,7 +24,7 @@ NOBODY = 65534
 
 
 def appended(path: Path) -> None:
-    os.close(append_file(path))
+    os.close(open_for_append(path))
 
 
 def replaced(path: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_full_disk_is_told_as_what_it_is_and_leaves_no_rest(tmp_path: Path, mo
 
 
 def test_a_descriptor_is_not_inherited(tmp_path: Path) -> None:
-    descriptor = append_file(tmp_path / "file")
+    descriptor = open_for_append(tmp_path / "file")
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 

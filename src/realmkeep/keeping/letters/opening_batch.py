@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from realmkeep.callables import deferred, discard
+from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import Later, Misuse, Return
 from realmkeep.keeping.live.envelope import PLAIN, Envelope, open_envelope
 from realmkeep.keeping.live.letter_types import open_letter
@@ -91,7 +91,7 @@ class Batch:
         result = opener.hook(record, content)
         if isinstance(result, (Later, Return)):
             raise result
-        if deferred(result):
+        if is_deferred(result):
             discard(result)
             raise Misuse(
                 f"on_letter returned a {type(result).__name__}, so nothing was applied",

@@ -54,4 +54,4 @@ class WriteAftermath:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - a defect of ours, whatever it is; its write is settled all the same
-            self._background.failed(name, error)
+            self._background.report_failure(name, error)

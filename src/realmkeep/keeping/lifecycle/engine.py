@@ -143,4 +143,4 @@ class Engine:
             "look back": self.look_back.watch,
         }
         for name, loop in loops.items():
-            self.background.keep(name, loop)
+            self.background.run_forever(name, loop)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple, Self, TypeAlias, TypeVar, cast, overload
 
-from realmkeep.callables import deferred, discard, fault_of, name_of
+from realmkeep.callables import discard, fault_of, is_deferred, name_of
 from realmkeep.errors import Misuse, RealmkeepError
 from realmkeep.keeping.live.arguments import check_record
 from realmkeep.keeping.live.counters import Counters
@@ -231,7 +231,7 @@ class Hooks(HookRegistry):
             self._counters.hook_failures += 1
             log.exception("the hook %s for %s of %s raised", name_of(hook), event, cls.__name__)
             return
-        if deferred(result):
+        if is_deferred(result):
             discard(result)
             self._counters.hook_failures += 1
             log.error(

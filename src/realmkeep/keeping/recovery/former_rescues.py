@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from realmkeep.errors import Corrupt, RescueNotDelivered, StorageError
-from realmkeep.files import append_file, open_believed, open_private, sync_directory
+from realmkeep.files import open_for_append, open_private, open_trusted, sync_directory
 from realmkeep.keeping.recovery.rescue import LeftBehind, restore
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def _move(path: Path, aside: Path, unsettled: frozenset[int]) -> None:
         sync_directory(path.parent)
         return
     rest = path.with_name(f".{path.name}.rest")
-    descriptors = append_file(aside), open_private(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with open_believed(path) as file, os.fdopen(descriptors[0], "wb") as done, os.fdopen(descriptors[1], "wb") as kept:
+    descriptors = open_for_append(aside), open_private(rest, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with open_trusted(path) as file, os.fdopen(descriptors[0], "wb") as done, os.fdopen(descriptors[1], "wb") as kept:
         for number, line in enumerate(file, start=1):
             (kept if number in unsettled else done).write(line)
         for each in (done, kept):

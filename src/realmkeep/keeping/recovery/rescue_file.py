@@ -21,7 +21,7 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, StorageError
-from realmkeep.files import append_file, open_believed
+from realmkeep.files import open_for_append, open_trusted
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.limits import check_transactions
@@ -260,7 +260,7 @@ def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False
         Corrupt: A line cannot be read; the error names it.
         OSError: The file cannot be read.
     """
-    with open_believed(path) as file:
+    with open_trusted(path) as file:
         for number, read in enumerate(file, start=1):
             line = line_in_log(read) if from_log else read
             if line is None:
@@ -284,7 +284,7 @@ def append_lines(path: Path, rescued: Iterable[Undelivered | Unsavable]) -> None
     Raises:
         OSError: They cannot be written; the file is as it was.
     """
-    with os.fdopen(append_file(path), "ab+", buffering=0) as file:
+    with os.fdopen(open_for_append(path), "ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - 1))
         torn = file.read(1) not in {b"", b"\n"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from realmkeep.callables import deferred, discard
+from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.record_keys import keys_of
@@ -266,7 +266,7 @@ class Commits:
             session.committing = True
         try:
             result = fn(*[session.record for session in sessions])
-            if deferred(result):
+            if is_deferred(result):
                 discard(result)
                 raise Misuse(
                     f"the function of a commit returned a {type(result).__name__}, an awaitable or a generator",

@@ -239,7 +239,7 @@ class WriteQueue:
             )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
         except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads what became of them
-            self._background.failed("sending", error, lasts_s=STEADY_S, then="; the resolver reads what landed")
+            self._background.report_failure("sending", error, lasts_s=STEADY_S, then="; the resolver reads what landed")
             return [Unknown(OutcomeUnknown(f"a write failed: {error!r}", hint="report it")) for _ in batch]
 
     def _advance(self) -> None:
@@ -278,7 +278,7 @@ class WriteQueue:
                 self.last_error = error
                 continue
             except Exception as error:  # noqa: BLE001 - as long as it is not known what landed, nothing may be sent
-                self._background.failed("resolving", error, lasts_s=STEADY_S, then="; it is tried again")
+                self._background.report_failure("resolving", error, lasts_s=STEADY_S, then="; it is tried again")
                 continue
             landed = [of for of, trouble in zip(members, self._troubled, strict=True) if of and trouble.write.landed]
             self._saw(landed[-1][-1] if landed else None)

@@ -5,7 +5,7 @@ from typing import Final
 from realmkeep.clock import Clock
 from realmkeep.config import NetworkConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.quotas import Hold, Limit, Rates, Shares
+from realmkeep.quotas import Limit, PlaceQuota, RateQuota, TakenPlace
 
 FULL_RETRY_S: Final = 5.0  # a guess: a place becomes free when a player leaves
 
@@ -24,11 +24,11 @@ class NetworkLimits:
         accounts = Limit(config.registrations_per_hour_per_address, config.registrations_per_hour_per_network)
         sessions = Limit(config.sessions_per_address, config.sessions_per_network)
         self._clock = clock
-        self._logins = Rates(logins, period_s=60.0, loopback=loopback)
-        self._registrations = Rates(accounts, period_s=3600.0, loopback=loopback)
-        self._sessions = Shares(sessions, loopback=loopback)
+        self._logins = RateQuota(logins, period_s=60.0, loopback=loopback)
+        self._registrations = RateQuota(accounts, period_s=3600.0, loopback=loopback)
+        self._sessions = PlaceQuota(sessions, loopback=loopback)
 
-    def admit_login(self, host: str, *, registers: bool) -> Hold:
+    def admit_login(self, host: str, *, registers: bool) -> TakenPlace:
         """Count the begin of a login or registration; returns the place of its session.
 
         Raises:

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from realmkeep import Session
 from realmkeep.accounts import FollowedLogin, fold_username
-from realmkeep.quotas import Hold
+from realmkeep.quotas import TakenPlace
 from realmkeep.realm.wire.peer import Peer
 from realmkeep.realm.world.player import Player
 
@@ -81,7 +81,7 @@ class PlayerConnections:
     by_id: dict[int, PlayerConnection] = field(default_factory=dict[int, PlayerConnection])
     by_peer: dict[Peer, PlayerConnection] = field(default_factory=dict[Peer, PlayerConnection])
     _by_name: dict[str, PlayerConnection] = field(default_factory=dict[str, PlayerConnection])
-    _holds: dict[Peer, Hold] = field(default_factory=dict[Peer, Hold])
+    _holds: dict[Peer, TakenPlace] = field(default_factory=dict[Peer, TakenPlace])
     _unheard: WeakKeyDictionary[Session[Player], deque[dict[str, Any]]] = field(
         default_factory=WeakKeyDictionary[Session[Player], deque[dict[str, Any]]]
     )
@@ -107,7 +107,7 @@ class PlayerConnections:
         self.add_player(connection)
         self.by_peer[peer] = connection
 
-    def keep_hold(self, peer: Peer, hold: Hold) -> None:
+    def keep_hold(self, peer: Peer, hold: TakenPlace) -> None:
         """Keep the network's place of an attached peer until it is detached; without an attached peer, release it."""
         if peer in self.by_peer:
             self._holds[peer] = hold

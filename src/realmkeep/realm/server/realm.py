@@ -16,7 +16,7 @@ from realmkeep.accounts import Accounts
 from realmkeep.clock import Clock
 from realmkeep.config import NetworkConfig
 from realmkeep.errors import ConfigError
-from realmkeep.quotas import Limit, Shares
+from realmkeep.quotas import Limit, PlaceQuota
 from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.dispatcher import Dispatcher
@@ -98,7 +98,7 @@ class Realm:
             self.dispatcher,
             game.clock,
             connections_max=connections_max,
-            shares=Shares(
+            shares=PlaceQuota(
                 Limit(network.connections_per_address, network.connections_per_network), loopback=network.limit_loopback
             ),
             silence_s=network.tcp_silence_s,
@@ -217,9 +217,9 @@ async def open_realm(
     )
     try:
         await realm.listen(address)
-        kept = [game.background.keep("tick", realm.ticker.run)]
+        kept = [game.background.run_forever("tick", realm.ticker.run)]
         if certificate is not None:
-            kept.append(game.background.keep("TLS certificate", partial(follow_certificate, certificate, clock)))
+            kept.append(game.background.run_forever("TLS certificate", partial(follow_certificate, certificate, clock)))
         try:
             yield realm
         finally:

@@ -213,7 +213,7 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
     if line is None:
         yield
         return
-    writing = realm.game.background.keep("status line", StatusLine(realm, line).run)
+    writing = realm.game.background.run_forever("status line", StatusLine(realm, line).run)
     try:
         yield
     finally:

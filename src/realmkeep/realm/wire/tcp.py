@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final, cast
 
 from realmkeep.clock import Clock, Timer
-from realmkeep.quotas import Limit, Shares
+from realmkeep.quotas import Limit, PlaceQuota
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.fair_queue import PLAYERS_TURN_S, STRANGERS_TURN_S, FairQueue
 from realmkeep.realm.wire.limits import TokenBucket, message_cost
@@ -329,7 +329,7 @@ class TcpServer:
         clock: Clock,
         *,
         connections_max: int = CONNECTIONS_MAX,
-        shares: Shares | None = None,
+        shares: PlaceQuota | None = None,
         silence_s: float = SILENCE_S,
         handshakes: HandshakeQueue | None = None,
     ) -> None:
@@ -337,7 +337,7 @@ class TcpServer:
         self.clock = clock
         self.silence_s = silence_s
         self.handshakes = handshakes
-        self.shares = shares or Shares(Limit(connections_max, connections_max))
+        self.shares = shares or PlaceQuota(Limit(connections_max, connections_max))
         self.peers: set[TcpPeer] = set()
         self.strangers = Strangers()
         self._connections_max = connections_max

@@ -1,21 +1,21 @@
--- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the earlier.
+-- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the effects of the earlier.
 --
--- ARGV[1] is the program: '+' if no transaction looks at or puts what another one of the chunk puts, no guard asks for
--- absence, there are no needs and every effect is a plain put. Then one letter for each operation, guards, needs, effects, and '.' after each
--- transaction. What stands in brackets is an argument:
+-- ARGV[1] is the program. It begins with '+' if every effect is a plain put, no guard asks for absence, there are no needs,
+-- and no transaction of the chunk guards or puts a key that another one puts. Then comes one letter for each operation
+-- (guards, needs, effects), and '.' after each transaction. Brackets hold the argument:
 --   C guard and put of one key: holds [expected], becomes [value]
---   G guard: holds [expected]     N guard: nothing lies there ['']
---   E something lies there ['']     L the list is shorter than [length]
---   S put of something short [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
+--   G guard: holds [expected]     N guard: the key is absent ['']
+--   E the key exists ['']     L the list is shorter than [length]
+--   S put of a short value [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
 --   D delete ['']      A append to the list [value]      F drop the first of the list [count]
 -- KEYS are those of all C, of all G and N, of all S, of all others; ARGV[2] to ARGV[4] count the first three. Then follow
 -- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
 --
--- Returns nil if all are committed; otherwise only the exceptions, three for each: the position of the transaction, from 0;
--- then the position of the guard or need that failed, from 0, and what was found there, a string or nil, or 1 for another type;
--- or -1 and the key of the effect that does not fit what lies there.
+-- Returns nil if all are committed; otherwise three values for each exception: the position of the transaction, from 0;
+-- then the position of the guard or need that failed, from 0, and what was found, a string or nil, or 1 for another type;
+-- or -1 and the key of the first effect of the wrong type.
 --
--- A script never rolls back, so nothing is written before everything is decided.
+-- A script never rolls back, so all guards, needs and types are checked before the first write.
 local KEYS, ARGV, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
 local swaps, guards, shorts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local operations, before = #KEYS, 4 -- ARGV[before + i] belongs to KEYS[i]
@@ -25,7 +25,7 @@ local function is_value_or_absent(key) -- STRLEN is the cheapest command that re
   return type(pcall('STRLEN', key)) == 'number'
 end
 
--- MGET costs a third of a call for each key, so it looks at what is probably short, too.
+-- MGET costs a third of a call for each key, so it also reads the values that are probably short.
 local found = looked_at > 0 and call('MGET', unpack(KEYS, 1, looked_at)) or {}
 
 local function all_hold_and_fit()
@@ -55,12 +55,12 @@ if ARGV[1]:byte() == 43 and all_hold_and_fit() then
   return nil
 end
 
--- From here on one by one. `state` is what each key is going to be: a string is a value ('' also stands for one that no
+-- From here on one by one. `state` is the future state of each key: a string is a value ('' also stands for one that no
 -- guard compares), false is absence, a number is the length of a list, true is any other type.
 local state = {}
 for i = 1, guarded do
   local key, value = KEYS[i], found[i]
-  if not value and call('EXISTS', key) == 1 then -- MGET says nil for every other type, too
+  if not value and call('EXISTS', key) == 1 then -- MGET returns nil for every other type too
     local length = pcall('LLEN', key)
     value = type(length) == 'number' and length or true
   end
@@ -74,7 +74,7 @@ local function look(key, is_list_wanted)
   return length > 0 and length
 end
 
-local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last of KEYS that was taken, by kind
+local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last position taken in KEYS, by kind
 local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P', E = 'P', L = 'P'}
 local is_condition = {C = true, G = true, N = true, E = true, L = true}
 
@@ -91,7 +91,7 @@ local function take(letters)
   return taken
 end
 
-local function unmet_need(letter, key, than) -- whether it is, and what was found
+local function unmet_need(letter, key, than) -- returns whether the need is unmet, and what was found
   local now = state[key]
   if letter == 'E' then
     if now == nil then now = call('EXISTS', key) == 1 end
@@ -117,7 +117,7 @@ local function failed_condition(taken)
   end
 end
 
--- What the effects leave, by key; or nil and the key of the first that does not fit.
+-- The state after the effects, by key; or nil and the key of the first effect of the wrong type.
 local function after(taken)
   local left = {}
   for i = 1, #taken do

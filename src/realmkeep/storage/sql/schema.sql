@@ -1,5 +1,5 @@
--- A key has one row here, whether it holds a value or a list. A table with rowids: values are larger than what
--- WITHOUT ROWID is good for (about a twentieth of a page).
+-- A key has one row here, for a value or a list. The table has rowids: values are too large for WITHOUT ROWID (which suits
+-- rows up to about a twentieth of a page).
 CREATE TABLE entry (
   key TEXT PRIMARY KEY NOT NULL,
   value BLOB,          -- NULL: a list, whose entries are in list_entry
