@@ -1,6 +1,6 @@
-"""The public names of Realmkeep, where they are imported from; a game says `from realmkeep import ...`.
+"""The public names of Realmkeep, and their modules; a game writes `from realmkeep import ...`.
 
-These are the names that every game uses. The others have public modules of their own, and are imported from there:
+These are the names that every game uses. The others are imported from public modules of their own:
 `realmkeep.errors`, `realmkeep.records`, `realmkeep.storage`, `realmkeep.config`, `realmkeep.clock`, `realmkeep.keeping`,
 `realmkeep.accounts`, `realmkeep.testing` and `realmkeep.asgi`.
 """

@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage import Append, Committed, Guard, Put, Refused, Storage, Transaction, Unknown, open_storage
 from realmkeep.testing.servers import StoreServer
-from realmkeep.testing.wire import Fault, FaultyWire
+from realmkeep.testing.wire import FaultyWire, WireFault
 
 pytestmark = pytest.mark.backend("valkey")
 
@@ -38,7 +38,7 @@ async def until_back(storage: Storage) -> None:
                 return
 
 
-async def write_through(storage: Storage, wire: FaultyWire, fault: Fault, batch: Sequence[Transaction]) -> None:
+async def write_through(storage: Storage, wire: FaultyWire, fault: WireFault, batch: Sequence[Transaction]) -> None:
     wire.arm(fault, b"EVALSHA")
     outcomes = await storage.write(batch)
     assert [type(outcome) for outcome in outcomes] == [Unknown] * len(batch)
@@ -47,9 +47,9 @@ async def write_through(storage: Storage, wire: FaultyWire, fault: Fault, batch:
     await until_back(storage)
 
 
-@pytest.mark.parametrize("fault", [Fault.CUT_BEFORE_REPLY, Fault.GARBAGE])
+@pytest.mark.parametrize("fault", [WireFault.CUT_BEFORE_REPLY, WireFault.GARBAGE])
 async def test_a_write_whose_reply_is_lost_is_unknown_and_sent_again_happens_once(
-    wire: FaultyWire, fault: Fault
+    wire: FaultyWire, fault: WireFault
 ) -> None:
     storage = await connected(wire.url)
     await write_through(storage, wire, fault, [GUARDED])
@@ -61,7 +61,7 @@ async def test_a_write_whose_reply_is_lost_is_unknown_and_sent_again_happens_onc
 
 async def test_control_without_guards_a_lost_reply_makes_it_happen_twice(wire: FaultyWire) -> None:
     storage = await connected(wire.url)
-    await write_through(storage, wire, Fault.CUT_BEFORE_REPLY, [UNGUARDED])
+    await write_through(storage, wire, WireFault.CUT_BEFORE_REPLY, [UNGUARDED])
     await storage.write([UNGUARDED])
     assert await storage.load_list("log") == [b"unguarded"] * 2
     await storage.disconnect()
@@ -69,7 +69,7 @@ async def test_control_without_guards_a_lost_reply_makes_it_happen_twice(wire: F
 
 async def test_a_request_that_arrives_after_its_resend_is_refused(wire: FaultyWire) -> None:
     storage = await connected(wire.url, timeout_s=0.2)
-    await write_through(storage, wire, Fault.HOLD_REQUEST, [GUARDED])
+    await write_through(storage, wire, WireFault.HOLD_REQUEST, [GUARDED])
     assert await storage.load("rev") == b"1"
     assert await storage.write([GUARDED]) == [Committed()]
     assert b"$1\r\n2\r\n" in await wire.release()  # refused: it found revision 2
@@ -79,7 +79,7 @@ async def test_a_request_that_arrives_after_its_resend_is_refused(wire: FaultyWi
 
 async def test_control_a_request_without_guards_that_arrives_after_its_resend_happens_twice(wire: FaultyWire) -> None:
     storage = await connected(wire.url, timeout_s=0.2)
-    await write_through(storage, wire, Fault.HOLD_REQUEST, [UNGUARDED])
+    await write_through(storage, wire, WireFault.HOLD_REQUEST, [UNGUARDED])
     assert await storage.write([UNGUARDED]) == [Committed()]
     await wire.release()
     assert await storage.load_list("log") == [b"unguarded"] * 2
@@ -88,7 +88,7 @@ async def test_control_a_request_without_guards_that_arrives_after_its_resend_ha
 
 async def test_a_half_open_connection_is_noticed_and_replaced(wire: FaultyWire) -> None:
     storage = await connected(wire.url, timeout_s=0.2)
-    await write_through(storage, wire, Fault.SILENCE, [GUARDED])
+    await write_through(storage, wire, WireFault.SILENCE, [GUARDED])
     assert await storage.write([GUARDED]) == [Committed()]
     await storage.disconnect()
 
@@ -105,7 +105,7 @@ async def test_one_byte_at_a_time_changes_nothing(wire: FaultyWire) -> None:
 
 async def test_counting_is_never_repeated_behind_the_callers_back(wire: FaultyWire) -> None:
     storage = await connected(wire.url)
-    wire.arm(Fault.CUT_BEFORE_REPLY, b"INCRBY")
+    wire.arm(WireFault.CUT_BEFORE_REPLY, b"INCRBY")
     with pytest.raises(OutcomeUnknown):
         await storage.increment("count")
     assert await storage.increment("count") == 2
@@ -114,7 +114,7 @@ async def test_counting_is_never_repeated_behind_the_callers_back(wire: FaultyWi
 
 async def test_control_the_driver_with_retries_counts_twice_for_one_call(wire: FaultyWire) -> None:
     client = redis.asyncio.Redis(unix_socket_path=wire.url.removeprefix("redis+unix://"), retry=Retry(NoBackoff(), 3))
-    wire.arm(Fault.CUT_BEFORE_REPLY, b"INCRBY")
+    wire.arm(WireFault.CUT_BEFORE_REPLY, b"INCRBY")
     assert await client.incrby("count") == 2
     await client.aclose()
 
@@ -122,7 +122,7 @@ async def test_control_the_driver_with_retries_counts_twice_for_one_call(wire: F
 @pytest.mark.parametrize("change", ["save", "delete"])
 async def test_save_and_delete_say_that_their_outcome_is_unknown(wire: FaultyWire, change: str) -> None:
     storage = await connected(wire.url)
-    wire.arm(Fault.CUT_BEFORE_REPLY, {"save": b"EXEC", "delete": b"DEL"}[change])
+    wire.arm(WireFault.CUT_BEFORE_REPLY, {"save": b"EXEC", "delete": b"DEL"}[change])
     with pytest.raises(OutcomeUnknown, match="'rev'"):
         await (storage.save("rev", b"saved") if change == "save" else storage.delete("rev"))
     assert await storage.load("rev") == (b"saved" if change == "save" else None)
@@ -131,7 +131,7 @@ async def test_save_and_delete_say_that_their_outcome_is_unknown(wire: FaultyWir
 
 async def test_a_read_whose_reply_is_lost_is_unavailable_and_can_be_tried_again(wire: FaultyWire) -> None:
     storage = await connected(wire.url)
-    wire.arm(Fault.CUT_BEFORE_REPLY, b"GET")
+    wire.arm(WireFault.CUT_BEFORE_REPLY, b"GET")
     with pytest.raises(StorageUnavailable) as caught:
         await storage.load("rev")
     assert caught.value.outcome == "not_applied"

@@ -186,7 +186,7 @@ async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.Ca
         (("list",), 1, "rover:2  kept"),
         (("list",), 1, r"\x1b[2J\nfake"),
         (("list", "--json"), 1, '"content":{"what":"sword"}'),
-        (("redeliver",), 0, "its next login tries again"),
+        (("redeliver",), 0, "is tried again at its next login"),
     ):
         assert await asyncio.to_thread(run_letters, *arguments, "--store", f"sqlite:///{path}") == code
         assert said in capsys.readouterr().out

@@ -43,7 +43,7 @@ async def test_a_crash_saves_nothing_and_the_store_keeps_what_was_durable(lab: L
     stored = lab.stored(Player, 1)
     assert stored is not None
     assert (stored.gold, stored.xp) == (110, 0)
-    with pytest.raises(LookupError, match=r"'lab-1' of this lab does not run; restart\(\) it"):
+    with pytest.raises(LookupError, match=r"'lab-1' of this lab is not running; restart\(\) it"):
         assert lab.keeper
     with pytest.raises(LookupError):
         await lab.crash()

@@ -78,8 +78,8 @@ def test_a_service_may_run_it_before_each_start(tmp_path: Path, capsys: pytest.C
     """Without a file there is nothing to do, unless the operator meant one."""
     rescue = tmp_path / "rescue.jsonl"
     assert run(str(rescue), "--store", "memory://", "--if-exists") == 0
-    assert capsys.readouterr().out == f"there is no {rescue}: nothing is to be restored\n"
-    with pytest.raises(ConfigError, match=rf"there is no {rescue}.*--if-exists"):
+    assert capsys.readouterr().out == f"{rescue} does not exist: there is nothing to restore\n"
+    with pytest.raises(ConfigError, match=rf"{rescue} does not exist.*--if-exists"):
         app(["store", "rescue", str(rescue), "--store", "memory://"], result_action="return_value")
 
 

@@ -77,7 +77,7 @@ def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path, shared_server
 
 
 def test_a_store_that_nobody_could_reach_is_not_configured() -> None:
-    with pytest.raises(ConfigError, match="nobody could reach this store"):
+    with pytest.raises(ConfigError, match="no server could reach this store"):
         app(["store", "config", "--port", "0"], result_action="return_value")
 
 

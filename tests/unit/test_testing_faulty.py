@@ -26,7 +26,7 @@ from realmkeep.testing.faulty import (
     duplicate,
     late,
     reject,
-    seeded,
+    seeded_faults,
 )
 
 
@@ -199,7 +199,7 @@ async def test_a_store_without_history_cannot_crash() -> None:
 async def history(seed: int) -> tuple[list[list[type]], list[bytes], list[object]]:
     line = Line()
     await line.faulty.connect()
-    line.faulty.plan = seeded(seed, rate=0.5)
+    line.faulty.plan = seeded_faults(seed, rate=0.5)
     calls = [asyncio.create_task(line.faulty.write([log(b"%d.%d" % (n, m)) for m in range(3)])) for n in range(50)]
     await line.clock.advance(60)
     return (

@@ -1,4 +1,4 @@
-"""The `realmkeep` command: thin; every command imports what it needs when it runs."""
+"""The `realmkeep` command. It is thin: each command imports its modules when it runs."""
 
 import io
 import os
@@ -11,7 +11,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The entry point: run a command; an error of Realmkeep or of the system is one line and the exit code 1."""
+    """Run the command of the command line; an error of Realmkeep or of the system is one line and the exit code 1."""
     _open_standard_streams()
     if sys.argv[1:] in ([], ["--help"], ["-h"]):
         sys.stdout.write(overview())
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def _open_standard_streams() -> None:
-    """A stream that was closed by who started us (`2>&-`) goes nowhere, and not into the next file that is opened."""
+    """Open a standard stream closed by the parent (`2>&-`) to the null device, so that no other file gets its number."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)
@@ -35,5 +35,5 @@ def _open_standard_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
-    if isinstance(stdout := cast("object", sys.stdout), io.TextIOWrapper):  # not where a program has replaced it
-        stdout.reconfigure(errors="backslashreplace")  # a console that cannot spell a name shows it otherwise
+    if isinstance(stdout := cast("object", sys.stdout), io.TextIOWrapper):  # a program may have replaced it
+        stdout.reconfigure(errors="backslashreplace")  # escapes a name that the console cannot encode

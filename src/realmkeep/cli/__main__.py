@@ -1,4 +1,4 @@
-"""`python -m realmkeep.cli`: the same as `realmkeep`."""
+"""`python -m realmkeep.cli`, the same as `realmkeep`."""
 
 from realmkeep.cli import main
 

@@ -1,4 +1,4 @@
-"""`realmkeep bench`: how fast it is on this machine."""
+"""`realmkeep bench`: measures Realmkeep on this machine."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from cyclopts.validators import Path as PathRule
 
-app = App(name="bench", help="Measure Realmkeep on this machine against other ways of doing the same.")
+app = App(name="bench", help="Measure Realmkeep on this machine against other ways to do the same.")
 Players = Annotated[int, Parameter(validator=Number(gte=1))]
 Directory = Annotated[Path, Parameter(validator=PathRule(exists=True, file_okay=False))]
 
@@ -27,12 +27,12 @@ def write(
     """Players written a second, by Realmkeep, by SET and RENAME, by plain SETs, and by the bare limit of the store.
 
     Args:
-        records: How many players.
+        records: The number of players.
         size: Bytes of a player's record.
-        directory: Where the store's files lie meanwhile; it is this disk that is measured.
+        directory: A directory for the store's files; the benchmark measures its disk.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.write import WriteFigures, bench_write  # noqa: PLC0415 - the driver is imported when it is needed
+    from realmkeep.benchmarks.write import WriteFigures, bench_write  # noqa: PLC0415 - imports a driver
 
     report = asyncio.run(bench_write(records=records, size=size, directory=directory))
     if json:
@@ -47,14 +47,14 @@ def write(
 
 @app.command
 def flush(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
-    """Dirty players saved a second, beside the bare limit of the store, and what a 20 Hz tick notices of it.
+    """Dirty players saved a second, beside the bare limit of the store, and the delay of a 20 Hz tick meanwhile.
 
     Args:
-        players: How many, each with 14 items and a full op ring.
-        directory: Where the store's files lie meanwhile; it is this disk that is measured.
+        players: The number of players, each with 14 items and a full op ring.
+        directory: A directory for the store's files; the benchmark measures its disk.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.flush import bench_flush  # noqa: PLC0415 - the driver is imported when it is needed
+    from realmkeep.benchmarks.flush import bench_flush  # noqa: PLC0415 - imports a driver
 
     _print(bench_flush(players=players, directory=directory), json=json)
 
@@ -69,38 +69,38 @@ def commit(
     """Durable two-player trades a second, beside SQLite, MULTI and the disk's own fdatasync.
 
     Args:
-        seconds: How long each of them is measured; trades three times.
-        directory: Where the store's files lie meanwhile; it is this disk that is measured.
+        seconds: The duration of each measurement; trades are measured three times.
+        directory: A directory for the store's files; the benchmark measures its disk.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.commit import bench_commit  # noqa: PLC0415 - the drivers are imported when they are needed
+    from realmkeep.benchmarks.commit import bench_commit  # noqa: PLC0415 - imports drivers
 
     _print(bench_commit(seconds=seconds, directory=directory), json=json)
 
 
 @app.command
 def sessions(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
-    """What a live session costs: memory, pauses of the garbage collector, logins and recoveries a second.
+    """The cost of a live session: memory, pauses of the garbage collector, logins and recoveries a second.
 
     Args:
-        players: How many are live at once.
-        directory: Where the store's files lie meanwhile.
+        players: The number of players that are live at once.
+        directory: A directory for the store's files.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.sessions import bench_sessions  # noqa: PLC0415 - the driver is imported when it is needed
+    from realmkeep.benchmarks.sessions import bench_sessions  # noqa: PLC0415 - imports a driver
 
     _print(bench_sessions(sessions=players, directory=directory), json=json)
 
 
 @app.command
 def accounts(*, directory: Directory = Path(), json: bool = False) -> None:
-    """Logins a second with passwords and with tickets, the tick beside them, and how long a refusal takes.
+    """Logins a second with passwords and with tickets, the tick beside them, and the time that a refusal takes.
 
     Args:
-        directory: Where the stores' files lie meanwhile.
+        directory: A directory for the stores' files.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.accounts import bench_accounts  # noqa: PLC0415 - the drivers are imported when they are needed
+    from realmkeep.benchmarks.accounts import bench_accounts  # noqa: PLC0415 - imports drivers
 
     _print(bench_accounts(directory=directory), json=json)
 
@@ -110,10 +110,10 @@ def records(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 8.
     """Nanoseconds to encode, load, undo and assign, beside msgspec, json and pickle.
 
     Args:
-        seconds: About how long in all.
+        seconds: The approximate duration of all measurements.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.records import bench_records  # noqa: PLC0415 - a benchmark is imported when it is needed
+    from realmkeep.benchmarks.records import bench_records  # noqa: PLC0415 - only this command needs it
 
     _print(bench_records(seconds=seconds), json=json)
 
@@ -129,7 +129,7 @@ def _print(report: msgspec.Struct, *, json: bool) -> None:
 
 
 def _rows(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The figures of a report by name, those of its parts below them."""
+    """Yield the figures of a report by name, the figures of its parts with dotted names."""
     for name, value in values.items():
         if isinstance(value, (dict, list, tuple)):
             pairs = (

@@ -1,4 +1,4 @@
-"""`realmkeep crowd`: bots that play, and the check that nothing was lost or doubled."""
+"""`realmkeep crowd`: bots play, then a check shows whether anything was lost or doubled."""
 
 import asyncio
 import sys
@@ -52,13 +52,13 @@ def crowd(
         seed: Seed of the bots' choices.
 
     Raises:
-        ConfigError: No address is given, and no server runs in `data`; or the authority cannot be read.
+        ConfigError: There is no address and no server runs in `data`, or the authority cannot be read.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - a command imports what it needs when it runs
     from realmkeep.crowd.client import Disconnected, RealmAddress, client_tls_context  # noqa: PLC0415 - as above
     from realmkeep.crowd.run import CrowdPlan, run_crowd  # noqa: PLC0415 - as above
     from realmkeep.crowd.show import print_report, progress_bar  # noqa: PLC0415 - as above
-    from realmkeep.errors import ConfigError  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.errors import ConfigError  # noqa: PLC0415 - as above
     from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
 
     own_cert: str | None = None

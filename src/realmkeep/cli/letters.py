@@ -1,4 +1,4 @@
-"""`realmkeep letters`: the letters that the game could not apply."""
+"""`realmkeep letters`: the letters that could not be applied."""
 
 import asyncio
 import sys
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-app = App(name="letters", help="Letters that could not be applied: they are kept until they are.")
+app = App(name="letters", help="Letters that could not be applied; they are kept until they can be.")
 
 
 @app.command(name="list")
 def list_(*, store: str | None = None, json: bool = False) -> None:
-    """List every letter that a game could not apply, or whose receiver does not exist, with what it says.
+    """List every letter that could not be applied, or whose receiver does not exist, with its content.
 
-    Exits with 0 if there is none, otherwise with 1. Every key of the store is looked at.
+    Exits with 0 if there is none, otherwise with 1. It reads every key of the store.
 
     Args:
-        store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
+        store: URL of the store; by default from the settings. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of lines.
     """
-    from realmkeep.keeping.letters.kept_letters import list_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping.letters.kept_letters import list_kept_letters  # noqa: PLC0415 - imported on use
 
     letters = _on(store, list_kept_letters)
     if json:
@@ -36,7 +36,7 @@ def list_(*, store: str | None = None, json: bool = False) -> None:
     else:
         for letter in letters:
             told = f"{letter.record}  {letter.why}  {letter.id}  {_type(letter)}  from {letter.sender or '-'}"
-            shown = told if told.isprintable() else ascii(told)  # anything may be written into a store
+            shown = told if told.isprintable() else ascii(told)  # a store may hold any text
             sys.stdout.write(f"{shown}  {msgspec.json.encode(letter.content).decode()!a}\n")
         sys.stdout.write(f"{len(letters)} letters\n")
     sys.exit(1 if letters else 0)
@@ -44,34 +44,34 @@ def list_(*, store: str | None = None, json: bool = False) -> None:
 
 @app.command
 def redeliver(*, store: str | None = None) -> None:
-    """Have every kept letter tried again: now where its receiver is live, otherwise at the receiver's next login.
+    """Try every kept letter again: now if its receiver is live, otherwise at the receiver's next login.
 
-    Each is applied exactly once. Mend what they failed at first: the hook, or the record.
+    Each is applied exactly once. First mend the cause of their failure: the hook, or the record.
 
     Args:
-        store: URL of the store; what the settings say unless given.
+        store: URL of the store; by default from the settings.
     """
-    from realmkeep.keeping.letters.kept_letters import retry_kept_letters  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.keeping.letters.kept_letters import retry_kept_letters  # noqa: PLC0415 - imported on use
 
     live, away = _on(store, retry_kept_letters)
     for record in live:
         sys.stdout.write(f"{record}  its server tries again within a second\n")
     for record in away:
-        sys.stdout.write(f"{record}  its next login tries again\n")
+        sys.stdout.write(f"{record}  is tried again at its next login\n")
 
 
 @app.command(name="return")
 def return_(record: str | None = None, *, store: str | None = None) -> None:
-    """Return letters that wait, as `list` shows them, to the records that sent them: all, or those to one record.
+    """Return waiting letters, as `list` shows them, to their senders: all, or those to one record.
 
-    Each goes back exactly once. One that no record sent, whose sender does not exist, or that came back already, stays. Exits
-    with 1 if any does.
+    Each goes back exactly once. A letter stays if no record sent it, if its sender does not exist, or if it came back
+    already. Exits with 1 if any stays.
 
     Args:
-        record: The key of their receiver, such as `player:7`; every receiver unless given.
-        store: URL of the store; what the settings say unless given.
+        record: The key of the receiver, such as `player:7`; by default every receiver.
+        store: URL of the store; by default from the settings.
     """
-    from functools import partial  # noqa: PLC0415 - a command imports what it needs when it runs
+    from functools import partial  # noqa: PLC0415 - a command imports its modules when it runs
 
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.keeping.letters.kept_letters import return_kept_letters  # noqa: PLC0415 - as above
@@ -89,8 +89,8 @@ def _type(letter: "KeptLetter") -> str:
 
 
 def _on(store: str | None, work: "Callable[[Storage], Awaitable[T]]") -> T:
-    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
-    from realmkeep.storage import open_storage  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
+    from realmkeep.storage import open_storage  # noqa: PLC0415 - as above
 
     url = config_with(store).store.url
 

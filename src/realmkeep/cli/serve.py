@@ -23,20 +23,20 @@ def serve(
 ) -> None:
     """Run the reference game server until it is told to stop.
 
-    Once it is ready, DATA/server.json says where it listens; a clean exit removes it. SIGTERM or Ctrl-C saves everything
-    and exits with 0; a second one ends it at once. All other settings: realmkeep.toml or REALMKEEP_*.
+    Once it is ready, DATA/server.json has its addresses; a clean exit removes the file. SIGTERM or Ctrl-C saves all records
+    and exits with 0; a second one ends the server at once. All other settings: realmkeep.toml or REALMKEEP_*.
 
     Args:
-        store: URL of the store; an embedded one in DATA/store if nothing else is set.
-        data: Where the server keeps its keys and its own store.
+        store: URL of the store; by default from the settings, else an embedded one in DATA/store.
+        data: The directory of the server's keys and its own store.
         host: A name or an address to listen on, with both transports; '' is every address of this machine.
         tcp_port: 0 picks a free one.
         udp_port: 0 picks a free one.
-        tls_cert: PEM file of a certificate and its chain: TCP speaks TLS, UDP does not.
-        tls_key: PEM file of its key, if that is another; a password comes from network.tls_key_password_file.
-        log_format: console on a terminal and JSON otherwise, unless given.
+        tls_cert: PEM file of a certificate and its chain: TCP uses TLS, UDP does not.
+        tls_key: PEM file of its key, if it is another file; a passphrase comes from network.tls_key_password_file.
+        log_format: By default console on a terminal, otherwise JSON.
     """
-    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports what it needs when it runs
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
     from realmkeep.realm.server.realm import ListenAddress  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import ServeOptions, in_directory  # noqa: PLC0415 - as above
     from realmkeep.realm.server.serve import serve as run  # noqa: PLC0415 - as above

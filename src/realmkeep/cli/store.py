@@ -1,4 +1,4 @@
-"""`realmkeep store`: for those who run the store, and for what it could not take."""
+"""`realmkeep store`: for operators of a store, and for records that a shutdown could not save."""
 
 import asyncio
 import sys
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MIB = 1024**2
 
-app = App(name="store", help="The store that keeps everything.")
+app = App(name="store", help="The store of a realm.")
 
 
 @app.command
@@ -34,17 +34,17 @@ def config(
     """Print a configuration for Valkey or Redis, 7.0 or later, each line with its reason.
 
     Args:
-        directory: Where its files will lie.
+        directory: The directory of its files.
         socket: Its unix socket; empty for none.
         port: Its TCP port on this machine; 0 for none.
-        maxmemory_mb: When it holds so much, it refuses writes.
+        maxmemory_mb: The size from which it refuses writes.
         fsync: always: on disk before the answer. everysec: within about two seconds after it.
 
     Raises:
-        ConfigError: It has neither a socket nor a port.
+        ConfigError: It would have neither a socket nor a port.
     """
     if not socket and not port:
-        raise ConfigError("nobody could reach this store", hint="give it --socket, --port or both")
+        raise ConfigError("no server could reach this store", hint="give it --socket, --port or both")
     settings = StoreSettings(directory, socket, port, maxmemory_mb * MIB, fsync)
     sys.stdout.write(configuration(settings))
 
@@ -59,27 +59,27 @@ def rescue(
     log: bool = False,
     json: bool = False,
 ) -> None:
-    """Deliver to the store what a shutdown could not: before the players come back, once the store does.
+    """Deliver the records of a rescue file to the store, once the store is back and before the players are.
 
-    Each line happens wholly or not at all, and once, however often the file is restored. A record that somebody has claimed
-    or changed since is left as it is, and named with the reason. Nothing happens before every line was checked.
+    Each line happens wholly or not at all, and once, however often the file is restored. A record that a server has claimed
+    or changed since is left alone, and named with the reason. All lines are checked before the first is delivered.
 
-    Exits with 0 if nothing is left behind; the file is not needed any more then. Otherwise with 1.
+    Exits with 0 if no line is left; the file is not needed any more. Otherwise exits with 1.
 
     Args:
-        file: Such as DATA/rescue.jsonl.
-        store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
-        if_exists: Exit with 0 if there is no such file: for a service that does this before each start.
-        log: The file is a server's log, in which lines stand that no file could take.
+        file: The rescue file, such as DATA/rescue.jsonl.
+        store: URL of the store; by default from the settings. `embedded:///DATA/store` is that of `serve --data DATA`.
+        if_exists: Exit with 0 if the file does not exist: for a service that runs this before each start.
+        log: The file is a server's log with rescue lines, written because no file could be.
         json: Print JSON instead of a table.
 
     Raises:
-        ConfigError: There is no such file.
+        ConfigError: The file does not exist.
     """
     if not file.exists():
         if not if_exists:
-            raise ConfigError(f"there is no {file}", hint="name the file, or say --if-exists")
-        sys.stdout.write(f"there is no {file}: nothing is to be restored\n")
+            raise ConfigError(f"{file} does not exist", hint="name the file, or add --if-exists")
+        sys.stdout.write(f"{file} does not exist: there is nothing to restore\n")
         sys.exit(0)
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
     from realmkeep.config import mask_url  # noqa: PLC0415 - a command imports what it needs when it runs
@@ -106,17 +106,17 @@ def rescue(
 
 @app.command
 def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> None:
-    """Show the highest id in use and the counter that gives out the next ones, and mend a counter that cannot be used.
+    """Show the highest id in use and the id counter, and mend a counter that cannot be used.
 
-    Every key of the store is looked at. A counter that is no number, or has run beyond 2^52, is set behind the ids in use,
-    with room for the serials of items, which come from the same counter; one that is behind them is moved on. The former
-    needs the servers of the realm stopped.
+    It reads every key of the store. A counter that is not a number, or has run beyond 2^52, is set to a value above the ids
+    in use, with room for the serials of items, which come from the same counter. For that, stop the servers of the realm. A
+    counter below the ids in use is moved above them.
 
     Exits with 0 if the counter can be used now, otherwise with 1.
 
     Args:
-        fix: Set the counter to where it belongs.
-        store: URL of the store; what the settings say unless given. `embedded:///DATA/store` is that of `serve --data DATA`.
+        fix: Mend the counter.
+        store: URL of the store; by default from the settings. `embedded:///DATA/store` is that of `serve --data DATA`.
         json: Print JSON instead of sentences.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
@@ -147,7 +147,7 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
 
 
 def _said_of(survey: "IdSurvey", *, fix: bool) -> str:
-    beyond = f"; {survey.beyond} ids in use are higher than any that is given out" if survey.beyond else ""
+    beyond = f"; {survey.beyond} ids in use are beyond the range of the counter" if survey.beyond else ""
     counter = "absent" if survey.counter is None else ascii(survey.counter.decode(errors="replace"))
     lines = [f"highest id in use: {survey.highest}{beyond}", f"counter: {counter:.60} ({survey.verdict})"]
     if survey.verdict != "fine" and fix:
@@ -160,7 +160,7 @@ def _said_of(survey: "IdSurvey", *, fix: bool) -> str:
 
 
 def _print(report: "RescueReport", what: str) -> None:
-    """A line for each record, and the sum."""
+    """Write a line for each record, and the totals."""
     rows = [("restored", record, "") for record in report.restored]
     rows += [("already there", record, "") for record in report.already_there]
     rows += [("left", each.record, f"line {each.line}: {each.why}") for each in report.left]

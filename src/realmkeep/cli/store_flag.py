@@ -1,4 +1,4 @@
-"""`--store URL`, as every command has it."""
+"""The option `--store URL` of the commands."""
 
 import sys
 
@@ -7,11 +7,11 @@ from realmkeep.config import Config, mask_url
 
 
 def config_with(store: str | None, **flags: str | None) -> Config:
-    """The settings, with the store of a flag; a password in a flag is on every user's screen, and that is said.
+    """Load the settings with the store of a flag; warn of a password in it, which every user of the machine can read.
 
     Args:
         store: The flag.
-        flags: Other settings by key; None: not given.
+        flags: Other settings by key; None stands for a flag that was not given.
 
     Raises:
         ConfigError: A setting is wrong.

@@ -1,1 +1,1 @@
-"""What game developers get for their own tests, and what Realmkeep tests itself with."""
+"""Tools for the tests of a game, and of Realmkeep itself."""

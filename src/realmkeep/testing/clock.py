@@ -1,4 +1,4 @@
-"""A clock whose hands only the test turns."""
+"""A clock that only the test moves."""
 
 import asyncio
 import heapq
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 START_WALL_US: Final = (
     1_767_225_600 * 1_000_000
-)  # 2026-01-01T00:00:00Z: a plausible date, so that nothing is falsy by chance
+)  # 2026-01-01T00:00:00Z: a plausible date; 0 would be false in a condition
 START_MONOTONIC_NS: Final = 1_000 * 1_000_000_000  # not 0, for the same reason
-SETTLE_TURNS_MAX: Final = 100_000  # a loop that is still busy then waits for something that only real time brings
+SETTLE_TURNS_MAX: Final = 100_000  # a loop that is still busy after this many turns spins, or waits for real time
 
 
 @dataclass(order=True)
@@ -30,15 +30,15 @@ class FakeClock:
     """A `realmkeep.clock.Clock` on which time passes only while `advance` or `finish` runs.
 
     Timers fire in the order of their deadlines (equal deadlines: of their creation), and between two of them the event
-    loop runs until nothing is ready. So the order of events is the same in every run. What waits for a thread or a
-    socket is not waited for: await that yourself.
+    loop runs until no callback is ready. So the order of events is the same in every run. The clock does not wait for
+    threads and sockets: await those yourself.
 
     Args:
         wall_us: Wall time at the start, in microseconds since the Unix epoch.
     """
 
     def __init__(self, *, wall_us: int = START_WALL_US) -> None:
-        self._now_ns = START_MONOTONIC_NS  # whole nanoseconds: ten times 0.1 s is one second
+        self._now_ns = START_MONOTONIC_NS  # whole nanoseconds, so that ten times 0.1 s is one second
         self._wall_minus_monotonic_us = wall_us - START_MONOTONIC_NS // 1000
         self._timers: list[_FakeTimer] = []
         self._timers_made = 0
@@ -64,7 +64,7 @@ class FakeClock:
             timer.cancel()
 
     def call_later(self, delay_s: float, call: Callable[[], object]) -> _FakeTimer:
-        """Run `call` once `delay_s` seconds have been advanced; what it raises, `advance` raises."""
+        """Run `call` once `delay_s` seconds have been advanced; `advance` passes its exception on."""
         self._timers_made += 1
         timer = _FakeTimer(self._now_ns + max(0, round(delay_s * 1_000_000_000)), self._timers_made, call)
         heapq.heappush(self._timers, timer)
@@ -82,7 +82,7 @@ class FakeClock:
                 timer.cancel()
 
     def step_wall(self, by_s: float) -> None:
-        """Set the wall clock forwards, or backwards if `by_s` is negative; monotonic time and timers do not notice."""
+        """Set the wall clock forwards, or backwards if `by_s` is negative; monotonic time and timers are not affected."""
         self._wall_minus_monotonic_us += round(by_s * 1_000_000)
 
     def next_timer_s(self) -> float | None:
@@ -91,10 +91,10 @@ class FakeClock:
         return max(0, self._timers[0].due_ns - self._now_ns) / 1_000_000_000 if self._timers else None
 
     async def advance(self, by_s: float) -> None:
-        """Let `by_s` seconds pass: fire every timer that comes due, in order, and let the loop settle after each.
+        """Let `by_s` seconds pass: fire every due timer, in order, and let the loop settle after each.
 
         Raises:
-            RuntimeError: The loop does not settle: a task spins without waiting for anything.
+            RuntimeError: The loop does not settle: a task spins without waiting.
         """
         end_ns = self._now_ns + round(by_s * 1_000_000_000)
         await self.settle()
@@ -106,8 +106,8 @@ class FakeClock:
         """Let time pass from timer to timer until `awaitable` is done, and return its result.
 
         Raises:
-            TimeoutError: It is not done after `within_s` seconds, or no timer is left that could bring it about; it is
-                cancelled then.
+            TimeoutError: `awaitable` is not done after `within_s` seconds, or no timer is left to bring it about; it is then
+                cancelled.
             RuntimeError: The loop does not settle.
         """
         end_ns = self._now_ns + round(within_s * 1_000_000_000)
@@ -122,7 +122,7 @@ class FakeClock:
             task.cancel()
 
     def fire_next(self) -> bool:
-        """Let time pass to the next timer at once and fire it; False if none is set."""
+        """Advance to the next timer and fire it; False if there is none."""
         self._forget_cancelled()
         if not self._timers:
             return False
@@ -133,16 +133,16 @@ class FakeClock:
         return True
 
     async def settle(self) -> None:
-        """Run the event loop until nothing is ready, without letting time pass.
+        """Run the event loop until no callback is ready, without letting time pass.
 
         Raises:
-            RuntimeError: It is still busy after a great many turns: a task spins without waiting for anything.
+            RuntimeError: The loop is still busy after `SETTLE_TURNS_MAX` turns: a task spins without waiting.
         """
         loop = asyncio.get_running_loop()
-        ready = vars(loop)["_ready"]  # the only way to know; asyncio's own loops all have it
+        ready = vars(loop)["_ready"]  # there is no public way; all of asyncio's own loops have it
         for _ in range(SETTLE_TURNS_MAX):
             await asyncio.sleep(0)
-            if not ready:  # whatever ran before us in this turn would have queued what it started
+            if not ready:  # callbacks of this turn have queued their successors by now
                 return
         raise RuntimeError(f"the event loop is still busy after {SETTLE_TURNS_MAX} turns: a task spins")
 

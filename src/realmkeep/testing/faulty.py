@@ -1,4 +1,4 @@
-"""A store with a bad line in front of it: what a caller must survive, on command or from a seed."""
+"""A store behind a faulty connection: the faults that a caller must survive, scripted or random from a seed."""
 
 import asyncio
 import random
@@ -22,17 +22,18 @@ CHANGES: Final = frozenset({"write", "increment", "flush", "save", "delete", "sn
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to one call. Without arguments: nothing.
+    """The fault of one call; by default none.
 
     Attributes:
-        delay_s: How long it takes to the store; the calls behind it wait, too, because the line is one.
-        reply_delay_s: How long the reply takes.
-        rejected: The store answers with this instead of executing it.
-        reaches: How many transactions of a `write` reach the store before the line is cut (None: all). Any other call
-            reaches it unless this is 0.
-        answered: How many outcomes of a `write` come back before the line is cut (None: all that reached it). Any other
-            call is answered unless this is 0.
-        arrives_s: The whole request arrives (again, if it had reached the store) this much later, whoever waits for it.
+        delay_s: The time until the request reaches the store. Later calls wait too, because they share the connection.
+        reply_delay_s: The time until the reply arrives.
+        rejected: The error with which the store answers instead of executing the request.
+        reaches: The number of transactions of a `write` that reach the store before the connection breaks (None: all). A
+            call of another method reaches it unless this is 0.
+        answered: The number of outcomes of a `write` that come back before the connection breaks (None: all that reached
+            the store). A call of another method is answered unless this is 0.
+        arrives_s: The seconds after which the whole request arrives (again, if it had reached the store), even if its
+            caller has given up.
     """
 
     delay_s: float = 0.0
@@ -49,41 +50,41 @@ LOSE_REPLY: Final = Fault(answered=0)
 
 
 def reject(error: StorageError | None = None) -> Fault:
-    """The store does not execute it: nothing happened, and the caller knows."""
+    """The store rejects the request: no effect happened, and the caller knows."""
     return Fault(rejected=error or StorageUnavailable("the store is loading", hint="wait"))
 
 
 def delay(to_store_s: float, back_s: float = 0.0) -> Fault:
-    """It takes its time."""
+    """The request and the reply arrive late."""
     return Fault(delay_s=to_store_s, reply_delay_s=back_s)
 
 
 def cut(*, reaches: int, answered: int = 0) -> Fault:
-    """The line breaks in the middle of a batch: so many transactions get through, so many outcomes come back."""
+    """The connection breaks within a batch: `reaches` transactions reach the store, `answered` outcomes come back."""
     return Fault(reaches=reaches, answered=answered)
 
 
 def late(arrives_s: float) -> Fault:
-    """The caller gives up on it; on its old connection it arrives that much later."""
+    """The caller gives up, and the request arrives `arrives_s` seconds later on its old connection."""
     return Fault(reaches=0, arrives_s=arrives_s)
 
 
 def duplicate(arrives_s: float) -> Fault:
-    """It is applied, its reply is lost, and that much later it is applied once more."""
+    """The request is applied, its reply is lost, and `arrives_s` seconds later it is applied again."""
     return Fault(answered=0, arrives_s=arrives_s)
 
 
-Plan = Callable[[str], Fault]
+FaultPlan = Callable[[str], Fault]
 
 
-def seeded(seed: int, *, rate: float, delay_s_max: float = 0.05, late_s_max: float = 5.0) -> Plan:
-    """A plan that gives each call a fault with the probability `rate`, and a delay anyway; the same for the same seed.
+def seeded_faults(seed: int, *, rate: float, delay_s_max: float = 0.05, late_s_max: float = 5.0) -> FaultPlan:
+    """Return a plan that delays every call and gives it a fault with the probability `rate`; repeatable by its seed.
 
     Args:
-        seed: Of the choices.
-        rate: From 0 to 1.
-        delay_s_max: Of each direction, in seconds.
-        late_s_max: Of a request that arrives late or twice, in seconds.
+        seed: The seed of the choices.
+        rate: The probability of a fault, from 0 to 1.
+        delay_s_max: The longest delay in each direction, in seconds.
+        late_s_max: The longest delay of a request that arrives late or twice, in seconds.
     """
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
 
@@ -106,37 +107,37 @@ def seeded(seed: int, *, rate: float, delay_s_max: float = 0.05, late_s_max: flo
 
 
 class Rewindable(Protocol):
-    """A store that can be made what it was, such as `realmkeep.storage.memory.MemoryStore`."""
+    """A store that can be set back to an earlier state, such as `realmkeep.storage.memory.MemoryStore`."""
 
     def snapshot(self) -> Any:
-        """Everything in it."""
+        """Return a copy of the contents."""
         ...
 
     def restore(self, contents: Any, /) -> None:
-        """Make it so again."""
+        """Put the contents back."""
         ...
 
 
 class FaultyStorage:
-    """Any `Storage` behind a line that fails; keeps the invariants of the protocol, as a network client does.
+    """Any `Storage` behind a faulty connection; like a network client, it keeps the invariants of the protocol.
 
-    Deterministic with a `FakeClock`, one event loop and an inner store without threads. Faults come first from `script`,
-    then from `plan`.
+    It is deterministic with a `FakeClock`, one event loop and an inner store without threads. Faults come first from
+    `script`, then from `plan`.
 
     Args:
-        inner: Where calls go; connect and disconnect pass through.
-        clock: By which delays are counted.
-        store: What `remember` and `crash` take back; usually the `MemoryStore` of `inner`.
+        inner: The storage that executes the calls; connect and disconnect pass through.
+        clock: The clock for delays.
+        store: The store for `remember` and `crash`; usually the `MemoryStore` of `inner`.
 
     Attributes:
-        plan: Decides on the fault of each call that `script` says nothing about.
-        down: While True nothing gets through: new calls are refused, what is on its way is lost.
-        calls: How often each method was called.
-        late_results: What came of each request that arrived late: outcomes, a result, or the error.
+        plan: Returns the fault of each call that `script` does not cover.
+        down: While True, the store is unreachable: new calls are refused, requests and replies under way are lost.
+        calls: The number of calls of each method.
+        late_results: The results of requests that arrived late: outcomes, a result, or the error.
     """
 
     def __init__(self, inner: Storage, *, clock: Clock, store: Rewindable | None = None) -> None:
-        self.plan: Plan = lambda _: NONE
+        self.plan: FaultPlan = lambda _: NONE
         self.down = False
         self.calls: Counter[str] = Counter()
         self.late_results: list[object] = []
@@ -145,48 +146,48 @@ class FaultyStorage:
         self._store = store
         self._remembered = store.snapshot() if store else None
         self._scripted: dict[str, deque[Fault]] = {method: deque() for method in READS | CHANGES}
-        self._line = asyncio.Lock()  # fair, so calls arrive in the order in which they started
+        self._line = asyncio.Lock()  # a fair lock: calls arrive in the order in which they started
         self._under_way: set[asyncio.Task[Any]] = set()
 
     def script(self, method: str, *faults: Fault) -> None:
-        """The next calls of `method` meet these faults, in order."""
+        """Give the next calls of `method` these faults, in order."""
         self._scripted[method].extend(faults)
 
     def remember(self) -> None:
-        """The store makes all it holds durable, as an fsync does: `crash` goes back to here.
+        """Make the store's contents durable, as an fsync does: `crash` goes back to this point.
 
         Raises:
-            TypeError: It was made without `store`.
+            TypeError: The object was made without `store`.
         """
         self._remembered = self._rewindable().snapshot()
 
     def crash(self) -> None:
-        """The store dies and comes back as it was at the last `remember`; it is `down` until that is set to False.
+        """Set the store back to the last `remember`, as a crash would; it is `down` until the test sets that to False.
 
         Raises:
-            TypeError: It was made without `store`.
+            TypeError: The object was made without `store`.
         """
         self._rewindable().restore(self._remembered)
         self.down = True
 
     @property
     def capability(self) -> Capability:
-        """That of the inner store."""
+        """The capability of the inner store."""
         return self._inner.capability
 
     async def connect(self) -> None:
-        """Connect the inner store, unless the line is down."""
+        """Connect the inner store, unless `down` is set."""
         self._check_up()
         await self._inner.connect()
 
     async def disconnect(self) -> None:
-        """Wait for what is under way, then disconnect the inner store; late requests come to nothing after that."""
+        """Wait for the calls under way, then disconnect the inner store; later requests have no effect."""
         while self._under_way:
             await asyncio.wait(self._under_way)
         await self._inner.disconnect()
 
     async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
-        """As the inner store does, as far as the line lets the batch and its outcomes through."""
+        """Write through the fault: part of the batch may be lost, and part of the outcomes."""
         check_transactions(transactions)
         batch = tuple(transactions)
         fault = self._next_fault("write")
@@ -202,21 +203,21 @@ class FaultyStorage:
         return answered + [Unknown(_lost())] * (len(batch) - len(answered))
 
     async def increment(self, key: str, by: int = 1) -> int:
-        """As the inner store, or OutcomeUnknown."""
+        """Call the inner store, or raise OutcomeUnknown."""
         return await self._change("increment", lambda: self._inner.increment(key, by))
 
     async def save(self, key: str, value: bytes) -> None:
-        """As the inner store, or OutcomeUnknown."""
+        """Call the inner store, or raise OutcomeUnknown."""
         await self._change("save", lambda: self._inner.save(key, value))
 
     async def delete(self, key: str) -> bool:
-        """As the inner store, or OutcomeUnknown."""
+        """Call the inner store, or raise OutcomeUnknown."""
         return await self._change("delete", lambda: self._inner.delete(key))
 
     async def flush(self) -> None:
-        """As the inner store, behind everything that was accepted before; or StorageUnavailable.
+        """Flush the inner store after all accepted calls, or raise StorageUnavailable.
 
-        Nothing else waits behind it: a store that fsyncs by itself answers meanwhile.
+        Later calls do not wait for it: a store that fsyncs by itself answers meanwhile.
         """
         with _unavailable_if_lost():
             await self._change("flush", self._nothing)
@@ -225,37 +226,37 @@ class FaultyStorage:
                 raise _lost()
 
     async def snapshot(self) -> None:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         with _unavailable_if_lost():
             await self._change("snapshot", self._inner.snapshot)
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         with _unavailable_if_lost():
             return await self._change("sweep_temp", lambda: self._inner.sweep_temp(older_than_s=older_than_s))
 
     async def run_id(self) -> str:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         return await self._read("run_id", self._inner.run_id)
 
     async def load(self, key: str) -> bytes | None:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         return await self._read("load", lambda: self._inner.load(key))
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         return await self._read("load_many", lambda: self._inner.load_many(keys))
 
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         return await self._read("load_list", lambda: self._inner.load_list(key, start=start, count=count))
 
     async def exists(self, key: str) -> bool:
-        """As the inner store, or StorageUnavailable."""
+        """Call the inner store, or raise StorageUnavailable."""
         return await self._read("exists", lambda: self._inner.exists(key))
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        """As the inner store; its fault strikes before the first key, `down` at any."""
+        """Iterate over the inner store's keys; a fault strikes before the first key, `down` at any."""
         await self._read("keys", self._nothing)
         async for key in self._inner.keys(pattern):
             self._check_up()
@@ -281,7 +282,7 @@ class FaultyStorage:
     async def _send(
         self, fault: Fault, do: Callable[[], Coroutine[Any, Any, T]], again: Callable[[], Coroutine[Any, Any, object]]
     ) -> T:
-        """Send a request down the line; whoever waits for it may be cancelled, the request goes on."""
+        """Send a request; a cancelled caller does not stop it."""
         self._check_up()
         return await asyncio.shield(self._track(self._travel(fault, do, again, self._line)))
 
@@ -294,7 +295,7 @@ class FaultyStorage:
     def _arrived(self, request: "asyncio.Task[Any]") -> None:
         self._under_way.discard(request)
         if not request.cancelled():
-            request.exception()  # an abandoned request has nobody to tell
+            request.exception()  # retrieve it, because no caller waits for an abandoned request
 
     async def _travel(
         self,

@@ -1,7 +1,7 @@
-"""Golden bytes: stored records of every schema version ever written, each still loading into today's record.
+"""Golden bytes: stored records of every schema version ever written; each must still load into today's record.
 
-A directory holds, for each version n, `v{n}.json` and `v{n}.sexpr`: bytes as that release stored them, which never change
-again. Beside each lies what today's code makes of them, readable: `v{n}.json.loaded`.
+For each version n a directory holds `v{n}.json` and `v{n}.sexpr`: the bytes as that release stored them, which never change.
+Beside each is today's reading of them as text: `v{n}.json.loaded`.
 """
 
 from pathlib import Path
@@ -15,16 +15,16 @@ from realmkeep.records.record import Record, unknown_fields
 
 
 def check_golden(cls: type[Record], directory: Path) -> None:
-    """Check that stored bytes of every version load into the expected record, and that today's bytes are as they were.
+    """Check that stored bytes of every version load into the expected record, and that today's bytes have not changed.
 
     Args:
         cls: The record class.
-        directory: Where `write_golden` wrote.
+        directory: The directory of `write_golden`.
 
     Raises:
-        AssertionError: A version has no golden bytes, or they do not load, load into another record than expected, or,
-            those of the current version, would be stored differently now; or a step is given something else by the two
-            codecs. The file is named.
+        AssertionError: A version has no golden bytes; or its bytes do not load, or load into another record than expected;
+            or the bytes of the current version would be written differently now; or the two codecs give a migration
+            step different data. The message names the file.
     """
     info = cls.__realmkeep__
     stored = {
@@ -49,13 +49,13 @@ def check_golden(cls: type[Record], directory: Path) -> None:
 def _check(cls: type[Record], path: Path) -> None:
     expected = _loaded_path(path)
     if not expected.exists():
-        raise AssertionError(f"{expected} is missing; call write_golden and look at what it writes")
+        raise AssertionError(f"{expected} is missing; call write_golden and check its output")
     if (now := _loaded_text(cls, path)) != expected.read_text(encoding="utf-8"):
-        raise AssertionError(f"{path} loads into another record than {expected.name} says, namely {now:.2000}")
+        raise AssertionError(f"{path} loads into another record than in {expected.name}: {now:.2000}")
 
 
 def _check_codecs_agree(cls: type[Record], paths: list[Path]) -> None:
-    """Both codecs must give the first step the same, or their records part from there on."""
+    """Check that both codecs give the first step the same data: otherwise the two records would differ from there on."""
     if len(paths) < len(CODECS):
         return
     one, other = (decode(path.read_bytes(), cls, accept_unchecked=True) for path in paths)
@@ -64,24 +64,24 @@ def _check_codecs_agree(cls: type[Record], paths: list[Path]) -> None:
         if one.get(name) != other.get(name) or type(one.get(name)) is not type(other.get(name)):
             raise AssertionError(
                 f"{name} of {cls.__realmkeep__.kind} is {values[0]:.200} in {paths[0]}, and {values[1]:.200} in "
-                f"{paths[1].name}; say what type it had: .migration(n, former={{{name!r}: ...}})"
+                f"{paths[1].name}; declare its former type: .migration(n, former={{{name!r}: ...}})"
             )
 
 
 def write_golden(directory: Path, record: Record) -> None:
     """Write golden bytes of the current version, and today's reading of every version.
 
-    Call it by hand when a version is new, look at what it changed (`git diff`), and commit that. Bytes that exist are
-    never written again: a release stored them.
+    Call it by hand for a new version, check the changes (`git diff`), and commit them. Existing bytes are never written
+    again, because a release stored them.
 
     Args:
-        directory: Where to write; made if it does not exist.
-        record: An example that has something in every field.
+        directory: The directory to write to; made if absent.
+        record: An example with a value in every field.
 
     Raises:
-        AssertionError: Golden bytes of some version do not load.
+        AssertionError: Golden bytes of a version do not load.
         Unstorable: The example cannot be stored.
-        RecordTooLarge: It is too large.
+        RecordTooLarge: The example is too large.
     """
     cls = type(record)
     directory.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def _load(cls: type[Record], path: Path) -> Record:
 
 
 def _loaded_text(cls: type[Record], path: Path) -> str:
-    """The record, a field a line, without the version: raising it alone must not change what an old record means."""
+    """Format a record, a field a line, without the version: a higher version alone must not change an old record."""
     record = _load(cls, path)
     plain = msgspec.to_builtins(record, order="deterministic") | unknown_fields(record)
     del plain["version"]

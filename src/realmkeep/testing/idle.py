@@ -1,6 +1,6 @@
-"""Notices when nothing on an event loop can happen any more unless a clock of the test's own goes on.
+"""Notices when an event loop is idle: it could go on only if the test's own clock did.
 
-Only asyncio's own loops with a selector can be asked; on any other loop nothing is noticed.
+This works with asyncio's own selector loops; on any other loop it notices nothing.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, cast
 
-SELF_PIPE: Final = 1  # by which threads and signals wake the loop; every loop has it
+SELF_PIPE: Final = 1  # threads and signals wake the loop through it; every loop has one
 
 
-class _Watching:
-    """A selector that asks before it would wait for ever; everything else is the original's.
+class _IdleSelector:
+    """A selector that calls `idle` before it would wait for ever, and otherwise passes calls on to the original.
 
     Args:
-        original: The loop's own.
-        run: The loop's own way to work in threads.
+        original: The loop's own selector.
+        run: The loop's own `run_in_executor`.
 
     Attributes:
-        idle: What is asked; see `when_idle`.
+        idle: The functions to call; see `when_idle`.
     """
 
     def __init__(self, original: selectors.BaseSelector, run: Callable[..., asyncio.Future[Any]]) -> None:
@@ -30,28 +30,28 @@ class _Watching:
         self._working: set[asyncio.Future[Any]] = set()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As the original's, but what one of `idle` has made ready does not wait."""
+        """Select as the original does, without waiting if `idle` was called, because it makes a callback ready."""
         if timeout is None and not self._working and len(self.get_map()) <= SELF_PIPE:
-            self._ask()
+            self._call_idle()
             timeout = 0
         return self.original.select(timeout)
 
-    def _ask(self) -> None:
+    def _call_idle(self) -> None:
         given_up: list[Exception] = []
         for idle in self.idle:
             try:
                 idle()
-            except Exception as error:  # noqa: BLE001 - raised below, unless another goes on
+            except Exception as error:  # noqa: BLE001 - raised below, unless another function goes on
                 given_up.append(error)
         if len(given_up) == len(self.idle):
             raise given_up[0]
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        """What is registered."""
+        """Return the registered files."""
         return self.original.get_map() or {}
 
     def run_in_executor(self, *args: Any) -> asyncio.Future[Any]:
-        """As the loop's own, and remembered until it is done."""
+        """Run in the loop's executor, and remember the future until it is done."""
         future = self.run(*args)
         self._working.add(future)
         future.add_done_callback(self._working.discard)
@@ -65,21 +65,21 @@ class _Watching:
 def when_idle(idle: Callable[[], None]) -> Generator[None]:
     """Call `idle` whenever the running loop would wait for ever.
 
-    That is: no callback is ready, no timer of the loop's own runs, no work is under way in a thread that the loop was
-    asked to run, and no socket or pipe is open on it. What `idle` raises ends the loop's run.
+    That is: no callback is ready, no timer of the loop runs, no work is under way in the loop's threads, and no socket or
+    pipe is open on it. An exception of `idle` ends the loop's run.
 
     Args:
-        idle: Makes something ready, or raises. Of several, what they raise counts once all of them do.
+        idle: Makes a callback ready, or raises. If several are registered, an exception counts once all of them raise.
     """
     loop = asyncio.get_running_loop()
     if "_selector" not in vars(loop):
         yield
         return
     parts = cast("Any", loop)
-    if not isinstance(parts._selector, _Watching):  # noqa: SLF001 - the only way to know; asyncio's own loops all have it
-        parts._selector = _Watching(parts._selector, parts.run_in_executor)  # noqa: SLF001 - as above
+    if not isinstance(parts._selector, _IdleSelector):  # noqa: SLF001 - there is no public way
+        parts._selector = _IdleSelector(parts._selector, parts.run_in_executor)  # noqa: SLF001 - as above
         parts.run_in_executor = parts._selector.run_in_executor  # noqa: SLF001 - as above
-    watching: _Watching = parts._selector  # noqa: SLF001 - as above
+    watching: _IdleSelector = parts._selector  # noqa: SLF001 - as above
     watching.idle.append(idle)
     try:
         yield

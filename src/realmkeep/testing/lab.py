@@ -1,4 +1,4 @@
-"""A realm in memory with a clock that the test turns: so that a game's own dupe test is ten lines."""
+"""A realm in memory with a clock that the test moves; a game's own dupe test takes ten lines."""
 
 import asyncio
 import os
@@ -24,34 +24,34 @@ from realmkeep.testing.idle import when_idle
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
-AWAITED_S_MAX: Final = 3600.0  # as `FakeClock.finish`: what has not come by then does not come
+AWAITED_S_MAX: Final = 3600.0  # as `FakeClock.finish`: an event that has not come by then will not come
 
 
 def _work_of(keeper: Keeper) -> int:
-    """Changes whenever a server has done something that a test may have awaited."""
+    """Return a number that changes whenever a server has done work that a test may await."""
     counters = keeper.counters
     return counters.sessions + counters.commits + counters.repeats + counters.escalations
 
 
-FSYNC_LATE_S: Final = 1.0  # as an fsync once a second may be
+FSYNC_LATE_S: Final = 1.0  # an fsync once a second may be this late
 
 
 class _LabStorage(MemoryStorage):
-    """One server's connection to the lab's store, which promises what the lab says."""
+    """One server's connection to the lab's store, with the promises that the lab sets."""
 
     def __init__(self, lab: "Lab") -> None:
         super().__init__(lab.store, clock=lab.clock)
         self._loss_window_s = lab.loss_window_s
 
     async def flush(self) -> None:
-        """Return when nothing of before can be lost: as late as the store says, and what an fsync may be late by."""
+        """Return when earlier writes can no longer be lost: after the loss window and the delay of an fsync."""
         await super().flush()
         if self._loss_window_s:
             await self._clock.sleep(self._loss_window_s + FSYNC_LATE_S)
 
     @property
     def capability(self) -> Capability:
-        """As of a store on a disk of its own, which other servers share."""
+        """The capability of a store on its own disk, shared by several servers."""
         safe = self._loss_window_s == 0
         return msgspec.structs.replace(
             super().capability,
@@ -64,20 +64,20 @@ class _LabStorage(MemoryStorage):
 
 
 class Lab:
-    """One store in memory, one clock, and the servers of a realm, the first of which is open at once.
+    """One store in memory, one clock, and the servers of a realm; the first server is open at once.
 
     ```python
     async with Lab() as lab:
         ada = await lab.keeper.login(Player, 1, create=lambda: Player(name="Ada"))
     ```
 
-    The store answers at once and loses nothing unless a test disturbs a server's line to it. What a shutdown cannot save
-    is named in its report and written nowhere.
+    The store answers at once and loses nothing, unless a test disturbs a server's connection. Records that a shutdown cannot
+    save are in its report only; no rescue file is written.
 
-    Time passes in `advance`, `finish`, `server` and `restart`; and by itself, from timer to timer, while all that the test
-    awaits waits for it: the eleventh commit of a player within a second comes back, a tenth of a second later. A test that
-    has awaited for an hour what no server brings about ends with a `RuntimeError`. Where the test also waits for real time,
-    a thread, a socket or a process, it waits for these alone.
+    Time passes in `advance`, `finish`, `server` and `restart`. It also passes by itself, from timer to timer, while the whole
+    test waits for it: a player's eleventh commit within a second returns, a tenth of a second later. A test that has waited
+    for an hour of this time, without any work by a server, ends with a `RuntimeError`. While the test also waits for real
+    time, a thread, a socket or a process, the clock stands still.
 
     Args:
         name: The first server's name.
@@ -85,15 +85,15 @@ class Lab:
         config: Intervals and limits of every server.
         records: Caps and codec of every server.
         hooks: The game's functions, for every keeper that opens.
-        setup: Called with every keeper that opens: registers hooks of its own.
-        loss_window_s: What the store admits that a crash of its own may lose: 0 nothing, None everything.
+        setup: Called with every keeper that opens, to register its hooks.
+        loss_window_s: The store's promise: the seconds of writes that its crash may lose; 0: none, None: all.
 
     Raises:
-        Misuse: `setup` is no plain function of the keeper.
+        Misuse: `setup` is not a plain function of the keeper.
 
     Attributes:
         clock: The clock of all servers.
-        store: What outlives their crashes; `store.snapshot()` and `store.restore(...)` take it back in time.
+        store: The contents, which outlive the servers; `store.snapshot()` and `store.restore(...)` go back in time.
         loss_window_s: As above.
     """
 
@@ -134,39 +134,39 @@ class Lab:
         self._watch.close()
 
     def _let_time_pass(self) -> None:
-        """Nothing can happen any more unless time passes.
+        """Fire the next timer: the test can go on only if time passes.
 
         Raises:
-            RuntimeError: It has passed for an hour, and nothing came of it.
+            RuntimeError: An hour has passed without any work by a server.
         """
         now_s, done = self.clock.monotonic_s(), sum(_work_of(keeper) for keeper in self._keepers.values())
         if self._seen != done or now_s < self._awaited_since_s:
             self._seen, self._awaited_since_s = done, now_s
         if now_s - self._awaited_since_s > AWAITED_S_MAX or not self.clock.fire_next():
             raise RuntimeError(
-                "the test waits for what no server of this lab will bring about: an hour has passed, and nothing came. "
-                "What waits for a server that crashed waits for ever; a line that is down stays down until the test "
-                f"mends it. The tasks: {', '.join(map(repr, asyncio.all_tasks()))}"
+                "the test waits for an event that no server of this lab will bring about: an hour has passed without any. "
+                "A task that waits for a crashed server waits for ever; a connection that is down stays down until the test "
+                f"restores it. The tasks: {', '.join(map(repr, asyncio.all_tasks()))}"
             )
 
     @property
     def keeper(self) -> Keeper:
-        """The first server's keeper, as it is now: another one after `restart`.
+        """The current keeper of the first server; `restart` makes another one.
 
         Raises:
-            LookupError: It has crashed.
+            LookupError: The server has crashed.
         """
         return self._keepers[self._running(None)]
 
     def keeper_of(self, name: str) -> Keeper | None:
-        """The keeper of the server of this name; None if it does not run."""
+        """Return the keeper of a server; None if the server is not running."""
         return self._keepers.get(name)
 
     async def server(self, name: str) -> Keeper:
-        """Open a server of this realm by this name.
+        """Open a server of this realm.
 
         Raises:
-            NameTaken: It runs.
+            NameTaken: A server of this name is running.
         """
         line = FaultyStorage(_LabStorage(self), clock=self.clock, store=self.store)
         config = msgspec.structs.replace(self._config, name=name)
@@ -185,29 +185,29 @@ class Lab:
         return keeper
 
     async def crash(self, name: str | None = None) -> None:
-        """A server ends without saving anything; the store keeps what was durable. What waits for the server waits for ever.
+        """End a server without saving; the store keeps the durable writes. Calls that wait for the server wait for ever.
 
         Args:
-            name: The first server without it.
+            name: The server; by default the first.
 
         Raises:
-            LookupError: It does not run.
+            LookupError: The server is not running.
         """
         self._keepers.pop(self._running(name)).abandon()
         await self.clock.settle()
 
     async def restart(self, name: str | None = None) -> Keeper:
-        """Crash a server if it runs, and start it again by the same name.
+        """Crash a server if it is running, and start it again under the same name.
 
         Args:
-            name: The first server without it.
+            name: The server; by default the first.
         """
         if (name or self._name) in self._keepers:
             await self.crash(name)
         return await self.server(name or self._name)
 
     async def advance(self, by_s: float) -> None:
-        """Let time pass; everything that comes due happens, in order."""
+        """Let time pass; all due timers fire, in order."""
         await self.clock.advance(by_s)
         self._awaited_since_s = self.clock.monotonic_s()
 
@@ -215,24 +215,24 @@ class Lab:
         """Let time pass until `awaitable` is done, and return its result.
 
         Raises:
-            TimeoutError: Nothing that could happen within an hour will bring it about.
+            TimeoutError: `awaitable` is not done after an hour, or no timer is left to bring it about.
         """
         return await self.clock.finish(awaitable)
 
     def line(self, name: str | None = None) -> FaultyStorage:
-        """A server's connection to the store, to be disturbed: `line().down = True`, `line().script("write", ...)`."""
+        """Return a server's connection to the store, to disturb it: `line().down = True`, `line().script("write", ...)`."""
         return self._lines[name or self._name]
 
     def lose_next_reply(self, name: str | None = None) -> None:
-        """The next write of a server is applied, and its answer is lost."""
+        """Lose the reply to a server's next write, which the store applies."""
         self.line(name).script("write", LOSE_REPLY)
 
     def lose_next_request(self, name: str | None = None) -> None:
-        """The next write of a server never arrives, and the server cannot know."""
+        """Lose a server's next write; the server cannot know that it never arrived."""
         self.line(name).script("write", LOSE_REQUEST)
 
     def stored(self, cls: type[R], id: int | str) -> R | None:  # noqa: A002 - the field's own name
-        """What the store holds of a record, as a copy; None if nothing.
+        """Return a copy of a stored record; None if there is none.
 
         Raises:
             RecordError: It cannot be read.
@@ -242,5 +242,5 @@ class Lab:
 
     def _running(self, name: str | None) -> str:
         if (name or self._name) not in self._keepers:
-            raise LookupError(f"the server {name or self._name!r} of this lab does not run; restart() it")
+            raise LookupError(f"the server {name or self._name!r} of this lab is not running; restart() it")
         return name or self._name

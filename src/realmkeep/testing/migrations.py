@@ -1,4 +1,4 @@
-"""The migration kit: what a game runs over its own migrations before it deploys them."""
+"""The migration kit: checks for a game's own migrations before they are deployed."""
 
 import json
 from collections import Counter
@@ -15,18 +15,18 @@ from realmkeep.records.loading import load
 from realmkeep.records.migrations import Plain, check_migrations, plain_copy, run_step, stored_version
 from realmkeep.records.record import Record
 
-FAILURES_MAX: Final = 20  # in a report: enough to see a pattern
+FAILURES_MAX: Final = 20  # in a report; enough to see a pattern
 
 
 def check_steps_idempotent(cls: type[Record], samples: Iterable[bytes | Plain]) -> None:
-    """Check that every step changes nothing when it runs on its own output, as the specification demands.
+    """Check that every step changes nothing if it runs on its own output, as the specification demands.
 
     Args:
         cls: The record class.
-        samples: Stored bytes or plain dictionaries, of old versions: together they have to pass through every step.
+        samples: Stored bytes or plain dictionaries of old versions; together they must pass through every step.
 
     Raises:
-        AssertionError: A step made something else of its own output (the place is named), or no sample reached it.
+        AssertionError: A step changed its own output (the field is named), or no sample reached it.
         MigrationFailed: A step failed.
     """
     info = cls.__realmkeep__
@@ -42,7 +42,7 @@ def check_steps_idempotent(cls: type[Record], samples: Iterable[bytes | Plain]) 
 
 
 def check_steps_accept_missing_fields(cls: type[Record], samples: Iterable[bytes | Plain]) -> None:
-    """Check that every step accepts a record without any one of the fields it was tried with, and an empty one.
+    """Check that every step accepts an empty record, and each sample without any one of its fields.
 
     Args:
         cls: The record class.
@@ -50,7 +50,7 @@ def check_steps_accept_missing_fields(cls: type[Record], samples: Iterable[bytes
 
     Raises:
         AssertionError: A step failed without a field; the step and the field are named.
-        MigrationFailed: A step failed with all of them.
+        MigrationFailed: A step failed on a complete sample.
     """
     info = cls.__realmkeep__
     for version in info.migrations:
@@ -68,7 +68,7 @@ def _try_without(info: RecordInfo, version: int, given: Plain, name: str) -> Non
 
 
 def _passages(cls: type[Record], samples: Iterable[bytes | Plain]) -> Iterator[tuple[int, Plain]]:
-    """Every step that a sample passes through, with what it is given there."""
+    """Yield every step that a sample passes through, with its input."""
     check_migrations(cls)
     info = cls.__realmkeep__
     for sample in samples:
@@ -79,7 +79,7 @@ def _passages(cls: type[Record], samples: Iterable[bytes | Plain]) -> Iterator[t
 
 
 def _first_difference(once: Plain, twice: Plain) -> str:
-    """Say which field differs first, in value or type; empty if none does."""
+    """Describe the first field that differs in value or type; empty if none does."""
     for name in sorted(once.keys() | twice.keys()):
         one, other = (
             json.dumps(plain[name], sort_keys=True) if name in plain else "missing" for plain in (once, twice)
@@ -91,7 +91,7 @@ def _first_difference(once: Plain, twice: Plain) -> str:
 
 @dataclass(frozen=True)
 class SampleFailure:
-    """A stored record that did not load: where it came from, its outcome or error, and what was said."""
+    """A stored record that did not load: its source, its outcome or error, and the message."""
 
     source: str
     outcome: str
@@ -100,12 +100,12 @@ class SampleFailure:
 
 @dataclass
 class SampleReport:
-    """What became of a sample of stored records; `str()` gives it as text.
+    """The results of loading a sample of stored records; `str()` gives them as text.
 
     Attributes:
-        outcomes: How many ended how, by the name of the outcome (`OK`) or of the error (`Corrupt`).
-        migrated_from: How many were migrated, by the version in which they were stored.
-        failures: The first 20 that a login would be refused.
+        outcomes: The number of records by outcome (`OK`) or error (`Corrupt`).
+        migrated_from: The number of migrated records by their stored version.
+        failures: The first 20 records that a login would refuse.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter[str])
@@ -114,7 +114,7 @@ class SampleReport:
 
     @property
     def refused(self) -> int:
-        """How many would be refused at a login."""
+        """The number of records that a login would refuse."""
         return sum(count for name, count in self.outcomes.items() if name not in (OK.name, CLAMP.name))
 
     def __str__(self) -> str:
@@ -134,14 +134,14 @@ def run_sample(
     limits: Limits = DEFAULT_LIMITS,
     accept_unchecked: bool = False,
 ) -> SampleReport:
-    """Load a sample of production bytes with today's code, before it is deployed, and report what became of each.
+    """Load a sample of production bytes with today's code before it is deployed, and report the result of each.
 
     Args:
         cls: The record class.
         source: The stored bytes; or a directory with a file for each record; or a file with a record on each line. They
             are read one at a time.
         limits: As in production.
-        accept_unchecked: As in production: JSON without a checksum is accepted.
+        accept_unchecked: As in production: accept JSON without a checksum.
     """
     report = SampleReport()
     for name, stored in _sample(source):

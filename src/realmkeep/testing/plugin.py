@@ -10,7 +10,7 @@ from realmkeep.testing.lab import Lab
 
 @pytest_asyncio.fixture
 async def lab() -> AsyncGenerator[Lab]:
-    """A realm in memory with one open server, violations raised; its clock stands until the test turns it."""
+    """A realm in memory with one open server, in strict mode; its clock stands still until the test moves it."""
     async with Lab() as lab:
         yield lab
 

@@ -1,4 +1,4 @@
-"""Real servers for tests: started in milliseconds, killed, paused, started again."""
+"""Real store servers for tests: started in milliseconds, killed, paused, started again."""
 
 import os
 import signal
@@ -14,19 +14,19 @@ import hiredis
 from realmkeep.clock import SystemClock
 from realmkeep.storage.embedded_config import Fsync, StoreSettings, configuration, find_binary
 
-START_S_MAX: Final = 60.0  # it takes milliseconds; on a machine with other things to do, no matter how long
+START_S_MAX: Final = 60.0  # a start takes milliseconds, but a busy machine may need longer
 POLL_S: Final = 0.002
 MAXMEMORY_BYTES: Final = 256 * 1024**2  # enough for every test
 
 
 class StoreServer:
-    """A Valkey or Redis in a directory, on a unix socket, or on a free TCP port as well.
+    """A Valkey or Redis in a directory, on a unix socket.
 
-    Synchronous: use it in fixtures, or in a thread.
+    It is synchronous: use it in fixtures, or in a thread.
 
     Args:
         directory: Empty, or with the files of an earlier run.
-        binary: What to run; without it, what the embedded store would run.
+        binary: The server program; by default the one of the embedded store.
         fsync: See `StoreSettings`.
         extra: More lines of configuration, which override those of `realmkeep store config`.
     """
@@ -44,11 +44,11 @@ class StoreServer:
 
     @property
     def url(self) -> str:
-        """For `open_storage`."""
+        """The URL for `open_storage`."""
         return f"redis+unix://{self.socket_path}"
 
     def start(self, *, wait: bool = True) -> None:
-        """Start it; with `wait` return when it has loaded its data."""
+        """Start the server; with `wait`, return when it has loaded its data."""
         settings = StoreSettings(
             str(self.directory), str(self.socket_path), maxmemory_bytes=MAXMEMORY_BYTES, fsync=self._fsync
         )
@@ -60,10 +60,10 @@ class StoreServer:
             self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """Return when it answers PING.
+        """Return when the server answers PING.
 
         Raises:
-            TimeoutError: It does not within a minute, or has ended; the log is in the message.
+            TimeoutError: It does not within a minute, or has ended; the message has its log.
         """
         clock = SystemClock()
         deadline_s = clock.monotonic_s() + START_S_MAX
@@ -77,7 +77,7 @@ class StoreServer:
         raise TimeoutError((self.directory / "log").read_text(encoding="utf-8", errors="replace"))
 
     def ask(self, *command: str | bytes | int) -> object:
-        """Send one command over a connection of its own; an error reply is returned as an exception object."""
+        """Send one command over a new connection; an error reply is returned as an exception object."""
         with socket.socket(socket.AF_UNIX) as channel:
             channel.settimeout(START_S_MAX)
             channel.connect(str(self.socket_path))
@@ -87,37 +87,37 @@ class StoreServer:
             while (reply := reader.gets()) is False:
                 received = channel.recv(65536)
                 if not received:
-                    raise ConnectionResetError("the server hung up")
+                    raise ConnectionResetError("the server closed the connection")
                 reader.feed(received)
             return reply
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until the server is gone."""
         self._running.kill()
         self._running.wait()
 
     def pause(self) -> None:
-        """SIGSTOP, and wait until it stands still: a system call under way ends first."""
+        """Send SIGSTOP, and wait until the server has stopped: a system call under way ends first."""
         self._running.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._running.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._running.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it, however it is doing; harmless if it has ended."""
+        """End the server, even a paused one; without effect if it has ended."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.kill()
 
     def close(self) -> None:
-        """`stop`, and forget the socket."""
+        """`stop`, and remove the socket."""
         self.stop()
         self._private.cleanup()
 
     def __enter__(self) -> Self:
-        """`start`; what did not start leaves nothing behind."""
+        """`start`; if that fails, clean up."""
         try:
             self.start()
         except BaseException:

@@ -1,4 +1,4 @@
-"""The specification's player, as a record: what tests, benchmarks and golden files share."""
+"""The specification's player as a record, shared by tests, benchmarks and golden files."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ class SpecStack(Part):
 
 
 class SpecQuest(Part):
-    """How far a quest has come."""
+    """The progress of a quest."""
 
     quest_id: Keyword
     stage: int = durable(default=0, ge=0)
@@ -61,10 +61,10 @@ def add_lifetime_xp(player: dict[str, Any]) -> dict[str, Any]:
 
 
 def specification_player(items: int = 2) -> SpecPlayer:
-    """The player of the specification's example.
+    """Return the player of the specification's example.
 
     Args:
-        items: How many it carries: 2 as printed there, 14 where costs are measured.
+        items: The number of items carried: 2 as in the specification, 14 for measurements.
     """
     carried = [SpecItem("sword", 1, 0), SpecItem("coins", 500, 1)]
     carried += [SpecItem(f"rune-{slot}", slot, slot) for slot in range(2, items)]

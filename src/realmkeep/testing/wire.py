@@ -1,4 +1,4 @@
-"""A proxy between a storage object and its store, for what networks do."""
+"""A proxy between a storage object and its store that causes network faults."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ READ_BYTES: Final = 65536
 GARBAGE: Final = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
-class Fault(Enum):
-    """What happens to the connection on which the trigger passes."""
+class WireFault(Enum):
+    """The fault of the connection on which the trigger passes."""
 
-    CUT_BEFORE_REPLY = auto()  # the request arrives, the reply does not, the connection is reset
+    CUT_BEFORE_REPLY = auto()  # the request arrives, then the connection is reset without a reply
     HOLD_REQUEST = auto()  # the request waits in the network until `release`
-    SILENCE = auto()  # nothing arrives any more, in either direction, and nothing is closed: a half-open connection
-    GARBAGE = auto()  # the request arrives, and something else than its reply comes back
+    SILENCE = auto()  # no bytes arrive in either direction, and nothing is closed: a half-open connection
+    GARBAGE = auto()  # the request arrives, and garbage comes back in place of its reply
 
 
 @dataclass(eq=False)
-class _Line:
-    """One connection and its other half."""
+class _ProxiedConnection:
+    """One connection of a client, and the proxy's connection to the store."""
 
     from_client: asyncio.StreamReader
     to_client: asyncio.StreamWriter
     from_store: asyncio.StreamReader
     to_store: asyncio.StreamWriter
-    fault: Fault | None = None
+    fault: WireFault | None = None
     held: bytearray = field(default_factory=bytearray)
     late_replies: asyncio.Queue[bytes] = field(default_factory=asyncio.Queue[bytes])
 
@@ -37,7 +37,7 @@ class _Line:
 
 
 class FaultyWire:
-    """Listens on a unix socket and forwards to another, until told to misbehave.
+    """Listens on a unix socket and forwards to another, until `arm` gives it a fault.
 
     Args:
         listen: The socket to make.
@@ -49,23 +49,23 @@ class FaultyWire:
         self._store = store
         self._server: asyncio.Server | None = None
         self._pumps: set[asyncio.Task[None]] = set()
-        self._lines: list[_Line] = []
+        self._lines: list[_ProxiedConnection] = []
         self._trigger: bytes | None = None
-        self._fault = Fault.SILENCE
+        self._fault = WireFault.SILENCE
         self.segment_bytes = READ_BYTES
         self.faults_done = 0
 
     @property
     def url(self) -> str:
-        """For `open_storage`."""
+        """The URL for `open_storage`."""
         return f"redis+unix://{self._listen}"
 
     async def start(self) -> None:
-        """Listen."""
+        """Start to listen."""
         self._server = await asyncio.start_unix_server(self._accept, self._listen)
 
     async def stop(self) -> None:
-        """Close everything."""
+        """Close all connections and the socket."""
         for line in self._lines:
             line.close()
         for pump in self._pumps:
@@ -74,12 +74,12 @@ class FaultyWire:
         if self._server:
             self._server.close()
 
-    def arm(self, fault: Fault, trigger: bytes) -> None:
-        """Once: when `trigger` passes towards the store, `fault` happens to that connection."""
+    def arm(self, fault: WireFault, trigger: bytes) -> None:
+        """Cause one `fault`, on the next connection on which `trigger` passes towards the store."""
         self._fault, self._trigger = fault, trigger
 
     async def release(self) -> bytes:
-        """Let the held request arrive, long after; returns what the store answers to it."""
+        """Let the held request arrive late; return the store's reply."""
         (line,) = [line for line in self._lines if line.held]
         line.to_store.write(bytes(line.held))
         line.held.clear()
@@ -91,32 +91,32 @@ class FaultyWire:
         except OSError:
             to_client.transport.abort()
             return
-        line = _Line(from_client, to_client, from_store, to_store)
+        line = _ProxiedConnection(from_client, to_client, from_store, to_store)
         self._lines.append(line)
         for pump in (self._requests(line), self._replies(line)):
             task = asyncio.create_task(pump)
             self._pumps.add(task)
             task.add_done_callback(self._pumps.discard)
 
-    async def _requests(self, line: _Line) -> None:
+    async def _requests(self, line: _ProxiedConnection) -> None:
         while received := await _received(line.from_client):
             if self._trigger and self._trigger in received:
                 self._trigger, line.fault = None, self._fault
                 self.faults_done += 1
-            if line.fault is Fault.HOLD_REQUEST:
+            if line.fault is WireFault.HOLD_REQUEST:
                 line.held += received
-            elif line.fault is not Fault.SILENCE:
+            elif line.fault is not WireFault.SILENCE:
                 await self._forward(received, line.to_store)
-        if line.fault is not Fault.HOLD_REQUEST:
+        if line.fault is not WireFault.HOLD_REQUEST:
             line.close()
 
-    async def _replies(self, line: _Line) -> None:
+    async def _replies(self, line: _ProxiedConnection) -> None:
         while received := await _received(line.from_store):
-            if line.fault is Fault.CUT_BEFORE_REPLY:
+            if line.fault is WireFault.CUT_BEFORE_REPLY:
                 break
-            if line.fault is Fault.HOLD_REQUEST:
+            if line.fault is WireFault.HOLD_REQUEST:
                 line.late_replies.put_nowait(received)
-            elif line.fault is Fault.GARBAGE:
+            elif line.fault is WireFault.GARBAGE:
                 await self._forward(GARBAGE, line.to_client)
             elif line.fault is None:
                 await self._forward(received, line.to_client)

@@ -39,4 +39,4 @@ class StorageContract(
     ConvenienceTests,
     HistoryTests,
 ):
-    """All of it: derive a class named `Test...` and override the fixture `backend`."""
+    """The whole suite: derive a class named `Test...` and override the fixture `backend`."""

@@ -1,4 +1,4 @@
-"""What the contract suite needs to know about the backend it judges, and the words its tests are written in."""
+"""The description of a backend for the contract suite, and the vocabulary of its tests."""
 
 import asyncio
 from abc import ABC, abstractmethod
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class Backend(ABC):
-    """One empty store, and how to open it.
+    """One empty store, and the way to open it.
 
     Args:
-        clock: The clock that the storage objects get.
+        clock: The clock for the storage objects.
 
     Attributes:
-        opens_twice: Whether two objects may have the store open at the same time; otherwise the second is refused with
+        opens_twice: Two objects may have the store open at the same time; if False, the second is refused with
             `StorageLocked`.
-        histories: How many random histories to try; fewer where connecting takes long.
+        histories: The number of random histories to try; choose fewer if connecting takes long.
     """
 
     opens_twice: ClassVar[bool]
@@ -34,17 +34,17 @@ class Backend(ABC):
 
     @abstractmethod
     def new(self) -> Storage:
-        """An object on the store, not connected; every call gives another object on the same store."""
+        """Return a new object on the store, not connected; all objects share the same store."""
 
     @abstractmethod
     async def elapse(self, seconds: float) -> None:
-        """Return when at least `seconds` have passed on the clock by which the store expires keys."""
+        """Return when at least `seconds` have passed on the clock of the store's expiries."""
 
 
 class ContractTests:
     """Gives the tests of a subclass their store.
 
-    A backend overrides the fixture `backend`; everything it opens here is closed again.
+    A backend overrides the fixture `backend`; the storage objects opened here are closed here.
     """
 
     pytestmark: ClassVar = [pytest.mark.asyncio]
@@ -64,39 +64,39 @@ class ContractTests:
 
 
 def when(*guards: Guard, then: tuple[Effect, ...] = ()) -> Transaction:
-    """If all guards hold, then the effects."""
+    """Make a transaction of guards and effects."""
     return Transaction(guards, then)
 
 
 def needing(*needs: Need, guards: tuple[Guard, ...] = (), then: tuple[Effect, ...] = ()) -> Transaction:
-    """If all guards and all needs hold, then the effects."""
+    """Make a transaction of guards, needs and effects."""
     return Transaction(guards, then, needs)
 
 
 def do(*effects: Effect) -> Transaction:
-    """The effects, unconditionally."""
+    """Make a transaction of effects alone."""
     return Transaction((), effects)
 
 
 async def commit(storage: Storage, *effects: Effect) -> None:
-    """Apply effects that nothing can refuse."""
+    """Apply effects unconditionally."""
     (outcome,) = await storage.write([do(*effects)])
     assert isinstance(outcome, Committed), outcome
 
 
-async def hold_both(storage: Storage) -> None:
-    """A value at `value` and a list of two at `list`."""
+async def put_both(storage: Storage) -> None:
+    """Put a value at `value` and a list of two entries at `list`."""
     await commit(storage, Put("value", b"v"), Append("list", b"a"), Append("list", b"b"))
 
 
 async def assert_both_untouched(storage: Storage) -> None:
-    """What `hold_both` left is there."""
+    """Check that the keys of `put_both` are unchanged."""
     assert await storage.load("value") == b"v"
     assert await storage.load_list("list") == [b"a", b"b"]
 
 
 async def all_keys(storage: Storage, pattern: str = "*") -> list[str]:
-    """The keys that match, sorted, as often as they were seen."""
+    """Return the keys that match, sorted, with repetitions."""
     return sorted([key async for key in storage.keys(pattern)])
 
 
@@ -106,14 +106,14 @@ async def clear(storage: Storage, *keys: str) -> None:
 
 
 class CancelAt(Generic[T]):
-    """Awaits a coroutine, and cancels the task that does so at its `suspension`-th suspension, counted from 0."""
+    """Awaits a coroutine, and cancels the awaiting task at its `suspension`-th suspension, counted from 0."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], suspension: int) -> None:
         self._steps = coroutine.__await__()
         self._left = suspension
 
     def __await__(self) -> Generator[Any, Any, T]:
-        """Pass everything through, and count."""
+        """Pass each step through, and count the suspensions."""
         thrown: BaseException | None = None
         while True:
             try:
@@ -126,7 +126,7 @@ class CancelAt(Generic[T]):
             try:
                 yield waited_for
                 thrown = None
-            except BaseException as error:  # noqa: BLE001 - a cancellation, which is passed on
+            except BaseException as error:  # noqa: BLE001 - a cancellation; passed on
                 thrown = error
 
 

@@ -51,18 +51,18 @@ TRANSACTIONS = st.builds(
 BATCHES = st.lists(TRANSACTIONS, max_size=5)
 
 
-class Model:
-    """What a store is: a dictionary, whose every change is a new one."""
+class DictionaryModel:
+    """A store as a dictionary that each change replaces by a new one."""
 
     def __init__(self) -> None:
         self.held: Held = {}
 
     def write(self, batch: Sequence[Transaction]) -> list[WriteOutcome | str]:
-        """What a store must answer."""
+        """Return the outcomes that a store must report."""
         return [self._apply(transaction) for transaction in batch]
 
     def add(self, key: str, by: int) -> int | str:
-        """What a counter must answer."""
+        """Return the result that a store's counter must have."""
         value = self.held.get(key, b"0")
         if isinstance(value, tuple) or not value.lstrip(b"-").isdigit():
             return WRONG_TYPE
@@ -70,7 +70,7 @@ class Model:
         return int(value) + by
 
     def after_each(self, batch: Sequence[Transaction]) -> list[Held]:
-        """What may be held after none, one, ... all transactions of a call that was abandoned."""
+        """Return the possible contents after an abandoned call: after none, one, ... all of its transactions."""
         beginning, states = self.held, [self.held]
         for transaction in batch:
             self._apply(transaction)
@@ -106,7 +106,7 @@ def _unmet(found: bytes | tuple[bytes, ...] | None, need: Need) -> Refused | str
 
 
 def _step(held: Held, effect: Effect) -> bool:
-    """Do one effect; False if the key is of the wrong type."""
+    """Apply one effect; False if the key holds the wrong type."""
     before = held.pop(effect.key, None)
     if isinstance(effect, Delete):
         return True
@@ -136,18 +136,18 @@ async def _everything(storage: Storage) -> Held:
 
 
 class History(RuleBasedStateMachine):
-    """One history of one store, which it empties first. Runs its own event loop, from step to step."""
+    """One history of one store, which is emptied first. It runs its own event loop from step to step."""
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
         self._backend = backend
-        self._model = Model()
+        self._model = DictionaryModel()
         self._runner = asyncio.Runner()
         self._storage = self._run(self._open())
         self._run(self._clear())
 
     def teardown(self) -> None:
-        """Compare everything a last time."""
+        """Compare the contents a last time."""
         try:
             assert self._run(_everything(self._storage)) == self._model.held
         finally:
@@ -156,13 +156,13 @@ class History(RuleBasedStateMachine):
 
     @rule(batch=BATCHES)
     def write(self, batch: list[Transaction]) -> None:
-        """One call."""
+        """Write one batch."""
         outcomes = self._run(self._storage.write(batch))
         assert [_comparable(outcome) for outcome in outcomes] == self._model.write(batch)
 
     @rule(batches=st.lists(BATCHES, min_size=2, max_size=5))
     def write_without_waiting(self, batches: list[list[Transaction]]) -> None:
-        """Several calls at a time, which take effect in the order in which they started."""
+        """Write several batches at a time; they take effect in the order in which they started."""
 
         async def together() -> list[list[WriteOutcome]]:
             return await asyncio.gather(*(asyncio.create_task(self._storage.write(batch)) for batch in batches))
@@ -172,28 +172,28 @@ class History(RuleBasedStateMachine):
 
     @rule(batch=BATCHES, turns=st.integers(0, 5))
     def cancel_a_write(self, batch: list[Transaction], turns: int) -> None:
-        """Each transaction of it happened or not, none before the one in front of it."""
+        """Cancel a write: a first part of its transactions happened, in order, and the rest did not."""
         self._run(self._abandon(batch, turns))
         self._run(self._storage.flush())
         self._adopt(batch)
 
     @rule(batch=BATCHES, turns=st.integers(0, 5))
     def crash(self, batch: list[Transaction], turns: int) -> None:
-        """The client dies with a call under way, and a new one takes its place."""
+        """Let the client die during a call, and connect a new one."""
         self._run(self._abandon(batch, turns))
         self.connect_anew()
         self._adopt(batch)
 
     @rule()
     def connect_anew(self) -> None:
-        """Nothing is lost in between."""
+        """Connect again; no data is lost in between."""
         self._run(self._storage.disconnect())
         self._storage = self._run(self._open())
 
     @precondition(lambda self: self._model.held)
     @rule(value=VALUES, choice=st.randoms())
     def let_expire(self, value: bytes, choice: Any) -> None:
-        """A key vanishes."""
+        """Let a key expire."""
         key = choice.choice(sorted(self._model.held))
         self._run(self._storage.write([Transaction((), (Delete(key), Put(key, value, SOON_S)))]))
         self._run(self._backend.elapse(PAST_S))
@@ -201,25 +201,25 @@ class History(RuleBasedStateMachine):
 
     @rule(key=KEYS, by=st.integers(-3, 3))
     def increment(self, key: str, by: int) -> None:
-        """A counter, or WrongType."""
+        """Increment a counter, or get WrongType."""
         assert self._run(_or_wrong_type(self._storage.increment(key, by))) == self._model.add(key, by)
 
     @rule(key=KEYS, value=VALUES)
     def save(self, key: str, value: bytes) -> None:
-        """As a transaction of one put."""
+        """Save a value: the same as a transaction of one put."""
         (expected,) = self._model.write([Transaction((), (Put(key, value),))])
         answer = self._run(_or_wrong_type(self._storage.save(key, value)))
         assert answer == (WRONG_TYPE if expected == WRONG_TYPE else None)
 
     @rule(key=KEYS)
     def delete(self, key: str) -> None:
-        """As a transaction of one delete, which says whether something was there."""
+        """Delete a key: the same as a transaction of one delete; the answer says whether the key existed."""
         assert self._run(self._storage.delete(key)) == (key in self._model.held)
         self._model.write([Transaction((), (Delete(key),))])
 
     @rule(key=KEYS, start=st.integers(0, 3), count=st.none() | st.integers(0, 3))
     def read(self, key: str, start: int, count: int | None) -> None:
-        """One key in every way."""
+        """Read one key in every way."""
         held = self._model.held.get(key)
         value = WRONG_TYPE if isinstance(held, tuple) else held
         assert self._run(_or_wrong_type(self._storage.load(key))) == value
@@ -233,7 +233,7 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def read_everything(self) -> None:
-        """The keys and what they hold."""
+        """Read all keys and their contents."""
         assert self._run(_everything(self._storage)) == self._model.held
 
     def _adopt(self, batch: Sequence[Transaction]) -> None:
@@ -269,7 +269,7 @@ async def _or_wrong_type(answer: Coroutine[Any, Any, T]) -> T | str:
 
 
 def check_histories(new_backend: Callable[[], Backend], *, histories: int) -> None:
-    """Run so many random histories, and raise for the shortest that differs from the dictionary."""
+    """Run random histories, and raise for the shortest that differs from the dictionary."""
 
     class HistoryOfBackend(History):
         def __init__(self) -> None:
@@ -288,7 +288,7 @@ def check_histories(new_backend: Callable[[], Backend], *, histories: int) -> No
 
 
 class HistoryTests(ContractTests):
-    """All methods against a plain dictionary."""
+    """Tests all methods against a plain dictionary."""
 
     async def test_random_histories_end_as_they_do_in_a_plain_dictionary(self, backend: Backend) -> None:
         await asyncio.to_thread(check_histories, lambda: backend, histories=backend.histories)

@@ -1,4 +1,4 @@
-"""What a transaction needs to lie at its keys, whatever it is: something, or a list that is not full."""
+"""The needs of a transaction: a key exists, or a list is not full."""
 
 import asyncio
 
@@ -27,8 +27,8 @@ from realmkeep.testing.contract.backend import (
     assert_both_untouched,
     commit,
     do,
-    hold_both,
     needing,
+    put_both,
     when,
 )
 from realmkeep.testing.contract.values import PAST_S, SOON_S
@@ -39,7 +39,7 @@ class NeedTests(ContractTests):
 
     @pytest.mark.parametrize("need", [Present("value"), Present("list"), Shorter("list", 3), Shorter("absent", 1)])
     async def test_a_need_that_holds_changes_nothing_by_itself(self, storage: Storage, need: Need) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         assert await storage.write([needing(need), needing(need, then=(Put("done", b"1"),))]) == [COMMITTED] * 2
         await assert_both_untouched(storage)
         assert await all_keys(storage) == ["done", "list", "value"]
@@ -51,7 +51,7 @@ class NeedTests(ContractTests):
     async def test_a_need_that_does_not_hold_is_reported_and_nothing_happens(
         self, storage: Storage, need: Need, found: bytes | None
     ) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         holds = (Present("value"), Shorter("list", 3))
         refused = needing(*holds, need, Present("never"), then=(Put("done", b"1"), Append("list", b"c")))
         assert await storage.write([do(Put("before", b"")), refused, do(Put("after", b""))]) == [
@@ -79,7 +79,7 @@ class NeedTests(ContractTests):
     async def test_needs_are_looked_at_before_the_first_effect(self, storage: Storage) -> None:
         makes = needing(Present("a"), then=(Put("a", b"1"),))
         empties = needing(Shorter("list", 2), then=(DropFirst("list", 1),))
-        await hold_both(storage)
+        await put_both(storage)
         assert await storage.write([makes, empties]) == [
             Refused(Present("a"), None),
             Refused(Shorter("list", 2), b"2"),
@@ -87,7 +87,7 @@ class NeedTests(ContractTests):
         await assert_both_untouched(storage)
 
     async def test_a_later_transaction_of_a_batch_sees_what_the_earlier_ones_left(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         full, here = Shorter("list", 3), Present("value")
         outcomes = await storage.write(
             [
@@ -121,7 +121,7 @@ class NeedTests(ContractTests):
         ],
     )
     async def test_the_length_of_a_value_is_the_wrong_type(self, storage: Storage, transaction: Transaction) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         failed, after = await storage.write([transaction, do(Put("after", b""))])
         assert isinstance(failed, Failed)
         assert isinstance(failed.error, WrongType)

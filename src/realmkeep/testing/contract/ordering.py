@@ -15,15 +15,15 @@ from realmkeep.testing.contract.backend import (
     cancelled_at,
     commit,
     do,
-    hold_both,
+    put_both,
     when,
 )
 
-TURNS_MAX = 12  # of the event loop; a request to a real server is under way by then
+TURNS_MAX = 12  # of the event loop; by then a request to a real server is under way
 
 
 class OrderTests(ContractTests):
-    """Within a call and between the calls of one object."""
+    """The order within a call and between the calls of one object."""
 
     async def test_calls_take_effect_in_the_order_in_which_they_started(self, storage: Storage) -> None:
         calls = [
@@ -71,12 +71,12 @@ class OrderTests(ContractTests):
 
 
 class DurabilityTests(ContractTests):
-    """As far as it can be seen without pulling the plug; that is the business of each backend's own tests."""
+    """Durability without a power failure; the tests of each backend cover that."""
 
     async def test_what_was_committed_is_there_when_the_store_is_opened_again(
         self, storage: Storage, backend: Backend
     ) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         await commit(storage, Put("lasting", b"x", expire_s=3600))
         await storage.increment("number", 3)
         await storage.save("saved", b"s")
@@ -95,7 +95,7 @@ class DurabilityTests(ContractTests):
         assert await asyncio.gather(*calls) == [[COMMITTED]] * 20
 
     async def test_a_snapshot_changes_nothing_and_may_be_asked_for_twice(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         await storage.snapshot()
         await storage.snapshot()
         await assert_both_untouched(storage)
@@ -131,7 +131,7 @@ class DurabilityTests(ContractTests):
 
 
 class CancellationTests(ContractTests):
-    """Cancelling a call abandons the wait and nothing else."""
+    """A cancelled call abandons only its wait."""
 
     async def test_a_write_cancelled_at_any_await_happens_wholly_or_not_at_all(self, storage: Storage) -> None:
         suspension = 0
@@ -166,7 +166,7 @@ class CancellationTests(ContractTests):
         assert await storage.load_list("bystander") == expected
 
     async def _all_or_nothing(self, storage: Storage, value: bytes, *, cancelled: bool) -> None:
-        await storage.flush()  # what was abandoned has happened by now, or never will
+        await storage.flush()  # an abandoned call has happened by now, or never will
         held = await storage.load_many(["a", "b", "c"])
         entries = await storage.load_list("l")
         applied = [held[0] == value, held[1] == value, entries[-1:] == [value]]
@@ -175,7 +175,7 @@ class CancellationTests(ContractTests):
         assert held[2] != value or all(applied), "the second transaction overtook the first"
 
     async def test_reads_and_counters_survive_the_cancellation_of_others_at_any_await(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         await commit(storage, Put("a", b"A"), Put("b", b"B"))
 
         calls = (
@@ -204,7 +204,7 @@ class CancellationTests(ContractTests):
 
 
 class LifeTests(ContractTests):
-    """Connecting, disconnecting, and a second one on the same store."""
+    """Connecting, disconnecting, and a second object on the same store."""
 
     async def test_an_object_that_is_not_connected_refuses_and_changes_nothing(
         self, storage: Storage, backend: Backend

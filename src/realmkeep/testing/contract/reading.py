@@ -49,7 +49,7 @@ class ReadTests(ContractTests):
 
 
 class KeysTests(ContractTests):
-    """Iterating the keys."""
+    """Iteration over the keys."""
 
     @pytest.mark.parametrize(
         ("pattern", "expected"),

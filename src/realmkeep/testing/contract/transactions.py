@@ -18,7 +18,7 @@ from realmkeep.testing.contract.backend import Backend, ContractTests, all_keys,
 
 
 class TransactionTests(ContractTests):
-    """Atomicity, and what guards and effects mean."""
+    """Atomicity, and the meaning of guards and effects."""
 
     async def test_every_effect_happens_if_every_guard_holds(self, storage: Storage) -> None:
         await commit(storage, Put("owner", b"us"), Put("gone", b"x"), Append("inbox", b"1"), Append("inbox", b"2"))

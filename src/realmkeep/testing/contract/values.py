@@ -29,7 +29,7 @@ from realmkeep.testing.contract.backend import (
     assert_both_untouched,
     commit,
     do,
-    hold_both,
+    put_both,
     when,
 )
 
@@ -39,7 +39,7 @@ FAR_S = 3600.0
 
 
 class ExpiryTests(ContractTests):
-    """On the store's own clock."""
+    """Expiry on the store's own clock."""
 
     async def test_an_expired_key_is_absent_for_guards_and_every_read(self, storage: Storage, backend: Backend) -> None:
         await commit(storage, Put("lease", b"us", expire_s=SOON_S), Put("kept", b"k"))
@@ -110,7 +110,7 @@ class ExpiryTests(ContractTests):
 
 
 class TypeTests(ContractTests):
-    """A key holds a value or a list, and what needs the other leaves it alone."""
+    """A key holds a value or a list; a call that needs the other type leaves the key alone."""
 
     @pytest.mark.parametrize(
         ("transaction", "culprit"),
@@ -133,7 +133,7 @@ class TypeTests(ContractTests):
     async def test_a_transaction_of_the_wrong_type_fails_whole_and_alone(
         self, storage: Storage, transaction: Transaction, culprit: str
     ) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         before, failed, after = await storage.write([do(Put("before", b"1")), transaction, do(Put("after", b"1"))])
         assert (before, after) == (COMMITTED, COMMITTED)
         assert isinstance(failed, Failed)
@@ -144,7 +144,7 @@ class TypeTests(ContractTests):
         assert await all_keys(storage) == ["after", "before", "list", "value"]
 
     async def test_the_first_of_a_refusal_and_a_wrong_type_decides(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         unmet, on_a_list = Guard("value", b"x"), Guard("list", b"x")
         refused, failed, also_refused = await storage.write(
             [when(unmet, on_a_list), when(on_a_list, unmet), when(unmet, then=(Put("list", b"x"),))]
@@ -164,7 +164,7 @@ class TypeTests(ContractTests):
     async def test_a_key_can_change_its_type_by_way_of_nothing(
         self, storage: Storage, effects: Sequence[Put | Delete | Append | DropFirst]
     ) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         await commit(storage, *effects)
         assert await storage.load("list") == b"x"
         assert await storage.load_list("value") == [b"x"]
@@ -177,7 +177,7 @@ class TypeTests(ContractTests):
         assert await storage.load("a") == b"3"
 
     async def test_reading_the_wrong_type_is_an_error_that_names_the_key(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         calls = (
             (lambda: storage.load("list"), "'list'"),
             (lambda: storage.load_many(["value", "absent", "list"]), "'list'"),
@@ -192,7 +192,7 @@ class TypeTests(ContractTests):
         assert await all_keys(storage) == ["list", "value"]
 
     async def test_delete_removes_either(self, storage: Storage) -> None:
-        await hold_both(storage)
+        await put_both(storage)
         assert await storage.delete("value")
         assert await storage.delete("list")
         assert not await storage.delete("list")
@@ -200,7 +200,7 @@ class TypeTests(ContractTests):
 
 
 class LimitTests(ContractTests):
-    """What exceeds them is refused before anything is sent."""
+    """A call beyond the limits is refused before any part of it is sent."""
 
     @pytest.mark.parametrize(
         "transaction",
