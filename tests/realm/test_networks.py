@@ -167,7 +167,7 @@ async def small(tmp_path: Path) -> AsyncGenerator[Lab]:
 
 async def entering(realm: Lab, host: str, message: Message) -> tuple[LabPeer, Message]:
     peer = LabPeer(host, realm.clock.monotonic_s(), port=next(realm.ports))
-    with mock.patch.object(HashPool, "run", at_once):  # no time passes while a thread hashes
+    with mock.patch.object(HashPool, "run_call", at_once):  # no time passes while a thread hashes
         realm.say(peer, message)
         await realm.clock.finish(realm.realm.game.background.wait_finished())
     return peer, peer.heard[0]

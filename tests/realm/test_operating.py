@@ -67,7 +67,7 @@ def test_a_crowd_without_a_server_says_so_before_anybody_waits_for_two_minutes()
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
         said = refused("crowd", "--host", "127.0.0.1", "--tcp-port", str(port), "--bots", "2")
-    assert f"nobody answers at 127.0.0.1, tcp {port}: start `realmkeep serve` first" in said
+    assert f"no server answers at 127.0.0.1, tcp {port}: start `realmkeep serve` first" in said
 
 
 def test_a_journal_that_cannot_be_written_is_named(tmp_path: Path, shared_server: Server) -> None:
