@@ -38,7 +38,7 @@ from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.records import encode
 from realmkeep.storage import Put, Transaction, Unknown, WriteOutcome
 from realmkeep.testing.clock import FakeClock
-from realmkeep.testing.faulty import LOSE_REQUEST, NONE, FaultyStorage, reject
+from realmkeep.testing.faulty import LOSE_REQUEST, NONE, FaultyStorage, delay, reject
 from realmkeep.testing.lab import Lab
 
 LONG_S = 40.0  # longer than any loss window, and than a heartbeat
@@ -220,6 +220,36 @@ async def test_a_store_that_loses_once_more_what_was_just_written_again_tears_no
         await lab.advance(12)
         assert not dies_again
         assert (kept(lab, 1).gold, kept(lab, 2).gold, kept(lab, 1).hp) == (90, 110, 0)
+
+
+async def test_writes_whose_answers_overtook_each_other_are_written_again_in_their_first_order() -> None:
+    async with everysec() as lab:
+        await lab.advance(LONG_S)
+        ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+        before = lab.store.snapshot()
+        lab.line().script("write", delay(0.0, 0.5))  # the first answer
+        first = asyncio.ensure_future(lab.keeper.commit(pay, ada, bob))
+        await lab.advance(0.1)
+        await lab.keeper.commit(pay, ada, bob)
+        assert not first.done()
+        await lab.finish(first)
+        entries = [entry.order for entry in inside(lab.keeper).store_loss.tail]
+        assert entries != sorted(entries), "the control: they did overtake each other"
+        written: list[int] = []
+
+        async def listens(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+            effects = [effect for transaction in transactions for effect in transaction.effects]
+            written.extend(
+                int(each.value) for each in effects if isinstance(each, Put) and each.key == "rover:1:updated"
+            )
+            return await real(transactions)
+
+        intercept(lab.line(), listens)
+        lab.store.restore(before)
+        await lab.advance(12)
+        assert (kept(lab, 1).gold, kept(lab, 2).gold) == (80, 120)
+        assert len(written) >= 2
+        assert written == sorted(written)
 
 
 async def test_what_was_lost_of_a_record_is_written_again_in_its_order() -> None:

@@ -12,6 +12,7 @@ first write of each record goes over what the store holds of it (see `Resolver`)
 from __future__ import annotations
 
 import logging
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from realmkeep.errors import RecordError, StorageUnavailable, StoreWentBackwards, WrongType
@@ -214,7 +215,9 @@ class StoreLoss:
         Returns:
             What the store holds afterwards; None if an entry had to be changed first.
         """
-        entries = list(self.tail)
+        entries = sorted(
+            self.tail, key=attrgetter("order")
+        )  # several batches are in flight: answers overtake each other
         sessions = dict.fromkeys([*self._sessions.live(), *(m.session for write in queued() for m in write.members)])
         stored = await self._read(sessions, entries)
         self._lose(sessions, stored)

@@ -171,7 +171,7 @@ def _ring(state: RingState) -> OpRing:
 
 
 class Tail:
-    """The entries of one server, the oldest first.
+    """The entries of one server, in the order of their acknowledgements.
 
     Args:
         bytes_max: Of all entries together; beyond it the oldest are given up.
@@ -219,7 +219,7 @@ class Tail:
         for _ in range(at_once):
             if not self._entries or self._entries[0].at_s >= safe_s:
                 return
-            self.safe = self._pop().order
+            self.safe = max(self.safe, self._pop().order)
 
     def claimed(self, record_key: str) -> OpRing | None:
         """A released record has a session again: the ring that it left, with the letters that it had opened."""
