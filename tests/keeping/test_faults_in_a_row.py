@@ -36,7 +36,7 @@ from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.records import encode
-from realmkeep.storage import Put, Transaction, Unknown, WriteOutcome
+from realmkeep.storage import Committed, Put, Transaction, Unknown, WriteOutcome
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REQUEST, NONE, FaultyStorage, delay, reject
 from realmkeep.testing.lab import Lab
@@ -238,11 +238,12 @@ async def test_writes_whose_answers_overtook_each_other_are_written_again_in_the
         written: list[int] = []
 
         async def listens(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
-            effects = [effect for transaction in transactions for effect in transaction.effects]
-            written.extend(
-                int(each.value) for each in effects if isinstance(each, Put) and each.key == "rover:1:updated"
-            )
-            return await real(transactions)
+            outcomes = await real(transactions)
+            for transaction, outcome in zip(transactions, outcomes, strict=True):
+                if isinstance(outcome, Committed):
+                    effects = [each for each in transaction.effects if isinstance(each, Put)]
+                    written.extend(int(each.value) for each in effects if each.key == "rover:1:updated")
+            return outcomes
 
         intercept(lab.line(), listens)
         lab.store.restore(before)
