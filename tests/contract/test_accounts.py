@@ -15,7 +15,7 @@ from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.clock import Clock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AlreadyExists, AuthFailed
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage, open_storage
@@ -62,7 +62,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> ServerKeys:
 def two_servers(storage: Storage, keys: ServerKeys, clock: Clock | None = None) -> list[Accounts]:
     return [
         Accounts(
-            Shelf(Account, storage),
+            UnownedRecords(Account, storage),
             storage,
             config=AuthConfig(answer_time_s=0),
             server_name=name,

@@ -18,7 +18,7 @@ import msgspec
 
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
-from realmkeep.keeping import Keeper, Op, Returned, Session
+from realmkeep.keeping import Keeper, Op, Returned, Session, heal
 from realmkeep.keeping.live.op_ring import SAFE, OpRing
 from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.ownership.safe_point import SafePoint
@@ -231,13 +231,13 @@ class Server:
     async def do_state(self) -> dict[str, Any]:
         return {
             "degraded": self.keeper.degraded,
-            "forgotten": self.keeper.counters.forgotten_marks,
-            "violations": self.keeper.counters.tier_violations,
+            "forgotten": self.keeper.status().forgotten_marks,
+            "violations": self.keeper.status().tier_violations,
             "owned": [session.id for session in self.keeper.sessions(Hero)],
         }
 
     async def do_heal(self) -> dict[str, Any]:
-        self.keeper.heal()
+        heal(self.keeper)
         return {}
 
     async def do_close(self) -> dict[str, Any]:

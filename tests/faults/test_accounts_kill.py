@@ -14,7 +14,7 @@ from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage import open_storage
 
 SERVER = """
@@ -25,7 +25,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
 from realmkeep.storage import open_storage
@@ -44,7 +44,7 @@ async def register(accounts, lane):
 async def main():
     storage = open_storage(sys.argv[1])
     await storage.connect()
-    accounts = Accounts(Shelf(Account, storage), storage, config=AuthConfig(), server_name="town-1", keys=keys,
+    accounts = Accounts(UnownedRecords(Account, storage), storage, config=AuthConfig(), server_name="town-1", keys=keys,
                         cost=Argon2Cost(8, 1, 1))
     async with accounts.running():
         await asyncio.gather(*(register(accounts, lane) for lane in range(8)))
@@ -67,7 +67,7 @@ async def test_a_killed_server_leaves_whole_registrations_and_every_one_it_ackno
         assert server.returncode == -signal.SIGKILL
         storage = open_storage(url)
         await storage.connect()
-        shelf = Shelf(Account, storage)
+        shelf = UnownedRecords(Account, storage)
         heroes: list[object] = []
         names: set[str] = set()
         async for key in storage.keys("account:*"):
@@ -93,7 +93,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage import open_storage
 
 keys = init_server_encryption(Path(sys.argv[2]))
@@ -121,7 +121,7 @@ async def change(accounts, lane):
 async def main():
     storage = open_storage(sys.argv[1])
     await storage.connect()
-    accounts = Accounts(Shelf(Account, storage), storage, config=AuthConfig(), server_name="town-1", keys=keys,
+    accounts = Accounts(UnownedRecords(Account, storage), storage, config=AuthConfig(), server_name="town-1", keys=keys,
                         cost=Argon2Cost(8, 1, 1))
     async with accounts.running():
         await asyncio.gather(*(change(accounts, lane) for lane in range(4)))
@@ -155,7 +155,7 @@ async def test_a_killed_server_brings_no_revoked_ticket_back_and_no_old_password
     storage = open_storage(url)
     await storage.connect()
     config = AuthConfig(answer_time_s=0, throttle_account_free=1000)
-    shelf = Shelf(Account, storage)
+    shelf = UnownedRecords(Account, storage)
     accounts = Accounts(shelf, storage, config=config, server_name="town-2", keys=keys, cost=Argon2Cost(8, 1, 1))
     for name, tickets in revoked.items():
         for ticket in tickets:

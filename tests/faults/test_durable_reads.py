@@ -25,6 +25,7 @@ from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending, StorageUnavailable
 from realmkeep.storage import Append, Failed, Guard, Put, Refused, Storage, Transaction, open_storage
 from realmkeep.storage.redis_sync import SyncOnNewRun
+from realmkeep.testing.lab import abandon
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = [pytest.mark.backend("valkey"), pytest.mark.needs("gcc")]
@@ -58,7 +59,7 @@ async def keeper(store: StoreServer) -> AsyncIterator[Keeper]:
     config = KeeperConfig(name="town", pending_after_s=LIMIT_S)  # on a busy machine a commit waits for long
     keeper = await Keeper.open(store.url, config=config)
     yield keeper
-    keeper.abandon()
+    abandon(keeper)
 
 
 def mark(text: str) -> Callable[[Purse], int]:

@@ -13,6 +13,7 @@ from realmkeep.keeping import Keeper
 from realmkeep.storage import open_storage
 from realmkeep.storage.redis import RedisStorage
 from realmkeep.storage.redis_url import parse_redis_url
+from realmkeep.testing.lab import abandon
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
@@ -80,7 +81,7 @@ async def test_a_key_of_another_type_keeps_nobody_else_from_coming_back(server: 
     keeper = await Keeper.open(storage, config=KeeperConfig(name="town"))
     for number in (1, 2, 3):
         await enter(keeper, number)
-    keeper.abandon()
+    abandon(keeper)
     await storage.disconnect()
     key = command.split()[1]
     await asyncio.to_thread(server.ask, "DEL", key)
@@ -104,7 +105,7 @@ async def test_a_lease_that_a_store_keeps_for_a_year_ends_when_it_stands_still(s
     storage = open_storage(server.url)
     town = await Keeper.open(storage, config=KeeperConfig(name="town", heartbeat_s=0.5, lease_ttl_s=1.5))
     await enter(town)
-    town.abandon()
+    abandon(town)
     await storage.disconnect()
     assert await asyncio.to_thread(server.ask, "PEXPIREAT", "server:town:lease", 4_000_000_000_000) == 1
     async with await Keeper.open(server.url, config=KeeperConfig(name="north")) as north:

@@ -185,7 +185,7 @@ async def test_keeping_and_accounts_read_nothing_before_it_through_restarts_of_t
     server: StoreServer, onlooker: Onlooker
 ) -> None:
     keeper = await Keeper.open(onlooker.url, config=KeeperConfig(name="town"))
-    shelf = keeper.shelf(Account)
+    shelf = keeper.unowned(Account)
     purse = await keeper.login(Purse, 1, create=Purse)
     for number in range(1, 9):
         committing = asyncio.ensure_future(keeper.commit(earn, purse, ops=(Op(number),)))

@@ -20,7 +20,7 @@ from keeping.game import (
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
-from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping import Keeper, Op, Session, heal
 from realmkeep.keeping.recovery import store_loss
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
@@ -230,7 +230,7 @@ async def test_a_store_that_promised_to_lose_nothing_halts_until_an_operator_loo
     (said, *_) = keeper.degraded
     assert "promised to lose nothing" in said
     assert "writing stopped" in said
-    keeper.heal()
+    heal(keeper)
     await lab.finish(caught.value.wait())
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
     assert keeper.degraded == ()
@@ -244,7 +244,7 @@ async def test_after_healing_the_next_loss_halts_again(lab: Lab, keeper: Keeper)
         lab.store.restore(before)
         await hurt(lab, 1)
         assert any("writing stopped" in reason for reason in keeper.degraded)
-        keeper.heal()
+        heal(keeper)
         await lab.advance(5)
         assert kept(lab).gold == ada.record.gold
         ada.record.hp = 100

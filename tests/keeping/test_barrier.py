@@ -50,7 +50,7 @@ async def test_who_logged_out_in_the_lost_moment_gets_in_elsewhere_as_they_left(
     lab.store.restore(before)
     assert (await lab.finish(enter(other(lab), 1))).record.gold == 90
     assert kept(lab, 2).gold == 110
-    assert lab.keeper.counters.torn_records == 0
+    assert lab.keeper.status().torn_records == 0
 
 
 async def test_a_player_whose_claim_was_lost_is_not_given_away(everysec: Lab) -> None:

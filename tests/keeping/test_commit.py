@@ -366,10 +366,10 @@ async def test_a_result_that_grows_is_told_of_and_then_refused_also_without_ops(
         return functools.partial(members, count=count)
 
     await keeper.commit(sized(14), ada)  # 127 bytes
-    assert keeper.counters.long_results == 0
+    assert keeper.status().long_results == 0
     await keeper.commit(sized(15), ada)
     await keeper.commit(sized(28), ada, ops=(Op(1),))
-    assert keeper.counters.long_results == 2
+    assert keeper.status().long_results == 2
     (told,) = [record.getMessage() for record in caplog.records]
     assert "members takes 136 bytes; beyond 256 it is refused" in told
     with pytest.raises(Misuse, match="takes 262 bytes, 256 are recorded"):
@@ -394,6 +394,6 @@ async def test_in_production_only_operations_bound_the_result() -> None:
         ada = await enter(lab.keeper)
         receipt = await lab.keeper.commit(lambda _player: "x" * 300, ada)
         assert len(receipt.result) == 300
-        assert lab.keeper.counters.long_results == 0
+        assert lab.keeper.status().long_results == 0
         with pytest.raises(Misuse, match="takes 302 bytes"):
             await lab.keeper.commit(lambda _player: "x" * 300, ada, ops=(Op(1),))

@@ -155,20 +155,20 @@ async def test_an_id_whose_answer_was_lost_is_skipped_and_not_given_again(lab: L
 
 
 async def test_the_server_configuration_is_a_dictionary_that_all_servers_read(lab: Lab, keeper: Keeper) -> None:
-    assert await keeper.load_server_config() == {}
-    await keeper.save_server_config({"motd": "Welcome", "rates": [1, 2.5]})
-    assert await (await lab.server("lab-2")).load_server_config() == {"motd": "Welcome", "rates": [1, 2.5]}
+    assert await keeper.server_config.load() == {}
+    await keeper.server_config.save({"motd": "Welcome", "rates": [1, 2.5]})
+    assert await (await lab.server("lab-2")).server_config.load() == {"motd": "Welcome", "rates": [1, 2.5]}
 
 
 async def test_a_server_configuration_that_is_none_is_said_to_be_so(lab: Lab, keeper: Keeper) -> None:
     with pytest.raises(Misuse, match="use JSON's types"):
-        await keeper.save_server_config({"motd": object()})
+        await keeper.server_config.save({"motd": object()})
     await lab.line().save("server:config", b"[]")
     with pytest.raises(Corrupt, match="server:config"):
-        await keeper.load_server_config()
+        await keeper.server_config.load()
     lab.line().script("load", reject())
     with pytest.raises(StorageUnavailable):
-        await keeper.load_server_config()
+        await keeper.server_config.load()
 
 
 async def test_sessions_are_found_by_class_and_id(keeper: Keeper) -> None:

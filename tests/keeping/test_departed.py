@@ -24,7 +24,7 @@ from keeping.game import (
 from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
-from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping import Keeper, Op, Session, heal
 from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.recovery.tail import ENTRY_BYTES, Tail
 from realmkeep.keys import SERVER_STORE_ID
@@ -84,7 +84,7 @@ async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_tog
     assert lab.keeper.degraded == ()
     again = await lab.keeper.commit(pay, await enter(lab.keeper, 1), bob, ops=(Op(1), Op(1)))
     assert again.repeated, "the op ring is back, too"
-    assert lab.keeper.counters.healed_records == 2
+    assert lab.keeper.status().healed_records == 2
 
 
 async def test_it_is_noticed_by_the_next_heartbeat_though_nobody_is_live(everysec: Lab) -> None:
@@ -147,7 +147,7 @@ async def test_whom_another_server_let_in_meanwhile_is_never_overwritten_and_sai
     await hurt(lab, 2)
     assert (lab.store.value("rover:1"), lab.store.value("rover:1:owner")) == found
     assert kept(lab, 2).gold == 110
-    assert lab.keeper.counters.torn_records == 1
+    assert lab.keeper.status().torn_records == 1
     (said,) = [each.getMessage() for each in caplog.records if "others had claimed" in each.getMessage()]
     assert "rover:1" in said
     await other.commit(earn, theirs)
@@ -171,7 +171,7 @@ async def test_who_has_played_on_elsewhere_meanwhile_is_not_overwritten_either(
     await theirs.logout()
     await hurt(lab, 2)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (110, 110)
-    assert lab.keeper.counters.torn_records == 1
+    assert lab.keeper.status().torn_records == 1
     assert any("rover:1" in each.getMessage() for each in caplog.records if each.levelno == logging.CRITICAL)
 
 
@@ -227,7 +227,7 @@ async def test_while_healing_waits_for_an_operator_a_login_is_refused_and_not_se
     lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
     with pytest.raises(StorageUnavailable, match="has not restored its lost writes"):
         await lab.finish(enter(lab.keeper, 1))
-    lab.keeper.heal()
+    heal(lab.keeper)
     await lab.advance(5)
     assert (await lab.finish(enter(lab.keeper, 1))).record.gold == 110
 
@@ -465,7 +465,7 @@ async def test_what_was_written_again_late_is_kept_as_long_as_what_is_new(everys
     lab.store.perform(Put(SERVER_STORE_ID, b"a backup of somebody else's"))
     await hurt(lab, 2)
     await lab.advance(20)
-    lab.keeper.heal()
+    heal(lab.keeper)
     while kept(lab, 2).gold == 100:
         await lab.advance(0.1)
     lease = lab.store.value("server:lab-1:lease")

@@ -75,7 +75,7 @@ async def test_a_change_after_the_final_snapshot_is_counted_and_said(
     ada.record.xp = 5
     await lab.finish(logout)
     assert kept(lab).xp == 0
-    assert keeper.counters.changes_after_end == 1
+    assert keeper.status().changes_after_end == 1
     assert "rover:1 changed while its session was leaving; that is not stored" in caplog.text
 
 
@@ -110,7 +110,7 @@ async def test_a_logout_whose_answer_is_lost_has_happened_once(lab: Lab, keeper:
     await lab.finish(ada.logout())
     assert ada.ended
     assert kept(lab).xp == 4
-    assert keeper.counters.lost == 0
+    assert keeper.status().lost == 0
 
 
 async def test_a_logout_during_an_outage_says_that_it_waits_and_goes_on(lab: Lab, keeper: Keeper) -> None:
@@ -199,7 +199,7 @@ async def test_a_hook_that_raises_stops_nothing(lab: Lab, keeper: Keeper, caplog
     await lab.advance(31)
     assert ada.ended
     assert "raised" in caplog.text
-    assert keeper.counters.hook_failures == 1
+    assert keeper.status().hook_failures == 1
 
 
 async def test_a_player_who_is_back_at_the_last_moment_waits_for_the_eviction_and_loses_nothing(
@@ -228,7 +228,7 @@ async def test_a_player_that_cannot_be_saved_is_frozen_and_reported_never_skippe
     bob.record.xp = 1
     await lab.advance(31)
     assert frozen == ["rover:1: RecordTooLarge"]
-    assert keeper.counters.frozen == 1
+    assert keeper.status().frozen == 1
     assert kept(lab, 2).xp == 1
     assert keeper.degraded == ("1 records cannot be saved as they are, first rover:1",)
     for later in (keeper.commit(earn, ada), ada.logout()):

@@ -18,7 +18,7 @@ async def test_a_death_is_written_at_once_and_settled_waits_for_it(lab: Lab, kee
     ada.record.hp = 0
     await ada.settled()
     assert kept(lab).hp == 0
-    assert keeper.counters.escalations == 1
+    assert keeper.status().escalations == 1
 
 
 async def test_a_level_up_is_written_at_once_and_a_loss_of_one_is_not(lab: Lab, keeper: Keeper) -> None:
@@ -72,7 +72,7 @@ async def test_a_trigger_inside_a_commit_needs_no_write_of_its_own(
     await keeper.commit(lambda player: setattr(player, "level", 2), ada)
     await lab.advance(120)
     assert len(wire.writes_of("rover:1")) == 1
-    assert keeper.counters.escalations == 0
+    assert keeper.status().escalations == 0
 
 
 async def test_settled_returns_at_once_where_nothing_waits(keeper: Keeper) -> None:
@@ -138,7 +138,7 @@ async def test_production_an_immediate_field_outside_a_commit_is_written_at_once
         ada.record.gold += 1
         await ada.settled()
         assert kept(lab).gold == 101
-        assert lab.keeper.counters.tier_violations == 1
+        assert lab.keeper.status().tier_violations == 1
         (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
         assert "rover:1: gold is IMMEDIATE" in said.message
 
@@ -149,7 +149,7 @@ async def test_production_a_list_of_immediate_tier_changed_in_place_is_found_by_
         ada.record.bank.append(Item("ring"))
         await lab.advance(41)
         assert kept(lab).bank == [Item("ring")]
-        assert lab.keeper.counters.forgotten_marks == 1
+        assert lab.keeper.status().forgotten_marks == 1
 
 
 async def test_immediate_fields_change_freely_inside_a_commit_and_in_a_new_record(lab: Lab, keeper: Keeper) -> None:
@@ -161,7 +161,7 @@ async def test_immediate_fields_change_freely_inside_a_commit_and_in_a_new_recor
     ada = await keeper.login(Player, 1, create=lambda: Player(gold=5, bank=[Item("coin")]))
     await keeper.commit(equips, ada)
     assert kept(lab).bank == [Item("coin"), Item("ring"), Item("rope")]
-    assert keeper.counters.tier_violations == 0
+    assert keeper.status().tier_violations == 0
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -177,7 +177,7 @@ async def test_a_change_after_the_end_raises_in_strict_and_is_counted_in_product
         else:
             record.xp += 1
             record.hp = 0
-        assert lab.keeper.counters.changes_after_end == (1 if strict else 2)
+        assert lab.keeper.status().changes_after_end == (1 if strict else 2)
         await lab.advance(60)
         assert kept(lab) == before
 

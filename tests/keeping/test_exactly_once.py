@@ -35,7 +35,7 @@ async def test_the_same_op_returns_the_recorded_result_without_running(keeper: K
     assert (again.result, again.repeated) == ({"gold": 110}, True)
     assert len(calls) == 1
     assert kept(lab).gold == 110
-    assert keeper.counters.repeats == 1
+    assert keeper.status().repeats == 1
 
 
 async def test_a_retry_during_the_commit_waits_for_it(lab: Lab, keeper: Keeper) -> None:

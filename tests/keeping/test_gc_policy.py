@@ -37,7 +37,7 @@ async def test_nothing_changes_until_the_world_is_loaded() -> None:
 
 async def test_after_warm_up_live_sessions_are_out_of_the_collector_s_sight(lab: Lab, keeper: Keeper) -> None:
     sessions = [await enter(keeper, number) for number in range(50)]
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     try:
         frozen = gc.get_freeze_count()
         assert frozen > 50
@@ -51,7 +51,7 @@ async def test_after_warm_up_live_sessions_are_out_of_the_collector_s_sight(lab:
 async def test_after_warm_up_only_what_came_since_is_collected_in_full(
     lab: Lab, keeper: Keeper, generations: list[int]
 ) -> None:
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     try:
         generations.clear()
         ada = await enter(keeper)
@@ -73,7 +73,7 @@ class Cycle:
 
 
 async def test_a_cycle_that_dies_old_is_collected(lab: Lab, keeper: Keeper) -> None:
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     try:
         connection = Cycle()
         await lab.advance(COLLECT_EVERY_S + 1)
@@ -91,7 +91,7 @@ async def test_many_new_sessions_are_frozen_and_never_collected_in_full(
     lab: Lab, keeper: Keeper, generations: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gc_policy, "IN_SIGHT_MAX", 20)
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     try:
         generations.clear()
         late = [await enter(keeper, number) for number in range(21)]
@@ -109,7 +109,7 @@ async def test_many_new_sessions_are_frozen_and_never_collected_in_full(
 
 async def test_the_collector_is_given_back_as_it_was(keeper: Keeper) -> None:
     before = gc.get_threshold()
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     assert gc.get_threshold() != before
     await keeper.close()
     assert gc.get_threshold() == before
@@ -117,21 +117,21 @@ async def test_the_collector_is_given_back_as_it_was(keeper: Keeper) -> None:
 
 async def test_warming_up_twice_is_warming_up_once(lab: Lab, keeper: Keeper) -> None:
     before = gc.get_threshold()
-    keeper.warmed_up()
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
+    keeper.gc.warmed_up()
     await keeper.close()
     assert gc.get_threshold() == before
     assert lab.keeper.sessions(Player) == []
 
 
 async def test_a_maintenance_window_collects_everything(keeper: Keeper) -> None:
-    keeper.warmed_up()
+    keeper.gc.warmed_up()
     try:
         cycle: list[object] = []
         cycle.append(cycle)
         gc.freeze()
         del cycle
-        assert keeper.collect_all() >= 1
+        assert keeper.gc.collect_all() >= 1
         assert gc.get_freeze_count() > 0, "what is left is out of sight again"
     finally:
         await keeper.close()

@@ -139,7 +139,7 @@ async def test_a_hook_that_leaves_its_work_undone_is_counted_and_logged(
 ) -> None:
     keeper.on_disconnect(Player)(unheard(result))
     (await enter(keeper, 1)).disconnect()
-    assert keeper.counters.hook_failures == 1
+    assert keeper.status().hook_failures == 1
     assert "a hook runs without awaiting" in caplog.text
 
 

@@ -94,7 +94,7 @@ async def test_a_letter_for_later_stays_and_is_tried_again_by_itself(post: Lab, 
     await send(post, "shield", "rope")
     await post.clock.settle()
     assert bob.record.diary == "rope "
-    assert (post.keeper.degraded, post.keeper.counters.letters_kept_aside) == ((), 0)
+    assert (post.keeper.degraded, post.keeper.status().letters_kept_aside) == ((), 0)
     await post.advance(3 * LATER_S)
     assert len(post.store.entries("rover:2:kept")) == 1
     rules.bag_is_full = False

@@ -137,7 +137,7 @@ async def test_a_letter_that_cannot_be_applied_is_kept_aside_and_does_not_hold_u
     assert (bob.record.gold, kept(post, 2).gold) == (120, 120)
     assert len(post.store.entries("rover:2:kept")) == 2
     assert caplog.text.count("a letter to rover:2 cannot be applied; it is kept") == 2
-    assert post.keeper.counters.letters_kept_aside == 2
+    assert post.keeper.status().letters_kept_aside == 2
     assert post.store.entries("rover:2:inbox") == []
 
 

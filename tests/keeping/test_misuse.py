@@ -143,7 +143,7 @@ async def test_a_change_after_ownership_was_lost_raises_in_strict_and_is_counted
             assert ada.record.xp == 0
         else:
             ada.record.xp += 1
-        assert lab.keeper.counters.changes_after_end == 1
+        assert lab.keeper.status().changes_after_end == 1
         await lab.advance(60)
         assert kept(lab).xp == 0
 

@@ -240,7 +240,7 @@ async def test_a_commit_with_more_letters_than_an_inbox_takes_is_refused_at_once
     ada, _ = await enter(small.keeper, 1), await enter(small.keeper, 2)
     with pytest.raises(InboxFull):
         await small.keeper.commit(lambda player: send(small.keeper, player, letters=MAX + 1), ada)
-    assert (ada.record.gold, small.keeper.recoveries) == (100, 0)
+    assert (ada.record.gold, small.keeper.status().recoveries) == (100, 0)
 
 
 async def test_what_is_kept_counts_too_so_that_nobody_fills_a_store_by_way_of_it(small: Lab) -> None:
@@ -262,15 +262,15 @@ async def test_one_sender_alone_fills_no_inbox_where_the_game_looks_first() -> N
         await make(lab.keeper, 2)
         ada, eve = await enter(lab.keeper, 1), await enter(lab.keeper, 3)
         for _ in range(5):
-            await lab.keeper.check_room(ada, Player, 2)
+            await lab.keeper.letters.check_room(ada, Player, 2)
             await lab.keeper.commit(partial(send, lab.keeper), ada)
         with pytest.raises(InboxFull):
-            await lab.keeper.check_room(ada, Player, 2)
-        await lab.keeper.check_room(eve, Player, 2)
+            await lab.keeper.letters.check_room(ada, Player, 2)
+        await lab.keeper.letters.check_room(eve, Player, 2)
         await lab.keeper.commit(lambda player: send(lab.keeper, player, letters=MAX - 5), ada)
         with pytest.raises(InboxFull):
-            await lab.keeper.check_room(eve, Player, 2)
-        assert lab.keeper.recoveries == 0
+            await lab.keeper.letters.check_room(eve, Player, 2)
+        assert lab.keeper.status().recoveries == 0
 
 
 async def test_servers_that_send_at_once_never_overfill_an_inbox(small: Lab) -> None:

@@ -52,7 +52,7 @@ async def test_the_session_of_the_lost_owner_ends_and_the_game_is_told_once(lab:
     assert [(number, ended) for number, ended, _ in lost] == [("1", True)]
     assert "lab-2" in lost[0][2]
     assert keeper.sessions(Player) == []
-    assert keeper.counters.lost == 1
+    assert keeper.status().lost == 1
     for later in (keeper.commit(earn, ada), ada.logout()):
         with pytest.raises(OwnershipLost, match="rover:1"):
             await later

@@ -20,7 +20,7 @@ from realmkeep.keeping.recovery.rescue_file import Line, Undelivered, Unsavable,
 from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.storage import Guard, Put, Transaction
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, delay, reject
-from realmkeep.testing.lab import Lab
+from realmkeep.testing.lab import Lab, abandon
 
 LEASE_S = KeeperConfig().lease_ttl_s
 
@@ -183,7 +183,7 @@ async def test_a_new_incarnation_that_recovered_its_players_keeps_them_as_they_a
     assert (report.restored, report.already_there) == ((), ())
     assert {each.why for each in report.left if each.record == "rover:1"} == {"rover:1 is owned by town now"}
     assert everything(town.lab) == held
-    anew.abandon()
+    abandon(anew)
 
 
 async def test_what_the_store_took_without_an_answer_is_there_and_the_rest_follows(town: Town) -> None:

@@ -92,8 +92,8 @@ async def test_what_is_refused_is_back_with_its_sender(post: Lab, wish: str) -> 
     assert (bob.record.gold, kept(post, 2).gold) == (103, 103), "what the hook had changed by then is undone"
     for key in ("rover:1:inbox", "rover:1:kept", "rover:2:inbox", "rover:2:kept"):
         assert post.store.entries(key) == []
-    assert (post.keeper.degraded, post.keeper.counters.letters_returned) == ((), 1)
-    assert post.keeper.counters.letters_kept_aside == 0
+    assert (post.keeper.degraded, post.keeper.status().letters_returned) == ((), 1)
+    assert post.keeper.status().letters_kept_aside == 0
 
 
 async def test_many_are_refused_and_the_others_applied_in_their_order(post: Lab) -> None:
@@ -211,7 +211,7 @@ async def test_letters_to_a_record_that_is_deleted_go_back(post: Lab) -> None:
     assert kept(post, 1).diary == "no record from guild:7; " * 40
     assert post.store.entries("guild:7:inbox") == []
     assert await list_kept_letters(post.line()) == []
-    assert post.keeper.counters.letters_returned == 40
+    assert post.keeper.status().letters_returned == 40
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ async def test_touch_marks_a_change_inside_a_container(strict: bool) -> None:
         ada.record.touch("inventory")
         await lab.advance(30)
         assert kept(lab).inventory == [Item("rope")]
-        assert lab.keeper.counters.forgotten_marks == 0
+        assert lab.keeper.status().forgotten_marks == 0
 
 
 async def test_a_forgotten_mark_costs_ten_seconds_more_and_is_counted(lab: Lab, keeper: Keeper) -> None:
@@ -154,10 +154,10 @@ async def test_a_forgotten_mark_costs_ten_seconds_more_and_is_counted(lab: Lab, 
     assert not ada.dirty
     await lab.advance(10.5)
     assert ada.dirty
-    assert keeper.counters.forgotten_marks == 1
+    assert keeper.status().forgotten_marks == 1
     await lab.advance(29.5)
     assert kept(lab).inventory == [Item("rope")]
-    assert keeper.counters.forgotten_marks == 1
+    assert keeper.status().forgotten_marks == 1
 
 
 async def test_the_sweep_sees_every_live_record_within_its_interval(lab: Lab, keeper: Keeper) -> None:
@@ -166,7 +166,7 @@ async def test_the_sweep_sees_every_live_record_within_its_interval(lab: Lab, ke
     for session in sessions:
         session.record.inventory.append(Item("rope"))
     await lab.advance(20.5)  # a round that had begun, and a whole one
-    assert keeper.counters.forgotten_marks == 100
+    assert keeper.status().forgotten_marks == 100
 
 
 async def test_the_sweep_finds_nothing_where_everything_was_marked(lab: Lab, keeper: Keeper) -> None:
@@ -177,7 +177,7 @@ async def test_the_sweep_finds_nothing_where_everything_was_marked(lab: Lab, kee
         if second % 7 == 0:
             await keeper.commit(earn, bob)
         await lab.advance(1)
-    assert keeper.counters.forgotten_marks == 0
+    assert keeper.status().forgotten_marks == 0
 
 
 class TickingClock(FakeClock):
@@ -236,7 +236,7 @@ async def test_flushes_leave_room_for_commits_in_the_queue(lab: Lab, keeper: Kee
         session.record.xp += 1
     lab.line().plan = lambda method: delay(0.0, 60.0) if method == "write" else delay(0.0)
     await lab.advance(31)
-    assert 0 < keeper.queue_depth <= AHEAD_WRITES
+    assert 0 < keeper.status().queue_depth <= AHEAD_WRITES
     lab.line().plan = lambda _: delay(0.0)
     await lab.advance(120)
     assert all(kept(lab, number).xp == 1 for number in range(3_000))

@@ -20,7 +20,7 @@ from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.accounts.usernames import fold_username
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage.memory import MemoryStorage
 
 LONG = "and then four more words"
@@ -47,7 +47,7 @@ async def registered_and_logged_in(keys: ServerKeys, username: str, password: st
     storage = MemoryStorage()
     await storage.connect()
     accounts = Accounts(
-        Shelf(Account, storage),
+        UnownedRecords(Account, storage),
         storage,
         config=AuthConfig(answer_time_s=0),
         server_name="town-1",

@@ -26,6 +26,7 @@ from realmkeep.realm.world.world_file import shipped_world
 from realmkeep.storage import Failed, Put, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.lab import abandon
 
 Message = dict[str, Any]
 WORLD: World = shipped_world()
@@ -148,7 +149,7 @@ class Lab:
 
     async def crash(self) -> None:
         """As `kill -9`: nothing is written, nobody is told."""
-        self.keeper.abandon()
+        abandon(self.keeper)
         ended = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in ended:
             task.cancel()
@@ -265,5 +266,5 @@ async def lab(directory: Path, **how: Any) -> AsyncGenerator[Lab]:
     running = await Lab(directory, **how).start()
     yield running
     await running.close()
-    assert running.keeper.counters.tier_violations == 0
-    assert running.keeper.counters.forgotten_marks == 0
+    assert running.keeper.status().tier_violations == 0
+    assert running.keeper.status().forgotten_marks == 0

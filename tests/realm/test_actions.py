@@ -541,7 +541,7 @@ async def test_mail_of_one_player_fills_no_inbox_and_what_was_sent_is_answered_a
 
     await realm.keeper.commit(filling, session)
     assert await realm.refused(ada, "mail", player=9, gold=1) == "inbox_full"
-    assert (realm.player(ada).gold, realm.keeper.recoveries) == (99, 0)
+    assert (realm.player(ada).gold, realm.keeper.status().recoveries) == (99, 0)
     again = await realm.act(ada, "mail", op=sent["op_id"], player=9, gold=1)
     assert (again["type"], again["repeated"]) == ("ack", True)
 

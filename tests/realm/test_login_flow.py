@@ -20,7 +20,7 @@ async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPee
     account = Account(username=player.name, character_ids=[player.player_id])
     ticket = issue_ticket(account, player.player_id, realm.clock.wall_us() // 1_000_000)
     account.tickets = ticket.kept
-    await realm.clock.finish(realm.keeper.shelf(Account).create(player.name, account))
+    await realm.clock.finish(realm.keeper.unowned(Account).create(player.name, account))
     if stored:
         await realm.clock.finish(realm.keeper.table(Player).save(player.player_id, player))
     peer = LabPeer(player.name, realm.clock.monotonic_s())
@@ -30,7 +30,7 @@ async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPee
 
 
 async def ticket_of_another_device(realm: Lab, username: str) -> str:
-    shelf = realm.keeper.shelf(Account)
+    shelf = realm.keeper.unowned(Account)
     found = await realm.clock.finish(shelf.get(username))
     assert found is not None
     issued = issue_ticket(found.record, None, realm.clock.wall_us() // 1_000_000)

@@ -27,6 +27,7 @@ from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, Wr
 from realmkeep.storage.memory import MemoryContents, MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded_faults
+from realmkeep.testing.lab import abandon
 from simulation.clock import SkewedClock
 from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
 from simulation.model import Model
@@ -199,9 +200,9 @@ class Simulation:
     def check(self) -> None:
         self.model.check(self.store)
         for name, keeper in self.keepers.items():
-            if keeper.queue_depth > QUEUE_MAX + AHEAD_WRITES:
-                self.model.violations.append(f"the queue of {name} is {keeper.queue_depth} deep")
-            if self.peaceful and keeper.recoveries:
+            if keeper.status().queue_depth > QUEUE_MAX + AHEAD_WRITES:
+                self.model.violations.append(f"the queue of {name} is {keeper.status().queue_depth} deep")
+            if self.peaceful and keeper.status().recoveries:
                 self.model.violations.append(f"{name} had to send writes again although nothing went wrong")
             if failed := [reason for reason in keeper.degraded if "failed" in reason]:
                 self.model.violations.append(f"{name}: {failed}")
@@ -252,7 +253,7 @@ class Simulation:
 
     async def end(self) -> None:
         for keeper in self.keepers.values():
-            keeper.abandon()
+            abandon(keeper)
         for task in list(self.tasks):
             task.cancel()
         await self.clock.advance(30.0)
@@ -269,7 +270,7 @@ class Simulation:
         )  # fmt: skip
         nowhere = Path(os.devnull)  # a seed that fails to save everybody leaves no file in the tree
         keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clocks[name], rescue_path=nowhere))
-        watched.owner = f"{name}/{keeper.incarnation}/".encode()
+        watched.owner = f"{name}/{keeper.status().incarnation}/".encode()
         line.plan = seeded_faults(self.random.randrange(1 << 30), rate=self.fault_rate)
         opens_letters(keeper)
 
@@ -296,7 +297,7 @@ class Simulation:
         keeper = self.keepers.pop(name)
         for session in keeper.sessions(Hero):
             self.players[int(session.id)].xp = []  # what was promised of this life
-        keeper.abandon()
+        abandon(keeper)
         await self.drop_tasks(name)
         await self.clock.advance(self.random.choice((0.0, 0.1, LEASE_S + 1)))
         try:
@@ -373,14 +374,14 @@ class Simulation:
             return
         player, session = here
         leaves = self.keepers[session.server]
-        if leaves.queue_depth:
+        if leaves.status().queue_depth:
             return  # what is under way may be refused, and takes back with it what came after
-        recoveries = leaves.recoveries
+        recoveries = leaves.status().recoveries
         session.record.xp += 1
         carried = session.record.xp
         task = self.spawn(session.server, self._leave(session))
         await self.clock.advance(1.0)
-        if not task.done() or session.state.value != "ended" or leaves.recoveries != recoveries:
+        if not task.done() or session.state.value != "ended" or leaves.status().recoveries != recoveries:
             return
         name = self.random.choice(list(self.keepers))
         if self.keepers[name].session(Hero, player.number) is not None:
@@ -630,7 +631,7 @@ class Simulation:
         self.disturbed_s = self.clock.monotonic_s()
         if self.random.random() < 0.4 and self.keepers:  # what that server was told is lost with it, as a whole
             dead = self.random.choice(list(self.keepers))
-            self.keepers.pop(dead).abandon()
+            abandon(self.keepers.pop(dead))
             await self.drop_tasks(dead)
             self.model.acked.clear()
             self.model.acked.update(acked)

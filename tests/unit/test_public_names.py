@@ -102,3 +102,22 @@ def test_realmkeep_exports_the_thirty_names_that_every_game_uses_and_no_more() -
     names = " ".join(FOR_EVERY_GAME.values()).split()
     assert sorted(names) == sorted(realmkeep.__all__)
     assert len(names) == 30
+
+
+OF_A_KEEPER = {
+    "its life": "open close name degraded status",
+    "sessions": "login hold borrow recover session sessions",
+    "commits": "commit commit_all tx",
+    "letters": "letters",
+    "the realm's store": "table unowned allocate_id server_config",
+    "the process": "gc",
+}
+
+
+async def test_a_keeper_has_twenty_members_beside_the_decorators_of_hooks() -> None:
+    """What belongs together is one object; what only an operator or a test calls is elsewhere (0031)."""
+    async with await realmkeep.Keeper.open("memory://") as keeper:
+        members = {name for name in dir(keeper) if not name.startswith(("_", "on_"))} - {"add_hook"}
+    expected = " ".join(OF_A_KEEPER.values()).split()
+    assert members == {*expected}
+    assert len(expected) == 20

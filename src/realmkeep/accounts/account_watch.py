@@ -10,7 +10,7 @@ from realmkeep.accounts.login import Login
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.clock import Clock
 from realmkeep.errors import RealmkeepError, StorageError
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.rate_limited_log import RateLimitedLog
 
 POLL_S: Final = 1.0  # one small read a second for each server
@@ -71,7 +71,7 @@ class AccountWatch:
         clock: Paces the checks, and ends bans.
     """
 
-    def __init__(self, shelf: Shelf[Account], notices: AccountNotices, clock: Clock) -> None:
+    def __init__(self, shelf: UnownedRecords[Account], notices: AccountNotices, clock: Clock) -> None:
         self._shelf = shelf
         self._notices = notices
         self._clock = clock

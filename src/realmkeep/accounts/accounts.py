@@ -30,7 +30,7 @@ from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AlreadyExists, AuthFailed, BadSealingKey, Quarantined, StorageError
-from realmkeep.keeping.unowned_records import Also, Shelf, Shelved, new_record
+from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords, new_record
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage
@@ -57,7 +57,7 @@ class Accounts(AccountAdmin):
 
     def __init__(
         self,
-        shelf: Shelf[Account],
+        shelf: UnownedRecords[Account],
         storage: Storage,
         *,
         config: AuthConfig,
@@ -339,7 +339,7 @@ class Accounts(AccountAdmin):
         """
         return await self._sealed_logins.open_payload(payload, challenge_holds=challenge_holds)
 
-    async def _read_again(self, username: str, hashes: set[str]) -> Shelved[Account]:
+    async def _read_again(self, username: str, hashes: set[str]) -> FoundRecord[Account]:
         """The account after another server changed it, if the checked password is still valid.
 
         Raises:
@@ -387,14 +387,14 @@ class Accounts(AccountAdmin):
         _remember_address(made, address)
         return made
 
-    def _check_free(self, found: Shelved[Account] | None, address: str) -> None:
+    def _check_free(self, found: FoundRecord[Account] | None, address: str) -> None:
         if found is not None and found.record.password_hash:
             raise self._taken(address)
         if found is not None and found.record.is_banned(self._verifier.now_s()):
             raise self._taken(address)
 
     async def _store_new(
-        self, name: str, before: Shelved[Account] | None, made: Account, also: tuple[Also, ...]
+        self, name: str, before: FoundRecord[Account] | None, made: Account, also: tuple[Also, ...]
     ) -> bool:
         """Store a new account with its skeleton; False if the name, or a look-alike, was taken meanwhile.
 
@@ -472,7 +472,7 @@ def open_accounts(
     keys = init_server_encryption(Path(config.key_file), clock=clock)
     common_passwords()  # files, too
     confusables()
-    shelf = Shelf(Account, storage, records=records, clock=clock)
+    shelf = UnownedRecords(Account, storage, records=records, clock=clock)
     realm_name = config.realm_name if realm_name is None else realm_name
     return Accounts(
         shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock

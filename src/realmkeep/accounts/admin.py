@@ -14,7 +14,7 @@ from realmkeep.accounts.tickets import without_family
 from realmkeep.accounts.usernames import fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
-from realmkeep.keeping.unowned_records import Also, Shelf, Shelved
+from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords
 
 CHANGE_TURNS_MAX: Final = 10  # concurrent changes of one account are rare; ten in a row are a fault
 
@@ -29,7 +29,9 @@ class AccountAdmin:
         clock: The clock, for the ends of bans.
     """
 
-    def __init__(self, shelf: Shelf[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock) -> None:
+    def __init__(
+        self, shelf: UnownedRecords[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock
+    ) -> None:
         self._shelf = shelf
         self._notices = notices
         self._lookalikes = lookalikes
@@ -229,7 +231,7 @@ class AccountAdmin:
                     raise  # neither notices nor skeleton changed, so a guard of the caller has failed
         raise self._contended(username)
 
-    async def _find(self, username: str) -> Shelved[Account] | None:
+    async def _find(self, username: str) -> FoundRecord[Account] | None:
         try:
             return await self._shelf.get(fold_username(username))
         except InvalidKey:
@@ -259,7 +261,7 @@ class AccountAdmin:
                 return
         raise self._contended(username)
 
-    async def _replace_and_tell(self, found: Shelved[Account], changed: Account) -> bool:
+    async def _replace_and_tell(self, found: FoundRecord[Account], changed: Account) -> bool:
         """Replace an account and post a notice, both or neither; False if another server changed one of them first."""
         changed.epoch += 1
         guard, put = await self._notices.posting(changed.username)

@@ -19,7 +19,7 @@ from realmkeep.accounts.tickets import IssuedTicket, redeem_ticket, ticket_usern
 from realmkeep.accounts.usernames import fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AuthFailed, InvalidKey, MalformedHash, NoSuchAccount, Quarantined, StorageError
-from realmkeep.keeping.unowned_records import Shelf, Shelved
+from realmkeep.keeping.unowned_records import FoundRecord, UnownedRecords
 from realmkeep.rate_limited_log import RateLimitedLog
 
 log = logging.getLogger("realmkeep.accounts")
@@ -41,7 +41,7 @@ class Verifier:
         refusals: Bounds the log lines about refused logins.
     """
 
-    shelf: Shelf[Account]
+    shelf: UnownedRecords[Account]
     throttle: Throttle
     pool: HashPool
     cost: HashCost
@@ -49,7 +49,7 @@ class Verifier:
     answer_time_s: float
     refusals: RateLimitedLog
 
-    async def check_password(self, username: str, password: str, address: str) -> Shelved[Account]:
+    async def check_password(self, username: str, password: str, address: str) -> FoundRecord[Account]:
         """The account, if the password is right and the account usable.
 
         Raises:
@@ -81,7 +81,7 @@ class Verifier:
 
     async def check_ticket(
         self, ticket: str, address: str, end_family: Callable[[str, str], Awaitable[None]]
-    ) -> tuple[Shelved[Account], IssuedTicket]:
+    ) -> tuple[FoundRecord[Account], IssuedTicket]:
         """The account, and the ticket that replaces `ticket`; the caller stores it before it sends it.
 
         Tickets are not throttled, and a false one counts as no failure: 256 bits cannot be guessed, and a false ticket costs
@@ -130,7 +130,7 @@ class Verifier:
             self.refusals.say(log.warning, "a superseded ticket was used, and its family may not have ended: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
-    async def _find(self, name: str) -> Shelved[Account] | None:
+    async def _find(self, name: str) -> FoundRecord[Account] | None:
         """The account; None also for a name that no account can have.
 
         Raises:
@@ -146,7 +146,7 @@ class Verifier:
             self.refusals.say(line, "an account cannot be read: %s", error)
             raise AuthFailed("the server cannot check this now", reason="unavailable") from error
 
-    async def _compare(self, found: Shelved[Account] | None, password: str, address: str) -> bool:
+    async def _compare(self, found: FoundRecord[Account] | None, password: str, address: str) -> bool:
         stored = found.record.password_hash if found is not None else ""
         try:
             return await self.pool.run_call(
@@ -156,7 +156,7 @@ class Verifier:
             self.refusals.say(log.error, "the account %s: %s", found.record.username if found else "", error)
             return False
 
-    def _usable(self, found: Shelved[Account] | None, right: bool, address: str) -> Shelved[Account]:  # noqa: FBT001 - the verdict
+    def _usable(self, found: FoundRecord[Account] | None, right: bool, address: str) -> FoundRecord[Account]:  # noqa: FBT001 - the verdict
         if found is None:
             why = "no such account"
         elif not found.record.password_hash:

@@ -25,7 +25,7 @@ from realmkeep.benchmarks.slices import MS, Tick, ticking
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig
 from realmkeep.errors import AuthFailed
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.keys import record_keys
 from realmkeep.records.codecs import encode
 from realmkeep.storage import Put, Storage, Transaction, open_storage
@@ -105,7 +105,7 @@ async def _opened(url: str, keys: ServerKeys) -> AsyncGenerator[tuple[Accounts, 
     storage = open_storage(url)
     await storage.connect()
     config = AuthConfig(hash_queue_max=PASSWORD_LOGINS, answer_time_s=ANSWER_TIME_S)
-    accounts = Accounts(Shelf(Account, storage), storage, config=config, server_name="bench", keys=keys)
+    accounts = Accounts(UnownedRecords(Account, storage), storage, config=config, server_name="bench", keys=keys)
     try:
         async with accounts.running():
             yield accounts, storage

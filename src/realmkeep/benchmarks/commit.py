@@ -228,7 +228,7 @@ async def _measure(server: StoreServer, seconds: float) -> CommitReport:
     async with opened_keeper(server, config) as (keeper, storage):
         await populate(storage, range(2 * max(CONCURRENCIES)))
         market = _TradingPairs(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
-        keeper.warmed_up()
+        keeper.gc.warmed_up()
         await market.run(max(CONCURRENCIES), WARM_UP_S)
         for _ in range(ROUNDS):
             for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):

@@ -135,7 +135,7 @@ async def _measure(server: StoreServer, players: int) -> FlushReport:
     async with opened_keeper(server, config) as (keeper, storage):
         await populate(storage, range(players))
         crowd = await log_in(keeper, range(players))
-        keeper.warmed_up()
+        keeper.gc.warmed_up()
         contest = _FlushContest(server, crowd)
         always, everysec = [await contest.measure(fsync) for fsync in FSYNC_MODES]
         return FlushReport(

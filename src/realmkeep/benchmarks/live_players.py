@@ -16,6 +16,7 @@ from realmkeep.keys import RecordKeys, record_keys
 from realmkeep.records import encode
 from realmkeep.storage import Committed, Put, Storage, Transaction, open_storage
 from realmkeep.storage.embedded_config import Fsync
+from realmkeep.testing.lab import abandon
 from realmkeep.testing.servers import StoreServer
 from realmkeep.testing.specification import SpecPlayer, specification_player
 
@@ -50,7 +51,7 @@ async def opened_keeper(server: StoreServer, config: KeeperConfig) -> AsyncGener
     try:
         yield keeper, storage
     finally:
-        keeper.abandon()
+        abandon(keeper)
         await storage.disconnect()
 
 

@@ -2,7 +2,7 @@
 
 `tracemalloc` counts the memory of live sessions; the memory of their records and of full op rings, which are the players' own
 data, is subtracted. The pauses are measured while all players change and are written: once with Python's own collector policy,
-twice after `keeper.warmed_up()`. Without `warmed_up` the benchmark runs one full collection, as Python does sooner or later.
+twice after `keeper.gc.warmed_up()`. Without `warmed_up` the benchmark runs one full collection, as Python does sooner or later.
 
 Each part has players of its own. On a store that fsyncs once a second, a login waits about two seconds for a record that another
 server has just released; one fsync serves all waiting logins. `recovered_per_s` includes such waits, a few for 1,024 players.
@@ -123,7 +123,7 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
         with measured_pauses(clock) as pauses:
             await _play(crowd, clock)
             gc.collect()
-        keeper.warmed_up()
+        keeper.gc.warmed_up()
         with measured_pauses(clock) as pauses_warm:
             await _play(crowd, clock)
             await _play(crowd, clock)

@@ -115,7 +115,9 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
     inbox_letters_per_sender_max: Annotated[
         int,
         Meta(
-            ge=1, le=1_000_000, description="Letters of one sender that `keeper.check_room` lets wait for one record."
+            ge=1,
+            le=1_000_000,
+            description="Letters of one sender that `keeper.letters.check_room` lets wait for one record.",
         ),
     ] = 100
     pending_after_s: Annotated[

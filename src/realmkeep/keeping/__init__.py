@@ -3,11 +3,12 @@
 from realmkeep.keeping.answers import Ack, Answer, Pending, Refused, Undecided, answer
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.lifecycle.shutdown import CloseReport
-from realmkeep.keeping.live.counters import Counters
+from realmkeep.keeping.live.counters import KeeperStatus
 from realmkeep.keeping.live.hooks import Hooks
 from realmkeep.keeping.live.letter_types import Letter, Returned
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
+from realmkeep.keeping.operating import heal
 from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import Scanned
 from realmkeep.keeping.table import Table
@@ -17,9 +18,9 @@ __all__ = [
     "Ack",
     "Answer",
     "CloseReport",
-    "Counters",
     "Hooks",
     "Keeper",
+    "KeeperStatus",
     "LeftBehind",
     "Letter",
     "Op",
@@ -34,5 +35,6 @@ __all__ = [
     "Tx",
     "Undecided",
     "answer",
+    "heal",
     "restore_rescued",
 ]

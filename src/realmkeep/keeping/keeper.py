@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.keeping import server_config
 from realmkeep.keeping.lifecycle import shutdown
 from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
 from realmkeep.keeping.lifecycle.degraded import degraded_reasons
@@ -16,6 +15,7 @@ from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.keeping.lifecycle.entering import SessionEntry
 from realmkeep.keeping.lifecycle.reclaiming import recover
 from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
+from realmkeep.keeping.live.counters import KeeperStatus
 from realmkeep.keeping.live.gc_policy import GcPolicy
 from realmkeep.keeping.live.hooks import HookRegistry, Hooks
 from realmkeep.keeping.live.letter_types import Letter, check_letter_types
@@ -23,19 +23,19 @@ from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.recovery.former_rescues import deliver_former
-from realmkeep.keeping.sending import Sends
+from realmkeep.keeping.sending import Letters
+from realmkeep.keeping.server_config import ServerConfig, read_store_id
 from realmkeep.keeping.table import Table
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.records import Record, check_all
 from realmkeep.storage import Storage, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
     from realmkeep.clock import Clock
-    from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
 
@@ -48,11 +48,16 @@ D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
-class Keeper(HookRegistry, Sends):
+class Keeper(HookRegistry):
     """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
 
     Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
     durable within their tier's interval; a `commit` is durable before it returns; `close` saves what is left.
+
+    Attributes:
+        letters: Sends letters that no record sends, and looks whether an inbox has room.
+        server_config: The configuration that all servers of the realm share.
+        gc: The policy of Python's garbage collector under a large world.
     """
 
     def __init__(self, engine: Engine, *, owns_storage: bool, rescue_path: Path) -> None:
@@ -61,7 +66,9 @@ class Keeper(HookRegistry, Sends):
         self._rescue_path = rescue_path
         self._report: shutdown.CloseReport | None = None
         self._closing = asyncio.Lock()
-        self._gc_policy = GcPolicy(engine.clock, engine.counters)
+        self.letters = Letters(self._open_engine)
+        self.server_config = ServerConfig(engine.storage)
+        self.gc = GcPolicy(engine.clock, engine.counters)
         self._entry = SessionEntry(engine)
 
     @classmethod
@@ -106,7 +113,7 @@ class Keeper(HookRegistry, Sends):
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         path = rescue_path or shutdown.RESCUE_FILE
         try:
-            store_id = engine.store_loss.store_id = await server_config.store_id(store)
+            store_id = engine.store_loss.store_id = await read_store_id(store)
             if path != shutdown.NOWHERE:  # before the name is taken: until then the records are kept from others
                 engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
             await engine.lease.take_name()
@@ -142,26 +149,6 @@ class Keeper(HookRegistry, Sends):
         return self._engine.config.name
 
     @property
-    def incarnation(self) -> str:
-        """What tells this run of the server from the ones before it."""
-        return self._engine.lease.incarnation
-
-    @property
-    def counters(self) -> Counters:
-        """What happened since it opened."""
-        return self._engine.counters
-
-    @property
-    def queue_depth(self) -> int:
-        """Writes that are not known to be durable yet."""
-        return self._engine.queue.depth
-
-    @property
-    def recoveries(self) -> int:
-        """How often writes had to be sent again or were refused."""
-        return self._engine.queue.recoveries
-
-    @property
     def degraded(self) -> tuple[str, ...]:
         """Why the promise is not being kept right now, one sentence each; empty while it is.
 
@@ -169,9 +156,16 @@ class Keeper(HookRegistry, Sends):
         """
         return tuple(degraded_reasons(self._engine))
 
-    def heal(self) -> None:
-        """Allow every live session to be written again, over a store that went backwards; an operator's decision."""
-        self._engine.store_loss.allowed = True
+    def status(self) -> KeeperStatus:
+        """The figures of this keeper at this moment."""
+        engine = self._engine
+        return KeeperStatus(
+            **vars(engine.counters),
+            incarnation=engine.lease.incarnation,
+            live_sessions=len(engine.sessions.live()),
+            queue_depth=engine.queue.depth,
+            recoveries=engine.queue.recoveries,
+        )
 
     @overload
     async def login(self, cls: type[R], id: int | str, *, take_over: bool = ...) -> Session[R] | None: ...
@@ -300,14 +294,14 @@ class Keeper(HookRegistry, Sends):
         check_record(cls, "keeper.table")
         return Table(self._engine, self._entry, cls)
 
-    def shelf(self, cls: type[R]) -> Shelf[R]:
+    def unowned(self, cls: type[R]) -> UnownedRecords[R]:
         """Small records of a class that no server owns: get, create, and replace by compare-and-set.
 
         Raises:
             Misuse: `cls` is no class of records.
         """
-        check_record(cls, "keeper.shelf")
-        return Shelf(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
+        check_record(cls, "keeper.unowned")
+        return UnownedRecords(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
 
     @overload
     async def commit(
@@ -425,12 +419,7 @@ class Keeper(HookRegistry, Sends):
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
 
-    def open_engine(self) -> Engine:
-        """As `Sends.open_engine`.
-
-        Raises:
-            ShuttingDown: As there.
-        """
+    def _open_engine(self) -> Engine:
         self._entry.check_open()
         return self._engine
 
@@ -450,32 +439,6 @@ class Keeper(HookRegistry, Sends):
         check_type(count, (int,), "allocate_id", "pass how many numbers to take", needed=True)
         return await self._engine.ids.allocate_ids(count)
 
-    async def load_server_config(self) -> dict[str, Any]:
-        """What `save_server_config` stored; empty if nothing.
-
-        Raises:
-            Corrupt: What is stored is not a JSON object.
-            StorageError: The store cannot be reached.
-        """
-        return await server_config.load(self._engine.storage)
-
-    async def save_server_config(self, values: Mapping[str, Any]) -> None:
-        """Replace the configuration that all servers of the realm read at their start.
-
-        Raises:
-            Misuse: It is not made of JSON's types.
-            StorageError: The store cannot be reached.
-        """
-        await server_config.save(self._engine.storage, values)
-
-    def warmed_up(self) -> None:
-        """Tell the garbage collector that the objects of now live long: call it once the world is loaded (see `gc_policy`)."""
-        self._gc_policy.warmed_up()
-
-    def collect_all(self) -> int:
-        """Collect all garbage now, for as long as that takes: for a maintenance window. Returns the objects freed."""
-        return self._gc_policy.collect_all()
-
     async def close(self, *, deadline_s: float | None = None) -> shutdown.CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
@@ -489,12 +452,12 @@ class Keeper(HookRegistry, Sends):
         async with self._closing:
             if self._report is None:
                 self._report = await shutdown.close_engine(self._engine, deadline_s, self._rescue_path)
-                self._gc_policy.stop()
+                self.gc.stop()
                 if self._owns_storage:
                     await shutdown.disconnect_storage(self._engine.storage)
             return self._report
 
-    def abandon(self) -> None:
-        """Forget everything without saving, as a crash does; for tests."""
-        shutdown.abandon_engine(self._engine)
-        self._gc_policy.stop()
+
+def engine_of(keeper: Keeper) -> Engine:
+    """The inside of a keeper, for `realmkeep.keeping.operating` and `realmkeep.testing`; no game needs it."""
+    return keeper._engine  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - its own module

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -18,6 +17,8 @@ from realmkeep.keeping.writing.receivers import Post, inbox_full, unmet
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realmkeep.keeping.lifecycle.engine import Engine
     from realmkeep.keeping.live.session import Session
     from realmkeep.keys import RecordKeys
@@ -28,16 +29,15 @@ OP_ID_CHARS_MAX: Final = 200
 AGAIN_S: Final = 0.2  # after the store did not answer
 
 
-class Sends(ABC):
-    """The part of a keeper that sends letters which no record sends."""
+class Letters:
+    """Letters that no record sends, and the room in inboxes: `keeper.letters`. A commit sends by `keeper.tx.deliver`.
 
-    @abstractmethod
-    def open_engine(self) -> Engine:
-        """What sending needs of the keeper.
+    Args:
+        open_engine: Gives the inside of the keeper, or raises `ShuttingDown`.
+    """
 
-        Raises:
-            ShuttingDown: It is closing.
-        """
+    def __init__(self, open_engine: Callable[[], Engine]) -> None:
+        self._open_engine = open_engine
 
     async def check_room(self, sender: Session[Any], cls: type[Record], id: int | str) -> None:  # noqa: A002 - as below
         """Look whether a letter of this sender would find room, so that one player alone fills no inbox.
@@ -56,7 +56,7 @@ class Sends(ABC):
             StorageError: The store cannot be reached.
             ShuttingDown: The keeper is closing.
         """
-        await _check_room(self.open_engine(), sender.keys.record, keys_of(cls, id))
+        await _check_room(self._open_engine(), sender.keys.record, keys_of(cls, id))
 
     async def send(
         self,
@@ -85,7 +85,7 @@ class Sends(ABC):
             StorageError: It was not sent.
             ShuttingDown: The keeper is closing.
         """
-        await _send(self.open_engine(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
+        await _send(self._open_engine(), keys_of(cls, id), letter, op_id=op_id, expires_s=expires_s)
 
 
 async def _check_room(engine: Engine, sender: str, receiver: RecordKeys) -> None:
@@ -98,7 +98,7 @@ async def _check_room(engine: Engine, sender: str, receiver: RecordKeys) -> None
 async def _send(
     engine: Engine, receiver: RecordKeys, letter: object, *, op_id: str | None, expires_s: float | None
 ) -> None:
-    """As `Sends.send`.
+    """As `Letters.send`.
 
     The mark of the operation is written with the letter and guards it, so that of all attempts, also those that arrive late,
     one happens; and it tells what became of one whose answer was lost.

@@ -17,39 +17,48 @@ if TYPE_CHECKING:
     from realmkeep.storage import Storage
 
 
-async def load(storage: Storage) -> dict[str, Any]:
-    """What `save` stored; empty if nothing.
+class ServerConfig:
+    """A dictionary that all servers of a realm read at their start; it lies in the store.
 
-    Raises:
-        Corrupt: What is stored is not a JSON object.
-        StorageError: The store cannot be reached.
+    Args:
+        storage: The store.
     """
-    stored = await storage.load(SERVER_CONFIG)
-    if stored is None:
-        return {}
-    try:
-        return msgspec.json.decode(stored, type=dict[str, Any])
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise Corrupt(f"{SERVER_CONFIG} is not a JSON object: {error}", hint="save it anew") from error
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def load(self) -> dict[str, Any]:
+        """The configuration; empty if none was saved.
+
+        Raises:
+            Corrupt: The store holds no JSON object there.
+            StorageError: The store cannot be reached.
+        """
+        stored = await self._storage.load(SERVER_CONFIG)
+        if stored is None:
+            return {}
+        try:
+            return msgspec.json.decode(stored, type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise Corrupt(f"{SERVER_CONFIG} is not a JSON object: {error}", hint="save it anew") from error
+
+    async def save(self, values: Mapping[str, Any]) -> None:
+        """Replace the configuration.
+
+        Raises:
+            Misuse: It is not made of JSON's types, or its keys are not texts.
+            StorageError: The store cannot be reached.
+        """
+        try:
+            encoded = msgspec.json.encode(dict(values))
+            if set(map(type, values)) - {str}:
+                raise TypeError("a key is no text")
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
+        await self._storage.save(SERVER_CONFIG, encoded)
 
 
-async def save(storage: Storage, values: Mapping[str, Any]) -> None:
-    """Replace the configuration.
-
-    Raises:
-        Misuse: It is not made of JSON's types, or its keys are not texts.
-        StorageError: The store cannot be reached.
-    """
-    try:
-        encoded = msgspec.json.encode(dict(values))
-        if set(map(type, values)) - {str}:
-            raise TypeError("a key is no text")
-    except (TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
-    await storage.save(SERVER_CONFIG, encoded)
-
-
-async def store_id(storage: Storage) -> bytes:
+async def read_store_id(storage: Storage) -> bytes:
     """What tells this store from another one at the same address; made at its first use."""
     await storage.write(
         [Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])]

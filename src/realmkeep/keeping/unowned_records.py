@@ -30,7 +30,7 @@ log = logging.getLogger("realmkeep.keeping")
 
 
 @dataclass(frozen=True)
-class Shelved(Generic[R]):
+class FoundRecord(Generic[R]):
     """A record as it was found.
 
     Attributes:
@@ -42,7 +42,7 @@ class Shelved(Generic[R]):
     stored: bytes
 
 
-class Shelf(Generic[R]):
+class UnownedRecords(Generic[R]):
     """The unowned records of one class; `Keeper.shelf` makes one as the keeper is configured.
 
     Args:
@@ -77,7 +77,7 @@ class Shelf(Generic[R]):
         """
         return keys_of(self._cls, id)
 
-    async def get(self, id: int | str) -> Shelved[R] | None:  # noqa: A002 - the field's own name
+    async def get(self, id: int | str) -> FoundRecord[R] | None:  # noqa: A002 - the field's own name
         """The record `id`; None if there is none.
 
         Raises:
@@ -91,7 +91,7 @@ class Shelf(Generic[R]):
             return None
         try:
             loaded = load(stored, self._cls, limits=self._limits, accept_unchecked=self.records.accept_unchecked)
-            return Shelved(loaded.require(), stored)
+            return FoundRecord(loaded.require(), stored)
         except RecordError as error:
             raise Quarantined(
                 f"{key} cannot be used: {error.message}", hint=error.hint or "mend or restore the record"
@@ -115,7 +115,7 @@ class Shelf(Generic[R]):
         blob = encode(record, self.records.codec, limits=self._limits)
         return await self._write(key, None, blob, [Put(key, blob)], also)
 
-    async def replace(self, id: int | str, old: Shelved[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
+    async def replace(self, id: int | str, old: FoundRecord[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
         """Put `new` in the place of `old`; False, and nothing happened, if something else lies there by now.
 
         Raises:
@@ -128,7 +128,7 @@ class Shelf(Generic[R]):
         blob = encode(new, self.records.codec, limits=self._limits)
         return await self._write(key, old.stored, blob, [Put(key, blob)], also)
 
-    async def remove(self, id: int | str, old: Shelved[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
+    async def remove(self, id: int | str, old: FoundRecord[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
         """Remove `old`; False, and nothing happened, if something else lies there by now.
 
         Raises:

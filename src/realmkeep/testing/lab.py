@@ -13,6 +13,8 @@ from realmkeep.callables import fault_of
 from realmkeep.config import KeeperConfig, RecordsConfig
 from realmkeep.errors import Misuse
 from realmkeep.keeping import Hooks, Keeper
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.lifecycle.shutdown import abandon_engine
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
 from realmkeep.records import Record, load
 from realmkeep.storage import Capability
@@ -27,9 +29,15 @@ T = TypeVar("T")
 AWAITED_S_MAX: Final = 3600.0  # as `FakeClock.finish`: an event that has not come by then will not come
 
 
+def abandon(keeper: Keeper) -> None:
+    """End a keeper as a crash of its process would: it saves nothing, and nothing more of it is stored."""
+    abandon_engine(engine_of(keeper))
+    keeper.gc.stop()
+
+
 def _work_of(keeper: Keeper) -> int:
     """Return a number that changes whenever a server has done work that a test may await."""
-    counters = keeper.counters
+    counters = engine_of(keeper).counters
     return counters.sessions + counters.commits + counters.repeats + counters.escalations
 
 
@@ -193,7 +201,7 @@ class Lab:
         Raises:
             LookupError: The server is not running.
         """
-        self._keepers.pop(self._running(name)).abandon()
+        abandon(self._keepers.pop(self._running(name)))
         await self.clock.settle()
 
     async def restart(self, name: str | None = None) -> Keeper:

@@ -11,7 +11,7 @@ from realmkeep.accounts.accounts import Accounts
 from realmkeep.accounts.passwords import Argon2Cost, HashCost
 from realmkeep.accounts.server_keys import ServerKeys, init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage import Storage
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
@@ -64,7 +64,7 @@ class Realm:
         storage = storage or self._storage
         config = AuthConfig(**{"answer_time_s": 0, **settings})  # pyright: ignore[reportArgumentType] - the test names them
         accounts = Accounts(
-            Shelf(Account, storage, clock=self._clock),
+            UnownedRecords(Account, storage, clock=self._clock),
             storage,
             config=config,
             server_name=name,

@@ -26,7 +26,7 @@ from realmkeep.errors import (
     OutcomeUnknown,
     Quarantined,
 )
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
 from realmkeep.records.loading import load
@@ -652,7 +652,7 @@ async def test_what_nobody_could_judge_is_no_failure(
 async def test_a_banned_account_is_refused_even_if_somebody_left_it_a_ticket(
     accounts: Accounts, ada: Login, storage: FaultyStorage
 ) -> None:
-    shelf = Shelf(Account, storage)
+    shelf = UnownedRecords(Account, storage)
     found = await shelf.get("ada")
     assert found is not None
     found.record.ban = Ban(reason="by hand")

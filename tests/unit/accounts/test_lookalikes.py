@@ -15,7 +15,7 @@ from realmkeep.accounts.login import Login
 from realmkeep.accounts.skeletons import confusables, skeleton
 from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import AlreadyExists, AuthFailed
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage import Guard
 from realmkeep.storage.memory import MemoryStore
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage
@@ -74,7 +74,7 @@ async def test_accounts_of_before_are_protected_and_a_pair_of_before_goes_on(
     first: Accounts = await realm.server("town-1")
     for name in ("alvin", "cope"):
         await first.create(name, PASSWORD)
-    shelf = Shelf(Account, storage)
+    shelf = UnownedRecords(Account, storage)
     found = await shelf.get("cope")
     assert found is not None
     found.record.username = "\u0441\u043e\u0440\u0435"

@@ -14,7 +14,7 @@ from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.passwords import Argon2Cost
 from realmkeep.accounts.server_keys import init_server_encryption
 from realmkeep.config import AuthConfig
-from realmkeep.keeping.unowned_records import Shelf
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.storage.memory import MemoryStorage
 
 LOGINS = 500
@@ -28,7 +28,9 @@ async def accounts(tmp_path: Path) -> Accounts:
     await storage.connect()
     keys = await asyncio.to_thread(init_server_encryption, tmp_path / "keys.json")
     config = AuthConfig(hash_queue_max=LOGINS, hash_threads=2)
-    return Accounts(Shelf(Account, storage), storage, config=config, server_name="town-1", keys=keys, cost=COST)
+    return Accounts(
+        UnownedRecords(Account, storage), storage, config=config, server_name="town-1", keys=keys, cost=COST
+    )
 
 
 async def test_no_login_of_a_storm_is_computed_on_the_thread_that_ticks(

@@ -42,3 +42,20 @@ class Counters:
     letters_returned: int = 0
     healed_records: int = 0
     torn_records: int = 0
+
+
+@dataclass(kw_only=True)
+class KeeperStatus(Counters):
+    """The counters of a keeper and its present figures; a copy, which does not change.
+
+    Attributes:
+        incarnation: Tells this run of the server from the ones before it.
+        live_sessions: Sessions that are live now.
+        queue_depth: Writes that are not known to be durable yet.
+        recoveries: How often writes had to be sent again or were refused.
+    """
+
+    incarnation: str
+    live_sessions: int
+    queue_depth: int
+    recoveries: int

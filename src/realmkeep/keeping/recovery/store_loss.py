@@ -200,7 +200,8 @@ class StoreLoss:
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
         self.halted = f"the store holds older data than it acknowledged, and {why}: writing stopped"
         raise StoreWentBackwards(
-            self.halted, hint="look at the store; keeper.heal() writes every live session again over what it holds"
+            self.halted,
+            hint="look at the store; realmkeep.keeping.heal(keeper) writes every live session again over what it holds",
         )
 
     async def _read(

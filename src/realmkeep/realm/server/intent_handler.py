@@ -259,7 +259,7 @@ class IntentHandler:
             if other is None:
                 raise ActionRefused("no_such_player", f"there is no player {intent.player!r}")
             if isinstance(intent, intents.Mail) and session.recorded(pending.op) is None:
-                await game.keeper.check_room(session, Player, other.player_id)
+                await game.keeper.letters.check_room(session, Player, other.player_id)
         if rule.zone:
 
             def with_zone(player: Player, zone: Zone) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class StatusLine:
         self._realm = realm
         self._clock = realm.game.clock
         self._line = line
-        self._commits = realm.game.keeper.counters.commits
+        self._commits = realm.game.keeper.status().commits
         self._at_s = self._clock.monotonic_s()
         self._dirty_since_s: dict[str, float] = {}
 
@@ -107,7 +107,7 @@ class StatusLine:
     def text(self) -> str:
         """The reasons of a degraded realm, then players, dirty players, commits a second, tick lateness."""
         keeper, now_s = self._realm.game.keeper, self._clock.monotonic_s()
-        commits = keeper.counters.commits
+        commits = keeper.status().commits
         rate = (commits - self._commits) / max(now_s - self._at_s, 1e-3)
         self._commits, self._at_s = commits, now_s
         sessions = keeper.sessions(Player)

@@ -147,7 +147,7 @@ async def _serve(
     try:
         async with AsyncExitStack() as stack:
             keeper, realm = await _open(stack, options, storage, accounts, world)
-            keeper.warmed_up()
+            keeper.gc.warmed_up()
             told = introduction(realm, storage.capability, mask_url(options.config.store.url))
             if log_format == "console":
                 sys.stderr.write(f"\n{banner(told)}\n")

@@ -10,7 +10,7 @@ from realmkeep.testing.lab import Lab
 
 
 async def test_a_shelf_of_the_keeper_makes_reads_and_replaces_what_nobody_owns(keeper: Keeper) -> None:
-    shelf = keeper.shelf(Guild)
+    shelf = keeper.unowned(Guild)
     assert await shelf.get(7) is None
     assert await shelf.create(7, Guild())
     assert not await shelf.create(7, Guild())
@@ -26,7 +26,7 @@ async def test_a_shelf_of_the_keeper_makes_reads_and_replaces_what_nobody_owns(k
 
 async def test_a_shelf_writes_as_the_store_is_configured() -> None:
     async with Lab(records=RecordsConfig(codec="sexpr")) as lab:
-        assert await lab.keeper.shelf(Guild).create(7, Guild())
+        assert await lab.keeper.unowned(Guild).create(7, Guild())
         stored = lab.store.value("guild:7")
         assert stored is not None
         assert stored.startswith(b"(:version 1 ")
@@ -35,14 +35,14 @@ async def test_a_shelf_writes_as_the_store_is_configured() -> None:
 async def test_a_shelf_has_the_caps_of_the_store_s_configuration() -> None:
     async with Lab(records=RecordsConfig(bytes_max=1024)) as lab:
         with pytest.raises(RecordTooLarge):
-            await lab.keeper.shelf(Guild).create(7, Guild(motto="m" * 2000))
+            await lab.keeper.unowned(Guild).create(7, Guild(motto="m" * 2000))
 
 
 @pytest.mark.parametrize("accepted", [True, False])
 async def test_a_shelf_reads_an_imported_store_if_that_is_configured(accepted: bool) -> None:
     async with Lab(records=RecordsConfig(accept_unchecked=accepted)) as lab:
         await lab.line().save("guild:7", b'{"version":1,"gold":5,"motto":""}')
-        read = lab.keeper.shelf(Guild).get(7)
+        read = lab.keeper.unowned(Guild).get(7)
         if accepted:
             shelved = await read
             assert shelved is not None

@@ -16,7 +16,7 @@ from realmkeep.errors import (
     StorageUnavailable,
     Unstorable,
 )
-from realmkeep.keeping.unowned_records import RESOLVE_S, Shelf, new_record
+from realmkeep.keeping.unowned_records import RESOLVE_S, UnownedRecords, new_record
 from realmkeep.keys import record_keys
 from realmkeep.records.fields import durable
 from realmkeep.records.record import Record
@@ -57,8 +57,8 @@ async def storage(store: MemoryStore, clock: FakeClock) -> FaultyStorage:
 
 
 @pytest.fixture
-def shelf(storage: FaultyStorage, clock: FakeClock) -> Shelf[Note]:
-    return Shelf(Note, storage, clock=clock)
+def shelf(storage: FaultyStorage, clock: FakeClock) -> UnownedRecords[Note]:
+    return UnownedRecords(Note, storage, clock=clock)
 
 
 async def in_time(clock: FakeClock, call: Awaitable[bool]) -> bool:
@@ -69,7 +69,7 @@ async def in_time(clock: FakeClock, call: Awaitable[bool]) -> bool:
     return await task
 
 
-async def test_what_is_made_is_read_replaced_and_removed(shelf: Shelf[Note], store: MemoryStore) -> None:
+async def test_what_is_made_is_read_replaced_and_removed(shelf: UnownedRecords[Note], store: MemoryStore) -> None:
     assert await shelf.get(7) is None
     assert await shelf.create(7, Note(text="a"))
     found = await shelf.get("7")
@@ -85,7 +85,7 @@ async def test_what_is_made_is_read_replaced_and_removed(shelf: Shelf[Note], sto
     assert await shelf.get(7) is None
 
 
-async def test_a_change_of_what_somebody_else_changed_does_not_happen(shelf: Shelf[Note]) -> None:
+async def test_a_change_of_what_somebody_else_changed_does_not_happen(shelf: UnownedRecords[Note]) -> None:
     assert await shelf.create(7, Note(text="a"))
     assert not await shelf.create(7, Note(text="x"))
     mine, theirs = await shelf.get(7), await shelf.get(7)
@@ -99,7 +99,7 @@ async def test_a_change_of_what_somebody_else_changed_does_not_happen(shelf: She
     assert found.record.text == "theirs"
 
 
-async def test_of_many_who_count_at_once_every_count_is_kept(shelf: Shelf[Note]) -> None:
+async def test_of_many_who_count_at_once_every_count_is_kept(shelf: UnownedRecords[Note]) -> None:
     assert await shelf.create(7, Note(text="a"))
 
     async def count() -> None:
@@ -116,7 +116,7 @@ async def test_of_many_who_count_at_once_every_count_is_kept(shelf: Shelf[Note])
     assert found.record.stars == 20
 
 
-async def test_the_same_transaction_carries_more(shelf: Shelf[Note], store: MemoryStore) -> None:
+async def test_the_same_transaction_carries_more(shelf: UnownedRecords[Note], store: MemoryStore) -> None:
     assert await shelf.create(7, Note(text="a"), Guard("other", None), Put("other", b"1"), Append("log", b"made"))
     assert store.value("other") == b"1"
     with pytest.raises(AlreadyExists, match="other"):
@@ -129,7 +129,7 @@ async def test_the_same_transaction_carries_more(shelf: Shelf[Note], store: Memo
     assert await shelf.get(7) is not None
 
 
-async def test_an_owned_record_is_made_with_its_companions(shelf: Shelf[Note], store: MemoryStore) -> None:
+async def test_an_owned_record_is_made_with_its_companions(shelf: UnownedRecords[Note], store: MemoryStore) -> None:
     assert await shelf.create(7, Note(text="a"), *new_record(Note(text="owned"), 8, now_us=5))
     keys = record_keys("note-on-shelf", 8)
     assert (store.value(keys.version), store.value(keys.updated), store.value(keys.owner)) == (b"2", b"5", None)
@@ -141,7 +141,7 @@ async def test_an_owned_record_is_made_with_its_companions(shelf: Shelf[Note], s
 
 
 async def test_an_older_version_is_migrated_and_replaced_by_its_own_bytes(
-    shelf: Shelf[Note], store: MemoryStore
+    shelf: UnownedRecords[Note], store: MemoryStore
 ) -> None:
     store.restore(({KEY: b'(:version 1 :words "old" :stars 3)'}, {}))
     found = await shelf.get(7)
@@ -161,7 +161,9 @@ async def test_an_older_version_is_migrated_and_replaced_by_its_own_bytes(
         b'(:version 2 :text "a" :stars -1)',
     ],
 )
-async def test_what_cannot_be_used_is_an_error_and_stays(shelf: Shelf[Note], store: MemoryStore, stored: bytes) -> None:
+async def test_what_cannot_be_used_is_an_error_and_stays(
+    shelf: UnownedRecords[Note], store: MemoryStore, stored: bytes
+) -> None:
     store.restore(({KEY: stored}, {}))
     with pytest.raises(Quarantined, match=KEY):
         await shelf.get(7)
@@ -174,7 +176,7 @@ LOST = [LOSE_REQUEST, LOSE_REPLY, late(0.01), late(3), duplicate(0.01), duplicat
 
 @pytest.mark.parametrize("faults", [[a, *b] for a in LOST for b in ([], [LOSE_REPLY], [LOSE_REQUEST, reject()])])
 async def test_a_lost_answer_is_looked_for_and_nothing_happens_twice(
-    shelf: Shelf[Note], storage: FaultyStorage, clock: FakeClock, faults: list[Fault]
+    shelf: UnownedRecords[Note], storage: FaultyStorage, clock: FakeClock, faults: list[Fault]
 ) -> None:
     storage.script("write", *faults)
     assert await in_time(clock, shelf.create(7, Note(text="a"), Append("log", b"create")))
@@ -195,7 +197,7 @@ async def test_a_lost_answer_is_looked_for_and_nothing_happens_twice(
 
 
 async def test_a_lost_answer_to_a_refused_write_is_no_success(
-    shelf: Shelf[Note], storage: FaultyStorage, clock: FakeClock
+    shelf: UnownedRecords[Note], storage: FaultyStorage, clock: FakeClock
 ) -> None:
     assert await shelf.create(7, Note(text="theirs"))
     storage.script("write", LOSE_REPLY)
@@ -203,7 +205,7 @@ async def test_a_lost_answer_to_a_refused_write_is_no_success(
 
 
 async def test_an_answer_that_stays_lost_is_unknown_after_a_while(
-    shelf: Shelf[Note], storage: FaultyStorage, clock: FakeClock
+    shelf: UnownedRecords[Note], storage: FaultyStorage, clock: FakeClock
 ) -> None:
     storage.script("write", LOSE_REPLY, *[LOSE_REQUEST] * 100)
     started_s = clock.monotonic_s()
@@ -214,7 +216,7 @@ async def test_an_answer_that_stays_lost_is_unknown_after_a_while(
 
 
 async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened(
-    shelf: Shelf[Note], storage: FaultyStorage, clock: FakeClock
+    shelf: UnownedRecords[Note], storage: FaultyStorage, clock: FakeClock
 ) -> None:
     storage.script("write", LOSE_REPLY, reject(StorageMisconfigured("another version by now")))
     with pytest.raises(OutcomeUnknown, match=KEY):
@@ -224,7 +226,7 @@ async def test_a_refusal_after_a_lost_answer_does_not_say_that_nothing_happened(
 
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), StorageFull("full")])
 async def test_what_the_store_did_not_execute_is_its_own_error(
-    shelf: Shelf[Note], storage: FaultyStorage, error: StorageError
+    shelf: UnownedRecords[Note], storage: FaultyStorage, error: StorageError
 ) -> None:
     storage.script("write", reject(error))
     with pytest.raises(type(error)) as caught:
@@ -233,14 +235,16 @@ async def test_what_the_store_did_not_execute_is_its_own_error(
     assert await shelf.get(7) is None
 
 
-async def test_a_store_that_is_away_is_not_an_absent_record(shelf: Shelf[Note], storage: FaultyStorage) -> None:
+async def test_a_store_that_is_away_is_not_an_absent_record(
+    shelf: UnownedRecords[Note], storage: FaultyStorage
+) -> None:
     storage.script("load", reject())
     with pytest.raises(StorageUnavailable):
         await shelf.get(7)
 
 
 async def test_what_cannot_be_stored_is_refused_before_anything_is_sent(
-    shelf: Shelf[Note], storage: FaultyStorage
+    shelf: UnownedRecords[Note], storage: FaultyStorage
 ) -> None:
     with pytest.raises(Unstorable):
         await shelf.create(7, Note(text="\ud800"))
