@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.writing.write_queue import MOVES
 
 ROOT = Path(__file__).parents[2]
@@ -69,3 +70,8 @@ def test_the_diagram_of_the_write_queue_shows_its_moves() -> None:
         r"^ +(FLOWING|HALTED|RESOLVING|CLOSED) --> (FLOWING|HALTED|RESOLVING|CLOSED)\b", PAGE, re.MULTILINE
     )
     assert sorted(drawn) == sorted((at.name, to.name) for at, following in MOVES.items() for to in following)
+
+
+def test_the_diagram_of_the_lease_has_its_states() -> None:
+    diagram = PAGE.partition("**The lease of a server**")[2].partition("```mermaid")[2].partition("```")[0]
+    assert set(re.findall(r"\b[A-Z]{4,}\b", diagram)) == {state.name for state in LeaseState}
