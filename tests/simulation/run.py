@@ -409,6 +409,8 @@ class Simulation:
     async def earn(self) -> None:
         if (here := self.somebody()) is not None:
             player, session = here
+            # Experience earned on top of a refused commit went with it, although as much may be earned again.
+            player.xp = [each for each in player.xp if each[1] <= session.record.xp]
             session.record.xp += self.random.randint(1, 5)
             player.xp.append((self.clock.monotonic_s(), session.record.xp))
 
