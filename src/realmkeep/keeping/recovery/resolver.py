@@ -179,7 +179,7 @@ class _Round:
         needs = [
             each for each in write.transaction.needs if not (isinstance(each, Present) and each.key in self._sessions)
         ]
-        again = Entry(write, 0.0).replayed(self._stored, self._heads)
+        again = Entry.of(write, 0.0).replayed(self._stored, self._heads)
         write.transaction = Transaction(again.guards, again.effects, needs)
 
     def _is_gone(self, member: Member) -> bool:

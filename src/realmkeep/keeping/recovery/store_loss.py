@@ -110,14 +110,14 @@ class StoreLoss:
         """Keep a commit that was acknowledged, if a crash could tear it; of one record alone memory is enough."""
         if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
             return
-        self.tail.append(Entry(write, self._clock.monotonic_s()))
+        self.tail.append(Entry.of(write, self._clock.monotonic_s()))
         self.tail.forget_safe(self._probe.safe_s)
 
     def released(self, write: StagedWrite) -> None:
         """Keep a release that was acknowledged, if the store may lose it: its session is in no memory any more."""
         if self._storage.capability.loss_window_s != 0:
             self.tail.forget_safe(self._probe.safe_s, at_once=len(self.tail))
-            self.tail.append(Entry(write, self._clock.monotonic_s()))
+            self.tail.append(Entry.of(write, self._clock.monotonic_s()))
 
     def ring_of(self, record_key: str) -> OpRing | None:
         """The ring that knows every letter that a record of this server opened of late."""
@@ -144,10 +144,10 @@ class StoreLoss:
             if fate.is_behind and session not in self._unwritable
         ]
         behind += [
-            (part.keys.updated, part.wrote.leaves)
+            (part.keys.updated, part.leaves)
             for entry in released
             for part in entry.parts
-            if _is_older(stored[part.keys.record], part.wrote.leaves)
+            if _is_older(stored[part.keys.record], part.leaves)
         ]
         return uneasy, behind[0] if behind else None
 
@@ -255,8 +255,8 @@ class StoreLoss:
         for part, fate in fates:
             record = part.keys.record
             # A later revision may follow the write as well as its loss; that it was lost, the other parts tell.
-            if fate.is_gone and (is_lost or _is_older(stored[record], part.wrote.leaves)):
-                entry.left_out.add(record)
+            if fate.is_gone and (is_lost or _is_older(stored[record], part.leaves)):
+                entry.left_out |= {record}
                 self._torn[record] = None
                 self.tail.claimed(record)
         return is_lost
@@ -272,17 +272,17 @@ class StoreLoss:
             log.error(
                 "a record that a lost commit made or deleted is somebody's by now: %s; it is left as it is", record
             )
-            entry.left_out.add(record)
+            entry.left_out |= {record}
             return
         broken = await wrongly_typed(self._storage, transaction) if isinstance(outcome, Failed) else {}
         if not broken:
             raise StorageUnavailable(f"the recovery was interrupted: {outcome}", hint="it is tried again")
         for key, error in broken.items():
             log.critical("the store lost data, and what it lost cannot be written again: %s", error)
-            entry.broken.add(key)
+            entry.broken |= {key}
             for part in entry.parts:
                 if key in part.owned_keys:
-                    entry.left_out.add(part.keys.record)
+                    entry.left_out |= {part.keys.record}
                     self.tail.claimed(part.keys.record)
 
     def _replayed(self, entry: Entry) -> None:
@@ -290,7 +290,7 @@ class StoreLoss:
         entry.at_s = self._clock.monotonic_s()
         for part in entry.parts:
             if part.keys.record not in entry.left_out:
-                self._written(part.keys, part.wrote.leaves)
+                self._written(part.keys, part.leaves)
         if entry.receivers:
             self._inboxes.delivered(entry.receivers)
         self._inboxes.deleted(entry.deleted)

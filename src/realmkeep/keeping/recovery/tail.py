@@ -42,16 +42,25 @@ class Part(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         keys: The record's keys.
         follows: The revision on which the write was built.
-        wrote: Under which claim, and the revision that it leaves.
+        claim: The owner key under which it was made.
+        leaves: The revision that it leaves.
+        releases: It gives up the claim.
         version: The schema version of the record.
         ring: The operations of the record, as far as the write itself does not carry them.
     """
 
     keys: RecordKeys
     follows: int
-    wrote: Wrote
+    claim: bytes
+    leaves: int
+    releases: bool
     version: int
     ring: RingState
+
+    @property
+    def wrote(self) -> Wrote:
+        """The write of this record, as a verdict needs it."""
+        return Wrote(self.claim, self.leaves, self.leaves if self.releases else None)
 
     @property
     def owned_keys(self) -> tuple[str, ...]:
@@ -62,18 +71,19 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 def part_of(member: Member, *, releases: bool) -> Part:
     """The part of a session."""
     session = member.session
-    claim = session.owner_guard.expected or b""
-    wrote = Wrote(claim, member.leaves, member.leaves if releases else None)
-    return Part(session.keys, member.follows, wrote, session.record.__realmkeep__.version, member.ring)
+    claim, version = session.owner_guard.expected or b"", session.record.__realmkeep__.version
+    return Part(session.keys, member.follows, claim, member.leaves, releases, version, member.ring)
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a while: no work for the garbage collector
     """A write as the tail keeps it.
 
     Attributes:
         order: Its place among all writes of this server.
         at_s: When the store acknowledged it, on the monotonic clock.
         parts: The records that it advances.
+        beside: Its guards on other records.
+        effects: All that it changes.
         releases: It gives up the claim of its one record.
         receivers: The receivers of its letters.
         deleted: The records that it deletes.
@@ -83,25 +93,33 @@ class Entry:
         broken: Keys that hold a value of another type.
     """
 
-    __slots__ = (
-        "at_s", "beside", "broken", "deleted", "effects", "left_out", "order", "parts", "receivers", "releases", "ring",
-        "size_bytes",
-    )  # fmt: skip
+    order: int
+    at_s: float
+    parts: tuple[Part, ...]
+    beside: tuple[Guard, ...]
+    effects: tuple[Effect, ...]
+    releases: bool
+    receivers: tuple[RecordKeys, ...]
+    deleted: tuple[RecordKeys, ...]
+    ring: OpRing | None
+    size_bytes: int
+    left_out: frozenset[str] = frozenset()
+    broken: frozenset[str] = frozenset()
 
-    def __init__(self, write: StagedWrite, at_s: float) -> None:
-        self.order = write.order
-        self.at_s = at_s
-        self.releases = write.releases
-        self.parts = tuple([part_of(member, releases=write.releases) for member in write.members])
-        self.beside = tuple(write.transaction.guards[2 * len(self.parts) :])
-        self.effects = tuple(write.transaction.effects)
-        self.receivers = tuple(write.receivers)
-        self.deleted = tuple(write.deleted)
-        self.ring = next((member.session.ring for member in write.members if write.releases), None)
-        self.left_out: set[str] = set()
-        self.broken: set[str] = set()
-        values = [len(effect.value) for effect in self.effects if isinstance(effect, (Put, Append))]
-        self.size_bytes = ENTRY_BYTES + sum(values) + (self.ring.size_bytes if self.ring is not None else 0)
+    @classmethod
+    def of(cls, write: StagedWrite, at_s: float) -> Entry:
+        """The entry of a write that was acknowledged at this moment, on the monotonic clock."""
+        releases = write.releases
+        parts = tuple([part_of(member, releases=releases) for member in write.members])
+        guards, effects = write.transaction.guards, tuple(write.transaction.effects)
+        beside = tuple(guards[2 * len(parts) :])
+        ring = next((member.session.ring for member in write.members), None) if releases else None
+        size = ENTRY_BYTES + (ring.size_bytes if ring is not None else 0)
+        for effect in effects:
+            if isinstance(effect, (Put, Append)):
+                size += len(effect.value)
+        receivers, deleted = tuple(write.receivers), tuple(write.deleted)
+        return cls(write.order, at_s, parts, beside, effects, releases, receivers, deleted, ring, size)
 
     def fates(self, stored: Mapping[str, StoredOwnership]) -> list[tuple[Part, Verdict]]:
         """Each part that is not left out, and its fate."""
@@ -118,20 +136,20 @@ class Entry:
         guards: list[Guard] = []
         restored: list[Effect] = []
         for part in self.parts:
-            keys, wrote = part.keys, part.wrote
+            keys = part.keys
             if keys.record in self.left_out:
                 continue
             owner, revision = stored[keys.record]
             guards += [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
             restored += self._restored(part, stored[keys.record])
-            stored[keys.record] = StoredOwnership(None if self.releases else wrote.claim, wrote.leaves)
+            stored[keys.record] = StoredOwnership(None if self.releases else part.claim, part.leaves)
         beside = [each for each in self.beside if each.key not in self.broken and not self._is_left_out(each.key)]
         effects = [each for effect in self.effects if (each := self._replayed(effect, heads)) is not None]
         return Transaction(guards + beside, effects + [each for each in restored if each.key not in self.broken])
 
     def _restored(self, part: Part, stored: StoredOwnership) -> Iterator[Effect]:
         """What lost writes of this record alone may have carried, and its claim."""
-        keys, claim, written = part.keys, part.wrote.claim, {effect.key for effect in self.effects}
+        keys, claim, written = part.keys, part.claim, {effect.key for effect in self.effects}
         if keys.version not in written:
             yield Put(keys.version, b"%d" % part.version)
         is_next = stored == (claim, part.follows)
