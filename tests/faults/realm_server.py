@@ -18,7 +18,7 @@ import msgspec
 
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
-from realmkeep.keeping import Keeper, Op, Returned, Session, heal
+from realmkeep.keeping import Hooks, Keeper, Op, Returned, Session, heal
 from realmkeep.keeping.live.op_ring import SAFE, OpRing
 from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.ownership.safe_point import SafePoint
@@ -63,13 +63,15 @@ def stamp(session: Session[Hero]) -> None:
 class Server:
     """The game's rules around a keeper."""
 
-    def __init__(self, keeper: Keeper) -> None:
-        self.keeper = keeper
+    keeper: Keeper  # there is one before the first connection
+
+    def __init__(self) -> None:
+        self.hooks = Hooks()
         self.closed = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        keeper.on_letter(Hero, Coins)(self._open_letter)
-        keeper.on_letter(Hero, Returned)(self._take_back)
+        self.hooks.on_letter(Hero, Coins)(self._open_letter)
+        self.hooks.on_letter(Hero, Returned)(self._take_back)
 
     def _open_letter(self, hero: Hero, coins: Coins) -> None:
         open_letter(hero, coins)
@@ -335,8 +337,10 @@ def tell(_number: int, _frame: object) -> None:
 async def main(settings: Settings) -> None:
     """Serve until closed; SIGUSR1 asks what all threads and tasks are doing."""
     signal.signal(signal.SIGUSR1, tell)
-    keeper = await Keeper.open(settings.store_url, config=settings.keeper, rescue_path=Path(settings.rescue))
-    server = Server(keeper)
+    server = Server()
+    server.keeper = await Keeper.open(
+        settings.store_url, config=settings.keeper, hooks=server.hooks, rescue_path=Path(settings.rescue)
+    )
     listening = await asyncio.start_unix_server(server.accept, settings.socket)
     work = [asyncio.create_task(each) for each in (server.report(), server.recover(), standard_input_ends())]
     closed = asyncio.create_task(server.closed.wait())

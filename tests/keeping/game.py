@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from realmkeep.keeping import CloseReport, Keeper, Session
+from realmkeep.keeping import CloseReport, Hooks, Keeper, Session
 from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
 from realmkeep.testing.lab import Lab
@@ -73,12 +73,19 @@ def changes_nothing(*_: object) -> None:
     """A commit of whatever is batched."""
 
 
-def opens_letters(keeper: Keeper) -> None:
+def hooks_of(keeper: Keeper) -> Hooks:
+    """The keeper's own copy of its hooks: a test may still register there when it is open."""
+    return inside(keeper).hooks
+
+
+def opens_letters(hooks: Hooks) -> Hooks:
     """A letter to a player brings gold."""
 
-    @keeper.on_letter(Player)
+    @hooks.on_letter(Player)
     def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
+
+    return hooks
 
 
 async def enter(keeper: Keeper, number: int = 1, *, gold: int = 100) -> Session[Player]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keeping.game import Player, earn, enter, inside, kept, opens_letters, pay
+from keeping.game import Player, earn, enter, hooks_of, inside, kept, opens_letters, pay
 from realmkeep.background import STEADY_S
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.letters.notice_listener import NoticeListener
@@ -95,7 +95,7 @@ async def test_a_letter_an_eviction_and_a_look_back_that_fail_are_told(
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = inside(keeper)
-    opens_letters(keeper)
+    opens_letters(hooks_of(keeper))
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     told: set[str] = set()
 

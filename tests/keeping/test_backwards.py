@@ -20,7 +20,7 @@ from keeping.game import (
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitPending
-from realmkeep.keeping import Keeper, Op, Session, heal
+from realmkeep.keeping import Hooks, Keeper, Op, Session, heal
 from realmkeep.keeping.recovery import store_loss
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Put
@@ -202,7 +202,7 @@ async def test_letters_and_new_records_of_lost_commits_are_written_again() -> No
 
 
 async def test_a_letter_that_came_back_with_the_old_store_is_not_applied_twice() -> None:
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         ada = await enter(lab.keeper, 1)
         await make(lab.keeper, 2)
         await lab.keeper.commit(lambda _: lab.keeper.tx.deliver(Player, 2, {"gold": 20}), ada)

@@ -10,7 +10,7 @@ from keeping.game import Player, earn, enter, inside, kept, make, opens_letters,
 from keeping.test_backwards import enter_unheard
 from keeping.wire import tap
 from realmkeep.errors import AlreadyOwned
-from realmkeep.keeping import Keeper
+from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.storage import Guard, Put
 from realmkeep.testing.faulty import NONE, delay
@@ -23,7 +23,7 @@ LONG_S = 40.0  # some heartbeats
 async def everysec() -> AsyncGenerator[Lab]:
     """Two servers on a store that may lose its last second."""
 
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.server("lab-2")
         await lab.advance(LONG_S)
         yield lab

@@ -24,7 +24,7 @@ from keeping.game import (
 from keeping.test_backwards import enter_unheard, hurt
 from keeping.wire import tap
 from realmkeep.errors import StorageUnavailable
-from realmkeep.keeping import Keeper, Op, Session, heal
+from realmkeep.keeping import Hooks, Keeper, Op, Session, heal
 from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.recovery.tail import ENTRY_BYTES, Tail
 from realmkeep.keys import SERVER_STORE_ID
@@ -41,7 +41,7 @@ LONG_S = 40.0  # some heartbeats: what was acknowledged before is safe
 async def everysec() -> AsyncGenerator[Lab]:
     """A realm on a store that may lose its last second."""
 
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.advance(LONG_S)
         yield lab
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from keeping.game import Item, Player, earn, enter, inside, kept, patiently, pay
+from keeping.game import Item, Player, earn, enter, hooks_of, inside, kept, patiently, pay
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import (
@@ -180,7 +180,7 @@ async def test_the_hooks_of_an_end_run_in_order_and_may_change_the_record(lab: L
             heard.append(event)
             session.record.diary += event[0]
 
-        getattr(keeper, f"on_{event}")(Player)(hook)
+        getattr(hooks_of(keeper), f"on_{event}")(Player)(hook)
     ada = await enter(keeper)
     for call in (ada.disconnect, ada.disconnect, ada.resume, ada.resume, ada.disconnect):
         call()
@@ -190,7 +190,7 @@ async def test_the_hooks_of_an_end_run_in_order_and_may_change_the_record(lab: L
 
 
 async def test_a_hook_that_raises_stops_nothing(lab: Lab, keeper: Keeper, caplog: pytest.LogCaptureFixture) -> None:
-    @keeper.on_evict(Player)
+    @hooks_of(keeper).on_evict(Player)
     def _(session: Session[Player]) -> None:
         raise ValueError(session.id)
 
@@ -219,7 +219,7 @@ async def test_a_player_who_is_back_at_the_last_moment_waits_for_the_eviction_an
 async def test_a_player_that_cannot_be_saved_is_frozen_and_reported_never_skipped(lab: Lab, keeper: Keeper) -> None:
     frozen: list[str] = []
 
-    @keeper.on_frozen(Player)
+    @hooks_of(keeper).on_frozen(Player)
     def _(session: Session[Player], error: RealmkeepError) -> None:
         frozen.append(f"{session.keys.record}: {type(error).__name__}")
 

@@ -13,6 +13,7 @@ from keeping.game import (
     deposit,
     earn,
     enter,
+    hooks_of,
     inside,
     kept,
     opens_letters,
@@ -31,7 +32,7 @@ from realmkeep.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping import Hooks, Op, Session
 from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
@@ -47,7 +48,7 @@ Write = Callable[[Sequence[Transaction]], Awaitable[list[WriteOutcome]]]
 
 def everysec() -> Lab:
     """A store that may lose its last second."""
-    return Lab(loss_window_s=1.0, setup=opens_letters)
+    return Lab(loss_window_s=1.0, hooks=opens_letters(Hooks()))
 
 
 def guards_on(transactions: Sequence[Transaction], key: str) -> bool:
@@ -118,7 +119,7 @@ async def test_a_release_without_an_answer_did_not_land_if_another_server_has_wr
     lost: list[str] = []
     async with Lab() as lab:
 
-        @lab.keeper.on_lost_ownership(Player)
+        @hooks_of(lab.keeper).on_lost_ownership(Player)
         def _(_: Session[Player], reason: str) -> None:
             lost.append(reason)
 
@@ -301,14 +302,15 @@ async def test_a_released_record_that_another_server_had_since_is_left_alone_by_
 
 @pytest.mark.parametrize("error", [InvalidKey("no such id"), CommitRefused("no such thing")])
 async def test_an_error_of_ours_that_a_hook_raises_holds_up_no_other_letter(error: Exception) -> None:
-    def setup(keeper: Keeper) -> None:
-        @keeper.on_letter(Player)
-        def _(player: Player, letter: str) -> None:
-            if letter == "bad":
-                raise error
-            player.gold += 20
+    hooks = Hooks()
 
-    async with Lab(setup=setup) as lab:
+    @hooks.on_letter(Player)
+    def _(player: Player, letter: str) -> None:
+        if letter == "bad":
+            raise error
+        player.gold += 20
+
+    async with Lab(hooks=hooks) as lab:
         ada = await enter(lab.keeper, 1)
         bob = await enter(lab.keeper, 2)
         for letter in ("bad", "good"):
@@ -497,7 +499,7 @@ async def test_a_player_who_is_back_in_the_turn_in_which_the_grace_runs_out_is_n
 
 async def test_a_letter_whose_change_cannot_be_stored_is_not_remembered_as_opened() -> None:
     """It made the record invalid, with others of its commit; when it can be opened, it is."""
-    async with Lab(setup=opens_letters) as lab:
+    async with Lab(hooks=opens_letters(Hooks())) as lab:
         ada = await enter(lab.keeper, 1)
         bob = await enter(lab.keeper, 2)
         bob.record.x = float("nan")

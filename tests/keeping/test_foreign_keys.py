@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 
-from keeping.game import Player, earn, enter, kept, make, opens_letters, pay
+from keeping.game import Player, earn, enter, hooks_of, kept, make, opens_letters, pay
 from realmkeep.errors import Corrupt, RecordError
-from realmkeep.keeping import Keeper
+from realmkeep.keeping import Hooks, Keeper
 from realmkeep.storage import Append, Committed, Delete, Effect, Put, Transaction
 from realmkeep.testing.lab import Lab
 
@@ -97,9 +97,9 @@ async def test_a_key_that_is_overwritten_while_its_record_lives_harms_nobody_els
 
 
 async def test_a_letter_reaches_the_others_although_one_owner_cannot_be_read(lab: Lab, keeper: Keeper) -> None:
-    opens_letters(keeper)
+    opens_letters(hooks_of(keeper))
     north = await lab.server("north")
-    opens_letters(north)
+    opens_letters(hooks_of(north))
     ada, bob = await enter(keeper, 1), await enter(north, 2)
     await make(keeper, 3, 4)
 
@@ -150,7 +150,7 @@ async def lose_a_payment(lab: Lab) -> None:
 @pytest.mark.parametrize("key", [*(f"rover:2{each}" for each in (*COMPANIONS, ":inbox", ":kept")), "rover:9:inbox"])
 async def test_what_a_crash_took_is_written_again_although_one_key_of_it_cannot_be(key: str, content: str) -> None:
     """Everybody else gets in, is served, and is released."""
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.advance(40)
         await lose_a_payment(lab)
         await plant(lab, key, CONTENTS[content])
@@ -169,7 +169,7 @@ async def test_what_a_crash_took_is_written_again_although_one_key_of_it_cannot_
 
 @pytest.mark.parametrize("companion", ["", ":version", ":ops"])
 async def test_a_key_that_kept_a_record_from_being_written_again_is_taken_away_and_all_is_well(companion: str) -> None:
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.advance(40)
         await lose_a_payment(lab)
         await plant(lab, f"rover:2{companion}", None)
@@ -183,7 +183,7 @@ async def test_a_key_that_kept_a_record_from_being_written_again_is_taken_away_a
 
 
 async def test_a_record_that_cannot_be_saved_keeps_no_partner_from_being_written_again() -> None:
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.advance(40)
         await lose_a_payment(lab)
         bob = lab.keeper.session(Player, 2)

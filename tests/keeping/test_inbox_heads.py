@@ -1,13 +1,14 @@
 """Letters that a loss of the store brought back: those that were opened are dropped again, and no others."""
 
 from keeping.game import Player, enter, inside, opens_letters
+from realmkeep.keeping import Hooks
 from realmkeep.keeping.recovery.inbox_heads import InboxHeads
 from realmkeep.storage import Append, DropFirst
 from realmkeep.testing.lab import Lab
 
 
 async def test_letters_that_were_opened_are_dropped_again_and_no_others() -> None:
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.advance(40)
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
 

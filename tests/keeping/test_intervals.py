@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from keeping.game import Item, Player, changes_nothing, enter
+from keeping.game import Item, Player, changes_nothing, enter, hooks_of
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Session
 from realmkeep.keeping.live.flush_schedule import LEAD_S, LEAD_SHARE_MAX
@@ -151,7 +151,7 @@ async def test_commits_that_are_queued_before_a_flush_come_on_top_and_nothing_el
     async with Lab(config=KeeperConfig(flush_interval_s=2, tier1_rate_per_s=10_000)) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
         lab.line().plan = lambda method: delay(0.2, 0.0) if method == "write" else delay(0.0)
-        lab.keeper.on_evict(Player)(changes_nothing)
+        hooks_of(lab.keeper).on_evict(Player)(changes_nothing)
         ada.record.xp += 1
         since_s = lab.clock.monotonic_s()
         while ada.dirty:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from keeping.game import Guild, Player, enter, enter_and_read, kept, make
+from keeping.game import Guild, Player, enter, enter_and_read, hooks_of, kept, make
 from realmkeep.cli import letters
 from realmkeep.errors import Later
-from realmkeep.keeping import Keeper
+from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
 from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
 from realmkeep.storage import Append, Effect, Put, Transaction
@@ -28,8 +28,8 @@ class Rules:
         self.broken = {"sword"}
         self.bag_is_full = False
 
-    def register(self, keeper: Keeper) -> None:
-        @keeper.on_letter(Player)
+    def register(self, hooks: Hooks) -> Hooks:
+        @hooks.on_letter(Player)
         def _(player: Player, letter: dict[str, Any]) -> None:
             player.diary += f"{letter['what']} "
             player.gold += letter.get("gold", 0)
@@ -37,6 +37,8 @@ class Rules:
                 raise KeyError(letter["what"])
             if letter["what"] == "shield" and self.bag_is_full:
                 raise Later("the bag is full")
+
+        return hooks
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def rules() -> Rules:
 
 @pytest.fixture
 async def post(rules: Rules) -> AsyncGenerator[Lab]:
-    async with Lab(setup=rules.register) as lab:
+    async with Lab(hooks=rules.register(Hooks())) as lab:
         await make(lab.keeper, 2)
         yield lab
 
@@ -129,7 +131,7 @@ async def test_an_operator_has_them_tried_again_where_their_receiver_is(post: La
 
 
 async def test_what_was_kept_and_applied_in_what_the_store_loses_is_not_applied_again(rules: Rules) -> None:
-    async with Lab(setup=rules.register, loss_window_s=1.0) as lab:
+    async with Lab(hooks=rules.register(Hooks()), loss_window_s=1.0) as lab:
         await make(lab.keeper, 2)
         await send(lab, "sword", "axe")
         bob = await enter(lab.keeper, 2)
@@ -173,7 +175,7 @@ async def test_the_commands_list_and_redeliver(tmp_path: Path, capsys: pytest.Ca
     storage = SqliteStorage(path)
     keeper = await Keeper.open(storage)
     try:
-        Rules().register(keeper)
+        Rules().register(hooks_of(keeper))
         ada = await enter(keeper, 1)
         await make(keeper, 2)
         await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, {"what": "sword"}), ada)

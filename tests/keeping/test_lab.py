@@ -12,7 +12,7 @@ import pytest
 from keeping.game import Player, earn, enter, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, CommitPending, Corrupt, NameTaken, TierViolation
-from realmkeep.keeping import Keeper, Op
+from realmkeep.keeping import Hooks, Keeper, Op
 from realmkeep.testing.lab import Lab
 
 
@@ -108,16 +108,17 @@ async def test_a_lab_has_as_many_servers_as_the_game_needs(lab: Lab, keeper: Kee
 
 
 async def test_hooks_and_settings_reach_every_server_also_after_a_restart() -> None:
-    opened: list[str] = []
-    async with Lab(
-        "town", strict=False, config=KeeperConfig(grace_s=5), setup=lambda keeper: opened.append(keeper.name)
-    ) as lab:
-        await lab.server("forest")
+    left: list[str] = []
+    hooks = Hooks()
+    hooks.on_disconnect(Player)(lambda session: left.append(session.server))
+    async with Lab("town", strict=False, config=KeeperConfig(grace_s=5), hooks=hooks) as lab:
+        bob = await enter(await lab.server("forest"), 2)
         await lab.restart()
-        assert opened == ["town", "forest", "town"]
         ada = await enter(lab.keeper)
         ada.record.gold = 1
         ada.disconnect()
+        bob.disconnect()
+        assert left == ["town", "forest"]
         await lab.advance(6)
         assert ada.ended
 

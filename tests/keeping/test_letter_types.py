@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keeping.game import Player, enter, enter_and_read, kept
+from keeping.game import Player, enter, enter_and_read, hooks_of, kept
 from realmkeep.errors import DefinitionError, Misuse, RecordError
 from realmkeep.keeping import Hooks, Keeper, Letter, Returned, Session
 from realmkeep.keeping.letters.kept_letters import list_kept_letters
@@ -59,22 +59,22 @@ def takes_three(_a: object, _b: object, _c: object) -> None:
     """Another."""
 
 
-def opens_gifts(keeper: Keeper) -> None:
-    @keeper.on_letter(Player, Gift)
+def opens_gifts(hooks: Hooks) -> None:
+    @hooks.on_letter(Player, Gift)
     def _(player: Player, gift: Gift) -> None:
         player.gold += gift.gold
         player.diary += f"{gift.wish} "
 
 
 def opens_all(keeper: Keeper) -> None:
-    opens_gifts(keeper)
+    opens_gifts(hooks_of(keeper))
 
-    @keeper.on_letter(Player)
+    @hooks_of(keeper).on_letter(Player)
     def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
         player.diary += "plain "
 
-    @keeper.on_letter(Player, Bill)
+    @hooks_of(keeper).on_letter(Player, Bill)
     def _(player: Player, bill: Bill) -> None:
         player.gold -= bill.gold
 
@@ -90,7 +90,7 @@ async def test_each_type_goes_to_its_own_hook_in_the_order_of_sending(lab: Lab) 
     opens_all(lab.keeper)
     heard: list[object] = []
 
-    @lab.keeper.on_letter_settled(Player, Gift)
+    @hooks_of(lab.keeper).on_letter_settled(Player, Gift)
     def _(_: Session[Player], gift: Gift, result: Any) -> None:
         heard.append((gift.gold, result))
 
@@ -123,7 +123,7 @@ async def test_letters_as_every_release_stored_them_still_open(lab: Lab, name: s
     await (await enter(lab.keeper, 2)).logout()
     opens_all(lab.keeper)
 
-    @lab.keeper.on_letter(Player, Returned)
+    @hooks_of(lab.keeper).on_letter(Player, Returned)
     def _(player: Player, back: Returned) -> None:
         player.gold += back.open(Gift).gold
         player.diary += back.reason
@@ -161,7 +161,7 @@ async def test_letters_as_every_release_stored_them_still_open(lab: Lab, name: s
     ],
 )
 async def test_one_that_cannot_be_opened_is_kept_named_and_holds_up_no_other(lab: Lab, stored: bytes) -> None:
-    opens_gifts(lab.keeper)
+    opens_gifts(hooks_of(lab.keeper))
     await (await enter(lab.keeper, 2)).logout()
     await lab.line().write([Transaction([], [Append("rover:2:inbox", stored)])])
     await send(lab, Gift(gold=1, wish="luck"))
@@ -174,7 +174,7 @@ async def test_one_that_cannot_be_opened_is_kept_named_and_holds_up_no_other(lab
 
 
 async def test_a_later_release_opens_what_the_earlier_one_kept(lab: Lab) -> None:
-    opens_gifts(lab.keeper)
+    opens_gifts(hooks_of(lab.keeper))
     await send(lab, Bill(gold=3), Gift(gold=1, wish="luck"))
     await (await enter_and_read(lab.keeper, 2)).logout()
     assert len(lab.store.entries("rover:2:kept")) == 1

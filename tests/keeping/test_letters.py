@@ -8,21 +8,23 @@ from typing import Any
 
 import pytest
 
-from keeping.game import NotEnough, Player, enter, enter_and_read, kept, make
+from keeping.game import NotEnough, Player, enter, enter_and_read, hooks_of, kept, make
 from realmkeep.errors import Misuse
-from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping import Hooks, Keeper, Op, Session
 from realmkeep.keeping.letters.inboxes import LETTERS_A_COMMIT
 from realmkeep.testing.faulty import NONE, delay, reject
 from realmkeep.testing.lab import Lab
 
 
-def mailbox(keeper: Keeper) -> None:
+def mailbox(hooks: Hooks) -> Hooks:
     """Gold comes out of letters; the diary says in which order."""
 
-    @keeper.on_letter(Player)
+    @hooks.on_letter(Player)
     def _(player: Player, letter: dict[str, int]) -> None:
         player.gold += letter["gold"]
         player.diary += f"{letter['gold']} "
+
+    return hooks
 
 
 def send(keeper: Keeper, sender: Player, *, to: int = 2, gold: int = 10) -> int:
@@ -40,7 +42,7 @@ def wealth(lab: Lab) -> int:
 
 @pytest.fixture
 async def post(lab: Lab) -> Lab:
-    mailbox(lab.keeper)
+    mailbox(hooks_of(lab.keeper))
     await make(lab.keeper, 2)
     return lab
 
@@ -65,7 +67,7 @@ async def test_a_letter_to_a_player_of_this_server_is_applied_at_once(post: Lab)
 
 async def test_a_letter_to_a_player_of_another_server_is_applied_on_notice(post: Lab) -> None:
     other = await post.server("lab-2")
-    mailbox(other)
+    mailbox(hooks_of(other))
     ada, bob = await enter(post.keeper, 1), await enter(other, 2)
     await post.keeper.commit(partial(send, post.keeper), ada)
     await post.advance(1.5)
@@ -74,7 +76,7 @@ async def test_a_letter_to_a_player_of_another_server_is_applied_on_notice(post:
 
 async def test_a_notice_that_the_store_did_not_take_is_sent_again(post: Lab) -> None:
     other = await post.server("lab-2")
-    mailbox(other)
+    mailbox(hooks_of(other))
     ada, bob = await enter(post.keeper, 1), await enter(other, 2)
     post.line().script("load_many", reject())
     post.line().script("write", NONE, reject())
@@ -148,7 +150,7 @@ async def test_without_a_hook_letters_stay_and_the_log_says_what_to_do(
     await make(lab.keeper, 2)
     await lab.keeper.commit(partial(send, lab.keeper), ada)
     await enter(lab.keeper, 2)
-    assert "register keeper.on_letter" in caplog.text
+    assert "register hooks.on_letter" in caplog.text
     assert len(lab.store.entries("rover:2:inbox")) == 1
 
 
@@ -174,12 +176,12 @@ async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_wh
 ) -> None:
     told: list[tuple[str, object, object, int]] = []
 
-    @keeper.on_letter(Player)
+    @hooks_of(keeper).on_letter(Player)
     def apply(player: Player, letter: dict[str, int]) -> str:
         player.gold += letter["gold"]
         return f"{player.gold} in all"
 
-    @keeper.on_letter_settled(Player)
+    @hooks_of(keeper).on_letter_settled(Player)
     def tell_client(session: Session[Player], letter: Any, result: Any) -> None:
         told.append((session.id, letter, result, kept(lab, 2).gold))
 
@@ -195,7 +197,7 @@ async def test_what_a_letter_changed_is_told_when_it_is_durable_in_order_with_wh
 async def test_a_letter_that_did_not_stay_applied_is_not_told(post: Lab, keeper: Keeper) -> None:
     """Its owner was replaced while the commit was under way: the new owner applies it, and tells."""
     told: list[int] = []
-    keeper.on_letter_settled(Player)(lambda session, letter, result: told.append(1))
+    hooks_of(keeper).on_letter_settled(Player)(lambda session, letter, result: told.append(1))
     ada = await enter(keeper, 1)
     await enter(keeper, 2)
     await keeper.commit(partial(send, keeper), ada)
@@ -203,8 +205,8 @@ async def test_a_letter_that_did_not_stay_applied_is_not_told(post: Lab, keeper:
     post.line().down = True
     await post.advance(40)
     other = await post.server("lab-2")
-    mailbox(other)
-    other.on_letter_settled(Player)(lambda session, letter, result: told.append(2))
+    mailbox(hooks_of(other))
+    hooks_of(other).on_letter_settled(Player)(lambda session, letter, result: told.append(2))
     assert (await post.finish(enter(other, 2))).record.gold == 110
     post.line().down = False
     await post.advance(10)
@@ -213,7 +215,7 @@ async def test_a_letter_that_did_not_stay_applied_is_not_told(post: Lab, keeper:
 
 async def test_a_letter_that_is_kept_aside_is_not_told(post: Lab, keeper: Keeper) -> None:
     told: list[object] = []
-    keeper.on_letter_settled(Player)(lambda _, letter, __: told.append(letter))
+    hooks_of(keeper).on_letter_settled(Player)(lambda _, letter, __: told.append(letter))
     ada = await enter(keeper, 1)
 
     def sends(player: Player) -> None:
@@ -257,7 +259,7 @@ async def test_a_letter_is_applied_exactly_once_whoever_crashes_at_whatever_step
     outcomes: set[str] = set()
     over = False
     for turns in range(400):
-        async with Lab(setup=mailbox) as lab:
+        async with Lab(hooks=mailbox(Hooks())) as lab:
             other = await lab.server("lab-2")
             await (await enter(other, 2)).logout()
             await enter(lab.keeper, 1)

@@ -6,7 +6,7 @@ import logging
 import msgspec
 import pytest
 
-from keeping.game import Player, earn, enter, kept
+from keeping.game import Player, earn, enter, hooks_of, kept
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyOwned, NameTaken, OwnershipLost, StorageUnavailable
 from realmkeep.keeping import Keeper
@@ -146,7 +146,7 @@ async def test_a_paused_server_that_was_replaced_finds_its_writes_refused(lab: L
 async def test_a_paused_server_hears_of_every_player_it_lost_though_nobody_plays(lab: Lab, keeper: Keeper) -> None:
     """An idle session writes nothing, so no refusal would tell; its player would go on in a dream."""
     lost: list[str] = []
-    keeper.on_lost_ownership(Player)(lambda session, _: lost.append(session.id))
+    hooks_of(keeper).on_lost_ownership(Player)(lambda session, _: lost.append(session.id))
     taken, left, ours = [await enter(keeper, number) for number in (1, 2, 3)]
     other = await lab.server("lab-2")
     lab.line().down = True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keeping.game import Guild, Player, enter, enter_and_read, kept, make, opens_letters, patiently, pay
+from keeping.game import Guild, Player, enter, enter_and_read, hooks_of, kept, make, opens_letters, patiently, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import AlreadyExists, InboxFull, KeepingError, NoSuchReceiver
 from realmkeep.keeping import Keeper, Op, Session, restore_rescued
@@ -220,7 +220,7 @@ async def test_a_rescued_letter_is_delivered_where_operators_see_it_and_holds_up
 
 
 async def test_a_full_inbox_takes_nothing_more_and_has_room_again_once_it_was_opened(small: Lab) -> None:
-    opens_letters(small.keeper)
+    opens_letters(hooks_of(small.keeper))
     await make(small.keeper, 2)
     ada = await enter(small.keeper)
     await small.keeper.commit(lambda player: send(small.keeper, player, letters=MAX - 1), ada)
@@ -244,7 +244,7 @@ async def test_a_commit_with_more_letters_than_an_inbox_takes_is_refused_at_once
 
 
 async def test_what_is_kept_counts_too_so_that_nobody_fills_a_store_by_way_of_it(small: Lab) -> None:
-    @small.keeper.on_letter(Player)
+    @hooks_of(small.keeper).on_letter(Player)
     def _(player: Player, letter: object) -> None:
         raise KeyError(letter)
 
@@ -296,7 +296,7 @@ async def test_servers_that_send_at_once_never_overfill_an_inbox(small: Lab) -> 
 
 
 async def test_an_answer_to_a_letter_that_finds_no_room_keeps_the_letter_and_holds_up_no_other(small: Lab) -> None:
-    @small.keeper.on_letter(Player)
+    @hooks_of(small.keeper).on_letter(Player)
     def _(player: Player, letter: dict[str, int]) -> None:
         player.diary += f"{letter['number']} "
         if letter.get("answer"):
@@ -319,7 +319,7 @@ async def test_an_answer_to_a_letter_that_finds_no_room_keeps_the_letter_and_hol
 
 
 async def test_an_inbox_of_ten_thousand_letters_from_before_opens_and_takes_new_ones_then(lab: Lab) -> None:
-    opens_letters(lab.keeper)
+    opens_letters(hooks_of(lab.keeper))
     await make(lab.keeper, 2)
     ada = await enter(lab.keeper)
     await lab.keeper.commit(partial(send, lab.keeper), ada)

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from keeping.game import Player, earn, enter, kept, pay, swap_names
+from keeping.game import Player, earn, enter, hooks_of, kept, pay, swap_names
 from realmkeep.errors import AlreadyExists, CommitRefused, OwnershipLost
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.testing.faulty import delay
@@ -41,7 +41,7 @@ async def test_the_writes_of_a_server_that_was_replaced_are_refused(lab: Lab, ke
 async def test_the_session_of_the_lost_owner_ends_and_the_game_is_told_once(lab: Lab, keeper: Keeper) -> None:
     lost: list[tuple[str, bool, str]] = []
 
-    @keeper.on_lost_ownership(Player)
+    @hooks_of(keeper).on_lost_ownership(Player)
     def _(session: Session[Player], reason: str) -> None:
         lost.append((session.id, session.ended, reason))
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from keeping.game import Guild, Player, earn, enter, kept, patiently, pay
+from keeping.game import Guild, Player, earn, enter, hooks_of, kept, patiently, pay
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
 from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, restore_rescued
@@ -92,7 +92,7 @@ async def open_town(lab: Lab, rescue: Path, **settings: Any) -> Keeper:
     keeper = await lab.finish(
         Keeper.open(lab.line(), config=KeeperConfig(name="town", **settings), clock=lab.clock, rescue_path=rescue)
     )
-    keeper.on_letter(Player)(opens)
+    hooks_of(keeper).on_letter(Player)(opens)
     return keeper
 
 
@@ -132,7 +132,7 @@ async def test_all_that_was_not_delivered_is_restored_and_only_once(town: Town) 
     assert everything(town.lab) == held
 
     north = await town.lab.server("north")
-    north.on_letter(Player)(opens)
+    hooks_of(north).on_letter(Player)(opens)
     three = await enter(north, 3)
     await town.lab.advance(1)
     assert three.record.gold == 110, "the letter arrived, once"
@@ -278,7 +278,7 @@ async def test_a_long_file_is_checked_to_its_end_before_anything_happens(town: T
 
 async def test_an_owner_elsewhere_hears_of_a_restored_letter_at_once(town: Town) -> None:
     north = await town.lab.server("north")
-    north.on_letter(Player)(opens)
+    hooks_of(north).on_letter(Player)(opens)
     three = await enter(north, 3)
     (one,) = await town.enter(1)
     town.away = True

@@ -8,10 +8,10 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from keeping.game import Guild, Player, enter, enter_and_read, kept
+from keeping.game import Guild, Player, enter, enter_and_read, hooks_of, kept
 from keeping.test_kept_letters import run_letters
 from realmkeep.errors import Later, Misuse, Return
-from realmkeep.keeping import Keeper, Letter, Returned
+from realmkeep.keeping import Hooks, Keeper, Letter, Returned
 from realmkeep.keeping.letters import returning
 from realmkeep.keeping.letters.inboxes import LATER_S, LETTERS_A_COMMIT
 from realmkeep.keeping.letters.kept_letters import list_kept_letters, retry_kept_letters, return_kept_letters
@@ -35,7 +35,7 @@ class Answer:
         self.to = answers
         self.takes_back = True
 
-    def register(self, keeper: Keeper) -> None:
+    def register(self, hooks: Hooks) -> Hooks:
         def take(record: Player | Guild, purse: Purse) -> object:
             record.gold += purse.gold
             answer = self.to.get(purse.wish)
@@ -45,16 +45,20 @@ class Answer:
                 raise answer
             return None
 
+        hooks.on_letter(Player, Purse)(take)
+        hooks.on_letter(Guild, Purse)(take)
+        if self.takes_back:
+            self.register_back(hooks)
+        return hooks
+
+    def register_back(self, hooks: Hooks) -> None:
         def back(record: Player | Guild, returned: Returned) -> None:
             purse = returned.open(Purse)
             record.gold += purse["gold"] if isinstance(purse, dict) else purse.gold
             if isinstance(record, Player):
                 record.diary += f"{returned.reason} from {returned.receiver}; "
 
-        keeper.on_letter(Player, Purse)(take)
-        keeper.on_letter(Guild, Purse)(take)
-        if self.takes_back:
-            keeper.on_letter(Player, Returned)(back)
+        hooks.on_letter(Player, Returned)(back)
 
 
 @pytest.fixture
@@ -64,7 +68,7 @@ def answer() -> Answer:
 
 @pytest.fixture
 async def post(answer: Answer) -> Any:
-    async with Lab(setup=answer.register) as lab:
+    async with Lab(hooks=answer.register(Hooks())) as lab:
         yield lab
 
 
@@ -158,7 +162,7 @@ async def test_what_is_refused_and_has_no_sender_is_kept_and_named(post: Lab) ->
 
 async def test_what_came_back_and_finds_no_hook_waits_for_one_and_never_goes_back(answer: Answer) -> None:
     answer.takes_back = False
-    async with Lab(setup=answer.register) as lab:
+    async with Lab(hooks=answer.register(Hooks())) as lab:
         await send(lab, Purse(gold=30, wish="no"))
         await enter_and_read(lab.keeper, 2)
         await lab.clock.settle()
@@ -168,9 +172,9 @@ async def test_what_came_back_and_finds_no_hook_waits_for_one_and_never_goes_bac
         await return_kept_letters(lab.line(), now_us=lab.clock.wall_us())
         await lab.advance(2)
         assert len(lab.store.entries("rover:1:kept")) == 1
-        answer.takes_back = True
-        await lab.crash()
-        ada = await enter_and_read(await lab.restart(), 1)
+        keeper = await lab.restart()
+        answer.register_back(hooks_of(keeper))
+        ada = await enter_and_read(keeper, 1)
         assert (ada.record.gold, lab.store.entries("rover:1:kept")) == (100, [])
 
 
@@ -180,7 +184,7 @@ async def test_a_hook_that_refuses_what_came_back_keeps_it(post: Lab) -> None:
     def refuses(_guild: Guild, _returned: Returned) -> None:
         raise Return("I do not want it")
 
-    keeper.on_letter(Guild, Returned)(refuses)
+    hooks_of(keeper).on_letter(Guild, Returned)(refuses)
     guild = await keeper.hold(Guild, 7, create=Guild)
     await (await enter(post.keeper, 2)).logout()
     await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, Purse(gold=1, wish="no")), guild)
@@ -299,7 +303,7 @@ async def test_the_command_returns(tmp_path: Path, capsys: pytest.CaptureFixture
     storage = SqliteStorage(path)
     keeper = await Keeper.open(storage)
     try:
-        Answer(broken=KeyError("x")).register(keeper)
+        Answer(broken=KeyError("x")).register(hooks_of(keeper))
         await (await enter(keeper, 2)).logout()
         ada = await enter(keeper, 1)
         await keeper.commit(lambda _: keeper.tx.deliver(Player, 2, Purse(gold=5, wish="broken")), ada)
@@ -366,7 +370,7 @@ async def test_a_server_that_dies_at_any_turn_of_a_return_loses_and_doubles_noth
 
 async def lose(answer: Answer, lost: str) -> tuple[int, int, int]:
     """Gold of both players, and all of it, after a store lost some of a return."""
-    async with Lab(setup=answer.register, loss_window_s=1.0) as lab:
+    async with Lab(hooks=answer.register(Hooks()), loss_window_s=1.0) as lab:
         await lab.finish(enter(lab.keeper, 1))
         bob = await lab.finish(enter(lab.keeper, 2))
         await lab.advance(10)
@@ -395,7 +399,7 @@ async def test_control_a_return_that_is_not_remembered_is_doubled(
 
 @pytest.mark.parametrize("opened", [False, True], ids=["on its way back", "taken back"])
 async def test_a_deletion_that_the_store_loses_is_done_again_with_its_returns(answer: Answer, *, opened: bool) -> None:
-    async with Lab(setup=answer.register, loss_window_s=1.0) as lab:
+    async with Lab(hooks=answer.register(Hooks()), loss_window_s=1.0) as lab:
         ada = await lab.finish(enter(lab.keeper, 1))
         await lab.finish((await lab.finish(lab.keeper.hold(Guild, 7, create=Guild))).release())
 

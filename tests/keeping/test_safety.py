@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from keeping.game import Guild, Player, enter, kept, opens_letters, pay
-from realmkeep.keeping import Keeper, Session
+from realmkeep.keeping import Hooks, Keeper, Session
 from realmkeep.keeping.live.op_ring import RING_LETTERS
 from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.testing.lab import Lab
@@ -18,7 +18,7 @@ LONG_S = 40.0  # some heartbeats, and a lease
 @pytest.fixture
 async def everysec() -> AsyncGenerator[Lab]:
     """Two servers on a store that may lose its last second."""
-    async with Lab(loss_window_s=1.0, setup=opens_letters) as lab:
+    async with Lab(loss_window_s=1.0, hooks=opens_letters(Hooks())) as lab:
         await lab.server("lab-2")
         await lab.advance(LONG_S)
         yield lab

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from keeping.game import Player, enter, enter_and_read, kept, make, opens_letters
+from keeping.game import Player, enter, enter_and_read, hooks_of, kept, make, opens_letters
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import (
     InboxFull,
@@ -17,7 +17,7 @@ from realmkeep.errors import (
     ShuttingDown,
     StorageUnavailable,
 )
-from realmkeep.keeping import Keeper, sending
+from realmkeep.keeping import Hooks, Keeper, sending
 from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.sending import OP_ID_CHARS_MAX
 from realmkeep.storage import Guard
@@ -34,7 +34,7 @@ def inbox(lab: Lab) -> int:
 
 @pytest.fixture
 async def post() -> AsyncGenerator[Lab]:
-    async with Lab(setup=opens_letters, config=KeeperConfig(inbox_letters_max=3, pending_after_s=5)) as lab:
+    async with Lab(hooks=opens_letters(Hooks()), config=KeeperConfig(inbox_letters_max=3, pending_after_s=5)) as lab:
         await make(lab.keeper, 2)
         yield lab
 
@@ -189,7 +189,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 async def test_it_is_sent_once_on_a_real_store(tmp_path: Path, url: str) -> None:
     async with await Keeper.open(url, config=KeeperConfig(inbox_letters_max=3), rescue_path=tmp_path / "r") as keeper:
-        opens_letters(keeper)
+        opens_letters(hooks_of(keeper))
         with pytest.raises(NoSuchReceiver):
             await keeper.letters.send(Player, 2, GIFT, op_id="gift")
         await make(keeper, 2)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from keeping.game import Guild, Player, earn, enter, inside, kept
+from keeping.game import Guild, Player, earn, enter, hooks_of, inside, kept
 from realmkeep.errors import AlreadyOwned, SessionEnded, ShuttingDown
 from realmkeep.keeping import Keeper, Session
 from realmkeep.testing.lab import Lab
@@ -13,11 +13,11 @@ from realmkeep.testing.lab import Lab
 def hears(keeper: Keeper) -> list[str]:
     heard: list[str] = []
 
-    @keeper.on_disconnect(Player)
+    @hooks_of(keeper).on_disconnect(Player)
     def _(session: Session[Player]) -> None:
         heard.append(f"{session.id} disconnected")
 
-    @keeper.on_resume(Player)
+    @hooks_of(keeper).on_resume(Player)
     def _(session: Session[Player]) -> None:
         heard.append(f"{session.id} resumed")
 
@@ -71,7 +71,7 @@ async def test_a_hook_that_ends_the_session_is_waited_for(lab: Lab, keeper: Keep
     """A game that has no grace releases whoever is gone; the login that took over begins anew."""
     tasks: list[asyncio.Task[None]] = []
 
-    @keeper.on_disconnect(Player)
+    @hooks_of(keeper).on_disconnect(Player)
     def _(session: Session[Player]) -> None:
         tasks.append(asyncio.ensure_future(session.release()))
 

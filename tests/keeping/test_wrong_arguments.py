@@ -16,7 +16,7 @@ from keeping.game import Player, earn, enter, pay
 from realmkeep import keys
 from realmkeep.config import KeeperConfig, mask_url
 from realmkeep.errors import Misuse, RealmkeepError
-from realmkeep.keeping import Keeper, Op, Session
+from realmkeep.keeping import Hooks, Keeper, Op, Session
 from realmkeep.records import Part, Record, durable
 from realmkeep.storage import open_storage
 from realmkeep.testing.lab import Lab
@@ -102,8 +102,8 @@ CALLS: dict[str, tuple[Call, tuple[Any, ...]]] = {
         (*wrong(dict, list), {1: object()}, {3: 4}),
     ),
     "close": (lambda s, value: s.keeper.close(deadline_s=value), wrong(None, type(None), int, float)),
-    "on_evict class": (lambda s, value: s.keeper.on_evict(value)(lambda session: None), CLASSES),
-    "on_evict": (lambda s, value: s.keeper.on_evict(Player)(value), (None, 3, "x", [], pay)),
+    "on_evict class": (lambda s, value: Hooks().on_evict(value)(lambda session: None), CLASSES),
+    "on_evict": (lambda s, value: Hooks().on_evict(Player)(value), (None, 3, "x", [], pay)),
     "record": (lambda s, value: Player(value), wrong()),  # pyright: ignore[reportCallIssue] - by keyword only
     "record field": (lambda s, value: Player(gold=value), wrong(int)),
     "record unknown": (lambda s, value: Player(mana=value), (3,)),  # pyright: ignore[reportCallIssue] - no such field

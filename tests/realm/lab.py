@@ -14,6 +14,7 @@ from realmkeep.accounts import open_accounts
 from realmkeep.accounts.password_rules import common_passwords
 from realmkeep.config import AuthConfig, NetworkConfig
 from realmkeep.errors import OutcomeUnknown, StorageUnavailable
+from realmkeep.realm.server.hooks import GameHooks
 from realmkeep.realm.server.login_flow import new_player
 from realmkeep.realm.server.realm import Realm, open_game
 from realmkeep.realm.wire.bad_input import BadInput
@@ -132,9 +133,11 @@ class Lab:
 
     async def start(self) -> "Lab":
         self.storage = Cut(self.store, clock=self.clock)
+        hooks = GameHooks()
         self.keeper = await self.clock.finish(
             Keeper.open(
                 self.storage,
+                hooks=hooks.hooks,
                 config=KeeperConfig(name=self.name, strict=True, tier1_rate_per_s=self.rate_per_s),
                 clock=self.clock,
                 rescue_path=self.directory / "rescue.jsonl",
@@ -143,7 +146,7 @@ class Lab:
         await asyncio.to_thread(common_passwords)  # `accounts.running()` does it, whose timers nobody needs here
         config = AuthConfig(key_file=str(self.directory / "keys.json"))
         accounts = await asyncio.to_thread(open_accounts, self.storage, config, server_name=self.name, clock=self.clock)
-        game = await open_game(self.keeper, accounts, WORLD, clock=self.clock, random=Random(7))
+        game = await open_game(self.keeper, hooks, accounts, WORLD, clock=self.clock, random=Random(7))
         self.realm = Realm(game, require_encryption=False, network=self.network)
         return self
 

@@ -1,7 +1,7 @@
 """The game that the simulation plays: records whose every change can be told afterwards."""
 
 from realmkeep.errors import Return
-from realmkeep.keeping import Keeper, Letter, Returned
+from realmkeep.keeping import Hooks, Keeper, Letter, Returned
 from realmkeep.records import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral
 
 START_GOLD = 100
@@ -91,7 +91,9 @@ def take_back(hero: Hero, returned: Returned) -> None:
     hero.gold += coins.gold
 
 
-def opens_letters(keeper: Keeper) -> None:
-    """Register what the game does with letters."""
-    keeper.on_letter(Hero, Coins)(open_letter)
-    keeper.on_letter(Hero, Returned)(take_back)
+def opens_letters() -> Hooks:
+    """What the game does with letters."""
+    hooks = Hooks()
+    hooks.on_letter(Hero, Coins)(open_letter)
+    hooks.on_letter(Hero, Returned)(take_back)
+    return hooks

@@ -269,15 +269,17 @@ class Simulation:
             strict=False, pending_after_s=1.0, slice_ms=50,
         )  # fmt: skip
         nowhere = Path(os.devnull)  # a seed that fails to save everybody leaves no file in the tree
-        keeper = await self.clock.finish(Keeper.open(line, config=config, clock=self.clocks[name], rescue_path=nowhere))
-        watched.owner = f"{name}/{keeper.status().incarnation}/".encode()
-        line.plan = seeded_faults(self.random.randrange(1 << 30), rate=self.fault_rate)
-        opens_letters(keeper)
+        hooks = opens_letters()
 
-        @keeper.on_lost_ownership(Hero)
+        @hooks.on_lost_ownership(Hero)
         def _(session: Session[Hero], reason: str) -> None:
             if (self.store.value(session.keys.owner) or b"").startswith(watched.owner or b"?"):
                 self.model.violations.append(f"{name} gave up {session.keys.record}, which it owns: {reason}")
+
+        opening = Keeper.open(line, config=config, hooks=hooks, clock=self.clocks[name], rescue_path=nowhere)
+        keeper = await self.clock.finish(opening)
+        watched.owner = f"{name}/{keeper.status().incarnation}/".encode()
+        line.plan = seeded_faults(self.random.randrange(1 << 30), rate=self.fault_rate)
 
         self.keepers[name], self.lines[name] = keeper, line
         if self.random.random() < 0.7:

@@ -17,8 +17,8 @@ from realmkeep.keeping.lifecycle.reclaiming import recover
 from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
 from realmkeep.keeping.live.counters import KeeperStatus
 from realmkeep.keeping.live.gc_policy import GcPolicy
-from realmkeep.keeping.live.hooks import HookRegistry, Hooks
-from realmkeep.keeping.live.letter_types import Letter, check_letter_types
+from realmkeep.keeping.live.hooks import Hooks
+from realmkeep.keeping.live.letter_types import check_letter_types
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
@@ -48,7 +48,7 @@ D = TypeVar("D", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
-class Keeper(HookRegistry):
+class Keeper:
     """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
 
     Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
@@ -92,7 +92,7 @@ class Keeper(HookRegistry):
             storage: A connected or unconnected storage, or its URL.
             config: Name, intervals, limits; the defaults of `KeeperConfig` without it.
             records: Caps and codec of records.
-            hooks: The game's functions, as far as they are registered before this; `on_...` of the keeper adds more.
+            hooks: The game's functions; all of them are registered before this.
             clock: The system's, unless a test turns it.
             rescue_path: Where `close` writes what could not be saved; `rescue.jsonl` in the working directory without it.
                 `os.devnull` for nowhere. What an earlier run left there is delivered first, and moved aside.
@@ -131,14 +131,6 @@ class Keeper(HookRegistry):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
-
-    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
-        """As `HookRegistry.add_hook`, for this keeper alone.
-
-        Raises:
-            Misuse, DefinitionError: As there.
-        """
-        self._engine.hooks.add_hook(event, cls, hook, letter)
 
     def __repr__(self) -> str:
         return f"<Keeper {self.name} of {len(self._engine.sessions)} sessions>"

@@ -2,16 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
 import msgspec
 
-from realmkeep.callables import fault_of
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import Misuse
 from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.lifecycle.shutdown import abandon_engine
@@ -93,11 +91,7 @@ class Lab:
         config: Intervals and limits of every server.
         records: Caps and codec of every server.
         hooks: The game's functions, for every keeper that opens.
-        setup: Called with every keeper that opens, to register its hooks.
         loss_window_s: The store's promise: the seconds of writes that its crash may lose; 0: none, None: all.
-
-    Raises:
-        Misuse: `setup` is not a plain function of the keeper.
 
     Attributes:
         clock: The clock of all servers.
@@ -113,11 +107,8 @@ class Lab:
         config: KeeperConfig | None = None,
         records: RecordsConfig | None = None,
         hooks: Hooks | None = None,
-        setup: Callable[[Keeper], object] | None = None,
         loss_window_s: float | None = 0.0,
     ) -> None:
-        if setup is not None and (fault := fault_of(setup, 1)) is not None:
-            raise Misuse(f"setup: {fault}", hint="pass a plain function of the keeper")
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
         self.loss_window_s = loss_window_s
@@ -125,7 +116,6 @@ class Lab:
         self._config = msgspec.structs.replace(config or KeeperConfig(), strict=strict)
         self._records = records or RecordsConfig()
         self._hooks = hooks
-        self._setup = setup
         self._watch = ExitStack()
         self._awaited_since_s, self._seen = 0.0, 0
         self._keepers: dict[str, Keeper] = {}
@@ -187,8 +177,6 @@ class Lab:
             rescue_path=Path(os.devnull),
         )
         keeper = await self.finish(opening)
-        if self._setup is not None:
-            self._setup(keeper)
         self._keepers[name], self._lines[name] = keeper, line
         return keeper
 

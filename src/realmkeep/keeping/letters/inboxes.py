@@ -207,7 +207,7 @@ class Inboxes:
         openers = self._hooks.openers(session.cls)
         if not openers and not give_back:
             if await self._storage.exists(session.keys.inbox):
-                log.warning("%s has letters, and no hook applies them: register keeper.on_letter", session.keys.record)
+                log.warning("%s has letters, and no hook applies them: register hooks.on_letter", session.keys.record)
             return
         if kept or give_back:
             await self._open_kept(session, openers, give_back=give_back)

@@ -61,24 +61,26 @@ class Opener(NamedTuple):
     hook: Callable[..., object]
 
 
-class HookRegistry:
-    """The decorators with which a game registers its hooks; `Hooks` and `Keeper` are such."""
+class Hooks:
+    """A game's functions, registered at module level and given to `Keeper.open(..., hooks=hooks)`.
 
-    def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
-        """Run `hook` at every `event` of a session of `cls`.
+    ```python
+    hooks = Hooks()
 
-        Args:
-            event: Its name, without `on_`.
-            cls: The class of the records.
-            hook: The function.
-            letter: The type of letters that it is for; None for letters of plain values, and for other events.
+    @hooks.on_letter(Player, Gift)
+    def unwrap(player: Player, gift: Gift) -> None: ...
+    ```
 
-        Raises:
-            Misuse: It is no plain function of the event's arguments, `cls` is no record with a kind, `letter` no type of
-                letters or given for another event, or it would be the second for the letters of this type to `cls`.
-            DefinitionError: The type has a gap in its migrations.
-        """
-        raise NotImplementedError
+    One object may be given to several keepers. Each takes the functions as they are then, so registering one later is
+    refused: it would never run.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
+        self._openers: dict[type[Record], dict[str, Opener]] = {}
+        self._settled: dict[tuple[type[Record], str], Callable[..., object]] = {}
+        self._taken = False
+        self._counters = Counters()
 
     def on_disconnect(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
         """Run a function when a player of `cls` is gone and its grace starts: cancel trades, find a safe place."""
@@ -143,38 +145,25 @@ class HookRegistry:
 
         return register
 
-
-class Hooks(HookRegistry):
-    """A game's functions, registered at module level and given to `Keeper.open(..., hooks=hooks)`.
-
-    ```python
-    hooks = Hooks()
-
-    @hooks.on_letter(Player, Gift)
-    def unwrap(player: Player, gift: Gift) -> None: ...
-    ```
-
-    One object may be given to several keepers. Each takes the functions as they are then, so registering one later is
-    refused: it would never run.
-    """
-
-    def __init__(self) -> None:
-        self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
-        self._openers: dict[type[Record], dict[str, Opener]] = {}
-        self._settled: dict[tuple[type[Record], str], Callable[..., object]] = {}
-        self._taken = False
-        self._counters = Counters()
-
     def add_hook(self, event: str, cls: type[Record], hook: object, letter: type[Letter] | None = None) -> None:
-        """As `HookRegistry.add_hook`.
+        """Run `hook` at every `event` of a session of `cls`.
+
+        Args:
+            event: Its name, without `on_`.
+            cls: The class of the records.
+            hook: The function.
+            letter: The type of letters that it is for; None for letters of plain values, and for other events.
 
         Raises:
-            Misuse: As there; or a keeper was opened with these hooks already.
+            Misuse: The function is no plain function of the event's arguments, `cls` is no record with a kind, `letter` is no type
+                of letters or given for another event, it would be the second for the letters of this type to `cls`; or a
+                keeper was opened with these hooks already.
+            DefinitionError: The type has a gap in its migrations.
         """
         if self._taken:
             raise Misuse(
                 f"{name_of(hook)} was registered after a keeper had been opened with these hooks",
-                hint="import what registers hooks before Keeper.open, or use keeper.on_...",
+                hint="import the modules that register hooks before Keeper.open",
             )
         check_record(cls, f"on_{event}")
         arguments = ARGUMENTS[event]

@@ -4,7 +4,7 @@ from typing import Any
 
 import structlog
 
-from realmkeep import Keeper, Returned, Session
+from realmkeep import Hooks, Returned, Session
 from realmkeep.errors import RealmkeepError
 from realmkeep.realm.actions.fighting import to_safety
 from realmkeep.realm.actions.mail import receive, receive_plain, take_back
@@ -15,66 +15,69 @@ from realmkeep.realm.world.player import Player
 log = structlog.get_logger("realm.sessions")
 
 
-def register_hooks(keeper: Keeper, game: Game) -> None:
-    """Register the game's rules; call it before the first login."""
+class GameHooks:
+    """The game's functions for `Keeper.open(hooks=...)`; they run once `game` is set, which is before the first login.
 
-    @keeper.on_resume(Player)
-    def safe_place(session: Session[Player]) -> None:
+    Attributes:
+        hooks: The registered functions.
+        game: The game that they act on.
+    """
+
+    game: Game
+
+    def __init__(self) -> None:
+        self.hooks = hooks = Hooks()
+        hooks.on_resume(Player)(self._resume)
+        hooks.on_evict(Player)(self._evict)
+        hooks.on_lost_ownership(Player)(self._lose)
+        hooks.on_frozen(Player)(self._warn)
+        hooks.on_letter(Player, MailLetter)(self._open_mail)
+        hooks.on_letter(Player, Returned)(self._take_back)
+        hooks.on_letter(Player)(self._open_plain)
+        hooks.on_letter_settled(Player, MailLetter)(self._tell_client)
+        hooks.on_letter_settled(Player, Returned)(self._tell_client)
+        hooks.on_letter_settled(Player)(self._tell_client)
+
+    def _resume(self, session: Session[Player]) -> None:
         """Move a player that resumes in a dangerous zone to safety."""
-        flee(game, session.record)
+        flee(self.game, session.record)
 
-    @keeper.on_evict(Player)
-    def leave(session: Session[Player]) -> None:
+    def _evict(self, session: Session[Player]) -> None:
         """Take a player whose grace is over out of the game; its final snapshot is in a safe zone."""
-        player = session.record
+        game, player = self.game, session.record
         flee(game, player)
         _remove(game, player)
         game.arrivals_log.say(log.info, "grace of player is over", player=player.player_id, name=player.name)
 
-    @keeper.on_lost_ownership(Player)
-    def lost(session: Session[Player], reason: str) -> None:
+    def _lose(self, session: Session[Player], reason: str) -> None:
         """Remove a player that another server owns; changes made on this server are not written any more."""
-        _remove(game, session.record, "ownership_lost")
+        _remove(self.game, session.record, "ownership_lost")
         log.warning("player belongs to another server", player=session.record.player_id, reason=reason)
 
-    @keeper.on_frozen(Player)
-    def frozen(session: Session[Player], error: RealmkeepError) -> None:
+    def _warn(self, session: Session[Player], error: RealmkeepError) -> None:
         """Warn a player, and the operator, that its record cannot be saved."""
-        game.connections.send_event(
+        self.game.connections.send_event(
             session.record.player_id,
             {"type": "event", "kind": "warning", "degraded": True, "detail": "your player cannot be saved"},
         )
         log.error("player cannot be saved", player=session.record.player_id, error=str(error))
 
-    register_mail_hooks(keeper, game)
-
-
-def register_mail_hooks(keeper: Keeper, game: Game) -> None:
-    """Register the hooks that open mail and tell clients of it; call it before the first login."""
-
-    @keeper.on_letter(Player, MailLetter)
-    def mail(player: Player, letter: MailLetter) -> dict[str, Any]:
+    def _open_mail(self, player: Player, letter: MailLetter) -> dict[str, Any]:
         """Apply mail, in the commit that takes it out of the inbox."""
-        return receive(player, game.world, letter)
+        return receive(player, self.game.world, letter)
 
-    @keeper.on_letter(Player, Returned)
-    def back(player: Player, letter: Returned) -> dict[str, Any]:
+    def _take_back(self, player: Player, letter: Returned) -> dict[str, Any]:
         """Give returned mail back to its sender."""
-        return take_back(player, game.world, letter)
+        return take_back(player, self.game.world, letter)
 
-    @keeper.on_letter(Player)
-    def plain(player: Player, letter: dict[str, Any]) -> dict[str, Any]:
+    def _open_plain(self, player: Player, letter: dict[str, Any]) -> dict[str, Any]:
         """Apply mail that was stored before letters had types."""
-        return receive_plain(game.keeper, player, game.world, letter)
+        return receive_plain(self.game.keeper, player, self.game.world, letter)
 
-    def arrived(session: Session[Player], _letter: Any, event: Any) -> None:
+    def _tell_client(self, session: Session[Player], _letter: Any, event: Any) -> None:
         """Tell the client of durable mail; a disconnected player's client is told after its next `auth_ok`."""
         if event:
-            game.connections.deliver_event(session, event)
-
-    keeper.on_letter_settled(Player, MailLetter)(arrived)
-    keeper.on_letter_settled(Player, Returned)(arrived)
-    keeper.on_letter_settled(Player)(arrived)
+            self.game.connections.deliver_event(session, event)
 
 
 def flee(game: Game, player: Player) -> None:

@@ -21,7 +21,7 @@ from realmkeep.realm.actions.scene import Serials
 from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.dispatcher import Dispatcher
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.hooks import register_hooks
+from realmkeep.realm.server.hooks import GameHooks
 from realmkeep.realm.server.login_flow import LoginFlow
 from realmkeep.realm.server.logout_flow import LogoutFlow
 from realmkeep.realm.server.network_limits import NetworkLimits
@@ -148,12 +148,13 @@ class Realm:
 
 
 async def open_game(
-    keeper: Keeper, accounts: Accounts, world: World, *, clock: Clock, random: Random | None = None
+    keeper: Keeper, hooks: GameHooks, accounts: Accounts, world: World, *, clock: Clock, random: Random | None = None
 ) -> Game:
     """Hold the zones and recover the players of an earlier run of this server; these players are in grace.
 
     Args:
-        keeper: Open, without players.
+        keeper: Open with these hooks, without players.
+        hooks: The game's functions; from here on they act on this game.
         accounts: Running, on the same store.
         world: The content.
         clock: The keeper's clock.
@@ -167,7 +168,7 @@ async def open_game(
     zones = {name: await _hold_zone(keeper, name) for name in world.zones}
     places = Places(world, {name: session.record for name, session in zones.items()}, clock.wall_us())
     game = Game(keeper, accounts, world, places, zones, clock, random or Random(), Serials())  # noqa: S311 - dice, not secrets
-    register_hooks(keeper, game)
+    hooks.game = game
     await game.refill_serials()
     for session in await keeper.recover(Player):
         game.connections.add_player(PlayerConnection(session, level_told=session.record.level))
@@ -178,6 +179,7 @@ async def open_game(
 @asynccontextmanager
 async def open_realm(
     keeper: Keeper,
+    hooks: GameHooks,
     accounts: Accounts,
     world: World,
     address: ListenAddress,
@@ -192,7 +194,8 @@ async def open_realm(
     A clean end is `await realm.stop()`, `await keeper.close()`, `realm.hang_up()`, then the end of the block.
 
     Args:
-        keeper: Open, without players.
+        keeper: Open with these hooks, without players.
+        hooks: The game's functions; from here on they act on this game.
         accounts: Running, on the same store.
         world: The content.
         address: Host and ports to listen on.
@@ -207,7 +210,7 @@ async def open_realm(
         StorageError: The store cannot be reached.
         ConfigError: The server cannot listen on the address.
     """
-    game = await open_game(keeper, accounts, world, clock=clock)
+    game = await open_game(keeper, hooks, accounts, world, clock=clock)
     realm = Realm(
         game,
         require_encryption=require_encryption,

@@ -21,6 +21,7 @@ from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import make_directory
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
+from realmkeep.realm.server.hooks import GameHooks
 from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
@@ -183,8 +184,10 @@ async def _open(
 ) -> tuple[Keeper, Realm]:
     config, directory = options.config, options.directory
     stack.push_async_callback(storage.disconnect)
+    hooks = GameHooks()
     keeper = await Keeper.open(
         storage,
+        hooks=hooks.hooks,
         config=config.keeper,
         records=config.records,
         clock=SystemClock(),
@@ -196,6 +199,7 @@ async def _open(
     realm = await stack.enter_async_context(
         open_realm(
             keeper,
+            hooks,
             accounts,
             world,
             options.address,
