@@ -126,7 +126,7 @@ class ServerProcess:
     def alarms(self) -> list[str]:
         """What it must never say on a store that keeps its promise."""
         lines = self.log.read_text().splitlines()
-        return [line for line in lines if " CRITICAL " in line or "by somebody who does not own it" in line]
+        return [line for line in lines if " CRITICAL " in line or "by a client that does not own it" in line]
 
     async def start(self, crowd: Crowd) -> Line:
         """Start it and connect to it; one that could not open its store is started again."""

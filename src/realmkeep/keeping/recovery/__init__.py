@@ -1,1 +1,1 @@
-"""Recovery: what became of writes after an error, a loss of the store, or a shutdown."""
+"""Recovery: the fate of writes after an error, a loss of the store, or a shutdown."""

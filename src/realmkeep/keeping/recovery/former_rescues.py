@@ -1,7 +1,8 @@
-"""What an earlier shutdown could not deliver is delivered before anybody is let in.
+"""The delivery of an earlier shutdown's rescue file, before any login.
 
-A server that is started again by its supervisor finds the rescue file of its former run. Whoever came to life from what the
-store has would keep that, and the file would be worth nothing: so it comes first, or the server does not start.
+A supervisor restarts a server, and the server finds the rescue file of its former run. A record that was claimed first would
+go on from the older state in the store, and the file would be worth nothing. So the file is delivered first, or the server
+does not start.
 """
 
 from __future__ import annotations
@@ -40,18 +41,18 @@ if sys.platform != "win32":
 
 log = logging.getLogger(__name__)
 
-LOCK_S_MAX: Final = 30.0  # as long as a shutdown writes, or a start delivers, at the very most
+LOCK_S_MAX: Final = 30.0  # a shutdown that writes, or a start that delivers, takes less
 LOCK_POLL_S: Final = 0.05
 
 
 class Former(NamedTuple):
-    """What is still to be settled of earlier runs.
+    """The part of an earlier run's rescue file that still has to be settled.
 
     Attributes:
         path: The file.
-        left: What could not be delivered: it stands in the file until an operator has settled it.
-        foreign: How many lines there are of another store.
-        stuck: Why a file that was delivered lies where it was; empty if it does not.
+        left: The undelivered records and lines: they stand in the file until an operator has settled them.
+        foreign: The number of lines for another store.
+        stuck: The reason for which a delivered file could not be moved; empty if there is none.
     """
 
     path: Path
@@ -60,11 +61,11 @@ class Former(NamedTuple):
     stuck: str = ""
 
     def still_left(self) -> tuple[LeftBehind, ...]:
-        """What is left as long as the file lies there: who has settled it moves the file away."""
+        """As `left`; empty once the operator has settled it, which is to say moved the file away."""
         return self.left if self.left and _is_there_still(self.path) else ()
 
     def reasons(self) -> list[str]:
-        """A sentence for each thing to look at; none once the file is gone."""
+        """One sentence for each matter that an operator has to settle; none once the file is gone."""
         told: list[str] = []
         if left := self.still_left():
             told.append(
@@ -81,7 +82,8 @@ class Former(NamedTuple):
 async def deliver_former(storage: Storage, path: Path, store_id: str, clock: Clock) -> Former:
     """Deliver the lines of a rescue file that were meant for this store, and move them aside; the others stay.
 
-    Each line happens once, wherever a crash interrupts this: it is replayed with its guards, and moved after it is durable.
+    Each line happens once, wherever a crash interrupts this: the guards of a line refuse it the second time, and it is moved
+    only when it is durable.
 
     Args:
         storage: Connected.
@@ -90,14 +92,14 @@ async def deliver_former(storage: Storage, path: Path, store_id: str, clock: Clo
         clock: Time.
 
     Raises:
-        RescueNotDelivered: It cannot be read, or the store does not take it; what was delivered is in the store.
+        RescueNotDelivered: The file cannot be read, or the store does not take a line; delivered lines stay delivered.
     """
     try:
         if not _lies_there(path):
             return Former(path)
         log.warning("%s holds what an earlier shutdown could not save; it is delivered before anybody is let in", path)
         async with locked(path.parent, clock):
-            if not _lies_there(path):  # the other server of this directory was faster
+            if not _lies_there(path):  # another server of this directory has delivered it meanwhile
                 return Former(path)
             restored = await restore(storage, path, store_id)
             return await _put_away(restored, path, clock)
@@ -118,7 +120,7 @@ async def _put_away(restored: Restored, path: Path, clock: Clock) -> Former:
     try:
         if restored.settled or not restored.unsettled:
             await asyncio.to_thread(_move, path, aside, restored.unsettled)
-    except OSError as error:  # a directory that is read-only: the next start finds everything already there
+    except OSError as error:  # the directory is read-only: the next start finds every line in the store already
         stuck = str(error)
         log.error("%s was delivered, and cannot be moved away: %s", path, error)
     report = restored.report
@@ -134,7 +136,7 @@ async def _put_away(restored: Restored, path: Path, clock: Clock) -> Former:
 
 
 def _move(path: Path, aside: Path, unsettled: frozenset[int]) -> None:
-    """Move a file aside, but for the lines of these numbers: those stay. Nothing is in neither file at any moment."""
+    """Move a file aside, but for the lines of these numbers: those stay. At every moment each line is in one of the files."""
     if not unsettled:
         path.rename(aside)
         sync_directory(path.parent)
@@ -157,12 +159,12 @@ def _sync(file: BinaryIO) -> None:
 
 @asynccontextmanager
 async def locked(directory: Path, clock: Clock) -> AsyncGenerator[None]:
-    """Be the only server that writes, reads or moves the rescue files of a directory.
+    """Exclude other servers from the rescue files of a directory.
 
     Raises:
-        OSError: Another has been at it for `LOCK_S_MAX`, or the directory cannot be opened.
+        OSError: Another server has held the lock for `LOCK_S_MAX`, or the directory cannot be opened.
     """
-    if sys.platform == "win32":  # no directory can be opened there
+    if sys.platform == "win32":  # Windows cannot open a directory
         yield
         return
     descriptor = await asyncio.to_thread(os.open, directory, os.O_RDONLY)
@@ -178,13 +180,13 @@ async def locked(directory: Path, clock: Clock) -> AsyncGenerator[None]:
 
 
 def _lies_there(path: Path) -> bool:
-    """Whether a file of this name may hold something: one look, for which a thread would take longer.
+    """Whether a file of this name may hold lines: one system call, for which a thread would take longer.
 
     Raises:
-        OSError: That cannot be seen, as where the directory may not be entered.
+        OSError: The system does not tell, as where the directory may not be entered.
     """
     try:
-        return not stat.S_ISDIR(os.lstat(path).st_mode)  # nothing can be written to a directory, so nothing was
+        return not stat.S_ISDIR(os.lstat(path).st_mode)  # no shutdown can have written into a directory
     except (FileNotFoundError, NotADirectoryError):
         return False
 

@@ -1,7 +1,7 @@
-"""The letters in front of inboxes that came back with an older state of the store: those that were opened go again.
+"""Opened letters that came back with an older state of the store are dropped again, by their identity.
 
-A write that opened letters dropped them from the head of a list, by their number. Done again, it drops no other letters than
-those: a server may have read the list after the loss, or another one may have appended to it since.
+A write that opened letters dropped a number of them from the head of a list. After a loss the same number may be wrong: a
+server may have dropped some since, or appended others. So the head is read, and only letters that the record has opened go.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 
 
 class InboxHeads:
-    """The heads of the lists from which some writes drop letters.
+    """The heads of the lists from which writes drop letters.
 
     Args:
         storage: The store.
-        ring_of: The ring that knows every letter that a record of this server opened; None if there is none.
+        ring_of: The ring of a record, with every letter that it opened; None if this server has none.
     """
 
     def __init__(self, storage: Storage, ring_of: Callable[[str], OpRing | None]) -> None:
@@ -37,7 +37,7 @@ class InboxHeads:
         self._heads: dict[str, list[bytes]] = {}
 
     async def read(self, effects: Iterable[Effect]) -> None:
-        """Read as much of each list as these effects may drop, where that is not read yet.
+        """Read the head of each list, as far as these effects may drop from it; a head that was read is kept.
 
         Raises:
             StorageError: The store cannot be asked.
@@ -49,20 +49,20 @@ class InboxHeads:
         for key, count in counts.items():
             try:
                 self._heads[key] = await self._storage.load_list(key, count=count)
-            except WrongType as error:  # nothing to drop there, and no reason to hold up the others
+            except WrongType as error:  # the key holds no list, so nothing can be dropped: the other writes go on
                 log.error("%s", error)
                 self._heads[key] = []
 
     def dropped(self, effect: DropFirst, moved: Container[bytes], opener: str | None) -> DropFirst | None:
-        """The same for as many letters as a write had dropped and the list shows again; None if it shows none.
+        """The effect for the letters that the write had dropped and that are back in the list; None if none is.
 
         Args:
             effect: The effect of the write.
             moved: The letters that the write appended to other lists.
-            opener: The record of the write whose letters lie in the list; None if none of its records is.
+            opener: The record of the write to which the list belongs; None if it belongs to none of them.
         """
         head = self._heads.get(effect.key)
-        if head is None:  # queued after the loss was mended
+        if head is None:  # the write was queued after the recovery: its number is right
             return effect
         ring = self._ring_of(opener) if opener is not None else None
         count = 0
@@ -75,6 +75,6 @@ class InboxHeads:
         return DropFirst(effect.key, count) if count else None
 
     def appended(self, effect: Append) -> None:
-        """A letter that is moved to the end of a list may be dropped from there by a later entry."""
+        """Add a letter to the end of its head, if that was read: a later write may drop it from there."""
         if effect.key in self._heads:
             self._heads[effect.key].append(effect.value)

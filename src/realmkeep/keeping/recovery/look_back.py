@@ -1,7 +1,7 @@
-"""After a gap in this server's lease, and after a loss: whether the store still holds every record as it was acknowledged.
+"""The look back: after a gap in the server's lease, and after a loss, every record is compared with the store.
 
-Another server may own a record by then, or the store may have lost it. A session that is idle would not notice, because
-only its next write would be refused.
+By then another server may own a record, or the store may have lost its last writes. An idle session would not notice before
+its next write is refused.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RETRY_S: Final = 1.0  # after the store could not be asked
+RETRY_S: Final = 1.0  # after an error of the store
 
 
 class LookBack:
-    """Compares every live and every lately released record with the store, when the lease asks for it."""
+    """Compares every live and every lately released record with the store when the lease asks for it."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class LookBack:
         self._queue = queue
 
     async def watch(self) -> None:
-        """Look back whenever the lease asks for it, for ever."""
+        """Look back each time the lease asks for it, until cancelled."""
         due = self._lease.look_back_due
         while True:
             await due.wait()
-            due.clear()  # a request that comes during the look is for another one
+            due.clear()  # a request during this look asks for another one
             done = False
             try:
                 await self._look_back()
@@ -62,7 +62,7 @@ class LookBack:
                     due.set()
 
     async def _look_back(self) -> None:
-        """Escalate every record that is not as it was acknowledged, and let the resolver see a loss.
+        """Escalate every record that differs from its acknowledged state, and have the resolver recover from a loss.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -76,7 +76,7 @@ class LookBack:
         self._loss_probe.clear_suspicions(doubts)
 
     async def _compare(self, updated_key: str, revision: int) -> None:
-        """Return when the store holds this revision again, and all that was lost with it: the resolver sees to that."""
+        """Queue a comparison and wait for it: it lands once the resolver has restored this revision and the rest of the loss."""
         comparison = Comparison(updated_key, revision, queued_s=self._clock.monotonic_s())
         self._queue.put(comparison)
         await comparison.wait(patient=True)

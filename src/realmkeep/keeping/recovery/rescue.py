@@ -1,8 +1,8 @@
-"""Replay a rescue file: what a shutdown could not deliver happens after all, where it still fits, and nowhere else.
+"""The replay of a rescue file: each write that a shutdown could not deliver is applied after all, where it still fits.
 
-Every line is a transaction as it stood in the queue, with the guards that keep two servers apart: owner and revision. So a
-line happens once, however often it is replayed; what somebody claimed meanwhile is left as it is, and with it whatever was
-built on that; a trade stays atomic.
+Every line is a transaction as it stood in the queue, with its guards on owner and revision. So a line happens once, however
+often it is replayed, and a trade stays atomic. A record that another server has claimed since is left as it is, and so is
+every line that was built on a line that is left.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ UPDATED: Final = ":updated"
 
 
 class LeftBehind(msgspec.Struct, frozen=True):
-    """A record of which something is not in the store.
+    """A record with a line that is not in the store.
 
     Attributes:
         record: Its key.
-        line: The first line of the file concerned.
-        why: What keeps it out.
+        line: The number of its first such line in the file.
+        why: The reason for which that line was left.
     """
 
     record: str
@@ -51,13 +51,13 @@ class LeftBehind(msgspec.Struct, frozen=True):
 
 
 class RescueReport(msgspec.Struct, frozen=True):
-    """What became of the records of a rescue file. Each is in one of the first three, by the worst of its lines.
+    """The fate of the records of a rescue file. Each is in one of the first three, by the worst of its lines.
 
     Attributes:
-        restored: The store has now what it did not have.
-        already_there: The store had it: an answer was lost, or the file was restored before.
-        left: Left as the store has them, because others changed them or own them now.
-        not_restorable: Their last state could not be encoded; it stands in that line for people to read.
+        restored: Records that the replay has written.
+        already_there: Records that the store had already: an answer was lost, or the file was restored before.
+        left: Records that stay as the store has them, because other servers changed them or own them now.
+        not_restorable: Records with a last state that could not be encoded; an operator can read it in that line.
     """
 
     restored: tuple[str, ...]
@@ -67,19 +67,19 @@ class RescueReport(msgspec.Struct, frozen=True):
 
     @property
     def clean(self) -> bool:
-        """Nothing is left behind."""
+        """Whether every record is in the store as the file has it."""
         return not self.left and not self.not_restorable
 
 
 class Restored(NamedTuple):
-    """What became of a rescue file.
+    """The fate of a rescue file.
 
     Attributes:
-        report: By records.
-        left: Everything that was not delivered, also the lines that are damaged.
+        report: The fate of its records.
+        left: The records and lines that were not delivered, damaged lines among them.
         unsettled: The numbers of the lines that were not delivered, or were meant for another store.
-        foreign: How many lines were meant for another store.
-        settled: How many lines need nobody's attention any more.
+        foreign: The number of lines that were meant for another store.
+        settled: The number of lines that are in the store.
     """
 
     report: RescueReport
@@ -90,18 +90,18 @@ class Restored(NamedTuple):
 
 
 async def restore_rescued(storage: Storage, path: Path, *, from_log: bool = False) -> RescueReport:
-    """Deliver what a shutdown wrote into a rescue file; doing it again changes nothing.
+    """Deliver the lines of a rescue file; a second time changes nothing.
 
-    Nothing happens before every line was read and checked. What is done when the store goes away stays done.
+    Every line is read and checked before the first is sent. If the store goes away, the lines delivered so far stay delivered.
 
     Args:
         storage: The store that it was meant for; connected or not.
         path: The file.
-        from_log: It is a log, with rescue lines among the others.
+        from_log: The file is a log, with rescue lines among other entries.
 
     Raises:
         Corrupt: A line is damaged, cut off, or of another format; nothing was changed.
-        StorageMisconfigured: It is another store; nothing was changed.
+        StorageMisconfigured: A line was meant for another store; nothing was changed.
         StorageUnavailable: The store went away; restore the file again.
         StorageError: The store cannot be opened or read; as above.
         OSError: The file cannot be read.
@@ -119,12 +119,12 @@ async def restore_rescued(storage: Storage, path: Path, *, from_log: bool = Fals
 
 
 async def restore(storage: Storage, path: Path, store_id: str) -> Restored:
-    """As `restore_rescued`, of the lines that were meant for this store alone.
+    """Deliver as `restore_rescued` does, but only the lines that were meant for this store.
 
     Args:
         storage: Connected.
         path: The file.
-        store_id: Names the store.
+        store_id: The identity of the store.
 
     Raises:
         Corrupt: A line is of another format: another version can deliver it, so nothing was changed.
@@ -166,7 +166,7 @@ async def _check_same_store(storage: Storage, path: Path, store_ids: dict[str, i
 
 
 class _Part(NamedTuple):
-    """What a write does to one record that its server owned."""
+    """The part of one record in a write."""
 
     owner_key: str
     owner: bytes
@@ -175,17 +175,17 @@ class _Part(NamedTuple):
 
     @property
     def claim(self) -> tuple[str, bytes]:
-        """Names the session."""
+        """The session: owner key and its value."""
         return self.owner_key, self.owner
 
     @property
     def keys(self) -> tuple[str, str]:
-        """Of owner and revision."""
+        """The keys of owner and revision."""
         return self.owner_key, self.owner_key.removesuffix(OWNER) + UPDATED
 
 
 def _revisions(transaction: Transaction) -> dict[str, bytes]:
-    """Those that it leaves, as they are stored."""
+    """The revisions that a write leaves, as they are stored."""
     puts = [effect for effect in transaction.effects if isinstance(effect, Put)]
     return {put.key: put.value for put in puts if put.key.endswith(UPDATED)}
 
@@ -201,7 +201,7 @@ def _parts(transaction: Transaction) -> Iterator[_Part]:
 
 
 def _tombstones(transaction: Transaction) -> list[Put]:
-    """The revisions that it leaves of records that it deletes."""
+    """The revisions that a write leaves of the records that it deletes."""
     return [
         effect
         for effect in transaction.effects
@@ -210,11 +210,11 @@ def _tombstones(transaction: Transaction) -> list[Put]:
 
 
 class _Survey:
-    """What must be known of the whole file before its first line is replayed.
+    """The facts about the whole file that its replay needs.
 
     Attributes:
-        ends: The revision that the last write of each session leaves, if that gives the record up.
-        store_ids: The stores that lines were meant for, each with the first such line.
+        ends: The revision with which each session releases its record, if it does.
+        store_ids: The stores that lines were meant for, each with its first line.
     """
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ class _Survey:
 
 
 class _Replay:
-    """Sends the lines in their order, and remembers what became of them."""
+    """Sends the lines in their order, and notes their fate."""
 
     def __init__(self, storage: Storage, path: Path, ends: dict[tuple[str, bytes], int]) -> None:
         self._storage = storage
@@ -258,7 +258,7 @@ class _Replay:
             elif isinstance(rescued, Damaged):
                 continue
             elif deleted := _tombstones(rescued.transaction):
-                await self._send(writes)  # what they leave is looked at
+                await self._send(writes)  # the guard is made from the state that they leave
                 guards = [*rescued.transaction.guards, *[await self._unchanged(each) for each in deleted]]
                 transaction = Transaction(guards, rescued.transaction.effects)
                 await self._send([(number, rescued._replace(transaction=transaction))])
@@ -268,9 +268,9 @@ class _Replay:
         await self._send(writes)
 
     async def _unchanged(self, tombstone: Put) -> Guard:
-        """Holds if nobody has changed a record since the commit that was to delete it: nobody owned it, so its owner says nothing.
+        """A guard that holds if a record is unchanged since the commit that was to delete it.
 
-        It is as it was if its revision is earlier, or if this very file made it.
+        The record had no owner, so only its revision tells: it is earlier than the commit, or of a line of this file.
         """
         decided_us = (stored_number(tombstone.value) or 0) - round((tombstone.expire_s or 0) * 1_000_000)
         (found,) = await load_each(self._storage, [tombstone.key])
@@ -299,7 +299,7 @@ class _Replay:
         await send_notices(self._storage, [_record_keys(key) for key in letters])
 
     async def _look_why(self, refused: list[tuple[int, Undelivered, Refused | Failed]]) -> None:
-        """Whether the store has what it refused, from owner and revision of the records concerned."""
+        """Decide each refused write from owner and revision of its records: the store has it already, or it is left."""
         parts = [list(_parts(rescued.transaction)) for _, rescued, _ in refused]
         asked = list(dict.fromkeys(key for some in parts for part in some for key in part.keys))
         held = dict(zip(asked, await load_each(self._storage, asked), strict=True))

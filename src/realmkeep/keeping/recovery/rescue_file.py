@@ -1,4 +1,4 @@
-"""The rescue file: what the store did not take before a shutdown, as JSON lines that a later run can replay.
+"""The rescue file: the writes that a shutdown could not deliver, as JSON lines that a later run can replay.
 
 ```text
 {"format":1,"crc32":"5a3c01d7","line":{"what":"write","records":["player:7"],"why":"...","store":"...","letters_to":[],
@@ -6,9 +6,9 @@
   "effects":[["put","player:7","..."],["put","player:7:updated","1767225607000000"],["delete","player:7:owner"]]}}
 ```
 
-A `write` is a transaction of the queue, whole. A `state` is for people: the record could not be encoded, so nothing can
-restore it by itself. Values are text where they are UTF-8, `{"base64": ...}` otherwise. The checksum is that of the bytes
-of `line`. Every line stands by itself, so that lines of a log, or of several files, are as good as the file.
+A `write` is a whole transaction of the queue. A `state` is the last state of a record that could not be encoded: no replay
+can restore it, so an operator reads it. Values are text where they are UTF-8, `{"base64": ...}` otherwise. The checksum is
+that of the bytes of `line`. Every line stands by itself, so lines of a log, or of several files, are as good as the file.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 IN_LOG: Final = b"rescue line: "
-SHOWN_CHARS_MAX: Final = 100_000  # of a value that no JSON can hold
+SHOWN_CHARS_MAX: Final = 100_000  # of a value that JSON cannot hold
 
 
 class Undelivered(NamedTuple):
     """A write that is not known to be in the store.
 
     Attributes:
-        transaction: What is to be sent; its guards make sure that it happens once, and only where it fits.
+        transaction: The write; its guards see to it that it happens once, and only over the state that it was built on.
         records: The keys of the records that it changes, makes or deletes.
         letters_to: The keys of the records to which it sends letters.
-        why: It was not delivered.
-        store_id: Names the store that it was meant for.
+        why: The reason for which it was not delivered.
+        store_id: The identity of the store that it was meant for.
     """
 
     transaction: Transaction
@@ -60,13 +60,13 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
 
     Attributes:
         record: Its key.
-        why: It cannot be stored.
-        owner: Its owner key, as the claim of the session left it.
+        why: The reason for which it cannot be stored.
+        owner: Its owner key, as the session claimed it.
         durable_revision: The last revision that the store acknowledged.
         version: Its schema version.
-        state: Its durable fields, as `readable` has them.
-        ops: The operations applied last, as they are stored.
-        store_id: Names the store that it was meant for; empty in a line of an earlier version.
+        state: Its durable fields, as `readable` returns them.
+        ops: Its op ring, as it is stored.
+        store_id: The identity of the store that it was meant for; empty in a line of an earlier version.
     """
 
     record: str
@@ -80,14 +80,14 @@ class Unsavable(msgspec.Struct, frozen=True, tag_field="what", tag="state", forb
 
 
 class Damaged(NamedTuple):
-    """A line of which nobody can say what it was: cut off, changed, or of another file."""
+    """A line that cannot be read: it was cut off or changed, or is of another file."""
 
     why: str
     store_id: str = ""
 
 
 class Line(NamedTuple):
-    """A line that was read, and its number, from 1."""
+    """A line of the file and its number, from 1."""
 
     number: int
     rescued: Undelivered | Unsavable | Damaged
@@ -158,8 +158,8 @@ _SEALED = msgspec.json.Decoder(_Sealed)
 def encode_line(rescued: Undelivered | Unsavable) -> bytes:
     """One line, without its end.
 
-    Of a write with letters it has no needs: what followed was built on it, so it is delivered even where the receiver is gone
-    by then, or its inbox full; `realmkeep letters list` shows what lies there.
+    A write with letters loses its needs, because later writes were built on it: it is delivered even if the receiver is gone
+    by then, or its inbox full. `realmkeep letters list` shows such letters.
     """
     if isinstance(rescued, Undelivered):
         guards = [_Guard(guard.key, _shown_or_none(guard.expected)) for guard in rescued.transaction.guards]
@@ -173,15 +173,15 @@ def encode_line(rescued: Undelivered | Unsavable) -> bytes:
 
 
 class NotIntact(Corrupt):
-    """A line is not what was written."""
+    """A line is not as it was written."""
 
 
 def decode_line(line: bytes) -> Undelivered | Unsavable:
     """The inverse of `encode_line`.
 
     Raises:
-        NotIntact: It is damaged or cut off; or it is no line of a rescue file.
-        Corrupt: It is of another format.
+        NotIntact: The line is damaged or cut off; or it is no line of a rescue file.
+        Corrupt: The line is of another format.
     """
     try:
         format_ = _VERSIONED.decode(line).format
@@ -215,27 +215,27 @@ def _decode_intact(line: msgspec.Raw) -> Undelivered | Unsavable:
 
 
 def readable(fields: Mapping[str, object]) -> msgspec.Raw:
-    """The fields of a record that cannot be stored, as JSON; what JSON cannot hold stands there as Python shows it."""
+    """The fields of a record that cannot be stored, as JSON; a value that JSON cannot hold is shown as its `repr`."""
     return msgspec.Raw(msgspec.json.encode({name: _encodable(value) for name, value in fields.items()}))
 
 
 def _encodable(value: object) -> object:
     try:
         return msgspec.Raw(msgspec.json.encode(value, enc_hook=repr))
-    except Exception:  # noqa: BLE001 - whatever hides in it may not keep the other records from their file
+    except Exception:  # noqa: BLE001 - no value may keep the other records from their file
         return _told(value)
 
 
 def _told(value: object) -> str:
     try:
         text = repr(value)
-    except Exception as error:  # noqa: BLE001 - as above: it is somebody else's repr, or nested too deeply
+    except Exception as error:  # noqa: BLE001 - as above: a foreign repr may raise, as may deep nesting
         return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
     return text[:SHOWN_CHARS_MAX].encode(errors="backslashreplace").decode()
 
 
 def line_in_log(entry: bytes) -> bytes | None:
-    """The rescue line that an entry of a log holds, of one for people or of one in JSON; None if it is another entry."""
+    """The rescue line in an entry of a log, which is text or JSON; None if the entry holds none."""
     if IN_LOG not in entry:
         return None
     try:
@@ -243,9 +243,8 @@ def line_in_log(entry: bytes) -> bytes | None:
     except UNDECODABLE:
         told = entry
     _, found, line = told.partition(IN_LOG)
-    return (
-        line[: line.rfind(b"}") + 1] if found else None
-    )  # what a console adds to the end, such as colours, is not ours
+    # A console may add to the end of a line, such as the end of a colour.
+    return line[: line.rfind(b"}") + 1] if found else None
 
 
 def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False) -> Generator[Line]:
@@ -254,7 +253,7 @@ def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False
     Args:
         path: The file.
         from_log: It is a log: only its entries that hold rescue lines count.
-        keep_damaged: A line that is not intact is told as `Damaged`, and the others follow.
+        keep_damaged: Yield a line that is not intact as `Damaged`, and go on.
 
     Raises:
         Corrupt: A line cannot be read; the error names it.
@@ -277,12 +276,12 @@ def read_lines(path: Path, *, from_log: bool = False, keep_damaged: bool = False
 def append_lines(path: Path, rescued: Iterable[Undelivered | Unsavable]) -> None:
     """Add lines to a file, durably, all of them or none: half a line would spoil the next one.
 
-    A line that a kill tore is ended first: it is damaged, and those that follow are not.
+    A kill may have torn the last line of the file. It is ended first, so that only this line is damaged.
 
-    Only its owner may read a file that this makes.
+    A file that this makes is readable for its owner alone.
 
     Raises:
-        OSError: They cannot be written; the file is as it was.
+        OSError: The lines cannot be written; the file is as it was.
     """
     with os.fdopen(open_for_append(path), "ab+", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)

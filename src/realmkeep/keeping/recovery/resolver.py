@@ -1,8 +1,8 @@
-"""What became of writes whose attempt was refused, failed or never answered: read from the store, never guessed.
+"""The fate of each write that was refused, failed or never answered: read from the store, never guessed.
 
 A record's revision in the store names the last write that landed, because every write guards on the revision before it.
-So owner and revision of the records concerned decide each write: landed, to be sent again, refused, or unknown because
-another server owns the record by now. A late duplicate of an earlier attempt fails its own guard.
+So owner and revision of its records decide each write: landed, to be sent again, refused, or unknown because another server
+owns the record by now. A late duplicate of an earlier attempt fails its own guard.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Resolver:
         storage: The store.
         clock: The clock.
         sessions: The live sessions.
-        loss: Writes again what the store lost.
+        loss: Restores lost writes.
     """
 
     def __init__(self, storage: Storage, clock: Clock, sessions: SessionRegistry, loss: StoreLoss) -> None:
@@ -57,11 +57,11 @@ class Resolver:
         self._loss = loss
 
     async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
-        """The writes to send again, in order; the others are settled or failed, with all that was built on them.
+        """Settle or fail each write, with all that was built on it, or return it to be sent again, in order.
 
         Raises:
-            StorageError: The store cannot be asked now.
-            StoreWentBackwards: It lost what it had acknowledged, and nobody allowed to write over it yet.
+            StorageError: The store cannot be read now.
+            StoreWentBackwards: It lost acknowledged writes, and no operator has allowed to write over it.
         """
 
         def pending() -> list[StagedWrite]:
@@ -79,7 +79,7 @@ class Resolver:
             sessions = [member.session for write in queued() for member in write.members]
             stored = recovered.stored
             held = {each: stored[each.keys.record] for each in sessions if each.keys.record in stored}
-            # What the queue writes again is not there yet: another look follows it.
+            # The writes of the queue have not landed yet: one more comparison follows them.
             looks = looks or [Comparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
             waiting.extend(look.behind_the_queue() for look in looks)
         else:
@@ -100,8 +100,8 @@ class _Round:
 
     Args:
         sessions: The live sessions.
-        held: What the store holds of the records of the queue.
-        recovered: After a loss of the store: what the writes go over.
+        held: Owner and revision in the store of each session of the queue.
+        recovered: After a loss: the state of the store that the writes follow; None without one.
     """
 
     def __init__(
@@ -140,25 +140,27 @@ class _Round:
         return again
 
     def _decide(self, trouble: Trouble) -> bool:
-        """Settle or fail the write, or say that it is to be sent again."""
+        """Settle or fail the write; True if it is to be sent again."""
         write, outcome = trouble.write, trouble.outcome
+        # A transaction is atomic: one record that has it tells that all of them had it.
         if any(self._fate(member) is Verdict.KEPT for member in write.members):
             write.settle()
             return False
         if self._depends_on_failed_write(write):
             return False
         gone = [member.session for member in write.members if self._is_gone(member)]
-        if gone:
+        if gone:  # another server owns a record of it: its guard would refuse each attempt
             self._lost.update(dict.fromkeys(gone))
             names = ", ".join(session.keys.record for session in gone)
             self._refuse(write, lost=names)
             return False
         if (error := self._final(write, outcome)) is not None:
-            if isinstance(outcome, Failed):
+            if isinstance(outcome, Failed):  # a flush would fail for ever; a commit may be mended by its caller
                 self._frozen.update({member.session: error for member in write.members if member.undo is None})
             self._refuse(write, error=error)
             return False
         strange = [member.session for member in write.members if self._at[member.session] != member.follows]
+        # The claim is ours, and yet the revision is not the one that we left: another program wrote the record.
         if strange and self._heads is None:
             self._foreign.update(dict.fromkeys(strange))
             self._lost.update(dict.fromkeys(strange))
@@ -170,9 +172,9 @@ class _Round:
         return True
 
     def _go_over_what_is_there(self, write: StagedWrite) -> None:
-        """After a loss the first write of a record follows what the store holds, and not the revision that was lost.
+        """After a loss: guard the first write of each record with the present revision instead of the lost one.
 
-        A write that was queued while the store was asked follows one of these, or a session that was written again.
+        A write that was queued while the recovery read the store follows such a write, or a session that was rewritten.
         """
         if self._heads is None or not all(member.session in self._held for member in write.members):
             return
@@ -183,7 +185,7 @@ class _Round:
         write.transaction = Transaction(again.guards, again.effects, needs)
 
     def _is_gone(self, member: Member) -> bool:
-        """Another server has the record; a value that nobody here wrote is looked at where its write fails."""
+        """Whether another server or program has the record; a foreign value under our claim is decided later."""
         is_ours = self._held[member.session].owner == member.session.owner_guard.expected
         return not is_ours and self._fate(member).is_gone
 
@@ -193,7 +195,7 @@ class _Round:
         return self._held[session].verdict(Wrote(claim, member.leaves, self._ends.get(session)))
 
     def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
-        """The error that sending again cannot mend; None if it may."""
+        """The error that no further attempt can mend; None if one may."""
         if (error := unmet(outcome)) is not None:
             return error
         if isinstance(outcome, Refused) and isinstance(guard := outcome.guard, Guard):
@@ -208,7 +210,7 @@ class _Round:
         return None
 
     def _depends_on_failed_write(self, write: StagedWrite) -> bool:
-        """Refuse a write that follows, for one of its sessions, a write that did not happen."""
+        """Refuse a write if an earlier write of one of its sessions did not happen; True if so."""
         lost = [member.session.keys.record for member in write.members if member.session in self._lost]
         if lost or any(member.session in self._reverted for member in write.members):
             self._refuse(write, lost=", ".join(lost))
@@ -232,7 +234,7 @@ class _Round:
         write.fail(error)
 
     def _revert(self, session: Session[Any], member: Member) -> None:
-        """Back to before the first write that did not happen; what was not yet durable then is written again at once."""
+        """Put the session back to before its first write that did not happen, and escalate it: its changes are not durable."""
         member.take_back()
         if session in self._frozen:
             self._sessions.freeze(session, self._frozen[session])

@@ -1,12 +1,12 @@
 """A loss of the store: it holds an older revision than it acknowledged.
 
-On a store with a known loss window (fsync once a second) its crash may do that, and the server writes again what was lost.
-On a store that promised more it is a broken promise: writing stops until an operator looks.
+A store with a known loss window (fsync once a second) may lose writes in a crash, and the server restores them. A store that
+promised to lose nothing has broken its promise, and writing stops until an operator looks.
 
-A crash takes the end of what the store acknowledged, and no part from its middle. So the tail is applied again in its order,
-each write whole, over what the store holds; then the live sessions that are still behind. At every moment between, the store
-holds a state that it had before, and another crash, of the store or of this server, tears nothing. The queue follows: its
-first write of each record goes over what the store holds of it (see `Resolver`).
+A crash takes the end of the store's log, and no part from its middle. So the lost writes of the tail are applied again in
+their order, each of them whole; then the live sessions that are still behind are rewritten. At every moment between, the
+store holds a state that it had before, and another crash, of the store or of this server, tears nothing. The queue follows:
+its first write of each record is guarded with the revision that the recovery left (see `Resolver`).
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENTRIES_AT_ONCE: Final = 128  # as many writes as the queue sends in one batch
-FOREIGN: Final = "its record was changed in the store by somebody who does not own it"
+ENTRIES_AT_ONCE: Final = 128  # the size of a full batch of the queue
+FOREIGN: Final = "its record was changed in the store by a client that does not own it"
 CLAIMED: Final = "claimed while the store had lost its ownership"
 
 
 class Recovered(NamedTuple):
-    """What the queue goes on from after a recovery.
+    """The state of the store that the queue follows after a recovery.
 
     Attributes:
-        stored: Owner and revision of every record of this server, as the recovery left them. They are not read anew: a store
-            that loses data once more must refuse what follows.
+        stored: Owner and revision of every record of this server, as the recovery left them. They are not read anew: if the
+            store loses data once more, its guards must refuse the writes of the queue.
         heads: The heads of the inboxes from which writes of the queue may drop letters that came back.
     """
 
@@ -59,7 +59,7 @@ class Recovered(NamedTuple):
 
 
 class StoreLoss:
-    """Notices that a store lost what it had acknowledged, and writes it again.
+    """Notices that a store lost acknowledged writes, and restores them.
 
     Args:
         storage: The store.
@@ -67,15 +67,15 @@ class StoreLoss:
         stager: Encodes sessions.
         probe: Tells whether the store holds the newest acknowledged writes.
         sessions: The live sessions.
-        inboxes: Their letters are told of again.
-        counters: Where it is counted.
+        inboxes: Sends the notices of restored letters.
+        counters: Counts the records.
         heal: Whether to write over a store that had promised to lose nothing.
 
     Attributes:
         tail: The acknowledged writes that a crash of the store may still take.
-        store_id: Which store this was when the keeper opened.
+        store_id: The identity of the store when the keeper opened.
         allowed: An operator allowed to write over a store that had promised to lose nothing.
-        halted: Why writing stopped; empty if it did not.
+        halted: The reason for which writing stopped; empty if it did not.
     """
 
     def __init__(
@@ -107,32 +107,32 @@ class StoreLoss:
         self.halted = ""
 
     def remember(self, write: StagedWrite) -> None:
-        """Keep a commit that was acknowledged, if a crash could tear it; of one record alone memory is enough."""
+        """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record alone."""
         if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
             return
         self.tail.append(Entry.of(write, self._clock.monotonic_s()))
         self.tail.forget_safe(self._probe.safe_s)
 
     def released(self, write: StagedWrite) -> None:
-        """Keep a release that was acknowledged, if the store may lose it: its session is in no memory any more."""
+        """Keep an acknowledged release if the store may lose it: its session is not in memory any more."""
         if self._storage.capability.loss_window_s != 0:
             self.tail.forget_safe(self._probe.safe_s, at_once=len(self.tail))
             self.tail.append(Entry.of(write, self._clock.monotonic_s()))
 
     def ring_of(self, record_key: str) -> OpRing | None:
-        """The ring that knows every letter that a record of this server opened of late."""
+        """The ring of a record, with every letter that it opened of late; None if this server has none."""
         session = self._sessions.get(record_key)
         return session.ring if session is not None else self.tail.released_ring(record_key)
 
     async def look(self) -> tuple[list[Session[Any]], tuple[str, int] | None]:
-        """Compare all that this server has with the store.
+        """Compare every live and every released record of this server with the store.
 
         Returns:
-            The sessions that have to look after their record, and the revision key of a record that the store lost something
-            of, with the revision that was acknowledged; None if it lost nothing.
+            The sessions with a record that is not as acknowledged; and the revision key of one lost record with its acknowledged
+            revision, None if no record is lost.
 
         Raises:
-            StorageError: The store cannot be asked.
+            StorageError: The store cannot be read.
         """
         sessions, released = list(self._sessions.live()), self.tail.released
         stored = await self._read(sessions, released)
@@ -152,13 +152,13 @@ class StoreLoss:
         return uneasy, behind[0] if behind else None
 
     async def is_suspected(self, *, asked: bool) -> bool:
-        """Whether there is something to write again, beyond the records whose writes are in trouble.
+        """Whether there is a loss beyond the writes in trouble.
 
         Args:
-            asked: Compare everything with the store; otherwise only an earlier recovery that was interrupted counts.
+            asked: Compare every record with the store; otherwise only an earlier, interrupted recovery counts.
 
         Raises:
-            StorageError: The store cannot be asked.
+            StorageError: The store cannot be read.
         """
         if self._unfinished or not asked:
             return self._unfinished
@@ -166,20 +166,20 @@ class StoreLoss:
         return behind is not None
 
     async def recover(self, queued: Callable[[], Iterable[StagedWrite]]) -> Recovered:
-        """Write again what the store lost, but for what the queue is about to write.
+        """Restore every lost write that the queue is not about to restore itself.
 
         Args:
-            queued: The writes that were not acknowledged.
+            queued: Lists the writes that are not acknowledged.
 
         Raises:
-            StoreWentBackwards: The store had promised not to, and `allowed` is not set.
-            StorageError: The store cannot be asked or written now; ask again.
+            StoreWentBackwards: The store had promised to lose nothing, and `allowed` is not set.
+            StorageError: The store cannot be read or written now; call again.
         """
         await self._check_allowed()
         self._unfinished = True
         self._unwritable.clear()
         while (stored := await self._replay_tail(queued)) is None:
-            pass  # a record or a key was left out: the other entries are staged anew
+            pass  # a record or a key was left out of its entry: every entry that is still lost is staged anew
         await self._rewrite_live(queued, stored)
         heads = InboxHeads(self._storage, self.ring_of)
         await heads.read([effect for write in queued() for effect in write.transaction.effects])
@@ -189,7 +189,7 @@ class StoreLoss:
         return Recovered(stored, heads)
 
     def confirmed(self) -> None:
-        """All that this server has is in the store: the next loss needs a word of an operator again."""
+        """Note that the store holds every record of this server: the next loss needs a new permission."""
         self.allowed = self._always
 
     async def _check_allowed(self) -> None:
@@ -214,11 +214,10 @@ class StoreLoss:
         """Apply the lost entries again, in their order.
 
         Returns:
-            What the store holds afterwards; None if an entry had to be changed first.
+            Owner and revision of each record afterwards; None if a part was left out of an entry, and all has to be done anew.
         """
-        entries = sorted(
-            self.tail, key=attrgetter("order")
-        )  # several batches are in flight: answers overtake each other
+        # Several batches are in flight, and their answers overtake each other: the tail has the order of the answers.
+        entries = sorted(self.tail, key=attrgetter("order"))
         sessions = dict.fromkeys([*self._sessions.live(), *(m.session for write in queued() for m in write.members)])
         stored = await self._read(sessions, entries)
         self._lose(sessions, stored)
@@ -233,7 +232,7 @@ class StoreLoss:
             for at, entry in enumerate(batch):
                 if at not in failed:
                     self._replayed(entry)
-            if failed:  # the first one decides: those behind it may have failed for its sake
+            if failed:  # only the first one counts: later entries may have failed because it did
                 first = failed[0]
                 await self._leave_out(batch[first], staged[first], outcomes[first])
                 return None
@@ -247,14 +246,15 @@ class StoreLoss:
                 self._torn[session.keys.record] = None
 
     def _is_lost(self, entry: Entry, stored: Mapping[str, StoredOwnership]) -> bool:
-        """Whether the store lacks the write, which it has or lacks as a whole; leaves out the parts of others."""
+        """Whether the store lacks the write; parts of records that another server has are left out of it."""
         fates = entry.fates(stored)
+        # A transaction is atomic: one record that has it tells that all of them had it.
         if any(fate is Verdict.KEPT for _, fate in fates):
             return False
         is_lost = any(fate.is_behind for _, fate in fates)
         for part, fate in fates:
             record = part.keys.record
-            # A later revision may follow the write as well as its loss; that it was lost, the other parts tell.
+            # The later revision of another server may follow the write or its loss: the other parts tell which.
             if fate.is_gone and (is_lost or _is_older(stored[record], part.leaves)):
                 entry.left_out |= {record}
                 self._torn[record] = None
@@ -262,23 +262,23 @@ class StoreLoss:
         return is_lost
 
     async def _leave_out(self, entry: Entry, transaction: Transaction, outcome: WriteOutcome) -> None:
-        """Take out of an entry what keeps it from being applied.
+        """Leave out of an entry the record or the key for which the store refused it.
 
         Raises:
-            StorageUnavailable: It is nothing of its own; it is tried again.
+            StorageUnavailable: It was refused for another reason, such as a store that is lost again; it is tried again.
         """
+        # Another server has made or deleted the record since: its state is the newer one.
         if isinstance(outcome, Refused) and outcome.guard in entry.beside:
             record = ":".join(outcome.guard.key.split(":")[:2])
-            log.error(
-                "a record that a lost commit made or deleted is somebody's by now: %s; it is left as it is", record
-            )
+            log.error("a record that a lost commit made or deleted was changed since: %s; it is left as it is", record)
             entry.left_out |= {record}
             return
         broken = await wrongly_typed(self._storage, transaction) if isinstance(outcome, Failed) else {}
         if not broken:
             raise StorageUnavailable(f"the recovery was interrupted: {outcome}", hint="it is tried again")
+        # Another program has put a value of another type there: only what needs this key is lost.
         for key, error in broken.items():
-            log.critical("the store lost data, and what it lost cannot be written again: %s", error)
+            log.critical("the store lost data, and a lost value cannot be written again: %s", error)
             entry.broken |= {key}
             for part in entry.parts:
                 if key in part.owned_keys:
@@ -308,7 +308,7 @@ class StoreLoss:
     ) -> None:
         """Write every live session that is still behind, each by itself, from memory.
 
-        A session with a write in the queue is left to that: memory is ahead of the writes of the queue, and would tear those
+        A session with a write in the queue is left to that write: memory is ahead of it, so a rewrite would tear a commit
         of several records.
         """
         known = [session for session in self._sessions.live() if session.keys.record in stored]
@@ -328,9 +328,9 @@ class StoreLoss:
                     session.durable_revision = max(session.durable_revision, revision)
                     stored[session.keys.record] = StoredOwnership(owner, revision)
                     self._written(session.keys, revision)
-                elif isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):
+                elif isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):  # no attempt can succeed
                     self._freeze(session, outcome.error)
-                else:
+                else:  # the store is away, or lost again: the answers of the others count first
                     interrupted = outcome
             if interrupted is not None:
                 raise StorageUnavailable(f"the recovery was interrupted: {interrupted}", hint="it is tried again")
@@ -359,8 +359,8 @@ class StoreLoss:
         if self._torn:
             self._counters.torn_records += len(self._torn)
             log.critical(
-                "the store lost data, and others had claimed these records before it could be written again: %s; "
-                "what they had given or got in the last moments before the loss may exist twice, or not at all",
+                "the store lost data, and others had claimed these records before they were restored: %s; "
+                "a value that they gave or got in the last moments before the loss may exist twice, or not at all",
                 ", ".join(self._torn),
             )
         self._rewritten.clear()
@@ -372,10 +372,10 @@ def _is_older(stored: StoredOwnership, leaves: int) -> bool:
 
 
 async def wrongly_typed(storage: Storage, transaction: Transaction) -> dict[str, WrongType]:
-    """The keys at which something of another type lies than a transaction needs, each with what the store says of it.
+    """The keys that hold a value of another type than a transaction needs, each with the error of the store.
 
     Raises:
-        StorageError: The store cannot be asked.
+        StorageError: The store cannot be read.
     """
     found: dict[str, WrongType] = {}
     is_list = {guard.key: False for guard in transaction.guards}

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
 
-KEYS_READ_AT_ONCE: Final = 1000  # as many as `Storage.load_many` reads at one moment; even, so that pairs stay together
+KEYS_READ_AT_ONCE: Final = 1000  # `Storage.load_many` reads so many at one moment; even, so that pairs stay together
 
 
 class StoredOwnership(NamedTuple):
-    """The owner key of a record and its revision (0: none; None: the value there is no revision)."""
+    """The owner key of a record and its revision (0: there is none; None: the value is no revision)."""
 
     owner: bytes | None
     revision: int | None
@@ -31,12 +31,15 @@ class StoredOwnership(NamedTuple):
 
 
 def acknowledged(session: Session[Any]) -> Wrote:
-    """The last write of a session that the store acknowledged, or its claim."""
+    """The last acknowledged write of a session, or its claim if there is none."""
     return Wrote(session.owner_guard.expected or b"", session.durable_revision)
 
 
 async def read_ownership(storage: Storage, records: Iterable[RecordKeys]) -> dict[str, StoredOwnership]:
-    """Owner and revision of every record, by its key.
+    """Read owner and revision of every record.
+
+    Returns:
+        By the key of the record.
 
     Raises:
         StorageError: The store cannot be asked.

@@ -1,11 +1,11 @@
 """The tail: the acknowledged writes that a crash of the store may still take, in their order.
 
 Every write of a server passes three watermarks. It is *queued* when memory runs ahead, *acknowledged* when the store has
-answered, and *safe* once no crash of the store can take it. The write queue holds what lies between the first two. The tail
-holds what lies between the last two, as far as memory alone could not restore it: writes of several records, letters,
-records made or deleted, and releases. A write of one live record needs no entry, for the record itself is in memory.
+answered, and *safe* once no crash of the store can take it. The write queue holds the writes between the first two. The tail
+holds writes between the last two, but only those that memory alone could not restore: writes of several records, letters,
+records made or deleted, and releases. A write of one live record needs no entry, because the record itself is in memory.
 
-The idea is that of SpacetimeDB's accepted and durable offsets.
+Source: the accepted and durable offsets of SpacetimeDB.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # a heartbeat and the loss window of 1,200 writes a second, 4 KiB each
-ENTRY_BYTES: Final = 1024  # beside the values: the keys, the guards, and the entry itself
-FORGET_AT_ONCE: Final = 4  # more than one write adds, and never so many that the event loop would feel it
+TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # 1,200 writes a second, 4 KiB each, for a heartbeat and the loss window
+ENTRY_BYTES: Final = 1024  # of keys, guards and the entry itself, beside the values
+FORGET_AT_ONCE: Final = 4  # more than one write adds, and too few to delay the event loop
 
 
 class Part(msgspec.Struct, frozen=True, gc=False):
@@ -41,12 +41,12 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         keys: The record's keys.
-        follows: The revision on which the write was built.
-        claim: The owner key under which it was made.
-        leaves: The revision that it leaves.
-        releases: It gives up the claim.
+        follows: The revision before the write.
+        claim: The owner key of the session that made the write.
+        leaves: The revision that the write leaves.
+        releases: The write gives up the claim.
         version: The schema version of the record.
-        ring: The operations of the record, as far as the write itself does not carry them.
+        ring: The operations of the record, without those that the write itself carries.
     """
 
     keys: RecordKeys
@@ -59,37 +59,37 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def wrote(self) -> Wrote:
-        """The write of this record, as a verdict needs it."""
+        """The write, as a verdict needs it."""
         return Wrote(self.claim, self.leaves, self.leaves if self.releases else None)
 
     @property
     def owned_keys(self) -> tuple[str, ...]:
-        """The keys without which the record cannot be written."""
+        """The keys of the record that every rewrite needs: one that holds another type keeps it from being written."""
         return (self.keys.record, self.keys.version, self.keys.ops)
 
 
 def part_of(member: Member, *, releases: bool) -> Part:
-    """The part of a session."""
+    """The part of a session in a write."""
     session = member.session
     claim, version = session.owner_guard.expected or b"", session.record.__realmkeep__.version
     return Part(session.keys, member.follows, claim, member.leaves, releases, version, member.ring)
 
 
-class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a while: no work for the garbage collector
-    """A write as the tail keeps it.
+class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no work for the garbage collector
+    """A write that can be applied again.
 
     Attributes:
         order: Its place among all writes of this server.
-        at_s: When the store acknowledged it, on the monotonic clock.
-        parts: The records that it advances.
-        beside: Its guards on other records.
-        effects: All that it changes.
+        at_s: The time of its acknowledgement, on the monotonic clock.
+        parts: The records that it advances, each with its claim.
+        beside: The guards on records that it makes or deletes.
+        effects: All of its effects.
         releases: It gives up the claim of its one record.
         receivers: The receivers of its letters.
         deleted: The records that it deletes.
         ring: Of a release: the operations of the record, and every letter that it opened.
         size_bytes: Its share of the tail, about.
-        left_out: Records, as their keys begin, that another server has, or that cannot be written.
+        left_out: Keys of records that another server owns, or that cannot be written.
         broken: Keys that hold a value of another type.
     """
 
@@ -108,7 +108,7 @@ class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a whil
 
     @classmethod
     def of(cls, write: StagedWrite, at_s: float) -> Entry:
-        """The entry of a write that was acknowledged at this moment, on the monotonic clock."""
+        """The entry of a write; `at_s` is the time of its acknowledgement, on the monotonic clock."""
         releases = write.releases
         parts = tuple([part_of(member, releases=releases) for member in write.members])
         guards, effects = write.transaction.guards, tuple(write.transaction.effects)
@@ -122,16 +122,16 @@ class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a whil
         return cls(write.order, at_s, parts, beside, effects, releases, receivers, deleted, ring, size)
 
     def fates(self, stored: Mapping[str, StoredOwnership]) -> list[tuple[Part, Verdict]]:
-        """Each part that is not left out, and its fate."""
+        """The fate of each part that is not left out."""
         kept = [part for part in self.parts if part.keys.record not in self.left_out]
         return [(part, stored[part.keys.record].verdict(part.wrote)) for part in kept]
 
     def replayed(self, stored: dict[str, StoredOwnership], heads: InboxHeads) -> Transaction:
-        """The transaction that does it again, over what the store holds.
+        """The transaction that applies it again, over the present state of the store.
 
         Args:
-            stored: Owner and revision of its records; afterwards as this transaction leaves them.
-            heads: The letters in front of the inboxes; likewise.
+            stored: Owner and revision of its records; changed to those that this transaction leaves.
+            heads: The heads of the inboxes; changed likewise.
         """
         guards: list[Guard] = []
         restored: list[Effect] = []
@@ -148,23 +148,26 @@ class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a whil
         return Transaction(guards + beside, effects + [each for each in restored if each.key not in self.broken])
 
     def _restored(self, part: Part, stored: StoredOwnership) -> Iterator[Effect]:
-        """What lost writes of this record alone may have carried, and its claim."""
+        """The companion keys that this write does not carry itself, because earlier lost writes of the record did."""
         keys, claim, written = part.keys, part.claim, {effect.key for effect in self.effects}
-        if keys.version not in written:
+        if keys.version not in written:  # an earlier write, of this record alone, may have migrated it
             yield Put(keys.version, b"%d" % part.version)
         is_next = stored == (claim, part.follows)
+        # Writes before this one are lost, too: their operations must be known when a client repeats one.
         if not is_next and keys.ops not in written and (ring := _ring(part.ring)):
             yield Put(keys.ops, ring.encode())
+        # The claim itself is lost: without it the next write of this session would be refused.
         if stored.owner != claim and not self.releases and keys.owner not in written:
             yield Put(keys.owner, claim)
 
     def _replayed(self, effect: Effect, heads: InboxHeads) -> Effect | None:
-        if effect.key in self.broken:
+        if effect.key in self.broken:  # the store would refuse the whole write for the sake of this key
             return None
         is_letter = isinstance(effect, Append) and effect.key.endswith(":inbox")
-        if not is_letter and self._is_left_out(effect.key):  # a letter to a record stands by itself
+        # Another server may own the record by now, and a letter may be sent to it all the same.
+        if not is_letter and self._is_left_out(effect.key):
             return None
-        if isinstance(effect, DropFirst):
+        if isinstance(effect, DropFirst):  # the list may have changed since, so the number may be wrong
             return heads.dropped(effect, self._moved(), self._opener(effect.key))
         if isinstance(effect, Append):
             heads.appended(effect)
@@ -174,7 +177,7 @@ class Entry(msgspec.Struct, gc=False):  # thousands a second are kept for a whil
         return {each.value for each in self.effects if isinstance(each, Append)}
 
     def _opener(self, list_key: str) -> str | None:
-        """The record of this write whose letters lie in a list."""
+        """The record of this write to which a list of letters belongs."""
         parts = (part.keys for part in self.parts)
         return next((keys.record for keys in parts if list_key in {keys.inbox, keys.kept}), None)
 
@@ -192,12 +195,12 @@ class Tail:
     """The entries of one server, in the order of their acknowledgements.
 
     Args:
-        bytes_max: Of all entries together; beyond it the oldest are given up.
+        bytes_max: The limit of all entries together; beyond it the oldest are given up.
 
     Attributes:
         acknowledged: The place of the newest entry among all writes.
-        safe: Every entry up to this place is safe.
-        given_up: How many entries were given up before they were safe.
+        safe: The place up to which every entry is safe.
+        given_up: The number of entries that were given up before they were safe.
     """
 
     def __init__(self, bytes_max: int = TAIL_BYTES_MAX) -> None:
@@ -216,11 +219,11 @@ class Tail:
 
     @property
     def released(self) -> Sequence[Entry]:
-        """The releases of records that have no session here since."""
+        """The releases of records that have had no session here since."""
         return tuple(self._released.values())
 
     def append(self, entry: Entry) -> None:
-        """Keep a write that was acknowledged just now."""
+        """Keep a write that the store has just acknowledged."""
         self._entries.append(entry)
         self.size_bytes += entry.size_bytes
         self.acknowledged = entry.order
@@ -233,19 +236,23 @@ class Tail:
             self.given_up += 1
 
     def forget_safe(self, safe_s: float, at_once: int = FORGET_AT_ONCE) -> None:
-        """Let some go that were acknowledged before this moment, on the monotonic clock: no crash takes them any more."""
+        """Drop up to `at_once` entries that were acknowledged before `safe_s`, on the monotonic clock: no crash takes them."""
         for _ in range(at_once):
             if not self._entries or self._entries[0].at_s >= safe_s:
                 return
             self.safe = max(self.safe, self._pop().order)
 
     def claimed(self, record_key: str) -> OpRing | None:
-        """A released record has a session again: the ring that it left, with the letters that it had opened."""
+        """Forget the release of a record that has a session again, or that this server must not restore.
+
+        Returns:
+            The ring that the release left, with the letters that the record had opened; None if there is none.
+        """
         entry = self._released.pop(record_key, None)
         return None if entry is None else entry.ring
 
     def released_ring(self, record_key: str) -> OpRing | None:
-        """The ring that a released record left."""
+        """The ring that the release of a record left; None if there is none."""
         entry = self._released.get(record_key)
         return None if entry is None else entry.ring
 

@@ -1,4 +1,4 @@
-"""One FIFO: every write of a server, tier 1 or 2, goes through here, in order, several batches in flight.
+"""The write queue: one FIFO for every write of a server, of each tier, with several batches in flight.
 
 While batches are in flight new writes gather into the next one: group commit (Gawlick and Kinkade, 1985). An attempt that
 does not end as committed halts the queue. Once no batch is in flight, the resolver reads from the store which writes landed,
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import Member, StagedWrite
     from realmkeep.storage import Storage, WriteOutcome
 
-BATCH_WRITES: Final = 128  # about 100 KiB, several batches a fsync; to settle 256 took over a millisecond of the loop
-# A crowd that commits in step goes out in several batches, so that the store has one while the next is being made: with 64
-# traders in one batch either side waited for the other, at half the rate.
+# About 100 KiB, and several batches an fsync; to settle 256 took over a millisecond of the event loop.
+BATCH_WRITES: Final = 128
+# Players that commit in step go out in several batches, so that the store executes one while the server packs the next. With
+# 64 traders in one batch, store and server waited for each other, at half the rate.
 BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
-BATCHES_IN_FLIGHT: Final = 4  # one being executed, one on its way there, one back, one being packed
+BATCHES_IN_FLIGHT: Final = 4  # one executed, one on its way there, one on its way back, one being packed
 BACKOFF_MIN_S: Final = 0.05
 BACKOFF_MAX_S: Final = 2.0
 
@@ -52,13 +53,13 @@ MOVES: Final = {
     FLOWING: (HALTED, CLOSED),
     HALTED: (RESOLVING, CLOSED),
     RESOLVING: (FLOWING, CLOSED),
-    CLOSED: (CLOSED,),  # a keeper that is abandoned while it closes
+    CLOSED: (CLOSED,),  # a keeper may be abandoned while it closes
 }
 """The states that may follow each state."""
 
 
 class Trouble:
-    """A write whose attempt did not end as committed, and its outcome."""
+    """A write that is not known to be committed, and the outcome of its attempt."""
 
     __slots__ = ("outcome", "write")
 
@@ -68,22 +69,22 @@ class Trouble:
 
 
 class Resolver(Protocol):
-    """Decides what became of writes whose attempt went wrong."""
+    """Decides the fate of writes that are not known to be committed."""
 
     async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
-        """The writes to send again, in order; the others are settled or failed, also those among `waiting` built on them.
+        """Settle or fail each write, with those of `waiting` that depend on it, or return it to be sent again, in order.
 
         Raises:
-            RealmkeepError: The store cannot be asked now, or must not be written; ask again.
+            RealmkeepError: The store cannot be read now, or must not be written; call again.
         """
         ...
 
 
 class WriteQueue:
-    """The ordered, bounded way to the store.
+    """The ordered, bounded line of writes to the store.
 
     Attributes:
-        resolver: The one call from here to a room above; its keeper sets it.
+        resolver: The one call from the queue to a room above; the engine sets it.
     """
 
     resolver: Resolver
@@ -104,7 +105,7 @@ class WriteQueue:
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
-        self._sent = 0  # writes in flight: asked for at every commit
+        self._sent = 0  # writes in flight; counted, because every commit asks for it
         self._troubled: list[Trouble] = []
         self._pump_scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -125,10 +126,10 @@ class WriteQueue:
         return self._state
 
     def _move(self, to: QueueState) -> None:
-        """The one place that changes the state.
+        """Change the state; no other place does.
 
         Raises:
-            AssertionError: That state cannot follow; a defect of Realmkeep.
+            AssertionError: That state cannot follow the present one; a defect of Realmkeep.
         """
         if to not in MOVES[self._state]:
             raise AssertionError(f"a queue that is {self._state.value} cannot be {to.value}")
@@ -141,7 +142,7 @@ class WriteQueue:
 
     @property
     def full(self) -> bool:
-        """No room for another commit."""
+        """Whether there is no room for another commit."""
         return self.depth >= self._depth_max
 
     def oldest(self) -> list[StagedWrite]:
@@ -152,7 +153,7 @@ class WriteQueue:
         return ahead
 
     def put(self, write: StagedWrite) -> None:
-        """Append a write; it is sent with those queued in the same turn of the event loop."""
+        """Append a write; it is sent with the others of the same turn of the event loop."""
         self._order += 1
         write.order = self._order
         self._waiting.append(write)
@@ -230,7 +231,7 @@ class WriteQueue:
         try:
             return await self._storage.write([write.transaction for write in batch])
         except (RealmkeepError, TypeError, ValueError) as error:
-            if len(batch) > 1:  # an argument was refused before anything was sent; only its own write shall suffer
+            if len(batch) > 1:  # the driver refused one argument and sent nothing: only its own write shall fail
                 return [outcome for write in batch for outcome in await self._attempt([write])]
             refused = (
                 error
@@ -238,12 +239,12 @@ class WriteQueue:
                 else StorageError(f"the store refused a write: {error}", hint="mend the record that on_frozen names")
             )
             return [Unknown(refused) if refused.outcome == "unknown" else Failed(refused)]
-        except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads what became of them
+        except Exception as error:  # noqa: BLE001 - a defect of the backend: the resolver reads the fate of its writes
             self._background.report_failure("sending", error, lasts_s=STEADY_S, then="; the resolver reads what landed")
             return [Unknown(OutcomeUnknown(f"a write failed: {error!r}", hint="report it")) for _ in batch]
 
     def _advance(self) -> None:
-        """After a batch came back: go on, or ask the resolver once nothing is in flight."""
+        """After an answer: send the next batches, or call the resolver once nothing is in flight."""
         if self._state is FLOWING:
             self._over()
             self._pump()
@@ -271,13 +272,13 @@ class WriteQueue:
             if self._rounds:
                 await self._clock.sleep(self._backoff_s())
             self._rounds += 1
-            members = [trouble.write.members for trouble in self._troubled]  # a write that ends forgets them
+            members = [trouble.write.members for trouble in self._troubled]  # a write that ends forgets its members
             try:
                 again = await self.resolver.resolve(self._troubled, self._waiting)
             except RealmkeepError as error:
                 self.last_error = error
                 continue
-            except Exception as error:  # noqa: BLE001 - as long as it is not known what landed, nothing may be sent
+            except Exception as error:  # noqa: BLE001 - before the fate of these writes is known, nothing may be sent
                 self._background.report_failure("resolving", error, lasts_s=STEADY_S, then="; it is tried again")
                 continue
             landed = [of for of, trouble in zip(members, self._troubled, strict=True) if of and trouble.write.landed]
@@ -299,7 +300,7 @@ class WriteQueue:
 
     def _backoff_s(self) -> float:
         longest = min(BACKOFF_MIN_S * 2 ** min(self._rounds, 10), BACKOFF_MAX_S)
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, so that servers do not come back in step
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - jitter: servers must not retry in step
 
 
 def _by_order(trouble: Trouble) -> int:
