@@ -194,7 +194,7 @@ def writes_live_sessions_again_before_the_queue() -> Patch:
 
 def lets_in_before_all_have_looked() -> Patch:
     """A claim does not wait until every server has looked what a restart of the store lost."""
-    return mock.patch.object(restart_barrier.RestartBarrier, "wait", return_value=False)
+    return mock.patch.object(restart_barrier.RestartBarrier, "wait_until_passed", return_value=False)
 
 
 def opens_what_is_not_safe() -> Patch:
