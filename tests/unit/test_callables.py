@@ -2,10 +2,13 @@
 
 import asyncio
 import functools
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from realmkeep.callables import discard, fault_of, is_deferred
 
@@ -103,3 +106,35 @@ async def test_work_that_was_not_done_is_told_from_a_result_and_dropped_without_
     assert task.cancelled()
     results: tuple[object, ...] = (None, 1, [1], {1: 2}, "x", two, range(3))
     assert not any(is_deferred(result) for result in results)
+
+
+NAMES = ("a", "b", "c", "d")
+
+
+@given(
+    named=st.integers(0, 4),
+    positional_only=st.integers(0, 2),
+    keyword_only=st.integers(0, 2),
+    defaults=st.integers(0, 3),
+    bound=st.integers(0, 2),
+    keywords=st.sets(st.sampled_from((*NAMES, "k0", "k1", "stranger"))),
+    arguments=st.integers(0, 4),
+)
+def test_a_partial_of_any_function_is_judged_as_its_signature_is(
+    named: int, positional_only: int, keyword_only: int, defaults: int, bound: int, keywords: set[str], arguments: int
+) -> None:
+    """The short cut for obvious functions and the reading of signatures come to the same."""
+    parameters = [f"{name}=0" if at >= named - defaults else name for at, name in enumerate(NAMES[:named])]
+    if 0 < positional_only <= named:
+        parameters.insert(positional_only, "/")
+    if keyword_only:
+        parameters += ["*", *(f"k{at}" for at in range(keyword_only))]
+    space: dict[str, Any] = {}
+    exec(f"def made({', '.join(parameters)}): ...", space)
+    function = functools.partial(space["made"], *[None] * bound, **dict.fromkeys(keywords))
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+        fits = True
+    except (TypeError, ValueError):
+        fits = False
+    assert (fault_of(function, arguments) is None) == fits

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.keeping.live.session_states import SessionEvent
 from realmkeep.records import peek_marks
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from realmkeep.background import Background
     from realmkeep.keeping.letters.inboxes import Inboxes
     from realmkeep.keeping.live.registry import SessionRegistry
@@ -35,23 +32,21 @@ class WriteAftermath:
 
     def committed(self, write: StagedWrite) -> None:
         """Remember the commit while a crash of the store may take it, and tell the receivers of its letters."""
-        with self._told("what follows a commit"):
+        try:
             self._store_loss.remember(write)
             if write.receivers:
                 self._inboxes.delivered(write.receivers)
-            self._inboxes.deleted(write.deleted)
+            if write.deleted:
+                self._inboxes.deleted(write.deleted)
+        except Exception as error:  # noqa: BLE001 - a defect of ours, whatever it is; its write is settled all the same
+            self._background.report_failure("what follows a commit", error)
 
     def released(self, session: Session[Any], write: StagedWrite) -> None:
         """End the session; remember its final snapshot while a crash of the store may take it."""
-        with self._told("what follows a release"):
+        try:
             if peek_marks(session.record):
                 self._sessions.report_change_while_leaving(session)
             self._store_loss.released(write)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._background.report_failure("what follows a release", error)
         self._sessions.dismiss(session, SessionEvent.RELEASED)
-
-    @contextmanager
-    def _told(self, name: str) -> Generator[None]:
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - a defect of ours, whatever it is; its write is settled all the same
-            self._background.report_failure(name, error)
