@@ -303,6 +303,11 @@ DAMAGE: list[tuple[str, Callable[[bytes], bytes], str]] = [
     ("empty", lambda _: b"", "it cannot be read: Input data was truncated"),
     ("unknown", lambda line: sealed(line, more=1), "it cannot be read: Object contains unknown field `more`"),
     ("key", lambda line: sealed(line, records=["rover"]), "it cannot be read: 'rover' is not a key of the schema"),
+    (
+        "guard",
+        lambda line: sealed(line, guards=[["rover", "x"]]),
+        "it cannot be read: 'rover' is not a key of the schema",
+    ),
     ("nul", lambda line: sealed(line, effects=[["put", "a\0", "b"]]), "has a NUL"),
     ("large", lambda line: sealed(line, effects=[["put", "a", "b" * 600_000]]), "has 600,000 bytes"),
     ("count", lambda line: sealed(line, effects=[["drop_first", "a", 0]]), "0 entries cannot be dropped"),

@@ -23,7 +23,6 @@ from realmkeep.keeping.recovery.rescue import LeftBehind, restore
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from pathlib import Path
-    from typing import BinaryIO
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.recovery.rescue import Restored
@@ -147,14 +146,10 @@ def _move(path: Path, aside: Path, unsettled: frozenset[int]) -> None:
         for number, line in enumerate(file, start=1):
             (kept if number in unsettled else done).write(line)
         for each in (done, kept):
-            _sync(each)
+            each.flush()
+            os.fsync(each.fileno())
     rest.replace(path)
     sync_directory(path.parent)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 @asynccontextmanager

@@ -19,17 +19,20 @@ from realmkeep.errors import StorageMisconfigured, StorageUnavailable
 from realmkeep.keeping.letters.notices import send_notices
 from realmkeep.keeping.ownership.lease import Owner
 from realmkeep.keeping.ownership.revisions import stored_number
-from realmkeep.keeping.recovery.rescue_file import Damaged, Line, Undelivered, Unsavable, read_lines
+from realmkeep.keeping.recovery.rescue_file import Damaged, Undelivered, Unsavable, read_lines
 from realmkeep.keeping.recovery.resolver import is_final
-from realmkeep.keeping.recovery.verdict import Verdict, Wrote, verdict
+from realmkeep.keeping.recovery.stored_ownership import read_ownership
+from realmkeep.keeping.recovery.verdict import Verdict, Wrote
 from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
 from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, load_each
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from pathlib import Path
 
+    from realmkeep.keeping.recovery.rescue_file import Line
+    from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
     from realmkeep.storage import Storage
 
 OWNER: Final = ":owner"
@@ -106,16 +109,7 @@ async def restore_rescued(storage: Storage, path: Path, *, from_log: bool = Fals
         StorageError: The store cannot be opened or read; as above.
         OSError: The file cannot be read.
     """
-    survey = _Survey()
-    async for lines in _batches(path, from_log=from_log):
-        survey.look_at(lines)
-    await storage.connect()
-    await _check_same_store(storage, path, survey.store_ids)
-    replay = _Replay(storage, path, survey.ends)
-    async for lines in _batches(path, from_log=from_log):
-        await replay.deliver(lines)
-    await storage.flush()
-    return replay.report()
+    return (await _Replay(storage, path, from_log=from_log).run()).report
 
 
 async def restore(storage: Storage, path: Path, store_id: str) -> Restored:
@@ -131,57 +125,7 @@ async def restore(storage: Storage, path: Path, store_id: str) -> Restored:
         StorageError: The store went away.
         OSError: The file cannot be read.
     """
-    survey, foreign, damaged, count = _Survey(), set[int](), list[LeftBehind](), 0
-    async for lines in _batches(path, keep_damaged=True):
-        damaged += [LeftBehind("?", n, each.why) for n, each in lines if isinstance(each, Damaged)]
-        foreign.update(number for number, each in lines if each.store_id not in {store_id, ""})
-        survey.look_at([line for line in lines if line.number not in foreign])
-        count += len(lines)
-    replay = _Replay(storage, path, survey.ends)
-    async for lines in _batches(path, keep_damaged=True):
-        await replay.deliver([line for line in lines if line.number not in foreign])
-    await storage.flush()
-    unsettled = frozenset({*foreign, *replay.unsettled, *(each.line for each in damaged)})
-    report = replay.report()
-    left = (*report.left, *report.not_restorable, *damaged)
-    return Restored(report, left, unsettled, len(foreign), settled=count - len(unsettled))
-
-
-async def _batches(path: Path, *, from_log: bool = False, keep_damaged: bool = False) -> AsyncGenerator[list[Line]]:
-    with closing(read_lines(path, from_log=from_log, keep_damaged=keep_damaged)) as lines:
-        while batch := await asyncio.to_thread(lambda: list(islice(lines, BATCH_WRITES))):
-            yield batch
-
-
-async def _check_same_store(storage: Storage, path: Path, store_ids: dict[str, int]) -> None:
-    if not store_ids:
-        return
-    found = (await storage.load(SERVER_STORE_ID) or b"").decode(errors="replace")
-    for store_id, number in store_ids.items():
-        if store_id != found:
-            raise StorageMisconfigured(
-                f"{path}, line {number}: it was meant for another store; nothing was changed",
-                hint="name the store of the server that wrote it",
-            )
-
-
-class _Part(NamedTuple):
-    """The part of one record in a write."""
-
-    owner_key: str
-    owner: bytes
-    leaves: int
-    releases: bool
-
-    @property
-    def claim(self) -> tuple[str, bytes]:
-        """The session: owner key and its value."""
-        return self.owner_key, self.owner
-
-    @property
-    def keys(self) -> tuple[str, str]:
-        """The keys of owner and revision."""
-        return self.owner_key, self.owner_key.removesuffix(OWNER) + UPDATED
+    return await _Replay(storage, path, store_id=store_id).run()
 
 
 def _revisions(transaction: Transaction) -> dict[str, bytes]:
@@ -190,14 +134,12 @@ def _revisions(transaction: Transaction) -> dict[str, bytes]:
     return {put.key: put.value for put in puts if put.key.endswith(UPDATED)}
 
 
-def _parts(transaction: Transaction) -> Iterator[_Part]:
+def _leaves(transaction: Transaction) -> dict[Guard, int]:
+    """The revision that a write leaves of each record, by the guard on the claim of its session."""
     revisions = _revisions(transaction)
-    deleted = {effect.key for effect in transaction.effects if isinstance(effect, Delete)}
-    for guard in transaction.guards:
-        if guard.expected is not None and guard.key.endswith(OWNER):
-            leaves = stored_number(revisions.get(guard.key.removesuffix(OWNER) + UPDATED))
-            if leaves:
-                yield _Part(guard.key, guard.expected, leaves, guard.key in deleted)
+    claims = [guard for guard in transaction.guards if guard.expected is not None and guard.key.endswith(OWNER)]
+    leaves = {claim: stored_number(revisions.get(claim.key.removesuffix(OWNER) + UPDATED)) for claim in claims}
+    return {claim: revision for claim, revision in leaves.items() if revision}
 
 
 def _tombstones(transaction: Transaction) -> list[Put]:
@@ -209,62 +151,90 @@ def _tombstones(transaction: Transaction) -> list[Put]:
     ]
 
 
-class _Survey:
-    """The facts about the whole file that its replay needs.
+class _Replay:
+    """A file in two passes: the first reads and checks all of it, the second sends its writes in their order.
 
-    Attributes:
-        ends: The revision with which each session releases its record, if it does.
-        store_ids: The stores that lines were meant for, each with its first line.
+    Args:
+        storage: The store.
+        path: The file.
+        store_id: Only the lines for this store count, and damaged ones are passed over; None: every line must be intact.
+        from_log: The file is a log.
     """
 
-    def __init__(self) -> None:
-        self.ends: dict[tuple[str, bytes], int] = {}
-        self.store_ids: dict[str, int] = {}
-
-    def look_at(self, lines: Sequence[Line]) -> None:
-        for number, rescued in lines:
-            if isinstance(rescued, Undelivered):
-                self.store_ids.setdefault(rescued.store_id, number)
-                self.ends.update({part.claim: part.leaves for part in _parts(rescued.transaction) if part.releases})
-
-
-class _Replay:
-    """Sends the lines in their order, and notes their fate."""
-
-    def __init__(self, storage: Storage, path: Path, ends: dict[tuple[str, bytes], int]) -> None:
+    def __init__(self, storage: Storage, path: Path, *, store_id: str | None = None, from_log: bool = False) -> None:
         self._storage = storage
         self._path = path
-        self._ends = ends
+        self._store_id = store_id
+        self._from_log = from_log
+        self._store_ids: dict[str, int] = {}  # of the writes, each with its first line
+        self._ends: dict[Guard, int] = {}  # the revisions with which sessions release their records
+        self._damaged: list[LeftBehind] = []
+        self._unsavable: dict[str, LeftBehind] = {}
         self._restored: dict[str, None] = {}
         self._there: dict[str, None] = {}
         self._left: dict[str, LeftBehind] = {}
-        self._unsavable: dict[str, LeftBehind] = {}
-        self._broken: dict[tuple[str, bytes], int] = {}
+        self._broken: dict[Guard, int] = {}  # the first line that is left of each session
         self._revisions: dict[str, bytes] = {}
-        self.unsettled: set[int] = set()
+        self._unsettled: set[int] = set()
+        self._foreign = self._count = 0
 
-    async def deliver(self, lines: Sequence[Line]) -> None:
-        """Replay some lines.
+    async def run(self) -> Restored:
+        async for lines in self._batches():
+            self._survey(lines)
+        await self._storage.connect()
+        if self._store_id is None:
+            await self._check_same_store()
+        async for lines in self._batches():
+            await self._deliver(lines)
+        await self._storage.flush()
+        report = self._report()
+        left = (*report.left, *report.not_restorable, *self._damaged)
+        settled = self._count - len(self._unsettled)
+        return Restored(report, left, frozenset(self._unsettled), self._foreign, settled)
 
-        Raises:
-            StorageUnavailable: The store did not take them.
-            StorageError: It cannot be read.
-        """
+    async def _batches(self) -> AsyncGenerator[list[Line]]:
+        keep_damaged = self._store_id is not None
+        with closing(read_lines(self._path, from_log=self._from_log, keep_damaged=keep_damaged)) as lines:
+            while batch := await asyncio.to_thread(lambda: list(islice(lines, BATCH_WRITES))):
+                yield batch
+
+    def _survey(self, lines: Sequence[Line]) -> None:
+        self._count += len(lines)
+        for number, rescued in lines:
+            if self._store_id is not None and rescued.store_id not in {self._store_id, ""}:
+                self._foreign += 1
+            elif isinstance(rescued, Damaged):
+                self._damaged.append(LeftBehind("?", number, rescued.why))
+            elif isinstance(rescued, Unsavable):
+                self._unsavable[rescued.record] = LeftBehind(rescued.record, number, rescued.why)
+            else:
+                self._store_ids.setdefault(rescued.store_id, number)
+                leaves, effects = _leaves(rescued.transaction), rescued.transaction.effects
+                self._ends.update({claim: end for claim, end in leaves.items() if Delete(claim.key) in effects})
+                continue
+            self._unsettled.add(number)
+
+    async def _check_same_store(self) -> None:
+        found = (await self._storage.load(SERVER_STORE_ID) or b"").decode(errors="replace")
+        for store_id, number in self._store_ids.items():
+            if store_id != found:
+                raise StorageMisconfigured(
+                    f"{self._path}, line {number}: it was meant for another store; nothing was changed",
+                    hint="name the store of the server that wrote it",
+                )
+
+    async def _deliver(self, lines: Sequence[Line]) -> None:
         writes: list[tuple[int, Undelivered]] = []
         for number, rescued in lines:
-            if isinstance(rescued, Unsavable):
-                self._unsavable[rescued.record] = LeftBehind(rescued.record, number, rescued.why)
-                self.unsettled.add(number)
-            elif isinstance(rescued, Damaged):
+            if number in self._unsettled or not isinstance(rescued, Undelivered):
                 continue
-            elif deleted := _tombstones(rescued.transaction):
-                await self._send(writes)  # the guard is made from the state that they leave
-                guards = [*rescued.transaction.guards, *[await self._unchanged(each) for each in deleted]]
-                transaction = Transaction(guards, rescued.transaction.effects)
-                await self._send([(number, rescued._replace(transaction=transaction))])
+            write = rescued
+            if deleted := _tombstones(rescued.transaction):
+                await self._send(writes)  # the guards are made from the state that the earlier writes leave
                 writes = []
-            else:
-                writes.append((number, rescued))
+                guards = [*rescued.transaction.guards, *[await self._unchanged(each) for each in deleted]]
+                write = rescued._replace(transaction=Transaction(guards, rescued.transaction.effects))
+            writes.append((number, write))
         await self._send(writes)
 
     async def _unchanged(self, tombstone: Put) -> Guard:
@@ -300,29 +270,29 @@ class _Replay:
 
     async def _look_why(self, refused: list[tuple[int, Undelivered, Refused | Failed]]) -> None:
         """Decide each refused write from owner and revision of its records: the store has it already, or it is left."""
-        parts = [list(_parts(rescued.transaction)) for _, rescued, _ in refused]
-        asked = list(dict.fromkeys(key for some in parts for part in some for key in part.keys))
-        held = dict(zip(asked, await load_each(self._storage, asked), strict=True))
+        parts = [_leaves(rescued.transaction) for _, rescued, _ in refused]
+        stored = await read_ownership(self._storage, [_record_keys(claim.key) for some in parts for claim in some])
         for (number, rescued, outcome), some in zip(refused, parts, strict=True):
-            if any(self._fate(part, held) is Verdict.KEPT for part in some):
+            if any(self._is_kept(claim, leaves, stored) for claim, leaves in some.items()):
                 self._there.update(dict.fromkeys(rescued.records))
                 self._revisions.update(_revisions(rescued.transaction))
                 continue
-            self.unsettled.add(number)
-            built_on = [self._broken[part.claim] for part in some if part.claim in self._broken]
+            self._unsettled.add(number)
+            built_on = [self._broken[claim] for claim in some if claim in self._broken]
             why = f"it was built on line {min(built_on)}, which is left" if built_on else _why(outcome)
             if rescued.letters_to:
                 why += f"; a letter to {', '.join(rescued.letters_to)} is not sent"
             for record in rescued.records:
                 self._left.setdefault(record, LeftBehind(record, number, why))
-            for part in some:
-                self._broken.setdefault(part.claim, number)
+            for claim in some:
+                self._broken.setdefault(claim, number)
 
-    def _fate(self, part: _Part, held: Mapping[str, bytes | None]) -> Verdict:
-        owner, updated = (held[key] for key in part.keys)
-        return verdict(owner, stored_number(updated), Wrote(part.owner, part.leaves, self._ends.get(part.claim)))
+    def _is_kept(self, claim: Guard, leaves: int, stored: Mapping[str, StoredOwnership]) -> bool:
+        # A session may have released its record in a later line: the store has all of its writes if it has that one.
+        wrote = Wrote(claim.expected or b"", leaves, self._ends.get(claim))
+        return stored[claim.key.removesuffix(OWNER)].verdict(wrote) is Verdict.KEPT
 
-    def report(self) -> RescueReport:
+    def _report(self) -> RescueReport:
         restored = [record for record in self._restored if record not in self._left]
         there = [record for record in self._there if record not in self._left and record not in self._restored]
         return RescueReport(tuple(restored), tuple(there), tuple(self._left.values()), tuple(self._unsavable.values()))
@@ -348,6 +318,6 @@ def _why(outcome: Refused | Failed) -> str:
     return f"{guard.key} exists by now"
 
 
-def _record_keys(record: str) -> RecordKeys:
-    parsed = keys.parse(record)
+def _record_keys(key: str) -> RecordKeys:
+    parsed = keys.parse(key)
     return RecordKeys(parsed.kind, parsed.id, parsed.suffix)

@@ -207,7 +207,7 @@ def _decode_intact(line: msgspec.Raw) -> Undelivered | Unsavable:
             [_as_sent(effect) for effect in read.effects],
         )
         check_transactions([transaction])
-        for key in (*read.records, *read.letters_to):
+        for key in (*read.records, *read.letters_to, *(guard.key for guard in read.guards)):
             keys.parse(key)
     except (*UNDECODABLE, InvalidKey, StorageError, ValueError) as error:
         raise Corrupt(f"it cannot be read: {error}", hint="it is damaged, cut off, or of another file") from error

@@ -12,7 +12,7 @@ import random
 from collections import deque
 from enum import Enum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from realmkeep.background import STEADY_S
 from realmkeep.errors import OutcomeUnknown, RealmkeepError, StorageError
@@ -58,14 +58,11 @@ MOVES: Final = {
 """The states that may follow each state."""
 
 
-class Trouble:
+class Trouble(NamedTuple):
     """A write that is not known to be committed, and the outcome of its attempt."""
 
-    __slots__ = ("outcome", "write")
-
-    def __init__(self, write: StagedWrite, outcome: WriteOutcome) -> None:
-        self.write = write
-        self.outcome = outcome
+    write: StagedWrite
+    outcome: WriteOutcome
 
 
 class Resolver(Protocol):
