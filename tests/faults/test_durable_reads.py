@@ -381,7 +381,7 @@ async def test_control_without_the_write_of_its_own_it_is_not(
     async def nothing(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(SyncOnNewRun, "begin", nothing)
+    monkeypatch.setattr(SyncOnNewRun, "sync_before_reading", nothing)
     before = open_storage(store.url)
     await before.connect()
     shim.slow(1.0)

@@ -230,7 +230,7 @@ async def test_control_a_connection_without_it_is_seen(onlooker: Onlooker, monke
     async def nothing(*_: object) -> None:
         pass
 
-    monkeypatch.setattr(SyncOnNewRun, "begin", nothing)
+    monkeypatch.setattr(SyncOnNewRun, "sync_before_reading", nothing)
     storage = open_storage(onlooker.url)
     await storage.connect()
     await storage.load("a")

@@ -31,7 +31,7 @@ from realmkeep.testing.contract.backend import (
     put_both,
     when,
 )
-from realmkeep.testing.contract.values import PAST_S, SOON_S
+from realmkeep.testing.contract.values import FAR_S, PAST_S, SOON_S
 
 
 class NeedTests(ContractTests):
@@ -65,8 +65,8 @@ class NeedTests(ContractTests):
     async def test_an_empty_value_is_present_and_an_expired_one_is_not(
         self, storage: Storage, backend: Backend
     ) -> None:
-        await commit(storage, Put("empty", b""), Put("soon", b"x", expire_s=SOON_S))
-        assert await storage.write([needing(Present("empty"), Present("soon"))]) == [COMMITTED]
+        await commit(storage, Put("empty", b""), Put("later", b"x", expire_s=FAR_S), Put("soon", b"x", expire_s=SOON_S))
+        assert await storage.write([needing(Present("empty"), Present("later"))]) == [COMMITTED]
         await backend.elapse(PAST_S)
         assert await storage.write([needing(Present("soon"))]) == [Refused(Present("soon"), None)]
         assert await storage.write([needing(Shorter("soon", 1), then=(Append("soon", b"1"),))]) == [COMMITTED]
