@@ -97,6 +97,8 @@ class Arena:
                 try:
                     words = line.decode().split()
                     if me is None:
+                        if len(words) != 2 or words[0] != "login":
+                            raise ValueError("first of all: login NAME")
                         me = await self.keeper.login(Player, words[1], create=Player, take_over=True)
                         connection = me.connection
                         said = f"hello: {me.record.gold} gold, at {me.record.x}, last operation {me.last_op}"
@@ -104,12 +106,14 @@ class Arena:
                         break
                     else:
                         said = await self.hear(me, words)
-                except (RealmkeepError, ValueError, IndexError) as error:
+                except (RealmkeepError, ValueError) as error:
                     said = f"no: {error}"
                 writer.write(f"{said}\n".encode())
                 await writer.drain()
-        except OSError:
-            pass  # the line broke: the player has 30 s of grace to come back to the same session
+        except ValueError:  # of `readline`: more than 64 KiB without an end
+            writer.write(b"no: the line is too long\n")
+        except (OSError, asyncio.CancelledError):
+            pass  # the line broke: the player has 30 s of grace to come back to the same session; or the server ends
         finally:
             if me is not None:
                 me.disconnect(connection)

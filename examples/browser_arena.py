@@ -36,11 +36,7 @@ from realmkeep.errors import RealmkeepError
 
 SIZE: Final = 20  # fields a side
 REACH: Final = 2
-TRY_AGAIN, ELSEWHERE, GOODBYE = (
-    1012,
-    4001,
-    4002,
-)  # how a connection ends; a page comes back by itself only after the first
+TRY_AGAIN, ELSEWHERE, GOODBYE = 1012, 4001, 4002  # a connection's end: a page comes back by itself after the first
 
 
 class Fighter(Record, kind="browser-fighter", version=1):
@@ -153,12 +149,15 @@ class Arena:
 
     async def lobby(self, page: WebSocket) -> None:
         """A new connection: its first message is the login."""
+        if page.headers.get("origin") not in {None, f"http://{page.headers['host']}"}:
+            await page.close()  # a page of another site may not play in this one's name
+            return
         await page.accept()
         try:
             code = await self.play(page, (await page.receive_json())["login"])
         except WebSocketDisconnect:
             return
-        except (RealmkeepError, ValueError, TypeError, KeyError) as error:
+        except (RealmkeepError, ValueError, TypeError, KeyError, RecursionError) as error:
             await page.send_json({"goodbye": str(error)})
             code = GOODBYE
         await page.close(code)

@@ -11,9 +11,17 @@ if typing.TYPE_CHECKING:
     from .public import *  # noqa: F403 - relative: type checkers would take an absolute import for another package
     from .public import __all__ as __all__
 
+_ROOMS = ("errors", "records", "keeping", "storage", "config", "clock")
+
 
 def __getattr__(name: str) -> object:
-    """Return a public name; the first use imports all of them."""
+    """Return a public name; the first use imports all of them.
+
+    Raises:
+        ImportError: The name is public in another module; the message says which. `from realmkeep import ...` would
+            replace the message of an `AttributeError` by its own.
+        AttributeError: No module has it.
+    """
     if name.startswith("_") and name != "__all__":
         raise AttributeError(f"module 'realmkeep' has no attribute {name!r}")
     if importlib.util.find_spec(f"realmkeep.{name}") is not None:  # a module; it may be importing this package just now
@@ -24,4 +32,11 @@ def __getattr__(name: str) -> object:
     try:
         return globals()[name]
     except KeyError:
+        for room in _ROOMS:
+            module = importlib.import_module(f"realmkeep.{room}")
+            if (
+                name in getattr(module, "__all__", ())
+                or getattr(vars(module).get(name), "__module__", "") == module.__name__
+            ):
+                raise ImportError(f"{name} is public in another module: from realmkeep.{room} import {name}") from None
         raise AttributeError(f"module 'realmkeep' has no attribute {name!r}") from None

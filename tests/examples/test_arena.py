@@ -32,6 +32,10 @@ class Line:
     def say(self, line: str) -> str:
         self._stream.write(f"{line}\n")
         self._stream.flush()
+        return self.hear()
+
+    def hear(self) -> str:
+        """The next line of the arena; nothing once it has closed the connection."""
         return self._stream.readline().rstrip("\n")
 
 
@@ -78,7 +82,9 @@ def test_a_player_comes_back_to_the_same_session_and_the_newest_connection_plays
 
 def test_nonsense_is_answered_and_the_game_goes_on(tmp_path: Path) -> None:
     with Example("arena.py", "sqlite:///arena.db", tmp_path) as arena, connection(arena) as ada:
-        for line in ("", "login", "login a:b", "move", "\udcff"):
+        for line in ("", "login", "enter ada", "login ada bob", "1 attack"):
+            assert ada.say(line) == "no: first of all: login NAME", line
+        for line in ("login a:b", "\udcff"):
             assert ada.say(line).startswith("no: "), line
         assert ada.say("login ada") == "hello: 20 gold, at 0.0, last operation 0"
         for line in ("", "jump", "login ada", "move", "move far", "move nan", "move 1e9", "0 attack", "x attack"):
@@ -86,6 +92,18 @@ def test_nonsense_is_answered_and_the_game_goes_on(tmp_path: Path) -> None:
         for line in ("1 pay ada 5", "1 pay bob 5", "1 pay bob", "1 pay ada x", "1 pay ada -5"):
             assert ada.say(line).startswith("no: "), line
         assert ada.say("1 attack") == "ok 1: 20 gold"
+
+
+def test_a_line_without_an_end_is_refused_and_ends_its_connection_alone(tmp_path: Path) -> None:
+    with Example("arena.py", "sqlite:///arena.db", tmp_path) as arena, connection(arena) as ada:
+        assert ada.say("login ada") == "hello: 20 gold, at 0.0, last operation 0"
+        with connection(arena) as eve:
+            eve.say("login eve")
+            assert eve.say("x" * (2**16 + 1)) == "no: the line is too long"
+            assert eve.hear() == ""
+        assert ada.say("1 attack") == "ok 1: 20 gold"
+        assert arena.stop() == 0
+        assert "Traceback" not in arena.said()
 
 
 def test_it_is_read_in_five_minutes() -> None:

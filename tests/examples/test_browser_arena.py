@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
 from examples.process import LIMIT_S, Example
 from suite.engines import needed
@@ -138,10 +139,21 @@ async def test_a_login_that_is_none_is_refused(arena: Example, name: object) -> 
 
 async def test_what_is_no_message_ends_its_connection_alone(arena: Example) -> None:
     async with player(arena, "ada") as (ada, _):
-        async with connect(f"ws://127.0.0.1:{arena.port}/play") as line:
-            await line.send("{")
-            assert await Client(line).closed() == 4002
+        for nonsense in ("{", "[" * 4000, b"\xff"):  # the second is too deep for the reader of JSON
+            async with connect(f"ws://127.0.0.1:{arena.port}/play") as line:
+                await line.send(nonsense)
+                assert await Client(line).closed() == 4002
         assert await ada.asks(move=[0, 1]) == {"moved": [0, 1]}
+    assert "Traceback" not in arena.said()
+
+
+async def test_a_page_of_another_site_is_refused_and_its_own_is_not(arena: Example) -> None:
+    url = f"ws://127.0.0.1:{arena.port}/play"
+    with pytest.raises(InvalidStatus, match="403"):
+        await connect(url, origin=Origin("http://evil.example"))
+    async with connect(url, origin=Origin(f"http://127.0.0.1:{arena.port}")) as line:
+        await line.send('{"login": "ada"}')
+        assert await Client(line).hears("hello") == {"hello": "ada", "last_op": 0}
 
 
 def test_the_page_loads_nothing_else_and_the_program_fits_its_bound(arena: Example) -> None:

@@ -133,6 +133,17 @@ async def test_a_full_queue_is_refused_and_may_be_tried_again() -> None:
         await lab.finish(asyncio.gather(*some))
 
 
+async def test_only_a_function_that_makes_a_commit_is_taken(keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    begun: Any = keeper.commit(earn, ada, ops=(OP,))
+    with pytest.raises(Misuse, match=r"answer got a coroutine \(pass an `async def`"):
+        await answer(ada, OP, begun)
+    nothing: Any = lambda: None  # noqa: E731 - of the wrong type on purpose
+    with pytest.raises(Misuse, match=r"answer returned None \(pass an `async def`"):
+        await answer(ada, OP, nothing)
+    assert ada.record.gold == 100
+
+
 async def test_a_bug_of_the_game_and_its_own_refusal_pass_through(keeper: Keeper) -> None:
     ada, bob = await enter(keeper, 1), await enter(keeper, 2)
     with pytest.raises(NotEnough):

@@ -95,6 +95,14 @@ async def test_only_a_class_of_records_has_hooks_and_sessions(keeper: Keeper, cl
         await keeper.login(cls, 1)
 
 
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_decorator_without_a_class_is_refused_and_does_not_swallow_its_function(event: str) -> None:
+    def mine(*_: object) -> None: ...
+
+    with pytest.raises(Misuse, match=f"{event} got a function where the class of a record belongs"):
+        getattr(Hooks(), event)(mine)
+
+
 def unheard(result: Callable[[], object]) -> Callable[..., object]:
     """A plain function whose work nobody would do."""
 

@@ -34,7 +34,7 @@ class Rules:
             player.diary += f"{letter['what']} "
             player.gold += letter.get("gold", 0)
             if letter["what"] in self.broken:
-                raise KeyError(letter["what"])
+                raise asyncio.CancelledError if letter["what"] == "cancelled" else KeyError(letter["what"])
             if letter["what"] == "shield" and self.bag_is_full:
                 raise Later("the bag is full")
 
@@ -88,6 +88,20 @@ async def test_it_is_kept_however_long_it_takes_named_and_applied_once_the_game_
     assert post.store.entries("rover:2:kept") == []
     assert post.keeper.degraded == ()
     assert await list_kept_letters(post.line()) == []
+
+
+async def test_a_hook_that_asks_a_cancelled_task_has_its_letter_kept_and_the_others_opened(
+    post: Lab, rules: Rules
+) -> None:
+    rules.broken = {"cancelled"}
+    await send(post, "cancelled", "rope")
+    bob = await enter_and_read(post.keeper, 2)
+    assert bob.record.diary == "rope "
+    assert len(post.store.entries("rover:2:kept")) == 1
+    assert post.keeper.degraded != ()
+    rules.broken.clear()
+    await bob.logout()
+    assert (await enter_and_read(post.keeper, 2)).record.diary == "rope cancelled "
 
 
 async def test_a_letter_for_later_stays_and_is_tried_again_by_itself(post: Lab, rules: Rules) -> None:

@@ -76,6 +76,24 @@ def test_a_name_that_is_not_public_is_no_attribute() -> None:
             getattr(realmkeep, name)
 
 
+@pytest.mark.parametrize(
+    ("name", "room"),
+    [
+        ("CommitUnknown", "errors"),
+        ("CLAMP", "records"),
+        ("Issue", "records"),
+        ("Table", "keeping"),
+        ("open_storage", "storage"),
+        ("AuthConfig", "config"),
+        ("SystemClock", "clock"),
+    ],
+)
+def test_a_name_of_another_module_is_refused_with_the_line_that_imports_it(name: str, room: str) -> None:
+    with pytest.raises(ImportError, match=f"^{name} is public in another module: from realmkeep.{room} import {name}$"):
+        exec(f"from realmkeep import {name}", {})
+    exec(f"from realmkeep.{room} import {name}", {})
+
+
 def test_every_public_name_is_there_and_nothing_else_is_promised() -> None:
     assert sorted(set(realmkeep.__all__), key=str) == sorted(realmkeep.__all__, key=str)
     assert [name for name in realmkeep.__all__ if not hasattr(realmkeep, name)] == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
+from realmkeep.callables import discard
 from realmkeep.errors import CommitPending, DefinitionError, InvalidKey, Misuse, RealmkeepError, TierViolation
+from realmkeep.keeping.live.arguments import shown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+HINT: Final = "pass an `async def` that returns the commit's receipt, or `lambda: keeper.commit(...)`"
 
 BUGS: Final = (Misuse, TierViolation, DefinitionError, InvalidKey)  # of the game; no client can do anything about them
 
@@ -93,10 +97,18 @@ async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Rece
         `Ack`, `Refused`, `Pending` or `Undecided`; an operation whose write is on its way is waited for.
 
     Raises:
-        Misuse, TierViolation, DefinitionError, InvalidKey: A bug of the game.
+        Misuse: `act` is no function, or what it returned cannot be awaited; or another bug of the game.
+        TierViolation, DefinitionError, InvalidKey: A bug of the game.
     """
-    told = await _told(session.recall(op))
-    return told if told is not None else cast("Answer[T]", await _told(act()))
+    if not callable(cast("object", act)):
+        discard(act)
+        raise Misuse(f"answer got {shown(act)}", hint=HINT)
+    if (told := await _told(session.recall(op))) is not None:
+        return told
+    work = act()
+    if not hasattr(work, "__await__"):
+        raise Misuse(f"the function given to answer returned {shown(work)}", hint=HINT)
+    return cast("Answer[T]", await _told(work))
 
 
 async def _told(work: Awaitable[Receipt[T] | None]) -> Answer[T] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from realmkeep.callables import discard, is_deferred
@@ -88,7 +89,12 @@ class Batch:
                 hint="register one with on_letter, or run the release that has it; the letter is kept",
             )
         content = letter.content if opener.of is None else open_letter(letter, opener.of)
-        result = opener.hook(record, content)
+        try:
+            result = opener.hook(record, content)
+        except CancelledError as cancelled:  # the hook's own, since nothing awaits here: not the end of this task
+            raise Misuse(
+                "on_letter raised CancelledError", hint="a hook asks no cancelled task or future for its result"
+            ) from cancelled
         if isinstance(result, (Later, Return)):
             raise result
         if is_deferred(result):

@@ -139,6 +139,8 @@ class Hooks:
         return self._hook("letter_settled", cls, letter)
 
     def _hook(self, event: str, cls: type[Record], letter: type[Letter] | None = None) -> Callable[[H], H]:
+        check_record(cls, f"on_{event}")  # at once: `@hooks.on_evict` without a class would register nothing
+
         def register(hook: H) -> H:
             self.add_hook(event, cls, hook, letter)
             return hook
