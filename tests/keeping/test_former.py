@@ -19,6 +19,8 @@ from realmkeep.errors import RescueNotDelivered
 from realmkeep.keeping import CloseReport, Keeper
 from realmkeep.keeping.recovery import former_rescues as former_module
 from realmkeep.keeping.recovery.former_rescues import locked
+from realmkeep.keeping.recovery.rescue_file import Undelivered, decode_line
+from realmkeep.storage import Delete, Transaction
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, reject
 from realmkeep.testing.lab import Lab
 
@@ -26,6 +28,12 @@ from realmkeep.testing.lab import Lab
 def founds(keeper: Keeper, founder: Player) -> None:
     founder.gold -= 50
     keeper.tx.create(Guild, 7, Guild(gold=50))
+
+
+def as_of_another_store(line: bytes) -> bytes:
+    """A rescue line as a server of another store would have left it."""
+    body = json.dumps({**json.loads(line)["line"], "store": "another"}).encode()
+    return b'{"format":1,"crc32":"%08x","line":%b}\n' % (zlib.crc32(body), body)
 
 
 class Town:
@@ -139,9 +147,7 @@ async def test_what_others_have_claimed_stays_in_the_file_and_in_sight(
 async def test_lines_of_another_store_are_left_to_it(town: Town) -> None:
     await town.shut_down_without_a_store(await town.opened())
     ours = town.rescue.read_bytes()
-    (body,) = [json.loads(line)["line"] for line in ours.splitlines()[:1]]
-    foreign = json.dumps({**body, "store": "another"}).encode()
-    foreign = b'{"format":1,"crc32":"%08x","line":%b}\n' % (zlib.crc32(foreign), foreign)
+    foreign = as_of_another_store(ours.splitlines()[0])
     first, rest = ours.split(b"\n", 1)
     town.rescue.write_bytes(first + b"\n" + foreign + rest)
     keeper = await town.opened()
@@ -150,6 +156,41 @@ async def test_lines_of_another_store_are_left_to_it(town: Town) -> None:
     assert town.aside()[0].read_bytes() == ours
     assert keeper.degraded == (f"{town.rescue} holds 1 lines of another store: move them away, or use that store",)
     assert (await town.lab.finish(keeper.close())).clean
+
+
+async def test_a_line_of_another_store_changes_nothing_even_where_it_would_fit(town: Town) -> None:
+    await town.shut_down_without_a_store(await town.opened())
+    before = town.gold()
+    foreign = b"".join(as_of_another_store(line) for line in town.rescue.read_bytes().splitlines())
+    town.rescue.write_bytes(foreign)
+    keeper = await town.opened()
+    assert (town.gold(), town.rescue.read_bytes(), town.aside()) == (before, foreign, [])
+    assert (await town.lab.finish(keeper.close())).clean
+
+
+async def test_a_file_is_moved_only_when_its_lines_are_durable(town: Town) -> None:
+    await town.shut_down_without_a_store(await town.opened())
+    lines = town.rescue.read_bytes()
+    town.lab.line().script("flush", reject())
+    with pytest.raises(RescueNotDelivered):
+        await town.opened()
+    assert (town.rescue.read_bytes(), town.aside()) == (lines, [])
+
+
+async def test_an_equal_revision_proves_nothing_of_a_session_without_a_release(town: Town) -> None:
+    """Another server's clock gave the very microsecond: without a release in the file a free record is not ours."""
+    await town.shut_down_without_a_store(await town.opened())
+    trade, *_ = town.rescue.read_bytes().splitlines(keepends=True)
+    town.rescue.write_bytes(trade)
+    rescued = decode_line(trade)
+    assert isinstance(rescued, Undelivered)
+    equal = [effect for effect in rescued.transaction.effects if effect.key.endswith(":updated")]
+    free = [Delete(f"rover:{number}:owner") for number in (1, 2)]
+    await town.lab.line().write([Transaction((), (*equal, *free))])
+    keeper = await town.opened()
+    assert "rover:1 was released since" in keeper.degraded[0]
+    assert (town.gold(), town.rescue.read_bytes()) == ([100, 100, 0], trade)
+    assert not (await town.lab.finish(keeper.close())).clean
 
 
 @pytest.mark.parametrize(
