@@ -68,6 +68,7 @@ class InboxHeads:
         count = 0
         while count < min(effect.count, len(head)):
             letter = head[count]
+            # The first letter that this write did not move, and its record has not opened, is new, as are all behind it.
             if letter not in moved and (ring is None or not ring.has_letter(letter_id(letter))):
                 break
             count += 1

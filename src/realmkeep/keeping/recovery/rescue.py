@@ -260,7 +260,7 @@ class _Replay:
                 letters.update(dict.fromkeys(rescued.letters_to))
             elif isinstance(outcome, Refused) or (isinstance(outcome, Failed) and is_final(outcome.error)):
                 refused.append((number, rescued, outcome))
-            else:
+            else:  # no later batch may be sent before this line is decided
                 raise StorageUnavailable(
                     f"{self._path}, line {number}: the store did not take it: {outcome.error}",
                     hint="nothing is lost: restore the file again, it goes on where it stopped",
@@ -273,6 +273,7 @@ class _Replay:
         parts = [_leaves(rescued.transaction) for _, rescued, _ in refused]
         stored = await read_ownership(self._storage, [_record_keys(claim.key) for some in parts for claim in some])
         for (number, rescued, outcome), some in zip(refused, parts, strict=True):
+            # A transaction is atomic: one record that has it tells that all of them have it.
             if any(self._is_kept(claim, leaves, stored) for claim, leaves in some.items()):
                 self._there.update(dict.fromkeys(rescued.records))
                 self._revisions.update(_revisions(rescued.transaction))

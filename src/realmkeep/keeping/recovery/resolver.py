@@ -74,6 +74,7 @@ class Resolver:
         looks = [write for write in pending() if isinstance(write, Comparison)]
         is_behind = any(state.verdict(acknowledged(session)).is_behind for session, state in held.items())
         recovered: Recovered | None = None
+        # The writes of the queue were built on lost ones, so those are restored first.
         if is_behind or await self._loss.is_suspected(asked=bool(looks)):
             recovered = await self._loss.recover(queued)
             sessions = [member.session for write in queued() for member in write.members]
@@ -128,14 +129,14 @@ class _Round:
             self._go_over_what_is_there(write)
         for session in self._lost:
             owner = self._held[session].owner
-            if session in self._foreign:
+            if session in self._foreign:  # the owner key is still ours, so it names no other server
                 self._sessions.lose(session, FOREIGN)
                 continue
             self._sessions.lose(
                 session, f"owned by {owner.decode(errors='replace')}" if owner else "released by another server"
             )
         for session, member in self._reverted.items():
-            if session not in self._lost:
+            if session not in self._lost:  # the record of a lost session is another server's: memory is worth nothing
                 self._revert(session, member)
         return again
 
@@ -220,6 +221,7 @@ class _Round:
     def _refuse(self, write: StagedWrite, *, lost: str = "", error: RealmkeepError | None = None) -> None:
         for member in write.members:
             self._reverted.setdefault(member.session, member)
+        # An attempt may have landed before the other server claimed the record: only the record tells, at its new owner.
         if error is None and lost and write.maybe_applied:
             error = CommitUnknown(
                 f"ownership of {lost} was lost before the store answered", hint="the retry at the new owner tells"

@@ -195,6 +195,7 @@ class StoreLoss:
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
         same_store = await self._storage.load(SERVER_STORE_ID) in (self.store_id, None)
+        # A loss window excuses an older state of this store, but not another store.
         if self.allowed or (window_s != 0 and same_store):
             return
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
@@ -241,6 +242,7 @@ class StoreLoss:
     def _lose(self, sessions: Iterable[Session[Any]], stored: Mapping[str, StoredOwnership]) -> None:
         for session in sessions:
             fate = stored[session.keys.record].verdict(acknowledged(session))
+            # The store had lost our claim, so nothing kept another server from claiming the record.
             if fate.is_gone and not session.ended:
                 self._sessions.lose(session, FOREIGN if fate is Verdict.FOREIGN else CLAIMED)
                 self._torn[session.keys.record] = None

@@ -229,6 +229,7 @@ class Tail:
         self.acknowledged = entry.order
         if entry.releases:
             self._released[entry.parts[0].keys.record] = entry
+        # The oldest entries are the next to become safe, so their loss is the least likely.
         while self.size_bytes > self._bytes_max and self._entries:
             self._pop()
             if not self.given_up:
