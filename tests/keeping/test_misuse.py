@@ -162,6 +162,16 @@ async def test_a_session_that_is_over_in_a_commit(keeper: Keeper) -> None:
     assert ada.record.gold == 100
 
 
+async def test_a_thread_with_an_event_loop_of_its_own_is_refused_and_stops_no_writes() -> None:
+    async with Keeper.open("memory://") as keeper:
+        ada = await enter(keeper)
+        for work in (lambda: keeper.commit(earn, ada), lambda: keeper.login(Player, 2, create=Player)):
+            with pytest.raises(Misuse, match=r"another event loop.*run_coroutine_threadsafe"):
+                await asyncio.to_thread(asyncio.run, work())
+        await keeper.commit(earn, ada)
+        assert ada.record.gold == 110
+
+
 async def test_the_keeper_of_a_commit_within_a_commit_is_told_nothing_strange(lab: Lab, keeper: Keeper) -> None:
     """The inner one is a coroutine that nobody awaits: found, as any awaitable that comes back."""
     ada = await enter(keeper)

@@ -38,13 +38,20 @@ class SessionEntry:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._unwanted: set[str] = set()
+        self._loop = asyncio.get_running_loop()
 
     def check_open(self) -> None:
-        """Nothing begins while the keeper closes.
+        """Nothing begins while the keeper closes, or in another event loop: its write would wait for a future of that loop.
 
         Raises:
-            ShuttingDown: It does.
+            Misuse: It is another loop, as in a thread of its own.
+            ShuttingDown: The keeper closes.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            raise Misuse(
+                f"the keeper {self._engine.name} was used from another event loop",
+                hint="use a keeper from the loop that opened it; from a thread by asyncio.run_coroutine_threadsafe",
+            )
         if self._engine.sessions.closing:
             raise ShuttingDown(f"the keeper {self._engine.name} is closing", hint="connect to another server")
 
