@@ -13,7 +13,7 @@ ROOMS: Final = {
 }
 OF_MODULES: Final = {  # names that few games need: public, and imported from the module of their room
     "records": ("Tier", "Trigger", "Keyword", "Validity", "OK", "CLAMP", "REJECT", "QUARANTINE", "Issue", "issue"),
-    "keeping": ("Table", "Scanned", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
+    "keeping": ("Table", "ScannedRecord", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
     "storage": (
         *("open_storage", "Storage", "Capability", "Transaction", "Guard", "Need", "Present", "Shorter"),
         *(

@@ -67,11 +67,11 @@ async def test_a_killed_server_leaves_whole_registrations_and_every_one_it_ackno
         assert server.returncode == -signal.SIGKILL
         storage = open_storage(url)
         await storage.connect()
-        shelf = UnownedRecords(Account, storage)
+        stored_accounts = UnownedRecords(Account, storage)
         heroes: list[object] = []
         names: set[str] = set()
         async for key in storage.keys("account:*"):
-            found = await shelf.get(key.removeprefix("account:"))
+            found = await stored_accounts.get(key.removeprefix("account:"))
             assert found is not None
             names.add(found.record.username)
             heroes += found.record.character_ids
@@ -155,8 +155,10 @@ async def test_a_killed_server_brings_no_revoked_ticket_back_and_no_old_password
     storage = open_storage(url)
     await storage.connect()
     config = AuthConfig(answer_time_s=0, throttle_account_free=1000)
-    shelf = UnownedRecords(Account, storage)
-    accounts = Accounts(shelf, storage, config=config, server_name="town-2", keys=keys, cost=Argon2Cost(8, 1, 1))
+    stored_accounts = UnownedRecords(Account, storage)
+    accounts = Accounts(
+        stored_accounts, storage, config=config, server_name="town-2", keys=keys, cost=Argon2Cost(8, 1, 1)
+    )
     for name, tickets in revoked.items():
         for ticket in tickets:
             with pytest.raises(AuthFailed):

@@ -185,17 +185,17 @@ async def test_keeping_and_accounts_read_nothing_before_it_through_restarts_of_t
     server: StoreServer, onlooker: Onlooker
 ) -> None:
     keeper = await Keeper.open(onlooker.url, config=KeeperConfig(name="town"))
-    shelf = keeper.unowned(Account)
+    stored_accounts = keeper.unowned(Account)
     purse = await keeper.login(Purse, 1, create=Purse)
     for number in range(1, 9):
         committing = asyncio.ensure_future(keeper.commit(earn, purse, ops=(Op(number),)))
-        making = asyncio.ensure_future(shelf.create(f"ada{number}", Account(username=f"ada{number}")))
+        making = asyncio.ensure_future(stored_accounts.create(f"ada{number}", Account(username=f"ada{number}")))
         await asyncio.sleep(0)
         await again(server)
         await asyncio.wait([committing, making], timeout=LIMIT_S)
         assert committing.result().result == number
         await retried(lambda: keeper.table(Purse).load(2))
-        await retried(lambda number=number: shelf.get(f"ada{number}"))
+        await retried(lambda number=number: stored_accounts.get(f"ada{number}"))
     await keeper.close()
     assert onlooker.too_early == []
 

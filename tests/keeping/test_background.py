@@ -13,7 +13,7 @@ from realmkeep.keeping.letters.notice_listener import NoticeListener
 from realmkeep.keeping.ownership.lease import LeaseHolder
 from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.writing.flusher import Flusher
-from realmkeep.keeping.writing.outage import Outage
+from realmkeep.keeping.writing.outage import OutageWatch
 from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.testing.lab import Lab
 
@@ -23,7 +23,7 @@ LOOPS: dict[str, tuple[type, str]] = {
     "urgent writes": (Flusher, "write_urgent"),
     "notices": (NoticeListener, "listen"),
     "patience": (PendingWatch, "watch_queue"),
-    "outage": (Outage, "watch"),
+    "outage": (OutageWatch, "watch"),
     "look back": (LookBack, "watch"),
 }
 

@@ -13,7 +13,7 @@ from realmkeep.errors import AlreadyExists, InboxFull, KeepingError, NoSuchRecei
 from realmkeep.keeping import Keeper, Op, Session, restore_rescued
 from realmkeep.keeping.letters.inboxes import LATER_S
 from realmkeep.keeping.letters.kept_letters import list_kept_letters
-from realmkeep.keeping.writing.receivers import Post
+from realmkeep.keeping.writing.receivers import ReceiverConditions
 from realmkeep.storage import Need
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, delay
@@ -42,7 +42,7 @@ async def small() -> AsyncGenerator[Lab]:
 
 async def test_a_letter_to_nobody_is_refused_and_nothing_happened(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
-    with pytest.raises(NoSuchReceiver, match=r"rover:2, which does not exist \(look whom it is for") as caught:
+    with pytest.raises(NoSuchReceiver, match=r"rover:2, which does not exist \(check the receiver") as caught:
         await keeper.commit(partial(send, keeper), ada, ops=(Op(1, b"send"),))
     assert isinstance(caught.value, KeepingError)
     assert (caught.value.retryable, caught.value.outcome) == (False, "not_applied")
@@ -57,10 +57,10 @@ async def test_a_letter_to_nobody_is_refused_and_nothing_happened(lab: Lab, keep
 async def test_the_control_without_needs_a_letter_to_nobody_is_taken(
     lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nothing(_: Post) -> Iterator[Need]:
+    def nothing(_: ReceiverConditions) -> Iterator[Need]:
         return iter(())
 
-    monkeypatch.setattr(Post, "needs", nothing)
+    monkeypatch.setattr(ReceiverConditions, "needs", nothing)
     await keeper.commit(partial(send, keeper), await enter(keeper))
     assert inbox(lab) == 1
 

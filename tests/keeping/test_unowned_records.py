@@ -9,22 +9,22 @@ from realmkeep.storage import Put
 from realmkeep.testing.lab import Lab
 
 
-async def test_a_shelf_of_the_keeper_makes_reads_and_replaces_what_nobody_owns(keeper: Keeper) -> None:
-    shelf = keeper.unowned(Guild)
-    assert await shelf.get(7) is None
-    assert await shelf.create(7, Guild())
-    assert not await shelf.create(7, Guild())
-    shelved = await shelf.get(7)
-    assert shelved is not None
-    shelved.record.gold += 5
-    assert await shelf.replace(7, shelved, shelved.record)
-    again = await shelf.get(7)
+async def test_the_keeper_s_unowned_records_are_created_read_and_replaced(keeper: Keeper) -> None:
+    unowned = keeper.unowned(Guild)
+    assert await unowned.get(7) is None
+    assert await unowned.create(7, Guild())
+    assert not await unowned.create(7, Guild())
+    found = await unowned.get(7)
+    assert found is not None
+    found.record.gold += 5
+    assert await unowned.replace(7, found, found.record)
+    again = await unowned.get(7)
     assert again is not None
     assert again.record.gold == 5
-    assert not await shelf.replace(7, shelved, Guild()), "somebody replaced it since it was read"
+    assert not await unowned.replace(7, found, Guild()), "somebody replaced it since it was read"
 
 
-async def test_a_shelf_writes_as_the_store_is_configured() -> None:
+async def test_an_unowned_record_is_written_as_the_store_is_configured() -> None:
     async with Lab(records=RecordsConfig(codec="sexpr")) as lab:
         assert await lab.keeper.unowned(Guild).create(7, Guild())
         stored = lab.store.value("guild:7")
@@ -32,21 +32,21 @@ async def test_a_shelf_writes_as_the_store_is_configured() -> None:
         assert stored.startswith(b"(:version 1 ")
 
 
-async def test_a_shelf_has_the_caps_of_the_store_s_configuration() -> None:
+async def test_unowned_records_have_the_caps_of_the_store_s_configuration() -> None:
     async with Lab(records=RecordsConfig(bytes_max=1024)) as lab:
         with pytest.raises(RecordTooLarge):
             await lab.keeper.unowned(Guild).create(7, Guild(motto="m" * 2000))
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-async def test_a_shelf_reads_an_imported_store_if_that_is_configured(accepted: bool) -> None:
+async def test_unowned_records_are_read_from_an_imported_store_if_that_is_configured(accepted: bool) -> None:
     async with Lab(records=RecordsConfig(accept_unchecked=accepted)) as lab:
         await lab.line().save("guild:7", b'{"version":1,"gold":5,"motto":""}')
         read = lab.keeper.unowned(Guild).get(7)
         if accepted:
-            shelved = await read
-            assert shelved is not None
-            assert shelved.record.gold == 5
+            found = await read
+            assert found is not None
+            assert found.record.gold == 5
         else:
             with pytest.raises(Quarantined):
                 await read

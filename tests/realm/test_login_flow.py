@@ -30,12 +30,12 @@ async def comes_in(realm: Lab, player: Player, *, stored: bool = True) -> LabPee
 
 
 async def ticket_of_another_device(realm: Lab, username: str) -> str:
-    shelf = realm.keeper.unowned(Account)
-    found = await realm.clock.finish(shelf.get(username))
+    stored_accounts = realm.keeper.unowned(Account)
+    found = await realm.clock.finish(stored_accounts.get(username))
     assert found is not None
     issued = issue_ticket(found.record, None, realm.clock.wall_us() // 1_000_000)
     found.record.tickets = issued.kept
-    assert await realm.clock.finish(shelf.replace(username, found, found.record))
+    assert await realm.clock.finish(stored_accounts.replace(username, found, found.record))
     return issued.ticket
 
 

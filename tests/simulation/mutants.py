@@ -232,7 +232,7 @@ def returns_in_two_steps() -> Patch:
         await write.wait(patient=True)
         return None
 
-    return mock.patch.object(inboxes.Inboxes, "_give_back", give_back)
+    return mock.patch.object(inboxes.InboxDrainer, "_give_back", give_back)
 
 
 @contextmanager

@@ -66,13 +66,13 @@ class AccountWatch:
     """Follows the logins of one server.
 
     Args:
-        shelf: The stored accounts.
+        stored_accounts: The stored accounts.
         notices: Names the changed accounts.
         clock: Paces the checks, and ends bans.
     """
 
-    def __init__(self, shelf: UnownedRecords[Account], notices: AccountNotices, clock: Clock) -> None:
-        self._shelf = shelf
+    def __init__(self, stored_accounts: UnownedRecords[Account], notices: AccountNotices, clock: Clock) -> None:
+        self._stored_accounts = stored_accounts
         self._notices = notices
         self._clock = clock
         self._followed: dict[str, set[FollowedLogin]] = {}
@@ -123,7 +123,7 @@ class AccountWatch:
 
     async def _judge(self, username: str) -> None:
         try:
-            found = await self._shelf.get(username)
+            found = await self._stored_accounts.get(username)
         except StorageError:
             raise
         except RealmkeepError as error:  # unreadable: this is no evidence that the login has ended

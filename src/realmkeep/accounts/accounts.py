@@ -45,7 +45,7 @@ class Accounts(AccountAdmin):
     """The accounts of a realm. Make it with `open_accounts`, and use it inside `async with accounts.running():`.
 
     Args:
-        shelf: The stored accounts.
+        stored_accounts: The stored accounts.
         storage: The same store, for the marks of sealed payloads and the failed logins of this server.
         config: The section `auth`.
         server_name: The server's name; each server counts its own failed logins.
@@ -57,7 +57,7 @@ class Accounts(AccountAdmin):
 
     def __init__(
         self,
-        shelf: UnownedRecords[Account],
+        stored_accounts: UnownedRecords[Account],
         storage: Storage,
         *,
         config: AuthConfig,
@@ -69,8 +69,8 @@ class Accounts(AccountAdmin):
     ) -> None:
         clock = clock or SystemClock()
         notices = AccountNotices(storage, clock)
-        super().__init__(shelf, notices, Lookalikes(storage), clock)
-        self._watch = AccountWatch(shelf, notices, clock)
+        super().__init__(stored_accounts, notices, Lookalikes(storage), clock)
+        self._watch = AccountWatch(stored_accounts, notices, clock)
         self._config = config
         self._rules = PasswordRules(config.password_length_min, realm_name)
         self._reserved_names = (*config.reserved_names.split(), realm_name)
@@ -81,7 +81,7 @@ class Accounts(AccountAdmin):
         self._refusals = RateLimitedLog(clock)  # log lines that a stranger causes for free
         self._successes = RateLimitedLog(clock)  # log lines that cost a password hash each
         self._verifier = Verifier(
-            shelf, self._throttle, self._pool, self._cost, clock, config.answer_time_s, self._refusals
+            stored_accounts, self._throttle, self._pool, self._cost, clock, config.answer_time_s, self._refusals
         )
         self._background = Background("the accounts", clock)
         self._sealed_logins = SealedLogins(keys, storage, clock, self._refusals)
@@ -165,12 +165,15 @@ class Accounts(AccountAdmin):
             if character is not None:
                 id_, record = await character() if callable(character) else character
                 made.character_ids = [id_]
-                also = (*new_record(record, id_, now_us=self._clock.wall_us(), records=self._shelf.records), *also)
+                also = (
+                    *new_record(record, id_, now_us=self._clock.wall_us(), records=self._stored_accounts.records),
+                    *also,
+                )
             first_ticket = issue_ticket(made, first_character(made), self._verifier.now_s())
             made.tickets = first_ticket.kept
             if not await self._store_new(name, before, made, also):
                 raise self._taken(address)
-            await self._shelf.settled()
+            await self._stored_accounts.settled()
         self._successes.say(log.info, "account %s was registered from %r", name, address)
         return login_of(made, first_ticket)
 
@@ -212,7 +215,7 @@ class Accounts(AccountAdmin):
             account.password_hash = renewed_hash
             _remember_address(account, address)
             try:
-                if await self._shelf.replace(account.username, found, account):
+                if await self._stored_accounts.replace(account.username, found, account):
                     return login_of(account, issued, playing)
                 found = await self._read_again(account.username, {verified_hash, renewed_hash})
             except StorageError as error:
@@ -232,7 +235,7 @@ class Accounts(AccountAdmin):
             account.tickets = issued.kept
             account.last_login_s = self._verifier.now_s()
             with self._unavailable_is_refused():
-                if await self._shelf.replace(account.username, found, account):
+                if await self._stored_accounts.replace(account.username, found, account):
                     return login_of(account, issued, issued.character_id)
         raise AuthFailed("the account is being changed; try again", reason="unavailable")
 
@@ -279,7 +282,7 @@ class Accounts(AccountAdmin):
                 keep.expect_family(issued.family)
             with self._unavailable_is_refused():
                 if await self._replace_and_tell(found, account):
-                    await self._shelf.settled()
+                    await self._stored_accounts.settled()
                     self._successes.say(log.info, "the password of %s was changed", account.username)
                     changed = login_of(account, issued, playing)
                     if keep is not None:
@@ -345,7 +348,7 @@ class Accounts(AccountAdmin):
         Raises:
             AuthFailed: `unavailable`: the password has changed, or the account is banned or gone.
         """
-        again = await self._shelf.get(username)
+        again = await self._stored_accounts.get(username)
         if again is None or again.record.password_hash not in hashes:
             raise _changed_meanwhile()
         if again.record.is_banned(self._verifier.now_s()):
@@ -408,8 +411,8 @@ class Accounts(AccountAdmin):
                 return False
             try:
                 if before is None:
-                    return await self._shelf.create(name, made, *look, *also)
-                return await self._shelf.replace(name, before, made, *look, *also)
+                    return await self._stored_accounts.create(name, made, *look, *also)
+                return await self._stored_accounts.replace(name, before, made, *look, *also)
             except AlreadyExists:
                 if await self._lookalikes.claim_name(name) == look:
                     raise  # the skeleton is unchanged, so a guard of the caller has failed
@@ -472,10 +475,10 @@ def open_accounts(
     keys = init_server_encryption(Path(config.key_file), clock=clock)
     common_passwords()  # files, too
     confusables()
-    shelf = UnownedRecords(Account, storage, records=records, clock=clock)
+    stored_accounts = UnownedRecords(Account, storage, records=records, clock=clock)
     realm_name = config.realm_name if realm_name is None else realm_name
     return Accounts(
-        shelf, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
+        stored_accounts, storage, config=config, server_name=server_name, keys=keys, realm_name=realm_name, clock=clock
     )
 
 

@@ -23,16 +23,16 @@ class AccountAdmin:
     """Reads and changes the accounts of a realm.
 
     Args:
-        shelf: The stored accounts.
+        stored_accounts: The stored accounts.
         notices: Tells other servers of changes that end sessions.
         lookalikes: Releases the skeleton of a deleted account's name.
         clock: The clock, for the ends of bans.
     """
 
     def __init__(
-        self, shelf: UnownedRecords[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock
+        self, stored_accounts: UnownedRecords[Account], notices: AccountNotices, lookalikes: Lookalikes, clock: Clock
     ) -> None:
-        self._shelf = shelf
+        self._stored_accounts = stored_accounts
         self._notices = notices
         self._lookalikes = lookalikes
         self._clock = clock
@@ -222,8 +222,8 @@ class AccountAdmin:
             guard, put = await self._notices.posting(found.record.username)
             look = await self._lookalikes.release_name(found.record.username)
             try:
-                if await self._shelf.remove(found.record.username, found, guard, put, *look, *also):
-                    await self._shelf.settled()
+                if await self._stored_accounts.remove(found.record.username, found, guard, put, *look, *also):
+                    await self._stored_accounts.settled()
                     return
             except AlreadyExists:
                 unchanged = (await self._notices.posting(found.record.username))[0] == guard
@@ -233,7 +233,7 @@ class AccountAdmin:
 
     async def _find(self, username: str) -> FoundRecord[Account] | None:
         try:
-            return await self._shelf.get(fold_username(username))
+            return await self._stored_accounts.get(fold_username(username))
         except InvalidKey:
             return None
 
@@ -244,8 +244,8 @@ class AccountAdmin:
             if found is None:
                 raise self._no_such(username)
             change(found.record)
-            if await self._shelf.replace(found.record.username, found, found.record, *also):
-                await self._shelf.settled()
+            if await self._stored_accounts.replace(found.record.username, found, found.record, *also):
+                await self._stored_accounts.settled()
                 return found.record
         raise self._contended(username)
 
@@ -257,7 +257,7 @@ class AccountAdmin:
                 raise self._no_such(username)
             change(found.record)
             if await self._replace_and_tell(found, found.record):
-                await self._shelf.settled()
+                await self._stored_accounts.settled()
                 return
         raise self._contended(username)
 
@@ -266,7 +266,7 @@ class AccountAdmin:
         changed.epoch += 1
         guard, put = await self._notices.posting(changed.username)
         try:
-            return await self._shelf.replace(changed.username, found, changed, guard, put)
+            return await self._stored_accounts.replace(changed.username, found, changed, guard, put)
         except AlreadyExists:  # another server has posted a notice meanwhile
             return False
 

@@ -32,7 +32,7 @@ class Verifier:
     """Checks the credentials of logins.
 
     Attributes:
-        shelf: The stored accounts.
+        stored_accounts: The stored accounts.
         throttle: Slows down guessing.
         pool: Hashes passwords.
         cost: The cost of the dummy hash for an unknown user.
@@ -41,7 +41,7 @@ class Verifier:
         refusals: Bounds the log lines about refused logins.
     """
 
-    shelf: UnownedRecords[Account]
+    stored_accounts: UnownedRecords[Account]
     throttle: Throttle
     pool: HashPool
     cost: HashCost
@@ -137,7 +137,7 @@ class Verifier:
             AuthFailed: `unavailable`: the account cannot be read.
         """
         try:
-            return await self.shelf.get(name)
+            return await self.stored_accounts.get(name)
         except InvalidKey:
             return None
         except (Quarantined, StorageError) as error:

@@ -10,7 +10,7 @@ from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
 from realmkeep.keeping.operating import heal
 from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
-from realmkeep.keeping.scan import Scanned
+from realmkeep.keeping.scan import ScannedRecord
 from realmkeep.keeping.table import Table
 from realmkeep.keeping.writing.commit import Tx
 
@@ -29,7 +29,7 @@ __all__ = [
     "Refused",
     "RescueReport",
     "Returned",
-    "Scanned",
+    "ScannedRecord",
     "Session",
     "Table",
     "Tx",

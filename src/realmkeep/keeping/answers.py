@@ -1,4 +1,4 @@
-"""What to tell a client of the operation it asked for: the handler that every game would write."""
+"""The answer to a client's operation: the handler that every game would write."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 HINT: Final = "pass an `async def` that returns the commit's receipt, or `lambda: keeper.commit(...)`"
-
-BUGS: Final = (Misuse, TierViolation, DefinitionError, InvalidKey)  # of the game; no client can do anything about them
+BUGS: Final = (Misuse, TierViolation, DefinitionError, InvalidKey)  # in the game's code: no answers for a client
 
 
 @dataclass(frozen=True)
 class Ack(Generic[T_co]):
-    """It has happened, and is durable: tell the client.
+    """The operation has happened and is durable: tell the client.
 
     Attributes:
-        result: What the commit's function returned; of a repeated operation what was recorded, as plain JSON values.
+        result: The result of the commit's function; of a repeated operation the recorded result, as plain JSON values.
         repeated: The operation had been applied before; nothing ran.
     """
 
@@ -38,10 +37,10 @@ class Ack(Generic[T_co]):
 
 @dataclass(frozen=True)
 class Refused:
-    """It has not happened: tell the client no, and why.
+    """The operation has not happened: tell the client no, and why.
 
     Attributes:
-        error: Why not; `retryable` says that the same request may succeed later.
+        error: The reason; `retryable` says that the same request may succeed later.
     """
 
     error: RealmkeepError
@@ -49,10 +48,10 @@ class Refused:
 
 @dataclass(frozen=True)
 class Undecided:
-    """Ownership was lost before the store answered: close the connection. The client sends the operation again elsewhere.
+    """Ownership was lost before the store answered: close the connection. The client sends the operation again to another server.
 
     Attributes:
-        error: What was lost.
+        error: The error that names the lost record.
     """
 
     error: RealmkeepError
@@ -63,13 +62,13 @@ class Pending(Generic[T_co]):
     """The store has not answered yet, and the operation goes on: tell the client to wait.
 
     Attributes:
-        error: How long it has not.
+        error: The error of the commit; it says how long the store has not answered.
     """
 
     error: CommitPending
 
     async def wait(self) -> Ack[T_co] | Refused | Undecided:
-        """How it ended, however long that takes."""
+        """The final answer; waits without a limit."""
         return cast("Ack[T_co] | Refused | Undecided", await _told(cast("Awaitable[Receipt[T_co]]", self.error.wait())))
 
 
@@ -77,10 +76,10 @@ Answer: TypeAlias = Ack[T] | Refused | Pending[T] | Undecided
 
 
 async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Receipt[T]]]) -> Answer[T]:
-    """Answer a client's operation: with what was recorded if it was applied before, else with what `act` makes of it.
+    """Answer a client's operation: with the recorded result if it was applied before, else with the result of `act`.
 
-    So nothing is decided anew for an operation that is sent again: a killing blow does not look for its victim, which has
-    risen since.
+    So a repeated operation is not decided again: a killing blow does not look for its victim a second time, after the
+    victim has risen.
 
     ```python
     match await answer(ada, op, lambda: keeper.commit(pay, ada, bob, ops=(op, None))):
@@ -90,14 +89,14 @@ async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Rece
     Args:
         session: The client's own.
         op: The operation, in the place of this session in the `ops` of the commit that `act` makes.
-        act: Decides, and returns the commit; it is called only if the operation was not applied before. What it raises
-            that is no `RealmkeepError` passes through: the game's own refusals.
+        act: Decides, and returns the commit; it is called only if the operation was not applied before. An error that is
+            no `RealmkeepError` passes through: the game's own refusals.
 
     Returns:
-        `Ack`, `Refused`, `Pending` or `Undecided`; an operation whose write is on its way is waited for.
+        `Ack`, `Refused`, `Pending` or `Undecided`; for a repeated operation it waits until the write has ended.
 
     Raises:
-        Misuse: `act` is no function, or what it returned cannot be awaited; or another bug of the game.
+        Misuse: `act` is no function, or its result cannot be awaited; or another bug of the game.
         TierViolation, DefinitionError, InvalidKey: A bug of the game.
     """
     if not callable(cast("object", act)):
@@ -112,7 +111,7 @@ async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Rece
 
 
 async def _told(work: Awaitable[Receipt[T] | None]) -> Answer[T] | None:
-    """How `work` ended; None if it came back with nothing."""
+    """The answer for the result or the error of `work`; None if it returned None."""
     try:
         receipt = await work
     except CommitPending as pending:

@@ -23,7 +23,7 @@ from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.recovery.former_rescues import deliver_former
-from realmkeep.keeping.sending import Letters
+from realmkeep.keeping.sending import LetterSender
 from realmkeep.keeping.server_config import ServerConfig, read_store_id
 from realmkeep.keeping.table import Table
 from realmkeep.keeping.unowned_records import UnownedRecords
@@ -49,13 +49,13 @@ R = TypeVar("R", bound=Record)
 
 
 class Keeper:
-    """Keeps the records of one game server. Made by `Keeper.open`; one for a server and an event loop.
+    """Keeps the records of one game server. `Keeper.open` makes it; one for a server and an event loop.
 
     Every live record belongs to one server, which alone may write it. Changes of live records mark themselves and are
-    durable within their tier's interval; a `commit` is durable before it returns; `close` saves what is left.
+    durable within their tier's interval; a `commit` is durable before it returns; `close` saves all that is still unsaved.
 
     Attributes:
-        letters: Sends letters that no record sends, and looks whether an inbox has room.
+        letters: Sends letters that have no record as sender, and checks whether an inbox has room.
         server_config: The configuration that all servers of the realm share.
         gc: The policy of Python's garbage collector under a large world.
     """
@@ -66,7 +66,7 @@ class Keeper:
         self._rescue_path = rescue_path
         self._report: shutdown.CloseReport | None = None
         self._closing = asyncio.Lock()
-        self.letters = Letters(self._open_engine)
+        self.letters = LetterSender(self._open_engine)
         self.server_config = ServerConfig(engine.storage)
         self.gc = GcPolicy(engine.clock, engine.counters)
         self._entry = SessionEntry(engine)
@@ -85,8 +85,8 @@ class Keeper:
     ) -> Self:
         """Open the store and take this server's name.
 
-        A former incarnation of the same name that is certainly dead (its process is gone from this very machine, which only
-        Linux can tell) is replaced at once; one that may live is watched until its lease runs out.
+        A former incarnation of the same name that is certainly dead is replaced at once: its process is gone from this very
+        machine, which only Linux can tell. One that may live is watched until its lease runs out.
 
         Args:
             storage: A connected or unconnected storage, or its URL.
@@ -94,13 +94,13 @@ class Keeper:
             records: Caps and codec of records.
             hooks: The game's functions; all of them are registered before this.
             clock: The system's, unless a test turns it.
-            rescue_path: Where `close` writes what could not be saved; `rescue.jsonl` in the working directory without it.
-                `os.devnull` for nowhere. What an earlier run left there is delivered first, and moved aside.
+            rescue_path: The file to which `close` writes the states that could not be saved; `rescue.jsonl` in the working
+                directory without it, `os.devnull` for no file. The file of an earlier run is delivered first, and moved aside.
 
         Raises:
             Misuse: An argument is of another type.
             NameTaken: A live keeper has this name.
-            RescueNotDelivered: What an earlier run left cannot be delivered.
+            RescueNotDelivered: The rescue file of an earlier run cannot be delivered.
             DefinitionError: A record class or a type of letters has a gap in its migrations.
             StorageError: The store cannot be opened.
         """
@@ -142,7 +142,7 @@ class Keeper:
 
     @property
     def degraded(self) -> tuple[str, ...]:
-        """Why the promise is not being kept right now, one sentence each; empty while it is.
+        """The reasons why the guarantees do not hold right now, one sentence each; empty while they hold.
 
         A sentence changes only with its reason, so that the tuple can be compared with the one before.
         """
@@ -173,7 +173,7 @@ class Keeper:
         create: Callable[[], R] | None = None,
         take_over: bool = False,
     ) -> Session[R] | None:
-        """Bring a record to life here: claim it, load it, mend it, apply its letters.
+        """Bring a record to life here: claim it, load it, repair it, apply its letters.
 
         A session of it that is in grace here is resumed; then `Session.resumed` is True.
 
@@ -181,16 +181,16 @@ class Keeper:
             cls: The record's class.
             id: Its id.
             create: Makes the record if it is absent; it is durable on return. Without it an absent record is None.
-            take_over: A session that is connected here is taken over as one in grace is: a page that was loaded again
-                comes before the end of its old connection. The hooks of `on_disconnect` run first: close that connection
-                there. Its own end says `session.disconnect(connection)`, which then does nothing.
+            take_over: Resume also a session that is connected here, because a reloaded page logs in before its old
+                connection ends. The hooks of `on_disconnect` run first: close the old connection there. When that
+                connection ends later, its `session.disconnect(connection)` does nothing.
 
         Raises:
-            AlreadyOwned: A live server owns it; this one too, if a connected session of it is here, without `take_over`.
+            AlreadyOwned: A live server owns it; or a connected session of it is here, without `take_over`.
             InvalidKey: The id is malformed.
             Misuse: `create` made a record of another class.
-            Quarantined: What is stored cannot be used; the bytes are kept.
-            RecordError: What `create` made cannot be stored; or the owner key, or its owner's lease, cannot be read.
+            Quarantined: The stored record cannot be used; its bytes are kept.
+            RecordError: The record made by `create` cannot be stored; or the owner key, or its owner's lease, cannot be read.
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
@@ -208,13 +208,13 @@ class Keeper:
         create: Callable[[], R] | None = None,
         wait: bool = False,
     ) -> Session[R] | None:
-        """Own a record that many share, a guild or a zone: no grace, no rate limit. Held already: the same session.
+        """Own a record that many players share, a guild or a zone: no grace, no rate limit. If it is held here: the same session.
 
         Args:
             cls: The record's class.
             id: Its id.
             create: As for `login`.
-            wait: While another server has it, or the store is away, wait, however long that takes: the record fails over
+            wait: While another server owns it, or the store cannot be reached, wait without a limit: the record fails over
                 to this server within a second of its release, or of the end of its server's lease. Cancel to stop waiting.
 
         Raises:
@@ -226,9 +226,9 @@ class Keeper:
         return await self._entry.enter(cls, id, create, shared=True)
 
     async def recover(self, cls: type[R]) -> list[Session[R]]:
-        """Take back what a former incarnation of this server owned when it ended; each session starts in grace.
+        """Take back the records that a former incarnation of this server owned when it ended; each session starts in grace.
 
-        What cannot be used stays where it is, with its bytes kept; it is logged, and stands in `degraded`.
+        An unusable record stays in the store, with its bytes kept; it is logged, and stands in `degraded`.
 
         Raises:
             ShuttingDown: The keeper is closing.
@@ -250,9 +250,10 @@ class Keeper:
         *,
         create: Callable[[], R] | None = None,
     ) -> AbstractAsyncContextManager[Session[R] | None]:
-        """The live session of a record here, or for the length of the block one of a record that nobody has live.
+        """The live session of a record here; if no server has it live, a session for the length of the block.
 
-        None if the record is absent and there is no `create`. Several may borrow it at once; a login or a hold waits for them.
+        None if the record is absent and there is no `create`. Several tasks may borrow it at once; a login or a hold waits
+        for them.
 
         Raises:
             AlreadyOwned: Another live server owns it; the error names it.
@@ -278,7 +279,7 @@ class Keeper:
         return [session for session in self._engine.sessions.live() if type(session.record) is cls]
 
     def table(self, cls: type[R]) -> Table[R]:
-        """Load and save records of a class one at a time, for tools: claim, write and release inside.
+        """Load and save records of a class one at a time, for tools; each save claims, writes and releases.
 
         Raises:
             Misuse: `cls` is no class of records.
@@ -337,14 +338,14 @@ class Keeper:
     ) -> Receipt[T]:
         """Run `fn(record, ...)` on live records; durable, wholly or not at all, before it returns.
 
-        `fn` is a plain function and runs at once, so what it reads cannot change under it. If it raises, or a record
-        cannot be stored, every record is as before. Cancelling the caller cancels the wait, never the commit.
+        `fn` is a plain function and runs at once, so no other task can change a record while it reads. If it raises, or a
+        record cannot be stored, every record is as before. Cancelling the caller cancels the wait, never the commit.
 
         Args:
-            fn: Gets the records of the sessions, in order; more is bound by `functools.partial`. See also `tx`.
+            fn: Gets the records of the sessions, in order; bind other arguments with `functools.partial`. See also `tx`.
             sessions: One to four; `commit_all` takes a list.
-            ops: One operation for each session, from the first on, or None for a session that has none. An operation
-                that was applied before is answered with its recorded result; nothing runs.
+            ops: One operation for each session, from the first on, or None for a session without one. A repeated
+                operation is answered with its recorded result; nothing runs.
 
         Returns:
             The result of `fn`, or the recorded one with `repeated`.
@@ -354,12 +355,12 @@ class Keeper:
                 strict mode one of more than 256 bytes; or it was started inside the function of another commit.
             SessionEnded, SessionFrozen: A session cannot be used.
             ShuttingDown: The keeper is closing.
-            RateLimited: The player of the first session starts too many.
+            RateLimited: The player of the first session starts too many commits.
             QueueFull: The store does not keep up; nothing ran.
             OpTooOld, OpReused: See `Op`.
             RecordError: A record would be invalid, too large, or cannot be stored.
             AlreadyExists, NoSuchReceiver, InboxFull, CommitRefused: It did not happen.
-            CommitPending: The store has not answered for a while; it goes on.
+            CommitPending: The store has not answered for a while; the commit goes on.
             CommitUnknown: Ownership was lost before the store answered.
         """
         return await self._commit(fn, sessions, ops)
@@ -396,7 +397,7 @@ class Keeper:
         engine, commits = self._engine, self._engine.commits
         check_commit(fn, sessions, ops, engine.calls)
         if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await commits.repeat(*known)  # also while closing: it has happened, and nobody may hear otherwise
+            return await commits.repeat(*known)  # also while closing: it is durable, so the client must get its result
         self._entry.check_open()
         first = sessions[0]
         if not first.shared:
@@ -416,7 +417,7 @@ class Keeper:
         return self._engine
 
     async def allocate_id(self, count: int = 1) -> int:
-        """The first of `count` whole numbers that nobody else in the realm gets. A lost answer skips some.
+        """The first of `count` whole numbers that no other call in the realm gets. A lost answer skips some.
 
         Every number is below 2^52, so that JSON carries it exactly.
 
@@ -425,7 +426,7 @@ class Keeper:
 
         Raises:
             Misuse: `count` is out of range.
-            NoMoreIds: The counter in the store is used up, or no number; the hint says how to mend it.
+            NoMoreIds: The counter in the store is used up, or is no number; the hint says how to repair it.
             StorageError: The store cannot be reached.
         """
         check_type(count, (int,), "allocate_id", "pass how many numbers to take", needed=True)
@@ -434,11 +435,11 @@ class Keeper:
     async def close(self, *, deadline_s: float | None = None) -> shutdown.CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.
 
-        What cannot be saved before the deadline is written to `rescue.jsonl` and named in the report: a server then
-        exits with a code other than zero, and `restore_rescued` delivers it once the store is back.
+        States that cannot be saved before the deadline are written to `rescue.jsonl` and named in the report. A server should
+        then exit with a code other than zero, and `restore_rescued` delivers the file once the store is back.
 
         Args:
-            deadline_s: Seconds for all of it; `keeper.shutdown_deadline_s` without it.
+            deadline_s: Seconds for the whole shutdown; `keeper.shutdown_deadline_s` without it.
         """
         check_type(deadline_s, (int, float), "deadline_s", "pass seconds, or leave it out")
         async with self._closing:

@@ -1,4 +1,4 @@
-"""Every record of a class, a page at a time: for tools that look at all players, without owning one."""
+"""Every record of a class, a page at a time, for tools; no record is claimed."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ PAGE_RECORDS: Final = 64  # in memory at once: 4 MiB of the largest
 
 
 @dataclass(frozen=True)
-class Scanned(Generic[R]):
-    """One record of a scan, as a copy, or why there is none.
+class ScannedRecord(Generic[R]):
+    """One record of a scan, as a copy, or the error that it gave.
 
     Attributes:
         id: Its id, as text.
         record: The record; None if it cannot be read.
-        error: Why not; None if it can. The bytes are as they were, and no copy of them is kept.
+        error: The reason; None if it can be read. The bytes stay in the store as they were; no copy of them is kept.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Scanned(Generic[R]):
         """The record.
 
         Raises:
-            RealmkeepError: It cannot be read: this is why.
+            RealmkeepError: It cannot be read; this is `error`.
         """
         if self.record is None:
             assert self.error is not None  # one of the two is there
@@ -49,13 +49,13 @@ class Scanned(Generic[R]):
 
 async def scan(
     cls: type[R], storage: Storage, read: Callable[[RecordKeys, bytes | None], R | None]
-) -> AsyncIterator[Scanned[R]]:
+) -> AsyncIterator[ScannedRecord[R]]:
     """Every record of a class, in no order, each once; see `Table.scan`.
 
     Args:
         cls: Their class.
-        storage: Where they lie.
-        read: The record of these bytes, or of a live one; None if there is none any more.
+        storage: The store.
+        read: Returns a record from these bytes, or from its live session; None if it is absent by now.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -76,21 +76,21 @@ async def scan(
 
 async def _read(
     page: Sequence[RecordKeys], storage: Storage, read: Callable[[RecordKeys, bytes | None], R | None]
-) -> list[Scanned[R]]:
-    scanned: list[Scanned[R]] = []
+) -> list[ScannedRecord[R]]:
+    scanned: list[ScannedRecord[R]] = []
     for each, stored in zip(page, await load_each(storage, [each.record for each in page]), strict=True):
         try:
             record = read(each, stored)
         except RealmkeepError as error:
-            scanned.append(Scanned(each.id, None, error))
+            scanned.append(ScannedRecord(each.id, None, error))
             continue
         if record is not None:
-            scanned.append(Scanned(each.id, record))
+            scanned.append(ScannedRecord(each.id, record))
     return scanned
 
 
 def _keys_in(key: str, kind: str, suffix: str) -> RecordKeys | None:
-    """The keys of the record at `key`; None if what lies there is no such record."""
+    """The keys of the record at `key`; None if the key is of no record of this class."""
     try:
         found = keys.parse(key)
     except InvalidKey:

@@ -1,4 +1,4 @@
-"""A letter that no record sends: a tool's, an operator's. Durable when the call returns, and sent once however often it is tried."""
+"""Letters without a record as sender, from a tool or an operator: durable when the call returns, and sent once over all retries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from realmkeep.errors import Misuse, OpReused, OutcomeUnknown, RealmkeepError, S
 from realmkeep.keeping.live.envelope import sent_by
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
-from realmkeep.keeping.writing.receivers import Post, inbox_full, unmet
+from realmkeep.keeping.writing.receivers import ReceiverConditions, inbox_full, unmet
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
@@ -26,27 +26,29 @@ if TYPE_CHECKING:
 
 SENT_KEEP_S: Final = 7 * 24 * 3600.0  # an operation that is repeated later is a new one
 OP_ID_CHARS_MAX: Final = 200
-AGAIN_S: Final = 0.2  # after the store did not answer
+AGAIN_S: Final = 0.2  # between two attempts, after the store did not answer
 
 
-class Letters:
-    """Letters that no record sends, and the room in inboxes: `keeper.letters`. A commit sends by `keeper.tx.deliver`.
+class LetterSender:
+    """`keeper.letters`: sends letters without a record as sender, and checks the room in inboxes.
+
+    A commit sends its letters by `keeper.tx.deliver`.
 
     Args:
-        open_engine: Gives the inside of the keeper, or raises `ShuttingDown`.
+        open_engine: Returns the keeper's engine, or raises `ShuttingDown`.
     """
 
     def __init__(self, open_engine: Callable[[], Engine]) -> None:
         self._open_engine = open_engine
 
     async def check_room(self, sender: Session[Any], cls: type[Record], id: int | str) -> None:  # noqa: A002 - as below
-        """Look whether a letter of this sender would find room, so that one player alone fills no inbox.
+        """Check that an inbox has room for a letter of this sender, so that one player alone cannot fill it.
 
-        Call it before a commit with a letter that a player wanted. The bound of the whole inbox holds in any case, as the store
-        looks in the commit; that of one sender holds but for what the sender has under way meanwhile.
+        Call it before a commit that sends a letter at a player's wish. The store checks the limit of the whole inbox again in
+        the commit, so that limit always holds. The limit per sender does not count letters of commits that are under way.
 
         Args:
-            sender: Whose letter it is to be.
+            sender: The sender's session.
             cls: The class of the receiver.
             id: Its id.
 
@@ -67,21 +69,21 @@ class Letters:
         op_id: str | None = None,
         expires_s: float | None = None,
     ) -> None:
-        """Send a letter that no record pays for, from a tool or an operator; it is durable on return, also on `everysec`.
+        """Send a letter from a tool or an operator, without a sender's commit; it is durable on return, also on `everysec`.
 
         Args:
-            cls: The class of the receiver, wherever it is; it must exist.
+            cls: The class of the receiver, which may be live on any server; it must exist.
             id: Its id.
             letter: As for `keeper.tx.deliver`; it has no sender to return to.
-            op_id: Names the operation, such as `maintenance 2031-05-04, player 7`: within a week it is sent once, however often
-                the call is repeated, from any server. The call makes one without it, which an `OutcomeUnknown` names.
+            op_id: Names the operation, such as `maintenance 2031-05-04, player 7`. Repeated calls with it, from any server, send
+                one letter within a week. Without it the call makes one; an `OutcomeUnknown` names it.
             expires_s: As for `keeper.tx.deliver`.
 
         Raises:
             InvalidKey, Misuse, DefinitionError: As `keeper.tx.deliver`; or `op_id` is no name.
             NoSuchReceiver, InboxFull: It was not sent.
             OpReused: `op_id` has sent another letter.
-            OutcomeUnknown: The store has not said within `keeper.pending_after_s`; repeat the call with the `op_id`.
+            OutcomeUnknown: The store has not answered within `keeper.pending_after_s`; repeat the call with the `op_id`.
             StorageError: It was not sent.
             ShuttingDown: The keeper is closing.
         """
@@ -98,21 +100,21 @@ async def _check_room(engine: Engine, sender: str, receiver: RecordKeys) -> None
 async def _send(
     engine: Engine, receiver: RecordKeys, letter: object, *, op_id: str | None, expires_s: float | None
 ) -> None:
-    """As `Letters.send`.
+    """As `LetterSender.send`.
 
-    The mark of the operation is written with the letter and guards it, so that of all attempts, also those that arrive late,
-    one happens; and it tells what became of one whose answer was lost.
+    The transaction writes a mark of the operation with the letter, and a guard requires that the mark is absent. So one of all
+    attempts happens, including those that arrive late, and the mark shows the outcome of an attempt without an answer.
 
     Raises:
-        RealmkeepError: As there.
+        RealmkeepError: As `LetterSender.send`.
     """
     op_id = secrets.token_hex(8) if op_id is None else _checked(op_id)
     sealed = seal(letter, sender="", now_us=engine.clock.wall_us(), expires_s=expires_s)
     mark, request = keys.sent(_digest(op_id.encode())), _request(receiver, letter)
-    post = Post(engine.config.inbox_letters_max)
-    post.add(receiver)
+    receivers = ReceiverConditions(engine.config.inbox_letters_max)
+    receivers.add_letter(receiver)
     effects = [Put(mark, request, expire_s=SENT_KEEP_S), Append(receiver.inbox, sealed)]
-    attempt = _Attempt(engine, Transaction([Guard(mark, None)], effects, tuple(post.needs())), op_id, request)
+    attempt = _SendAttempt(engine, Transaction([Guard(mark, None)], effects, tuple(receivers.needs())), op_id, request)
     until_s = engine.clock.monotonic_s() + engine.config.pending_after_s
     while not await attempt.happened():
         if engine.clock.monotonic_s() >= until_s:
@@ -121,8 +123,8 @@ async def _send(
     engine.inboxes.delivered([receiver])
 
 
-class _Attempt:
-    """One letter on its way, and what is known of it."""
+class _SendAttempt:
+    """The attempts to send one letter, and the outcome as far as it is known."""
 
     def __init__(self, engine: Engine, transaction: Transaction, op_id: str, request: bytes) -> None:
         self._engine = engine
@@ -133,12 +135,12 @@ class _Attempt:
         self._error: StorageError | None = None
 
     async def happened(self) -> bool:
-        """Send it; True if it is in the inbox, for good. False: the store did not say so, try again.
+        """Send it once; True if it is in the inbox and safe. False if the store did not confirm that: try again.
 
         Raises:
             NoSuchReceiver, InboxFull, OpReused: It did not happen.
             OutcomeUnknown: It did not happen now; an earlier attempt may still arrive.
-            StorageError: The store will not take it.
+            StorageError: The store refuses it for good.
         """
         storage, barrier = self._engine.storage, self._engine.barrier
         try:
@@ -150,7 +152,7 @@ class _Attempt:
             elif not isinstance(outcome, Committed):
                 self._maybe |= not isinstance(outcome, Failed)
                 raise outcome.error
-            self._maybe = True  # until it is safe a crash of the store may take it
+            self._maybe = True  # until it is safe, a crash of the store may lose it
             return await self._engine.safe_point.reached(run)
         except StorageError as error:
             if not error.retryable:
@@ -168,8 +170,8 @@ class _Attempt:
             raise self._unknown(refusal) if self._maybe else refusal
 
     def gave_up(self) -> RealmkeepError:
-        """What the caller hears."""
-        error = self._error or OutcomeUnknown("the store was restarted again and again", hint="look at the store")
+        """The error for the caller."""
+        error = self._error or OutcomeUnknown("the store restarted at each attempt", hint="look at the store")
         return self._unknown(error) if self._maybe else error
 
     def _unknown(self, why: RealmkeepError) -> OutcomeUnknown:
@@ -188,7 +190,7 @@ def _checked(op_id: Any) -> str:
 
 
 def _request(receiver: RecordKeys, letter: object) -> bytes:
-    """What tells this letter from another one under the same id: two dictionaries in another order are one letter."""
+    """The digest that identifies a letter under its id; the order of a dictionary's keys does not count."""
     said = msgspec.json.encode([receiver.record, type(letter).__qualname__, letter], order="deterministic")
     return _digest(said).encode()
 

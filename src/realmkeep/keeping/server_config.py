@@ -1,4 +1,4 @@
-"""What all servers of a realm share in the store beside records: their configuration, and its own id."""
+"""The keys that all servers of a realm share beside records: their configuration, and the id of the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ServerConfig:
-    """A dictionary that all servers of a realm read at their start; it lies in the store.
+    """A dictionary in the store that all servers of a realm read at their start.
 
     Args:
         storage: The store.
@@ -31,7 +31,7 @@ class ServerConfig:
         """The configuration; empty if none was saved.
 
         Raises:
-            Corrupt: The store holds no JSON object there.
+            Corrupt: The stored value is no JSON object.
             StorageError: The store cannot be reached.
         """
         stored = await self._storage.load(SERVER_CONFIG)
@@ -59,7 +59,7 @@ class ServerConfig:
 
 
 async def read_store_id(storage: Storage) -> bytes:
-    """What tells this store from another one at the same address; made at its first use."""
+    """The random id of this store, made at its first use; a different store at the same address has another one."""
     await storage.write(
         [Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, uuid.uuid4().hex.encode())])]
     )

@@ -1,4 +1,4 @@
-"""Records one at a time, for tools and scripts: claim, write and release inside, never around the fence."""
+"""Records one at a time, for tools and scripts; each save claims, writes and releases the record, under its fencing token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.lifecycle.engine import Engine
     from realmkeep.keeping.lifecycle.entering import SessionEntry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.scan import Scanned
+    from realmkeep.keeping.scan import ScannedRecord
     from realmkeep.keys import RecordKeys
 
 R = TypeVar("R", bound=Record)
@@ -31,13 +31,13 @@ class Table(Generic[R]):
         self._cls = cls
 
     async def load(self, id: int | str) -> R | None:  # noqa: A002 - the field's own name
-        """A copy of the record: of the live one if it is live here, otherwise as it is stored. None if it is absent.
+        """A copy of the record: of the live one if it is live here, otherwise of the stored one. None if it is absent.
 
-        Changing the copy changes nothing; to change a record by what it holds, `borrow` it and commit.
+        Changing the copy changes nothing; to change a record by its present values, `borrow` it and commit.
 
         Raises:
             InvalidKey: The id is malformed.
-            Quarantined: What is stored cannot be used.
+            Quarantined: The stored record cannot be used.
             StorageError: The store cannot be reached.
         """
         engine, record_keys = self._engine, keys_of(self._cls, id)
@@ -48,7 +48,7 @@ class Table(Generic[R]):
         return None if stored is None else await engine.claims.read_record(self._cls, record_keys, stored)
 
     async def exists(self, id: int | str) -> bool:  # noqa: A002 - the field's own name
-        """Whether there is such a record, live here or stored; what is stored is not read, so it may be unusable.
+        """Whether there is such a record, live here or stored. The stored bytes are not read, so they may be unusable.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -57,7 +57,7 @@ class Table(Generic[R]):
         key = keys_of(self._cls, id).record
         return key in self._engine.sessions or await self._engine.storage.exists(key)
 
-    async def scan(self) -> AsyncGenerator[Scanned[R]]:
+    async def scan(self) -> AsyncGenerator[ScannedRecord[R]]:
         """Every record of the class, in no order, each once: a copy as `load` gives it, or its error.
 
         ```python
@@ -65,8 +65,8 @@ class Table(Generic[R]):
             if each.error is None: ...
         ```
 
-        Nothing is claimed and nothing is written; a record that cannot be read stops nothing. What comes or goes meanwhile
-        may be seen or not. At most 64 records are in memory at once, and they are read as they come.
+        Nothing is claimed and nothing is written; an unreadable record does not end the scan. A record that is created or
+        deleted meanwhile may be missed or seen. At most 64 records are in memory at once; each page is read as it is needed.
 
         Raises:
             StorageError: The store cannot be reached; raised while iterating.
@@ -85,9 +85,9 @@ class Table(Generic[R]):
         return load(blob, self._cls, limits=limits, accept_unchecked=unchecked).require()
 
     async def save(self, id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
-        """Replace the record, or make it: claim, write and release; durable on return.
+        """Replace the record, or create it: claim, write and release; durable on return.
 
-        Several may save one record at once: each replaces it wholly, in some order.
+        Several tasks may save one record at once: each replaces it wholly, in some order.
 
         Raises:
             AlreadyOwned: A live server owns it.
@@ -101,8 +101,8 @@ class Table(Generic[R]):
                 f"a table of {self._cls.__name__} got a {type(record).__name__}", hint="use the table of its own class"
             )
         made = self._cls(**{field.name: getattr(record, field.name) for field in record.__realmkeep__.durable})
-        async with self._entry.borrow(self._cls, id, lambda: made) as session:  # the caller's own stays its own
-            assert session is not None  # it is made if it is absent
+        async with self._entry.borrow(self._cls, id, lambda: made) as session:  # a copy: the caller keeps its object
+            assert session is not None  # `create` makes it if it is absent
             if not session.borrowers:
                 raise Misuse(
                     f"{self._cls.__name__} {id} is live on this server",

@@ -1,8 +1,8 @@
-"""Small records that no server owns, such as accounts: read, made, and replaced by compare-and-set.
+"""Small records that no server owns, such as accounts: read, created, and replaced by compare-and-set.
 
-Nothing is kept in memory between calls. Every change names the bytes it was made from, so of two servers that change one
-record at once, one hears that it has to look again. What no guard can tell apart is a record that was made, removed, and
-made again by a request that was lost on an old connection and arrived after all; it takes a removal within seconds.
+Nothing is kept in memory between calls. Every change is guarded by the bytes from which it was made, so of two servers that
+change one record at once, one is refused and has to read again. One case escapes the guards: a record is created, removed
+within seconds, and created again by the late arrival of a request whose answer was lost.
 """
 
 import logging
@@ -23,7 +23,7 @@ from realmkeep.storage import Committed, Delete, Effect, Failed, Guard, Put, Ref
 R = TypeVar("R", bound=Record)
 Also: TypeAlias = Guard | Effect
 
-RESOLVE_S: Final = 5.0  # how long a lost answer is looked for before the caller hears `OutcomeUnknown`
+RESOLVE_S: Final = 5.0  # how long a lost answer is resolved before the caller gets `OutcomeUnknown`
 _FIRST_PAUSE_S: Final = 0.02
 
 log = logging.getLogger("realmkeep.keeping")
@@ -31,11 +31,11 @@ log = logging.getLogger("realmkeep.keeping")
 
 @dataclass(frozen=True)
 class FoundRecord(Generic[R]):
-    """A record as it was found.
+    """A record as it was read from the store.
 
     Attributes:
-        record: Migrated and validated; the caller's own, to change at will.
-        stored: The bytes that lay there: what `replace` and `remove` compare.
+        record: Migrated and validated; the caller may change it.
+        stored: The bytes in the store, to which `replace` and `remove` compare.
     """
 
     record: R
@@ -43,13 +43,13 @@ class FoundRecord(Generic[R]):
 
 
 class UnownedRecords(Generic[R]):
-    """The unowned records of one class; `Keeper.shelf` makes one as the keeper is configured.
+    """The unowned records of one class; `Keeper.unowned` makes one with the keeper's configuration.
 
     Args:
         cls: Their class.
-        storage: Where they lie.
-        records: How new values are written, and the caps on one; the defaults without it.
-        clock: Paces the search for a lost answer.
+        storage: The store.
+        records: Codec of new values, and caps on one; the defaults without it.
+        clock: Paces the attempts after a lost answer.
 
     Attributes:
         records: As given, or the defaults.
@@ -70,7 +70,7 @@ class UnownedRecords(Generic[R]):
         self._clock = clock or SystemClock()
 
     def keys(self, id: int | str) -> RecordKeys:  # noqa: A002 - the field's own name
-        """Where the record `id` lies.
+        """The keys of the record `id`.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -82,7 +82,7 @@ class UnownedRecords(Generic[R]):
 
         Raises:
             InvalidKey: The id is malformed.
-            Quarantined: What lies there cannot be used: unreadable, newer than the code, or invalid. It is left alone.
+            Quarantined: The stored record cannot be used: unreadable, newer than the code, or invalid. Its bytes stay.
             StorageUnavailable: The store cannot be reached.
         """
         key = self.keys(id).record
@@ -98,12 +98,12 @@ class UnownedRecords(Generic[R]):
             ) from error
 
     async def create(self, id: int | str, record: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
-        """Make the record `id`; False, and nothing happened, if it exists.
+        """Create the record `id`; False, and nothing happened, if it exists.
 
         Args:
             id: Its id.
-            record: What to store.
-            also: More guards and effects of the same transaction: `new_record` has those of another record.
+            record: Its first value.
+            also: More guards and effects for the same transaction: `new_record` makes those of another record.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -116,7 +116,7 @@ class UnownedRecords(Generic[R]):
         return await self._write(key, None, blob, [Put(key, blob)], also)
 
     async def replace(self, id: int | str, old: FoundRecord[R], new: R, *also: Also) -> bool:  # noqa: A002 - the field's own name
-        """Put `new` in the place of `old`; False, and nothing happened, if something else lies there by now.
+        """Put `new` in the place of `old`; False, and nothing happened, if the record has changed since `old` was read.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -129,7 +129,7 @@ class UnownedRecords(Generic[R]):
         return await self._write(key, old.stored, blob, [Put(key, blob)], also)
 
     async def remove(self, id: int | str, old: FoundRecord[R], *also: Also) -> bool:  # noqa: A002 - the field's own name
-        """Remove `old`; False, and nothing happened, if something else lies there by now.
+        """Remove `old`; False, and nothing happened, if the record has changed since `old` was read.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -140,19 +140,19 @@ class UnownedRecords(Generic[R]):
         return await self._write(key, old.stored, None, [Delete(key)], also)
 
     async def settled(self) -> None:
-        """Return when no crash of the store can take back what was written here: at once, unless it has a loss window.
+        """Return when no crash of the store can lose the writes made here: at once, unless the store has a loss window.
 
-        What a server holds as sessions it writes again after such a crash; what lies on a shelf nobody remembers.
+        After such a crash a server writes its live sessions again, but no server remembers an unowned record.
 
         Raises:
-            OutcomeUnknown: The store cannot be reached, so that nobody can say.
+            OutcomeUnknown: The store cannot be reached, so the writes may still be lost.
         """
         try:
             if self._storage.capability.loss_window_s != 0:
                 await self._storage.flush()
         except StorageUnavailable as error:
             raise OutcomeUnknown(
-                f"what was written of {self._cls.__realmkeep__.kind} may be lost with a crash of the store",
+                f"the last writes of {self._cls.__realmkeep__.kind} records may be lost if the store crashes",
                 hint="read it again once the store is back",
             ) from error
 
@@ -160,7 +160,7 @@ class UnownedRecords(Generic[R]):
         self, key: str, old: bytes | None, new: bytes | None, effects: list[Effect], also: Sequence[Also]
     ) -> bool:
         guards = [Guard(key, old), *(each for each in also if isinstance(each, Guard))]
-        # The record's own guard comes first: the first that does not hold is reported.
+        # The record's own guard comes first, because the store reports the first guard that does not hold.
         transaction = Transaction(guards, [*effects, *(each for each in also if not isinstance(each, Guard))])
         deadline_s = self._clock.monotonic_s() + RESOLVE_S
         pause_s = _FIRST_PAUSE_S
@@ -173,7 +173,7 @@ class UnownedRecords(Generic[R]):
                 case Refused(guard, found):
                     if guard.key != key:
                         raise AlreadyExists(
-                            f"{guard.key} is not what {key} was to be stored with",
+                            f"{guard.key} has changed, so {key} was not written",
                             hint="nothing happened; read both again",
                         )
                     return lost and found == new  # then the attempt whose answer was lost had landed
@@ -182,7 +182,7 @@ class UnownedRecords(Generic[R]):
                         raise self._unknown(key, outcome.error) if lost else outcome.error
                 case Unknown():
                     lost = True
-                    log.info("%s: the answer to a write was lost; looking for what became of it", key)
+                    log.info("%s: the answer to a write was lost; it is sent again to learn the outcome", key)
             if self._clock.monotonic_s() >= deadline_s:
                 raise self._unknown(key, outcome.error)
             await self._clock.sleep(pause_s)
@@ -201,13 +201,13 @@ def new_record(
     now_us: int,
     records: RecordsConfig | None = None,
 ) -> list[Also]:
-    """The guards and effects that make an owned record, such as an account's character, in somebody else's transaction.
+    """The guards and effects that create an owned record, such as an account's character, in the transaction of another record.
 
     Args:
-        record: What to store.
-        id: Its id; nothing may lie there.
+        record: Its first value.
+        id: Its id; no such record may exist.
         now_us: Its first revision, in microseconds since the Unix epoch.
-        records: How it is written, and the caps on it; the defaults without it.
+        records: Its codec, and the caps on it; the defaults without it.
 
     Raises:
         InvalidKey: The id is malformed.

@@ -296,7 +296,7 @@ async def test_a_change_is_not_forgotten_if_the_account_could_not_be_read_at_onc
         async def cannot(_: str) -> None:
             raise StorageUnavailable("away")
 
-        away.setattr(accounts._shelf, "get", cannot)
+        away.setattr(accounts._stored_accounts, "get", cannot)
         await clock.advance(WITHIN_S)
         assert ada.ended == []
     await clock.advance(WITHIN_S)

@@ -163,14 +163,14 @@ async def test_every_cause_of_refusal_has_one_voice_and_one_moment(
 async def test_a_refusal_that_took_longer_comes_at_the_next_multiple(realm: Any, clock: FakeClock) -> None:
     accounts: Accounts = await realm.server(answer_time_s=0.5)
     entered = asyncio.Event()
-    inside = accounts._verifier.shelf.get  # pyright: ignore[reportPrivateUsage] - slow the store down
+    inside = accounts._verifier.stored_accounts.get  # pyright: ignore[reportPrivateUsage] - slow the store down
 
     async def slow(id: Any) -> Any:  # noqa: A002 - the method's own name
         entered.set()
         await clock.sleep(0.7)
         return await inside(id)
 
-    accounts._verifier.shelf.get = slow  # pyright: ignore[reportPrivateUsage] - as above
+    accounts._verifier.stored_accounts.get = slow  # pyright: ignore[reportPrivateUsage] - as above
     started_s = clock.monotonic_s()
     refusal = asyncio.create_task(accounts.login_with_ticket("ada." + "0" * 64))
     await entered.wait()
@@ -652,11 +652,11 @@ async def test_what_nobody_could_judge_is_no_failure(
 async def test_a_banned_account_is_refused_even_if_somebody_left_it_a_ticket(
     accounts: Accounts, ada: Login, storage: FaultyStorage
 ) -> None:
-    shelf = UnownedRecords(Account, storage)
-    found = await shelf.get("ada")
+    stored_accounts = UnownedRecords(Account, storage)
+    found = await stored_accounts.get("ada")
     assert found is not None
     found.record.ban = Ban(reason="by hand")
-    assert await shelf.replace("ada", found, found.record)
+    assert await stored_accounts.replace("ada", found, found.record)
     assert await reason(accounts.login_with_ticket(ada.ticket)) == "bad_credentials"
 
 

@@ -74,11 +74,11 @@ async def test_accounts_of_before_are_protected_and_a_pair_of_before_goes_on(
     first: Accounts = await realm.server("town-1")
     for name in ("alvin", "cope"):
         await first.create(name, PASSWORD)
-    shelf = UnownedRecords(Account, storage)
-    found = await shelf.get("cope")
+    stored_accounts = UnownedRecords(Account, storage)
+    found = await stored_accounts.get("cope")
     assert found is not None
     found.record.username = "\u0441\u043e\u0440\u0435"
-    assert await shelf.create("\u0441\u043e\u0440\u0435", found.record)
+    assert await stored_accounts.create("\u0441\u043e\u0440\u0435", found.record)
     held, expires = store.snapshot()
     of_before = {key: value for key, value in held.items() if not key.startswith("server:skeleton")}
     store.restore((of_before, expires))

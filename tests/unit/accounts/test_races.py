@@ -16,7 +16,7 @@ def once_before_a_replace(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]
 ) -> list[bool]:
     """Something else happens between the reading and the writing of an account, once; returns whether it has."""
-    replace = accounts._shelf.replace
+    replace = accounts._stored_accounts.replace
     happened: list[bool] = []
 
     async def raced(*given: Any) -> bool:
@@ -25,7 +25,7 @@ def once_before_a_replace(
             await happens()
         return await replace(*given)
 
-    monkeypatch.setattr(accounts._shelf, "replace", raced)
+    monkeypatch.setattr(accounts._stored_accounts, "replace", raced)
     return happened
 
 

@@ -1,1 +1,1 @@
-"""Letters: opened by their receiver, returned to their sender, or kept for an operator."""
+"""Letters: applied to their receiver, returned to their sender, or kept for an operator."""

@@ -1,7 +1,7 @@
-"""Letters: what one record sends to another, whoever owns it; applied exactly once.
+"""Letters from one record to another, on any server; each is applied exactly once.
 
-A letter lies in the receiver's inbox from the sender's transaction on. Its owner applies it and drops it in one commit of
-its own. A notice to the owner's server only makes that sooner: what it misses, the next login finds.
+The sender's transaction puts a letter into the receiver's inbox. The receiver's server applies the letter and drops it in one
+commit of its own. A notice only makes that server look sooner: the next login finds a letter whose notice was missed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from realmkeep.errors import (
     ShuttingDown,
     StorageError,
 )
+from realmkeep.keeping.letters.letter_batch import LetterBatch
 from realmkeep.keeping.letters.notices import send_notices
-from realmkeep.keeping.letters.opening_batch import Batch
 from realmkeep.keeping.letters.returning import give_back
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.live.sealing import seal_returned, sender_of
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.errors import CommitRefused
     from realmkeep.keeping.live.counters import Counters
-    from realmkeep.keeping.live.hooks import Hooks, Opener
+    from realmkeep.keeping.live.hooks import Hooks, LetterOpener
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.ownership.loss_probe import LossProbe
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RETRY_S: Final = 1.0  # after the store, or the session, could not take them
-LATER_S: Final = 60.0  # a bag is not emptied sooner
-LETTERS_A_COMMIT: Final = 16  # none of these commits stalls the loop
+RETRY_S: Final = 1.0  # after an error of the store or of the session
+LATER_S: Final = 60.0  # a player does not make room in a bag sooner
+LETTERS_A_COMMIT: Final = 16  # applied in one turn of the event loop, so that no commit stalls it
 LETTERS_A_READ: Final = 256  # 16 MiB at most; all of them wait for one fsync where the store fsyncs once a second
-FOR_LATER: Final = (Later, InboxFull)  # nobody is alarmed
+FOR_LATER: Final = (Later, InboxFull)  # the letter waits without an alarm
 NO_RECORD: Final = "no record"
 BY_OPERATOR: Final = "returned by an operator"
 
 
-class _Drain:
+class _InboxDrain:
     """One drain of one session's inbox."""
 
     __slots__ = ("again", "error", "give_back", "kept", "task")
@@ -70,11 +70,11 @@ class _Drain:
         self.task: asyncio.Task[None] | None = None
 
 
-class Inboxes:
+class InboxDrainer:
     """Drains the inboxes of one keeper's sessions.
 
     Attributes:
-        failing: How many letters cannot be applied, by record, as far as this keeper has tried.
+        failing: The number of letters that this keeper tried and could not apply, by record.
     """
 
     def __init__(
@@ -100,20 +100,20 @@ class Inboxes:
         self._commits = commits
         self._hooks = hooks
         self._counters = counters
-        self._drains: dict[Session[Any], _Drain] = {}
+        self._drains: dict[Session[Any], _InboxDrain] = {}
         self.failing: dict[str, int] = {}
 
-    def notice(self, session: Session[Any], *, kept: bool = False, give_back: bool = False) -> _Drain:
-        """The session may have letters: apply them in the background, one drain at a time for a session.
+    def notice(self, session: Session[Any], *, kept: bool = False, give_back: bool = False) -> _InboxDrain:
+        """Apply the letters of a session in the background, if there are any; one drain at a time for a session.
 
         Args:
             session: The receiver.
-            kept: Try those again, too, that could not be applied.
-            give_back: Return those to their senders.
+            kept: Try also the kept letters again.
+            give_back: Return the kept letters to their senders.
         """
         drain = self._drains.get(session)
         if drain is None:
-            drain = self._drains[session] = _Drain()
+            drain = self._drains[session] = _InboxDrain()
             drain.task = self._background.run(f"letters of {session.keys.record}", self._run(session, drain))
         drain.again = True
         drain.kept |= kept
@@ -121,7 +121,7 @@ class Inboxes:
         return drain
 
     def deleted(self, records: Iterable[RecordKeys]) -> None:
-        """These records are gone: the letters that wait for them go back to their senders, in the background."""
+        """Return the letters that wait for deleted records to their senders, in the background."""
         for record in records:
             self._background.run(f"letters to {record.record}", self._return_all(record))
 
@@ -143,22 +143,22 @@ class Inboxes:
                 log.error(said, given.left, record.record)
 
     def reasons(self) -> Iterator[str]:
-        """Which letters cannot be applied: one sentence, or none."""
+        """One sentence on the letters that cannot be applied; none if all can."""
         if self.failing:
             count, first = sum(self.failing.values()), next(iter(self.failing))
             yield f"{count} letters cannot be applied and are kept, first to {first}: see `realmkeep letters list`"
 
     def delivered(self, receivers: Iterable[RecordKeys]) -> None:
-        """Letters to these are durable: open those to live sessions, and tell the owners of the others."""
-        elsewhere: dict[RecordKeys, None] = {}
+        """Letters to these records are durable: open those to live sessions, and notify the owners of the others."""
+        not_here: dict[RecordKeys, None] = {}
         for receiver in receivers:
             session = self._sessions.get(receiver.record)
             if session is not None:
                 self.notice(session)
             else:
-                elsewhere[receiver] = None
-        if elsewhere:
-            self._background.run("notices of letters", self._notify(elsewhere))
+                not_here[receiver] = None
+        if not_here:
+            self._background.run("notices of letters", self._notify(not_here))
 
     async def _notify(self, receivers: Iterable[RecordKeys]) -> None:
         while True:
@@ -171,10 +171,10 @@ class Inboxes:
                 return
 
     async def open(self, session: Session[Any]) -> None:
-        """Return when the letters that wait now are applied, durably.
+        """Return when the letters that wait now are applied, and the commits of that are durable.
 
         Raises:
-            ShuttingDown: The keeper ended meanwhile.
+            ShuttingDown: The keeper was closed meanwhile.
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
         session.require_usable()
@@ -186,7 +186,7 @@ class Inboxes:
         if drain.task.cancelled():
             raise ShuttingDown("the keeper ended while letters were applied", hint="the next login applies them")
 
-    async def _run(self, session: Session[Any], drain: _Drain) -> None:
+    async def _run(self, session: Session[Any], drain: _InboxDrain) -> None:
         try:
             while drain.again:
                 kept, give_back = drain.kept, drain.give_back
@@ -200,7 +200,7 @@ class Inboxes:
             del self._drains[session]
 
     def _again_after(self, delay_s: float, session: Session[Any]) -> None:
-        """Look at all letters again then, the kept ones as well."""
+        """Drain the inbox again after the delay, the kept letters as well."""
         self._clock.call_later(delay_s, lambda: None if session.ended else self.notice(session, kept=True))
 
     async def _drain(self, session: Session[Any], *, kept: bool, give_back: bool) -> None:
@@ -215,8 +215,8 @@ class Inboxes:
             while letters:
                 letters = letters[await self._apply(session, openers, letters[:LETTERS_A_COMMIT]) :]
 
-    async def _open_kept(self, session: Session[Any], openers: Mapping[str, Opener], *, give_back: bool) -> None:
-        """Try each letter that was kept once more, or give it back; those that stay go to the end of the list, in their order."""
+    async def _open_kept(self, session: Session[Any], openers: Mapping[str, LetterOpener], *, give_back: bool) -> None:
+        """Try each kept letter once more, or return it; those that stay go to the end of the list, in their order."""
         record, kept = session.keys.record, session.keys.kept
         count = len(await self._storage.load_list(kept))
         self.failing.pop(record, None)
@@ -236,9 +236,10 @@ class Inboxes:
                 await self._move(session, kept, letter)
 
     async def _read(self, inbox: str) -> list[bytes]:
-        """The first letters, once their sending is safe.
+        """The first letters, once the writes that sent them are safe.
 
-        Their sender's server may die along with the store, and then they were never sent; opened, they would be.
+        If the store and the sender's server crash together, a write that is not safe is lost, and with it the sending; but an
+        applied letter would stay applied.
         """
         barrier, storage = self._barrier, self._storage
         while True:
@@ -247,10 +248,11 @@ class Inboxes:
             if not letters or (not await barrier.wait_until_passed() and await self._safe_point.reached(run)):
                 return letters
 
-    async def _apply(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes]) -> int:
-        """Apply as many of the first letters as go in one commit; how many have left the inbox.
+    async def _apply(self, session: Session[Any], openers: Mapping[str, LetterOpener], letters: list[bytes]) -> int:
+        """Apply as many of the first letters as fit in one commit; the number of letters that have left the inbox.
 
-        One that is refused goes back; one that cannot be applied, or not now, is kept, so that the others are not held up.
+        A refused letter goes back to its sender. A letter that cannot be applied now is kept, so that it does not hold up the
+        letters behind it.
         """
         batch = self._batch(session, openers, letters, session.keys.inbox)
         write, error = self._try(session, batch)
@@ -258,7 +260,7 @@ class Inboxes:
             error = await self._settle(session, batch, write)
             if error is None:
                 return len(letters)
-        # Without a letter that failed, it is all of them together that cannot be stored: halving finds the one.
+        # If no single letter failed, their changes cannot be stored together: halve, down to the letter at fault.
         going = len(letters) // 2 if batch.failed is None else batch.at
         if going > 0:
             return await self._apply(session, openers, letters[:going])
@@ -274,15 +276,17 @@ class Inboxes:
         await self._move(session, session.keys.inbox, letters[0])
         return 1
 
-    def _batch(self, session: Session[Any], openers: Mapping[str, Opener], letters: list[bytes], source: str) -> Batch:
+    def _batch(
+        self, session: Session[Any], openers: Mapping[str, LetterOpener], letters: list[bytes], source: str
+    ) -> LetterBatch:
         now_us, safe_s = self._clock.wall_us(), self._loss_probe.safe_s
-        return Batch(session, openers, letters, source, self._commits, now_us=now_us, safe_s=safe_s)
+        return LetterBatch(session, openers, letters, source, self._commits, now_us=now_us, safe_s=safe_s)
 
-    def _try(self, session: Session[Any], batch: Batch) -> tuple[StagedWrite | None, Exception | None]:
-        """Run the commit; the write, or why nothing happened.
+    def _try(self, session: Session[Any], batch: LetterBatch) -> tuple[StagedWrite | None, Exception | None]:
+        """Run the commit; the write, or the error of the letter for which nothing happened.
 
         Raises:
-            RealmkeepError: It is the session that cannot be used, or the queue is full.
+            RealmkeepError: The session cannot be used, or the queue is full: no letter is at fault.
         """
         try:
             write, _ = self._commits.run(batch, [session], ())
@@ -292,12 +296,12 @@ class Inboxes:
             if batch.failed is None and not isinstance(error, (RecordError, Misuse)):
                 raise
             return None, error
-        except Exception as error:  # noqa: BLE001 - the game's own; it is logged where the letter is kept
+        except Exception as error:  # noqa: BLE001 - of the game's hook; it is logged when the letter is kept
             return None, error
         return write, None
 
-    async def _settle(self, session: Session[Any], batch: Batch, write: StagedWrite) -> CommitRefused | None:
-        """Wait until it is durable; or why it did not happen, if that is for the letters that it answers with."""
+    async def _settle(self, session: Session[Any], batch: LetterBatch, write: StagedWrite) -> CommitRefused | None:
+        """Wait until the write is durable; the error if the store refused it for a letter that a hook sent in answer."""
         try:
             await write.wait(patient=True)
         except (NoSuchReceiver, InboxFull) as error:
@@ -308,14 +312,14 @@ class Inboxes:
         return None
 
     async def _give_back(self, session: Session[Any], source: str, stored: bytes, why: Return) -> RealmkeepError | None:
-        """Return the first letter of a list to its sender, in the commit that takes it out; the error if it has none."""
+        """Return the first letter of a list to its sender, in the commit that drops it; the error if it has no sender."""
         try:
             letter = open_envelope(stored)
         except UNDECODABLE:
-            return Misuse("it is no letter", hint="look what wrote it")
+            return Misuse("it is no letter", hint="find the program that wrote it")
         sender = await sender_of(self._storage, letter)
         if isinstance(sender, str):
-            return Misuse(f"it is to go back ({why}), but {sender}", hint="apply it, or see to it by hand")
+            return Misuse(f"it is to go back ({why}), but {sender}", hint="apply it in on_letter, or settle it by hand")
         ring, now_us = session.ring, self._clock.wall_us()
         back = seal_returned(stored, receiver=session.keys.record, reason=why.message, now_us=now_us)
         known = ring.has_letter(letter.id)
@@ -323,11 +327,11 @@ class Inboxes:
         def give_back(_: Record) -> None:
             tx = self._commits.tx
             tx.drop_letters(source, 1)
-            if not known:  # a store that lost its last moments shows again what has gone back
+            if not known:  # known: it went back before, and a store that lost its last writes shows it again
                 ring.add_letters([letter.id], safe_s=self._loss_probe.safe_s)
                 tx.effects.append(Append(sender.inbox, back))
                 tx.delivered.append(sender)
-                tx.post.give_back(sender)
+                tx.receivers.add_returned(sender)
 
         write, _ = self._commits.run(give_back, [session], ())
         try:
@@ -340,7 +344,7 @@ class Inboxes:
         return None
 
     def _remember(self, session: Session[Any], error: Exception | None) -> None:
-        """A letter is kept: it is tried again soon, or operators are told."""
+        """After a letter is kept: try it again soon, or report it in `degraded`."""
         record = session.keys.record
         if isinstance(error, FOR_LATER):
             log.info("a letter to %s is kept for later: %s", record, error)
@@ -350,7 +354,7 @@ class Inboxes:
         log.info("a letter to %s is kept: %r", record, error)
 
     async def _move(self, session: Session[Any], source: str, letter: bytes) -> None:
-        """From the head of one list to the end of those that are kept."""
+        """Move the first letter of a list to the end of the kept letters."""
 
         def move(_: Record) -> None:
             tx = self._commits.tx

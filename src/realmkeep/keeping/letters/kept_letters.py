@@ -1,4 +1,4 @@
-"""What operators see of letters that nobody could apply: which they are; to have them tried again, or returned."""
+"""An operator's view of kept letters: list them, have them tried again, or return them."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ LISTS: Final = ("kept", "inbox")
 
 
 class KeptLetter(NamedTuple):
-    """A letter that waits for more than its receiver's next login.
+    """A letter that the next login of its receiver alone will not apply.
 
     Attributes:
         record: The key of its receiver.
-        why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made. `no list`: something
-            else lies where letters should, and `content` says what.
-        id: The letter's own.
-        kind: Of its type; empty if it is of plain values.
-        version: Of its type.
+        why: `kept`: the game could not apply it. `no record`: its receiver was deleted, or was never made. `no list`: the key
+            of the letters holds another type of value, and `content` has the error.
+        id: The id of the letter.
+        kind: The kind of its type; empty if it is of plain values.
+        version: The version of its type.
         sender: The key of the record that sent it; empty if none did.
-        sent_us: When, in microseconds since the epoch; 0 if an older release sent it.
-        expires_us: From when on it is returned, likewise; 0 for never.
-        content: What was sent; the bytes as text where they are no letter.
+        sent_us: When it was sent, in microseconds since the epoch; 0 if an older release sent it.
+        expires_us: From then on it is returned, in microseconds since the epoch; 0 for never.
+        content: Its content as it was sent; if the bytes are no letter, the bytes as text.
     """
 
     record: str
@@ -53,14 +53,14 @@ class KeptLetter(NamedTuple):
     content: Any
 
 
-class Returning(NamedTuple):
-    """What becomes of the letters of one record.
+class ReturnReport(NamedTuple):
+    """The outcome of returning the letters of one record.
 
     Attributes:
         record: The key of their receiver.
-        returned: How many went back.
-        left: How many stay: no record sent them, or it does not exist, or they came back already.
-        by_owner: The receiver is live: its server returns them within a second.
+        returned: The number of letters that went back.
+        left: The number that stays, because they have no sender, or it does not exist, or they came back before.
+        by_owner: The receiver is live, so its server returns them within a second.
     """
 
     record: str
@@ -70,7 +70,7 @@ class Returning(NamedTuple):
 
 
 async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
-    """Every letter that could not be applied, and those to records that do not exist. Looks at every key of the store.
+    """Every kept letter, and every letter to a record that does not exist. Scans every key of the store.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -87,13 +87,13 @@ async def list_kept_letters(storage: Storage) -> list[KeptLetter]:
 
 
 async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Have every letter that was kept tried again, by the servers that own their receivers, within about a second.
+    """Have every kept letter tried again by the server that owns its receiver, within about a second.
 
     Returns:
-        The receivers that are live now; and those that are not: their next login tries.
+        The receivers that are live now; and the receivers that are not, whose next login tries.
 
     Raises:
-        StorageError: The store cannot be reached; some may not have been told.
+        StorageError: The store cannot be reached; some servers may not have been notified.
     """
     live: list[str] = []
     away: list[str] = []
@@ -104,18 +104,18 @@ async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[s
     return tuple(sorted(live)), tuple(sorted(away))
 
 
-async def return_kept_letters(storage: Storage, *, now_us: int, record: str | None = None) -> list[Returning]:
-    """Return letters that wait to their senders: those that `list_kept_letters` shows.
+async def return_kept_letters(storage: Storage, *, now_us: int, record: str | None = None) -> list[ReturnReport]:
+    """Return the letters that `list_kept_letters` shows to their senders.
 
     Args:
         storage: The store.
         now_us: Wall time.
-        record: Only those to the record with this key; all without it.
+        record: Only letters to the record with this key; all without it.
 
     Raises:
-        StorageError: The store cannot be reached; those that did not go back are where they were.
+        StorageError: The store cannot be reached; letters that did not go back are where they were.
     """
-    found: list[Returning] = []
+    found: list[ReturnReport] = []
     async for which, record_keys, absent in _waiting(storage):
         if record not in (None, record_keys.record):
             continue
@@ -128,7 +128,7 @@ async def return_kept_letters(storage: Storage, *, now_us: int, record: str | No
             continue
         by_owner = given.owned and await _tell_owner(storage, record_keys, record_keys.record + GIVE_BACK)
         await send_notices(storage, given.senders)
-        found.append(Returning(record_keys.record, given.returned, given.left, by_owner))
+        found.append(ReturnReport(record_keys.record, given.returned, given.left, by_owner))
     return sorted(found)
 
 
@@ -150,13 +150,13 @@ async def _tell_owner(storage: Storage, record_keys: RecordKeys, notice: str) ->
 
 
 async def _waiting(storage: Storage) -> AsyncIterator[tuple[str, RecordKeys, bool]]:
-    """Every list of letters that waits for more than a login, and whether its record is absent."""
+    """Every list of kept letters, and every inbox of an absent record: its role, its record, and whether that is absent."""
     for which in LISTS:
         async for key in storage.keys(f"*:{which}"):
             try:
                 parsed = keys.parse(key)
             except InvalidKey:
-                continue  # somebody else's
+                continue  # a key of another program
             if parsed.role != which:
                 continue
             record_keys = keys.record_keys(parsed.kind, parsed.id, internal=True)

@@ -1,4 +1,4 @@
-"""Hears of letters that other servers, and operators, left for the sessions that are live here."""
+"""Reads notices of letters that other servers and operators left for sessions that are live here."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from realmkeep.storage import DropFirst, Transaction
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
-    from realmkeep.keeping.letters.inboxes import Inboxes
+    from realmkeep.keeping.letters.inboxes import InboxDrainer
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.ownership.store_answers import StoreAnswers
     from realmkeep.storage import Storage
 
 NOTICES_A_ROUND: Final = 1000
-POLL_S: Final = 1.0  # how soon the owner on another server hears of a letter
+POLL_S: Final = 1.0  # how soon the owner on another server opens a letter
 UNREAD: Final = "notices of letters were not read"
 
 
 class NoticeListener:
-    """Reads the notices for one server."""
+    """Reads the notices for one server, and opens the letters that they announce."""
 
     def __init__(
         self,
@@ -30,7 +30,7 @@ class NoticeListener:
         clock: Clock,
         server: str,
         sessions: SessionRegistry,
-        inboxes: Inboxes,
+        inboxes: InboxDrainer,
         answers: StoreAnswers,
     ) -> None:
         self._storage = storage
@@ -56,7 +56,7 @@ class NoticeListener:
                 self._arrived(notice.decode("utf-8", "replace"))
 
     def _arrived(self, notice: str) -> None:
-        """Open the letters of the record that it names; of one that is not live here its next login opens them."""
+        """Open the letters of the record that the notice names, if it is live here; otherwise its next login does."""
         session = self._sessions.get(notice.removesuffix(GIVE_BACK).removesuffix(KEPT))
         if session is not None:
             self._inboxes.notice(session, kept=notice.endswith(KEPT), give_back=notice.endswith(GIVE_BACK))

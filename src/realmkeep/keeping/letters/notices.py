@@ -1,4 +1,4 @@
-"""Notices: tell the server that owns a receiver of its letters. One that is missed is made up for by the next login."""
+"""Notices tell the server that owns a receiver that it has letters; after a missed notice the next login finds them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Storage
-KEPT: Final = ":kept"  # ends the notice that asks for the letters that were kept
-GIVE_BACK: Final = ":kept:return"  # ends the notice that asks to return them
+KEPT: Final = ":kept"  # ends a notice that asks to try the kept letters again
+GIVE_BACK: Final = ":kept:return"  # ends a notice that asks to return the kept letters
 
 
 async def send_notices(storage: Storage, receivers: Iterable[RecordKeys]) -> None:
-    """Tell the servers that own the receivers that there are letters.
+    """Notify the servers that own these receivers of letters.
 
     Raises:
-        StorageError: The store cannot be reached; some may not have been told.
+        StorageError: The store cannot be reached; some servers may not have been notified.
     """
     order = list(receivers)
     owners = await load_each(storage, [receiver.owner for receiver in order])

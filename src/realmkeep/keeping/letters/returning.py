@@ -1,4 +1,4 @@
-"""Letters of records that nobody owns go back to their senders: of one that was deleted, or at an operator's word."""
+"""Letters to a record that no server owns go back to their senders: after its deletion, or at an operator's command."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect, Storage
 
-LETTERS_A_TRANSACTION: Final = 16  # as large as letters get, they fit
-TRIES: Final = 100  # each that fails is another's success
+LETTERS_A_TRANSACTION: Final = 16  # this many of the largest letters fit
+TRIES: Final = 100  # each fails only because another write succeeded
 
 
-class GivenBack(NamedTuple):
-    """What became of the letters of one list.
+class ReturnOutcome(NamedTuple):
+    """The outcome of returning the letters of one list.
 
     Attributes:
-        returned: How many went back.
-        left: How many stay, for they have no sender to go to.
-        senders: To whom they went.
-        owned: A server owns the record: the letters are its own to return.
+        returned: The number of letters that went back.
+        left: The number that stays, because they have no sender to which they could go.
+        senders: The records to which they went.
+        owned: A server owns the record, so that server has to return the letters.
     """
 
     returned: int
@@ -36,7 +36,7 @@ class GivenBack(NamedTuple):
 
 
 async def is_absent(storage: Storage, record: RecordKeys) -> bool:
-    """Whether there is no such record. The key of a list does not say with which suffix its record is stored.
+    """Whether the record is absent. Its version key is looked up too, because the key of a list lacks the suffix of its record.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -44,21 +44,21 @@ async def is_absent(storage: Storage, record: RecordKeys) -> bool:
     return not (await storage.exists(record.record) or await storage.exists(record.version))
 
 
-async def give_back(storage: Storage, record: RecordKeys, source: str, reason: str, now_us: int) -> GivenBack:
-    """Return every letter that lies in a list of a record that nobody owns, each in the transaction that takes it out.
+async def give_back(storage: Storage, record: RecordKeys, source: str, reason: str, now_us: int) -> ReturnOutcome:
+    """Return every letter of one list of a record that no server owns; each is dropped and returned in one transaction.
 
-    Several may do so at once, and an answer may be lost: every transaction follows the revision that was read before the
-    list, and leaves a later one, so that of two that saw the same letters one is refused.
+    Several servers and operators may do so at once, and an answer may be lost. Every transaction is guarded by the revision
+    that was read before the list, and leaves a later one, so of two transactions for the same letters one is refused.
 
     Args:
         storage: The store.
-        record: Whose letters.
-        source: Its inbox, which belongs to nobody once the record is deleted; or its kept letters.
-        reason: What the senders are told.
+        record: The receiver of the letters.
+        source: The key of its inbox, once the record is deleted; or of its kept letters.
+        reason: The reason that the senders get.
         now_us: Wall time.
 
     Raises:
-        StorageError: The store cannot be reached; the letters that did not go back are where they were.
+        StorageError: The store cannot be reached; letters that did not go back are where they were.
     """
     waiting = len(await storage.load_list(source))
     returned, left = 0, 0
@@ -68,7 +68,7 @@ async def give_back(storage: Storage, record: RecordKeys, source: str, reason: s
         owner, revision = await storage.load_many([record.owner, record.updated])
         absent = await is_absent(storage, record)
         if owner is not None or (source == record.inbox and not absent):
-            return GivenBack(returned, left, tuple(senders), owned=True)
+            return ReturnOutcome(returned, left, tuple(senders), owned=True)
         letters = await storage.load_list(source, count=min(LETTERS_A_TRANSACTION, waiting - returned - left))
         if not letters:
             break
@@ -83,7 +83,7 @@ async def give_back(storage: Storage, record: RecordKeys, source: str, reason: s
             raise outcome.error
         elif (tries := tries + 1) == TRIES:
             raise StorageUnavailable(f"letters of {record.record} could not be returned", hint="try again")
-    return GivenBack(returned, left, tuple(senders))
+    return ReturnOutcome(returned, left, tuple(senders))
 
 
 def _following(
@@ -96,20 +96,19 @@ def _following(
     absent: bool,
 ) -> Transaction:
     guards = [Guard(record.owner, None), Guard(record.updated, revision)]
-    if absent:  # nobody makes it meanwhile, to whom its letters would belong
+    if absent:  # if the record is made meanwhile, the letters belong to it
         guards += [Guard(record.record, None), Guard(record.version, None)]
     follows = int(revision) if revision is not None and revision.isdigit() else 0
     later = Put(record.updated, b"%d" % max(follows + 1, now_us), expire_s=DELETED_KEEP_S if absent else None)
-    needs = [
-        Present(sender.record) for sender in dict.fromkeys(senders)
-    ]  # one that is deleted meanwhile has the list read anew
+    # If a sender is deleted meanwhile, the transaction is refused and the list is read again.
+    needs = [Present(sender.record) for sender in dict.fromkeys(senders)]
     return Transaction(guards, [*effects, later], needs)
 
 
 async def _effects(
     storage: Storage, record: RecordKeys, source: str, letters: list[bytes], reason: str, now_us: int
 ) -> tuple[list[Effect], list[RecordKeys]]:
-    """What sends these letters back, and to whom; one that cannot go back goes to the end of its list."""
+    """The effects that return these letters, and their senders; a letter without a sender goes to the end of its list."""
     effects: list[Effect] = []
     went: list[RecordKeys] = []
     for stored in letters:

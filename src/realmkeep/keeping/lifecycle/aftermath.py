@@ -9,7 +9,7 @@ from realmkeep.records import peek_marks
 
 if TYPE_CHECKING:
     from realmkeep.background import Background
-    from realmkeep.keeping.letters.inboxes import Inboxes
+    from realmkeep.keeping.letters.inboxes import InboxDrainer
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import StoreLoss
@@ -23,7 +23,7 @@ class WriteAftermath:
     """
 
     def __init__(
-        self, sessions: SessionRegistry, store_loss: StoreLoss, inboxes: Inboxes, background: Background
+        self, sessions: SessionRegistry, store_loss: StoreLoss, inboxes: InboxDrainer, background: Background
     ) -> None:
         self._sessions = sessions
         self._store_loss = store_loss

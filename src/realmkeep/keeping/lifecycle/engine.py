@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realmkeep.background import Background
-from realmkeep.keeping.letters.inboxes import Inboxes
+from realmkeep.keeping.letters.inboxes import InboxDrainer
 from realmkeep.keeping.letters.notice_listener import POLL_S, NoticeListener
 from realmkeep.keeping.lifecycle.aftermath import WriteAftermath
 from realmkeep.keeping.lifecycle.leaving import SessionExit
@@ -29,9 +29,9 @@ from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.recovery.resolver import Resolver
 from realmkeep.keeping.recovery.store_loss import StoreLoss
 from realmkeep.keeping.writing.commit import Commits
-from realmkeep.keeping.writing.commit_results import Results
+from realmkeep.keeping.writing.commit_results import ResultRecorder
 from realmkeep.keeping.writing.flusher import Flusher
-from realmkeep.keeping.writing.outage import Outage
+from realmkeep.keeping.writing.outage import OutageWatch
 from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.keeping.writing.staging import Stager
 from realmkeep.keeping.writing.write_queue import WriteQueue
@@ -87,13 +87,13 @@ class Engine:
         self.queue = queue = WriteQueue(storage, clock, loss_probe, background, depth_max=config.queue_max)
         self.flusher = Flusher(sessions, schedule, queue, stager, clock, config)
         self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
-        self.outage = Outage(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
-        results = Results(counters, strict=config.strict)
+        self.outage = OutageWatch(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
+        results = ResultRecorder(counters, strict=config.strict)
         self.commits = commits = Commits(
             queue, stager, encoder, clock, results, counters, inbox_letters_max=config.inbox_letters_max
         )
         # letters
-        self.inboxes = inboxes = Inboxes(
+        self.inboxes = inboxes = InboxDrainer(
             storage, clock, background, sessions, barrier, safe_point, loss_probe, commits, hooks, counters
         )
         self.notices = NoticeListener(storage, clock, config.name, sessions, inboxes, answers)

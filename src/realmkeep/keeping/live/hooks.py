@@ -1,6 +1,6 @@
-"""What a game wants to hear: functions by record class and event, run in the order of their registration.
+"""Hooks: the game's functions by record class and event, run in the order of their registration.
 
-A function is refused where it is registered if it could not be called, or would do nothing, when its event comes.
+A function that could not be called at its event, or would do nothing, is refused at its registration.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
 OF_LETTERS: Final = ("letter", "letter_settled")  # one for each type of letters
 
 
-class Opener(NamedTuple):
-    """What opens the letters of one type to one class of records.
+class LetterOpener(NamedTuple):
+    """Opens the letters of one type to one class of records.
 
     Attributes:
         of: The type; None for letters of plain values.
@@ -77,17 +77,17 @@ class Hooks:
 
     def __init__(self) -> None:
         self._hooks: dict[tuple[str, type[Record]], list[Callable[..., object]]] = {}
-        self._openers: dict[type[Record], dict[str, Opener]] = {}
+        self._openers: dict[type[Record], dict[str, LetterOpener]] = {}
         self._settled: dict[tuple[type[Record], str], Callable[..., object]] = {}
         self._taken = False
         self._counters = Counters()
 
     def on_disconnect(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
-        """Run a function when a player of `cls` is gone and its grace starts: cancel trades, find a safe place."""
+        """Run a function when a player of `cls` disconnects and the grace starts: cancel trades, find a safe place."""
         return self._hook("disconnect", cls)
 
     def on_resume(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
-        """Run a function when a player is back within the grace."""
+        """Run a function when a player comes back within the grace."""
         return self._hook("resume", cls)
 
     def on_evict(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
@@ -95,11 +95,11 @@ class Hooks:
         return self._hook("evict", cls)
 
     def on_frozen(self, cls: type[R]) -> Callable[[ErrorHook[R]], ErrorHook[R]]:
-        """Run a function when a record cannot be saved as it is; it gets the session and the error."""
+        """Run a function when a record cannot be saved in its present state; it gets the session and the error."""
         return self._hook("frozen", cls)
 
     def on_lost_ownership(self, cls: type[R]) -> Callable[[ReasonHook[R]], ReasonHook[R]]:
-        """Run a function when another server took a record; it gets the session, which is over, and the reason."""
+        """Run a function when a record is lost to another server; it gets the session, which has ended, and the reason."""
         return self._hook("lost_ownership", cls)
 
     @overload
@@ -109,14 +109,15 @@ class Hooks:
     def on_letter(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
         """Apply letters with a function of the receiver's record and the letter.
 
-        There is one for a class and a type of letters: a second is refused, because it would take the letters of the first.
-        It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable; so
-        `keeper.tx` is there for an answer by letter, whose sender is the record. If it raises `Later` the letter waits, if it raises `Return` it goes back to its sender; a letter for which it raises
-        anything else is kept. What it returns is passed on to `on_letter_settled`.
+        There is one function for a class and a type of letters: a second is refused, because it would take the letters of the
+        first. It runs inside a commit, exactly once for each letter that stays applied, and before that commit is durable.
+        So it can answer with `keeper.tx.deliver`; the sender of that letter is its record. If the function raises `Later`,
+        the letter waits; after `Return` it goes back to its sender; after any other error it is kept. The result of the
+        function is passed on to `on_letter_settled`.
 
         Args:
             cls: The class of the receivers.
-            letter: The type of the letters; without it those of plain values.
+            letter: The type of the letters; letters of plain values without it.
         """
         return self._hook("letter", cls, letter)
 
@@ -127,14 +128,14 @@ class Hooks:
         self, cls: type[R], letter: type[L]
     ) -> Callable[[TypedSettledHook[R, L]], TypedSettledHook[R, L]]: ...
     def on_letter_settled(self, cls: type[R], letter: type[Letter] | None = None) -> Callable[[Any], Any]:
-        """Run a function once a letter's change is durable: tell the client. Never twice for a letter, and not after a crash.
+        """Run a function once a letter's change is durable, to tell the client. Never twice for a letter; a crash may skip it.
 
-        It gets the session, which may be over by then, the letter, and what the function of `on_letter` returned. There is
-        one for a class and a type of letters.
+        It gets the session, which may have ended by then, the letter, and the result of the function of `on_letter`. There
+        is one function for a class and a type of letters.
 
         Args:
             cls: The class of the receivers.
-            letter: The type of the letters; without it those of plain values.
+            letter: The type of the letters; letters of plain values without it.
         """
         return self._hook("letter_settled", cls, letter)
 
@@ -154,12 +155,12 @@ class Hooks:
             event: Its name, without `on_`.
             cls: The class of the records.
             hook: The function.
-            letter: The type of letters that it is for; None for letters of plain values, and for other events.
+            letter: The type of its letters; None for letters of plain values, and for other events.
 
         Raises:
-            Misuse: The function is no plain function of the event's arguments, `cls` is no record with a kind, `letter` is no type
-                of letters or given for another event, it would be the second for the letters of this type to `cls`; or a
-                keeper was opened with these hooks already.
+            Misuse: The function is no plain function of the event's arguments; `cls` is no record with a kind; `letter` is no
+                type of letters, or is given for another event; the letters of this type to `cls` have a function already; or
+                a keeper was opened with these hooks before.
             DefinitionError: The type has a gap in its migrations.
         """
         if self._taken:
@@ -198,10 +199,10 @@ class Hooks:
         if event == "letter_settled":
             self._settled[cls, kind] = hook
         else:
-            openers[kind] = Opener(letter, hook)
+            openers[kind] = LetterOpener(letter, hook)
 
     def taken(self, counters: Counters) -> Self:
-        """A copy for one keeper, which counts there; nothing may be registered here any more."""
+        """A copy for one keeper, which counts failures in `counters`; later registrations on the original are refused."""
         self._taken = True
         own = type(self)()
         own._counters = counters  # noqa: SLF001 - its own class
@@ -211,7 +212,7 @@ class Hooks:
         return own
 
     def run(self, event: Event, cls: type[Record], *args: Any) -> None:
-        """Run the functions of an event. One that raises, or leaves work undone, is logged and counted; it stops nothing."""
+        """Run the functions of an event. One that raises, or returns an awaitable, is logged and counted; the others still run."""
         for hook in self._hooks.get((event, cls), ()):
             self._run(hook, event, cls, *args)
 
@@ -233,8 +234,8 @@ class Hooks:
                 type(result).__name__,
             )
 
-    def openers(self, cls: type[Record]) -> Mapping[str, Opener]:
-        """What applies letters to records of `cls`, by the kind of the letters."""
+    def openers(self, cls: type[Record]) -> Mapping[str, LetterOpener]:
+        """The openers of letters to records of `cls`, by the kind of the letters."""
         return self._openers.get(cls, {})
 
     def letter_settled(self, session: Session[Any], kind: str, letter: object, result: object) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.errors import RealmkeepError
-    from realmkeep.keeping.letters.inboxes import Inboxes
+    from realmkeep.keeping.letters.inboxes import InboxDrainer
     from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.op_ring import OpRing
     from realmkeep.keeping.live.registry import SessionRegistry
@@ -85,7 +85,7 @@ class StoreLoss:
         stager: Stager,
         probe: LossProbe,
         sessions: SessionRegistry,
-        inboxes: Inboxes,
+        inboxes: InboxDrainer,
         counters: Counters,
         *,
         heal: bool,

@@ -1,7 +1,7 @@
-"""Tier 1: a function on live records, all of it durable or none of it.
+"""Tier 1: a function on live records; all its changes become durable, or none.
 
-Memory runs ahead, the acknowledgement waits: the function runs at once, its result is encoded and queued at once, and the
-caller hears of it when it is durable. Later changes build on the result, so there are no locks.
+Memory runs ahead of the store: the function runs at once, the changed records are encoded and queued at once, and the caller
+gets the result when they are durable. Later changes build on them without waiting, so there are no locks.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
 from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
-from realmkeep.keeping.writing.receivers import Post
-from realmkeep.keeping.writing.staging import StagedWrite, Undo
+from realmkeep.keeping.writing.receivers import ReceiverConditions
+from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite
 from realmkeep.records import Record
 from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
 from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, VALUE_BYTES_MAX
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.op_ring import Op
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.writing.commit_results import Results
+    from realmkeep.keeping.writing.commit_results import ResultRecorder
     from realmkeep.keeping.writing.staging import Stager
     from realmkeep.keeping.writing.write_queue import WriteQueue
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
 
-DELETED_KEEP_S: Final = 60.0  # a heartbeat and the longest loss window, several times over
+DELETED_KEEP_S: Final = 60.0  # several times a heartbeat and the longest loss window
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
 SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
@@ -58,15 +58,17 @@ class Tx:
         "delivered",
         "effects",
         "guards",
-        "post",
+        "receivers",
     )
 
-    def __init__(self, stager: Stager, encoder: RecordEncoder, now_us: int, sender: str, post: Post) -> None:
+    def __init__(
+        self, stager: Stager, encoder: RecordEncoder, now_us: int, sender: str, receivers: ReceiverConditions
+    ) -> None:
         self._stager = stager
         self._encoder = encoder
         self._now_us = now_us
         self._sender = sender
-        self.post = post
+        self.receivers = receivers
         self._open = True
         self.guards: list[Guard] = []
         self.effects: list[Effect] = []
@@ -81,10 +83,10 @@ class Tx:
         *,
         expires_s: float | None = None,
     ) -> None:
-        """Put a letter into the inbox of a record, whoever owns it; it is applied exactly once, by `on_letter`.
+        """Put a letter into the inbox of a record on any server; it is applied exactly once, by `on_letter`.
 
-        Its sender is the record of the commit's first session: there it goes back to if it is refused or expires.
-        The receiver must exist when the commit happens, or be made by it: otherwise the commit is refused with
+        Its sender is the record of the commit's first session, to which it goes back if it is refused or expires.
+        The receiver must exist when the commit happens, or be created by it: otherwise the commit is refused with
         `NoSuchReceiver`; with `InboxFull` if `keeper.inbox_letters_max` letters wait for it.
 
         Args:
@@ -103,14 +105,14 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         sealed = seal(letter, sender=self._sender, now_us=self._now_us, expires_s=expires_s)
-        self.post.add(record_keys)
+        self.receivers.add_letter(record_keys)
         self.effects.append(Append(record_keys.inbox, sealed))
         self.delivered.append(record_keys)
 
     def create(self, cls: type[R], id: int | str, record: R) -> None:  # noqa: A002 - the field's own name
-        """Make a record that nobody owns yet; the commit is refused with `AlreadyExists` if there is one.
+        """Create a record without an owner; the commit is refused with `AlreadyExists` if it exists.
 
-        Its revision goes on from what a deletion of the same id may have left (see `delete`).
+        Its revision is later than the tombstone that a deletion of the same id may have left (see `delete`).
 
         Raises:
             InvalidKey: The id is malformed.
@@ -125,7 +127,7 @@ class Tx:
             )
         blob = self._encoder.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
-        self.post.made(record_keys)
+        self.receivers.add_created(record_keys)
         self.effects += [
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
@@ -134,13 +136,13 @@ class Tx:
         ]
 
     def delete(self, cls: type[Record], id: int | str) -> None:  # noqa: A002 - the field's own name
-        """Delete a record that nobody owns, with what is kept beside it; the commit is refused if somebody owns it.
+        """Delete a record that no server owns, with the keys beside it; the commit is refused if a server owns it.
 
-        Letters that nobody has opened are not the record's own: they are returned to their senders soon after. Those that
-        cannot be stay, and `realmkeep letters list` names them.
+        Unopened letters are not deleted: they are returned to their senders soon after. A letter that cannot be returned
+        stays, and `realmkeep letters list` names it.
 
-        Its revision goes on for a minute, and so far ahead that no server's clock has got there: who let the record go a
-        moment ago would take its absence for a loss.
+        Leaves a tombstone for a minute: a revision dated one minute ahead, beyond the clock of every server. Without it the
+        last owner would take the deletion for data loss.
 
         Raises:
             InvalidKey: The id is malformed.
@@ -149,7 +151,7 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         self.guards.append(Guard(record_keys.owner, None))
-        self.post.deleted(record_keys)
+        self.receivers.add_deleted(record_keys)
         beside = (record_keys.record, record_keys.version, record_keys.ops)
         self.effects += [Delete(key) for key in beside]
         self.effects.append(Put(record_keys.updated, self._ahead(), expire_s=DELETED_KEEP_S))
@@ -157,15 +159,15 @@ class Tx:
         self.deleted.append(record_keys)
 
     def _ahead(self) -> bytes:
-        """A revision of a record that was not read: deletions and creations of one id take turns, and it never goes back."""
+        """A revision one minute ahead: deletions and creations of one id take turns without reading it, and it must never go back."""
         return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
 
     def drop_letters(self, inbox: str, count: int) -> None:
-        """Keeping's own: the letters that this commit applies."""
+        """Drop the first letters of a list, which this commit applies; for keeping alone."""
         self.effects.append(DropFirst(inbox, count))
 
     def close(self) -> None:
-        """Nothing may be added any more."""
+        """Refuse every further addition."""
         self._open = False
 
     def _check_open(self) -> None:
@@ -190,7 +192,7 @@ class Commits:
         stager: Stager,
         encoder: RecordEncoder,
         clock: Clock,
-        results: Results,
+        results: ResultRecorder,
         counters: Counters,
         *,
         inbox_letters_max: int,
@@ -209,7 +211,7 @@ class Commits:
         """The transaction of the commit whose function is running.
 
         Raises:
-            Misuse: None is.
+            Misuse: No function of a commit is running.
         """
         if self._tx is None:
             raise Misuse(
@@ -221,10 +223,10 @@ class Commits:
     def repeated(
         self, sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
     ) -> tuple[Any, StagedWrite | None] | None:
-        """The recorded result, and its write if that is under way, of ops that were applied before; None if they may run.
+        """The recorded result of ops that were applied before, with its write if that is under way; None if they may run.
 
         Raises:
-            OpTooOld: An id lies below the ring.
+            OpTooOld: An id is lower than every id in the ring.
             OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
         """
         found = [
@@ -244,10 +246,10 @@ class Commits:
     def run(
         self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
     ) -> tuple[StagedWrite, T]:
-        """Run `fn` on the live records and queue what it leaves; if anything fails, nothing happened.
+        """Run `fn` on the live records and queue the changed records; after an error every record is as before.
 
         Raises:
-            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored; or whatever `fn` raises.
+            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored; or the error that `fn` raised.
         """
         for session in sessions:
             session.require_usable()
@@ -259,9 +261,9 @@ class Commits:
                 hint="commits do not nest: change all records in one function, or start the second commit after the first",
             )
         now_us = self._clock.wall_us()
-        undos = [Undo(s.record.fork(), s.ring.snapshot()) for s in sessions]
+        undos = [SessionUndo(s.record.fork(), s.ring.snapshot()) for s in sessions]
         sender = sessions[0].keys.record if sessions else ""
-        tx = self._tx = Tx(self._stager, self._encoder, now_us, sender, Post(self._inbox_letters_max))
+        tx = self._tx = Tx(self._stager, self._encoder, now_us, sender, ReceiverConditions(self._inbox_letters_max))
         for session in sessions:
             session.committing = True
         try:
@@ -270,7 +272,7 @@ class Commits:
                 discard(result)
                 raise Misuse(
                     f"the function of a commit returned a {type(result).__name__}, an awaitable or a generator",
-                    hint="a commit runs without awaiting, and nobody would run the rest of it",
+                    hint="make it a plain def: a commit runs without awaiting, so the rest of it would never run",
                 )
             blobs = [self._stager.encode(session) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
@@ -291,7 +293,7 @@ class Commits:
         self,
         sessions: Sequence[Session[Any]],
         blobs: list[bytes],
-        undos: list[Undo],
+        undos: list[SessionUndo],
         ops: Sequence[Op | None],
         recorded: bytes,
         tx: Tx,
@@ -312,7 +314,7 @@ class Commits:
         guards += tx.guards
         effects += tx.effects
         write = StagedWrite(
-            Transaction(guards, effects, tuple(tx.post.needs())),
+            Transaction(guards, effects, tuple(tx.receivers.needs())),
             tuple(members),
             queued_s=self._clock.monotonic_s(),
             extra_from=extra_from,
@@ -333,7 +335,7 @@ class Commits:
         Raises:
             OpTooOld, OpReused: The operation cannot be answered.
             CommitPending: The store has not answered for a while.
-            KeepingError: It did not happen, or nobody can say.
+            KeepingError: It did not happen, or its outcome is unknown.
         """
         if session.recorded(op) is None:
             return None
@@ -345,7 +347,7 @@ class Commits:
 
         Raises:
             CommitPending: The store has not answered for a while.
-            KeepingError: It did not happen, or nobody can say.
+            KeepingError: It did not happen, or its outcome is unknown.
         """
         self._counters.repeats += 1
         receipt = Receipt(result, repeated=True)
@@ -356,7 +358,7 @@ class Commits:
 
         Raises:
             CommitPending: The store has not answered for a while.
-            KeepingError: It did not happen, or nobody can say.
+            KeepingError: It did not happen, or its outcome is unknown.
         """
         try:
             await write.wait()
@@ -371,14 +373,14 @@ class Commits:
 
 
 def _check_size(blobs: list[bytes], tx: Tx) -> None:
-    """Refuse what the storage protocol would.
+    """Refuse a transaction that the storage protocol would refuse.
 
     Raises:
         Misuse: The transaction would exceed the protocol's limits.
     """
     if len(blobs) <= SESSIONS_THAT_FIT and not tx.effects and not tx.guards:
         return
-    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects) + len(list(tx.post.needs()))
+    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects) + len(list(tx.receivers.needs()))
     size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
     size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
     if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:

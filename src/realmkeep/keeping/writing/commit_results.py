@@ -1,4 +1,4 @@
-"""What a commit returns, as it is recorded for an operation that is asked for again."""
+"""The results of commits, in the form that is recorded for repeats of their operations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.counters import Counters
 
 RESULT_BYTES_MAX: Final = 256  # 32 results and their ids stay below 16 KiB a record
-RESULT_BYTES_LONG: Final = RESULT_BYTES_MAX // 2  # a result that grows with the data is told of before it is refused
+RESULT_BYTES_LONG: Final = RESULT_BYTES_MAX // 2  # a result that grows with the data is logged before it is refused
 
 log = logging.getLogger("realmkeep.keeping")
 
@@ -35,18 +35,18 @@ def encode_result(result: object) -> bytes:
     if len(encoded) > RESULT_BYTES_MAX:
         raise Misuse(
             f"the result of a commit takes {len(encoded)} bytes, {RESULT_BYTES_MAX} are recorded",
-            hint="return what the client needs to hear, not the record",
+            hint="return the facts that the client needs, not the record",
         )
     return encoded
 
 
-class Results:
-    """Records the results of one keeper's commits, and tells of those that are about to become too long.
+class ResultRecorder:
+    """Encodes the results of one keeper's commits, and warns of results that are about to become too long.
 
     Args:
-        counters: Where long ones are counted.
-        strict: What is too long is refused also where there is no operation to record it for: the first commit of a test
-            finds it, not the first large guild.
+        counters: Counts long results.
+        strict: Refuse too long a result also in a commit without operations, so that the first commit of a test finds it,
+            not the first large guild.
     """
 
     def __init__(self, counters: Counters, *, strict: bool) -> None:
@@ -58,12 +58,12 @@ class Results:
         """The result as it is recorded; empty if it is not `wanted`.
 
         Args:
-            fn: The function that returned it, for the log: each is named once.
-            result: What it returned.
+            fn: The function that returned it; the log names each function once.
+            result: Its result.
             wanted: The commit has operations.
 
         Raises:
-            Misuse: As `encode_result`; where the result is not wanted only in strict mode, and only if it is too long.
+            Misuse: As `encode_result`; without operations only in strict mode, and only if it is too long.
         """
         if not wanted and not (self._strict and _is_json(result)):
             return b""

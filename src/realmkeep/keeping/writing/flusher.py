@@ -1,4 +1,4 @@
-"""Tier 2: changed records are written in time, coalesced, in slices that the tick does not notice; and the sweep."""
+"""Tier 2: changed records are coalesced and written in time, in slices too short to delay a tick; and the sweep."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ROUND_S: Final = 0.25  # how often what is due is looked for
+ROUND_S: Final = 0.25  # between two looks for due sessions
 ROUNDS_A_LEAD: Final = 4  # at least, where intervals are short
-# What may be in flight. More would leave the cache before they are acknowledged, and commits queue behind them.
+# As many as may be in flight. More would leave the cache before they are acknowledged, and commits queue behind them.
 AHEAD_WRITES: Final = BATCH_WRITES * BATCHES_IN_FLIGHT
 
 
 class Flusher:
     """Writes every changed record within its tier's interval.
 
-    A write is handed to the store before the change is older than its interval, by three quarters of the lead: 0.75 s, or
-    three eighths of an interval under two seconds. What the store takes beyond that, with what is queued before it, comes on
-    top; and so does the time in which the event loop stands still.
+    A write is handed to the store before its change is as old as its interval, three quarters of the lead earlier: 0.75 s,
+    or three eighths of an interval under two seconds. The store may take that long for it and for the writes queued before
+    it; time beyond that adds to the interval, and so does time in which the event loop stands still.
     """
 
     def __init__(
@@ -74,15 +74,15 @@ class Flusher:
                 await self._breathe()
 
     async def write_urgent(self) -> None:
-        """Write every session that is escalated, in the turn of the loop after it was, for ever."""
+        """Write every escalated session in the turn of the loop after its escalation, for ever."""
         while True:
             self._write_if_writable(await self._schedule.next_urgent())
 
     async def settled(self, session: Session[Any]) -> None:
-        """Return when everything of the session that was escalated or queued so far is durable.
+        """Return when every change of the session that was escalated or queued so far is durable.
 
         Raises:
-            SessionEnded: The session ended before that.
+            SessionEnded: The session ended before.
             CommitPending: The store has not answered for a while; the write goes on.
         """
         if self._schedule.take_urgent(session):
@@ -101,22 +101,22 @@ class Flusher:
         try:
             write = self._stager.alone(session, now_us=self._clock.wall_us(), queued_s=self._clock.monotonic_s())
         except RecordError as error:
-            session.due_s = NEVER  # its turn is over: freezing gives it the next one
+            session.due_s = NEVER  # not due any more: freezing schedules it anew
             self._sessions.freeze(session, error)
         else:
             session.frozen = None
             self._queue.put(write)
 
     async def _breathe(self) -> None:
-        """Yield to the loop: the slice is used up."""
+        """Yield to the event loop, because the slice is used up."""
         await self._clock.sleep(0)
         self._slice_ends_s = self._clock.monotonic_s() + self._slice_s
 
     async def _sweep(self) -> None:
-        """Look at a share of all live records, so that each is looked at once in an interval."""
+        """Compare a share of all live records with their last write, so that each is compared once in a sweep interval."""
         if not self._sweep_cursor:
             self._sweep_cursor.extend(self._sessions.live())
-            # A round less than there are: the last one of a pass may be begun for a few.
+            # For one round less than the interval has, because the last round of a pass may have only a few records.
             self._sweep_share = len(self._sweep_cursor) * self._round_s / (self._sweep_s - self._round_s)
         for _ in range(min(len(self._sweep_cursor), int(self._sweep_share) + 1)):
             session = self._sweep_cursor.popleft()
@@ -128,11 +128,11 @@ class Flusher:
                 await self._breathe()
 
     def _forgotten(self, session: Session[Any]) -> bool:
-        """Whether the record differs from what was written last, and nobody marked it."""
+        """Whether the record differs from its last write although it bears no mark."""
         if not session.writable or session.frozen or peek_marks(session.record):
             return False
         try:
             blob = self._stager.encode(session)
         except RecordError:
-            return True  # the write that follows says what is wrong
+            return True  # the write that follows reports the error
         return written_checksum(blob) != session.checksum

@@ -1,4 +1,4 @@
-"""Whether the store serves: said in the log when an outage begins, now and then while it lasts, and at its end."""
+"""Outages of the store: logged when one begins, every 10 s while it lasts, and at its end."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_S: Final = 1.0  # how often it is looked
-BLIP_S: Final = 1.0  # a failure that is over within this, such as one lost answer, is no outage
-REMIND_S: Final = 10.0  # how often an outage that lasts is logged
+LOOK_S: Final = 1.0  # between two looks
+BLIP_S: Final = 1.0  # a shorter failure, such as one lost answer, is no outage
+REMIND_S: Final = 10.0  # between two log lines of an outage
 
 
-class Outage:
+class OutageWatch:
     """Tells an outage of the store from its answers and from the write queue.
 
     Args:
         clock: The clock.
-        answers: To the questions that keeping asks anyway.
+        answers: The store's answers to the requests that keeping makes anyway.
         queue: The writes that wait for the store.
-        asked_every_s: How often the most frequent of those questions is asked.
-        patience_s: A store that does not answer a question or a write for this long is away, though it says no error.
+        asked_every_s: The interval of the most frequent of those requests.
+        patience_s: A store that has not answered a request or a write for this long counts as away, without any error.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Outage:
         self._failures_before = 0
 
     def reason(self) -> str | None:
-        """Why nothing can be stored now, in a sentence that changes only with the cause; None if the store serves."""
+        """The reason why no write can be stored now, in a sentence that changes only with the cause; None if the store serves."""
         queue, answers, now_s = self._queue, self._answers, self._clock.monotonic_s()
         if queue.trouble_since_s is not None and now_s - queue.trouble_since_s > BLIP_S:
             return _sentence(queue.last_error)
@@ -55,7 +55,7 @@ class Outage:
         return _sentence(None) if hangs else None
 
     async def watch(self) -> None:
-        """Look at the queue and at how long the store has been silent, for ever."""
+        """Check the queue, and the time since the store's last answer, for ever."""
         while True:
             await self._clock.sleep(LOOK_S)
             self._look()
@@ -79,7 +79,7 @@ class Outage:
             log.warning("%s: for %.0f s, %d attempts failed", reason, now_s - self._began_s, failures)
 
     def _since_s(self) -> float:
-        """When the outage that is told now began."""
+        """When the present outage began."""
         waiting = self._queue.oldest()
         return min(self._answers.answered_s, waiting[0].queued_s) if waiting else self._answers.answered_s
 

@@ -1,4 +1,4 @@
-"""Callers that wait for the store for long are told so; their writes go on."""
+"""Raises `CommitPending` in callers that have waited long for the store; their writes go on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.writing.write_queue import WriteQueue
 
-LOOK_S: Final = 0.25  # how often the queue is looked at
+LOOK_S: Final = 0.25  # between two looks at the queue
 
 
 class PendingWatch:
-    """Ends the waiting for writes that the store does not answer.
+    """Ends the wait of callers for writes that the store does not answer.
 
     Args:
-        queue: Where they wait.
+        queue: The queue of those writes.
         clock: The clock.
         pending_after_s: How long a caller waits.
     """
@@ -28,7 +28,7 @@ class PendingWatch:
         self._pending_after_s = pending_after_s
 
     async def watch_queue(self) -> None:
-        """Look at the queue, for ever."""
+        """Check the oldest writes of the queue, for ever."""
         while True:
             await self._clock.sleep(LOOK_S)
             since_s = self._clock.monotonic_s() - self._pending_after_s

@@ -1,4 +1,4 @@
-"""What a letter needs of its receiver, looked at by the store in the transaction that sends it: a record, and room."""
+"""Conditions on the receivers of letters, which the store checks in the sending transaction: the record exists, and has room."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from realmkeep.storage import Need, WriteOutcome
 
 
-class Post:
-    """The letters of one transaction, by receiver.
+class ReceiverConditions:
+    """The conditions that the letters of one transaction put on their receivers.
 
     Args:
-        letters_max: How many may wait in one inbox, and beside it as kept.
+        letters_max: The most letters that may wait in one inbox; and the most kept letters beside it.
     """
 
     __slots__ = ("_counts", "_deleted", "_letters_max", "_made")
@@ -30,21 +30,21 @@ class Post:
         self._made: set[str] = set()
         self._deleted: set[str] = set()
 
-    def made(self, record: RecordKeys) -> None:
-        """The transaction makes it: its letters need no record before."""
+    def add_created(self, record: RecordKeys) -> None:
+        """The transaction creates the record, so letters to it need no record before."""
         self._made.add(record.record)
         self._deleted.discard(record.record)
 
-    def deleted(self, record: RecordKeys) -> None:
-        """The transaction deletes it: nothing is sent there any more."""
+    def add_deleted(self, record: RecordKeys) -> None:
+        """The transaction deletes the record, so later letters to it are refused."""
         self._deleted.add(record.record)
 
-    def add(self, receiver: RecordKeys) -> None:
-        """One more letter to this receiver.
+    def add_letter(self, receiver: RecordKeys) -> None:
+        """Count one more letter to this receiver.
 
         Raises:
-            NoSuchReceiver: The transaction has deleted it.
-            InboxFull: No inbox holds so many.
+            NoSuchReceiver: The transaction deletes the receiver.
+            InboxFull: The transaction alone has more letters for it than an inbox takes.
         """
         if receiver.record in self._deleted:
             raise _no_such_receiver(receiver.record)
@@ -53,12 +53,12 @@ class Post:
             raise inbox_full(receiver.record)
         self._counts[receiver] = count
 
-    def give_back(self, sender: RecordKeys) -> None:
-        """A letter goes back to this record, which need only exist: no bound holds up what comes back."""
+    def add_returned(self, sender: RecordKeys) -> None:
+        """A letter goes back to this record, which only has to exist: a full inbox refuses no returned letter."""
         self._counts.setdefault(sender, 0)
 
     def needs(self) -> Iterator[Need]:
-        """What all of them need: that no inbox gets longer than it may."""
+        """The conditions of all letters: each receiver exists, and no inbox gets longer than its limit."""
         for receiver, count in self._counts.items():
             if receiver.record not in self._made:
                 yield Present(receiver.record)
@@ -68,7 +68,7 @@ class Post:
 
 
 def unmet(outcome: WriteOutcome) -> CommitRefused | None:
-    """Why the store refused a transaction with letters; None if that was not for their sake."""
+    """The error for a transaction that the store refused because of a letter's receiver; None for any other outcome."""
     if not isinstance(outcome, Refused) or isinstance(outcome.guard, Guard):
         return None
     need = outcome.guard
@@ -77,12 +77,13 @@ def unmet(outcome: WriteOutcome) -> CommitRefused | None:
 
 def _no_such_receiver(record: str) -> NoSuchReceiver:
     return NoSuchReceiver(
-        f"nothing happened: a letter to {record}, which does not exist", hint="look whom it is for; or make it first"
+        f"nothing happened: a letter to {record}, which does not exist",
+        hint="check the receiver's class and id; or create it first",
     )
 
 
 def inbox_full(record: str) -> InboxFull:
-    """The error for it."""
+    """The error for a letter to a record with a full inbox."""
     return InboxFull(
         f"nothing happened: too many letters wait for {record}",
         hint="its server opens them at its next login; try again then, or raise keeper.inbox_letters_max",

@@ -1,4 +1,4 @@
-"""From a live record to a transaction: encode, guard on owner and revision, and what takes it back."""
+"""From a live record to a transaction: encode it, guard owner and revision, and keep the state for an undo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 NOTHING: Final = Transaction((), ())
 
 
-class Undo:
+class SessionUndo:
     """A session as it was before a commit's function ran."""
 
     __slots__ = ("fork", "ring")
@@ -36,11 +36,11 @@ class Undo:
 
 
 class Member:
-    """One session's part in a write: the revision it follows and the revision it leaves."""
+    """One session's part in a write: the revision that the write follows, and the revision that it leaves."""
 
     __slots__ = ("checksum_was", "follows", "leaves", "ring", "session", "undo", "version_was")
 
-    def __init__(self, session: Session[Any], *, leaves: int, undo: Undo | None) -> None:
+    def __init__(self, session: Session[Any], *, leaves: int, undo: SessionUndo | None) -> None:
         self.session = session
         self.follows = session.revision
         self.leaves = leaves
@@ -50,7 +50,7 @@ class Member:
         self.ring = session.ring.snapshot() if undo is None else undo.ring
 
     def take_back(self) -> None:
-        """Its write did not happen: the session is as before it, and all of it is to be written again."""
+        """Undo the session's part after a write that did not happen, and mark the whole record for the next write."""
         session = self.session
         if self.undo is not None:
             session.record.restore(self.undo.fork)
@@ -65,12 +65,12 @@ class StagedWrite(PendingWrite):
     """A write of live sessions.
 
     Attributes:
-        members: The sessions it advances; their guards stand first in the transaction, owner and revision of each.
+        members: The sessions that it advances; the guards on owner and revision of each stand first in the transaction.
         releases: It gives up the ownership of its member.
-        extra_from: Where the effects on keys of nobody here begin: letters, records created.
-        receivers: To whose inboxes it delivers letters.
+        extra_from: The index of the first effect on a key that no local session owns: letters, records created.
+        receivers: The records to which it delivers letters.
         deleted: The records that it deletes.
-        on_landed: Called once it is durable, before those who wait hear of it.
+        on_landed: Called once it is durable, before waiting callers are told.
     """
 
     __slots__ = ("deleted", "extra_from", "members", "on_landed", "receivers", "releases")
@@ -96,7 +96,7 @@ class StagedWrite(PendingWrite):
         self.on_landed = on_landed
 
     def settle(self) -> None:
-        """It landed: its members' revisions are durable."""
+        """End the write as landed: the revisions of its members are durable."""
         for member in self.members:
             session = member.session
             session.durable_revision = max(session.durable_revision, member.leaves)
@@ -106,12 +106,12 @@ class StagedWrite(PendingWrite):
         self._forget()
 
     def fail(self, error: RealmkeepError) -> None:
-        """It did not happen, or nobody can say."""
+        """End the write as failed: it did not happen, or its outcome is unknown."""
         super().fail(error)
         self._forget()
 
     def _forget(self) -> None:
-        # Sessions remember their last write: its bytes and forks would stay with them, in a cycle at that.
+        # Sessions refer to their last write; without this its bytes and forks would stay in memory, and in a reference cycle.
         landed = self.landed
         for member in self.members:
             session = member.session
@@ -124,14 +124,14 @@ class StagedWrite(PendingWrite):
 
     @property
     def extra(self) -> tuple[Effect, ...]:
-        """The effects on keys of nobody here: letters, records created."""
+        """The effects on keys that no local session owns: letters, records created."""
         return tuple(self.transaction.effects[self.extra_from :])
 
 
 class Comparison(StagedWrite):
-    """Changes nothing: asks, in its place among the writes, whether the store still holds a revision.
+    """Changes nothing; checks, in its place among the writes, that the store still holds a revision.
 
-    If it does not, the line halts and the resolver looks what was lost; the comparison lands when that is mended.
+    If the store does not, the queue halts and the resolver finds the lost writes; the check lands once they are restored.
     """
 
     __slots__ = ()
@@ -141,13 +141,13 @@ class Comparison(StagedWrite):
         super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
 
     def behind_the_queue(self) -> Comparison:
-        """Made one that never holds: it asks the resolver to look again, once all that was queued before it is answered."""
+        """Make it one that never holds, so that the resolver looks again once all writes before it are answered."""
         self.transaction = Transaction((Guard(self.transaction.guards[0].key, b""),), ())
         return self
 
 
 def made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
-    """The keys of the records that a write made or deleted."""
+    """The keys of the records that a write creates or deletes."""
     guards = write.transaction.guards[2 * len(write.members) :]
     return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
 
@@ -157,8 +157,8 @@ class Stager:
 
     Args:
         encoder: Encodes records.
-        safe_point: Whether the store may lose its last moments.
-        identity: Names this run of the server in what it leaves.
+        safe_point: Says whether the store may lose its last writes.
+        identity: Names this run of the server in the notes for later owners.
     """
 
     def __init__(self, encoder: RecordEncoder, safe_point: SafePoint, identity: bytes) -> None:
@@ -170,9 +170,9 @@ class Stager:
         """The record's bytes, checked as a loaded one is.
 
         Raises:
-            InvalidRecord: It breaks its rules.
+            InvalidRecord: The record breaks its rules.
             RecordTooLarge: It exceeds the cap.
-            Unstorable: It holds a value that cannot be stored.
+            Unstorable: The record holds a value that cannot be stored.
         """
         return self._encoder.encode_record(session.record, session.keys.record)
 
@@ -183,12 +183,12 @@ class Stager:
         now_us: int,
         guards: list[Guard],
         effects: list[Effect],
-        undo: Undo | None = None,
+        undo: SessionUndo | None = None,
     ) -> Member:
         """Add the session's next revision to a transaction, and move the session on to it."""
         keys = session.keys
         follows = session.revision
-        # Not below the token of the claim: the next claim takes a later one, though a clock was set back in between.
+        # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
         leaves = max(now_us, follows + 1, session.token)
         member = Member(session, leaves=leaves, undo=undo)
         guards.append(session.owner_guard)
@@ -206,11 +206,11 @@ class Stager:
         return member
 
     def leave(self, keys: RecordKeys) -> list[Effect]:
-        """What tells the next server that claims a record that this one made, changed or deleted it a moment ago."""
+        """The note for the next owner of a record that this server created, changed or deleted it moments ago."""
         return [Put(keys.left, self._identity, expire_s=LEFT_KEEP_S)] if self._safe_point.needed else []
 
     def take_as_stored(self, session: Session[Any]) -> None:
-        """Remember the record as it is as what the store holds, for the sweep."""
+        """Take the record's present state for the stored one; the sweep compares with it."""
         session.checksum = written_checksum(self.encode(session))
 
     def rewrite(
@@ -222,12 +222,12 @@ class Stager:
         guards: list[Guard],
         effects: list[Effect],
     ) -> None:
-        """Add the whole session to a transaction, over what a store that went backwards holds of it.
+        """Add the whole session to a transaction that replaces its older state in a store that lost writes.
 
         Raises:
             InvalidRecord: The record breaks its rules.
             RecordTooLarge: It exceeds the cap.
-            Unstorable: It holds a value that cannot be stored.
+            Unstorable: The record holds a value that cannot be stored.
         """
         keys = session.keys
         session.stored_version = 0
@@ -240,18 +240,18 @@ class Stager:
             effects.append(Put(keys.ops, session.ring.encode()))
 
     def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
-        """The session as it is now, by itself.
+        """A write of one session in its present state.
 
         Args:
-            session: Whose record.
+            session: The session.
             now_us: Wall time, for the revision.
             queued_s: Monotonic time.
             releases: Give up its ownership in the same transaction.
 
         Raises:
-            InvalidRecord: It breaks its rules.
+            InvalidRecord: The record breaks its rules.
             RecordTooLarge: It exceeds the cap.
-            Unstorable: It holds a value that cannot be stored.
+            Unstorable: The record holds a value that cannot be stored.
         """
         guards: list[Guard] = []
         effects: list[Effect] = []

@@ -1,4 +1,4 @@
-"""The body of the commit that opens letters."""
+"""The function of the commit that opens letters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from realmkeep.keeping.live.letter_types import open_letter
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from realmkeep.keeping.live.hooks import Opener
+    from realmkeep.keeping.live.hooks import LetterOpener
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Commits
     from realmkeep.records import Record
@@ -21,31 +21,37 @@ if TYPE_CHECKING:
 EXPIRED = "expired"
 
 
-class Applied(NamedTuple):
-    """A letter, as its hook got it, and what the hook returned."""
+class AppliedLetter(NamedTuple):
+    """A letter in the form that its hook got, and the result of the hook."""
 
     kind: str
     letter: Any
     result: object
 
 
-class Batch:
-    """Opens the first letters of a list and drops them; remembers which one failed, and what came of the others.
+class LetterBatch:
+    """The letters that one commit opens and drops; a callable that is given to the commit as its function.
 
     Args:
         session: The receiver.
-        openers: What applies letters to its record, by kind.
-        letters: Those that the list begins with.
-        source: The list.
-        commits: Runs it, and has its transaction.
-        now_us: Wall time: what expired before it is not opened.
-        safe_s: Of which letters the ring needs to know; see `OpRing.add_letters`.
+        openers: The hooks that apply letters to its record, by kind of the letters.
+        letters: The first letters of the list.
+        source: The key of the list.
+        commits: Runs the commit, and has its transaction.
+        now_us: Wall time; a letter that expired before it goes back unopened.
+        safe_s: No crash can lose a write that was acknowledged before this monotonic time; see `OpRing.add_letters`.
+
+    Attributes:
+        at: The place of the letter that was opened last.
+        failed: The bytes of the letter that failed; None if none did.
+        ids: The ids of the letters that were applied.
+        applied: Those letters, with the results of their hooks.
     """
 
     def __init__(
         self,
         session: Session[Any],
-        openers: Mapping[str, Opener],
+        openers: Mapping[str, LetterOpener],
         letters: Sequence[bytes],
         source: str,
         commits: Commits,
@@ -63,11 +69,11 @@ class Batch:
         self.at = 0
         self.failed: bytes | None = None
         self.ids: list[str] = []
-        self.applied: list[Applied] = []
+        self.applied: list[AppliedLetter] = []
 
     def __call__(self, record: Record) -> None:
-        """Open them, or raise what the first one raised that cannot be opened; nothing happened then."""
-        for self.at, stored in enumerate(self._letters):  # noqa: B020 - the place is what the caller asks for
+        """Open all letters; raises the error of the first one that fails, and then the commit undoes the others."""
+        for self.at, stored in enumerate(self._letters):  # noqa: B020 - the caller reads the place
             self.failed = stored
             letter = open_envelope(stored)
             if not self._session.ring.has_letter(letter.id):
@@ -77,7 +83,7 @@ class Batch:
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
         self._commits.tx.drop_letters(self._source, len(self._letters))
 
-    def _apply(self, record: Record, letter: Envelope) -> Applied:
+    def _apply(self, record: Record, letter: Envelope) -> AppliedLetter:
         if letter.expired(self._now_us):
             raise Return(EXPIRED)
         opener = self._openers.get(letter.kind)
@@ -103,4 +109,4 @@ class Batch:
                 f"on_letter returned a {type(result).__name__}, so nothing was applied",
                 hint="make it a plain def that changes the record",
             )
-        return Applied(letter.kind, content, result)
+        return AppliedLetter(letter.kind, content, result)
