@@ -26,7 +26,7 @@ from realmkeep import (
     Op,
     Receipt,
     Record,
-    Refused,
+    Rejected,
     Session,
     answer,
     durable,
@@ -117,7 +117,7 @@ class Arena:
         match told:
             case Ack(result):
                 return {"op": number, "ok": result}
-            case Refused(error):
+            case Rejected(error):
                 return {"op": number, "no": str(error)}
             case undecided:  # the page keeps it, and sends it again after the next login
                 return {"wait": str(undecided.error)}

@@ -23,7 +23,7 @@ from realmkeep.keeping.live.op_ring import SAFE, OpRing
 from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.writing.commit import Commits
-from realmkeep.keeping.writing.staging import Member, Stager
+from realmkeep.keeping.writing.staging import Stager, WriteMember
 from realmkeep.records import Record
 from realmkeep.storage import Effect, Guard
 from realmkeep.storage.redis_sync import SyncOnNewRun
@@ -257,7 +257,7 @@ def without_fence() -> None:
     def advance_unfenced(
         self: Stager, session: Session[Any], blob: bytes, now_us: int,
         guards: list[Guard], effects: list[Effect], undo: Any = None,
-    ) -> Member:  # fmt: skip
+    ) -> WriteMember:  # fmt: skip
         member = advance(self, session, blob, now_us, guards, effects, undo)
         guards[-2] = guards[-1]
         return member

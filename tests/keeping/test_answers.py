@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from keeping.game import NotEnough, Player, earn, enter, kept, pay
-from realmkeep import Ack, Answer, Pending, Refused, Undecided, answer
+from realmkeep import Ack, Answer, Pending, Rejected, Undecided, answer
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitUnknown, Misuse, OpReused, OpTooOld, QueueFull, SessionEnded, TierViolation
 from realmkeep.keeping import Keeper, Op, Receipt, Session
@@ -76,9 +76,9 @@ async def test_a_store_that_does_not_answer_is_pending_until_it_does(lab: Lab, k
     assert await repeated.wait() == Ack(110, repeated=True)
 
 
-@pytest.mark.parametrize(("arrived", "told"), [(False, Refused), (True, Undecided)])
+@pytest.mark.parametrize(("arrived", "told"), [(False, Rejected), (True, Undecided)])
 async def test_an_operation_whose_record_was_taken_meanwhile_is_refused_or_undecided(
-    lab: Lab, keeper: Keeper, *, arrived: bool, told: type[Refused | Undecided]
+    lab: Lab, keeper: Keeper, *, arrived: bool, told: type[Rejected | Undecided]
 ) -> None:
     ada = await enter(keeper)
     zone = await lab.server("zone-2")
@@ -109,11 +109,11 @@ async def test_whatever_did_not_happen_is_refused_with_its_reason(lab: Lab, keep
     too_old = await answer(ada, OP, never)
     reused = await answer(ada, Op(49, b"another"), never)
     for refused, kind in ((too_old, OpTooOld), (reused, OpReused)):
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, Rejected)
         assert type(refused.error) is kind
     await ada.logout()
     ended = await answer(ada, Op(60), lambda: keeper.commit(earn, ada, ops=(Op(60),)))
-    assert isinstance(ended, Refused)
+    assert isinstance(ended, Rejected)
     assert type(ended.error) is SessionEnded
     assert kept(lab).gold == 500
 
@@ -126,7 +126,7 @@ async def test_a_full_queue_is_refused_and_may_be_tried_again() -> None:
         some = [asyncio.create_task(lab.keeper.commit(earn, guest)) for guest in guests[:16]]
         await lab.clock.settle()
         full = await answer(ada, OP, lambda: lab.keeper.commit(earn, ada, ops=(OP,)))
-        assert isinstance(full, Refused)
+        assert isinstance(full, Rejected)
         assert type(full.error) is QueueFull
         assert full.error.retryable
         lab.line().down = False

@@ -22,7 +22,7 @@ from realmkeep.errors import (
 )
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import Undecided, decided, refusal
+from realmkeep.realm.server.outcomes import ActionUndecided, decided, refusal
 from realmkeep.realm.server.reports import formatter, printable
 from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.testing.clock import FakeClock
@@ -69,7 +69,7 @@ async def test_whatever_may_have_happened_is_not_refused() -> None:
         raise error
 
     lines = RateLimitedLog(FakeClock())
-    with pytest.raises(Undecided):
+    with pytest.raises(ActionUndecided):
         await decided(ends(OutcomeUnknown("lost")), lines)
     with pytest.raises(ActionRefused):
         await decided(ends(StorageUnavailable("away")), lines)

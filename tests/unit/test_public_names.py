@@ -108,7 +108,7 @@ def test_every_public_name_is_there_and_nothing_else_is_promised() -> None:
 FOR_EVERY_GAME = {
     "what is kept": "Record Part durable ephemeral IMMEDIATE BATCHED CHECKPOINT drops_to rises changed",
     "when": "Keeper Session Hooks Op Receipt CloseReport",
-    "what a client is told": "answer Ack Answer Pending Refused Undecided",
+    "what a client is told": "answer Ack Answer Pending Rejected Undecided",
     "letters": "Letter Returned Later Return",
     "settings": "Config KeeperConfig load_config",
     "errors": "errors",

@@ -1,6 +1,6 @@
 """When it is kept: sessions, tiers, write-behind, ownership. The only place where records and storage meet."""
 
-from realmkeep.keeping.answers import Ack, Answer, Pending, Refused, Undecided, answer
+from realmkeep.keeping.answers import Ack, Answer, Pending, Rejected, Undecided, answer
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.lifecycle.shutdown import CloseReport
 from realmkeep.keeping.live.counters import KeeperStatus
@@ -26,7 +26,7 @@ __all__ = [
     "Op",
     "Pending",
     "Receipt",
-    "Refused",
+    "Rejected",
     "RescueReport",
     "Returned",
     "ScannedRecord",

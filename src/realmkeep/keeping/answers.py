@@ -36,7 +36,7 @@ class Ack(Generic[T_co]):
 
 
 @dataclass(frozen=True)
-class Refused:
+class Rejected:
     """The operation has not happened: tell the client no, and why.
 
     Attributes:
@@ -67,12 +67,14 @@ class Pending(Generic[T_co]):
 
     error: CommitPending
 
-    async def wait(self) -> Ack[T_co] | Refused | Undecided:
+    async def wait(self) -> Ack[T_co] | Rejected | Undecided:
         """The final answer; waits without a limit."""
-        return cast("Ack[T_co] | Refused | Undecided", await _told(cast("Awaitable[Receipt[T_co]]", self.error.wait())))
+        return cast(
+            "Ack[T_co] | Rejected | Undecided", await _told(cast("Awaitable[Receipt[T_co]]", self.error.wait()))
+        )
 
 
-Answer: TypeAlias = Ack[T] | Refused | Pending[T] | Undecided
+Answer: TypeAlias = Ack[T] | Rejected | Pending[T] | Undecided
 
 
 async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Receipt[T]]]) -> Answer[T]:
@@ -93,7 +95,7 @@ async def answer(session: Session[Any], op: Op, act: Callable[[], Awaitable[Rece
             no `RealmkeepError` passes through: the game's own refusals.
 
     Returns:
-        `Ack`, `Refused`, `Pending` or `Undecided`; for a repeated operation it waits until the write has ended.
+        `Ack`, `Rejected`, `Pending` or `Undecided`; for a repeated operation it waits until the write has ended.
 
     Raises:
         Misuse: `act` is no function, or its result cannot be awaited; or another bug of the game.
@@ -119,5 +121,5 @@ async def _told(work: Awaitable[Receipt[T] | None]) -> Answer[T] | None:
     except BUGS:
         raise
     except RealmkeepError as error:
-        return Undecided(error) if error.outcome == "unknown" else Refused(error)
+        return Undecided(error) if error.outcome == "unknown" else Rejected(error)
     return None if receipt is None else Ack(receipt.result, receipt.repeated)

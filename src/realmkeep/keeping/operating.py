@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def heal(keeper: Keeper) -> None:
-    """Allow every live session to be written again, over a store that restarted with older data although it is configured to lose nothing.
+    """Allow every live session to be written again, over a store that lost writes although it is configured to lose nothing.
 
     The setting `keeper.heal` allows it in advance.
     """

@@ -13,7 +13,7 @@ from realmkeep.errors import Misuse, OpReused, OutcomeUnknown, RealmkeepError, S
 from realmkeep.keeping.live.envelope import sent_by
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
-from realmkeep.keeping.writing.receivers import ReceiverConditions, inbox_full, unmet
+from realmkeep.keeping.writing.receivers import ReceiverConditions, inbox_full, receiver_refusal
 from realmkeep.storage import Append, Committed, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class _SendAttempt:
             run = barrier.passed_run
             (outcome,) = await storage.write([self._transaction])
             if isinstance(outcome, Refused):
-                self._look_why(outcome)
+                self._check_refusal(outcome)
             elif not isinstance(outcome, Committed):
                 self._maybe |= not isinstance(outcome, Failed)
                 raise outcome.error
@@ -160,8 +160,8 @@ class _SendAttempt:
             self._error = error
             return False
 
-    def _look_why(self, outcome: Refused) -> None:
-        refusal = unmet(outcome)
+    def _check_refusal(self, outcome: Refused) -> None:
+        refusal = receiver_refusal(outcome)
         if refusal is None and outcome.found != self._request:
             refusal = OpReused(
                 f"the operation {self._op_id!r} sent another letter", hint="use a new op_id for this one"
@@ -191,9 +191,9 @@ def _checked(op_id: Any) -> str:
 
 def _request(receiver: RecordKeys, letter: object) -> bytes:
     """The digest that identifies a letter under its id; the order of a dictionary's keys does not count."""
-    said = msgspec.json.encode([receiver.record, type(letter).__qualname__, letter], order="deterministic")
-    return _digest(said).encode()
+    content = msgspec.json.encode([receiver.record, type(letter).__qualname__, letter], order="deterministic")
+    return _digest(content).encode()
 
 
-def _digest(said: bytes) -> str:
-    return hashlib.blake2b(said, digest_size=16).hexdigest()
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

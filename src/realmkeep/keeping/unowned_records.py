@@ -2,7 +2,7 @@
 
 Nothing is kept in memory between calls. Every change is guarded by the bytes from which it was made, so of two servers that
 change one record at once, one is refused and has to read again. One case escapes the guards: a record is created, removed
-within seconds, and created again by the late arrival of a request whose answer was lost.
+within seconds, and created again by the late arrival of a request without an answer.
 """
 
 import logging
@@ -176,7 +176,7 @@ class UnownedRecords(Generic[R]):
                             f"{guard.key} has changed, so {key} was not written",
                             hint="nothing happened; read both again",
                         )
-                    return lost and found == new  # then the attempt whose answer was lost had landed
+                    return lost and found == new  # then the attempt without an answer had landed
                 case Failed():
                     if not lost or not outcome.error.retryable:
                         raise self._unknown(key, outcome.error) if lost else outcome.error

@@ -139,8 +139,8 @@ class InboxDrainer:
             self._counters.letters_returned += given.returned
             self.delivered(given.senders)
             if given.left:
-                said = "%d letters to %s, which was deleted, cannot be returned: see `realmkeep letters list`"
-                log.error(said, given.left, record.record)
+                message = "%d letters to %s, which was deleted, cannot be returned: see `realmkeep letters list`"
+                log.error(message, given.left, record.record)
 
     def reasons(self) -> Iterator[str]:
         """One sentence on the letters that cannot be applied; none if all can."""
@@ -270,8 +270,8 @@ class InboxDrainer:
                 return 1
         if not isinstance(error, FOR_LATER):
             self._counters.letters_kept_aside += 1
-            said = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
-            log.error(said, session.keys.record, exc_info=error)
+            message = "a letter to %s cannot be applied; it is kept, and tried again at the next login: mend on_letter, or the record"
+            log.error(message, session.keys.record, exc_info=error)
         self._remember(session, error)
         await self._move(session, session.keys.inbox, letters[0])
         return 1

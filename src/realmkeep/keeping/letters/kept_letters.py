@@ -90,7 +90,7 @@ async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[s
     """Have every kept letter tried again by the server that owns its receiver, within about a second.
 
     Returns:
-        The receivers that are live now; and the receivers that are not, whose next login tries.
+        The receivers that are live now; and the receivers that are not: their next login tries.
 
     Raises:
         StorageError: The store cannot be reached; some servers may not have been notified.
@@ -99,8 +99,8 @@ async def retry_kept_letters(storage: Storage) -> tuple[tuple[str, ...], tuple[s
     away: list[str] = []
     async for which, record_keys, _ in _waiting(storage):
         if which == "kept":
-            told = await _tell_owner(storage, record_keys, record_keys.kept)
-            (live if told else away).append(record_keys.record)
+            notified = await _notify_owner(storage, record_keys, record_keys.kept)
+            (live if notified else away).append(record_keys.record)
     return tuple(sorted(live)), tuple(sorted(away))
 
 
@@ -126,13 +126,13 @@ async def return_kept_letters(storage: Storage, *, now_us: int, record: str | No
         except WrongType as error:
             log.error("%s", error)
             continue
-        by_owner = given.owned and await _tell_owner(storage, record_keys, record_keys.record + GIVE_BACK)
+        by_owner = given.owned and await _notify_owner(storage, record_keys, record_keys.record + GIVE_BACK)
         await send_notices(storage, given.senders)
         found.append(ReturnReport(record_keys.record, given.returned, given.left, by_owner))
     return sorted(found)
 
 
-async def _tell_owner(storage: Storage, record_keys: RecordKeys, notice: str) -> bool:
+async def _notify_owner(storage: Storage, record_keys: RecordKeys, notice: str) -> bool:
     """Send a notice to the server that owns a record; False if none does.
 
     Raises:

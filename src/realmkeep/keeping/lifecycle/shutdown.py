@@ -16,7 +16,7 @@ from realmkeep.keeping.live.session_states import SessionEvent, SessionState
 from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
-from realmkeep.keeping.writing.staging import made_or_deleted
+from realmkeep.keeping.writing.staging import created_or_deleted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -188,7 +188,7 @@ def _undelivered(engine: Engine, left: Sequence[Session[Any]]) -> list[Undeliver
 
 
 def _of(write: StagedWrite, store_id: str) -> Undelivered:
-    records = [*(member.session.keys.record for member in write.members), *made_or_deleted(write)]
+    records = [*(member.session.keys.record for member in write.members), *created_or_deleted(write)]
     letters_to = dict.fromkeys(receiver.record for receiver in write.receivers)
     why = UNANSWERED if write.maybe_applied else NOT_TAKEN
     return Undelivered(write.transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from realmkeep.errors import StorageError
-from realmkeep.keeping.writing.staging import Comparison
+from realmkeep.keeping.writing.staging import RevisionComparison
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
@@ -77,6 +77,6 @@ class LookBack:
 
     async def _compare(self, updated_key: str, revision: int) -> None:
         """Queue a comparison and wait for it: it lands once the resolver has restored this revision and the rest of the loss."""
-        comparison = Comparison(updated_key, revision, queued_s=self._clock.monotonic_s())
+        comparison = RevisionComparison(updated_key, revision, queued_s=self._clock.monotonic_s())
         self._queue.put(comparison)
         await comparison.wait(patient=True)

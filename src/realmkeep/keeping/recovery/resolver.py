@@ -22,8 +22,8 @@ from realmkeep.keeping.recovery.store_loss import FOREIGN
 from realmkeep.keeping.recovery.stored_ownership import acknowledged, read_ownership
 from realmkeep.keeping.recovery.tail import Entry
 from realmkeep.keeping.recovery.verdict import Verdict, Wrote
-from realmkeep.keeping.writing.receivers import unmet
-from realmkeep.keeping.writing.staging import Comparison
+from realmkeep.keeping.writing.receivers import receiver_refusal
+from realmkeep.keeping.writing.staging import RevisionComparison
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.storage import Failed, Guard, Present, Refused, Transaction
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import Recovered, StoreLoss
     from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
-    from realmkeep.keeping.writing.staging import Member, StagedWrite
+    from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.keeping.writing.write_queue import Trouble
     from realmkeep.storage import Storage, WriteOutcome
 
@@ -71,7 +71,7 @@ class Resolver:
             return [*pending(), *waiting]
 
         held = await self._held(pending())
-        looks = [write for write in pending() if isinstance(write, Comparison)]
+        looks = [write for write in pending() if isinstance(write, RevisionComparison)]
         is_behind = any(state.verdict(acknowledged(session)).is_behind for session, state in held.items())
         recovered: Recovered | None = None
         # The writes of the queue were built on lost ones, so those are restored first.
@@ -81,8 +81,8 @@ class Resolver:
             stored = recovered.stored
             held = {each: stored[each.keys.record] for each in sessions if each.keys.record in stored}
             # The writes of the queue have not landed yet: one more comparison follows them.
-            looks = looks or [Comparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
-            waiting.extend(look.behind_the_queue() for look in looks)
+            looks = looks or [RevisionComparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
+            waiting.extend(look.make_unequal() for look in looks)
         else:
             self._loss.confirmed()
             for look in looks:
@@ -115,7 +115,7 @@ class _Round:
         self._ends: dict[Session[Any], int] = {}
         self._at = {session: state.revision for session, state in held.items()}
         self._lost: dict[Session[Any], None] = {}
-        self._reverted: dict[Session[Any], Member] = {}
+        self._reverted: dict[Session[Any], WriteMember] = {}
         self._frozen: dict[Session[Any], RealmkeepError] = {}
         self._foreign: dict[Session[Any], None] = {}
 
@@ -185,19 +185,19 @@ class _Round:
         again = Entry.of(write, 0.0).replayed(self._stored, self._heads)
         write.transaction = Transaction(again.guards, again.effects, needs)
 
-    def _is_gone(self, member: Member) -> bool:
+    def _is_gone(self, member: WriteMember) -> bool:
         """Whether another server or program has the record; a foreign value under our claim is decided later."""
         is_ours = self._held[member.session].owner == member.session.owner_guard.expected
         return not is_ours and self._fate(member).is_gone
 
-    def _fate(self, member: Member) -> Verdict:
+    def _fate(self, member: WriteMember) -> Verdict:
         session = member.session
         claim = session.owner_guard.expected or b""
         return self._held[session].verdict(Wrote(claim, member.leaves, self._ends.get(session)))
 
     def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
         """The error that no further attempt can mend; None if one may."""
-        if (error := unmet(outcome)) is not None:
+        if (error := receiver_refusal(outcome)) is not None:
             return error
         if isinstance(outcome, Refused) and isinstance(guard := outcome.guard, Guard):
             own = {each.key for each in write.transaction.guards[: 2 * len(write.members)]}
@@ -235,7 +235,7 @@ class _Round:
             error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
         write.fail(error)
 
-    def _revert(self, session: Session[Any], member: Member) -> None:
+    def _revert(self, session: Session[Any], member: WriteMember) -> None:
         """Put the session back to before its first write that did not happen, and escalate it: its changes are not durable."""
         member.take_back()
         if session in self._frozen:

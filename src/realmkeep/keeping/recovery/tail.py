@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from realmkeep.keeping.recovery.inbox_heads import InboxHeads
-    from realmkeep.keeping.writing.staging import Member, StagedWrite
+    from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
 
@@ -68,7 +68,7 @@ class Part(msgspec.Struct, frozen=True, gc=False):
         return (self.keys.record, self.keys.version, self.keys.ops)
 
 
-def part_of(member: Member, *, releases: bool) -> Part:
+def part_of(member: WriteMember, *, releases: bool) -> Part:
     """The part of a session in a write."""
     session = member.session
     claim, version = session.owner_guard.expected or b"", session.record.__realmkeep__.version

@@ -181,7 +181,7 @@ class Commits:
     """Runs the commits of one keeper.
 
     Attributes:
-        on_landed: Called once a commit is durable, before its callers hear of it; its keeper sets it.
+        on_landed: Called once a commit is durable, before its callers are told; the engine sets it.
     """
 
     on_landed: Callable[[StagedWrite], None]

@@ -67,7 +67,7 @@ class ReceiverConditions:
                 yield Shorter(receiver.kept, self._letters_max)
 
 
-def unmet(outcome: WriteOutcome) -> CommitRefused | None:
+def receiver_refusal(outcome: WriteOutcome) -> CommitRefused | None:
     """The error for a transaction that the store refused because of a letter's receiver; None for any other outcome."""
     if not isinstance(outcome, Refused) or isinstance(outcome.guard, Guard):
         return None

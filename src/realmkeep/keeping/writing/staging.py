@@ -35,7 +35,7 @@ class SessionUndo:
         self.ring = ring
 
 
-class Member:
+class WriteMember:
     """One session's part in a write: the revision that the write follows, and the revision that it leaves."""
 
     __slots__ = ("checksum_was", "follows", "leaves", "ring", "session", "undo", "version_was")
@@ -78,7 +78,7 @@ class StagedWrite(PendingWrite):
     def __init__(
         self,
         transaction: Transaction,
-        members: tuple[Member, ...],
+        members: tuple[WriteMember, ...],
         *,
         queued_s: float,
         extra_from: int,
@@ -128,10 +128,10 @@ class StagedWrite(PendingWrite):
         return tuple(self.transaction.effects[self.extra_from :])
 
 
-class Comparison(StagedWrite):
-    """Changes nothing; checks, in its place among the writes, that the store still holds a revision.
+class RevisionComparison(StagedWrite):
+    """A write without a change: compares, in its place among the writes, the revision in the store with the expected one.
 
-    If the store does not, the queue halts and the resolver finds the lost writes; the check lands once they are restored.
+    If they differ, the queue halts and the resolver finds the lost writes; the comparison lands once they are restored.
     """
 
     __slots__ = ()
@@ -140,13 +140,13 @@ class Comparison(StagedWrite):
         held = Guard(updated_key, b"%d" % revision)
         super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
 
-    def behind_the_queue(self) -> Comparison:
-        """Make it one that never holds, so that the resolver looks again once all writes before it are answered."""
+    def make_unequal(self) -> RevisionComparison:
+        """Make it fail in any case, so that the resolver looks again once all writes before it are answered."""
         self.transaction = Transaction((Guard(self.transaction.guards[0].key, b""),), ())
         return self
 
 
-def made_or_deleted(write: StagedWrite) -> tuple[str, ...]:
+def created_or_deleted(write: StagedWrite) -> tuple[str, ...]:
     """The keys of the records that a write creates or deletes."""
     guards = write.transaction.guards[2 * len(write.members) :]
     return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
@@ -184,13 +184,13 @@ class Stager:
         guards: list[Guard],
         effects: list[Effect],
         undo: SessionUndo | None = None,
-    ) -> Member:
+    ) -> WriteMember:
         """Add the session's next revision to a transaction, and move the session on to it."""
         keys = session.keys
         follows = session.revision
         # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
         leaves = max(now_us, follows + 1, session.token)
-        member = Member(session, leaves=leaves, undo=undo)
+        member = WriteMember(session, leaves=leaves, undo=undo)
         guards.append(session.owner_guard)
         guards.append(Guard(keys.updated, b"%d" % follows if follows else None))
         effects.append(Put(keys.record, blob))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from realmkeep.background import Background
     from realmkeep.clock import Clock
     from realmkeep.keeping.ownership.loss_probe import LossProbe
-    from realmkeep.keeping.writing.staging import Member, StagedWrite
+    from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.storage import Storage, WriteOutcome
 
 # About 100 KiB, and several batches an fsync; to settle 256 took over a millisecond of the event loop.
@@ -205,7 +205,7 @@ class WriteQueue:
         outcomes = await self._attempt(batch)
         self._in_flight.remove(batch)
         self._sent -= len(batch)
-        newest: Member | None = None
+        newest: WriteMember | None = None
         for write, outcome in zip(batch, outcomes, strict=True):
             if type(outcome) is Committed:
                 newest = write.members[-1] if write.members else newest
@@ -220,7 +220,7 @@ class WriteQueue:
         self._saw(newest)
         self._advance()
 
-    def _saw(self, newest: Member | None) -> None:
+    def _saw(self, newest: WriteMember | None) -> None:
         if newest is not None:
             self._loss_probe.add_sample(newest.session.keys.updated, newest.leaves)
 

@@ -11,7 +11,7 @@ from realmkeep.errors import OpReused, OpTooOld
 from realmkeep.realm.actions.action_rules import NAMES_A_PLAYER, ActionRule, action_rule, reports_of
 from realmkeep.realm.actions.scene import NamedPlayer
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import Undecided, decided, outcome, refusal
+from realmkeep.realm.server.outcomes import ActionUndecided, decided, outcome, refusal
 from realmkeep.realm.server.player_connections import AppliedOperation, PlayerConnection
 from realmkeep.realm.wire import intents
 from realmkeep.realm.wire.bad_input import BadInput
@@ -140,7 +140,7 @@ class IntentHandler:
             receipt = await decided(repeated, self._game.strangers_log, pending.answer_pending)
         except ActionRefused as refused:
             self._refuse(pending, refused)
-        except Undecided:
+        except ActionUndecided:
             self._undecided(pending)
         else:
             recorded: dict[str, Any] | None = receipt.result
@@ -195,7 +195,8 @@ class IntentHandler:
         """Answer an action that raised the level; a trigger has queued the write, and the answer waits until it is durable."""
         try:
             await decided(pending.connection.session.settled(), self._game.strangers_log)
-        except (ActionRefused, Undecided) as ended:  # the store refused an earlier commit, which undid this change too
+        # The store refused an earlier commit, which undid this change too.
+        except (ActionRefused, ActionUndecided) as ended:
             if pending.op_id is not None:
                 pending.connection.done.pop(pending.op_id, None)
             pending.nack(ended if isinstance(ended, ActionRefused) else UNDONE)
@@ -210,7 +211,7 @@ class IntentHandler:
             receipt = await decided(self._commit(pending, rule, place), game.strangers_log, pending.answer_pending)
         except ActionRefused as refused:
             self._refuse(pending, refused)
-        except Undecided:
+        except ActionUndecided:
             self._undecided(pending)
         else:
             if not receipt.repeated:

@@ -8,7 +8,7 @@ from realmkeep.accounts import FollowedLogin
 from realmkeep.errors import AuthFailed, NoSuchAccount, Quarantined, RealmkeepError, SealBroken, StorageError
 from realmkeep.realm.server.credential_reader import CredentialReader
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import Undecided, auth_fail, decided
+from realmkeep.realm.server.outcomes import ActionUndecided, auth_fail, decided
 from realmkeep.realm.server.player_connections import PlayerConnection
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.peer import Answer, Peer
@@ -155,7 +155,7 @@ async def save_final_state(game: Game, connection: PlayerConnection) -> str:
     """Save a removed player; returns the protocol's reason if the save may not have happened, or nothing."""
     try:
         await decided(connection.session.logout(), game.strangers_log)
-    except (ActionRefused, Undecided) as ended:
+    except (ActionRefused, ActionUndecided) as ended:
         reason = ended.reason if isinstance(ended, ActionRefused) else "outcome_unknown"
         if reason != "session_ended":  # otherwise the shutdown has ended the session, and saves it
             game.arrivals_log.say(

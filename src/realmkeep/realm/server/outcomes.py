@@ -42,7 +42,7 @@ _REASONS: Final[tuple[tuple[type[RealmkeepError], str, str], ...]] = (
 """The texts for players. The errors' own messages are for operators: they name keys, addresses and settings."""
 
 
-class Undecided(Exception):
+class ActionUndecided(Exception):
     """The outcome of an operation is unknown for good: the store's answer was lost, or a bug of ours has hidden it."""
 
 
@@ -65,17 +65,17 @@ async def decided(work: Awaitable[T], lines: RateLimitedLog, on_pending: Callabl
 
     Raises:
         ActionRefused: The commit did not happen; the reason is the protocol's.
-        Undecided: This server cannot tell whether the commit happened.
+        ActionUndecided: This server cannot tell whether the commit happened.
     """
     try:
         return await outcome(work, on_pending)
     except ActionRefused:
         raise
     except RealmkeepError as error:
-        raise (Undecided(error.message) if error.outcome == "unknown" else refusal(error, lines)) from error
+        raise (ActionUndecided(error.message) if error.outcome == "unknown" else refusal(error, lines)) from error
     except Exception as error:
         lines.say(log.error, "an operation failed on an unexpected error", exc_info=error)
-        raise Undecided(repr(error)) from error  # so that the client gets an answer
+        raise ActionUndecided(repr(error)) from error  # so that the client gets an answer
 
 
 def refusal(error: RealmkeepError, lines: RateLimitedLog) -> ActionRefused:

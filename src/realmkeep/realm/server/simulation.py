@@ -7,7 +7,7 @@ import structlog
 from realmkeep.realm.actions.fighting import revive, strike
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.server.game import Game
-from realmkeep.realm.server.outcomes import Undecided, decided
+from realmkeep.realm.server.outcomes import ActionUndecided, decided
 from realmkeep.realm.server.player_connections import PlayerConnection
 from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.content import distance
@@ -112,7 +112,7 @@ class Simulation:
         """
         try:
             await decided(connection.session.settled(), self._game.strangers_log)
-        except (ActionRefused, Undecided) as ended:
+        except (ActionRefused, ActionUndecided) as ended:
             log.warning("a death is not in the store", player=connection.player.player_id, error=str(ended))
         else:
             connection.send_event({"type": "event", "kind": "died", "by": by, "deaths": connection.player.deaths})

@@ -7,7 +7,7 @@ from realmkeep.realm.actions.action_rules import TRADED
 from realmkeep.realm.actions.trading import Trade, swap
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.server.intent_handler import UNDONE, IntentHandler, PendingIntent, check
-from realmkeep.realm.server.outcomes import Undecided, decided
+from realmkeep.realm.server.outcomes import ActionUndecided, decided
 from realmkeep.realm.wire.intents import TradeCancel, TradeConfirm, TradeOffer, TradeRequest
 from realmkeep.realm.world.action_refused import ActionRefused
 from realmkeep.realm.world.player import Player
@@ -75,7 +75,7 @@ class TradeHandler:
             receipt = await decided(self._commit(trade), self._game.strangers_log, answer_pending)
         except ActionRefused as refused:
             self._off(trade, refused)
-        except Undecided:
+        except ActionUndecided:
             if any(
                 self._intents.is_undone(pending) for pending in _pending_sides(trade)
             ):  # the commit is atomic: one undone side means both
