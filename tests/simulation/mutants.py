@@ -219,11 +219,12 @@ def returns_in_two_steps() -> Patch:
     """A letter that goes back is appended there first, and taken out here afterwards."""
 
     async def give_back(self: Any, session: Any, source: str, stored: bytes, why: Exception) -> Exception | None:
-        sender = await sealing.sender_of(self._host.storage, open_envelope(stored))
+        sender = await sealing.sender_of(self._storage, open_envelope(stored))
         if isinstance(sender, str):
             return why
         back = sealing.seal_returned(stored, receiver=session.keys.record, reason="", now_us=0)
-        await self._host.storage.write([Transaction([], [Append(sender.inbox, back)])])
+        await self._storage.write([Transaction([], [Append(sender.inbox, back)])])
+        self.delivered([sender])
 
         def take_out(_: Record) -> None:
             self._commits.tx.drop_letters(source, 1)

@@ -48,7 +48,7 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Undecided:
-    """Ownership was lost before the store answered: close the connection. The client sends the operation again to another server.
+    """Ownership was lost before the store answered: close the connection. The client repeats it at another server.
 
     Attributes:
         error: The error that names the lost record.

@@ -208,7 +208,7 @@ class Keeper:
         create: Callable[[], R] | None = None,
         wait: bool = False,
     ) -> Session[R] | None:
-        """Own a record that many players share, a guild or a zone: no grace, no rate limit. If it is held here: the same session.
+        """Own a record that many players share, a guild or a zone: no grace, no rate limit; again the same session.
 
         Args:
             cls: The record's class.
@@ -384,7 +384,7 @@ class Keeper:
 
     @property
     def tx(self) -> Tx:
-        """The transaction of the commit whose function, or `on_letter` hook, is running: for `deliver`, `create`, `delete`.
+        """The transaction of the running commit, inside its function or `on_letter` hook: `deliver`, `create`, `delete`.
 
         Raises:
             Misuse: No function of a commit of this keeper is running.

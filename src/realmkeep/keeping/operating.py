@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def heal(keeper: Keeper) -> None:
-    """Allow every live session to be written again, over a store that lost writes although it is configured to lose nothing.
+    """Allow all live sessions to be written again, over a store that lost writes although it is set to lose none.
 
     The setting `keeper.heal` allows it in advance.
     """

@@ -1,4 +1,4 @@
-"""Letters without a record as sender, from a tool or an operator: durable when the call returns, and sent once over all retries."""
+"""Letters without a record as sender, from a tool or an operator: durable on return, and sent once over all retries."""
 
 from __future__ import annotations
 

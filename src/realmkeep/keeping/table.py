@@ -1,4 +1,4 @@
-"""Records one at a time, for tools and scripts; each save claims, writes and releases the record, under its fencing token."""
+"""Records one at a time, for tools and scripts; each save claims, writes and releases under a fencing token."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def new_record(
     now_us: int,
     records: RecordsConfig | None = None,
 ) -> list[Also]:
-    """The guards and effects that create an owned record, such as an account's character, in the transaction of another record.
+    """The guards and effects that create an owned record, such as an account's character, in another's transaction.
 
     Args:
         record: Its first value.

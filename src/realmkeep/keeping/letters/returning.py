@@ -36,7 +36,7 @@ class ReturnOutcome(NamedTuple):
 
 
 async def is_absent(storage: Storage, record: RecordKeys) -> bool:
-    """Whether the record is absent. Its version key is looked up too, because the key of a list lacks the suffix of its record.
+    """Whether the record is absent. Looks for its version key too, because the key of a list lacks its record's suffix.
 
     Raises:
         StorageError: The store cannot be reached.

@@ -159,7 +159,7 @@ class Tx:
         self.deleted.append(record_keys)
 
     def _ahead(self) -> bytes:
-        """A revision one minute ahead: deletions and creations of one id take turns without reading it, and it must never go back."""
+        """A revision one minute ahead: one id may be deleted and created in turns, unread, and it must never go back."""
         return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
 
     def drop_letters(self, inbox: str, count: int) -> None:
@@ -249,7 +249,8 @@ class Commits:
         """Run `fn` on the live records and queue the changed records; after an error every record is as before.
 
         Raises:
-            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored; or the error that `fn` raised.
+            RealmkeepError: A session cannot be used, the queue is full, or a record cannot be stored.
+            Exception: The error that `fn` raised, as it is.
         """
         for session in sessions:
             session.require_usable()

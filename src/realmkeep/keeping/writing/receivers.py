@@ -1,4 +1,4 @@
-"""Conditions on the receivers of letters, which the store checks in the sending transaction: the record exists, and has room."""
+"""Conditions on receivers of letters, checked by the store in the sending transaction: the record exists, and has room."""
 
 from __future__ import annotations
 
