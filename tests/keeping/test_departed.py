@@ -391,8 +391,17 @@ async def test_what_is_kept_is_bounded_in_bytes_and_the_newest_stay(
 
 
 async def test_a_store_that_loses_nothing_costs_nothing(lab: Lab) -> None:
-    await (await enter(lab.keeper)).logout()
-    assert len(released(lab)) == 0
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await lab.keeper.commit(pay, ada, bob)
+    await ada.logout()
+    assert len(tail(lab)) == 0
+
+
+async def test_a_commit_of_two_is_kept_until_it_is_safe(everysec: Lab) -> None:
+    lab = everysec
+    ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
+    await lab.keeper.commit(pay, ada, bob)
+    assert len(tail(lab)) == 1
 
 
 async def test_nothing_is_asked_for_it_while_nothing_is_lost(everysec: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,22 +102,34 @@ class StoreLoss:
         self._rewritten: set[str] = set()
         self._torn: dict[str, None] = {}
         self._always = self.allowed = heal
+        self._may_lose, self._asked_at_s = True, 0.0  # no heartbeat has ever left this time
         self.store_id = b""
         self.tail = Tail()
         self.halted = ""
 
     def remember(self, write: StagedWrite) -> None:
         """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record alone."""
-        if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
+        if not self._store_may_lose or (len(write.members) == 1 and write.extra_from == len(write.transaction.effects)):
             return
         self.tail.append(Entry.of(write, self._clock.monotonic_s()))
         self.tail.forget_safe(self._probe.safe_s)
 
     def released(self, write: StagedWrite) -> None:
         """Keep an acknowledged release if the store may lose it: its session is not in memory any more."""
-        if self._storage.capability.loss_window_s != 0:
+        if self._store_may_lose:
             self.tail.forget_safe(self._probe.safe_s, at_once=len(self.tail))
             self.tail.append(Entry.of(write, self._clock.monotonic_s()))
+
+    @property
+    def _store_may_lose(self) -> bool:
+        """Whether the store has a loss window; without one a write is safe when it is acknowledged.
+
+        A backend puts its capability together anew for each question, so it is asked once a heartbeat and not at each commit.
+        """
+        if self._asked_at_s != (safe_s := self._probe.safe_s):
+            self._asked_at_s = safe_s
+            self._may_lose = self._storage.capability.loss_window_s != 0
+        return self._may_lose
 
     def ring_of(self, record_key: str) -> OpRing | None:
         """The ring of a record, with every letter that it opened of late; None if this server has none."""
