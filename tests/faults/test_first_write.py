@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import hiredis
 import pytest
@@ -24,6 +24,8 @@ from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.testing.servers import StoreServer
 
 pytestmark = pytest.mark.backend("valkey")
+
+T = TypeVar("T")
 
 LIMIT_S = 60.0
 READS = {b"GET", b"MGET", b"LRANGE", b"EXISTS", b"SCAN", b"TYPE"}
@@ -128,16 +130,14 @@ async def again(server: StoreServer) -> None:
     await asyncio.to_thread(server.start)
 
 
-async def retried(call: Callable[[], Awaitable[object]]) -> None:
-    """Until the store serves again."""
+async def retried(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer, once the store serves again."""
     async with asyncio.timeout(LIMIT_S):
         while True:
             try:
-                await call()
+                return await call()
             except StorageError:
                 await asyncio.sleep(0.02)
-            else:
-                return
 
 
 async def every_way_to_read(storage: Storage) -> None:
@@ -164,7 +164,7 @@ async def test_a_store_that_refuses_writes_is_read_all_the_same_in_a_run_that_ha
     await storage.save("a", b"1")
     await asyncio.to_thread(server.ask, "CONFIG", "SET", "min-replicas-to-write", "1")
     await asyncio.to_thread(server.ask, "CLIENT", "KILL", "TYPE", "normal")
-    await retried(lambda: storage.load("a"))
+    assert await retried(lambda: storage.load("a")) == b"1"
     await storage.disconnect()
 
 

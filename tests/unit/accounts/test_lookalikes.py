@@ -51,8 +51,9 @@ async def test_of_two_names_that_look_alike_the_second_is_taken(accounts: Accoun
     ("first", "second"), [("alvin", "alwin"), ("anna", "\u00e1nna"), ("ada_b", "ada-b"), ("bob1", "bob2")]
 )
 async def test_names_that_differ_are_two(accounts: Accounts, first: str, second: str) -> None:
-    await accounts.create(first, PASSWORD)
-    await accounts.create(second, PASSWORD)
+    made = [(await accounts.create(name, PASSWORD)).username for name in (first, second)]
+    assert [(await accounts.login(name, PASSWORD)).username for name in (first, second)] == made
+    assert len(set(made)) == 2
 
 
 async def test_of_lookalikes_that_register_at_once_one_gets_in(realm: Any) -> None:
