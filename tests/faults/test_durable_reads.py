@@ -220,8 +220,11 @@ async def test_the_embedded_store_acknowledges_nothing_that_a_power_failure_take
             while done < before + 20:
                 await asyncio.sleep(random.uniform(0, 0.03))
         if turn == 3:
+            before_failing = shim.failed
             shim.fail(failing=True)
-            await asyncio.sleep(1.5)
+            async with asyncio.timeout(LIMIT_S):
+                while shim.failed < before_failing + 2:  # the second one is of the store that was started again
+                    await asyncio.sleep(POLL_S)
             shim.fail(failing=False)
         else:
             os.kill(int((directory / "store.pid").read_text("ascii")), signal.SIGKILL)
