@@ -138,7 +138,6 @@ async def test_what_was_acknowledged_survives_a_store_that_loses_its_last_moment
         await make(lab.keeper, 2)
         before = lab.store.snapshot()
         sending_ = asyncio.ensure_future(lab.keeper.letters.send(Player, 2, GIFT, op_id="gift"))
-        await asyncio.sleep(0.05)
         await lab.advance(0.5)
         assert (inbox(lab), sending_.done()) == (1, False)
         lab.store.restore(before)  # nobody had been told, so it may be lost; but it is sent again
