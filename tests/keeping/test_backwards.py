@@ -166,9 +166,10 @@ async def test_what_is_asked_at_a_heartbeat_is_bounded_however_much_is_written(
     assert wire.keys_read.count("rover:1:updated") == 0, "what is old enough is safe"
 
 
-async def test_what_committed_together_is_rewritten_together() -> None:
+@pytest.mark.parametrize("loss_window_s", [1.0, 0.0])
+async def test_what_committed_together_is_rewritten_together(loss_window_s: float) -> None:
     """A crash of this server between two single rewrites would otherwise tear the trade."""
-    async with Lab(loss_window_s=1.0) as lab:
+    async with Lab(loss_window_s=loss_window_s, config=KeeperConfig(heal=True)) as lab:
         ada, bob = await enter(lab.keeper, 1), await enter(lab.keeper, 2)
         before = lab.store.snapshot()
         await lab.keeper.commit(pay, ada, bob)
@@ -180,8 +181,9 @@ async def test_what_committed_together_is_rewritten_together() -> None:
         assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
 
 
-async def test_letters_and_new_records_of_lost_commits_are_written_again() -> None:
-    async with Lab(loss_window_s=1.0) as lab:
+@pytest.mark.parametrize("loss_window_s", [1.0, 0.0])
+async def test_letters_and_new_records_of_lost_commits_are_written_again(loss_window_s: float) -> None:
+    async with Lab(loss_window_s=loss_window_s, config=KeeperConfig(heal=True)) as lab:
         ada = await enter(lab.keeper)
         await make(lab.keeper, 2)
         before = lab.store.snapshot()

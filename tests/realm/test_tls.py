@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -148,22 +149,18 @@ async def test_older_than_tls_1_2_is_not_spoken(made: Made) -> None:
 
 async def test_half_open_handshakes_hold_the_places_of_their_network_and_keep_nobody_out(made: Made) -> None:
     shares = PlaceQuota(Limit(8, 8), loopback=True)
-    async with Secure(made, shares=shares) as secure:
-        silent: list[socket.socket] = []
+    async with Secure(made, shares=shares) as secure, AsyncExitStack() as silent:
         for number in range(60):
-            client = socket.create_connection(("127.0.0.1", secure.doors.tcp_port))
+            client = silent.enter_context(socket.create_connection(("127.0.0.1", secure.doors.tcp_port)))
             client.settimeout(0)
             if number % 2:
                 client.send(b"\x16\x03\x01\x02\x00\x01\x00")  # the beginning of a handshake, and never its end
-            silent.append(client)
             await asyncio.sleep(0)
         reader, writer = await secure.connect(trust(made))
         writer.write(b'{"type": "hello"}\n')
         assert (await line(reader))["type"] == "welcome"
         assert len(secure.server.peers) <= 8
         writer.close()
-        for client in silent:
-            client.close()
 
 
 async def test_a_handshake_of_nonsense_ends_its_connection_and_nothing_else(made: Made) -> None:

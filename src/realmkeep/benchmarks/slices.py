@@ -55,6 +55,7 @@ class Tick:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self.late_s: list[float] = []
+        self.first = asyncio.Event()
 
     async def run(self) -> None:
         """Tick until cancelled."""
@@ -63,14 +64,16 @@ class Tick:
             due_s += TICK_S
             await self._clock.sleep(max(0.0, due_s - self._clock.monotonic_s()))
             self.late_s.append(self._clock.monotonic_s() - due_s)
+            self.first.set()
 
 
 @asynccontextmanager
 async def ticking(tick: Tick) -> AsyncGenerator[None]:
-    """Run the tick during the block."""
+    """Run the tick during the block, however short that is for one tick at least."""
     task = asyncio.create_task(tick.run())
     try:
         yield
+        await tick.first.wait()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

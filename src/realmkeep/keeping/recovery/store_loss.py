@@ -109,16 +109,19 @@ class StoreLoss:
 
     def remember(self, write: StagedWrite) -> None:
         """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record alone."""
-        if not self._store_may_lose or (len(write.members) == 1 and write.extra_from == len(write.transaction.effects)):
+        if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
             return
-        self.tail.append(Entry.of(write, self._clock.monotonic_s()))
+        self._append(write)
         self.tail.forget_safe(self._probe.safe_s)
 
     def released(self, write: StagedWrite) -> None:
         """Keep an acknowledged release if the store may lose it: its session is not in memory any more."""
         if self._store_may_lose:
             self.tail.forget_safe(self._probe.safe_s, at_once=len(self.tail))
-            self.tail.append(Entry.of(write, self._clock.monotonic_s()))
+            self._append(write)
+
+    def _append(self, write: StagedWrite) -> None:
+        self.tail.append(Entry.of(write, self._clock.monotonic_s()), is_safe=not self._store_may_lose)
 
     @property
     def _store_may_lose(self) -> bool:

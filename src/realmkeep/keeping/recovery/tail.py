@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TAIL_BYTES_MAX: Final = 64 * 1024 * 1024  # 1,200 writes a second, 4 KiB each, for a heartbeat and the loss window
+SAFE_BYTES_MAX: Final = 1024 * 1024  # on a store that loses nothing: an operator may heal one that did all the same
 ENTRY_BYTES: Final = 1024  # of keys, guards and the entry itself, beside the values
 FORGET_AT_ONCE: Final = 4  # more than one write adds, and too few to delay the event loop
 
@@ -222,16 +223,24 @@ class Tail:
         """The releases of records that have had no session here since."""
         return tuple(self._released.values())
 
-    def append(self, entry: Entry) -> None:
-        """Keep a write that the store has just acknowledged."""
+    def append(self, entry: Entry, *, is_safe: bool = False) -> None:
+        """Keep a write that the store has just acknowledged.
+
+        Args:
+            entry: The write.
+            is_safe: The store promises to lose no acknowledged write, so only the last `SAFE_BYTES_MAX` are kept.
+        """
         self._entries.append(entry)
         self.size_bytes += entry.size_bytes
         self.acknowledged = entry.order
         if entry.releases:
             self._released[entry.parts[0].keys.record] = entry
         # The oldest entries are the next to become safe, so their loss is the least likely.
-        while self.size_bytes > self._bytes_max and self._entries:
-            self._pop()
+        while self.size_bytes > (SAFE_BYTES_MAX if is_safe else self._bytes_max) and self._entries:
+            oldest = self._pop()
+            if is_safe:
+                self.safe = oldest.order
+                continue
             if not self.given_up:
                 log.warning("more is written than is kept against a loss of the store: see tail.TAIL_BYTES_MAX")
             self.given_up += 1
