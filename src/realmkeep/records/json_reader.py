@@ -13,7 +13,7 @@ from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
 from realmkeep.records.unstorable import first_fault, is_storable
 
-_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+|(?!))*+"', re.DOTALL)  # `(?!)`: see sexpr/reader.py
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _OPENING: Final = frozenset(b"[{")
 _CRC_WRITTEN: Final = re.compile(rb',"crc":"[0-9a-f]{8}"\}\Z')

@@ -218,7 +218,8 @@ class _LineProtocol(asyncio.BufferedProtocol):
         self._server.peers.add(self._peer)
         if self._server.handshakes is not None:
             self._waiting = True  # bytes before the end of the handshake belong to TLS
-            stream.pause_reading()
+            # Not at once: before Python 3.11.5 the loop begins to read after this call, paused or not.
+            asyncio.get_running_loop().call_soon(stream.pause_reading)
             self._server.handshakes.begin(self)
 
     def connection_lost(self, exc: Exception | None) -> None:

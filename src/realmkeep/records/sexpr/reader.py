@@ -33,7 +33,8 @@ Datum: TypeAlias = "int | float | Fraction | str | Literal[Nil.NIL] | list[Datum
 NUMBER_CHARS_MAX: Final = 400  # the largest double written out has 309 digits; Python's int() takes quadratic time
 
 # The characters of a symbol or number: all but blanks, control characters and the marks that end or quote a token. `#`
-# cannot begin one. All quantifiers are possessive (`*+`), so no input can make the expression backtrack.
+# cannot begin one. All quantifiers are possessive (`*+`), so no input can make the expression backtrack. Before Python 3.11.5
+# a repeated group that fails in its middle has that half matched (gh-106052), unless its last alternative is `(?!)`.
 _PART: Final = r"[^\x00-\x20\x7f()\"';`,|\\]"
 _TOKEN: Final = re.compile(
     rf"""
@@ -43,8 +44,8 @@ _TOKEN: Final = re.compile(
     | ((?!\#){_PART}++ (?![|\\]))                     # 2 any other symbol without quoting, or a number
     | (\()                                            # 3
     | (\))                                            # 4
-    | "( [^"\\]*+ (?: \\.[^"\\]*+ )*+ )"              # 5 string
-    | ((?!\#)(?: {_PART}++ | \\. | \|[^|\\]*+(?:\\.[^|\\]*+)*+\| )++)  # 6 symbol with quoted parts
+    | "( [^"\\]*+ (?: \\.[^"\\]*+ | (?!) )*+ )"              # 5 string
+    | ((?!\#)(?: {_PART}++ | \\. | \|[^|\\]*+(?:\\.[^|\\]*+|(?!))*+\| | (?!) )++)  # 6 symbol with quoted parts
     | (')                                             # 7
     | (\#\()                                          # 8 vector
     | (\#\|)                                          # 9 block comment
@@ -71,7 +72,7 @@ _NUMBER: Final = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
-_QUOTED_PART: Final = re.compile(r"\|((?:[^|\\]|\\.)*+)\||\\(.)|([^|\\]++)", re.DOTALL)
+_QUOTED_PART: Final = re.compile(r"\|((?:[^|\\]|\\.|(?!))*+)\||\\(.)|([^|\\]++)", re.DOTALL)
 _COLONS: Final = re.compile("::?")
 _BLOCK: Final = re.compile(r"\#\||\|\#")
 _DIGITS: Final = {"x": (16, frozenset("0123456789abcdef")), "o": (8, frozenset("01234567")), "b": (2, frozenset("01"))}
