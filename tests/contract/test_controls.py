@@ -4,12 +4,13 @@ import asyncio
 import fnmatch
 import inspect
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import ClassVar
 
 import pytest
 from hypothesis import Phase, settings
 
-from realmkeep.errors import StorageError
-from realmkeep.storage import Delete, Failed, Put, Refused, Storage, Transaction, WriteOutcome
+from realmkeep.errors import StorageError, StorageUnavailable
+from realmkeep.storage import Append, Delete, Failed, Put, Refused, Storage, Transaction, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.storage.protocol import COMMITTED, Effect
 from realmkeep.storage.transact import apply
@@ -214,6 +215,68 @@ class AppliesUpToTheWrongType(MemoryStorage):
         return outcomes
 
 
+class ReadCommitted(MemoryStorage):
+    """Compares, and applies later; meanwhile a key that was there is locked, and one that was absent is not."""
+
+    _locked: ClassVar[dict[MemoryStore, set[str]]] = {}
+
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        locked = self._locked.setdefault(self.store, set())
+        outcomes: list[WriteOutcome] = []
+        for each in transactions:
+            keys = {guard.key for guard in each.guards if guard.expected is not None}
+            while locked & keys:
+                await asyncio.sleep(0)
+            locked |= keys
+            (outcome,) = await super().write([Transaction(each.guards, (), each.needs)])
+            await asyncio.sleep(0)
+            if outcome == COMMITTED:
+                (outcome,) = await super().write([Transaction((), each.effects)])
+            locked -= keys
+            outcomes.append(outcome)
+        return outcomes
+
+
+class LocksInNoOrder(MemoryStorage):
+    """Locks key after key as the transaction names them, and finds a deadlock by waiting."""
+
+    _locked: ClassVar[dict[MemoryStore, set[str]]] = {}
+
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        locked = self._locked.setdefault(self.store, set())
+        outcomes: list[WriteOutcome] = []
+        for each in transactions:
+            mine: set[str] = set()
+            for key in dict.fromkeys(effect.key for effect in each.effects):
+                turns = 0
+                while key in locked and turns < 1000:
+                    turns += 1
+                    await asyncio.sleep(0)
+                if key in locked:
+                    break
+                locked.add(key)
+                mine.add(key)
+                await asyncio.sleep(0)
+            else:
+                outcomes += await super().write([each])
+            if len(outcomes) < len(transactions) and mine < {effect.key for effect in each.effects}:
+                outcomes.append(Failed(StorageUnavailable("deadlock detected")))
+            locked -= mine
+        return outcomes
+
+
+class AppendsToWhatItRead(MemoryStorage):
+    async def write(self, transactions: Batch) -> list[WriteOutcome]:
+        outcomes: list[WriteOutcome] = []
+        for each in transactions:
+            added = [effect for effect in each.effects if isinstance(effect, Append)]
+            entries = {effect.key: await self.load_list(effect.key) for effect in added}
+            again = [Append(key, entry) for key, read in entries.items() for entry in read]
+            effects = (*(Delete(key) for key in entries), *again, *each.effects)
+            outcomes += await super().write([Transaction(each.guards, effects, each.needs)])
+        return outcomes
+
+
 CONTROLS: list[tuple[type[MemoryStorage] | type[MemoryStore], str]] = [
     (Torn, "test_readers_see_all_of_a_transaction_or_nothing"),
     (Torn, "test_a_write_cancelled_at_any_await_happens_wholly_or_not_at_all"),
@@ -233,6 +296,13 @@ CONTROLS: list[tuple[type[MemoryStorage] | type[MemoryStore], str]] = [
     (LooksAtNeedsBeforeTheBatch, "test_a_later_transaction_of_a_batch_sees_what_the_earlier_ones_left"),
     (LooksAtNeedsFirst, "test_two_who_fill_a_list_never_overfill_it"),
     (LooksAtNeedsFirst, "test_guards_decide_before_needs"),
+    (ReadCommitted, "test_of_two_who_create_a_key_one_wins"),
+    (ReadCommitted, "test_of_two_who_build_on_what_the_other_changes_one_is_refused"),
+    (Torn, "test_money_that_two_move_about_is_conserved"),
+    (LocksInNoOrder, "test_two_who_want_the_same_keys_in_any_order_both_get_them"),
+    (Torn, "test_two_who_want_the_same_keys_in_any_order_both_get_them"),
+    (AppendsToWhatItRead, "test_no_letter_is_lost_between_two_who_send_and_two_who_open"),
+    (Torn, "test_no_letter_is_lost_between_two_who_send_and_two_who_open"),
     (AppliesTwice, "test_every_effect_happens_if_every_guard_holds"),
     (TakesEmptyForAbsent, "test_an_empty_value_is_not_an_absent_one"),
     (DropsOnDisconnect, "test_disconnect_finishes_what_was_accepted"),

@@ -17,6 +17,7 @@ from realmkeep.testing.contract.backend import Backend
 from realmkeep.testing.contract.history import HistoryTests
 from realmkeep.testing.contract.needs import NeedTests
 from realmkeep.testing.contract.ordering import CancellationTests, DurabilityTests, LifeTests, OrderTests
+from realmkeep.testing.contract.races import RaceTests
 from realmkeep.testing.contract.reading import ConvenienceTests, KeysTests, ReadTests
 from realmkeep.testing.contract.transactions import TransactionTests
 from realmkeep.testing.contract.values import ExpiryTests, LimitTests, TypeTests
@@ -28,6 +29,7 @@ class StorageContract(
     TransactionTests,
     NeedTests,
     OrderTests,
+    RaceTests,
     DurabilityTests,
     CancellationTests,
     LifeTests,

@@ -2,7 +2,8 @@
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
 import pytest
@@ -103,6 +104,20 @@ async def all_keys(storage: Storage, pattern: str = "*") -> list[str]:
 async def clear(storage: Storage, *keys: str) -> None:
     """Delete keys."""
     await commit(storage, *(Delete(key) for key in keys))
+
+
+@asynccontextmanager
+async def rivals(storage: Storage, backend: Backend) -> AsyncGenerator[tuple[Storage, Storage]]:
+    """Two objects on the store, connected; a store that opens only once has the tasks of its one object as rivals."""
+    if not backend.opens_twice:
+        yield storage, storage
+        return
+    other = backend.new()
+    await other.connect()
+    try:
+        yield storage, other
+    finally:
+        await other.disconnect()
 
 
 class CancelAt(Generic[T]):

@@ -29,6 +29,7 @@ from realmkeep.testing.contract.backend import (
     do,
     needing,
     put_both,
+    rivals,
     when,
 )
 from realmkeep.testing.contract.values import FAR_S, PAST_S, SOON_S
@@ -130,8 +131,6 @@ class NeedTests(ContractTests):
         await assert_both_untouched(storage)
 
     async def test_two_who_fill_a_list_never_overfill_it(self, storage: Storage, backend: Backend) -> None:
-        other = backend.new() if backend.opens_twice else storage
-        await other.connect()
         room = Shorter("list", 20)
 
         async def fill(through: Storage) -> int:
@@ -141,7 +140,6 @@ class NeedTests(ContractTests):
                 done += outcomes == [COMMITTED]
             return done
 
-        assert sum(await asyncio.gather(fill(storage), fill(other), fill(storage))) == 20
-        assert len(await other.load_list("list")) == 20
-        if other is not storage:
-            await other.disconnect()
+        async with rivals(storage, backend) as (one, other):
+            assert sum(await asyncio.gather(fill(one), fill(other), fill(one))) == 20
+            assert len(await other.load_list("list")) == 20

@@ -14,7 +14,7 @@ from realmkeep.storage.protocol import (
     Refused,
     Storage,
 )
-from realmkeep.testing.contract.backend import Backend, ContractTests, all_keys, clear, commit, do, when
+from realmkeep.testing.contract.backend import Backend, ContractTests, all_keys, clear, commit, do, rivals, when
 
 
 class TransactionTests(ContractTests):
@@ -171,8 +171,6 @@ class TransactionTests(ContractTests):
         await trading
 
     async def test_two_who_compare_and_set_lose_no_update(self, storage: Storage, backend: Backend) -> None:
-        other = backend.new() if backend.opens_twice else storage
-        await other.connect()
         await commit(storage, Put("count", b"0"))
 
         async def add(through: Storage, times: int) -> None:
@@ -183,10 +181,9 @@ class TransactionTests(ContractTests):
                 )
                 times -= outcomes == [COMMITTED]
 
-        await asyncio.gather(add(storage, 15), add(other, 15), add(storage, 15))
-        assert await other.load("count") == b"45"
-        if other is not storage:
-            await other.disconnect()
+        async with rivals(storage, backend) as (one, other):
+            await asyncio.gather(add(one, 15), add(other, 15), add(one, 15))
+            assert await other.load("count") == b"45"
 
     async def test_keys_of_any_text_are_kept_apart(self, storage: Storage) -> None:
         texts = ["a b", "a\nb", "a\tb", "*", "?", "[a]", "\\", "{a}", "'", '"', "%s", "ü", "u\u0308", "𝄞", "\u0001", "A", "k" * 1024]  # fmt: skip
