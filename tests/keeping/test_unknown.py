@@ -110,6 +110,7 @@ async def test_if_ownership_was_lost_before_the_answer_the_outcome_is_unknown_an
     with pytest.raises(CommitUnknown, match=r"rover:1.*retry at the new owner tells") as caught:
         await lab.finish(pending.wait())
     assert caught.value.outcome == "unknown"
+    assert (keeper.status().commits_unknown, keeper.status().refused_by_store) == (1, 0)
     again = await other.commit(earn, theirs, ops=(Op(1, b"earn"),))
     assert (again.repeated, again.result, kept(lab).gold) == (True, 110, 110)
 

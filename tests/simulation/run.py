@@ -242,6 +242,10 @@ class Simulation:
             self.model.violations.append(f"callers were never answered: {list(self.tasks)}")
         if degraded := [reason for keeper in self.keepers.values() for reason in keeper.degraded]:
             self.model.violations.append(f"degraded at the end: {degraded}")
+        for keeper in self.keepers.values():
+            dirty = sum(session.dirty for session in [*keeper.sessions(Hero), *keeper.sessions(Chest)])
+            if (counted := keeper.status().dirty_records) != dirty:
+                self.model.violations.append(f"{counted} records count as dirty, {dirty} are")
 
     async def come_back(self, player: Player) -> None:
         for _ in range(LOGIN_TRIES):

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig, RecordsConfig
+from realmkeep.errors import RateLimited
 from realmkeep.keeping.lifecycle import shutdown
 from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
 from realmkeep.keeping.lifecycle.degraded import degraded_reasons
 from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.keeping.lifecycle.entering import SessionEntry
 from realmkeep.keeping.lifecycle.reclaiming import recover
+from realmkeep.keeping.lifecycle.status import status_of
 from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
-from realmkeep.keeping.live.counters import KeeperStatus
 from realmkeep.keeping.live.gc_policy import GcPolicy
 from realmkeep.keeping.live.hooks import Hooks
 from realmkeep.keeping.live.letter_types import check_letter_types
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.live.counters import KeeperStatus
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
 
@@ -146,18 +148,11 @@ class Keeper:
 
         A sentence changes only with its reason, so that the tuple can be compared with the one before.
         """
-        return tuple(degraded_reasons(self._engine))
+        return tuple(reason.sentence for reason in degraded_reasons(self._engine))
 
     def status(self) -> KeeperStatus:
         """The figures of this keeper at this moment."""
-        engine = self._engine
-        return KeeperStatus(
-            **vars(engine.counters),
-            incarnation=engine.lease.incarnation,
-            live_sessions=len(engine.sessions.live()),
-            queue_depth=engine.queue.depth,
-            recoveries=engine.queue.recoveries,
-        )
+        return status_of(self._engine)
 
     @overload
     async def login(self, cls: type[R], id: int | str, *, take_over: bool = ...) -> Session[R] | None: ...
@@ -404,11 +399,19 @@ class Keeper:
             if (bucket := first.limiter) is None:
                 bucket = first.limiter = CommitRateLimiter()
             if not bucket.take_now(engine.clock.monotonic_s(), engine.config.tier1_rate_per_s):
-                await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
+                try:
+                    await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
+                except RateLimited:
+                    engine.counters.rate_limited += 1
+                    raise
                 self._entry.check_open()
                 if ops and (known := commits.repeated(sessions, ops)) is not None:
                     return await commits.repeat(*known)
-        write, result = commits.run(fn, sessions, ops)
+        try:
+            write, result = commits.run(fn, sessions, ops)
+        except Exception as error:
+            engine.counters.note_refusal(error)
+            raise
         engine.counters.commits += 1
         return await commits.wait(write, Receipt(result, repeated=False))
 

@@ -307,6 +307,7 @@ class InboxDrainer:
         except (NoSuchReceiver, InboxFull) as error:
             return error
         session.ring.letters_durable(self._clock.monotonic_s(), batch.ids)
+        self._counters.letters_opened += len(batch.applied)
         for applied in batch.applied:
             self._hooks.letter_settled(session, applied.kind, applied.letter, applied.result)
         return None

@@ -9,7 +9,10 @@ from realmkeep.records import peek_marks
 
 if TYPE_CHECKING:
     from realmkeep.background import Background
+    from realmkeep.clock import Clock
     from realmkeep.keeping.letters.inboxes import InboxDrainer
+    from realmkeep.keeping.live.counters import Counters
+    from realmkeep.keeping.live.measures import Histogram
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import StoreLoss
@@ -23,18 +26,31 @@ class WriteAftermath:
     """
 
     def __init__(
-        self, sessions: SessionRegistry, store_loss: StoreLoss, inboxes: InboxDrainer, background: Background
+        self,
+        sessions: SessionRegistry,
+        store_loss: StoreLoss,
+        inboxes: InboxDrainer,
+        background: Background,
+        clock: Clock,
+        counters: Counters,
+        commit_s: Histogram,
     ) -> None:
         self._sessions = sessions
         self._store_loss = store_loss
         self._inboxes = inboxes
         self._background = background
+        self._clock = clock
+        self._counters = counters
+        self._commit_s = commit_s
 
     def committed(self, write: StagedWrite) -> None:
         """Remember the commit while a crash of the store may take it, and tell the receivers of its letters."""
         try:
+            self._counters.commits_durable += 1
+            self._commit_s.add(self._clock.monotonic_s() - write.queued_s)
             self._store_loss.remember(write)
             if write.receivers:
+                self._counters.letters_sent += len(write.receivers)
                 self._inboxes.delivered(write.receivers)
             if write.deleted:
                 self._inboxes.deleted(write.deleted)
@@ -44,6 +60,7 @@ class WriteAftermath:
     def released(self, session: Session[Any], write: StagedWrite) -> None:
         """End the session; remember its final snapshot while a crash of the store may take it."""
         try:
+            self._counters.releases += 1
             if peek_marks(session.record):
                 self._sessions.report_change_while_leaving(session)
             self._store_loss.released(write)

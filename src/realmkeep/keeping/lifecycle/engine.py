@@ -13,6 +13,7 @@ from realmkeep.keeping.lifecycle.aftermath import WriteAftermath
 from realmkeep.keeping.lifecycle.leaving import SessionExit
 from realmkeep.keeping.live.counters import Counters
 from realmkeep.keeping.live.flush_schedule import FlushSchedule
+from realmkeep.keeping.live.measures import Measures
 from realmkeep.keeping.live.record_encoder import RecordEncoder
 from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.live.registry import SessionRegistry
@@ -61,6 +62,7 @@ class Engine:
         self.background = background = Background("the keeper", clock)
         # live
         self.counters = counters = Counters()
+        self.measures = measures = Measures()
         self.hooks = hooks = hooks.taken(counters)
         self.schedule = schedule = FlushSchedule(clock, config)
         self.encoder = encoder = RecordEncoder(records.codec, limits)
@@ -84,8 +86,8 @@ class Engine:
         )
         # writing
         self.stager = stager = Stager(encoder, safe_point, self.lease.identity)
-        self.queue = queue = WriteQueue(storage, clock, loss_probe, background, depth_max=config.queue_max)
-        self.flusher = Flusher(sessions, schedule, queue, stager, clock, config)
+        self.queue = queue = WriteQueue(storage, clock, loss_probe, background, measures, depth_max=config.queue_max)
+        self.flusher = Flusher(sessions, schedule, queue, stager, clock, config, counters, measures)
         self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
         self.outage = OutageWatch(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         results = ResultRecorder(counters, strict=config.strict)
@@ -103,10 +105,10 @@ class Engine:
         )
         self.look_back = LookBack(clock, sessions, self.lease, loss_probe, store_loss, queue)
         # lifecycle
-        aftermath = WriteAftermath(sessions, store_loss, inboxes, background)
+        aftermath = WriteAftermath(sessions, store_loss, inboxes, background, clock, counters, measures.commit_s)
         self.exit = SessionExit(sessions, background, queue, stager, aftermath, hooks, clock, grace_s=config.grace_s)
         # The calls upwards: of the queue, of the commits, and of a session.
-        queue.resolver = Resolver(storage, clock, sessions, store_loss)
+        queue.resolver = Resolver(storage, clock, sessions, store_loss, counters)
         commits.on_landed = aftermath.committed
         self.calls = self._calls_of_a_session()
 
@@ -114,6 +116,8 @@ class Engine:
         sessions, session_exit = self.sessions, self.exit
         return KeeperCalls(
             server=self.name,
+            dirty=sessions.dirty,
+            census=sessions.census,
             mark=self.schedule.mark,
             escalate=sessions.escalate,
             report_violation=sessions.report_violation,

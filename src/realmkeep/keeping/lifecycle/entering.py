@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realmkeep.callables import fault_of
-from realmkeep.errors import AlreadyOwned, Misuse, RealmkeepError, ShuttingDown, StorageUnavailable
+from realmkeep.errors import AlreadyOwned, Misuse, Quarantined, RealmkeepError, ShuttingDown, StorageUnavailable
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.session import Session, mark_all
 from realmkeep.keeping.live.session_states import SessionState
@@ -206,7 +206,7 @@ class SessionEntry:
         engine, key = self._engine, record_keys.record
         try:
             await engine.queue.room(engine.config.queue_max)
-            claimed = await engine.claims.claim(cls, record_keys, create)
+            claimed = await self._claim(cls, record_keys, create)
             if claimed is None:
                 return None
             session = self._admit(claimed, shared=shared)
@@ -223,6 +223,24 @@ class SessionEntry:
         finally:
             self._unwanted.discard(key)
             del engine.sessions.entering[key]
+
+    async def _claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
+        """As `Claims.claim`; counts the outcome."""
+        measures, kind, outcome = self._engine.measures, record_keys.kind, "failed"
+        try:
+            claimed = await self._engine.claims.claim(cls, record_keys, create)
+            outcome = _outcome(claimed)
+            if claimed is not None and claimed.migrated_from is not None:
+                measures.migrations[kind, claimed.migrated_from] += 1
+        except AlreadyOwned:
+            outcome = "owned_elsewhere"
+            raise
+        except Quarantined:
+            outcome = "quarantined"
+            raise
+        finally:
+            measures.loads[kind, outcome] += 1
+        return claimed
 
     def _admit(self, claimed: Claimed[R], *, shared: bool) -> Session[R]:
         """Make a session of a claimed record."""
@@ -267,3 +285,11 @@ class SessionEntry:
                 await self._engine.exit.release(session, patient=True)
         except RealmkeepError as error:
             log.info("%s, whose caller was cancelled, was not released: %s", session.keys.record, error)
+
+
+def _outcome(claimed: Claimed[Any] | None) -> str:
+    if claimed is None:
+        return "absent"
+    if claimed.is_new:
+        return "created"
+    return "mended" if claimed.changed and claimed.migrated_from is None else "loaded"

@@ -53,6 +53,7 @@ class FlushSchedule:
         due_s = self._clock.monotonic_s() + self._due_after_s[tier]
         if due_s < session.due_s:
             session.due_s = due_s
+            session.dirty_of_kind.add(session)
             (self._checkpoint if tier is CHECKPOINT else self._batched).append((due_s, session))
 
     def take_due(self) -> Iterator[Session[Any]]:
@@ -65,9 +66,16 @@ class FlushSchedule:
 
     def overdue_s(self) -> float:
         """How long the flush that is most behind has been due, in seconds; 0 if none is."""
-        waiting = ((due_s, session) for due in (self._batched, self._checkpoint) for due_s, session in due)
-        first_due_s = next((due_s for due_s, session in waiting if session.due_s == due_s), NEVER)
-        return max(0.0, self._clock.monotonic_s() - first_due_s)
+        return max(0.0, self._clock.monotonic_s() - self.first_due_s())
+
+    def first_due_s(self) -> float:
+        """When the first of the changed sessions is due, on the monotonic clock; `NEVER` if none is."""
+        return min(_first_due_s(self._batched), _first_due_s(self._checkpoint))
+
+    @property
+    def batched_after_s(self) -> float:
+        """Seconds from a batched change until it is due."""
+        return self._due_after_s[Tier.BATCHED]
 
     def add_urgent(self, session: Session[Any]) -> bool:
         """Let the session be written at the end of this turn of the event loop; False if it waits for that already."""
@@ -89,3 +97,13 @@ class FlushSchedule:
         session = next(iter(self._urgent))
         del self._urgent[session]
         return session
+
+
+def _first_due_s(due: deque[tuple[float, Session[Any]]]) -> float:
+    """The first entry that still holds; those before it, of sessions that were written since, are dropped for good."""
+    while due:
+        due_s, session = due[0]
+        if session.due_s == due_s:
+            return due_s
+        due.popleft()
+    return NEVER

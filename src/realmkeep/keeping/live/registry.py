@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.errors import OwnershipLost, TierViolation
@@ -35,6 +36,9 @@ class SessionRegistry:
     Attributes:
         entering: The tasks that claim and load a record now, by its key.
         closing: No session begins any more.
+        dirty: The sessions with changes that are not durable yet, by kind.
+        frozen: The sessions whose records cannot be saved as they are, the oldest first.
+        census: How many sessions have come into each state and not left it, by kind.
     """
 
     def __init__(self, schedule: FlushSchedule, counters: Counters, hooks: Hooks, *, strict: bool) -> None:
@@ -46,6 +50,9 @@ class SessionRegistry:
         self._ended: dict[str, asyncio.Event] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.closing = False
+        self.dirty: defaultdict[str, set[Session[Any]]] = defaultdict(set)
+        self.frozen: dict[Session[Any], None] = {}
+        self.census: Counter[tuple[str, SessionState]] = Counter()
 
     def __len__(self) -> int:
         return len(self._live)
@@ -64,6 +71,7 @@ class SessionRegistry:
     def add(self, session: Session[Any]) -> None:
         """A session has begun."""
         self._live[session.keys.record] = session
+        self.census[session.keys.kind, session.state] += 1
 
     def dismiss(self, session: Session[Any], event: SessionEvent) -> None:
         """End a session; nothing more of it is stored. One that is over stays as it is."""
@@ -73,6 +81,8 @@ class SessionRegistry:
             return
         key = session.keys.record
         del self._live[key]
+        session.dirty_of_kind.discard(session)
+        self.frozen.pop(session, None)
         observe(session.record, EndedRecordObserver(key, session.state, self.report_change_after_end))
         self.wake_waiters(session)
 
@@ -102,11 +112,17 @@ class SessionRegistry:
     def freeze(self, session: Session[Any], error: RealmkeepError) -> None:
         """Report a record that cannot be saved as it is; a later write tries again, so a mended record thaws by itself."""
         was_frozen, session.frozen = session.frozen is not None, str(error)
+        self.frozen[session] = None
         if not was_frozen:
             self._counters.frozen += 1
             log.error("%s cannot be saved: %s", session.keys.record, error)
             self._hooks.run("frozen", session.cls, session, error)
         self._schedule.mark(session, Tier.BATCHED)
+
+    def thaw(self, session: Session[Any]) -> None:
+        """The record can be saved again."""
+        session.frozen = None
+        self.frozen.pop(session, None)
 
     def escalate(self, session: Session[Any]) -> None:
         """Have the record written at the end of this turn of the loop, with everything else that changes until then."""

@@ -11,6 +11,7 @@ from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_
 from realmkeep.storage import Guard
 
 if TYPE_CHECKING:
+    from collections import Counter, defaultdict
     from collections.abc import Awaitable, Callable
 
     from realmkeep.clock import Timer
@@ -29,6 +30,8 @@ class KeeperCalls(NamedTuple):
 
     Attributes:
         server: The server's name.
+        dirty: The dirty sessions by kind.
+        census: How many sessions have come into each state and not left it, by kind.
         mark: Schedules a write, for a first or a more urgent change.
         escalate: Has the record written at once.
         report_violation: Reports that an IMMEDIATE field is about to change outside a commit.
@@ -42,6 +45,8 @@ class KeeperCalls(NamedTuple):
     """
 
     server: str
+    dirty: defaultdict[str, set[Session[Any]]]
+    census: Counter[tuple[str, SessionState]]
     mark: Callable[[Session[Any], Tier], None]
     escalate: Callable[[Session[Any]], None]
     report_violation: Callable[[Session[Any], TierViolation], None]
@@ -70,6 +75,7 @@ class Session(Generic[R_co]):
         connection: The number of the player's connection: one more with each `login`.
         frozen: Why the record cannot be saved as it is; None while it can.
         committing: The function of a commit runs, so changes need no mark of their own.
+        dirty_of_kind: The dirty sessions of its kind, which are counted so.
     """
 
     __slots__ = (
@@ -79,6 +85,7 @@ class Session(Generic[R_co]):
         "checksum",
         "committing",
         "connection",
+        "dirty_of_kind",
         "due_s",
         "durable_revision",
         "frozen",
@@ -128,6 +135,7 @@ class Session(Generic[R_co]):
         self.state = SessionState.CONNECTED
         self.checksum = b""
         self.due_s = NEVER
+        self.dirty_of_kind = calls.dirty[keys.kind]  # of which it is one while it is dirty
         self.committing = False
         self.borrowers = 0
         self.last_write: PendingWrite | None = None
@@ -272,10 +280,18 @@ class Session(Generic[R_co]):
         Raises:
             AssertionError: The event cannot happen in this state (`LIFECYCLE`).
         """
-        self.state = next_state(self.state, event)
+        before, self.state = self.state, next_state(self.state, event)
+        self._calls.census[self.keys.kind, before] -= 1
+        self._calls.census[self.keys.kind, self.state] += 1
         if self.grace_timer is not None and self.state is not SessionState.GRACE:
             self.grace_timer.cancel()
             self.grace_timer = None
+
+    def raise_durable_revision(self, revision: int) -> None:
+        """Its state at this revision is durable; the session is dirty no more if nothing has changed since."""
+        self.durable_revision = max(self.durable_revision, revision)
+        if self.durable_revision == self.revision and self.due_s == NEVER:
+            self.dirty_of_kind.discard(self)
 
     def require_usable(self) -> None:
         """Refuse a session that is over, on its way out, or frozen.

@@ -57,6 +57,8 @@ class Claimed(NamedTuple, Generic[R]):
         revision: Its revision in the store.
         stored_version: The schema version in its `:version` key; 0 if there is none.
         changed: It was migrated or mended: write it at once.
+        migrated_from: The stored schema version, if it was older than the code's; else None.
+        is_new: It was made by `create`.
     """
 
     record: R
@@ -66,6 +68,8 @@ class Claimed(NamedTuple, Generic[R]):
     stored_version: int
     ring: OpRing
     changed: bool
+    migrated_from: int | None = None
+    is_new: bool = False
 
 
 class _StoredRecord(NamedTuple):
@@ -244,7 +248,7 @@ class Claims:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
         revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
         version = record.__realmkeep__.version
-        return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False)
+        return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False, is_new=True)
 
     async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _StoredRecord) -> Claimed[R]:
         blob = stored.record or b""
@@ -258,7 +262,8 @@ class Claims:
             log.warning("%s was mended: %s", record_keys.record, "; ".join(str(issue) for issue in loaded.issues))
         token = max(self._clock.wall_us(), revision + 1, former + 1)
         version = stored_number(stored.version) or 0
-        return Claimed(loaded.require(), record_keys, token, revision, version, ring, changed=loaded.changed)
+        record, migrated_from = loaded.require(), loaded.migrated_from
+        return Claimed(record, record_keys, token, revision, version, ring, loaded.changed, migrated_from)
 
     async def read_record(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
         """The record that these bytes hold, without owning it.

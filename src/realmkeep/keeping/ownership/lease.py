@@ -220,6 +220,13 @@ class LeaseHolder:
         return LeaseState.LAPSED if overdue and self._state is LeaseState.HELD else self._state
 
     @property
+    def left_s(self) -> float:
+        """Seconds until other servers may take over, unless the lease is renewed; 0 if they may now."""
+        if self._state is not LeaseState.HELD:
+            return 0.0
+        return max(0.0, self.renewed_s + self._config.lease_ttl_s - self._clock.monotonic_s())
+
+    @property
     def _guard(self) -> Guard:
         return Guard(self._key, self._value)
 

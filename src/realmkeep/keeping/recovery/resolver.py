@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections import deque
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import Recovered, StoreLoss
@@ -48,13 +49,17 @@ class Resolver:
         clock: The clock.
         sessions: The live sessions.
         loss: Restores lost writes.
+        counters: Counts the writes that did not happen.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, sessions: SessionRegistry, loss: StoreLoss) -> None:
+    def __init__(
+        self, storage: Storage, clock: Clock, sessions: SessionRegistry, loss: StoreLoss, counters: Counters
+    ) -> None:
         self._storage = storage
         self._clock = clock
         self._sessions = sessions
         self._loss = loss
+        self._counters = counters
 
     async def resolve(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
         """Settle or fail each write, with all that was built on it, or return it to be sent again, in order.
@@ -88,7 +93,7 @@ class Resolver:
             for look in looks:
                 look.settle()
         writes = [trouble for trouble in troubled if not trouble.write.done and trouble.write not in looks]
-        return _Round(self._sessions, held, recovered).run(writes, waiting)
+        return _Round(self._sessions, held, recovered, self._counters).run(writes, waiting)
 
     async def _held(self, writes: list[StagedWrite]) -> dict[Session[Any], StoredOwnership]:
         sessions = dict.fromkeys(member.session for write in writes for member in write.members)
@@ -103,12 +108,18 @@ class _Round:
         sessions: The live sessions.
         held: Owner and revision in the store of each session of the queue.
         recovered: After a loss: the state of the store that the writes follow; None without one.
+        counters: Counts the writes that did not happen.
     """
 
     def __init__(
-        self, sessions: SessionRegistry, held: dict[Session[Any], StoredOwnership], recovered: Recovered | None
+        self,
+        sessions: SessionRegistry,
+        held: dict[Session[Any], StoredOwnership],
+        recovered: Recovered | None,
+        counters: Counters,
     ) -> None:
         self._sessions = sessions
+        self._counters = counters
         self._held = held
         self._heads = None if recovered is None else recovered.heads
         self._stored = {session.keys.record: state for session, state in held.items()}
@@ -233,7 +244,16 @@ class _Round:
         elif error is None:
             why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
             error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
+        self._count(write, error)
         write.fail(error)
+
+    def _count(self, write: StagedWrite, error: RealmkeepError) -> None:
+        counters, is_unknown = self._counters, isinstance(error, CommitUnknown)
+        is_commit = any(member.undo is not None for member in write.members)
+        counters.commits_unknown += is_commit and is_unknown
+        counters.refused_by_store += is_commit and not is_unknown
+        counters.writes_unknown += not is_commit and is_unknown
+        counters.writes_refused += not is_commit and not is_unknown
 
     def _revert(self, session: Session[Any], member: WriteMember) -> None:
         """Put the session back to before its first write that did not happen, and escalate it: its changes are not durable."""

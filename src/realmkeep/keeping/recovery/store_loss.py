@@ -342,7 +342,7 @@ class StoreLoss:
             for session, outcome in zip(staged, outcomes, strict=True):
                 if isinstance(outcome, Committed):
                     owner, revision = session.owner_guard.expected, revisions[session]
-                    session.durable_revision = max(session.durable_revision, revision)
+                    session.raise_durable_revision(revision)
                     stored[session.keys.record] = StoredOwnership(owner, revision)
                     self._written(session.keys, revision)
                 elif isinstance(outcome, Failed) and isinstance(outcome.error, WrongType):  # no attempt can succeed

@@ -14,10 +14,12 @@ from realmkeep.records import Tier, peek_marks, written_checksum
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
+    from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.flush_schedule import FlushSchedule
+    from realmkeep.keeping.live.measures import Measures
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
-    from realmkeep.keeping.writing.staging import Stager
+    from realmkeep.keeping.writing.staging import StagedWrite, Stager
     from realmkeep.keeping.writing.write_queue import WriteQueue
 
 log = logging.getLogger(__name__)
@@ -44,12 +46,16 @@ class Flusher:
         stager: Stager,
         clock: Clock,
         config: KeeperConfig,
+        counters: Counters,
+        measures: Measures,
     ) -> None:
         self._sessions = sessions
         self._schedule = schedule
         self._queue = queue
         self._stager = stager
         self._clock = clock
+        self._counters = counters
+        self._measures = measures
         self._slice_s = config.slice_ms / 1000
         self._sweep_s = config.sweep_interval_s
         self._round_s = min(ROUND_S, min(schedule.lead_s_min, self._sweep_s) / ROUNDS_A_LEAD)
@@ -66,12 +72,16 @@ class Flusher:
             await self._sweep()
 
     async def _flush_due(self) -> None:
+        began_s = self._clock.monotonic_s()
+        session: Session[Any] | None = None
         for session in self._schedule.take_due():
             if self._queue.depth >= AHEAD_WRITES:
                 await self._queue.room(AHEAD_WRITES)
             self._write_if_writable(session)
             if self._clock.monotonic_s() >= self._slice_ends_s:
                 await self._breathe()
+        if session is not None:
+            self._measures.flush_s.add(self._clock.monotonic_s() - began_s)
 
     async def write_urgent(self) -> None:
         """Write every escalated session in the turn of the loop after its escalation, for ever."""
@@ -104,8 +114,13 @@ class Flusher:
             session.due_s = NEVER  # not due any more: freezing schedules it anew
             self._sessions.freeze(session, error)
         else:
-            session.frozen = None
+            if session.frozen is not None:
+                self._sessions.thaw(session)
+            write.on_landed = self._count_flush
             self._queue.put(write)
+
+    def _count_flush(self, _write: StagedWrite) -> None:
+        self._counters.flushes += 1
 
     async def _breathe(self) -> None:
         """Yield to the event loop, because the slice is used up."""

@@ -38,12 +38,13 @@ class SessionUndo:
 class WriteMember:
     """One session's part in a write: the revision that the write follows, and the revision that it leaves."""
 
-    __slots__ = ("checksum_was", "follows", "leaves", "ring", "session", "undo", "version_was")
+    __slots__ = ("checksum_was", "due_s", "follows", "leaves", "ring", "session", "undo", "version_was")
 
     def __init__(self, session: Session[Any], *, leaves: int, undo: SessionUndo | None) -> None:
         self.session = session
         self.follows = session.revision
         self.leaves = leaves
+        self.due_s = session.due_s
         self.checksum_was = session.checksum
         self.version_was = session.stored_version
         self.undo = undo
@@ -98,8 +99,7 @@ class StagedWrite(PendingWrite):
     def settle(self) -> None:
         """End the write as landed: the revisions of its members are durable."""
         for member in self.members:
-            session = member.session
-            session.durable_revision = max(session.durable_revision, member.leaves)
+            member.session.raise_durable_revision(member.leaves)
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
@@ -202,6 +202,7 @@ class Stager:
         session.revision = leaves
         session.checksum = written_checksum(blob)
         session.due_s = NEVER
+        session.dirty_of_kind.add(session)
         take_marks(session.record)
         return member
 

@@ -21,6 +21,7 @@ from realmkeep.storage import Committed, Failed, Unknown
 if TYPE_CHECKING:
     from realmkeep.background import Background
     from realmkeep.clock import Clock
+    from realmkeep.keeping.live.measures import Measures
     from realmkeep.keeping.ownership.loss_probe import LossProbe
     from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.storage import Storage, WriteOutcome
@@ -92,6 +93,7 @@ class WriteQueue:
         clock: Clock,
         loss_probe: LossProbe,
         background: Background,
+        measures: Measures,
         *,
         depth_max: int,
     ) -> None:
@@ -99,6 +101,7 @@ class WriteQueue:
         self._clock = clock
         self._loss_probe = loss_probe
         self._background = background
+        self._measures = measures
         self._depth_max = depth_max
         self._waiting: deque[StagedWrite] = deque()
         self._in_flight: deque[list[StagedWrite]] = deque()
@@ -202,7 +205,10 @@ class WriteQueue:
         task.add_done_callback(self._tasks.discard)
 
     async def _send(self, batch: list[StagedWrite]) -> None:
+        began_s = self._clock.monotonic_s()
         outcomes = await self._attempt(batch)
+        self._measures.round_trip_s.add(self._clock.monotonic_s() - began_s)
+        self._measures.batch_writes.add(len(batch))
         self._in_flight.remove(batch)
         self._sent -= len(batch)
         newest: WriteMember | None = None
