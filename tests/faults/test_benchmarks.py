@@ -1,12 +1,15 @@
 """Every benchmark runs from end to end, on real stores; how fast is not asked here."""
 
+import asyncio
 import gc
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from realmkeep.benchmarks import accounts, commit, flush, records, sessions, slices
+from realmkeep.benchmarks import accounts, commit, counted_work, flush, instructions, records, sessions, slices
+from realmkeep.benchmarks.live_players import populate_store, started_server
 from realmkeep.benchmarks.sessions import measured_pauses
 from realmkeep.cli.app import app
 from realmkeep.testing.clock import FakeClock
@@ -81,6 +84,28 @@ def test_records_measures_every_contender(capsys: pytest.CaptureFixture[str]) ->
     assert {"msgspec", "realmkeep", "json", "pickle"} <= set(report.nanoseconds["encode"])
     assert report.player_bytes > 0
     assert report.encode_to_msgspec_ratio > 0
+
+
+@pytest.mark.needs("valgrind")
+def test_instructions_of_the_store_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted_work, "PAIRS", 4)
+    short, long = (instructions.count_store(tmp_path, trades_each) for trades_each in (1, 5))
+    trades = 4 * (5 - 1)
+    assert 50_000 < (long.instructions - short.instructions) / trades < 500_000, (
+        "the store's own, and of the trades alone"
+    )
+    assert 1_000 < (long.received_bytes - short.received_bytes) / trades < 20_000
+    assert short.version.startswith(("valkey 9", "redis "))
+
+
+def test_the_counted_work_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counted_work, "PAIRS", 2)
+    marks: list[int] = []
+    monkeypatch.setattr(os, "getsid", marks.append)
+    with started_server(tmp_path, "everysec") as server:
+        asyncio.run(populate_store(server.url, range(6)))
+        asyncio.run(counted_work.do_counted_work(server.url, (1, 2), (6, 3, 6)))
+    assert len(marks) == 5
 
 
 def test_a_pause_is_what_a_collection_takes() -> None:

@@ -26,6 +26,7 @@ INSTALLED_BY = {
     "ipv6": "a system with ::1",
     "mount": "root, loop devices and mkfs.ext4",
     "pid-namespace": "root on Linux",
+    "valgrind": "Debian: apt install valgrind",
     "redis-server": "Debian: apt install redis-server",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()

@@ -26,7 +26,6 @@ from redis.backoff import NoBackoff
 from realmkeep.benchmarks.limit import packed_mset, round_trips_s
 from realmkeep.benchmarks.live_players import (
     FIRST_REVISION_US,
-    REQUEST,
     full_ring,
     keys_of_player,
     log_in,
@@ -35,21 +34,18 @@ from realmkeep.benchmarks.live_players import (
     started_server,
 )
 from realmkeep.benchmarks.slices import MS, percentile
+from realmkeep.benchmarks.trading import TIER1_RATE_PER_S, TradingPairs
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
-from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.records import encode
 from realmkeep.testing.servers import StoreServer
-from realmkeep.testing.specification import SpecPlayer, SpecStack, specification_player
+from realmkeep.testing.specification import specification_player
 
 CONCURRENCIES: Final = (1, 64, 1024)
 MULTI_AT_ONCE: Final = 64
 ROUNDS: Final = 3
 ROUND_TRIPS: Final = 300
 WARM_UP_S: Final = 0.3
-TIER1_RATE_PER_S: Final = 10_000.0  # far above the measured rates, so that the rate limit does not matter
-
-Pair = tuple[Session[SpecPlayer], Session[SpecPlayer]]
 
 
 class TradeFigures(msgspec.Struct, frozen=True):
@@ -75,52 +71,13 @@ class CommitReport(msgspec.Struct, frozen=True):
     round_trip_ms_p50: float
 
 
-def _trade(seller: SpecPlayer, buyer: SpecPlayer) -> dict[str, object]:
-    item = seller.inventory.pop()
-    buyer.inventory.append(item)
-    seller.touch("inventory")
-    buyer.touch("inventory")
-    (mine,), (theirs,) = seller.bank, buyer.bank
-    seller.bank = [SpecStack("coins", mine.count + 1)]
-    buyer.bank = [SpecStack("coins", theirs.count - 1)]
-    return {"ok": True, "item": item.item_id, "slot": item.slot}
-
-
-class _TradingPairs:
-    """Pairs of players that trade back and forth."""
-
-    def __init__(self, keeper: Keeper, sessions: Sequence[Session[SpecPlayer]]) -> None:
-        self._keeper = keeper
-        self._clock = SystemClock()
-        self._pairs: list[Pair] = list(zip(sessions[::2], sessions[1::2], strict=True))
-        self._ops = 1000
-        self._latencies_s: list[float] = []
-
-    async def run(self, concurrency: int, seconds: float) -> TradeFigures:
-        """Let `concurrency` pairs trade for `seconds`."""
-        self._latencies_s = []
-        start_s = self._clock.monotonic_s()
-        deadline_s = start_s + seconds
-        await asyncio.gather(*(self._trade_until(deadline_s, pair) for pair in self._pairs[:concurrency]))
-        elapsed_s = self._clock.monotonic_s() - start_s
-        return TradeFigures(
-            concurrency=concurrency,
-            trades_per_s=round(len(self._latencies_s) / elapsed_s, 1),
-            latency_ms_p50=round(percentile(self._latencies_s, 0.5) * MS, 3),
-            latency_ms_p99=round(percentile(self._latencies_s, 0.99) * MS, 3),
-        )
-
-    async def _trade_until(self, deadline_s: float, pair: Pair) -> None:
-        commit, now_s, note = self._keeper.commit, self._clock.monotonic_s, self._latencies_s.append
-        seller, buyer = pair
-        start_s = now_s()
-        while start_s < deadline_s:
-            op = Op(max(seller.last_op, buyer.last_op) + 1, REQUEST)
-            await commit(_trade, seller, buyer, ops=(op, op))
-            end_s = now_s()
-            note(end_s - start_s)
-            start_s = end_s
-            seller, buyer = buyer, seller
+def _figures(concurrency: int, per_s: float, took_s: Sequence[float]) -> TradeFigures:
+    return TradeFigures(
+        concurrency=concurrency,
+        trades_per_s=round(per_s, 1),
+        latency_ms_p50=round(percentile(took_s, 0.5) * MS, 3),
+        latency_ms_p99=round(percentile(took_s, 0.99) * MS, 3),
+    )
 
 
 def _puts(number: int) -> list[tuple[str, bytes]]:
@@ -225,14 +182,15 @@ async def _measure(server: StoreServer, seconds: float) -> CommitReport:
     rounds: list[list[TradeFigures]] = [[] for _ in CONCURRENCIES]
     others = _OtherWays(server, seconds)
     config = KeeperConfig(name="bench", tier1_rate_per_s=TIER1_RATE_PER_S)
-    async with opened_keeper(server, config) as (keeper, storage):
+    async with opened_keeper(server.url, config) as (keeper, storage):
         await populate(storage, range(2 * max(CONCURRENCIES)))
-        market = _TradingPairs(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
+        market = TradingPairs(keeper, await log_in(keeper, range(2 * max(CONCURRENCIES))))
         keeper.gc.warmed_up()
-        await market.run(max(CONCURRENCIES), WARM_UP_S)
+        await market.trade_for(max(CONCURRENCIES), WARM_UP_S)
         for _ in range(ROUNDS):
             for of_concurrency, concurrency in zip(rounds, CONCURRENCIES, strict=True):
-                of_concurrency.append(await market.run(concurrency, seconds))
+                per_s, took_s = await market.trade_for(concurrency, seconds)
+                of_concurrency.append(_figures(concurrency, per_s, took_s))
         engine = storage.capability.engine
     multi_per_s = await others.multi()
     sqlite_per_s, fdatasync_per_s, round_trip_ms = await asyncio.to_thread(others.blocking)

@@ -132,7 +132,7 @@ class _FlushContest:
 
 async def _measure(server: StoreServer, players: int) -> FlushReport:
     config = KeeperConfig(name="bench", flush_interval_s=FLUSH_INTERVAL_S)
-    async with opened_keeper(server, config) as (keeper, storage):
+    async with opened_keeper(server.url, config) as (keeper, storage):
         await populate(storage, range(players))
         crowd = await log_in(keeper, range(players))
         keeper.gc.warmed_up()

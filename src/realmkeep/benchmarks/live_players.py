@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from realmkeep.benchmarks.limit import QUIET
+from realmkeep.clock import Clock
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.live.op_ring import RING_OPS, OpRing
@@ -29,25 +30,32 @@ RESULT: Final = {"ok": True, "item": "rune-13", "slot": 13}
 
 
 @contextmanager
-def started_server(directory: Path, fsync: Fsync) -> Generator[StoreServer]:
+def started_server(directory: Path, fsync: Fsync, *, binary: Path | None = None) -> Generator[StoreServer]:
     """Start a store in a temporary directory inside `directory`. Blocks: start it before the event loop.
+
+    Args:
+        directory: The benchmark measures its disk.
+        fsync: See `StoreSettings`.
+        binary: The server program; by default the one of the embedded store.
 
     Raises:
         StorageMisconfigured: There is no Valkey or Redis to start.
     """
     with (
         tempfile.TemporaryDirectory(dir=directory, prefix="bench-") as inside,
-        StoreServer(Path(inside), fsync=fsync, extra=QUIET) as server,
+        StoreServer(Path(inside), binary=binary, fsync=fsync, extra=QUIET) as server,
     ):
         yield server
 
 
 @asynccontextmanager
-async def opened_keeper(server: StoreServer, config: KeeperConfig) -> AsyncGenerator[tuple[Keeper, Storage]]:
-    """A keeper on the server; it ends as in a crash, because the benchmarks do not measure a shutdown."""
-    storage = open_storage(server.url)
+async def opened_keeper(
+    url: str, config: KeeperConfig, clock: Clock | None = None
+) -> AsyncGenerator[tuple[Keeper, Storage]]:
+    """A keeper on the store at `url`; it ends as in a crash, because the benchmarks do not measure a shutdown."""
+    storage = open_storage(url, clock=clock)
     await storage.connect()
-    keeper = await Keeper.open(storage, config=config)
+    keeper = await Keeper.open(storage, config=config, clock=clock)
     try:
         yield keeper, storage
     finally:
@@ -68,6 +76,14 @@ async def populate(storage: Storage, players: range, *, full_rings: bool = True)
         batch = [_stored(number, ring) for number in players[start : start + PLAYERS_A_WRITE]]
         outcomes = await storage.write(batch)
         assert all(isinstance(outcome, Committed) for outcome in outcomes), "the store refused a player"
+
+
+async def populate_store(url: str, players: range) -> None:
+    """Connect to the store at `url`, and `populate` it."""
+    storage = open_storage(url)
+    await storage.connect()
+    await populate(storage, players)
+    await storage.disconnect()
 
 
 def full_ring() -> bytes:
@@ -97,8 +113,8 @@ def _stored(number: int, ring: bytes | None) -> Transaction:
     return Transaction((), puts)
 
 
-async def log_in(keeper: Keeper, players: range) -> list[Session[SpecPlayer]]:
-    """Log players in, 64 at a time; returns their sessions in the order of their numbers."""
+async def log_in(keeper: Keeper, players: range, *, at_once: int = LOGINS_AT_ONCE) -> list[Session[SpecPlayer]]:
+    """Log players in, `at_once` at a time; returns their sessions in the order of their numbers."""
     sessions: dict[int, Session[SpecPlayer]] = {}
     numbers = iter(players)
 
@@ -108,5 +124,5 @@ async def log_in(keeper: Keeper, players: range) -> list[Session[SpecPlayer]]:
             assert session is not None, "a player was not there"
             sessions[number] = session
 
-    await asyncio.gather(*(some() for _ in range(LOGINS_AT_ONCE)))
+    await asyncio.gather(*(some() for _ in range(at_once)))
     return [sessions[number] for number in players]

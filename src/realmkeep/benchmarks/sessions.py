@@ -108,13 +108,13 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
     part = COUNTED + LOGINS_AT_ONCE
     for full_rings, first in ((False, sessions), (True, sessions + part)):
         players = range(first, first + part)
-        async with opened_keeper(server, KeeperConfig(name=f"memory-{full_rings}")) as (keeper, storage):
+        async with opened_keeper(server.url, KeeperConfig(name=f"memory-{full_rings}")) as (keeper, storage):
             await populate(storage, players, full_rings=full_rings)
             bytes_of[full_rings] = await _memory(storage, keeper, players)
             for session in keeper.sessions(SpecPlayer):
                 await session.release()
     config = KeeperConfig(name="bench", flush_interval_s=FLUSH_INTERVAL_S)
-    async with opened_keeper(server, config) as (keeper, storage):
+    async with opened_keeper(server.url, config) as (keeper, storage):
         engine = storage.capability.engine
         await populate(storage, range(sessions))
         start_s = clock.monotonic_s()
@@ -128,7 +128,7 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
             await _play(crowd, clock)
             await _play(crowd, clock)
         del crowd
-    async with opened_keeper(server, config) as (keeper, _):
+    async with opened_keeper(server.url, config) as (keeper, _):
         start_s = clock.monotonic_s()
         recovered = await keeper.recover(SpecPlayer)
         recover_s = clock.monotonic_s() - start_s

@@ -118,6 +118,31 @@ def records(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 8.
     _print(bench_records(seconds=seconds), json=json)
 
 
+@app.command
+def instructions(*, recorded: Path, record: bool = False, directory: Directory = Path()) -> int:
+    """Count the instructions and wire bytes of a trade and of a flushed player with valgrind; fail if one grew by a tenth.
+
+    Args:
+        recorded: The file of recorded counts.
+        record: Write the counts into the file, as those of this Python and store.
+        directory: A directory for temporary files.
+    """
+    from realmkeep.benchmarks import instructions as counting  # noqa: PLC0415 - imports a driver
+
+    verdict = counting.compare(counting.count_instructions(directory), recorded)
+    row, before = verdict.row, verdict.recorded
+    sys.stdout.write(f"{row.python}; {row.store}\n")
+    for name, count in msgspec.structs.asdict(row.counts).items():
+        compared = f"recorded {getattr(before, name):9,}  {count / getattr(before, name) - 1:+7.1%}" if before else ""
+        sys.stdout.write(f"{name:24}{count:11,}  {compared}{'  GROWN' if name in verdict.grown else ''}\n")
+    if record:
+        counting.record(row, recorded)
+        return 0
+    if before is None:
+        sys.stdout.write(f"NO ROW for this Python and store in {recorded}: counted, and compared with nothing\n")
+    return 1 if verdict.grown else 0
+
+
 def _print(report: msgspec.Struct, *, json: bool) -> None:
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
