@@ -18,6 +18,7 @@ def test_the_embedded_configuration_is_what_was_decided() -> None:
     assert directives(configuration(StoreSettings("/srv/realm", socket_path="/srv/realm/store.sock"))) == [
         "appendonly yes",
         "appendfsync always",
+        "aof-timestamp-enabled yes",
         "no-appendfsync-on-rewrite no",
         "save 300 1",
         "save 60 1000",
@@ -27,6 +28,7 @@ def test_the_embedded_configuration_is_what_was_decided() -> None:
         "maxmemory-policy noeviction",
         "stop-writes-on-bgsave-error yes",
         "rdbcompression yes",
+        "latency-monitor-threshold 100",
         'dir "/srv/realm"',
         'unixsocket "/srv/realm/store.sock"',
         "unixsocketperm 700",

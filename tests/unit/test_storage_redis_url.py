@@ -169,7 +169,7 @@ def test_a_file_of_a_secret_that_cannot_be_used_is_named_with_what_to_do(tmp_pat
     ],
 )
 def test_who_else_can_use_the_store_is_said(url: str, said: list[str]) -> None:
-    exposures = [*parse_redis_url(urlsplit(url)).exposures()]
+    exposures = [str(fault) for fault in parse_redis_url(urlsplit(url)).exposures()]
     assert len(exposures) == len(said)
     assert all(words in exposure for words, exposure in zip(said, exposures, strict=True))
 

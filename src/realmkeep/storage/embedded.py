@@ -15,7 +15,7 @@ from realmkeep.storage.embedded_config import (
     MAXMEMORY_BYTES_MIN,
     StoreSettings,
 )
-from realmkeep.storage.embedded_process import StoreProcess
+from realmkeep.storage.embedded_process import StoreProcess, socket_path
 from realmkeep.storage.limits import whole_number
 from realmkeep.storage.protocol import Capability
 from realmkeep.storage.redis import RedisStorage
@@ -110,9 +110,7 @@ def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
     Raises:
         ConfigError: A part of the URL is missing, malformed or unknown.
     """
-    directory = os.fsdecode(unquote_to_bytes(url.path))[1:]  # a directory name may have no valid encoding
-    if url.netloc or url.fragment or not directory:
-        raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
+    directory = directory_of(url)
     options = options_of(url)
     port = _number(options.pop("port", "0"), "port", least=0, most=PORT_MAX)
     maxmemory_mb = _number(
@@ -125,7 +123,28 @@ def open_url(url: SplitResult, clock: Clock) -> EmbeddedStorage:
         raise ConfigError(
             f"the embedded:// URL has the unknown option {next(iter(options))!r}", hint="known: maxmemory_mb, port"
         )
-    return EmbeddedStorage(Path(directory), maxmemory_bytes=maxmemory_mb * MIB, port=port, clock=clock)
+    return EmbeddedStorage(directory, maxmemory_bytes=maxmemory_mb * MIB, port=port, clock=clock)
+
+
+def directory_of(url: SplitResult) -> Path:
+    """Return the directory of an `embedded://` URL.
+
+    Raises:
+        ConfigError: It names none, or a host.
+    """
+    directory = os.fsdecode(unquote_to_bytes(url.path))[1:]  # a directory name may have no valid encoding
+    if url.netloc or url.fragment or not directory:
+        raise ConfigError("an embedded:// URL names a directory and no host", hint="embedded:///realm-data")
+    return Path(directory)
+
+
+def address_of(url: SplitResult) -> RedisAddress:
+    """Return the address of the store of an `embedded://` URL, for tools beside its server.
+
+    Raises:
+        ConfigError: The URL names no directory, or a host.
+    """
+    return RedisAddress(socket_path=str(socket_path(directory_of(url).absolute())))
 
 
 def _number(text: str, name: str, *, least: int, most: int) -> int:

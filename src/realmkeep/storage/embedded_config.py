@@ -54,6 +54,10 @@ def configuration(settings: StoreSettings) -> str:
         if settings.append_only
         else ("Load the snapshot; with yes it would be ignored.", "appendonly no"),
         (fsync_reason, f"appendfsync {settings.fsync}"),
+        (
+            "Note each second in that file, so that a backup can be restored to any of them.",
+            "aof-timestamp-enabled yes",
+        ),
         ("Fsync also while the file is rewritten; yes would cancel the line above.", "no-appendfsync-on-rewrite no"),
         (
             "Snapshots, for backups (the start loads none: docs/restoring.md): after 5 minutes if anything changed,",
@@ -69,6 +73,10 @@ def configuration(settings: StoreSettings) -> str:
         ("Never evict: every key is a player's property.", "maxmemory-policy noeviction"),
         ("Stop when snapshots fail: a full disk must be noticed.", "stop-writes-on-bgsave-error yes"),
         ("Smaller snapshots for little time.", "rdbcompression yes"),
+        (
+            "Note each command, fork and fsync that takes this long, in ms: LATENCY LATEST.",
+            "latency-monitor-threshold 100",
+        ),
         ("The directory of all these files.", f"dir {_quoted(settings.directory)}"),
     ]
     if settings.socket_path:

@@ -150,6 +150,16 @@ class Capability(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
     process_id: int | None = None
 
+    @property
+    def promise(self) -> str:
+        """The promise for an acknowledged tier-1 operation, in one clause."""
+        if not self.durable_on_return and self.backend == "memory":
+            return "nothing outlives this process"
+        if self.survives_power_loss:
+            return "acknowledged operations survive a loss of power"
+        window_s = self.loss_window_s
+        return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
+
 
 class Storage(Protocol):
     """A durable map from keys to bytes, and to lists of bytes. Every backend keeps these invariants.

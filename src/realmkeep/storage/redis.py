@@ -99,7 +99,7 @@ class RedisStorage:
         """The server's promises at the last connection."""
         if not self._capability:
             raise self._not_connected()
-        warnings = (*self._capability.warnings, *self._address.exposures())
+        warnings = (*self._capability.warnings, *map(str, self._address.exposures()))
         return msgspec.structs.replace(self._capability, warnings=warnings)
 
     async def run_id(self) -> str:

@@ -11,10 +11,12 @@ from realmkeep.storage.limits import whole_number
 from realmkeep.storage.protocol import Capability
 from realmkeep.storage.redis_connection import RedisConnection, ask
 from realmkeep.storage.redis_errors import is_reply
+from realmkeep.storage.redis_faults import fsync_policy, store_faults
 
 VERSION_MIN: Final = (7, 0)
 # Redis waits up to two seconds for a slow fsync before it writes again anyway (aof.c, flushAppendOnlyFile).
 EVERYSEC_LOSS_S: Final = 2.0
+INFO_SECTIONS: Final = ("server", "replication", "persistence", "memory", "cluster")
 SETTINGS: Final = (
     "appendonly",
     "appendfsync",
@@ -52,14 +54,14 @@ def info_number(info: Mapping[str, str], name: str) -> int | None:
     return whole_number(info.get(name, "").encode())
 
 
-async def read_settings(connection: RedisConnection) -> dict[str, str] | None:
-    """Return `CONFIG GET` of the settings that matter; None if the host forbids CONFIG, as hosted services do.
+async def read_settings(connection: RedisConnection, *names: str) -> dict[str, str] | None:
+    """Return `CONFIG GET` of the settings that match `names`; None if the host forbids CONFIG, as hosted services do.
 
     Raises:
         RedisError: The connection broke, or the server is not ready.
     """
     try:
-        flat = cast("list[bytes]", await ask(connection, "CONFIG", "GET", *SETTINGS))
+        flat = cast("list[bytes]", await ask(connection, "CONFIG", "GET", *names))
     except RedisError as error:
         if is_reply(error) and re.search(
             r"NOPERM|unknown (sub)?command", f"{error.status_code} {error}", re.IGNORECASE
@@ -83,13 +85,18 @@ async def read_capability(connection: RedisConnection, store: str) -> Capability
         StorageUnavailable: The server is a read-only replica.
         RedisError: The connection broke, or the server is not ready.
     """
-    info = await read_info(connection, "server", "replication", "persistence", "memory", "cluster")
-    settings = await read_settings(connection)
-    engine = _check_engine(info, store)
-    _check_role(info, store)
-    known = settings or {}
-    _check_settings(known, info, store)
-    fsync = _fsync(known, info)
+    info = await read_info(connection, *INFO_SECTIONS)
+    settings = await read_settings(connection, *SETTINGS)
+    engine = check_server(info, store)
+    for fault in store_faults(settings, info):
+        if fault.is_refused:
+            raise StorageMisconfigured(f"the store {store} has {fault}", hint=fault.mend)
+    return capability_of(engine, settings, info)
+
+
+def capability_of(engine: str, settings: Mapping[str, str] | None, info: Mapping[str, str]) -> Capability:
+    """Return the promises of a server from its answers to CONFIG GET and INFO, for a server without refused faults."""
+    fsync = fsync_policy(settings or {}, info)
     is_durable, loss_window_s = _PROMISES[fsync]
     return Capability(
         backend="redis",
@@ -99,9 +106,25 @@ async def read_capability(connection: RedisConnection, store: str) -> Capability
         loss_window_s=loss_window_s,
         shared=True,
         fsync=fsync,
-        warnings=tuple(_warnings(settings, info, fsync)),
+        warnings=tuple(str(fault) for fault in store_faults(settings, info)),
         process_id=info_number(info, "process_id"),
     )
+
+
+def check_server(info: Mapping[str, str], store: str) -> str:
+    """Return the name and version of a server's engine.
+
+    Args:
+        info: The answer to INFO; empty if the server forbids it.
+        store: The address, for errors.
+
+    Raises:
+        StorageMisconfigured: The engine is too old, or runs in cluster mode.
+        StorageUnavailable: The server is a read-only replica.
+    """
+    engine = _check_engine(info, store)
+    _check_role(info, store)
+    return engine
 
 
 def _check_engine(info: Mapping[str, str], store: str) -> str:
@@ -125,54 +148,3 @@ def _check_role(info: Mapping[str, str], store: str) -> None:
         )
     if info.get("role") == "slave" and info.get("slave_read_only", "1") == "1":
         raise StorageUnavailable(f"the store {store} is a read-only replica", hint="connect to its primary")
-
-
-def _check_settings(settings: Mapping[str, str], info: Mapping[str, str], store: str) -> None:
-    if settings.get("no-appendfsync-on-rewrite") == "yes" and settings.get("appendonly") == "yes":
-        raise StorageMisconfigured(
-            f"the store {store} has no-appendfsync-on-rewrite yes: it does not fsync while it rewrites its file",
-            hint="CONFIG SET no-appendfsync-on-rewrite no, and in its configuration file",
-        )
-    policy = settings.get("maxmemory-policy", info.get("maxmemory_policy", "noeviction"))
-    if policy != "noeviction" and _maxmemory(settings, info) != 0:
-        raise StorageMisconfigured(
-            f"the store {store} has maxmemory-policy {policy}: it would delete players when memory is short",
-            hint="CONFIG SET maxmemory-policy noeviction, and in its configuration file",
-        )
-
-
-def _maxmemory(settings: Mapping[str, str], info: Mapping[str, str]) -> int | None:
-    text = settings.get("maxmemory", info.get("maxmemory", ""))
-    return whole_number(text.encode())
-
-
-def _fsync(settings: Mapping[str, str], info: Mapping[str, str]) -> str:
-    is_on = settings.get("appendonly", {"1": "yes", "0": "no"}.get(info.get("aof_enabled", ""), ""))
-    if is_on == "no":
-        return "off"
-    policy = settings.get("appendfsync", "unknown")
-    return policy if policy in _PROMISES else "unknown"
-
-
-def _warnings(settings: Mapping[str, str] | None, info: Mapping[str, str], fsync: str) -> list[str]:
-    warnings: list[str] = []
-    if settings is None:
-        warnings.append("the host forbids CONFIG GET: its fsync setting is unknown, so nothing is promised")
-    if not info:
-        warnings.append("this user may not call INFO: version, memory limit and role are unknown")
-    if fsync == "off":
-        warnings.append("appendonly is no: a crash of the store loses everything since its last snapshot")
-    elif fsync == "no":
-        warnings.append("appendfsync is no: a power loss loses the writes that the system still buffers, often 30 s")
-    elif fsync == "everysec":
-        warnings.append("appendfsync is everysec: a crash of the store loses up to 2 s of committed writes")
-    known = settings or {}
-    if _maxmemory(known, info) == 0:
-        warnings.append(
-            "maxmemory is 0: the store grows until the system kills it; set a limit below the machine's memory"
-        )
-    if known.get("maxmemory-policy", "noeviction") != "noeviction":
-        warnings.append("maxmemory-policy is not noeviction: with a memory limit it would delete players")
-    if known.get("stop-writes-on-bgsave-error") == "no":
-        warnings.append("stop-writes-on-bgsave-error is no: failed snapshots go unnoticed")
-    return warnings

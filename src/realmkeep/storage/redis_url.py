@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, unquote, unquote_to_bytes
 from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import read_secret
 from realmkeep.storage.limits import whole_number
+from realmkeep.storage.redis_faults import StoreFault
 from realmkeep.storage.urls import options_of
 
 DEFAULT_PORT: Final = 6379
@@ -65,15 +66,25 @@ class RedisAddress:
         """Whether `text` repeats a secret: a server may echo a command that it does not know."""
         return any(secret and secret in text for secret in (self.password, self.tls_key_password))
 
-    def exposures(self) -> Iterator[str]:
-        """Yield a warning for each way in which others can reach the store."""
+    def exposures(self) -> Iterator[StoreFault]:
+        """Yield the ways in which others can reach the store."""
         if self.socket_path:
             return
         if not self.password and not self.tls_cert:
             others = "every user of this machine" if self.is_local else "every host that reaches its port"
-            yield f"the store asks for no password: {others} can read and change everything"
+            yield StoreFault(
+                "no-password",
+                "the store asks for no password",
+                f"{others} can read and change everything",
+                "ACL SETUSER default >PASSWORD, in its configuration file too",
+            )
         if not self.tls and not self.is_local:
-            yield "the connection to the store is not encrypted: use rediss://, or a private network"
+            yield StoreFault(
+                "not-encrypted",
+                "the connection to the store is not encrypted",
+                "use rediss://, or a private network",
+                "tls-port, tls-cert-file and tls-key-file in its configuration file, and rediss:// in store.url",
+            )
 
     @property
     def is_local(self) -> bool:

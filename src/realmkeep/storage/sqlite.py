@@ -216,10 +216,19 @@ def open_url(url: SplitResult, clock: Clock) -> SqliteStorage:
     Raises:
         ConfigError: The path is missing, or the URL has another part.
     """
+    return SqliteStorage(path_of(url), clock=clock)
+
+
+def path_of(url: SplitResult) -> str:
+    """Return the path of a `sqlite://` URL.
+
+    Raises:
+        ConfigError: The path is missing, or the URL has another part.
+    """
     path = os.fsdecode(unquote_to_bytes(url.path.removeprefix("/")))  # a file name may have no valid encoding
     if url.netloc or url.query or url.fragment or not path or path == ":memory:" or "\0" in path:
         raise ConfigError(
             "a sqlite URL is a path and nothing else",
             hint="sqlite:///relative.db or sqlite:////absolute.db ('?' and '#' in a name as %3F and %23); memory://",
         )
-    return SqliteStorage(path, clock=clock)
+    return path

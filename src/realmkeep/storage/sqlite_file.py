@@ -1,10 +1,11 @@
 """Opens a SQLite file: makes it, locks it, checks that it is Realmkeep's and undamaged. Also maps SQLite's errors."""
 
 import os
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Generator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import apsw
 
@@ -83,7 +84,7 @@ class SqliteFile:
             StorageLocked: Another server has it open.
             StorageUnavailable: It cannot be read, or another program kept it locked.
         """
-        try:
+        with _mapped_errors(path):
             path = real_path(path)  # every link to the file leads to the same lock
             _check_ours(path)
             with ExitStack() as undo:
@@ -97,20 +98,69 @@ class SqliteFile:
                 reader = _connect(path)
                 undo.pop_all()
                 return SqliteFile(path, writer, reader, lock)
-        except FileRefused as error:
-            raise StorageMisconfigured(error.message, hint=error.hint or "give another path") from error
-        except apsw.Error as error:
-            raise storage_error_for(path, error) from error
-        except OSError as error:
-            raise StorageMisconfigured(
-                f"{path}: {error.strerror}", hint="its directory must exist, and this user must be able to write there"
-            ) from error
 
     def close(self) -> None:
         """Fold the log into the file and release the lock."""
         self.reader.close()
         self.writer.close()
         self._lock.close()
+
+
+class SqliteState(NamedTuple):
+    """The state of a file.
+
+    Attributes:
+        path: Its real path.
+        journal_mode: SQLite's name for the way in which it commits: `wal`, or another if another program changed it.
+        synchronous: SQLite's number for the fsyncs of a connection as the store makes it; 2 is FULL.
+        damage: The first damage found; empty if there is none.
+        files_bytes: The size of the file and its log.
+    """
+
+    path: Path
+    journal_mode: str
+    synchronous: int
+    damage: str
+    files_bytes: int
+
+
+def look_at(path: Path) -> SqliteState:
+    """Return the state of a file, also while a server has it open; nothing is changed. Blocks while it reads all of it.
+
+    Raises:
+        StorageUnavailable: There is no file, it cannot be read, or another program kept it locked.
+        StorageMisconfigured: The file is foreign or newer, or this user may not read it.
+    """
+    with _mapped_errors(path):
+        path = real_path(path)
+        if not path.exists() or path.stat().st_size == 0:
+            raise StorageUnavailable(f"there is no store in {path} yet", hint="the server makes it when it starts")
+        _check_ours(path)
+        size = sum(side.stat().st_size for side in (path, Path(f"{path}-wal")) if side.exists())
+        with closing(_open(str(path), apsw.SQLITE_OPEN_READONLY)) as file:
+            file.set_busy_timeout(BUSY_MS)
+            _sync_fully(file)
+            try:
+                damage = _damage_in(file)
+            except apsw.CorruptError as error:
+                damage = str(error)
+            mode, synchronous = (file.execute(f"PRAGMA {name}").get for name in ("journal_mode", "synchronous"))
+            return SqliteState(path, str(mode), int(str(synchronous)), damage, size)
+
+
+@contextmanager
+def _mapped_errors(path: Path) -> Generator[None]:
+    """Raise the `StorageError` for each exception of SQLite, of the system, and for a path that is refused."""
+    try:
+        yield
+    except FileRefused as error:
+        raise StorageMisconfigured(error.message, hint=error.hint or "give another path") from error
+    except apsw.Error as error:
+        raise storage_error_for(path, error) from error
+    except OSError as error:
+        raise StorageMisconfigured(
+            f"{path}: {error.strerror}", hint="its directory must exist, and this user must be able to write there"
+        ) from error
 
 
 def _check_ours(path: Path) -> None:
@@ -199,15 +249,23 @@ def _configure(path: Path, connection: Connection) -> None:
             f"{path} cannot have a write-ahead log here (journal mode {mode})",
             hint="put it on a local disk, not on a network share",
         )
+    _sync_fully(connection)
+
+
+def _sync_fully(connection: Connection) -> None:
     # FULL: fsync before each commit returns. The other two are for macOS, where fsync alone is not enough.
     for setting in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON"):
         connection.execute(f"PRAGMA {setting}").fetchall()
 
 
 def _check_whole(path: Path, connection: Connection) -> None:
-    found = str(connection.execute("PRAGMA quick_check(1)").get)
-    if found != "ok":
+    if found := _damage_in(connection):
         raise StorageMisconfigured(f"{path} is damaged: {found}", hint="keep a copy of it and restore a backup")
+
+
+def _damage_in(connection: Connection) -> str:
+    found = str(connection.execute("PRAGMA quick_check(1)").get)
+    return "" if found == "ok" else found
 
 
 def _open(name: str, flags: int) -> Connection:

@@ -25,16 +25,6 @@ _SHARED: Final[list[Any]] = [
 LogFormat = Literal["console", "json"]
 
 
-def promise(capability: Capability) -> str:
-    """The store's promise for an acknowledged tier-1 operation, in one clause."""
-    if not capability.durable_on_return:
-        return "nothing outlives this process"
-    if capability.survives_power_loss:
-        return "acknowledged operations survive a loss of power"
-    window_s = capability.loss_window_s
-    return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
-
-
 def located(store_url: str) -> str:
     """A store's URL with the directory of local files, because a missing slash means another, empty realm."""
     parts = urlsplit(store_url)
@@ -57,7 +47,7 @@ def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[s
     told = {
         "realm": f"{keeper.name}, {len(realm.game.world.zones)} zones, {len(realm.game.connections.by_id)} players in grace",
         "store": f"{located(store_url)} ({capability.engine}, fsync {capability.fsync})",
-        "promise": promise(capability),
+        "promise": capability.promise,
         "tcp": _listening(sockets.hosts, sockets.tcp_port),
         "udp": _listening(sockets.hosts, sockets.udp_port),
         "public_key": accounts.public_key,
