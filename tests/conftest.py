@@ -1,3 +1,4 @@
+import os
 import signal
 from collections.abc import Iterator
 
@@ -29,6 +30,11 @@ def pytest_configure() -> None:
     ):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is signal.SIG_IGN:
             signal.signal(getattr(signal, name), usual)
+
+
+os.environ["REALMKEEP_OPERATIONS__LISTEN"] = (
+    ""  # the servers of tests run side by side, so none may take the usual port
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from realmkeep.config import OperationsConfig
 from realmkeep.keeping.recovery.rescue_file import Undelivered, encode_line, read_lines
 from realmkeep.realm.server.reports import LogFormat, configure_logs
 from realmkeep.storage import Guard, Put, Transaction
@@ -28,7 +29,7 @@ def test_the_commands_take_the_lines_from_a_log(tmp_path: Path, log_format: LogF
     before = list(root.handlers), root.level
     stream = io.StringIO()
     try:
-        configure_logs(log_format, stream, None, colours=colours)
+        configure_logs(log_format, stream, None, OperationsConfig(), colours=colours)
         log = logging.getLogger("realmkeep.keeping.lifecycle.shutdown")
         log.critical("rescue.jsonl cannot be written, so its lines follow here: No space left on device")
         for number in (1, 2):

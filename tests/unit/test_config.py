@@ -7,7 +7,17 @@ import msgspec
 import pytest
 from msgspec import Meta, inspect
 
-from realmkeep.config import Config, KeeperConfig, RecordsConfig, Section, StoreConfig, load_config, mask_url, settings
+from realmkeep.config import (
+    Config,
+    KeeperConfig,
+    OperationsConfig,
+    RecordsConfig,
+    Section,
+    StoreConfig,
+    load_config,
+    mask_url,
+    settings,
+)
 from realmkeep.config.settings import settings_of
 from realmkeep.errors import ConfigError
 from realmkeep.storage.urls import _BACKENDS  # pyright: ignore[reportPrivateUsage] - two lists that must agree
@@ -305,11 +315,26 @@ def test_a_printed_configuration_is_toml_with_every_value_and_its_source() -> No
     config = read("[keeper]\ngrace_s = 5", {"REALMKEEP_KEEPER__STRICT": "true"})
     printed = str(config)
     assert tomllib.loads(printed) == {
-        name: msgspec.to_builtins(getattr(config, name)) for name in ("store", "records", "keeper", "auth", "network")
+        name: msgspec.to_builtins(getattr(config, name))
+        for name in ("store", "records", "keeper", "auth", "network", "operations")
     }
     assert "grace_s = 5.0  # realmkeep.toml" in printed
     assert "strict = true  # environment REALMKEEP_KEEPER__STRICT" in printed
     assert "heal = false  # default" in printed
+
+
+def test_levels_of_the_log_are_read_by_name() -> None:
+    told = OperationsConfig(log_levels="realm.login=warning  realmkeep.keeping=debug")
+    assert told.levels_by_name() == {"realm.login": "warning", "realmkeep.keeping": "debug"}
+    assert OperationsConfig().levels_by_name() == {}
+    for wrong in ("realm.login", "realm.login=loud", "=info", "a=info,b=info"):
+        with pytest.raises(ConfigError, match="log_levels"):
+            OperationsConfig(log_levels=wrong)
+
+
+def test_a_warning_comes_before_the_critical_alert() -> None:
+    with pytest.raises(ConfigError, match="dirty_warning = 10 is above dirty_critical = 5"):
+        OperationsConfig(dirty_warning=10, dirty_critical=5)
 
 
 # --- declarations

@@ -72,6 +72,7 @@ AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
     "shutdown.py": "the releases are gathered",
+    "port.py": "awaited at the end of the port's block",
     "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
     "redis_pipe.py": "whatever ends them reaches those who wait for answers",
     "sqlite.py": "shielded and awaited",

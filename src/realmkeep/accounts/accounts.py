@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from realmkeep.accounts.account import ADDRESSES_MAX, Account, CharacterId
 from realmkeep.accounts.account_watch import AccountWatch, FollowedLogin
 from realmkeep.accounts.admin import CHANGE_TURNS_MAX, AccountAdmin
+from realmkeep.accounts.counted_logins import LoginCounts, counted
 from realmkeep.accounts.credentials import Credentials
 from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.login import Login, first_character, login_of
@@ -42,7 +43,7 @@ log = logging.getLogger("realmkeep.accounts")
 
 
 class Accounts(AccountAdmin):
-    """The accounts of a realm. Make it with `open_accounts`, and use it inside `async with accounts.running():`.
+    """The accounts of a realm, made by `open_accounts` and used in `async with accounts.running():`; `logins` counts theirs.
 
     Args:
         stored_accounts: The stored accounts.
@@ -85,6 +86,7 @@ class Accounts(AccountAdmin):
         )
         self._background = Background("the accounts", clock)
         self._sealed_logins = SealedLogins(keys, storage, clock, self._refusals)
+        self.logins = LoginCounts()
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -122,6 +124,7 @@ class Accounts(AccountAdmin):
             finally:
                 await self._pool.close()
 
+    @counted("registration")
     async def create(
         self,
         username: str,
@@ -186,6 +189,7 @@ class Accounts(AccountAdmin):
         """
         return (await self._verifier.check_password(username, password, address)).record
 
+    @counted("password")
     async def login(
         self, username: str, password: str, *, address: str = "", character_id: CharacterId | None = None
     ) -> Login:
@@ -223,6 +227,7 @@ class Accounts(AccountAdmin):
                 return login_of(account, None, playing)
         raise _changed_meanwhile()
 
+    @counted("ticket")
     async def login_with_ticket(self, ticket: str, *, address: str = "") -> Login:
         """Log in with a resume ticket, and get the next one. `ticket` stays valid until the next one is used.
 

@@ -1,6 +1,14 @@
 """The settings of an operator, their sources and their allowed values; docs/configuration.md has the table."""
 
-from realmkeep.config.sections import AuthConfig, Config, KeeperConfig, NetworkConfig, RecordsConfig, StoreConfig
+from realmkeep.config.sections import (
+    AuthConfig,
+    Config,
+    KeeperConfig,
+    NetworkConfig,
+    OperationsConfig,
+    RecordsConfig,
+    StoreConfig,
+)
 from realmkeep.config.settings import Section, Setting, mask_url
 from realmkeep.config.sources import load_config, settings
 
@@ -9,6 +17,7 @@ __all__ = [
     "Config",
     "KeeperConfig",
     "NetworkConfig",
+    "OperationsConfig",
     "RecordsConfig",
     "Section",
     "Setting",

@@ -19,6 +19,7 @@ _STORE_URL_ALLOWED: Final = (
     "memory://, sqlite:///file, embedded:///directory, redis://host:port/db, rediss://host:port/db "
     "or redis+unix:///socket"
 )
+_LOG_LEVEL: Final = r"[A-Za-z_][A-Za-z0-9_.-]*=(debug|info|warning|error|critical)"
 _SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
 
 
@@ -251,6 +252,47 @@ class NetworkConfig(Section, frozen=True, kw_only=True):
             yield "tls_key without tls_cert: TCP uses TLS only with both"
 
 
+class OperationsConfig(Section, frozen=True, kw_only=True):
+    """The operator's view: the port of metrics and health, thresholds, and the log."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})\Z",
+            description="The address of /metrics, /healthz, /readyz and /status; port 0 picks a free one. Empty: none.",
+            extra={"allowed": "host:port, [IPv6]:port, or nothing"},
+        ),
+    ] = "127.0.0.1:9464"
+    dirty_warning: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Records with unsaved changes from which an alert warns.")
+    ] = 1000
+    dirty_critical: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="As above, from which the alert is critical.")
+    ] = 5000
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        Meta(description="The least grave entries that the log of `serve` has."),
+    ] = "info"
+    log_levels: Annotated[
+        str,
+        Meta(
+            pattern=rf"^(|{_LOG_LEVEL}( +{_LOG_LEVEL})*)\Z",
+            max_length=4096,
+            description="Other levels for parts of the log, by the names that its entries show.",
+            extra={"allowed": "name=level, several between blanks: realm.login=warning realmkeep.keeping=debug"},
+        ),
+    ] = ""
+
+    def levels_by_name(self) -> dict[str, str]:
+        """The levels of `log_levels` by the name of the log's part."""
+        return dict(part.split("=") for part in self.log_levels.split())
+
+    def conflicts(self) -> Iterable[str]:
+        """Yield a warning that would come after the critical alert."""
+        if self.dirty_warning > self.dirty_critical:
+            yield f"dirty_warning = {self.dirty_warning} is above dirty_critical = {self.dirty_critical}"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -263,6 +305,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     keeper: KeeperConfig = KeeperConfig()
     auth: AuthConfig = AuthConfig()
     network: NetworkConfig = NetworkConfig()
+    operations: OperationsConfig = OperationsConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

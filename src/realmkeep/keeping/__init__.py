@@ -6,6 +6,7 @@ from realmkeep.keeping.lifecycle.shutdown import CloseReport
 from realmkeep.keeping.live.counters import KeeperStatus
 from realmkeep.keeping.live.hooks import Hooks
 from realmkeep.keeping.live.letter_types import Letter, Returned
+from realmkeep.keeping.live.measures import Histogram
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
 from realmkeep.keeping.operating import heal
@@ -18,6 +19,7 @@ __all__ = [
     "Ack",
     "Answer",
     "CloseReport",
+    "Histogram",
     "Hooks",
     "Keeper",
     "KeeperStatus",

@@ -104,9 +104,17 @@ class RedisStorage:
 
     async def run_id(self) -> str:
         """Ask the server, since it may have been restarted since the last connection."""
+        return (await self.info("server")).get("run_id", "")
+
+    async def info(self, *sections: str) -> dict[str, str]:
+        """Return the server's `INFO`; empty if its user may not call it.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
         self._check_connected()
         async with self._pool.connection(changes=False) as connection:
-            return (await read_info(connection, "server")).get("run_id", "")
+            return await read_info(connection, *sections)
 
     async def connect(self) -> None:
         """Connect, wait while the store loads (within `connect_timeout_s`), check its promises, load the script."""

@@ -68,7 +68,7 @@ class Engine:
         self.encoder = encoder = RecordEncoder(records.codec, limits)
         self.sessions = sessions = SessionRegistry(schedule, counters, hooks, strict=config.strict)
         # ownership
-        answers = StoreAnswers(clock)
+        self.answers = answers = StoreAnswers(clock)
         self.barrier = barrier = RestartBarrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
         self.safe_point = safe_point = SafePoint(storage, barrier)
         self.loss_probe = loss_probe = LossProbe(clock)

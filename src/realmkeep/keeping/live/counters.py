@@ -26,8 +26,10 @@ class Counters:
         rate_limited: Commits of players that start too many.
         flushes: Batched writes that became durable.
         releases: Final snapshots that became durable.
-        writes_refused: Batched writes and final snapshots that did not happen.
-        writes_unknown: Batched writes and final snapshots whose fate is unknown.
+        flushes_refused: Batched writes that did not happen.
+        flushes_unknown: Batched writes whose fate is unknown.
+        releases_refused: Final snapshots that did not happen.
+        releases_unknown: Final snapshots whose fate is unknown.
         repeats: Commits answered from the op ring.
         escalations: Writes made at once because of a trigger.
         forgotten_marks: Changes that only the sweep found.
@@ -55,8 +57,10 @@ class Counters:
     rate_limited: int = 0
     flushes: int = 0
     releases: int = 0
-    writes_refused: int = 0
-    writes_unknown: int = 0
+    flushes_refused: int = 0
+    flushes_unknown: int = 0
+    releases_refused: int = 0
+    releases_unknown: int = 0
     repeats: int = 0
     escalations: int = 0
     forgotten_marks: int = 0
@@ -72,6 +76,14 @@ class Counters:
     letters_returned: int = 0
     healed_records: int = 0
     torn_records: int = 0
+
+    def note_failed_write(self, *, commit: bool, release: bool, unknown: bool) -> None:
+        """Count a write that did not happen, or whose fate is unknown."""
+        if commit:
+            name = "commits_unknown" if unknown else "refused_by_store"
+        else:
+            name = ("releases_" if release else "flushes_") + ("unknown" if unknown else "refused")
+        setattr(self, name, getattr(self, name) + 1)
 
     def note_refusal(self, error: Exception) -> None:
         """Count a commit that did not run to its end, by the side that refused it."""

@@ -43,17 +43,6 @@ class Histogram:
         """The number of observations."""
         return sum(self.counts)
 
-    def quantile(self, share: float) -> float:
-        """The upper edge of the observation at a share from 0 to 1; infinity beyond the last edge, 0 without observations."""
-        left = share * self.count
-        if not left:
-            return 0.0
-        for edge, count in zip(self.edges, self.counts, strict=False):
-            left -= count
-            if left <= 0:
-                return edge
-        return float("inf")
-
 
 class Measures:
     """The measures of one keeper since it opened.

@@ -244,16 +244,10 @@ class _Round:
         elif error is None:
             why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
             error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
-        self._count(write, error)
-        write.fail(error)
-
-    def _count(self, write: StagedWrite, error: RealmkeepError) -> None:
-        counters, is_unknown = self._counters, isinstance(error, CommitUnknown)
         is_commit = any(member.undo is not None for member in write.members)
-        counters.commits_unknown += is_commit and is_unknown
-        counters.refused_by_store += is_commit and not is_unknown
-        counters.writes_unknown += not is_commit and is_unknown
-        counters.writes_refused += not is_commit and not is_unknown
+        is_unknown = isinstance(error, CommitUnknown)
+        self._counters.note_failed_write(commit=is_commit, release=write.releases, unknown=is_unknown)
+        write.fail(error)
 
     def _revert(self, session: Session[Any], member: WriteMember) -> None:
         """Put the session back to before its first write that did not happen, and escalate it: its changes are not durable."""

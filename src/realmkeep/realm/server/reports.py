@@ -9,9 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
+from realmkeep.config import OperationsConfig
 from realmkeep.realm.server.realm import Realm
 from realmkeep.realm.server.terminal import LiveLine, LiveLineHandler
-from realmkeep.realm.world.player import Player
 from realmkeep.storage import Capability
 
 log = structlog.get_logger("realm.serve")
@@ -23,6 +23,7 @@ _SHARED: Final[list[Any]] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 LogFormat = Literal["console", "json"]
+LEVELS_OF_LIBRARIES: Final = {"uvicorn": "warning"}  # it would announce the port a second time
 
 
 def located(store_url: str) -> str:
@@ -33,13 +34,14 @@ def located(store_url: str) -> str:
     return f"{store_url} in {Path(unquote(parts.path)[1:]).absolute()}"
 
 
-def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[str, str]:
+def introduction(realm: Realm, capability: Capability, store_url: str, operations: str | None = None) -> dict[str, str]:
     """The facts about a started server for its operator.
 
     Args:
         realm: A listening realm.
         capability: The capability of its store.
         store_url: The store's URL without secrets.
+        operations: The address of metrics and health; None if there is none.
     """
     sockets = realm.sockets
     assert sockets is not None  # it listens
@@ -52,6 +54,8 @@ def introduction(realm: Realm, capability: Capability, store_url: str) -> dict[s
         "udp": _listening(sockets.hosts, sockets.udp_port),
         "public_key": accounts.public_key,
     }
+    if operations is not None:
+        told["metrics"] = f"http://{operations}/metrics, /healthz, /readyz and /status"
     if capability.warnings:
         told["warning"] = "; ".join(capability.warnings)
     return told
@@ -80,7 +84,6 @@ class StatusLine:
         self._line = line
         self._commits = realm.game.keeper.status().commits
         self._at_s = self._clock.monotonic_s()
-        self._dirty_since_s: dict[str, float] = {}
 
     async def run(self) -> None:
         """Update the line until cancelled, or until the terminal is gone."""
@@ -95,21 +98,18 @@ class StatusLine:
                 self._line.show("")
 
     def text(self) -> str:
-        """The reasons of a degraded realm, then players, dirty players, commits a second, tick lateness."""
+        """The reasons of a degraded realm, then players, dirty records, commits a second, tick lateness."""
         keeper, now_s = self._realm.game.keeper, self._clock.monotonic_s()
-        commits = keeper.status().commits
+        status = keeper.status()
+        commits = status.commits
         rate = (commits - self._commits) / max(now_s - self._at_s, 1e-3)
         self._commits, self._at_s = commits, now_s
-        sessions = keeper.sessions(Player)
-        since_s = self._dirty_since_s
-        self._dirty_since_s = {session.id: since_s.get(session.id, now_s) for session in sessions if session.dirty}
-        oldest_s = now_s - min(self._dirty_since_s.values(), default=now_s)
         degraded = printable(" ".join("; ".join(self._realm.game.degraded).split()))
         parts = [
             *([f"DEGRADED: {degraded}"] if degraded else []),
-            f"players {len(sessions)}",
-            f"dirty {len(self._dirty_since_s)}",
-            f"oldest {oldest_s:.0f} s",
+            f"players {len(self._realm.game.connections.by_id)}",
+            f"dirty {status.dirty_records}",
+            f"oldest {status.oldest_dirty_s:.0f} s",
             f"commits/s {rate:.0f}",
             f"tick p99 {self._realm.ticker.lateness_ms(0.99):.1f} ms late",
         ]
@@ -142,18 +142,28 @@ def formatter(log_format: LogFormat, *, colours: bool) -> logging.Formatter:
     )
 
 
-def configure_logs(log_format: LogFormat, stream: IO[str], line: LiveLine | None, *, colours: bool) -> None:
+def configure_logs(
+    log_format: LogFormat,
+    stream: IO[str],
+    line: LiveLine | None,
+    operations: OperationsConfig,
+    *,
+    colours: bool,
+) -> None:
     """Send the logs of the realm and of the library to `stream`.
 
     Args:
         log_format: Lines for people, or JSON.
         stream: The output, usually standard error.
         line: The live line on the same stream; None if there is none.
+        operations: The levels of the entries.
         colours: Whether to colour lines for people.
     """
     handler = logging.StreamHandler(stream) if line is None else LiveLineHandler(line)
     handler.setFormatter(formatter(log_format, colours=colours))
-    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.basicConfig(handlers=[handler], level=operations.log_level.upper(), force=True)
+    for name, level in (LEVELS_OF_LIBRARIES | operations.levels_by_name()).items():
+        logging.getLogger(name).setLevel(level.upper())
     structlog.configure(
         processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

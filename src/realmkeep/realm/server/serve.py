@@ -22,6 +22,7 @@ from realmkeep.files import make_directory
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.hooks import GameHooks
+from realmkeep.realm.server.operator_port import open_operator_port
 from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
@@ -87,7 +88,9 @@ def serve(options: ServeOptions) -> int:
     log_format = options.log_format or ("console" if on_terminal else "json")
     capable = on_terminal and os.environ.get("TERM", "dumb") != "dumb"  # it can erase a line and show colours
     line = LiveLine(sys.stderr) if capable and log_format == "console" else None
-    configure_logs(log_format, sys.stderr, line, colours=capable and not os.environ.get("NO_COLOR"))
+    configure_logs(
+        log_format, sys.stderr, line, options.config.operations, colours=capable and not os.environ.get("NO_COLOR")
+    )
     os.umask(0o077)  # files of this process hold players' property: for this user alone
     try:
         make_directory(options.directory)
@@ -149,7 +152,8 @@ async def _serve(
         async with AsyncExitStack() as stack:
             keeper, realm = await _open(stack, options, storage, accounts, world)
             keeper.gc.warmed_up()
-            told = introduction(realm, storage.capability, mask_url(options.config.store.url))
+            operations = await open_operator_port(stack, options.config, realm)
+            told = introduction(realm, storage.capability, mask_url(options.config.store.url), operations)
             if log_format == "console":
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
@@ -157,7 +161,7 @@ async def _serve(
             async with _status_line(realm, line):
                 await keep_server_file(
                     options.directory,
-                    lambda: _server_file(options, realm, storage.capability),
+                    lambda: _server_file(options, realm, storage.capability, operations),
                     SystemClock(),
                     stop.first,
                 )
@@ -225,7 +229,7 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
         await asyncio.wait([writing])
 
 
-def _server_file(options: ServeOptions, realm: Realm, capability: Capability) -> ServerFile:
+def _server_file(options: ServeOptions, realm: Realm, capability: Capability, operations: str | None) -> ServerFile:
     url, sockets = options.config.store.url, realm.sockets
     assert sockets is not None  # it listens
     return ServerFile(
@@ -237,4 +241,5 @@ def _server_file(options: ServeOptions, realm: Realm, capability: Capability) ->
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,
+        operations=operations,
     )
