@@ -291,6 +291,28 @@ class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it has lost data. Writing stops until an operator decides."""
 
 
+class BackupError(RealmkeepError):
+    """The root of errors about backups; the store was not changed."""
+
+
+class BackupDamaged(BackupError):
+    """A backup is not as it was written: a file or the manifest is missing, changed or unreadable. Use another backup."""
+
+
+class BackupBusy(BackupError):
+    """Another process makes or prunes backups in this directory."""
+
+    retryable = True
+
+
+class MissingIdentity(BackupError):
+    """A backup is encrypted, and no secret key for it was given; the key lies where the operator keeps it."""
+
+
+class RestoreRefused(BackupError):
+    """A store is not empty or in use, so no backup is restored into it; nothing was changed."""
+
+
 AuthReason = Literal[
     "bad_credentials",
     "username_taken",

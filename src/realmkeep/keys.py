@@ -11,7 +11,7 @@ player:7:kept       letters that could not be applied yet
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
-server:sent:9f86d081884c7d65
+server:sent:9f86d081884c7d65            server:restoring
 ```
 """
 
@@ -33,6 +33,7 @@ SERVER_STORE_RUNS: Final = "server:store-runs"
 SERVER_SYNCED: Final = "server:synced"
 SERVER_ACCOUNT_NOTICES: Final = "server:account-notices"
 SERVER_SKELETONS: Final = "server:skeletons"
+SERVER_RESTORING: Final = "server:restoring"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -287,7 +288,7 @@ class ParsedKey:
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `lease`, `notices`,
             `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
-            `skeleton`, `sent`, `corrupt` or `temp`.
+            `skeleton`, `sent`, `restoring`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
         id: The record's id, the user name, the server name, the digest of a `sealed`, `skeleton` or `sent` key; for `temp` the key
             that it stages; empty for singletons.
@@ -311,6 +312,7 @@ _SINGLETONS: Final = {
     SERVER_SYNCED: "synced",
     SERVER_ACCOUNT_NOTICES: "account-notices",
     SERVER_SKELETONS: "skeletons",
+    SERVER_RESTORING: "restoring",
 }
 
 

@@ -89,6 +89,7 @@ def test_every_command_says_what_it_is_for(
     main()
     rows = [row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines() if row.startswith("  ")]
     assert {name for name, told in rows if told} == {
+        "backup",
         "bench",
         "crowd",
         "doctor",

@@ -19,6 +19,7 @@ ENGINES_PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
 )
 INSTALLED_BY = {
+    "age": "Debian: apt install age",
     "chromium": "Debian: apt install chromium",
     "sbcl": "./dev setup --lisp",
     "ironclad": "./dev setup --lisp",

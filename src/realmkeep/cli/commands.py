@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("backup", "realmkeep.cli.backup:app", "Make, list, verify, prune and restore backups of a store."),
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),

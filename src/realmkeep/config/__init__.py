@@ -2,6 +2,7 @@
 
 from realmkeep.config.sections import (
     AuthConfig,
+    BackupConfig,
     Config,
     KeeperConfig,
     NetworkConfig,
@@ -14,6 +15,7 @@ from realmkeep.config.sources import load_config, settings
 
 __all__ = [
     "AuthConfig",
+    "BackupConfig",
     "Config",
     "KeeperConfig",
     "NetworkConfig",

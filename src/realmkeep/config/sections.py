@@ -293,6 +293,39 @@ class OperationsConfig(Section, frozen=True, kw_only=True):
             yield f"dirty_warning = {self.dirty_warning} is above dirty_critical = {self.dirty_critical}"
 
 
+class BackupConfig(Section, frozen=True, kw_only=True):
+    """Backups: their place, their times, and the way to count them."""
+
+    directory: Annotated[
+        str, Meta(min_length=1, description="The directory of the backups, on another disk than the store.")
+    ] = "realm-data/backups"
+    hourly_days: Annotated[
+        int, Meta(ge=0, le=3650, description="Days for which every backup is kept; then one of each day.")
+    ] = 7
+    daily_days: Annotated[
+        int, Meta(ge=0, le=3650, description="Days for which one backup of each day is kept; then none.")
+    ] = 30
+    recipients: Annotated[
+        str,
+        Meta(max_length=4096, description="Public keys of age, between blanks, that can decrypt; empty: plain files."),
+    ] = ""
+    holdings: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z",
+            description="The `Holdings` of the game: its record classes, and what one holds.",
+            extra={"allowed": "module:object"},
+        ),
+    ] = "realmkeep.realm.world.holdings:HOLDINGS"
+
+    def conflicts(self) -> Iterable[str]:
+        """Yield daily backups that end before the hourly ones."""
+        if self.daily_days < self.hourly_days:
+            yield (
+                f"daily_days = {self.daily_days} with hourly_days = {self.hourly_days}: allowed is at least hourly_days"
+            )
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -306,6 +339,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     auth: AuthConfig = AuthConfig()
     network: NetworkConfig = NetworkConfig()
     operations: OperationsConfig = OperationsConfig()
+    backup: BackupConfig = BackupConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

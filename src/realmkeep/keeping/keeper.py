@@ -25,7 +25,7 @@ from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.recovery.former_rescues import deliver_former
 from realmkeep.keeping.sending import LetterSender
-from realmkeep.keeping.server_config import ServerConfig, read_store_id
+from realmkeep.keeping.server_config import ServerConfig, check_complete, read_store_id
 from realmkeep.keeping.table import Table
 from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.records import Record, check_all
@@ -115,6 +115,7 @@ class Keeper:
         engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
         path = rescue_path or shutdown.RESCUE_FILE
         try:
+            await check_complete(store)
             store_id = engine.store_loss.store_id = await read_store_id(store)
             if path != shutdown.NOWHERE:  # before the name is taken: until then the records are kept from others
                 engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)

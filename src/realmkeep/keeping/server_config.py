@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from realmkeep.errors import Corrupt, Misuse
-from realmkeep.keys import SERVER_CONFIG, SERVER_STORE_ID
+from realmkeep.errors import Corrupt, Misuse, StorageMisconfigured
+from realmkeep.keys import SERVER_CONFIG, SERVER_RESTORING, SERVER_STORE_ID
 from realmkeep.storage import Guard, Put, Transaction
 
 if TYPE_CHECKING:
@@ -56,6 +56,20 @@ class ServerConfig:
         except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise Misuse(f"the server configuration cannot be stored: {error}", hint="use JSON's types") from error
         await self._storage.save(SERVER_CONFIG, encoded)
+
+
+async def check_complete(storage: Storage) -> None:
+    """Refuse a store that a restore has marked and not completed: records are missing there.
+
+    Raises:
+        StorageMisconfigured: The mark is there.
+        StorageError: The store cannot be reached.
+    """
+    if await storage.exists(SERVER_RESTORING):
+        raise StorageMisconfigured(
+            "a backup is being restored into this store, or a restore was not completed",
+            hint="wait for `realmkeep backup restore`; if it ended with an error, empty the store and restore again",
+        )
 
 
 async def read_store_id(storage: Storage) -> bytes:

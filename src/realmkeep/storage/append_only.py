@@ -32,6 +32,7 @@ LINE_BYTES_MAX: Final = 14  # a sign, a number and a line end
 _NUMBER: Final = re.compile(rb"([*$])(\d{1,10})\r\n")
 _BEGUN: Final = re.compile(rb"[*$]?\d*\r?")
 _WORD: Final = re.compile(rb"[A-Za-z]+")
+_TIME: Final = re.compile(rb"#TS:(\d{1,12})\r\n")
 _INCREMENT: Final = re.compile(r"file ([\w.-]+) seq \d+ type i\b")
 
 
@@ -101,6 +102,61 @@ def cut_unsynced_end(directory: Path, *, only_zeros: bool) -> Cut | None:
     finally:
         os.close(descriptor)
     return Cut(path, end, len(rest), kept_in)
+
+
+def cut_after_second(path: Path, second: int) -> bool:
+    """Cut an append-only file of a stopped store, so that it ends with the last command of a second.
+
+    The cut is at the first annotation of a later second (`#TS:`, from `aof-timestamp-enabled`), and never inside a
+    transaction. Without such an annotation, only an incomplete end is cut off. It reads the whole file, which takes seconds
+    for each 100 MB. Blocks.
+
+    Args:
+        path: The file.
+        second: The second, since 1970.
+
+    Returns:
+        Whether the file went on after that second.
+
+    Raises:
+        StorageMisconfigured: The file is damaged before that second; it was not changed.
+        OSError: The file cannot be read or written.
+    """
+    if path.stat().st_size == 0:
+        return False
+    descriptor = open_private(path, os.O_RDWR)
+    try:
+        with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
+            end, goes_on = _end_of_second(data, path, second)
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return goes_on
+
+
+def _end_of_second(data: mmap.mmap, path: Path, second: int) -> tuple[int, bool]:
+    """Return the offset after the last command of a second, and whether a later second follows."""
+    at = whole = 0
+    in_transaction = is_over = False
+    try:
+        while at < len(data):
+            begins = at
+            at, name = _command(data, begins)
+            if not name and (noted := _TIME.fullmatch(data[begins:at])):
+                is_over = is_over or int(noted[1]) > second
+            if name in (b"MULTI", b"EXEC"):
+                in_transaction = name == b"MULTI"
+            if is_over and not in_transaction:  # a transaction belongs to the second of its beginning
+                return (at if name == b"EXEC" else begins), True
+            if not in_transaction:
+                whole = at
+    except _Damage as damage:
+        if damage.at < len(data):
+            raise StorageMisconfigured(
+                f"{path} is damaged at byte {damage.at:,} of {len(data):,}", hint="restore another backup"
+            ) from damage
+    return whole, False
 
 
 def sync_append_only_files(directory: Path) -> None:

@@ -61,6 +61,11 @@ class EmbeddedStorage(RedisStorage):
         super().__init__(RedisAddress(socket_path=str(self._process.socket_path)), clock=clock, rng=rng)
 
     @property
+    def directory(self) -> Path:
+        """The directory of its files, as an absolute path."""
+        return self._process.directory
+
+    @property
     def capability(self) -> Capability:
         """The promises of the store, which no other server can use."""
         told = super().capability

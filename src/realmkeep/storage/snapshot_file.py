@@ -54,17 +54,29 @@ def was_copied_in(directory: Path) -> bool:
 
 
 def _made_s(path: Path) -> int | None:
-    """Return the time in a snapshot's header; None if it has none, or is not a snapshot (the store reports that)."""
     try:
         with open_trusted(path) as file:
-            if not file.read(9).startswith((b"REDIS", b"VALKEY")):
-                return None
-            while file.read(1) == bytes([_AUXILIARY]):
-                name, value = _text(file), _text(file)
-                if name == b"ctime" and value.isdigit():
-                    return int(value)
-    except (FileNotFoundError, struct.error, ValueError):
+            return snapshot_time_s(file)
+    except FileNotFoundError:
         return None
+
+
+def snapshot_time_s(file: BinaryIO) -> int | None:
+    """Return the time in a snapshot's header, in seconds since 1970, and rewind the file.
+
+    None if it has none, or is not a snapshot; the store reports that.
+    """
+    try:
+        if not file.read(9).startswith((b"REDIS", b"VALKEY")):
+            return None
+        while file.read(1) == bytes([_AUXILIARY]):
+            name, value = _text(file), _text(file)
+            if name == b"ctime" and value.isdigit():
+                return int(value)
+    except (struct.error, ValueError):
+        return None
+    finally:
+        file.seek(0)
     return None
 
 

@@ -80,6 +80,11 @@ class SqliteStorage:
         self._session: _OpenFile | None = None
         self._changing = asyncio.Lock()  # opening and closing exclude each other
 
+    @property
+    def path(self) -> Path:
+        """The file, as it was named."""
+        return self._path
+
     def __repr__(self) -> str:
         return f"<SqliteStorage {str(self._path)!r} {'connected' if self._session else 'not connected'}>"
 

@@ -58,7 +58,7 @@ class ServeOptions:
 
 
 def in_directory(config: Config, directory: Path) -> Config:
-    """The settings, with the store and the key file in `directory` unless they have a configured place."""
+    """The settings, with the store, the key file and the backups in `directory` unless they have a configured place."""
     placed = config
     if "store.url" not in config.sources:
         url = f"embedded:///{quote(os.fsencode(directory / 'store'))}"
@@ -66,6 +66,9 @@ def in_directory(config: Config, directory: Path) -> Config:
     if "auth.key_file" not in config.sources:
         key_file = str(directory / "server-keys.json")
         placed = msgspec.structs.replace(placed, auth=msgspec.structs.replace(config.auth, key_file=key_file))
+    if "backup.directory" not in config.sources:
+        backups = str(directory / "backups")
+        placed = msgspec.structs.replace(placed, backup=msgspec.structs.replace(config.backup, directory=backups))
     return placed
 
 

@@ -1,0 +1,1 @@
+"""Backups of a store: made, verified by a real restore, listed, pruned, restored."""
