@@ -6,7 +6,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
 
-pytest_plugins = ["realmkeep.testing.plugin", "suite.engines", "suite.limits"]
+pytest_plugins = ["realmkeep.testing.plugin", "suite.engines", "suite.limits", "suite.postgres"]
 
 settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no defect
 settings.load_profile("unhurried")

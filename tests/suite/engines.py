@@ -18,6 +18,7 @@ import pytest
 ENGINES_PATH = os.pathsep.join(
     [os.environ.get("PATH", os.defpath), "/usr/sbin", *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
 )
+POSTGRESQL_15 = Path("/usr/lib/postgresql/15/bin")  # of Debian 12
 INSTALLED_BY = {
     "age": "Debian: apt install age",
     "chromium": "Debian: apt install chromium",
@@ -28,6 +29,7 @@ INSTALLED_BY = {
     "mount": "root, loop devices and mkfs.ext4",
     "pid-namespace": "root on Linux",
     "valgrind": "Debian: apt install valgrind",
+    "postgresql-15": "Debian: apt install postgresql-15",
     "redis-server": "Debian: apt install redis-server",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
@@ -79,6 +81,7 @@ OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "ironclad": Path("/usr/share/common-lisp/source/ironclad").exists,
     "ipv6": has_ipv6,
     "mount": may_mount,
+    "postgresql-15": (POSTGRESQL_15 / "initdb").exists,
     "pid-namespace": may_make_a_pid_namespace,
 }
 

@@ -73,9 +73,12 @@ AWAITS_ITS_TASKS = {
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
     "shutdown.py": "the releases are gathered",
     "port.py": "awaited at the end of the port's block",
+    "readers.py": "awaited by the reader, and at the end by `close`",
     "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
     "redis_pipe.py": "whatever ends them reaches those who wait for answers",
     "sqlite.py": "shielded and awaited",
+    "storage.py": "the reconnection ends in success alone",
+    "writer.py": "whatever ends it reaches those who wait for answers",
 }
 BESIDE_THE_SERVER = {"benchmarks", "crowd", "testing"}
 

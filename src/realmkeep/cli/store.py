@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,13 @@ def config(
         raise ConfigError("no server could reach this store", hint="give it --socket, --port or both")
     settings = StoreSettings(directory, socket, port, maxmemory_mb * MIB, fsync)
     sys.stdout.write(configuration(settings))
+
+
+@app.command
+def schema() -> None:
+    """Print the tables of a PostgreSQL store, for a database whose users may not make tables themselves."""
+    folder = resources.files("realmkeep.storage")  # `realmkeep.storage.postgres` itself needs the driver
+    sys.stdout.write(folder.joinpath("postgres", "sql", "schema.sql").read_text(encoding="utf-8"))
 
 
 @app.command

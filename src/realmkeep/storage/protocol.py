@@ -128,13 +128,13 @@ class Capability(msgspec.Struct, frozen=True):
     """The promises of a store about committed writes, as it is configured now.
 
     Attributes:
-        backend: `memory`, `sqlite`, `redis` or `embedded`.
+        backend: `memory`, `sqlite`, `redis`, `postgresql` or `embedded`.
         engine: The engine's name and version, such as `valkey 9.1.2`.
         durable_on_return: A committed write survives the crash of this process and of the store's process.
         survives_power_loss: A committed write survives the loss of power (fsync came before the reply).
         loss_window_s: The seconds of committed writes that a crash of the store may lose; 0: none, None: all.
         shared: Other servers can use the same store.
-        fsync: The engine's own name for the setting: `always`, `everysec`, `no`, `full`, `none`.
+        fsync: The engine's own name for the setting: `always`, `everysec`, `no`, `full`, `on`, `off`, `none`.
         warnings: Faults that an operator should mend, one sentence each.
         process_id: The id of the store's process on its machine; it changes when the store is restarted. None if the
             store does not report it, or has no process of its own.

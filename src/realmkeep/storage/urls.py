@@ -26,6 +26,7 @@ _BACKENDS: Final = {
     "redis": _REDIS,
     "rediss": _REDIS,
     "redis+unix": _REDIS,
+    "postgresql": _Backend("realmkeep.storage.postgres", "postgres"),
     "embedded": _Backend("realmkeep.storage.embedded", "embedded"),
 }
 
@@ -35,8 +36,8 @@ def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
 
     Args:
         url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://user:password@host:6379/0`,
-            `rediss://...` (TLS), `redis+unix:///path/to/socket`, or `embedded:///directory`. Special characters in a
-            part are percent-encoded. No error and no `repr` repeats the password.
+            `rediss://...` (TLS), `redis+unix:///path/to/socket`, `postgresql://user@host/database`, or
+            `embedded:///directory`. Special characters in a part are percent-encoded. No error and no `repr` repeats the password.
         clock: The clock; by default the machine's.
 
     Raises:

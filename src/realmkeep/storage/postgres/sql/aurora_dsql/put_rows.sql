@@ -1,0 +1,6 @@
+-- Aurora DSQL, from its documentation; not run.
+INSERT INTO realmkeep_entry (key, value, first, next, expires_us)
+SELECT * FROM unnest(%b::text[], %b::bytea[], %b::bigint[], %b::bigint[], %b::bigint[]) AS c (key, value, first, next, expires_us)
+ORDER BY c.key
+ON CONFLICT (key) DO UPDATE
+SET value = excluded.value, first = excluded.first, next = excluded.next, expires_us = excluded.expires_us

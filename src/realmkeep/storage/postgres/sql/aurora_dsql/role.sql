@@ -1,0 +1,2 @@
+-- Aurora DSQL, from its documentation; not run.
+SELECT false

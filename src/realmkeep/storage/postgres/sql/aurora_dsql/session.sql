@@ -1,0 +1,2 @@
+-- Aurora DSQL, from its documentation; not run.
+-- Its one isolation level is snapshot isolation, which it calls repeatable read.

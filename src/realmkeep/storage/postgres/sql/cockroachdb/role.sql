@@ -1,0 +1,2 @@
+-- CockroachDB, from its documentation; not run.
+SELECT false

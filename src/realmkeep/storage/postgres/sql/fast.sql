@@ -1,0 +1,34 @@
+-- The fast path: a chunk of transactions as one statement. If every net guard holds, every net change happens; otherwise none,
+-- and the slow path decides. The answer: whether the changes happened, whether the isolation suffices, and how durable they are.
+WITH clock AS MATERIALIZED (
+  SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS now_us,
+    current_setting('transaction_isolation') IN ('repeatable read', 'serializable') AS isolated
+), locked AS MATERIALIZED (
+  SELECT key,
+    CASE WHEN expires_us IS NULL OR expires_us > (SELECT now_us FROM clock) THEN value END AS value,
+    next > first AS is_list
+  FROM realmkeep_entry WHERE key = ANY (%b::text[]) ORDER BY key FOR UPDATE
+), guard AS (
+  SELECT * FROM unnest(%b::text[], %b::bytea[]) AS g (key, expected)
+), change AS (
+  SELECT * FROM unnest(%b::text[], %b::bytea[], %b::bigint[], %b::bigint[]) AS c (key, value, appended, lasts_us)
+), bad AS (
+  SELECT 1 FROM guard LEFT JOIN locked USING (key) WHERE locked.value IS DISTINCT FROM guard.expected OR locked.is_list
+  UNION ALL
+  SELECT 1 FROM change JOIN locked USING (key)
+  WHERE CASE WHEN change.appended > 0 THEN locked.value IS NOT NULL ELSE locked.is_list END
+), verdict AS MATERIALIZED (
+  SELECT clock.isolated, clock.isolated AND NOT EXISTS (SELECT 1 FROM bad) AS good, clock.now_us FROM clock
+), changed AS (
+  INSERT INTO realmkeep_entry AS entry (key, value, next, expires_us)
+  SELECT change.key, change.value, change.appended, verdict.now_us + change.lasts_us
+  FROM change, verdict WHERE verdict.good ORDER BY change.key COLLATE "C"
+  ON CONFLICT (key) DO UPDATE
+  SET value = excluded.value, expires_us = excluded.expires_us, next = entry.next + excluded.next
+  RETURNING key, next
+), appended AS (
+  INSERT INTO realmkeep_list (key, position, value)
+  SELECT added.key, changed.next - added.back, added.value
+  FROM unnest(%b::text[], %b::bigint[], %b::bytea[]) AS added (key, back, value) JOIN changed USING (key)
+)
+SELECT good, isolated, current_setting('synchronous_commit') FROM verdict

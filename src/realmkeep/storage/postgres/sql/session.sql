@@ -1,0 +1,5 @@
+-- The settings of a connection. Without the first one two creators of one key could both win; each chunk checks it.
+SET default_transaction_isolation = 'repeatable read';
+-- The statements are the same for each chunk, and so are their best plans.
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off;

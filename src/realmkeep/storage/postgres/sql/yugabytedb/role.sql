@@ -1,0 +1,2 @@
+-- YugabyteDB, from its documentation; not run.
+SELECT false

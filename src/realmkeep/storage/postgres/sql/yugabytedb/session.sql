@@ -1,0 +1,2 @@
+-- YugabyteDB, from its documentation; not run.
+SET default_transaction_isolation = 'repeatable read';
