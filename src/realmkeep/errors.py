@@ -44,6 +44,10 @@ class ConfigError(RealmkeepError):
     """Settings have a wrong name, type or value; the message names each key, its value, its source and the allowed range."""
 
 
+class DeploymentChanged(RealmkeepError):
+    """Files of a deployment were changed since they were written, so they are not overwritten; nothing was written."""
+
+
 class FileRefused(RealmkeepError, OSError):
     """A file or directory is unsafe or unusable: another user could change it, it is not a regular file, or its path is wrong.
 

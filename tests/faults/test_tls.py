@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from realmkeep.errors import StorageError, StorageMisconfigured
+from realmkeep.operations.doctor import examine
 from realmkeep.storage import Committed, Put, Transaction, open_storage
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
@@ -107,6 +108,15 @@ async def test_tls_with_a_client_certificate_and_a_password(tls_port: int, certi
     assert await storage.write(batch) == [Committed()] * len(batch)
     assert await storage.load("k499") == b"x" * 5000
     await storage.disconnect()
+
+
+async def test_doctor_examines_a_store_over_tls(tls_port: int, certificates: Certificates) -> None:
+    files = f"tls_ca={certificates.authority}&tls_cert={certificates.certificate}&tls_key={certificates.key}"
+    report = await examine(f"rediss://:s3cr3t@localhost:{tls_port}/1?{files}")
+    assert (report.outcome, "s3cr3t" in f"{report}") == ("examined", False)
+    assert {"open-to-the-machine", "not-encrypted"}.isdisjoint(finding.name for finding in report.findings)
+    unknown = await examine(f"rediss://:s3cr3t@localhost:{tls_port}")
+    assert unknown.outcome == "misconfigured"
 
 
 async def test_a_server_of_an_unknown_authority_is_refused(tls_port: int) -> None:

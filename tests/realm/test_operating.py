@@ -92,6 +92,7 @@ def test_every_command_says_what_it_is_for(
         "backup",
         "bench",
         "crowd",
+        "deploy",
         "doctor",
         "letters",
         "serve",
@@ -101,7 +102,7 @@ def test_every_command_says_what_it_is_for(
     }
 
 
-@pytest.mark.parametrize("command", ["bench", "crowd", "doctor", "letters", "serve", "store"])
+@pytest.mark.parametrize("command", ["bench", "crowd", "deploy", "doctor", "letters", "serve", "store"])
 def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     app([command, "--help"], result_action="return_value")
     assert capsys.readouterr().out.startswith(f"Usage: realmkeep {command} ")

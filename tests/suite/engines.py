@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
@@ -24,13 +25,16 @@ INSTALLED_BY = {
     "chromium": "Debian: apt install chromium",
     "sbcl": "./dev setup --lisp",
     "ironclad": "./dev setup --lisp",
+    "hadolint": "./dev setup on Linux with an x86-64 processor",
     "gcc": "Debian: apt install gcc libc6-dev",
     "ipv6": "a system with ::1",
     "mount": "root, loop devices and mkfs.ext4",
     "pid-namespace": "root on Linux",
     "valgrind": "Debian: apt install valgrind",
     "postgresql-15": "Debian: apt install postgresql-15",
+    "promtool": "Debian: apt install prometheus",
     "redis-server": "Debian: apt install redis-server",
+    "systemd-analyze": "a system with systemd",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
 
@@ -79,6 +83,7 @@ def may_make_a_pid_namespace() -> bool:
 
 OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "ironclad": Path("/usr/share/common-lisp/source/ironclad").exists,
+    "hadolint": Path(sys.executable).with_name("hadolint").exists,
     "ipv6": has_ipv6,
     "mount": may_mount,
     "postgresql-15": (POSTGRESQL_15 / "initdb").exists,

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
@@ -30,7 +31,7 @@ def doctor(
     accept: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     json: _Flag = False,
 ) -> None:
-    """Examine the store and this machine, and end with the promise that this store can make.
+    """Examine the store, its backups and this machine, and end with the promise that this store can make.
 
     Each finding says what it is, why it matters, and the line that mends it. Without --fix nothing is changed. With it only
     settings of a live Valkey or Redis are, no key is touched, and a terminal is asked first.
@@ -48,24 +49,25 @@ def doctor(
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
 
     with exit_codes():
-        store = config_with(url).store.url
-        report = asyncio.run(_examine(store, accept))
+        config = config_with(url)
+        store, backups = config.store.url, Path(config.backup.directory).absolute()
+        report = asyncio.run(_examine(store, backups, accept))
         if not json:
             sys.stdout.writelines(f"{line}\n" for line in _described(report))
         if fix and _may_mend(report, yes=yes):
             mending = _mend(store, report)
             sys.stdout.writelines(() if json else (f"{line}\n" for line in _mended(mending)))
-            report = asyncio.run(_examine(store, accept))
+            report = asyncio.run(_examine(store, backups, accept))
             sys.stdout.write("" if json else _ending(report))
         if json:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
     sys.exit(OUTCOMES.get(report.outcome, FINDINGS if report.findings else 0))
 
 
-async def _examine(store: str, accept: "Collection[str]") -> "Report":
+async def _examine(store: str, backups: Path, accept: "Collection[str]") -> "Report":
     from realmkeep.operations.doctor import examine  # noqa: PLC0415 - imports a driver
 
-    return await examine(store, accept=accept)
+    return await examine(store, backups=backups, accept=accept)
 
 
 def _may_mend(report: "Report", *, yes: bool) -> bool:
@@ -105,7 +107,8 @@ def _described(report: "Report") -> "Iterator[str]":
     yield f"store    {report.store}{f' ({report.engine})' if report.engine else ''}"
     if report.error:
         yield from _wrapped(report.error, "error    ")
-    yield from (f"accepted {finding.name}: {finding.what}" for finding in report.accepted)
+    for finding in report.accepted:
+        yield from _wrapped(f"{finding.what} [{finding.name}]", "accepted ")
     for sentence in report.unexamined:
         yield from _wrapped(sentence, "not seen ")
     for finding in report.findings:

@@ -34,11 +34,11 @@ class StoreFault(msgspec.Struct, frozen=True):
 
 
 def set_line(*settings: tuple[str, str]) -> str:
-    """Return the line that changes settings of a live store, and keeps them after its restart."""
+    """Return the line that changes settings of a live store, and keeps them after a restart."""
     words = " ".join(
         f'{name} "{value}"' if " " in value or not value else f"{name} {value}" for name, value in settings
     )
-    return f"CONFIG SET {words}, and in its configuration file"
+    return f"CONFIG SET {words}, then CONFIG REWRITE"
 
 
 def fsync_policy(settings: Mapping[str, str], info: Mapping[str, str]) -> str:

@@ -116,6 +116,19 @@ async def test_a_setting_is_found_and_fixed_where_that_is_safe(
         assert (await look()).findings == ()
 
 
+@pytest.mark.needs("redis-server")
+async def test_redis_is_examined_as_valkey_is(tmp_path: Path, fake: FakeMachine, new_server: NewServer) -> None:
+    server = await asyncio.to_thread(new_server, tmp_path / "redis", binary=needed("redis-server"))
+    assert server.process is not None
+    fake.write(f"proc/{server.process.pid}/comm", "redis-server")
+    assert await found(server, fake) == []
+    await configure(server, "appendfsync", "no", "aof-timestamp-enabled", "no", "save", "")
+    findings = await found(server, fake)
+    assert [finding.name for finding in findings] == ["fsync-never", "snapshots-off", "no-timestamps"]
+    assert not any(each.error for each in (await mend(server.url, findings)).mended)
+    assert await found(server, fake) == []
+
+
 async def test_what_an_operator_accepts_is_listed_apart(server: StoreServer, look: Look) -> None:
     await configure(server, "appendfsync", "everysec")
     report = await look(accept=("fsync-every-second",))
@@ -297,17 +310,17 @@ async def serves_realmkeep(url: str) -> None:
 
 
 async def test_a_host_that_forbids_config_promises_nothing(server: StoreServer, look: Look) -> None:
-    await ask(server, "ACL", "SETUSER", "hosted", "on", ">pw", "~*", "&*", "+@all", "-config")
-    report = await look(f"redis+unix://hosted:pw@{server.socket_path}")
+    await ask(server, "ACL", "SETUSER", "hosted", "on", ">s3cr3t-word", "~*", "&*", "+@all", "-config")
+    report = await look(f"redis+unix://hosted:s3cr3t-word@{server.socket_path}")
     assert [finding.name for finding in report.findings] == ["config-forbidden"]
     assert "may lose everything" in report.promise
-    assert "pw" not in report.store
+    assert "s3cr3t-word" not in report.store
     assert any("cannot be seen" in sentence for sentence in report.unexamined)
 
 
 async def test_a_user_without_info_is_told_to_get_it(server: StoreServer, look: Look) -> None:
-    await ask(server, "ACL", "SETUSER", "hosted", "on", ">pw", "~*", "&*", "+@all", "-info")
-    report = await look(f"redis+unix://hosted:pw@{server.socket_path}")
+    await ask(server, "ACL", "SETUSER", "hosted", "on", ">s3cr3t-word", "~*", "&*", "+@all", "-info")
+    report = await look(f"redis+unix://hosted:s3cr3t-word@{server.socket_path}")
     assert "info-forbidden" in [finding.name for finding in report.findings]
 
 

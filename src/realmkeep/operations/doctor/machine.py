@@ -139,7 +139,7 @@ def memory_findings(machine: Machine, maxmemory: int) -> Iterator[Finding]:
         "warning",
         f"maxmemory is {maxmemory // 1024**2:,} MB, and there are {there // 1024**2:,} MB",
         "a snapshot needs memory beside the data; the system kills the store before it refuses a write",
-        f"CONFIG SET maxmemory {fits_mb}mb, and in its configuration file; or more memory",
+        f"CONFIG SET maxmemory {fits_mb}mb, then CONFIG REWRITE; or more memory",
     )
 
 

@@ -13,7 +13,7 @@ from realmkeep.clock import Clock
 from realmkeep.errors import StorageUnavailable
 from realmkeep.operations.doctor.machine import Machine
 from realmkeep.storage.limits import whole_number
-from realmkeep.storage.redis_capability import check_server, info_number, read_info, read_settings
+from realmkeep.storage.redis_capability import SETTINGS, check_server, info_number, read_info, read_settings
 from realmkeep.storage.redis_connection import (
     BROKEN,
     RedisConnection,
@@ -26,6 +26,21 @@ from realmkeep.storage.redis_errors import is_reply
 from realmkeep.storage.redis_url import RedisAddress
 
 SECTIONS: Final = ("server", "clients", "replication", "persistence", "memory", "cluster", "stats")
+MORE_SETTINGS: Final = (  # by their names: the answer to `*` has passwords in it
+    "aof-timestamp-enabled",
+    "auto-aof-rewrite-percentage",
+    "bind",
+    "dbfilename",
+    "dir",
+    "latency-monitor-threshold",
+    "maxclients",
+    "port",
+    "protected-mode",
+    "rdbcompression",
+    "save",
+    "tcp-backlog",
+    "tls-port",
+)
 # Commands that a game server never sends: each destroys data, reads files, or opens the store to others.
 DESTRUCTIVE: Final = (
     ("FLUSHALL",),
@@ -101,7 +116,7 @@ async def read_facts(address: RedisAddress, machine: Machine, clock: Clock) -> R
         StorageError: It answered with another error.
     """
     if address.tls:
-        check_tls_files(address)
+        await asyncio.to_thread(check_tls_files, address)
     connection = make_connection(address)
     try:
         async with clock.timeout(address.timeout_s):
@@ -118,7 +133,7 @@ async def _ask_all(connection: RedisConnection, address: RedisAddress, machine: 
     if info.get("loading") == "1":  # PING would tell, too, but a server whose last snapshot failed refuses it
         raise StorageUnavailable(f"the store {address} is loading its data", hint="run doctor again when it is done")
     engine = check_server(info, str(address))
-    settings = await read_settings(connection, "*")
+    settings = await read_settings(connection, *SETTINGS, *MORE_SETTINGS)
     user = await _answer(connection, "ACL", "WHOAMI")
     name = user.decode(errors="replace") if isinstance(user, bytes) else ""
     allowed = [
