@@ -14,6 +14,9 @@ DURATION_EDGES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 BATCH_EDGES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
 """Upper edges of the writes in a batch, up to the largest one."""
 
+LOAD_OUTCOMES: Final = ("loaded", "mended", "created", "absent", "owned_elsewhere", "quarantined", "failed")
+"""The ends of a login, a hold or a borrow that reads the store."""
+
 
 class Histogram:
     """Counts observations by size, in 115 ns; a metrics library takes three to ten times as long.
@@ -52,7 +55,7 @@ class Measures:
         round_trip_s: Seconds from sending a batch of writes to the answers of the store.
         flush_s: Seconds in which a round of the flusher handed its due records over; only rounds with a due record.
         batch_writes: Writes in a batch.
-        loads: Logins, holds and borrows that read the store, by kind of the record and outcome.
+        loads: Logins, holds and borrows that read the store, by kind of the record and outcome (`LOAD_OUTCOMES`).
         migrations: Records that were migrated when they were loaded, by kind and former version.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from realmkeep.keeping.lifecycle.degraded import REASONS
+from realmkeep.keeping.live.measures import LOAD_OUTCOMES
 from realmkeep.operations.metrics.observed import VERSION
 
 if TYPE_CHECKING:
@@ -81,6 +82,13 @@ def _letters(now: Reading) -> Samples:
     yield ("opened",), status.letters_opened
     yield ("returned",), status.letters_returned
     yield ("kept",), status.letters_kept_aside
+
+
+def _loads(now: Reading) -> Samples:
+    """Every outcome from a kind's first load on: a counter that appears with 1 has no increase for Prometheus."""
+    loads = now.server.engine.measures.loads
+    kinds = dict.fromkeys(kind for kind, _ in loads)
+    return [((kind, outcome), loads[kind, outcome]) for kind in kinds for outcome in LOAD_OUTCOMES]
 
 
 def _degraded(now: Reading) -> Samples:
@@ -191,7 +199,7 @@ METRICS: Final = (
         "counter",
         "Logins, holds and borrows that read the store, by kind and outcome.",
         ("kind", "outcome"),
-        lambda now: now.server.engine.measures.loads.items(),
+        _loads,
     ),
     Metric(
         "migrations_total",
@@ -217,6 +225,11 @@ METRICS: Final = (
     _counter("changes_after_end_total", "changes_after_end", "Changes of records after their session was over."),
     # ownership and the store
     _gauge("lease_remaining_seconds", "Until other servers may take over.", lambda now: now.status.lease_left_s),
+    _gauge(
+        "lease_ttl_seconds",
+        "The setting keeper.lease_ttl_s: for so long a silent server keeps its records.",
+        lambda now: now.server.engine.config.lease_ttl_s,
+    ),
     _gauge("store_up", "1 if the store answered lately.", lambda now: now.server.store_answers),
     Metric("store_memory_used_bytes", "gauge", "Memory of the store.", (), _memory("memory_used_bytes")),
     Metric(
