@@ -158,6 +158,8 @@ class Capability(msgspec.Struct, frozen=True):
         if self.survives_power_loss:
             return "acknowledged operations survive a loss of power"
         window_s = self.loss_window_s
+        if window_s == 0:
+            return "acknowledged operations survive a crash of the store, but not a loss of power"
         return "a crash of the store may lose " + ("everything" if window_s is None else f"the last {window_s:g} s")
 
 

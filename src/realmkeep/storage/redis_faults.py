@@ -3,34 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
-
 from realmkeep.storage.limits import whole_number
+from realmkeep.storage.store_fault import StoreFault
 
 FSYNC_POLICIES: Final = frozenset({"always", "everysec", "no"})
-
-
-class StoreFault(msgspec.Struct, frozen=True):
-    """One setting that weakens or breaks the promise of a store; its text is a sentence.
-
-    Attributes:
-        name: A short name that stays the same.
-        what: The setting as it is.
-        why: Its consequence.
-        mend: The line that mends it.
-        settings: Names and values for `CONFIG SET` that mend it; empty if the right value is an operator's choice.
-        is_refused: Realmkeep does not use a store with this fault.
-    """
-
-    name: str
-    what: str
-    why: str
-    mend: str
-    settings: tuple[tuple[str, str], ...] = ()
-    is_refused: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.why}"
 
 
 def set_line(*settings: tuple[str, str]) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, unquote, unquote_to_bytes
 from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import read_secret
 from realmkeep.storage.limits import whole_number
-from realmkeep.storage.redis_faults import StoreFault
+from realmkeep.storage.store_fault import StoreFault
 from realmkeep.storage.urls import options_of
 
 DEFAULT_PORT: Final = 6379

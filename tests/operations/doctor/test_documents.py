@@ -7,22 +7,25 @@ from pathlib import Path
 from realmkeep.operations.doctor.findings import GRADES
 
 ROOT = Path(__file__).parents[3]
-SOURCES = [*(ROOT / "src/realmkeep/operations/doctor").glob("*.py"), ROOT / "src/realmkeep/storage/redis_faults.py"]
+STORAGE = ROOT / "src/realmkeep/storage"
+SOURCES = [
+    *(ROOT / "src/realmkeep/operations/doctor").glob("*.py"),
+    *(STORAGE / path for path in ("redis_faults.py", "redis_url.py", "postgres/server.py")),
+]
 MAKERS = {"Finding", "StoreFault", "_settable"}
-OF_THE_ADDRESS = {"no-password"}  # the connection warns of it; doctor asks the store, and knows it as open-to-...
 
 
 def names() -> dict[str, str]:
     """Every finding in the sources; the grade is empty where it is computed."""
     found: dict[str, str] = {}
-    for path in (*SOURCES, ROOT / "src/realmkeep/storage/redis_url.py"):
+    for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MAKERS):
                 continue
             texts = [word.value if isinstance(word, ast.Constant) else None for word in node.args[:2]]
             if isinstance(texts[0], str):
                 found[texts[0]] = texts[1] if texts[1] in GRADES else ""
-    return {name: grade for name, grade in found.items() if name not in OF_THE_ADDRESS}
+    return found
 
 
 def test_the_page_lists_every_finding_with_its_grade() -> None:

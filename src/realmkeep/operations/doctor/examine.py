@@ -25,6 +25,7 @@ EXAMINERS: Final = {
     "rediss": "realmkeep.operations.doctor.redis",
     "redis+unix": "realmkeep.operations.doctor.redis",
     "embedded": "realmkeep.operations.doctor.embedded",
+    "postgresql": "realmkeep.operations.doctor.postgres",
 }
 
 

@@ -20,8 +20,9 @@ from realmkeep.operations.doctor.findings import Examined, Finding, Grade
 from realmkeep.operations.doctor.machine import Machine, memory_findings, store_findings
 from realmkeep.operations.doctor.redis_facts import RedisFacts, read_facts
 from realmkeep.storage.redis_capability import capability_of
-from realmkeep.storage.redis_faults import StoreFault, set_line, store_faults
+from realmkeep.storage.redis_faults import set_line, store_faults
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
+from realmkeep.storage.store_fault import StoreFault
 
 MEMORY_WARNING: Final = 0.7  # the specification's thresholds
 MEMORY_DANGER: Final = 0.9

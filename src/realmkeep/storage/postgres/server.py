@@ -1,5 +1,6 @@
 """The server at the other end: its promises, and the reasons not to use it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,7 @@ from realmkeep.storage.postgres.address import PostgresAddress
 from realmkeep.storage.postgres.connection import PostgresConnection
 from realmkeep.storage.postgres.dialects import POSTGRESQL
 from realmkeep.storage.protocol import Capability
+from realmkeep.storage.store_fault import StoreFault
 
 VERSION_MIN: Final = 150_000  # PostgreSQL 15: the oldest that the tests run
 LAYOUT: Final = 1  # of the tables
@@ -140,41 +142,77 @@ def capability_of(facts: ServerFacts, *, engine: str, warnings: tuple[str, ...])
         loss_window_s=0.0 if waits else WAL_WRITER_ROUNDS * facts.wal_writer_delay_s,
         shared=True,
         fsync=facts.synchronous_commit if facts.syncs else "off",
-        warnings=(*_faults(facts), *warnings),
+        warnings=(*map(_sentence, server_faults(facts)), *warnings),
     )
 
 
-def _faults(facts: ServerFacts) -> list[str]:
-    faults: list[str] = []
+def server_faults(facts: ServerFacts) -> Iterator[StoreFault]:
+    """Yield the settings of the server that weaken its promise."""
     if facts.synchronous_commit == "off":
         window_ms = WAL_WRITER_ROUNDS * facts.wal_writer_delay_s * 1000
-        faults.append(
-            f"synchronous_commit is off: a crash of the store loses up to {window_ms:.0f} ms of committed writes; "
-            f"ALTER ROLE {facts.role} SET synchronous_commit = on"
+        yield StoreFault(
+            "asynchronous-commit",
+            "synchronous_commit is off",
+            f"a crash of the store loses up to {window_ms:.0f} ms of committed writes",
+            f"ALTER ROLE {facts.role} SET synchronous_commit = on",
         )
     if not facts.syncs:
-        faults.append("fsync is off: a power loss destroys the database; set fsync = on in postgresql.conf")
-    if not facts.writes_full_pages:
-        faults.append("full_page_writes is off: a power loss may tear pages; set it on in postgresql.conf")
-    if facts.standbys and not facts.synchronous_standbys:
-        faults.append(
-            "no standby is synchronous: a failover loses the last committed writes; set synchronous_standby_names"
+        yield StoreFault(
+            "fsync-off",
+            "fsync is off",
+            "a power loss destroys the database",
+            "set fsync = on in postgresql.conf",
         )
-    return faults
+    if not facts.writes_full_pages:
+        yield StoreFault(
+            "full-page-writes-off",
+            "full_page_writes is off",
+            "a power loss may tear pages",
+            "set full_page_writes = on in postgresql.conf",
+        )
+    if facts.standbys and not facts.synchronous_standbys:
+        yield StoreFault(
+            "asynchronous-standby",
+            "no standby is synchronous",
+            "a failover loses the last committed writes",
+            "set synchronous_standby_names in postgresql.conf",
+        )
 
 
-def exposures(connection: PostgresConnection, address: PostgresAddress) -> list[str]:
-    """Return a warning for each way in which others can reach the store."""
+def exposures(connection: PostgresConnection, address: PostgresAddress) -> Iterator[StoreFault]:
+    """Yield the ways in which others can reach the store."""
     pgconn = connection.pgconn
     host = pgconn.host.decode()
     is_socket = host.startswith(("/", "@"))
     is_local = is_socket or host in {"localhost", "::1"} or host.startswith("127.")
-    warnings: list[str] = []
     if not is_socket and not pgconn.used_password and "sslcert" not in address.parameters:
         others = "every user of this machine" if is_local else "every host that reaches its port"
-        warnings.append(f"the store asks for no password: {others} may read and change everything")
+        yield StoreFault(
+            "no-password",
+            "the store asks for no password",
+            f"{others} may read and change everything",
+            "scram-sha-256 instead of trust in pg_hba.conf",
+        )
     if not is_local and not pgconn.ssl_in_use:
-        warnings.append("the connection to the store is not encrypted: sslmode=verify-full, or a private network")
+        yield StoreFault(
+            "not-encrypted",
+            "the connection to the store is not encrypted",
+            "players and the password can be read on their way",
+            "sslmode=verify-full, or a private network",
+        )
     elif not is_local and address.parameters.get("sslmode") != "verify-full":
-        warnings.append("the certificate of the store is not verified: sslmode=verify-full and sslrootcert=FILE")
-    return warnings
+        yield StoreFault(
+            "certificate-not-verified",
+            "the certificate of the store is not verified",
+            "another host can take its place",
+            "sslmode=verify-full and sslrootcert=FILE",
+        )
+
+
+def warnings_of(connection: PostgresConnection, address: PostgresAddress) -> tuple[str, ...]:
+    """Return a sentence for each way in which others can reach the store."""
+    return tuple(map(_sentence, exposures(connection, address)))
+
+
+def _sentence(fault: StoreFault) -> str:
+    return f"{fault}; {fault.mend}"

@@ -32,8 +32,8 @@ from realmkeep.storage.postgres.server import (
     capability_of,
     check_server,
     check_tables,
-    exposures,
     read_facts,
+    warnings_of,
 )
 from realmkeep.storage.postgres.writer import PostgresWriter, WriterStatistics
 from realmkeep.storage.protocol import Capability, Failed, Put, Transaction, WriteOutcome
@@ -247,7 +247,7 @@ class PostgresStorage:
         name = connection.dialect.name
         self._engine = f"{name} {facts.version}{'' if connection.dialect.was_run else ' (not run by the tests)'}"
         self._names_runs = connection.dialect.has_unlogged_tables
-        self._warnings = tuple(exposures(connection, self._address))
+        self._warnings = warnings_of(connection, self._address)
         self._facts = facts
         self._readers = self._readers or ReaderPool(self._address, connection.dialect, self._clock)
         self._writer = PostgresWriter(
