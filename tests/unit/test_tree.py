@@ -47,9 +47,12 @@ def tracked_files() -> list[Path]:
 
 
 def files_not_ignored() -> list[Path]:
-    ignored = [".git", *(ROOT / ".gitignore").read_text(encoding="utf-8").replace("/", "").split()]
+    patterns = [".git", *(ROOT / ".gitignore").read_text(encoding="utf-8").split()]
+    at_the_root = [pattern.strip("/") for pattern in patterns if pattern.startswith("/")]
+    everywhere = [pattern.strip("/") for pattern in patterns if not pattern.startswith("/")]
     found: list[Path] = []
     for directory, folders, names in os.walk(ROOT):
+        ignored = everywhere + at_the_root if Path(directory) == ROOT else everywhere
         folders[:] = [folder for folder in folders if not any(fnmatch(folder, pattern) for pattern in ignored)]
         kept = [name for name in names if not any(fnmatch(name, pattern) for pattern in ignored)]
         found += [Path(directory, name) for name in kept]

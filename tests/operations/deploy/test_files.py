@@ -22,6 +22,7 @@ from realmkeep.config import load_config
 from realmkeep.operations.deploy import Deployment, deployment_files
 from realmkeep.operations.deploy.files import CONTAINER_UID, SOCKET, STATE, STORE, filled
 from realmkeep.operations.doctor import examine
+from realmkeep.operations.metrics import ALERT_RULES, DASHBOARD
 from realmkeep.storage.embedded_config import find_binary
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
@@ -197,9 +198,15 @@ def test_prometheus_scrapes_the_address_of_the_settings() -> None:
     assert job["static_configs"] == [{"targets": ["127.0.0.1:9464"]}]
 
 
+def test_the_alerts_and_the_dashboard_are_those_of_the_metrics() -> None:
+    assert TEXTS["prometheus/realmkeep.rules.yml"] == ALERT_RULES.read_text(encoding="utf-8")
+    assert TEXTS["grafana/realmkeep.dashboard.json"] == DASHBOARD.read_text(encoding="utf-8")
+    assert documents("prometheus/prometheus.yml")[0]["rule_files"] == ["realmkeep.rules.yml"]
+
+
 @pytest.mark.needs("promtool")
 def test_promtool_accepts_the_scrape(tmp_path: Path) -> None:
-    for path in ("prometheus.yml", *(name for name in ("realmkeep.rules.yml",) if f"prometheus/{name}" in TEXTS)):
+    for path in ("prometheus.yml", "realmkeep.rules.yml"):
         (tmp_path / path).write_text(TEXTS[f"prometheus/{path}"], encoding="utf-8")
     command = [needed("promtool"), "check", "config", "--syntax-only", tmp_path / "prometheus.yml"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)

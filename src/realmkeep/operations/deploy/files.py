@@ -22,6 +22,7 @@ CONTAINER_UID: Final = 10_001  # no user of a usual image or machine has it
 STORAGE_FACTOR: Final = (
     10  # of maxmemory: append-only file and snapshot, each twice for a moment, and compressed backups
 )
+WATCHED: Final = ("grafana/realmkeep.dashboard.json", "prometheus/realmkeep.rules.yml")  # of operations/metrics
 _TOKEN: Final = re.compile(r"@([A-Z_]+)@")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._/+-]+")
 _ADDRESS: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}")
@@ -62,7 +63,9 @@ def deployment_files(deployment: Deployment) -> dict[str, str]:
     found = {
         path: filled(text, values) for path, text in _templates(files("realmkeep.operations.deploy") / "templates")
     }
-    return {"valkey.conf": store, **found}
+    metrics = files("realmkeep.operations") / "metrics"
+    watched = {path: (metrics / path.rpartition("/")[2]).read_text(encoding="utf-8") for path in WATCHED}
+    return {"valkey.conf": store, **found, **watched}
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:
