@@ -309,6 +309,12 @@ class BackupBusy(BackupError):
     retryable = True
 
 
+class OffsiteUnavailable(BackupError):
+    """The bucket for backups cannot be reached, or refuses; the backups in the directory are complete."""
+
+    retryable = True
+
+
 class MissingIdentity(BackupError):
     """A backup is encrypted, and no secret key for it was given; the key lies where the operator keeps it."""
 

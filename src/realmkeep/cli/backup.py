@@ -9,9 +9,12 @@ import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Path as PathRule
 
+from realmkeep.errors import BackupBusy, ConfigError
+
 if TYPE_CHECKING:
     from realmkeep.config import Config
     from realmkeep.operations.backup.examining import Finding
+    from realmkeep.operations.backup.offsite import Bucket
     from realmkeep.operations.backup.restoring import RestorePlan
 
 app = App(name="backup", help="Backups of a realm's store. The backups lie in backup.directory.")
@@ -25,7 +28,8 @@ EXIT: Final = {"good": 0, "bad": 1, "inconclusive": 75}
 def create(*, store: str | None = None, directory: Directory = None, prune: bool = False, json: bool = False) -> None:
     """Back the store up while it runs, restore the files into a scratch store, and read every record there.
 
-    Exits with 0 if the backup is complete and was read; with 75 if a kind of records has no class in backup.holdings.
+    Every backup that the bucket of backup.offsite_url lacks is then copied there. Exits with 0 if the backup is complete and
+    was read; with 75 if a kind of records has no class in backup.holdings, or another process makes a backup already.
 
     Args:
         store: URL of the store; by default from the settings. `embedded:///DATA/store` is that of `serve --data DATA`.
@@ -41,7 +45,11 @@ def create(*, store: str | None = None, directory: Directory = None, prune: bool
     config = _config(store, directory)
     recipients = parse_recipients(config.backup.recipients)
     work = create_backup(config.store.url, _place(config), game_of(config), recipients=recipients, clock=SystemClock())
-    created = asyncio.run(work)
+    try:
+        created = asyncio.run(work)
+    except BackupBusy as error:
+        sys.stderr.write(f"realmkeep: {error}\n")
+        sys.exit(EXIT["inconclusive"])
     if json:
         shown = {"manifest": created.manifest, "verdict": created.finding.verdict, "why": created.finding.why}
         sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
@@ -52,24 +60,30 @@ def create(*, store: str | None = None, directory: Directory = None, prune: bool
             f" {created.manifest.bytes_count:,} bytes\n"
         )
         _say(created.finding)
+    if config.backup.offsite_url:
+        pushed = asyncio.run(_bucket(config).push(_place(config)))
+        if not json:
+            sys.stdout.write(f"copied to {config.backup.offsite_url}: {', '.join(pushed) or 'nothing new'}\n")
     if prune:
         _prune(config, say=not json)
     sys.exit(EXIT[created.finding.verdict])
 
 
 @app.command(name="list")
-def list_(*, directory: Directory = None, json: bool = False) -> None:
+def list_(*, directory: Directory = None, offsite: bool = False, json: bool = False) -> None:
     """List the backups: their age, size, contents and last verification, and the times to which each one reaches.
 
     Args:
         directory: The directory of the backups.
+        offsite: List those of the bucket instead.
         json: Print JSON instead of lines.
     """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.operations.backup.catalogue import list_backups  # noqa: PLC0415 - as above
     from realmkeep.operations.backup.listing import as_rows, list_lines  # noqa: PLC0415 - as above
 
-    backups = list_backups(_place(_config(None, directory)))
+    config = _config(None, directory)
+    backups = asyncio.run(_bucket(config).list()) if offsite else list_backups(_place(config))
     if json:
         sys.stdout.write(msgspec.json.encode(as_rows(backups)).decode() + "\n")
         return
@@ -116,10 +130,23 @@ def verify(
 
 
 @app.command
+def fetch(name: str | None = None, /, *, directory: Directory = None) -> None:
+    """Bring a backup back from the bucket of backup.offsite_url into the directory, to verify or restore it there.
+
+    Args:
+        name: The backup; by default the newest one with a good verification.
+        directory: The directory of the backups.
+    """
+    config = _config(None, directory)
+    manifest = asyncio.run(_bucket(config).fetch(name, _place(config)))
+    sys.stdout.write(f"{manifest.name}  is in {_place(config)}\n")
+
+
+@app.command
 def prune(*, directory: Directory = None, yes: bool = False) -> None:
     """Remove old backups: all are kept for backup.hourly_days, one of each day for backup.daily_days.
 
-    None is removed that has no newer verified one.
+    None is removed that has no newer verified one. The bucket of backup.offsite_url is pruned by the same rule.
 
     Args:
         directory: The directory of the backups.
@@ -213,25 +240,31 @@ def _identities(path: Path | None) -> tuple[object, ...]:
     return () if path is None else read_identities(path)
 
 
+def _bucket(config: "Config") -> "Bucket":
+    from realmkeep.operations.backup.offsite import Bucket  # noqa: PLC0415 - as above
+
+    if not config.backup.offsite_url:
+        raise ConfigError("backup.offsite_url is not set", hint="s3://bucket/prefix, in realmkeep.toml")
+    return Bucket(config.backup.offsite_url)
+
+
 def _prune(config: "Config", *, say: bool, dry_run: bool = False) -> bool:
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.operations.backup.retention import prune_backups  # noqa: PLC0415 - as above
 
-    backup = config.backup
-    work = prune_backups(
-        _place(config),
-        now_us=SystemClock().wall_us(),
-        hourly_days=backup.hourly_days,
-        daily_days=backup.daily_days,
-        dry_run=dry_run,
-    )
-    removals = asyncio.run(work)
+    backup, now_us = config.backup, SystemClock().wall_us()
+    days = {"hourly_days": backup.hourly_days, "daily_days": backup.daily_days}
+    removals = asyncio.run(prune_backups(_place(config), now_us=now_us, dry_run=dry_run, **days))
+    found = [(removal.name, removal.why) for removal in removals]
+    if backup.offsite_url:
+        removals = asyncio.run(_bucket(config).prune(now_us=now_us, dry_run=dry_run, **days))
+        found += [(f"{backup.offsite_url}/{removal.name}", removal.why) for removal in removals]
     if say:
-        for removal in removals:
-            sys.stdout.write(f"{removal.name}  {'would be' if dry_run else 'was'} removed: {removal.why}\n")
-        if not removals:
+        for name, why in found:
+            sys.stdout.write(f"{name}  {'would be' if dry_run else 'was'} removed: {why}\n")
+        if not found:
             sys.stdout.write("no backup is to be removed\n")
-    return bool(removals)
+    return bool(found)
 
 
 def _say(finding: "Finding") -> None:

@@ -299,6 +299,10 @@ class BackupConfig(Section, frozen=True, kw_only=True):
     directory: Annotated[
         str, Meta(min_length=1, description="The directory of the backups, on another disk than the store.")
     ] = "realm-data/backups"
+    interval_s: Annotated[
+        float,
+        Meta(ge=0, le=7 * 86_400, description="How often `serve` makes a backup in a child process; 0: never."),
+    ] = 3600
     hourly_days: Annotated[
         int, Meta(ge=0, le=3650, description="Days for which every backup is kept; then one of each day.")
     ] = 7
@@ -308,6 +312,14 @@ class BackupConfig(Section, frozen=True, kw_only=True):
     recipients: Annotated[
         str,
         Meta(max_length=4096, description="Public keys of age, between blanks, that can decrypt; empty: plain files."),
+    ] = ""
+    offsite_url: Annotated[
+        str,
+        Meta(
+            pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9._/-]*)?)?\Z",
+            description="A bucket to which every backup is copied; its keys come from the variables AWS_*.",
+            extra={"allowed": "s3://bucket or s3://bucket/prefix; empty: none"},
+        ),
     ] = ""
     holdings: Annotated[
         str,

@@ -153,6 +153,15 @@ def create_manifest(directory: Path, manifest: Manifest) -> None:
     create_file(directory / MANIFEST, manifest.encode())
 
 
+def decode_note(content: bytes, manifest: Manifest) -> VerdictNote | None:
+    """The note of a verification; None if it cannot be read, or is of another manifest."""
+    try:
+        note = msgspec.json.decode(content, type=VerdictNote)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    return note if note.digest == manifest.digest else None
+
+
 def read_note(directory: Path, manifest: Manifest) -> VerdictNote | None:
     """The last conclusive verification of a backup; None if there was none. Blocks.
 
@@ -160,10 +169,9 @@ def read_note(directory: Path, manifest: Manifest) -> VerdictNote | None:
         OSError: It cannot be read.
     """
     try:
-        note = msgspec.json.decode(read_file(directory / VERDICT), type=VerdictNote)
-    except (FileNotFoundError, msgspec.MsgspecError, ValueError):
+        return decode_note(read_file(directory / VERDICT), manifest)
+    except FileNotFoundError:
         return None
-    return note if note.digest == manifest.digest else None
 
 
 def write_note(directory: Path, note: VerdictNote) -> None:

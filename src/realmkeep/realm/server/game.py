@@ -13,6 +13,7 @@ from realmkeep.accounts import Accounts
 from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
 from realmkeep.errors import NoMoreIds, NoSuchAccount, Quarantined, RecordError
+from realmkeep.operations.backup.schedule import BackupSchedule
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, NamedPlayer, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
@@ -40,6 +41,7 @@ class Game:
         random: The only source of chance.
         ticks: Number of ticks since the start.
         refilling: Whether an allocation of serials is under way.
+        backups: The schedule of backups; None if this server makes none.
         strangers_log: Bounds the log lines that a client without a session may cause at will.
         arrivals_log: Bounds the log lines about logins and logouts.
     """
@@ -55,6 +57,7 @@ class Game:
     connections: PlayerConnections = field(default_factory=PlayerConnections)
     ticks: int = 0
     refilling: bool = False
+    backups: BackupSchedule | None = None
 
     def __post_init__(self) -> None:
         self.background = Background("the realm", self.clock)
@@ -72,7 +75,8 @@ class Game:
     @property
     def degraded(self) -> tuple[str, ...]:
         """The reasons for which a promise is not being kept now, one sentence each."""
-        return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded)
+        backups = (self.backups.trouble,) if self.backups is not None and self.backups.trouble else ()
+        return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded, *backups)
 
     def scene(self, other: NamedPlayer | None = None) -> Scene:
         """The surroundings of an action at this moment."""

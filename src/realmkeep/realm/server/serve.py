@@ -19,6 +19,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import NetworkConfig, mask_url
 from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import make_directory
+from realmkeep.realm.server.backups import scheduled_backups
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.hooks import GameHooks
@@ -161,7 +162,7 @@ async def _serve(
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
                 log.info("ready", **told)
-            async with _status_line(realm, line):
+            async with _status_line(realm, line), scheduled_backups(realm.game, options.config):
                 await keep_server_file(
                     options.directory,
                     lambda: _server_file(options, realm, storage.capability, operations),
