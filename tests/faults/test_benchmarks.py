@@ -8,11 +8,23 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from realmkeep.benchmarks import accounts, commit, counted_work, flush, instructions, records, sessions, slices
+from realmkeep.benchmarks import (
+    accounts,
+    commit,
+    counted_work,
+    flush,
+    instructions,
+    records,
+    sessions,
+    slices,
+    write_postgres,
+)
 from realmkeep.benchmarks.live_players import populate_store, started_server
 from realmkeep.benchmarks.sessions import measured_pauses
 from realmkeep.cli.app import app
+from realmkeep.errors import ConfigError
 from realmkeep.testing.clock import FakeClock
+from realmkeep.testing.postgres_server import PostgresServer
 
 
 def test_flush_measures_both_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,6 +37,28 @@ def test_flush_measures_both_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert all(value > 0 for value in plain.values())
         assert figures.slice_ms_p999 <= figures.slice_ms_max
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.backend("postgresql")
+def test_write_measures_a_postgres_and_leaves_nothing(
+    postgres: PostgresServer, postgres_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write_postgres, "ROUNDS", 1)
+    app(["bench", "write", "--store", postgres_url, "--records", "300", "--json"], result_action="return_value")
+    report = msgspec.json.decode(capsys.readouterr().out, type=write_postgres.PostgresWriteReport)
+    assert min(report.write_per_s, report.one_by_one_per_s, report.limit_per_s) > 0
+    assert report.share_of_fast_chunks == 1.0
+    assert report.slice_ms_p999 <= report.slice_ms_max
+    schema = postgres_url.rpartition("%3D")[2]
+    assert postgres.ask("SELECT count(*) FROM realmkeep_entry WHERE value IS NOT NULL AND key > ''", schema=schema) == [
+        (0,)
+    ]
+
+
+def test_write_refuses_another_store_than_a_postgres(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    with pytest.raises(ConfigError, match="measures a Postgres"):
+        asyncio.run(write_postgres.bench_write_postgres(url, records=1, size=1))
 
 
 def test_commit_measures_each_concurrency(

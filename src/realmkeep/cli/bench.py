@@ -22,16 +22,25 @@ def write(
     records: Players = 20_000,
     size: Annotated[int, Parameter(validator=Number(gte=1, lte=512 * 1024))] = 768,
     directory: Directory = Path(),
+    store: str | None = None,
     json: bool = False,
 ) -> None:
     """Players written a second, by Realmkeep, by SET and RENAME, by plain SETs, and by the bare limit of the store.
 
+    On a Postgres: by Realmkeep, by one transaction a player, and by unguarded upserts of the same rows.
+
     Args:
         records: The number of players.
         size: Bytes of a player's record.
-        directory: A directory for the store's files; the benchmark measures its disk.
+        directory: A directory for the files of a Valkey; the benchmark measures its disk.
+        store: URL of a Postgres to measure instead; the players are of a kind of their own, and are deleted at the end.
         json: Print JSON instead of a table.
     """
+    if store is not None:
+        from realmkeep.benchmarks.write_postgres import bench_write_postgres  # noqa: PLC0415 - imports a driver
+
+        _print(asyncio.run(bench_write_postgres(store, records=records, size=size)), json=json)
+        return
     from realmkeep.benchmarks.write import WriteFigures, bench_write  # noqa: PLC0415 - imports a driver
 
     report = asyncio.run(bench_write(records=records, size=size, directory=directory))
