@@ -205,12 +205,16 @@ def test_the_alerts_and_the_dashboard_are_those_of_the_metrics() -> None:
 
 
 @pytest.mark.needs("promtool")
-def test_promtool_accepts_the_scrape(tmp_path: Path) -> None:
-    for path in ("prometheus.yml", "realmkeep.rules.yml"):
-        (tmp_path / path).write_text(TEXTS[f"prometheus/{path}"], encoding="utf-8")
-    command = [needed("promtool"), "check", "config", "--syntax-only", tmp_path / "prometheus.yml"]
-    said = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
-    assert said.returncode == 0, said.stdout + said.stderr
+def test_promtool_accepts_the_scrape_with_its_rules(tmp_path: Path) -> None:
+    def checked(scrape: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "prometheus.yml").write_text(scrape, encoding="utf-8")
+        command = [needed("promtool"), "check", "config", tmp_path / "prometheus.yml"]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
+
+    (tmp_path / "realmkeep.rules.yml").write_text(TEXTS["prometheus/realmkeep.rules.yml"], encoding="utf-8")
+    said = checked(TEXTS["prometheus/prometheus.yml"])
+    assert (said.returncode, "rules found" in said.stdout) == (0, True), said.stderr
+    assert checked(TEXTS["prometheus/prometheus.yml"].replace("job_name", "jobname")).returncode == 1
 
 
 # --- containers
