@@ -36,7 +36,7 @@ class PinnedSnapshot:
     """A snapshot of a live store.
 
     Attributes:
-        engine: The kind of its files: `valkey` (Redis too) or `sqlite`.
+        engine: The kind of its files: `valkey` (Redis too) or `sqlite` (Postgres too).
         version: The name and version of the engine.
         taken_us: Every write that was acknowledged before this moment, in microseconds since 1970, is in the snapshot.
         store_id: The id of the store (`server:store-id`); empty if it has none yet.
@@ -64,6 +64,7 @@ _MODULES: Final = {
     "rediss": "realmkeep.storage.redis_snapshot",
     "redis+unix": "realmkeep.storage.redis_snapshot",
     "embedded": "realmkeep.storage.embedded_snapshot",
+    "postgresql": "realmkeep.storage.postgres.snapshot",
 }
 
 

@@ -1,11 +1,16 @@
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
+
+if TYPE_CHECKING:
+    from realmkeep.testing.postgres_server import PostgresServer
 
 
 @dataclass
@@ -21,6 +26,7 @@ class Engine:
         pytest.param("embedded", marks=pytest.mark.backend("embedded")),
         pytest.param("sqlite", marks=pytest.mark.backend("sqlite")),
         pytest.param("valkey", marks=pytest.mark.backend("redis")),
+        pytest.param("postgresql", marks=pytest.mark.backend("postgresql")),
         pytest.param("redis-server", marks=[pytest.mark.backend("redis"), pytest.mark.needs("redis-server")]),
     ]
 )
@@ -30,6 +36,12 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         yield Engine(f"embedded:///{tmp_path}/realm", f"embedded:///{tmp_path}/elsewhere")
     elif kind == "sqlite":
         yield Engine(f"sqlite:///{tmp_path}/realm.db", f"sqlite:///{tmp_path}/elsewhere.db")
+    elif kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        names = [f"backup_{secrets.token_hex(6)}" for _ in range(2)]
+        yield Engine(*map(server.new_schema, names))
+        for name in names:
+            server.ask(f"DROP SCHEMA {name} CASCADE")
     else:
         binary = needed(kind) if kind == "redis-server" else None
         for name in ("one", "two"):

@@ -1,19 +1,22 @@
-"""Restoring into a Valkey or Redis that runs by itself: its contents are copied, behind a mark that keeps servers out."""
+"""Restoring into a store that runs by itself: the contents are copied.
+
+Into a database in one transaction; into a Valkey or Redis behind a mark that keeps servers out.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from typing_extensions import override
 
 from realmkeep import keys
 from realmkeep.config import mask_url
 from realmkeep.errors import InvalidKey, RestoreRefused
 from realmkeep.keys import SERVER_RESTORING, SERVER_SYNCED
 from realmkeep.storage import Committed, Guard, Put, Transaction
-from realmkeep.storage.embedded_process import socket_path
-from realmkeep.storage.redis_copy import copy_contents
-from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,11 +42,17 @@ class LiveTarget:
         """As `Target.check`."""
         await self.storage.connect()
         try:
-            await self._check_empty()
+            await self.check_empty()
         finally:
             await self.storage.disconnect()
 
-    async def _check_empty(self) -> None:
+    async def check_empty(self) -> None:
+        """As `check`, on the connected store.
+
+        Raises:
+            RestoreRefused: It is not empty, or live servers use it.
+            StorageError: It cannot be reached.
+        """
         found = [key async for key in self.storage.keys("*") if key != SERVER_SYNCED]
         if not found:
             return
@@ -66,11 +75,15 @@ class LiveTarget:
         """Mark the store, copy everything, and take the mark away: no server starts on a half-restored store."""
         await self.storage.connect()
         try:
-            await self._check_empty()
+            await self.check_empty()
             mark = Transaction([Guard(SERVER_RESTORING, None)], [Put(SERVER_RESTORING, b"1")])
             (outcome,) = await self.storage.write([mark])
             if not isinstance(outcome, Committed):
                 raise RestoreRefused(f"the store {mask_url(self.url)} was not marked: {outcome}", hint="try again")
+            from realmkeep.storage.embedded_process import socket_path  # noqa: PLC0415 - imports a driver
+            from realmkeep.storage.redis_copy import copy_contents  # noqa: PLC0415 - as above
+            from realmkeep.storage.redis_url import RedisAddress, parse_redis_url  # noqa: PLC0415 - as above
+
             source = RedisAddress(socket_path=str(socket_path(scratch)))
             await copy_contents(source, parse_redis_url(urlsplit(self.url)), self.clock)
             await self.storage.flush()
@@ -81,6 +94,20 @@ class LiveTarget:
 
     async def publish(self, scratch: Path) -> None:
         """Do nothing: the store has its contents."""
+
+
+@dataclass(frozen=True)
+class DatabaseTarget(LiveTarget):
+    """A Postgres database."""
+
+    @override
+    async def fill(self, scratch: Path) -> None:
+        """Copy everything in one transaction, which fails if the tables are not empty."""
+        from realmkeep.storage.postgres.address import parse_postgres_url  # noqa: PLC0415 - imports a driver
+        from realmkeep.storage.postgres.snapshot import fill_database  # noqa: PLC0415 - as above
+
+        await self.check()  # makes the tables, too
+        await asyncio.to_thread(fill_database, parse_postgres_url(urlsplit(self.url)), scratch)
 
 
 def _server(key: str) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from realmkeep.errors import RestoreRefused
 from realmkeep.files import make_directory, sync_directory
+from realmkeep.operations.backup.live_target import DatabaseTarget, LiveTarget
 from realmkeep.storage import open_storage
 from realmkeep.storage.embedded_config import StoreSettings
 
@@ -165,11 +166,11 @@ def target_of(url: str, manifest: Manifest, clock: Clock) -> Target:
         StorageMisconfigured: The driver for it is not installed.
     """
     scheme = urlsplit(url).scheme
-    wanted = {"sqlite": "sqlite", "memory": "memory"}.get(scheme, "valkey")
+    wanted = {"sqlite": "sqlite", "postgresql": "sqlite", "memory": "memory"}.get(scheme, "valkey")
     if wanted != manifest.engine:
         raise RestoreRefused(
             f"the backup {manifest.name} is of a {manifest.engine} store and cannot be restored into {scheme}://",
-            hint="sqlite:///file for sqlite; embedded:///directory, redis:// or redis+unix:// for valkey",
+            hint="sqlite:// or postgresql:// for sqlite; embedded://, redis:// or redis+unix:// for valkey",
         )
     storage = open_storage(url, clock=clock)
     if scheme == "sqlite":
@@ -182,6 +183,4 @@ def target_of(url: str, manifest: Manifest, clock: Clock) -> Target:
 
         assert isinstance(storage, EmbeddedStorage)
         return EmbeddedTarget(storage.directory, clock)
-    from realmkeep.operations.backup.live_target import LiveTarget  # noqa: PLC0415 - imports a driver
-
-    return LiveTarget(url, storage, clock)
+    return DatabaseTarget(url, storage, clock) if scheme == "postgresql" else LiveTarget(url, storage, clock)
