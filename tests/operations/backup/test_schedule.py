@@ -46,6 +46,7 @@ async def names(directory: Path) -> list[str]:
         ("embedded:///store", None, True),
         ("memory://", "60", False),
         ("redis://localhost", None, False),
+        ("postgresql:///realm", None, False),
         ("redis+unix:///run/s", "60", True),
         ("sqlite:///realm.db", "0", False),
     ],

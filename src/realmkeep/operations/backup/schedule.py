@@ -38,7 +38,7 @@ def is_scheduled(config: Config) -> bool:
     backend = config.store.url.partition(":")[0]
     if not config.backup.interval_s or backend == "memory":
         return False
-    return not backend.startswith("redis") or "backup.interval_s" in config.sources
+    return backend in {"embedded", "sqlite"} or "backup.interval_s" in config.sources
 
 
 class BackupSchedule:
