@@ -96,7 +96,9 @@ def test_every_command_says_what_it_is_for(
         "doctor",
         "letters",
         "serve",
+        "status",
         "store",
+        "top",
         "--help",
         "--version",
     }

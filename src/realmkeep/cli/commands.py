@@ -27,11 +27,13 @@ COMMANDS: Final = (
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
     Command("serve", "realmkeep.cli.serve:serve", "Run the reference game server until it is told to stop."),
+    Command("status", "realmkeep.cli.status:status", "Show a running server, and whether its promises hold."),
     Command(
         "store",
         "realmkeep.cli.store:app",
         "Configure the Valkey or Redis of a realm; restore a rescue file; mend the counter of ids.",
     ),
+    Command("top", "realmkeep.cli.status:top", "Watch a running server: rates, and the course of each figure."),
 )
 
 

@@ -15,7 +15,7 @@ from realmkeep.errors import ConfigError
 from realmkeep.keeping import Keeper
 from realmkeep.operations.metrics import ObservedServer, operations_app, operations_port
 from realmkeep.operations.metrics.app import observed_app
-from realmkeep.operations.metrics.report import Durations
+from realmkeep.operations.status.report import Durations
 from realmkeep.testing.lab import Lab
 
 FREE = "127.0.0.1:0"
