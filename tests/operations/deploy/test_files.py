@@ -88,7 +88,7 @@ def test_the_settings_are_settings(tmp_path: Path) -> None:
     config = load_config(path=path, environ={})
     assert config.store.url == f"redis+unix://{SOCKET}"
     assert config.auth.key_file == f"{STATE}/data/server-keys.json"
-    assert config.backup.directory == f"{STATE}/backups"
+    assert (config.backup.directory, config.backup.interval_s) == (f"{STATE}/backups", 0)  # the timer makes them
     assert config.operations.listen == "127.0.0.1:9464"
 
 
@@ -306,6 +306,8 @@ def test_the_memory_of_the_stores_container_has_room_for_a_snapshot() -> None:
     *_, stateful = yaml.safe_load_all(texts["kubernetes/realmkeep.yaml"])
     store = next(each for each in stateful["spec"]["template"]["spec"]["initContainers"] if each["name"] == "store")
     assert store["resources"]["limits"]["memory"] == "1366Mi"
+    (server,) = stateful["spec"]["template"]["spec"]["containers"]
+    assert server["resources"]["limits"]["memory"] == "3413Mi"  # a verification loads the store once more
     (claim,) = stateful["spec"]["volumeClaimTemplates"]
     assert claim["spec"]["resources"]["requests"]["storage"] == "10Gi"
     assert "maxmemory 1073741824" in texts["valkey.conf"]

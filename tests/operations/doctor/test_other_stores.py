@@ -9,8 +9,9 @@ import pytest
 
 from operations.doctor.fake_machine import FakeMachine
 from realmkeep.errors import ConfigError
-from realmkeep.operations.doctor import Report, examine
+from realmkeep.operations.doctor import Finding, Report, examine
 from realmkeep.operations.doctor.disk import FSYNC_S_MIN
+from realmkeep.operations.doctor.mending import mend
 from realmkeep.operations.doctor.sqlite import state_findings
 from realmkeep.storage import Put, Transaction, open_storage
 from realmkeep.storage.sqlite_file import SqliteState, look_at
@@ -116,6 +117,22 @@ async def test_an_embedded_store_is_examined_beside_its_server(tmp_path: Path, f
     report = await look(url, fake)
     assert (report.outcome, names(report)) == ("unavailable", [])
     assert "it runs while its server runs" in report.error
+
+
+async def test_a_fix_of_an_embedded_store_holds_until_its_next_start(tmp_path: Path, fake: FakeMachine) -> None:
+    url = f"embedded:///{tmp_path}/store"
+    storage = open_storage(url)
+    await storage.connect()
+    fake.write(f"proc/{storage.capability.process_id}/comm", "valkey-server")
+    weakened = Finding("test", "advice", "a", "b", "c", (("rdbcompression", "no"),))
+    assert (await mend(url, [weakened])).mended[0].error == ""
+    (finding,) = [each for each in (await look(url, fake)).findings if each.settings]
+    assert finding.name == "snapshots-uncompressed"
+    mending = await mend(url, [finding])
+    assert (mending.mended[0].error, mending.kept) == ("", False)
+    assert "the next start" in mending.why_not
+    assert names(await look(url, fake)) == []
+    await storage.disconnect()
 
 
 async def test_the_disk_of_a_stopped_embedded_store_is_examined(tmp_path: Path, fake: FakeMachine) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -199,6 +200,17 @@ async def test_a_failed_write_to_the_append_only_file_is_found(
     report = await examine(server.url, machine=fake.machine)
     assert [finding.name for finding in report.findings[:1]] == ["append-only-write-failed"]
     assert report.promise == "This store promises: what it has acknowledged, but it accepts no writes now."
+
+
+async def test_too_little_room_for_the_next_snapshot_is_found(server: StoreServer, look: Look) -> None:
+    def make_huge() -> None:
+        with (server.directory / "dump.rdb").open("wb") as file:
+            file.truncate(shutil.disk_usage(server.directory).free)  # a hole: it takes no room itself
+
+    await asyncio.to_thread(make_huge)
+    (finding,) = (await look()).findings
+    assert (finding.name, finding.grade) == ("little-room", "warning")
+    assert str(server.directory) in finding.what
 
 
 async def test_a_store_without_a_configuration_file_forgets(tmp_path: Path, fake: FakeMachine) -> None:

@@ -22,6 +22,7 @@ CONTAINER_UID: Final = 10_001  # no user of a usual image or machine has it
 STORAGE_FACTOR: Final = (
     10  # of maxmemory: append-only file and snapshot, each twice for a moment, and compressed backups
 )
+SERVER_MB: Final = 2048  # the game itself, with its players in memory
 WATCHED: Final = ("grafana/realmkeep.dashboard.json", "prometheus/realmkeep.rules.yml")  # of operations/metrics
 _TOKEN: Final = re.compile(r"@([A-Z_]+)@")
 _PATH: Final = re.compile(r"/[A-Za-z0-9._/+-]+")
@@ -83,6 +84,7 @@ def _values(deployment: Deployment, store: str) -> dict[str, str]:
         "LISTEN": deployment.listen,
         "MEMORY_MB": str(int(maxmemory_mb / MEMORY_SHARE_MAX) + 1),
         "PORT": deployment.listen.rpartition(":")[2],
+        "SERVER_MB": str(SERVER_MB + int(maxmemory_mb / MEMORY_SHARE_MAX)),
         "SOCKET": SOCKET,
         "STATE": STATE,
         "STORAGE_GB": str(-(-STORAGE_FACTOR * maxmemory_mb // 1024)),
