@@ -36,6 +36,7 @@ INSTALLED_BY = {
     "promtool": "Debian: apt install prometheus",
     "redis-server": "Debian: apt install redis-server",
     "systemd-analyze": "a system with systemd",
+    "systemd-boot": "root on a Linux with systemd, cgroup2 and a system's Python of this version",
 }
 NOT_RUN = pytest.StashKey[Counter[str]]()
 
@@ -82,6 +83,19 @@ def may_make_a_pid_namespace() -> bool:
         return False
 
 
+def may_boot_systemd() -> bool:
+    """Whether a systemd of a test's own can be booted, with a system's Python of this version for its services."""
+    overlay = "lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w"
+    attempt = (
+        "mount --make-rprivate / && mount -t cgroup2 cgroup2 /sys/fs/cgroup && mount -t tmpfs tmpfs /mnt"
+        f" && mkdir /mnt/u /mnt/w && mount -t overlay overlay -o {overlay} /etc && command -v useradd setpriv ip"
+    )
+    command = ["unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "sh", "-c", attempt]
+    if not Path("/lib/systemd/systemd").exists() or not Path(f"/usr/bin/python3.{sys.version_info.minor}").exists():
+        return False
+    return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+
+
 OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "ironclad": Path("/usr/share/common-lisp/source/ironclad").exists,
     "hadolint": Path(sys.executable).with_name("hadolint").exists,
@@ -89,6 +103,7 @@ OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
     "mount": may_mount,
     "postgresql-15": (POSTGRESQL_15 / "initdb").exists,
     "pid-namespace": may_make_a_pid_namespace,
+    "systemd-boot": may_boot_systemd,
 }
 
 
