@@ -24,7 +24,10 @@ from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.servers import StoreServer
 
 PASSWORD = "four words of mine"
-BACKENDS = [pytest.param(name, marks=pytest.mark.backend(name)) for name in ("memory", "sqlite", "valkey", "embedded")]
+BACKENDS = [
+    pytest.param(name, marks=pytest.mark.backend(name))
+    for name in ("memory", "sqlite", "valkey", "postgresql", "embedded")
+]
 
 
 class Hero(Record, kind="hero-of-contract", version=1):
@@ -38,13 +41,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
 
 
 @pytest.fixture(params=BACKENDS)
-async def storage(request: pytest.FixtureRequest, tmp_path: Path, server: StoreServer) -> AsyncIterator[Storage]:
+async def storage(
+    request: pytest.FixtureRequest, tmp_path: Path, server: StoreServer, postgres_url: str
+) -> AsyncIterator[Storage]:
     match request.param:
         case "sqlite":
             storage = open_storage(f"sqlite:///{tmp_path}/realm.db")
         case "valkey":
             assert await asyncio.to_thread(server.ask, "FLUSHALL") == b"OK"
             storage = open_storage(server.url)
+        case "postgresql":
+            storage = open_storage(postgres_url)
         case "embedded":
             storage = EmbeddedStorage(tmp_path / "store")
         case _:

@@ -14,6 +14,7 @@ from realmkeep.testing.contract import Backend, StorageContract
 from realmkeep.testing.postgres_server import PostgresServer
 
 ISOLATION = ["test_of_two_who_create_a_key_one_wins", "test_of_two_who_build_on_what_the_other_changes_one_is_refused"]
+TEXTS = dialects.POSTGRESQL.texts()
 ANY_ORDER = "test_two_who_want_the_same_keys_in_any_order_both_get_them"
 CONFLICTS = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -155,7 +156,7 @@ def own_url(postgres: PostgresServer) -> Iterator[str]:
 
 def weaken(monkeypatch: pytest.MonkeyPatch, change: Callable[[str], str]) -> None:
     """Change every statement."""
-    texts = {name: change(text) for name, text in dialects.POSTGRESQL.texts().items()}
+    texts = {name: change(text) for name, text in TEXTS.items()}
 
     def weakened(dialect: dialects.Dialect) -> dict[str, str]:
         return texts

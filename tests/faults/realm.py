@@ -15,10 +15,11 @@ from typing import Protocol
 import msgspec
 
 from faults import realm_server
-from faults.realm_check import Snapshot, violations
+from faults.realm_check import PostgresSnapshot, Snapshot, violations
 from faults.realm_crowd import POLL_S, Crowd, Line
 from realmkeep.config import KeeperConfig
 from realmkeep.storage.embedded_process import socket_path
+from realmkeep.testing.postgres_server import PostgresServer
 from realmkeep.testing.servers import StoreServer
 
 HEROES = 6
@@ -93,6 +94,18 @@ class EmbeddedStore:
         """It outlives a server that was killed."""
         if self._pid() is not None:
             self.kill()
+
+
+class PostgresStore(PostgresServer):
+    """A Postgres; its files are in a directory of its own."""
+
+    def __init__(self, _directory: Path) -> None:
+        super().__init__()
+        self.make()
+
+    @property
+    def socket_path(self) -> Path:
+        return self.directory / ".s.PGSQL.5432"
 
 
 class ServerProcess:
@@ -306,21 +319,27 @@ class Realm:
 
     def players_of(self, name: str) -> set[int]:
         """Whom a server owns, as the store has it."""
-        snapshot = Snapshot(self.store.socket_path, HEROES)
+        snapshot = self.snapshot()
         owners = {number: snapshot.value(f"sim-hero:{number}:owner") or b"" for number in range(HEROES)}
         return {number for number, owner in owners.items() if owner.startswith(f"{name}/".encode())}
 
     # --- what must hold
 
+    def snapshot(self) -> Snapshot:
+        """What the store holds now."""
+        if isinstance(self.store, PostgresServer):
+            return PostgresSnapshot(self.store.url, HEROES)
+        return Snapshot(self.store.socket_path, HEROES)
+
     def wrong(self) -> list[str]:
         """What the store lacks or has too much of now. No answer is read meanwhile: all that was read must be there."""
-        return violations(self.crowd.told, Snapshot(self.store.socket_path, HEROES))
+        return violations(self.crowd.told, self.snapshot())
 
     async def calm_down(self) -> Snapshot:
         """No more faults: every client hears of what it sent, every letter arrives, every server closes cleanly."""
         await self.crowd.stop()
         await self.crowd.gather()
-        earned = {number: hero.xp for number, hero in Snapshot(self.store.socket_path, HEROES).heroes().items()}
+        earned = {number: hero.xp for number, hero in self.snapshot().heroes().items()}
         await self.crowd.until(
             lambda: all(self.crowd.told.xp[number] >= xp for number, xp in earned.items()),
             "all that was earned is flushed",
@@ -336,15 +355,15 @@ class Realm:
 
     async def _until_no_letter_is_left(self) -> None:
         def empty() -> bool:
-            snapshot = Snapshot(self.store.socket_path, HEROES)
+            snapshot = self.snapshot()
             return not any(snapshot.entries(f"sim-hero:{number}:inbox") for number in range(HEROES))
 
         await self.crowd.until(empty, "letters arrive")
 
     def _read_at_the_end(self) -> Snapshot:
         """Of the store that was closed, where a server closes it."""
-        if isinstance(self.store, StoreServer):
-            return Snapshot(self.store.socket_path, HEROES)
+        if isinstance(self.store, (StoreServer, PostgresServer)):
+            return self.snapshot()
         with StoreServer(self.store.directory) as store:
             return Snapshot(store.socket_path, HEROES)
 

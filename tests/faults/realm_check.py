@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import redis
 
 from faults.realm_crowd import Told
@@ -14,9 +15,7 @@ class Snapshot:
     """Everything in a store at one moment."""
 
     def __init__(self, path: Path, heroes: int) -> None:
-        keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner", ":ops")]
-        keys += ["sim-chest:0", "sim-chest:0:updated"]
-        inboxes = [f"sim-hero:{number}:{which}" for number in range(heroes) for which in ("inbox", "kept")]
+        keys, inboxes = _keys_of(heroes)
         client = cast("Any", redis.Redis(unix_socket_path=str(path)))  # the driver's types are partial
         with client, client.pipeline(transaction=True) as pipe:
             pipe.mget(keys)
@@ -41,6 +40,28 @@ class Snapshot:
         """What the chest says was put into it, as `hero/operation`."""
         blob = self._values["sim-chest:0"]
         return load(blob, Chest).require().applied if blob is not None else []
+
+
+class PostgresSnapshot(Snapshot):
+    """Everything in a Postgres at one moment."""
+
+    def __init__(self, url: str, heroes: int) -> None:
+        keys, inboxes = _keys_of(heroes)
+        with psycopg.connect(url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            query = "SELECT key, value FROM realmkeep_entry WHERE key = ANY (%s)"
+            self._values = dict.fromkeys(keys) | dict(connection.execute(query, [keys]).fetchall())
+            query = "SELECT key, value FROM realmkeep_list WHERE key = ANY (%s) ORDER BY key, position"
+            self._lists = {inbox: [] for inbox in inboxes}
+            for inbox, letter in connection.execute(query, [inboxes]).fetchall():
+                self._lists[inbox].append(letter)
+
+
+def _keys_of(heroes: int) -> tuple[list[str], list[str]]:
+    """The keys with values, and those with lists."""
+    keys = [f"sim-hero:{number}{part}" for number in range(heroes) for part in ("", ":updated", ":owner", ":ops")]
+    keys += ["sim-chest:0", "sim-chest:0:updated"]
+    return keys, [f"sim-hero:{number}:{which}" for number in range(heroes) for which in ("inbox", "kept")]
 
 
 def violations(told: Told, snapshot: Snapshot, *, settled: bool = False) -> list[str]:

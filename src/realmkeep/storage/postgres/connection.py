@@ -14,9 +14,10 @@ from realmkeep.clock import Clock
 from realmkeep.errors import StorageError
 from realmkeep.storage.postgres import arrays
 from realmkeep.storage.postgres.address import PostgresAddress
-from realmkeep.storage.postgres.dialects import Dialect, dialect_of
+from realmkeep.storage.postgres.dialects import POSTGRESQL, Dialect, dialect_of
 from realmkeep.storage.postgres.errors import translate
 
+IDENTIFY: Final = b"SELECT version(), to_regclass('sys.jobs') IS NOT NULL"
 BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ"
 PREPARE_AFTER: Final = 2  # uses of a statement; then the server parses and plans it no more
 
@@ -34,6 +35,10 @@ class PostgresConnection:
         dialect: Its database's dialect.
         address: The store's address.
         clock: The clock.
+
+    Attributes:
+        dialect: Its database's dialect.
+        is_late: A statement had no answer in time.
     """
 
     def __init__(
@@ -43,7 +48,7 @@ class PostgresConnection:
         self._address = address
         self._clock = clock
         self._on_end: Callable[[], None] | None = None
-        self._is_late = False
+        self.is_late = False
         self.dialect = dialect
 
     @property
@@ -73,6 +78,18 @@ class PostgresConnection:
         cursor = await self._timed(self._driver.execute(self.dialect.statement(name).encode()))
         row = await cursor.fetchone()
         return dict(zip((column.name for column in cursor.description or ()), row or (), strict=True))
+
+    async def identify(self) -> None:
+        """Ask for the database's kind, and take on its dialect.
+
+        Raises:
+            psycopg.Error: The connection ended.
+            StorageMisconfigured: It is no database that Realmkeep knows.
+        """
+        cursor = await self._timed(self._driver.execute(IDENTIFY))
+        version, is_dsql = await cursor.fetchone() or ("", False)
+        self.dialect = dialect_of(version, is_dsql=is_dsql)
+        await asyncio.to_thread(self.dialect.texts)
 
     async def run_script(self, name: str) -> None:
         """Execute each statement of a script on its own.
@@ -131,7 +148,7 @@ class PostgresConnection:
         try:
             return await work
         except psycopg.Error as error:
-            if self._is_late:
+            if self.is_late:
                 raise psycopg.OperationalError(f"no answer for {self._address.timeout_s} s") from error
             raise
         finally:
@@ -139,7 +156,7 @@ class PostgresConnection:
             self._watch()
 
     def _give_up(self) -> None:
-        self._is_late = True
+        self.is_late = True
         self.sever()
 
     async def _ask(self, text: str, parameters: Sequence[object]) -> list[Row]:
@@ -208,16 +225,14 @@ async def open_connection(
             make_conninfo(**address.parameters, **secret), autocommit=True, prepare_threshold=PREPARE_AFTER
         )
     arrays.register(driver.adapters)
-    try:
-        if dialect is None:
-            cursor = await driver.execute(b"SELECT version(), to_regclass('sys.jobs') IS NOT NULL")
-            version, is_dsql = await cursor.fetchone() or ("", False)
-            dialect = dialect_of(version, is_dsql=is_dsql)
-            await asyncio.to_thread(dialect.texts)
-    except BaseException:
-        await driver.close()
-        raise
-    return PostgresConnection(driver, dialect, address=address, clock=clock)
+    connection = PostgresConnection(driver, dialect or POSTGRESQL, address=address, clock=clock)
+    if dialect is None:
+        try:
+            await connection.identify()
+        except BaseException:
+            await connection.close()
+            raise
+    return connection
 
 
 def storage_error(error: BaseException, address: PostgresAddress, *, sent: bool) -> StorageError:

@@ -15,7 +15,7 @@ READERS_MAX: Final = 4  # logins and operators' reads; each is a process of the 
 
 
 class ReaderPool:
-    """Connections made on demand. A read goes on when its caller is cancelled, so that no connection is left half-read.
+    """Connections made on demand. A read under way goes on when its caller is cancelled: no connection is left half-read.
 
     Args:
         address: The store's address.
@@ -37,6 +37,15 @@ class ReaderPool:
         Raises:
             StorageError: The store cannot be reached, or refuses.
         """
+        limit_s = self._address.timeout_s
+        try:
+            async with self._clock.timeout(limit_s):
+                await self._free.acquire()
+        except TimeoutError:
+            raise StorageUnavailable(
+                f"the store {self._address} has not answered {READERS_MAX} other reads for {limit_s} s",
+                hint="try again; the store has not changed",
+            ) from None
         read = asyncio.create_task(self._ask(name, parameters))
         self._reads.add(read)
         read.add_done_callback(self._has_ended)
@@ -55,22 +64,21 @@ class ReaderPool:
         await self.close_idle()
 
     async def _ask(self, name: str, parameters: tuple[object, ...]) -> list[Row]:
-        async with self._free:
-            while True:
-                used = self._idle.pop() if self._idle else None
-                connection = used or await self._open()
-                try:
-                    rows = await connection.ask(name, *parameters)
-                except psycopg.Error as error:
-                    await connection.close()
-                    if used is None:
-                        raise storage_error(error, self._address, sent=False) from error
-                    continue  # it may have ended while it was idle: read again on another one
-                except BaseException:
-                    await connection.close()
-                    raise
-                self._idle.append(connection)
-                return rows
+        while True:
+            used = self._idle.pop() if self._idle else None
+            connection = used or await self._open()
+            try:
+                rows = await connection.ask(name, *parameters)
+            except psycopg.Error as error:
+                await connection.close()
+                if used is None or connection.is_late:
+                    raise storage_error(error, self._address, sent=False) from error
+                continue  # it may have ended while it was idle: read again on another one
+            except BaseException:
+                await connection.close()
+                raise
+            self._idle.append(connection)
+            return rows
 
     async def _open(self) -> PostgresConnection:
         try:
@@ -89,5 +97,6 @@ class ReaderPool:
 
     def _has_ended(self, read: asyncio.Task[list[Row]]) -> None:
         self._reads.discard(read)
+        self._free.release()
         if not read.cancelled():
             read.exception()  # the caller has it, unless it is gone

@@ -75,6 +75,7 @@ class PostgresStorage:
         self._warnings: tuple[str, ...] = ()
         self._names_runs = False
         self._reconnecting: asyncio.Task[None] | None = None
+        self._opening: PostgresConnection | None = None
         self._down: StorageError = self._not_connected()
 
     def __repr__(self) -> str:
@@ -121,10 +122,13 @@ class PostgresStorage:
 
     async def disconnect(self) -> None:
         """Wait until all accepted calls are answered, then close."""
-        if self._reconnecting:
-            self._reconnecting.cancel()
-            await asyncio.gather(self._reconnecting, return_exceptions=True)
-            self._reconnecting = None
+        reconnecting, self._reconnecting = self._reconnecting, None
+        if reconnecting:
+            if self._opening:  # a cancellation would wait until the server has heard of it
+                self._opening.sever()
+            else:
+                reconnecting.cancel()
+            await asyncio.gather(reconnecting, return_exceptions=True)
         writer, self._writer = self._writer, None
         readers, self._readers = self._readers, None
         self._down, self._facts = self._not_connected(), None
@@ -234,7 +238,7 @@ class PostgresStorage:
     async def _open(self) -> None:
         connection: PostgresConnection | None = None
         try:
-            connection = await open_connection(self._address, self._clock)
+            connection = self._opening = await open_connection(self._address, self._clock)
             facts = await _prepared(connection, str(self._address))
         except (psycopg.Error, OSError, TimeoutError, StorageError) as error:
             if connection:
@@ -244,6 +248,8 @@ class PostgresStorage:
             if connection:
                 await connection.close()
             raise
+        finally:
+            self._opening = None
         name = connection.dialect.name
         self._engine = f"{name} {facts.version}{'' if connection.dialect.was_run else ' (not run by the tests)'}"
         self._names_runs = connection.dialect.has_unlogged_tables
@@ -275,7 +281,7 @@ class PostgresStorage:
         if self._readers:
             await self._readers.close_idle()
         backoff_s = BACKOFF_S_MIN
-        while True:
+        while self._reconnecting:
             try:
                 await self._open()
             except Exception as error:  # noqa: BLE001 - callers get the error, and the next attempt follows

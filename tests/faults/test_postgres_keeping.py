@@ -1,0 +1,121 @@
+"""Keeping on a real Postgres, in real processes that are killed and stopped; a realm with its crowd; the rescue file."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults.realm import REALM_S_MAX, PostgresStore, open_realm
+from faults.realm_check import violations
+from realmkeep.clock import SystemClock
+from realmkeep.config import KeeperConfig
+from realmkeep.keeping import Keeper, restore_rescued
+from realmkeep.storage import open_storage
+from realmkeep.testing.postgres_server import PostgresServer
+from simulation.game import Hero
+
+pytestmark = [pytest.mark.backend("postgresql"), pytest.mark.limit(REALM_S_MAX + 60)]
+
+BOTS = 100
+HEROES = 60  # the trades are sent, in several batches, the releases are not
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def own_server() -> Iterator[PostgresServer]:
+    with PostgresServer() as server:
+        yield server
+
+
+async def test_whatever_is_killed_or_stopped_nothing_answered_is_lost_or_doubled(tmp_path: Path) -> None:
+    """The simulation's players and its model, with two servers and a real database."""
+    options = "&timeout_s=0.6&connect_timeout=1"
+    async with open_realm(tmp_path, seed=11, store_options=options, make_store=PostgresStore) as realm:
+        faults = [
+            realm.kill_a_server,
+            realm.kill_the_store,
+            realm.kill_the_store_and_a_server,
+            realm.pause_a_server,
+            realm.pause_the_store,
+        ]
+        realm.random.shuffle(faults)
+        realm.crowd.start()
+        await realm.play_on()
+        for fault in faults:
+            await fault()
+            await realm.play_on()
+        snapshot = await realm.calm_down()
+        assert violations(realm.crowd.told, snapshot, settled=True) == []
+
+
+def gives(giver: Hero, taker: Hero) -> None:
+    giver.gold -= 1
+    taker.gold += 1
+
+
+async def test_what_a_paused_store_was_not_told_is_restored(own_server: PostgresServer, tmp_path: Path) -> None:
+    rescue = tmp_path / "rescue.jsonl"
+    url = f"{own_server.url}&timeout_s=5"
+    keeper = await Keeper.open(url, config=KeeperConfig(name="town"), rescue_path=rescue)
+    logins = [keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
+    heroes = await asyncio.gather(*logins)
+    await asyncio.to_thread(own_server.pause)
+    for giver, taker in pairwise(heroes):
+        keeper._engine.commits.run(gives, [giver, taker], ())
+    report = await keeper.close(deadline_s=0.2)
+    await asyncio.to_thread(own_server.resume)
+    assert len(report.rescued) == HEROES
+    storage = open_storage(own_server.url)
+    restored = await restore_rescued(storage, rescue)
+    assert restored.clean, restored.left[:3]
+    assert len(restored.restored) + len(restored.already_there) == HEROES
+    again = await restore_rescued(storage, rescue)
+    assert (again.restored, len(again.already_there), again.clean) == ((), HEROES, True)
+    await storage.disconnect()
+    async with await Keeper.open(own_server.url, config=KeeperConfig(name="north")) as north:
+        back = await asyncio.gather(*[north.login(Hero, number) for number in range(HEROES)])
+        gold = [session.record.gold for session in back if session is not None]
+    assert gold == [99, *[100] * (HEROES - 2), 101]
+
+
+def until_listening(server: "subprocess.Popen[bytes]", file: Path, log: Path) -> None:
+    clock = SystemClock()
+    deadline_s = clock.monotonic_s() + PATIENCE_S
+    while not (file.exists() and f'"pid":{server.pid},' in file.read_text()):
+        assert server.poll() is None, log.read_text()
+        assert clock.monotonic_s() < deadline_s, log.read_text()
+
+
+def test_a_crowd_of_a_hundred_bots_is_conserved_in_a_realm_on_postgres(
+    own_server: PostgresServer, tmp_path: Path
+) -> None:
+    settings = {"REALMKEEP_STORE__URL": own_server.url}
+    realm = [sys.executable, "-m", "realmkeep.cli"]
+    ports = ["--tcp-port", "0", "--udp-port", "0"]
+    log = tmp_path / "log"
+    with log.open("wb") as said:
+        server = subprocess.Popen(
+            [*realm, "serve", "--data", tmp_path, *ports], env={**os.environ, **settings}, stdout=said, stderr=said
+        )
+        try:
+            until_listening(server, tmp_path / "server.json", log)
+            crowd = subprocess.run(
+                [*realm, "crowd", "--data", tmp_path, "--bots", str(BOTS), "--duration", "4", "--json"],
+                capture_output=True,
+                check=False,
+                timeout=REALM_S_MAX,
+            )
+        finally:
+            server.terminate()
+            assert server.wait(timeout=PATIENCE_S) == 0, log.read_text()
+    assert crowd.returncode == 0, crowd.stderr.decode() + log.read_text()
+    report: dict[str, Any] = json.loads(crowd.stdout)
+    assert report["problems"] == []
+    assert report["operations_per_s"] > 0
