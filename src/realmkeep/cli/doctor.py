@@ -36,12 +36,12 @@ def doctor(
     Each finding says what it is, why it matters, and the line that mends it. Without --fix nothing is changed. With it only
     settings of a live Valkey or Redis are, no key is touched, and a terminal is asked first.
 
-    Exits with 0 if there are no findings, 1 if there are, 69 if the store does not answer, 78 if Realmkeep cannot use it as
-    it is configured.
+    Exits with 0 if there are no findings, 1 if there are, 69 if the store does not answer, 78 if a setting is wrong or the
+    store refuses this user.
 
     Args:
         url: URL of the store; by default from the settings. `embedded:///DATA/store` is that of `serve --data DATA`.
-        fix: Change the settings whose change can lose nothing: CONFIG SET, then CONFIG REWRITE.
+        fix: Change settings where no change can lose data: CONFIG SET, then CONFIG REWRITE.
         yes: Do not ask; needed with --fix off a terminal.
         accept: The name of a finding that is meant to be so; may be repeated.
         json: Print JSON instead of text.
@@ -52,6 +52,8 @@ def doctor(
         config = config_with(url)
         store, backups = config.store.url, Path(config.backup.directory).absolute()
         report = asyncio.run(_examine(store, backups, accept))
+        for name in sorted({*accept} - {finding.name for finding in report.accepted}):
+            sys.stderr.write(f"realmkeep: --accept {name!a:.60}: there is no such finding now\n")
         if not json:
             sys.stdout.writelines(f"{line}\n" for line in _described(report))
         if fix and _may_mend(report, yes=yes):

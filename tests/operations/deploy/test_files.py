@@ -165,7 +165,7 @@ def test_a_server_has_the_time_that_its_shutdown_may_take() -> None:
 
 
 def jobs(text: str) -> Iterator[tuple[str, str, str]]:
-    """The jobs of a file in /etc/cron.d: when, who, what."""
+    """The jobs of a file in /etc/cron.d: time, user, command."""
     for line in text.splitlines():
         if line and not line.startswith("#") and "=" not in line.split()[0]:
             *fields, user, command = line.split(maxsplit=6)

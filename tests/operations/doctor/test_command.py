@@ -115,6 +115,11 @@ def test_fix_changes_nothing_that_was_accepted(server: StoreServer, run: Run) ->
     assert (setting(server, "appendfsync"), setting(server, "rdbcompression")) == ("everysec", "yes")
 
 
+def test_an_accepted_name_without_a_finding_is_reported(server: StoreServer, run: Run) -> None:
+    ended = run(server.url, *ACCEPTED, "--accept", "fsync-evry-second")
+    assert (ended.code, "--accept 'fsync-evry-second': there is no such finding" in ended.stderr) == (0, True)
+
+
 def test_fix_without_anything_to_fix_says_so(server: StoreServer, run: Run) -> None:
     ended = run(server.url, *ACCEPTED, "--fix")
     assert (ended.code, "nothing that --fix can mend" in ended.stderr) == (0, True)

@@ -214,7 +214,7 @@ def _diagnosis(facts: RedisFacts) -> Iterator[Finding]:
     if facts.setting("latency-monitor-threshold") == "0":
         yield _settable(
             "latency-monitor-off", "advice", "the store does not note its own slow moments",
-            "nobody can say afterwards whether a fork, an fsync or a command was slow (LATENCY LATEST)",
+            "after a slow moment LATENCY LATEST cannot tell whether a fork, an fsync or a command was slow",
             ("latency-monitor-threshold", str(LATENCY_MS)),
         )  # fmt: skip
     if facts.setting("appendonly") == "yes" and facts.setting("aof-timestamp-enabled") == "no":

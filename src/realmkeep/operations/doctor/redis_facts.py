@@ -130,7 +130,7 @@ async def read_facts(address: RedisAddress, machine: Machine, clock: Clock) -> R
 
 async def _ask_all(connection: RedisConnection, address: RedisAddress, machine: Machine) -> RedisFacts:
     info = await read_info(connection, *SECTIONS)
-    if info.get("loading") == "1":  # PING would tell, too, but a server whose last snapshot failed refuses it
+    if info.get("loading") == "1":  # PING would tell, too, but after a failed snapshot a server refuses it
         raise StorageUnavailable(f"the store {address} is loading its data", hint="run doctor again when it is done")
     engine = check_server(info, str(address))
     settings = await read_settings(connection, *SETTINGS, *MORE_SETTINGS)
