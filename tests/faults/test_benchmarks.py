@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from realmkeep.benchmarks import (
     counted_work,
     flush,
     instructions,
+    metrics,
     records,
     sessions,
     slices,
@@ -106,6 +108,17 @@ def test_accounts_measures_every_store_and_every_refusal(tmp_path: Path, monkeyp
     assert len(report.refusal_ms_p50) == 5
     assert min(report.refusal_ms_p50.values()) >= accounts.ANSWER_TIME_S * slices.MS
     assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_measures_counting_and_the_scrape(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics, "COUNTED", 10)
+    monkeypatch.setattr(metrics, "SCRAPES", 2)
+    app(["bench", "metrics", "--players", "100", "--json"], result_action="return_value")
+    told = json.loads(capsys.readouterr().out)
+    assert told["sessions"] == 100
+    assert told["scrape_bytes"] > 5_000
 
 
 def test_records_measures_every_contender(capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,7 +104,9 @@ def test_every_command_says_what_it_is_for(
     }
 
 
-@pytest.mark.parametrize("command", ["bench", "crowd", "deploy", "doctor", "letters", "serve", "store"])
+@pytest.mark.parametrize(
+    "command", ["bench", "crowd", "deploy", "doctor", "letters", "serve", "status", "store", "top"]
+)
 def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     app([command, "--help"], result_action="return_value")
     assert capsys.readouterr().out.startswith(f"Usage: realmkeep {command} ")

@@ -102,6 +102,19 @@ def sessions(*, players: Players = 50_000, directory: Directory = Path(), json: 
 
 
 @app.command
+def metrics(*, players: Players = 50_000, json: bool = False) -> None:
+    """What the metrics add to a commit, and how long a scrape holds up the event loop.
+
+    Args:
+        players: The number of players that are live at once; half of them are dirty.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.metrics import bench_metrics  # noqa: PLC0415 - an extra
+
+    _print(bench_metrics(players=players), json=json)
+
+
+@app.command
 def accounts(*, directory: Directory = Path(), json: bool = False) -> None:
     """Logins a second with passwords and with tickets, the tick beside them, and the time that a refusal takes.
 

@@ -234,6 +234,22 @@ def machine(board: dashboard.Dashboard) -> None:
             (f"increase(realmkeep_store_aof_rewrites_total{HERE}[1h])", "{{instance}}"),
         ),
         graph(
+            "Age of the newest backup",
+            "Of the newest one, and of the newest one that a restore has verified: at most 26 hours.",
+            "s",
+            (f"time() - realmkeep_backup_last_success_timestamp_seconds{HERE}", "made {{instance}}"),
+            (f"time() - realmkeep_backup_last_verified_timestamp_seconds{HERE}", "verified {{instance}}"),
+            marks=steps((26 * 3600, ORANGE)),
+        ),
+        graph(
+            "Troubled writes and lost data in an hour",
+            "Rounds in which the fate of writes was read from the store, and records that the store had lost.",
+            "none",
+            (f"increase(realmkeep_recoveries_total{HERE}[1h])", "rounds {{instance}}"),
+            (f"increase(realmkeep_records_healed_total{HERE}[1h])", "healed {{instance}}"),
+            (f"increase(realmkeep_records_torn_total{HERE}[1h])", "torn {{instance}}"),
+        ),
+        graph(
             "Event loop and tick",
             "99 % of the timers and ticks are at most this late.",
             "s",

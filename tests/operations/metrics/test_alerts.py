@@ -109,6 +109,12 @@ CASES = [
     Case("RealmkeepStoreSlow", WARNING, histogram(TRIP, "0.01", 5), histogram(TRIP, "0.01", 0), at="15m"),
     Case("RealmkeepStoreSlow", CRITICAL, histogram(TRIP, "0.1", 5), histogram(TRIP, "0.1", 0)),
     Case("RealmkeepStoreLostData", CRITICAL, *one("records_torn_total", "0x10 3x60", "3x80")),
+    Case(  # the clock of promtool begins in 1970
+        "RealmkeepBackupOld",
+        WARNING,
+        *one("backup_last_verified_timestamp_seconds", "0x8000", "0x4000 90000x4000"),
+        at="30h",
+    ),
     Case(
         "RealmkeepDirtyRecords", WARNING, *beside("dirty_records_warning", "1000x40", *one(DIRTY, "1001x40", "999x40"))
     ),

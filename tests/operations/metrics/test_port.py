@@ -3,13 +3,14 @@
 import asyncio
 import json
 import socket
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from keeping.game import Guild, Player, earn, enter, inside
-from operations.metrics.scraping import asked, asked_of
+from operations.metrics.scraping import PATIENCE_S, asked, asked_of
 from realmkeep.config import KeeperConfig, OperationsConfig
 from realmkeep.errors import ConfigError
 from realmkeep.keeping import Keeper
@@ -168,6 +169,22 @@ async def test_the_report_has_the_figures_of_the_moment(lab: Lab) -> None:
     assert sum(report["durations"]["loop"]["counts"]) == 40
     assert "tick" not in report["durations"]
     assert report["store"]["engine"] == "python"
+
+
+@pytest.mark.parametrize("kind", ["empty", "no directory"])
+async def test_a_directory_without_backups_says_that_there_is_none(tmp_path: Path, kind: str) -> None:
+    directory = tmp_path / "backups"
+    if kind == "no directory":
+        directory.write_text("a file")
+    async with Keeper.open("memory://") as keeper:
+        server = ObservedServer(keeper, backups=directory)
+        server.start()
+        async with asyncio.timeout(PATIENCE_S):
+            while server.backup_ages is None:
+                await asyncio.sleep(0.01)
+        answer = await asked_of(observed_app(server), "/metrics")
+        assert "realmkeep_backup_last_verified_timestamp_seconds 0.0\n" in answer.text
+        assert keeper.degraded == ()
 
 
 def test_durations_between_two_reports() -> None:

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from keeping.game import NotEnough, Player, earn, enter, opens_letters, pay
 from operations.metrics.scraping import asked_of
 from realmkeep.keeping import Histogram, Hooks
+from realmkeep.operations.backup.catalogue import BackupAges
 from realmkeep.operations.metrics import ObservedServer, ServerCollector
 from realmkeep.operations.metrics.app import observed_app
 from realmkeep.operations.metrics.catalogue import METRICS, PREFIX
@@ -42,6 +43,7 @@ async def played(lab: Lab) -> ObservedServer:
     ada.record.xp += 1
     await lab.advance(35)
     await bob.logout()
+    server.backup_ages = BackupAges(1_767_225_600_000_000, None)
     server.vitals = StoreVitals(1_000, 4_000, 2, {"aof_write": True, "snapshot": False})
     from keeping.game import inside  # noqa: PLC0415 - beside its use
 
@@ -87,6 +89,8 @@ async def test_the_values_are_those_of_the_keeper(text: str) -> None:
     assert values["realmkeep_sessions", ("kind", "rover"), ("state", "connected")] == 1
     assert values["realmkeep_sessions", ("kind", "rover"), ("state", "leaving")] == 0
     assert values["realmkeep_store_healthy", ("what", "snapshot")] == 0
+    assert values["realmkeep_backup_last_success_timestamp_seconds",] == 1_767_225_600
+    assert values["realmkeep_backup_last_verified_timestamp_seconds",] == 0
     assert values["realmkeep_tick_lateness_seconds_bucket", ("le", "0.0025")] == 0
     assert values["realmkeep_tick_lateness_seconds_bucket", ("le", "0.005")] == 1
     assert values["realmkeep_tick_lateness_seconds_count",] == 1
@@ -100,6 +104,7 @@ async def test_a_store_that_tells_nothing_leaves_its_metrics_out(lab: Lab) -> No
     text = scraped(ObservedServer(lab.keeper))
     assert "realmkeep_store_memory" not in text
     assert "realmkeep_tick_lateness" not in text
+    assert "realmkeep_backup" not in text
 
 
 async def test_openmetrics_is_served_to_a_scraper_that_asks_for_it(lab: Lab) -> None:

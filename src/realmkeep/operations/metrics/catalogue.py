@@ -104,6 +104,14 @@ def _memory(name: str) -> Callable[[Reading], Samples]:
     return read
 
 
+def _backup(name: str) -> Callable[[Reading], Samples]:
+    def read(now: Reading) -> Samples:
+        ages = now.server.backup_ages
+        return [] if ages is None else [((), (getattr(ages, name) or 0) / 1_000_000)]
+
+    return read
+
+
 def _healthy(now: Reading) -> Samples:
     vitals = now.server.vitals
     return [] if vitals is None else [((what,), float(well)) for what, well in vitals.healthy.items()]
@@ -245,6 +253,21 @@ METRICS: Final = (
     Metric("store_healthy", "gauge", "1 if the store's last write of this kind succeeded.", ("what",), _healthy),
     _counter("records_healed_total", "healed_records", "Records written again after the store had lost them."),
     _counter("records_torn_total", "torn_records", "Records lost for good, because other servers had claimed them."),
+    # the backups
+    Metric(
+        "backup_last_success_timestamp_seconds",
+        "gauge",
+        "When the newest complete backup was made; 0: there is none.",
+        (),
+        _backup("success_us"),
+    ),
+    Metric(
+        "backup_last_verified_timestamp_seconds",
+        "gauge",
+        "When the newest backup that a restore has verified was made; 0: there is none.",
+        (),
+        _backup("verified_us"),
+    ),
     # the process
     Metric(
         "loop_lag_seconds",

@@ -2,12 +2,14 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Final
 
 import structlog
 
 from realmkeep import Config
 from realmkeep.errors import ConfigError
+from realmkeep.operations.backup.schedule import is_scheduled
 from realmkeep.realm.server.realm import Realm
 
 LISTEN: Final = "operations.listen"
@@ -34,6 +36,7 @@ async def open_operator_port(stack: AsyncExitStack, config: Config, realm: Realm
             config=config.operations,
             logins=realm.game.accounts.logins,
             tick_lateness_s=realm.ticker.lateness_s,
+            backups=_backups(config),
             degraded=lambda: (*realm.game.accounts.degraded, *realm.game.background.degraded),
             not_ready=lambda: () if realm.login_flow.accepts_logins else ("the realm is stopping",),
         )
@@ -43,6 +46,12 @@ async def open_operator_port(stack: AsyncExitStack, config: Config, realm: Realm
             raise
         log.warning("there are no metrics", error=str(error))
         return None
+
+
+def _backups(config: Config) -> Path | None:
+    """The directory of the backups that this server, or a timer beside it, makes; None if no backups are expected."""
+    expected = is_scheduled(config) or "backup.directory" in config.sources
+    return Path(config.backup.directory) if expected else None
 
 
 def _import_packages() -> None:
