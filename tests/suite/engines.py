@@ -93,7 +93,10 @@ def may_boot_systemd() -> bool:
     command = ["unshare", "--mount", "--pid", "--net", "--cgroup", "--fork", "sh", "-c", attempt]
     if not Path("/lib/systemd/systemd").exists() or not Path(f"/usr/bin/python3.{sys.version_info.minor}").exists():
         return False
-    return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+    try:
+        return subprocess.run(command, capture_output=True, check=False, timeout=10).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 OTHER_THAN_PROGRAMS: dict[str, Callable[[], bool]] = {
