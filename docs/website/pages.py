@@ -42,6 +42,11 @@ def page_of_each_file() -> dict[str, str]:
     return pages
 
 
+def drawings() -> dict[str, str]:
+    """The drawings beside the pages: path in the repository, path on the site."""
+    return {f"docs/{path.name}": path.name for path in sorted((ROOT / "docs").glob("*.svg"))}
+
+
 def assemble(build: Path) -> list[str]:
     """Write the sources of the site and its configuration into `build`.
 
@@ -54,15 +59,15 @@ def assemble(build: Path) -> list[str]:
     pages = page_of_each_file()
     diagrams = Diagrams()
     texts = {
-        page: diagrams.drawn(linked(markdown_of(ROOT / file), file, pages, problems.append))
+        page: diagrams.drawn(linked(markdown_of(ROOT / file), file, pages | drawings(), problems.append))
         for file, page in pages.items()
     } | reference_pages(ROOT / "src" / "realmkeep")
     for page, text in texts.items():
         path = source / page
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for asset in ASSETS:
-        shutil.copy(HERE / asset, source)
+    for asset in (*(HERE / name for name in ASSETS), *(ROOT / file for file in drawings())):
+        shutil.copy(asset, source)
     configuration = (HERE / "zensical.toml").read_text(encoding="utf-8")
     configuration = ALL_OF_A_FOLDER.sub(lambda found: _all_of(found[1], texts), configuration)
     (build / "zensical.toml").write_text(configuration.replace("@root@", ROOT.as_posix()), encoding="utf-8")
@@ -81,7 +86,7 @@ def linked(text: str, file: str, pages: dict[str, str], report: Callable[[str], 
     Args:
         text: Markdown.
         file: Its path in the repository.
-        pages: As `page_of_each_file` has them.
+        pages: As `page_of_each_file` and `drawings` have them.
         report: Called with a link that leads to no page.
     """
     here = PurePosixPath(pages[file]).parent

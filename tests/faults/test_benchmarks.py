@@ -11,9 +11,7 @@ import pytest
 
 from realmkeep.benchmarks import (
     accounts,
-    commit,
     counted_work,
-    flush,
     instructions,
     metrics,
     records,
@@ -21,24 +19,55 @@ from realmkeep.benchmarks import (
     slices,
     write_postgres,
 )
-from realmkeep.benchmarks.live_players import populate_store, started_server
+from realmkeep.benchmarks.comparison import flush
+from realmkeep.benchmarks.comparison.before import measure_before, part_of_before
+from realmkeep.benchmarks.comparison.page import BEGIN, read_results, written
+from realmkeep.benchmarks.comparison.replay import Replay
+from realmkeep.benchmarks.live_players import (
+    keys_of_player,
+    log_in,
+    opened_keeper,
+    populate_store,
+    started_server,
+)
 from realmkeep.benchmarks.sessions import measured_pauses
+from realmkeep.benchmarks.trading import TradingPairs
 from realmkeep.cli.app import app
+from realmkeep.clock import SystemClock
+from realmkeep.config import KeeperConfig
 from realmkeep.errors import ConfigError
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.postgres_server import PostgresServer
+from realmkeep.testing.servers import StoreServer
 
 
-def test_flush_measures_both_modes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flush, "ROUNDS", 1)
+def test_a_quick_sitting_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flush, "IDLE_S", 0.1)
-    monkeypatch.setattr(slices, "TICK_S", 0.001)  # so that a small crowd sees a tick
-    report = flush.bench_flush(players=300, directory=tmp_path)
-    for figures in (report.always, report.everysec):
-        plain = msgspec.to_builtins(figures)
-        assert all(value > 0 for value in plain.values())
-        assert figures.slice_ms_p999 <= figures.slice_ms_max
-    assert list(tmp_path.iterdir()) == []
+    page, results = tmp_path / "page.md", tmp_path / "results.json"
+    page.write_text(BEGIN, encoding="utf-8")
+    inside = tmp_path / "stores"
+    inside.mkdir()
+    where = ["--directory", str(inside), "--results", str(results), "--page", str(page)]
+    app(["bench", "compare", "--quick", *where], result_action="return_value")
+    sitting = read_results(results)
+    assert sitting.is_quick
+    assert [part.key for part in sitting.parts] == [
+        *("trades", "flush-always", "flush-everysec", "logins-always", "logins-everysec", "stored", "starts")
+    ]
+    for part in sitting.parts:
+        assert all(min(figure.rounds) > 0 for figure in part.figures), part.key
+        assert all(figure.at_once and figure.pipelining and figure.fsync for figure in part.figures), part.key
+    ways = {figure.key for figure in sitting.parts[0].figures}
+    assert {"realmkeep-64", "recipe-64", "multi-64", "sqlite-each", "sqlite-64"} <= ways
+    has_postgres = not any(reason.startswith("Postgres") for reason in sitting.not_run)
+    assert ({"postgres-1", "postgres-64"} <= ways) is has_postgres
+    assert {figure.key for figure in sitting.parts[0].figures if figure.is_limit} == {
+        *("mset", "round-trip", "fdatasync", "replay")
+    }
+    assert len([aim for aim in sitting.aims if aim.value is None]) == 8, "counts, the commit before, 1,024, a million"
+    assert len(sitting.not_run) >= 2
+    assert page.read_text(encoding="utf-8").endswith(written(sitting, "page.svg"))
+    assert list(inside.iterdir()) == []
 
 
 @pytest.mark.backend("postgresql")
@@ -63,25 +92,47 @@ def test_write_refuses_another_store_than_a_postgres(tmp_path: Path) -> None:
         asyncio.run(write_postgres.bench_write_postgres(url, records=1, size=1))
 
 
-def test_commit_measures_each_concurrency(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(commit, "CONCURRENCIES", (1, 4))
-    monkeypatch.setattr(commit, "ROUNDS", 1)
-    report = commit.bench_commit(seconds=0.1, directory=tmp_path)
-    assert [figures.concurrency for figures in report.trades] == [1, 4]
-    for figures in report.trades:
-        assert figures.trades_per_s > 0
-        assert 0 < figures.latency_ms_p50 <= figures.latency_ms_p99
-    assert min(report.sqlite_per_s, report.multi_per_s, report.fdatasync_per_s, report.round_trip_ms_p50) > 0
+def test_a_replay_does_the_work_again_and_leaves_the_players_as_they_are(tmp_path: Path) -> None:
+    of_players = [keys_of_player(number) for number in range(2)]
+    keys = [key for each in of_players for key in (each.record, each.updated, each.ops)]
 
-    def measured(**_how: object) -> commit.CommitReport:
-        return report
+    async def trade_and_replay(server: StoreServer) -> None:
+        await populate_store(server.url, range(2))
+        async with opened_keeper(server.url, KeeperConfig(name="bench")) as (keeper, _):
+            market = TradingPairs(keeper, await log_in(keeper, range(2)))
+            replay = Replay(server, keys)
+            await replay.record(lambda: market.trade_times(1, 3))
+            await market.trade_times(1, 2)
+            now = await asyncio.to_thread(server.ask, "MGET", *keys)
+            assert (await replay.send_again(3, SystemClock())).value > 0
+            assert await asyncio.to_thread(server.ask, "MGET", *keys) == now
+            await market.trade_times(1, 2)  # no guard of the keeper fails
+            await asyncio.to_thread(server.ask, "SET", of_players[0].owner, "another server")
+            with pytest.raises(AssertionError, match="the store answered"):
+                await replay.send_again(3, SystemClock())
 
-    monkeypatch.setattr(commit, "bench_commit", measured)
-    app(["bench", "commit"], result_action="return_value")
-    rows = [row.rsplit(maxsplit=1) for row in capsys.readouterr().out.splitlines()]
-    assert [figure for name, figure in rows if name.endswith(".concurrency")] == ["1", "4"]
+    with started_server(tmp_path, "always") as server:
+        asyncio.run(trade_and_replay(server))
+
+
+def test_an_earlier_commit_is_measured_by_its_own_benchmark(tmp_path: Path) -> None:
+    package = tmp_path / "src" / "realmkeep"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "cli.py").write_text(
+        "import sys\n"
+        "def main():\n"
+        "    if sys.argv[2] == 'flush':\n"
+        '        print(\'{"always":{"players_per_s":5},"everysec":{"players_per_s":7.5}}\')\n'
+        "    else:\n"
+        '        print(\'{"trades":[{"concurrency":64,"trades_per_s":14001.2}]}\')\n',
+        encoding="utf-8",
+    )
+    measured = measure_before(tmp_path / "src", players=1, seconds=0.1, directory=tmp_path)
+    assert measured == {"trades-64": 14001.2, "flush-always": 5.0, "flush-everysec": 7.5}
+    part = part_of_before([measured, measured | {"trades-64": 15000.0}])
+    assert part.figure("trades-64").rounds == (14001.2, 15000.0)
+    assert part.figure("flush-everysec").fsync == "everysec"
 
 
 def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +141,7 @@ def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pyt
     assert 0 < figures.session_bytes < 2048, "memory is no matter of time: the promise of the design"
     assert figures.record_bytes > 0
     assert figures.full_ring_bytes > 0
-    assert min(figures.logins_per_s, figures.recovered_per_s, figures.gc_pause_ms_max) > 0
+    assert figures.gc_pause_ms_max > 0
 
 
 def test_accounts_measures_every_store_and_every_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,8 +187,8 @@ def test_records_measures_every_contender(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.needs("valgrind")
 def test_instructions_of_the_store_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counted_work, "PAIRS", 4)
-    short, long = (instructions.count_store(tmp_path, trades_each) for trades_each in (1, 5))
-    trades = 4 * (5 - 1)
+    short, long = (instructions.count_store(tmp_path, trades_each) for trades_each in (1, 51))
+    trades = 4 * (51 - 1)
     assert 50_000 < (long.instructions - short.instructions) / trades < 500_000, (
         "the store's own, and of the trades alone"
     )

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from realmkeep.benchmarks.live_players import log_in, opened_keeper
+from realmkeep.benchmarks.live_players import HEARTBEAT_S, log_in, opened_keeper
 from realmkeep.benchmarks.trading import TIER1_RATE_PER_S, TradingPairs
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
@@ -34,8 +34,8 @@ CONFIG: Final = KeeperConfig(
     flush_interval_s=FLUSH_INTERVAL_S,
     checkpoint_interval_s=600,
     sweep_interval_s=600,
-    heartbeat_s=300,
-    lease_ttl_s=600,
+    heartbeat_s=HEARTBEAT_S,
+    lease_ttl_s=2 * HEARTBEAT_S,
 )
 
 

@@ -22,10 +22,9 @@ from typing import Final
 import msgspec
 
 from realmkeep.benchmarks.counted_work import FLUSHED, PAIRS, TRADES_EACH, do_counted_work, players_needed
-from realmkeep.benchmarks.live_players import populate_store, started_server
+from realmkeep.benchmarks.live_players import populate_store, started_server, store_information, store_version
 from realmkeep.errors import Misuse
 from realmkeep.storage.embedded_config import find_binary
-from realmkeep.testing.servers import StoreServer
 
 GROWTH_MAX: Final = 1.1
 VALGRIND: Final = "valgrind"
@@ -195,21 +194,15 @@ def count_store(directory: Path, trades_each: int) -> StoreCount:
     with started_server(directory, "everysec", binary=counted) as server:
         asyncio.run(populate_store(server.url, players_needed(())))
         asyncio.run(do_counted_work(server.url, (trades_each,), ()))
-        info = _info(server)
+        version, info = store_version(server), store_information(server)
         assert server.process, "a started server has a process"
         server.process.send_signal(signal.SIGTERM)  # it writes its counts as it ends
         server.process.wait(STOP_S_MAX)
     return StoreCount(
-        version=f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}",
+        version=version,
         instructions=_total(counts / "out"),
         received_bytes=int(info["total_net_input_bytes"]),
     )
-
-
-def _info(server: StoreServer) -> dict[str, str]:
-    answer = server.ask("INFO")
-    assert isinstance(answer, bytes), answer
-    return dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
 
 
 def _total(path: Path) -> int:

@@ -24,6 +24,8 @@ from realmkeep.testing.specification import SpecPlayer, specification_player
 ITEMS: Final = 14  # the inventory of a player of some experience
 LOGINS_AT_ONCE: Final = 64
 PLAYERS_A_WRITE: Final = 1000
+HEARTBEAT_S: Final = 300.0  # none is among the recorded calls of a replay, or counted
+OTHER_PLAYERS: Final = 10_000_000  # from this number on they are no keeper's: of the other ways of a contest
 FIRST_REVISION_US: Final = 1_732_371_000_000_000
 REQUEST: Final = b'{"op":"trade","with":12346,"give":[3],"take":[]}'
 RESULT: Final = {"ok": True, "item": "rune-13", "slot": 13}
@@ -46,6 +48,19 @@ def started_server(directory: Path, fsync: Fsync, *, binary: Path | None = None)
         StoreServer(Path(inside), binary=binary, fsync=fsync, extra=QUIET) as server,
     ):
         yield server
+
+
+def store_information(server: StoreServer) -> dict[str, str]:
+    """The answer to INFO, by name. Blocks."""
+    answer = server.ask("INFO")
+    assert isinstance(answer, bytes), answer
+    return dict(line.split(":", 1) for line in answer.decode().splitlines() if ":" in line)
+
+
+def store_version(server: StoreServer) -> str:
+    """Engine and version of a store. Blocks."""
+    info = store_information(server)
+    return f"valkey {info['valkey_version']}" if "valkey_version" in info else f"redis {info['redis_version']}"
 
 
 @asynccontextmanager

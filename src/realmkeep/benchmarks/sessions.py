@@ -1,11 +1,10 @@
-"""`realmkeep bench sessions`: the cost of a live session: memory, garbage collector pauses, login and recovery.
+"""`realmkeep bench sessions`: the cost of a live session: memory and garbage collector pauses.
 
 `tracemalloc` counts the memory of live sessions; the memory of their records and of full op rings, which are the players' own
 data, is subtracted. The pauses are measured while all players change and are written: once with Python's own collector policy,
 twice after `keeper.gc.warmed_up()`. Without `warmed_up` the benchmark runs one full collection, as Python does sooner or later.
 
-Each part has players of its own. On a store that fsyncs once a second, a login waits about two seconds for a record that another
-server has just released; one fsync serves all waiting logins. `recovered_per_s` includes such waits, a few for 1,024 players.
+Each part has players of its own.
 """
 
 import asyncio
@@ -44,8 +43,6 @@ class SessionFigures(msgspec.Struct, frozen=True):
     full_ring_bytes: int
     gc_pause_ms_max: float
     gc_pause_ms_max_warmed_up: float
-    logins_per_s: float
-    recovered_per_s: float
 
 
 @contextmanager
@@ -117,9 +114,7 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
     async with opened_keeper(server.url, config) as (keeper, storage):
         engine = storage.capability.engine
         await populate(storage, range(sessions))
-        start_s = clock.monotonic_s()
         crowd = await log_in(keeper, range(sessions))
-        login_s = clock.monotonic_s() - start_s
         with measured_pauses(clock) as pauses:
             await _play(crowd, clock)
             gc.collect()
@@ -127,12 +122,6 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
         with measured_pauses(clock) as pauses_warm:
             await _play(crowd, clock)
             await _play(crowd, clock)
-        del crowd
-    async with opened_keeper(server.url, config) as (keeper, _):
-        start_s = clock.monotonic_s()
-        recovered = await keeper.recover(SpecPlayer)
-        recover_s = clock.monotonic_s() - start_s
-        assert len(recovered) == sessions, "a session was not recovered"
     (record_bytes, without_ring), (_, with_ring) = bytes_of[False], bytes_of[True]
     return SessionFigures(
         engine=engine,
@@ -142,8 +131,6 @@ async def _measure(server: StoreServer, sessions: int) -> SessionFigures:
         full_ring_bytes=with_ring - without_ring,
         gc_pause_ms_max=round(max(pauses) * MS, 3),
         gc_pause_ms_max_warmed_up=round(max(pauses_warm, default=0.0) * MS, 3),
-        logins_per_s=round(sessions / login_s, 1),
-        recovered_per_s=round(sessions / recover_s, 1),
     )
 
 

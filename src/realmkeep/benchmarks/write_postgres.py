@@ -175,7 +175,7 @@ async def bench_write_postgres(url: str, *, records: int, size: int) -> Postgres
     storage = open_storage(url)
     if not isinstance(storage, PostgresStorage):
         raise ConfigError(
-            "bench write --store measures a Postgres", hint="postgresql://..., or no --store for a Valkey"
+            "bench write --store measures a Postgres", hint="postgresql://...; for the other stores: ./dev bench"
         )
     await storage.connect()
     try:

@@ -4,92 +4,130 @@ import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import msgspec
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 from cyclopts.validators import Path as PathRule
 
+if TYPE_CHECKING:
+    from realmkeep.benchmarks.comparison.results import Part
+
 app = App(name="bench", help="Measure Realmkeep on this machine against other ways to do the same.")
 Players = Annotated[int, Parameter(validator=Number(gte=1))]
+Seconds = Annotated[float, Parameter(validator=Number(gt=0))]
 Directory = Annotated[Path, Parameter(validator=PathRule(exists=True, file_okay=False))]
+
+
+@app.command
+def compare(
+    *, results: Path | None = None, page: Path | None = None, quick: bool = False, directory: Directory = Path()
+) -> None:
+    """Measure Realmkeep against redis-py, SQLite, Postgres and the limits of the store, in one sitting of a quarter of an hour.
+
+    Args:
+        results: The file for the results, as JSON; without it they are printed as tables.
+        page: A Markdown page for the results as tables, and for a chart beside it.
+        quick: Take some seconds; the figures say nothing.
+        directory: A directory for the stores' files; the comparison measures its disk.
+    """
+    from realmkeep.benchmarks.comparison.page import write_page, write_results, written  # noqa: PLC0415 - imports drivers
+    from realmkeep.benchmarks.comparison.sitting import sit  # noqa: PLC0415 - as above
+
+    measured = sit(is_quick=quick, directory=directory)
+    if results:
+        write_results(measured, results)
+    if page:
+        write_page(measured, page)
+    if not results:
+        sys.stdout.write(written(measured))
 
 
 @app.command
 def write(
     *,
+    store: str,
     records: Players = 20_000,
     size: Annotated[int, Parameter(validator=Number(gte=1, lte=512 * 1024))] = 768,
-    directory: Directory = Path(),
-    store: str | None = None,
     json: bool = False,
 ) -> None:
-    """Players written a second, by Realmkeep, by SET and RENAME, by plain SETs, and by the bare limit of the store.
-
-    On a Postgres: by Realmkeep, by one transaction a player, and by unguarded upserts of the same rows.
+    """Players written a second to a Postgres of your own: by Realmkeep, one transaction a player, and unguarded upserts.
 
     Args:
+        store: URL of the Postgres; the players are of a kind of their own, and are deleted at the end.
         records: The number of players.
         size: Bytes of a player's record.
-        directory: A directory for the files of a Valkey; the benchmark measures its disk.
-        store: URL of a Postgres to measure instead; the players are of a kind of their own, and are deleted at the end.
         json: Print JSON instead of a table.
     """
-    if store is not None:
-        from realmkeep.benchmarks.write_postgres import bench_write_postgres  # noqa: PLC0415 - imports a driver
+    from realmkeep.benchmarks.write_postgres import bench_write_postgres  # noqa: PLC0415 - imports a driver
 
-        _print(asyncio.run(bench_write_postgres(store, records=records, size=size)), json=json)
-        return
-    from realmkeep.benchmarks.write import WriteFigures, bench_write  # noqa: PLC0415 - imports a driver
-
-    report = asyncio.run(bench_write(records=records, size=size, directory=directory))
-    if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(report)).decode() + "\n")
-        return
-    sys.stdout.write(f"{report.engine}, {records:,} players of {size:,} bytes, median of {report.rounds} rounds\n")
-    sys.stdout.write(f"{'':18}{'always':>12}{'everysec':>12}\n")
-    for name in WriteFigures.__struct_fields__:
-        always, everysec = (getattr(figures, name) for figures in (report.always, report.everysec))
-        sys.stdout.write(f"{name:18}{always:12,.2f}{everysec:12,.2f}\n")
+    _print(asyncio.run(bench_write_postgres(store, records=records, size=size)), json=json)
 
 
 @app.command
-def flush(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
-    """Dirty players saved a second, beside the bare limit of the store, and the delay of a 20 Hz tick meanwhile.
+def redraw(*, results: Path, page: Path) -> None:
+    """Write tables and chart anew from results of an earlier sitting.
+
+    Args:
+        results: The file of `compare`.
+        page: The Markdown page.
+    """
+    from realmkeep.benchmarks.comparison.page import read_results, write_page  # noqa: PLC0415 - imports drivers
+
+    write_page(read_results(results), page)
+
+
+@app.command
+def flush(*, players: Players = 50_000, rounds: Players = 3, directory: Directory = Path(), json: bool = False) -> None:
+    """Changed players saved a second, beside other ways and the limits of the store, and the event loop meanwhile.
 
     Args:
         players: The number of players, each with 14 items and a full op ring.
+        rounds: How often each way is measured.
         directory: A directory for the store's files; the benchmark measures its disk.
-        json: Print JSON instead of a table.
+        json: Print JSON instead of tables.
     """
-    from realmkeep.benchmarks.flush import bench_flush  # noqa: PLC0415 - imports a driver
+    from realmkeep.benchmarks.comparison.flush import measure_flush  # noqa: PLC0415 - imports drivers
 
-    _print(bench_flush(players=players, directory=directory), json=json)
+    _print_parts(measure_flush(players=players, rounds=rounds, directory=directory), json=json)
 
 
 @app.command
-def commit(
-    *,
-    seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 2.0,
-    directory: Directory = Path(),
-    json: bool = False,
-) -> None:
-    """Durable two-player trades a second, beside SQLite, MULTI and the disk's own fdatasync.
+def commit(*, seconds: Seconds = 2.0, rounds: Players = 3, directory: Directory = Path(), json: bool = False) -> None:
+    """Durable two-player trades a second, beside other ways and the limits of the store and the disk.
 
     Args:
-        seconds: The duration of each measurement; trades are measured three times.
+        seconds: The duration of each way in each round.
+        rounds: How often each way is measured.
         directory: A directory for the store's files; the benchmark measures its disk.
         json: Print JSON instead of a table.
     """
-    from realmkeep.benchmarks.commit import bench_commit  # noqa: PLC0415 - imports drivers
+    from realmkeep.benchmarks.comparison.trades import measure_trades  # noqa: PLC0415 - imports drivers
 
-    _print(bench_commit(seconds=seconds, directory=directory), json=json)
+    _print_parts([measure_trades(seconds=seconds, rounds=rounds, directory=directory)], json=json)
+
+
+@app.command
+def logins(*, players: Players = 5_000, rounds: Players = 3, directory: Directory = Path(), json: bool = False) -> None:
+    """Logins a second, 64 at once, with records of the schema before, beside redis-py's GET and json.loads.
+
+    Args:
+        players: The players that enter in each round.
+        rounds: How often each way is measured.
+        directory: A directory for the store's files; the benchmark measures its disk.
+        json: Print JSON instead of tables.
+    """
+    from realmkeep.benchmarks.comparison.flush import FSYNC_MODES  # noqa: PLC0415 - imports drivers
+    from realmkeep.benchmarks.comparison.logins import measure_logins  # noqa: PLC0415 - as above
+
+    parts = [measure_logins(players=players, rounds=rounds, fsync=each, directory=directory) for each in FSYNC_MODES]
+    _print_parts(parts, json=json)
 
 
 @app.command
 def sessions(*, players: Players = 50_000, directory: Directory = Path(), json: bool = False) -> None:
-    """The cost of a live session: memory, pauses of the garbage collector, logins and recoveries a second.
+    """The cost of a live session: memory, and pauses of the garbage collector.
 
     Args:
         players: The number of players that are live at once.
@@ -128,7 +166,7 @@ def accounts(*, directory: Directory = Path(), json: bool = False) -> None:
 
 
 @app.command
-def records(*, seconds: Annotated[float, Parameter(validator=Number(gt=0))] = 8.0, json: bool = False) -> None:
+def records(*, seconds: Seconds = 8.0, json: bool = False) -> None:
     """Nanoseconds to encode, load, undo and assign, beside msgspec, json and pickle.
 
     Args:
@@ -163,6 +201,16 @@ def instructions(*, recorded: Path, record: bool = False, directory: Directory =
     if before is None:
         sys.stdout.write(f"NO ROW for this Python and store in {recorded}: counted, and compared with nothing\n")
     return 1 if verdict.grown else 0
+
+
+def _print_parts(parts: "Sequence[Part]", *, json: bool) -> None:
+    from realmkeep.benchmarks.comparison.page import table  # noqa: PLC0415 - only these commands need it
+
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(parts)).decode() + "\n")
+        return
+    for part in parts:
+        sys.stdout.writelines(f"{line}\n" for line in table(part))
 
 
 def _print(report: msgspec.Struct, *, json: bool) -> None:

