@@ -13,7 +13,7 @@ ROOMS: Final = {
 }
 OF_MODULES: Final = {  # names that few games need: public, and imported from the module of their room
     "records": ("Tier", "Trigger", "Keyword", "Validity", "OK", "CLAMP", "REJECT", "QUARANTINE", "Issue", "issue"),
-    "keeping": ("Table", "ScannedRecord", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
+    "keeping": ("KeeperStatus", "Table", "ScannedRecord", "Tx", "restore_rescued", "RescueReport", "LeftBehind"),
     "storage": (
         *("open_storage", "Storage", "Capability", "Transaction", "Guard", "Need", "Present", "Shorter"),
         *(
@@ -30,7 +30,7 @@ OF_MODULES: Final = {  # names that few games need: public, and imported from th
         ),
     ),
     "clock": ("Clock", "SystemClock", "Timer"),
-    "config": ("StoreConfig", "RecordsConfig", "AuthConfig", "NetworkConfig", "mask_url"),
+    "config": ("StoreConfig", "RecordsConfig", "AuthConfig", "NetworkConfig", "OperationsConfig", "mask_url"),
 }
 FIRST: Final = ("Record", "Part", "durable", "ephemeral", "Keeper", "Session", "Op", "Receipt", "answer")
 ERRORS: Final = "errors"  # on a page of its own, the ones that are imported by name too
@@ -62,6 +62,7 @@ def reference_pages(package: Path) -> dict[str, str]:
         "api/errors.md": _module_page("Errors", "errors"),
         "api/accounts.md": _module_page("Accounts", "accounts"),
         "api/asgi.md": _module_page("Web servers", "asgi"),
+        "api/monitoring.md": _module_page("Monitoring", "operations.metrics"),
         "api/testing.md": _module_page("Tests of a game", *(f"testing.{name}" for name in TESTING)),
     }
 

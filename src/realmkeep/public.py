@@ -2,7 +2,7 @@
 
 These are the names that every game uses. The others are imported from public modules of their own:
 `realmkeep.errors`, `realmkeep.records`, `realmkeep.storage`, `realmkeep.config`, `realmkeep.clock`, `realmkeep.keeping`,
-`realmkeep.accounts`, `realmkeep.testing` and `realmkeep.asgi`.
+`realmkeep.accounts`, `realmkeep.testing`, `realmkeep.asgi` and `realmkeep.operations.metrics`.
 """
 
 from realmkeep import errors

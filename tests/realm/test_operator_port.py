@@ -44,6 +44,22 @@ def test_a_stopped_store_makes_it_not_ready_and_leaves_it_healthy(tmp_path: Path
         until(lambda answer: answer.status == 200, lambda: get(address, "/readyz"))
 
 
+def test_a_server_that_stops_lets_nobody_in_and_stays_healthy_until_its_end(tmp_path: Path) -> None:
+    """The shutdown waits for a store that is stopped, so there is time to ask."""
+    with running(tmp_path, **LISTENS) as server:
+        address, store = server.told["operations"], server.told["store_pid"]
+        os.kill(store, signal.SIGSTOP)
+        try:
+            server.send_signal(signal.SIGTERM)
+            stopping = until(lambda answer: "the keeper is closing" in answer.text, lambda: get(address, "/readyz"))
+            assert stopping.status == 503
+            assert "the realm is stopping" in stopping.text
+            assert get(address, "/healthz").status == 200
+        finally:
+            os.kill(store, signal.SIGCONT)
+        assert server.ended() == 0
+
+
 async def test_players_and_the_store_are_in_the_metrics(tmp_path: Path) -> None:
     with running(tmp_path, **LISTENS) as server:
         address = server.told["operations"]
