@@ -10,14 +10,25 @@ import pytest
 from hypothesis import Phase, settings
 
 from realmkeep.errors import StorageError, StorageUnavailable
-from realmkeep.storage import Append, Delete, Failed, Put, Refused, Storage, Transaction, WriteOutcome
+from realmkeep.storage import (
+    AnyTransaction,
+    Append,
+    Delete,
+    DropFirst,
+    Failed,
+    Put,
+    Refused,
+    Storage,
+    Transaction,
+    WriteOutcome,
+)
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
-from realmkeep.storage.protocol import COMMITTED, Effect
+from realmkeep.storage.protocol import COMMITTED
 from realmkeep.storage.transact import apply
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.contract import Backend, StorageContract
 
-Batch = Sequence[Transaction]
+Batch = Sequence[AnyTransaction]
 
 
 class Torn(MemoryStorage):
@@ -183,12 +194,12 @@ class SweepsTooMuch(MemoryStorage):
 
 
 class NeverExpires(MemoryStore):
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         super().perform(Put(effect.key, effect.value) if isinstance(effect, Put) else effect)
 
 
 class KeepsTheExpiry(MemoryStore):
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         if isinstance(effect, Put) and effect.expire_s is None and isinstance(self._held.get(effect.key), bytes):
             self.replace(effect.key, effect.value)
         else:

@@ -41,6 +41,8 @@ class Contents:
                 self._values.pop(gone, None)
                 self._lists.pop(gone, None)
             return set(arguments)
+        elif name == b"APPEND":
+            self._values[key] = self._values.get(key, b"") + arguments[1]
         elif name == b"RPUSH":
             self._lists.setdefault(key, []).extend(arguments[1:])
         elif name == b"LTRIM":

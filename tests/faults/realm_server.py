@@ -25,7 +25,7 @@ from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.staging import Stager, WriteMember
 from realmkeep.records import Record
-from realmkeep.storage import Effect, Guard
+from realmkeep.storage import OwnedKeys, Step
 from realmkeep.storage.redis_sync import SyncOnNewRun
 from simulation.game import Chest, Coins, Hero, Sword, deposit, mail, open_letter, take_back, trade
 from suite.limits import stacks
@@ -254,15 +254,14 @@ def without_fence() -> None:
     """Writes do not compare the owner."""
     advance = Stager.advance
 
-    def advance_unfenced(
-        self: Stager, session: Session[Any], blob: bytes, now_us: int,
-        guards: list[Guard], effects: list[Effect], undo: Any = None,
-    ) -> WriteMember:  # fmt: skip
-        member = advance(self, session, blob, now_us, guards, effects, undo)
-        guards[-2] = guards[-1]
+    def advance_unfenced(self: Stager, *arguments: Any) -> WriteMember:
+        member = advance(self, *arguments)
+        step, of = member.step, member.step.of
+        unfenced = OwnedKeys(of.record, of.updated, of.updated, of.ops, b"%d" % step.follows)
+        member.step = Step(unfenced, step.follows, step.leaves, step.stored, step.line)
         return member
 
-    Stager.advance = advance_unfenced
+    Stager.advance = advance_unfenced  # pyright: ignore[reportAttributeAccessIssue] - it takes what the real one takes
 
 
 def answers_early() -> None:

@@ -45,9 +45,9 @@ async def test_a_commit_is_one_transaction_that_guards_on_owner_and_revision_of_
     await keeper.commit(pay, ada, bob)
     (transaction,) = wire.transactions
     assert list(transaction.guards) == [
-        ada.owner_guard,
+        Guard("rover:1:owner", ada.claim),
         Guard("rover:1:updated", before[1]),
-        bob.owner_guard,
+        Guard("rover:2:owner", bob.claim),
         Guard("rover:2:updated", before[2]),
     ]
 

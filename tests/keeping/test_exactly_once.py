@@ -2,14 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from keeping.game import Guild, NotEnough, Player, deposit, earn, enter, kept, pay
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import Misuse, OpReused, OpTooOld, Quarantined
+from realmkeep.errors import Corrupt, Misuse, OpReused, OpTooOld, Quarantined
 from realmkeep.keeping import Keeper, Op
+from realmkeep.keeping.live.op_ring import RING_OPS, STORED_OPS_MAX, OpRing
 from realmkeep.storage import Put
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
@@ -24,6 +26,11 @@ def runs_once(calls: list[int]) -> Callable[[Player], dict[str, int]]:
         return {"gold": player.gold}
 
     return fn
+
+
+def spend_all(player: Player) -> None:
+    player.gold = 0
+    raise NotEnough
 
 
 async def test_the_same_op_returns_the_recorded_result_without_running(keeper: Keeper, lab: Lab) -> None:
@@ -249,3 +256,66 @@ async def test_a_full_ring_stays_below_16_kib() -> None:
         ring = lab.store.value("rover:1:ops")
         assert ring is not None
         assert 32 * 256 < len(ring) < 16 * 1024
+
+
+async def test_a_commit_adds_one_line_and_the_log_is_put_anew_before_it_grows() -> None:
+    async with Lab(config=QUICK) as lab:
+        ada = await enter(lab.keeper)
+        lengths: list[int] = []
+        for number in range(1, 3 * STORED_OPS_MAX):
+            before = lab.store.value("rover:1:ops") or b""
+            await lab.keeper.commit(runs_once([]), ada, ops=(Op(number),))
+            after = lab.store.value("rover:1:ops") or b""
+            lengths.append(after.count(b"\n"))
+            assert after.startswith(before) or lengths[-1] == RING_OPS
+        assert max(lengths) == STORED_OPS_MAX
+        assert lengths.count(RING_OPS) > 2
+        again = OpRing.decode(lab.store.value("rover:1:ops"), "rover:1:ops")
+        assert again.find_op(Op(3 * STORED_OPS_MAX - RING_OPS)) is not None
+        with pytest.raises(OpTooOld):
+            again.find_op(Op(3 * STORED_OPS_MAX - RING_OPS - 1))
+
+
+async def test_a_ring_of_the_former_form_is_read_and_put_anew(lab: Lab, keeper: Keeper) -> None:
+    former = (Path(__file__).parents[1] / "golden/ops/former.json").read_bytes()
+    await (await enter(keeper)).logout()
+    await lab.line().save("rover:1:ops", former)
+    ada = await enter(keeper)
+    assert ada.last_op == 40
+    assert ada.ring.has_letter("letter-2")
+    receipt = await keeper.commit(earn, ada, ops=(Op(9, b"request 9"),))
+    assert (receipt.repeated, receipt.result) == (True, {"gold": 9})
+    await keeper.commit(earn, ada, ops=(Op(41),))
+    stored = lab.store.value("rover:1:ops")
+    assert stored is not None
+    assert b'{"ops"' not in stored
+    again = OpRing.decode(stored, "rover:1:ops")
+    assert again.has_letter("letter-2")
+    assert [again.find_op(Op(number, b"request %d" % number)) is not None for number in (10, 40)] == [True, True]
+    assert again.find_op(Op(41)) is not None
+
+
+@pytest.mark.parametrize("letters", [0, 2])
+def test_every_damaged_byte_of_a_ring_is_noticed(letters: int) -> None:
+    ring = OpRing()
+    ring.add_letters([f"l{number}" for number in range(letters)], safe_s=0.0)
+    for number in (1, 2):
+        ring.add_op(Op(number), b"null")
+    stored = ring.encode()
+    for at in range(len(stored)):
+        with pytest.raises(Corrupt):
+            OpRing.decode(stored[:at] + bytes([stored[at] ^ 1]) + stored[at + 1 :], "rover:1:ops")
+        if at and stored[at - 1 : at] != b"\n":
+            with pytest.raises(Corrupt):
+                OpRing.decode(stored[:at], "rover:1:ops")
+
+
+async def test_what_a_failed_commit_added_is_not_in_the_log(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper, 1)
+    await keeper.commit(earn, ada, ops=(Op(1),))
+    before = lab.store.value("rover:1:ops")
+    with pytest.raises(NotEnough):
+        await keeper.commit(spend_all, ada, ops=(Op(2),))
+    await keeper.commit(earn, ada)
+    assert lab.store.value("rover:1:ops") == before
+    assert await ada.recall(Op(2)) is None

@@ -37,13 +37,13 @@ from realmkeep.keeping.ownership.loss_probe import LOSS_S, LossProbe
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keys import SERVER_STORE_RUNS
 from realmkeep.records import encode
-from realmkeep.storage import Committed, Put, Transaction, Unknown, WriteOutcome
+from realmkeep.storage import AnyTransaction, Committed, Put, Unknown, WriteOutcome
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REQUEST, NONE, FaultyStorage, delay, reject
 from realmkeep.testing.lab import Lab
 
 LONG_S = 40.0  # longer than any loss window, and than a heartbeat
-Write = Callable[[Sequence[Transaction]], Awaitable[list[WriteOutcome]]]
+Write = Callable[[Sequence[AnyTransaction]], Awaitable[list[WriteOutcome]]]
 
 
 def everysec() -> Lab:
@@ -51,17 +51,17 @@ def everysec() -> Lab:
     return Lab(loss_window_s=1.0, hooks=opens_letters(Hooks()))
 
 
-def guards_on(transactions: Sequence[Transaction], key: str) -> bool:
+def guards_on(transactions: Sequence[AnyTransaction], key: str) -> bool:
     return any(guard.key == key for transaction in transactions for guard in transaction.guards)
 
 
 def intercept(
-    line: FaultyStorage, how: Callable[[Write, Sequence[Transaction]], Awaitable[list[WriteOutcome]]]
+    line: FaultyStorage, how: Callable[[Write, Sequence[AnyTransaction]], Awaitable[list[WriteOutcome]]]
 ) -> None:
     """Let a test come between a server and its store."""
     real = line.write
 
-    async def write(transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         return await how(real, transactions)
 
     line.write = write
@@ -98,7 +98,7 @@ async def test_a_first_attempt_without_an_answer_is_remembered_over_a_second_tha
         ada = await enter(lab.keeper, 1)
         attempts = 0
 
-        async def late(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def late(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             nonlocal attempts
             if guards_on(transactions, "rover:1:owner"):
                 attempts += 1
@@ -208,7 +208,7 @@ async def test_a_store_that_loses_once_more_what_was_just_written_again_tears_no
         lab.store.restore(before)
         dies_again = [True]
 
-        async def loses(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def loses(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             outcomes = await real(transactions)
             if dies_again and guards_on(transactions, "rover:2:owner"):
                 dies_again.clear()
@@ -238,7 +238,7 @@ async def test_writes_whose_answers_overtook_each_other_are_written_again_in_the
         assert entries != sorted(entries), "the control: they did overtake each other"
         written: list[int] = []
 
-        async def listens(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def listens(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             outcomes = await real(transactions)
             for transaction, outcome in zip(transactions, outcomes, strict=True):
                 if isinstance(outcome, Committed):
@@ -330,7 +330,7 @@ async def test_a_claim_that_counts_on_a_dead_owner_is_refused_if_that_renews_its
         assert lab.store.value("server:lab-1:lease") is None
         renewed = False
 
-        async def renewed_meanwhile(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def renewed_meanwhile(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             nonlocal renewed
             if not renewed and guards_on(transactions, "rover:1:owner"):
                 renewed = True
@@ -375,7 +375,7 @@ async def test_a_renewal_that_never_returns_is_given_up_before_the_lease_ends() 
     async with Lab() as lab:
         hung = False
 
-        async def hangs_once(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def hangs_once(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             nonlocal hung
             if not hung and guards_on(transactions, "server:lab-1:lease"):
                 hung = True
@@ -450,7 +450,7 @@ async def test_a_server_vouches_for_a_run_of_the_store_when_the_store_has_it_and
     async with everysec() as lab:
         await lab.advance(LONG_S)
 
-        async def away(real: Write, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def away(real: Write, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             if guards_on(transactions, SERVER_STORE_RUNS):
                 raise StorageUnavailable("away")
             return await real(transactions)

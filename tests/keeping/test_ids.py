@@ -21,7 +21,7 @@ from realmkeep.keeping.ownership.id_survey import SERIALS_GAP
 from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.ownership.revisions import CLAIMABLE_MAX, DIGITS_MAX
 from realmkeep.keys import SERVER_ID_COUNTER
-from realmkeep.storage import Append, Put, Transaction, WriteOutcome, open_storage
+from realmkeep.storage import AnyTransaction, Append, Put, WriteOutcome, open_storage
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, Fault, delay, late
 from realmkeep.testing.lab import Lab
 
@@ -300,7 +300,7 @@ async def test_the_counter_is_not_taken_back_by_a_server_that_catches_up_while_a
         line = lab.line()
         write, raced = line.write, False
 
-        async def another_asks_meanwhile(transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+        async def another_asks_meanwhile(transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
             nonlocal raced
             if not raced and any(effect.key == SERVER_ID_COUNTER for each in transactions for effect in each.effects):
                 raced = True

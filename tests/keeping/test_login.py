@@ -27,7 +27,7 @@ async def test_an_absent_player_is_created_and_durable_on_return(lab: Lab, keepe
     assert session.connected
     assert kept(lab) == Player(name="Ada", gold=7)
     assert lab.store.value("rover:1:version") == b"1"
-    assert lab.store.value("rover:1:owner") == session.owner_guard.expected
+    assert lab.store.value("rover:1:owner") == session.claim
 
 
 async def test_create_is_not_called_for_a_player_that_exists(lab: Lab, keeper: Keeper) -> None:
@@ -170,7 +170,7 @@ async def test_a_claim_whose_answer_is_lost_is_resolved_by_looking(
     lab.line().script("write", fault)
     session = await enter(keeper)
     await lab.advance(5)
-    assert lab.store.value("rover:1:owner") == session.owner_guard.expected
+    assert lab.store.value("rover:1:owner") == session.claim
     await session.logout()
     assert (await enter(await lab.server("lab-2"))).record.gold == 100
 

@@ -24,7 +24,7 @@ from realmkeep.realm.wire.requests import read_request
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.player import Item, Player
 from realmkeep.realm.world.world_file import shipped_world
-from realmkeep.storage import Failed, Put, Transaction, Unknown, WriteOutcome
+from realmkeep.storage import AnyTransaction, Failed, Put, Unknown, WriteOutcome
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.lab import abandon
@@ -86,7 +86,7 @@ class Cut(MemoryStorage):
         """The next write lands or not, its answer is lost, and another server owns some players before we can ask."""
         self.thefts, self.lands = stolen, lands
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         if self.thefts:
             if self.lands:
                 await super().write(transactions)

@@ -115,8 +115,8 @@ def unopened(store: Contents, hero: str) -> list[dict[str, int]]:
     The ring knows those: the next login drops them, and applies none of them again.
     """
     stored = [*store.entries(f"{hero}:inbox"), *store.entries(f"{hero}:kept")]
-    ring = msgspec.json.decode(store.value(f"{hero}:ops") or b"{}")
-    opened: list[str] = ring.get("letters", [])
+    _, _, first = (store.value(f"{hero}:ops") or b"").partition(b"\n")[0].partition(b" ")  # behind its checksum
+    opened: list[str] = msgspec.json.decode(first)["letters"] if first.startswith(b"{") else []
     letters = [open_envelope(letter) for letter in stored]
     return [_fields(letter) for letter in letters if letter.id not in opened]
 

@@ -10,39 +10,52 @@ from realmkeep.keeping.live import op_ring, sealing
 from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.ownership import claims, restart_barrier, safe_point
 from realmkeep.keeping.recovery import inbox_heads, resolver, store_loss, stored_ownership, verdict
-from realmkeep.keeping.writing import commit, flusher, staging, write_queue
+from realmkeep.keeping.writing import commit, flusher, write_queue
 from realmkeep.records import Record
-from realmkeep.storage import Append, Committed, Guard, Transaction, Unknown
+from realmkeep.storage import Advance, Append, Committed, Guard, Transaction, Unknown
 
 Patch = AbstractContextManager[Any]
 
 
 def without_fence() -> Patch:
     """Writes of one record do not compare the owner; those of several do."""
-    return _without_guard(-2, alone=True)
+
+    def change(guards: list[Guard]) -> None:
+        if len(guards) == 2:
+            guards[0] = guards[1]
+
+    return _with_guards(change)
 
 
 def without_fence_of_the_second() -> Patch:
     """A commit compares the owner of its first record alone."""
-    return _without_guard(-2, alone=False)
+
+    def change(guards: list[Guard]) -> None:
+        guards[2::2] = guards[3::2]
+
+    return _with_guards(change)
 
 
 def without_revision_guard() -> Patch:
     """Writes of one record do not compare the revision; those of several do."""
-    return _without_guard(-1, alone=True)
+
+    def change(guards: list[Guard]) -> None:
+        if len(guards) == 2:
+            guards[1] = guards[0]
+
+    return _with_guards(change)
 
 
-def _without_guard(place: int, *, alone: bool) -> Patch:
-    real = staging.Stager.advance
+def _with_guards(change: Callable[[list[Guard]], None]) -> Patch:
+    real = Advance.guards.fget
+    assert real is not None
 
-    def advance(self: Any, member: Any, blob: bytes, now_us: int, guards: list[Guard], *rest: Any) -> Any:
-        is_first = not guards
-        made = real(self, member, blob, now_us, guards, *rest)
-        if is_first == alone:
-            guards[place] = guards[-3 - place]
+    def guards(advance: Advance) -> list[Guard]:
+        made = real(advance)
+        change(made)
         return made
 
-    return mock.patch.object(staging.Stager, "advance", advance)
+    return mock.patch.object(Advance, "guards", property(guards))
 
 
 def clean_before_acknowledged() -> Patch:

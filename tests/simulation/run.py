@@ -23,7 +23,7 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.writing.flusher import AHEAD_WRITES
-from realmkeep.storage import Capability, Committed, Guard, Put, Transaction, WriteOutcome
+from realmkeep.storage import AnyTransaction, Capability, Committed, Guard, Put, WriteOutcome
 from realmkeep.storage.memory import MemoryContents, MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded_faults
@@ -85,7 +85,7 @@ class Watched(MemoryStorage):
         self.owner: bytes | None = None
         self._violations = violations
 
-    def _revisions(self, transaction: Transaction) -> dict[str, int]:
+    def _revisions(self, transaction: AnyTransaction) -> dict[str, int]:
         """The revisions that the store holds of the records that a transaction changes."""
         keys = [effect.key for effect in transaction.effects if effect.key.endswith(":updated")]
         return {key: int(self.store.value(key) or b"0") for key in keys}
@@ -102,7 +102,7 @@ class Watched(MemoryStorage):
         if self._loses:
             await self._clock.sleep(LOSS_S)
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply them one by one, and look who owned what each changed."""
         outcomes: list[WriteOutcome] = []
         for transaction in transactions:
@@ -126,7 +126,7 @@ class Watched(MemoryStorage):
         return outcomes
 
 
-def heals(transaction: Transaction, owner: Guard, revision: int) -> bool:
+def heals(transaction: AnyTransaction, owner: Guard, revision: int) -> bool:
     """It writes what left here over an older state, whose owner, if any, it knows and had been followed by it."""
     token = int((owner.expected or b"0").rpartition(b"/")[2])
     return owner in transaction.guards and token < revision

@@ -30,7 +30,15 @@ from realmkeep.records.forking import Fork
 from realmkeep.records.issues import Issue, issue
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.loading import Loaded, load
-from realmkeep.records.marking import Observer, observe, peek_marks, put_back_marks, take_marks
+from realmkeep.records.marking import (
+    Observer,
+    leave_unmarked,
+    mark_again,
+    observe,
+    peek_marks,
+    put_back_marks,
+    take_marks,
+)
 from realmkeep.records.migrations import check_all, check_migrations
 from realmkeep.records.record import Part, Record
 from realmkeep.records.schema import Schema
@@ -77,7 +85,9 @@ __all__ = [
     "issue",
     "key_name",
     "key_text",
+    "leave_unmarked",
     "load",
+    "mark_again",
     "observe",
     "peek_marks",
     "put_back_marks",

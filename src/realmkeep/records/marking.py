@@ -11,6 +11,7 @@ from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
 from realmkeep.records.issues import short_repr
 
 _NO_TIER: Final = 99  # less urgent than any
+_ALL: Final = -1  # every bit
 _store: Final = msgspec.structs.force_setattr  # untracked by the garbage collector: durable values form no cycles
 set_tracked: Final = msgspec.Struct.__setattr__
 """Assign, without marking, a value that may refer back to the record: its marks, an ephemeral field."""
@@ -250,6 +251,8 @@ def touch(record: MarkedRecord, names: tuple[str, ...]) -> None:
             )
         fields = [info.fields[name] for name in names]
     marks = marks_of(record)
+    if marks.quiet == _ALL:
+        return
     for field in fields:
         if marks.observer is not None:
             _ask_observer(record, marks, marks.observer, field)
@@ -269,6 +272,16 @@ def observe(record: MarkedRecord, observer: Observer | None) -> None:
     marks.observer = observer
     marks.assignment_observer = cast("AssignmentObserver", observer) if hasattr(observer, "assigning") else None
     marks.quiet = 0
+
+
+def leave_unmarked(record: MarkedRecord) -> None:
+    """Let assignments and touches go unmarked until `mark_again`: a commit writes the record whole, or restores it."""
+    marks_of(record).quiet = _ALL
+
+
+def mark_again(record: MarkedRecord) -> None:
+    """End `leave_unmarked`."""
+    marks_of(record).quiet = 0
 
 
 def peek_marks(record: MarkedRecord) -> int:

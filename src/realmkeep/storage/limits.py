@@ -13,19 +13,22 @@ from realmkeep.storage.protocol import (
     EXPIRE_S_MAX,
     EXPIRE_S_MIN,
     KEY_BYTES_MAX,
+    STEP_OPERATIONS,
     TRANSACTION_BYTES_MAX,
     TRANSACTION_KEYS_MAX,
     VALUE_BYTES_MAX,
+    Advance,
+    AnyTransaction,
     Append,
     Delete,
     DropFirst,
     Effect,
+    Extend,
     Guard,
     Need,
     Present,
     Put,
     Shorter,
-    Transaction,
 )
 
 INCREMENT_MIN: Final = -(1 << 63)  # counters are 64-bit signed in every engine
@@ -37,7 +40,7 @@ _NUMBER_BYTES_MAX: Final = len(str(INCREMENT_MIN))
 _WHOLE_NUMBER = re.compile(rb"0|-?[1-9][0-9]*")  # Redis's form: no plus sign, no leading zeros
 
 
-def check_transactions(transactions: Sequence[Transaction]) -> None:
+def check_transactions(transactions: Sequence[AnyTransaction]) -> None:
     """Return if every transaction is within the limits of the protocol.
 
     Raises:
@@ -49,15 +52,16 @@ def check_transactions(transactions: Sequence[Transaction]) -> None:
     keys: list[str] = []
     values: list[bytes] = []
     for transaction in transactions:
+        if type(transaction) is Advance:
+            values += _advance_values(transaction)
+            continue
         guards, effects, needs = transaction.guards, transaction.effects, transaction.needs
         if len(guards) + len(effects) + len(needs) > TRANSACTION_KEYS_MAX:
             _check_transaction(transaction)
         if needs:
             _check_needs(needs, keys)
-        for guard in guards:
-            keys.append(guard.key)
-            if guard.expected is not None:
-                values.append(guard.expected)
+        keys += [guard.key for guard in guards]
+        values += [guard.expected for guard in guards if guard.expected is not None]
         for effect in effects:
             keys.append(effect.key)
             if isinstance(effect, Put) and effect.expire_s is None:
@@ -67,6 +71,13 @@ def check_transactions(transactions: Sequence[Transaction]) -> None:
     if not _surely_within_limits(keys, values):
         for transaction in transactions:
             _check_transaction(transaction)
+
+
+def _advance_values(advance: Advance) -> list[bytes]:
+    """The values of an advance. Its keys are checked, and its other parts are short."""
+    if len(advance.steps) * STEP_OPERATIONS > TRANSACTION_KEYS_MAX:
+        _check_transaction(advance)
+    return [step.stored for step in advance.steps]
 
 
 def check_key(key: str) -> None:
@@ -158,22 +169,20 @@ def whole_number(value: bytes) -> int | None:
 
 
 def _surely_within_limits(keys: Sequence[str], values: Sequence[bytes]) -> bool:
-    if not keys:
-        return True
-    if set(map(type, keys)) != _ONLY_STR or not set(map(type, values)) <= _ONLY_BYTES:
+    if not set(map(type, keys)) <= _ONLY_STR or not set(map(type, values)) <= _ONLY_BYTES:
         return False
     together = "".join(keys)
     return (
         together.isascii()
         and "\0" not in together
-        and min(map(len, keys)) > 0
-        and max(map(len, keys)) <= KEY_BYTES_MAX
+        and min(map(len, keys), default=1) > 0
+        and max(map(len, keys), default=0) <= KEY_BYTES_MAX
         and max(map(len, values), default=0) <= VALUE_BYTES_MAX
         and len(together) + sum(map(len, values)) <= TRANSACTION_BYTES_MAX
     )
 
 
-def _check_transaction(transaction: Transaction) -> None:
+def _check_transaction(transaction: AnyTransaction) -> None:
     """Check one transaction exactly, so that the error names its fault."""
     parts: list[Guard | Need | Effect] = [*transaction.guards, *transaction.needs, *transaction.effects]
     if len(parts) > TRANSACTION_KEYS_MAX:
@@ -185,7 +194,13 @@ def _check_transaction(transaction: Transaction) -> None:
     for part in parts:
         check_key(part.key)
         size += len(part.key.encode())
-        value = part.expected if isinstance(part, Guard) else part.value if isinstance(part, (Put, Append)) else None
+        value = (
+            part.expected
+            if isinstance(part, Guard)
+            else part.value
+            if isinstance(part, (Put, Extend, Append))
+            else None
+        )
         if value is not None:
             check_value(part.key, value)
             size += len(value)
@@ -207,7 +222,7 @@ def _check_needs(needs: Sequence[Need], keys: list[str]) -> None:
 
 
 def _check_other_effect(effect: Effect, values: list[bytes]) -> None:
-    if isinstance(effect, (Put, Append)):
+    if isinstance(effect, (Put, Extend, Append)):
         values.append(effect.value)
         expire_s = effect.expire_s if isinstance(effect, Put) else None
         if expire_s is not None and not EXPIRE_S_MIN <= expire_s <= EXPIRE_S_MAX:  # NaN fails too
@@ -216,4 +231,4 @@ def _check_other_effect(effect: Effect, values: list[bytes]) -> None:
         if not 1 <= effect.count <= INCREMENT_MAX:
             raise ValueError(f"{effect.count} entries cannot be dropped from {effect.key!r}: at least 1")
     elif not isinstance(effect, Delete):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-        raise TypeError(f"an effect is Put, Delete, Append or DropFirst, not {type(effect).__name__}")
+        raise TypeError(f"an effect is Put, Extend, Delete, Append or DropFirst, not {type(effect).__name__}")

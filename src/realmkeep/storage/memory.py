@@ -18,10 +18,11 @@ from realmkeep.storage.limits import (
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import (
+    AnyTransaction,
     Append,
     Capability,
     Delete,
-    Effect,
+    DropFirst,
     Failed,
     Put,
     Transaction,
@@ -113,7 +114,7 @@ class MemoryStore:
         """Set `key` to `value`, and keep its expiry if it has one."""
         self._held[key] = value
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         """Apply an effect; the type of its key has been checked."""
         key = effect.key
         if isinstance(effect, Put):
@@ -189,7 +190,7 @@ class MemoryStorage:
         """Close the storage; the store keeps its contents."""
         self._connected = False
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""
         check_transactions(transactions)
         if not self._connected:

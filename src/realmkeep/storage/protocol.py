@@ -66,6 +66,16 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     value: bytes
 
 
+class Extend(msgspec.Struct, frozen=True, gc=False):
+    """Add `value` to the end of the value at `key`, which is made if absent; its expiry stays.
+
+    The store does not compare the value that results with `VALUE_BYTES_MAX`: its owner puts it anew in time.
+    """
+
+    key: str
+    value: bytes
+
+
 class DropFirst(msgspec.Struct, frozen=True, gc=False):
     """Remove the first `count` (at least 1) entries of the list at `key`, or all if it has fewer; an empty list is absent."""
 
@@ -73,7 +83,7 @@ class DropFirst(msgspec.Struct, frozen=True, gc=False):
     count: int
 
 
-Effect: TypeAlias = Put | Delete | Append | DropFirst
+Effect: TypeAlias = Put | Extend | Delete | Append | DropFirst
 
 
 class Transaction(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +97,84 @@ class Transaction(msgspec.Struct, frozen=True, gc=False):
     guards: Sequence[Guard]
     effects: Sequence[Effect]
     needs: Sequence[Need] = ()
+
+
+STEP_OPERATIONS: Final = 5  # two guards, two puts, an extension
+
+
+class OwnedKeys(msgspec.Struct, gc=False):
+    """The keys of an owned record, as its server writes them. They are checked: no key here breaks a limit of the protocol.
+
+    Attributes:
+        record: The key of its bytes.
+        updated: The key of its revision.
+        owner: The key of its claim.
+        ops: The key of its log of operations.
+        claim: The claim, the value of `owner`.
+        prepared: A backend's own form of the above, made at the first write.
+    """
+
+    record: str
+    updated: str
+    owner: str
+    ops: str
+    claim: bytes
+    prepared: tuple[bytes, ...] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """The next revision of one owned record.
+
+    Attributes:
+        of: Its keys.
+        follows: The revision before, at least 1.
+        leaves: The revision that it leaves.
+        stored: The record's bytes.
+        line: The addition to its log of operations; empty for none.
+    """
+
+    of: OwnedKeys
+    follows: int
+    leaves: int
+    stored: bytes
+    line: bytes = b""
+
+
+class Advance(msgspec.Struct, frozen=True, gc=False):
+    """A transaction that advances owned records: each holds its claim and the revision before; all advance, or none.
+
+    It means the same as a `Transaction` of its guards and effects, and a backend may apply it as one. A backend may also write
+    it without making those: its parts are always the same, so most of their bytes on the wire are known beforehand.
+    """
+
+    steps: tuple[Step, ...]
+
+    @property
+    def guards(self) -> list[Guard]:
+        """Claim and revision of each record."""
+        return [
+            guard
+            for step in self.steps
+            for guard in (Guard(step.of.owner, step.of.claim), Guard(step.of.updated, b"%d" % step.follows))
+        ]
+
+    @property
+    def effects(self) -> list[Effect]:
+        """Bytes and revision of each record, then the additions to the logs."""
+        puts: list[Effect] = [
+            put
+            for step in self.steps
+            for put in (Put(step.of.record, step.stored), Put(step.of.updated, b"%d" % step.leaves))
+        ]
+        return puts + [Extend(step.of.ops, step.line) for step in self.steps if step.line]
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """None."""
+        return ()
+
+
+AnyTransaction: TypeAlias = Transaction | Advance
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -188,7 +276,7 @@ class Storage(Protocol):
     call goes on and gets its own answer.
 
     Types. A key holds a value or a list, or is absent; a list that loses its last entry is absent. The wrong type is
-    `WrongType` naming the key: a guard (even one that expects absence), put or value read on a list, and an append, drop,
+    `WrongType` naming the key: a guard (even one that expects absence), put, extension or value read on a list, and an append, drop,
     `Shorter` or list read on a value. The transaction does not happen and the key stays as it is. The type is judged after
     the effects before it, so one transaction can delete a key and make it anew with the other type. `Delete` removes either.
 
@@ -238,7 +326,7 @@ class Storage(Protocol):
         """Finish the accepted calls, then close. A second call has no effect; `connect` opens the store again."""
         ...
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply transactions in order, each wholly or not at all; return one outcome for each.
 
         Raises:

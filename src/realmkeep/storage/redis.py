@@ -24,7 +24,7 @@ from realmkeep.storage.limits import (
     check_value,
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
-from realmkeep.storage.protocol import Capability, Failed, Transaction, WriteOutcome
+from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, WriteOutcome
 from realmkeep.storage.redis_capability import info_number, read_capability, read_info
 from realmkeep.storage.redis_chunk import write_script
 from realmkeep.storage.redis_connection import (
@@ -149,7 +149,7 @@ class RedisStorage:
             self._capability = None
             await self._pool.close()
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""
         if not self._pipe:
             check_transactions(transactions)
@@ -335,7 +335,9 @@ class RedisStorage:
                 await connection.connect()
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
-                await ask(connection, "EVALSHA", script_sha, 0, "", 0, 0, 0)  # an ACL may allow SCRIPT but not EVALSHA
+                await ask(
+                    connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0
+                )  # an ACL may allow SCRIPT but not EVALSHA
                 await self._sync.sync_before_reading(connection)
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)

@@ -1,30 +1,31 @@
 """Packs mini-transactions into one script call, and turns its reply into outcomes. The script is `lua/write.lua`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Final, cast
-
-import hiredis
 
 from realmkeep.errors import WrongType
 from realmkeep.storage.limits import expire_ms
 from realmkeep.storage.protocol import (
     COMMITTED,
+    STEP_OPERATIONS,
+    Advance,
+    AnyTransaction,
     Append,
-    Delete,
+    DropFirst,
     Effect,
+    Extend,
     Failed,
     Need,
+    OwnedKeys,
     Present,
     Put,
     Refused,
+    Step,
     Transaction,
     WriteOutcome,
 )
-
-# The driver's stub takes tuples of exactly one argument.
-_pack_command = cast("Callable[[tuple[str | bytes | int, ...]], bytes]", hiredis.pack_command)  # pyright: ignore[reportUnknownMemberType] - see above
 
 # Lua's stack holds 8,000 values, and one MSET takes two for each put. The limits also bound how long the store is busy
 # with one chunk, and how long packing holds the event loop.
@@ -42,25 +43,32 @@ def write_script() -> str:
 
 
 class ChunkPacker:
-    """Collects transactions until a chunk is full, then packs them as one command."""
+    """Collects transactions until a chunk is full, then packs them as one command.
+
+    Keys and values are kept as they are sent, each with its length before it. Those of an owned record are prepared once.
+    """
 
     def __init__(self) -> None:
         self._program: list[str] = []
-        self._swapped: list[str] = []  # keys, by kind of operation; the kinds are those of the script
-        self._guarded: list[str] = []
-        self._short: list[str] = []
-        self._other: list[str] = []
+        self._swapped: list[bytes] = []  # keys, by kind of operation; the kinds are those of the script
+        self._guarded: list[bytes] = []
+        self._short: list[bytes] = []
+        self._extended: list[bytes] = []
+        self._other: list[bytes] = []
         self._swap_expected: list[bytes] = []
         self._swap_new: list[bytes] = []
         self._expected: list[bytes] = []
         self._short_values: list[bytes] = []
+        self._additions: list[bytes] = []
         self._arguments: list[bytes] = []
-        self._put: set[str] = set()
+        self._touched: set[str] = set()  # keys that a transaction puts or extends
+        self._guarded_keys: set[str] = set()
+        self._steps: dict[str, Step] = {}  # by the key of the revision
         self._is_independent = True
         self._size = 0
         self._operations = 0
 
-    def take(self, transactions: Sequence[Transaction], start: int) -> int:
+    def take(self, transactions: Sequence[AnyTransaction], start: int) -> int:
         """Add transactions from the position `start` on, at most `PACK_SLICE`; return the position after the last one.
 
         A full chunk takes none. An empty chunk takes at least one, of any size.
@@ -69,75 +77,110 @@ class ChunkPacker:
         stop = min(len(transactions), start + PACK_SLICE)
         for position in range(start, stop):
             transaction = transactions[position]
-            operations = self._operations + len(transaction.guards) + len(transaction.effects) + len(transaction.needs)
+            if isinstance(transaction, Advance):
+                count = STEP_OPERATIONS * len(transaction.steps)
+            else:
+                count = len(transaction.guards) + len(transaction.effects) + len(transaction.needs)
             if program and (
                 len(program) >= CHUNK_TRANSACTIONS_MAX
                 or self._size >= CHUNK_BYTES_MAX
-                or operations > CHUNK_OPERATIONS_MAX
+                or self._operations + count > CHUNK_OPERATIONS_MAX
             ):
                 return position
-            self._operations = operations
-            program.append(self._add(transaction))
+            self._operations += count
+            program.append(
+                self._add_advance(transaction.steps) if isinstance(transaction, Advance) else self._add(transaction)
+            )
         return stop
 
+    def _add_advance(self, steps: Sequence[Step]) -> str:
+        advanced, conditions, effects, extensions = self._steps, "", "", ""
+        for step in steps:
+            of, stored, line = step.of, step.stored, step.line
+            updated, owner, record, ops, claim = of.prepared or _prepared(of)
+            if of.updated in advanced:
+                self._is_independent = False
+            advanced[of.updated] = step
+            conditions += "GC"
+            self._guarded.append(owner)
+            self._expected.append(claim)
+            self._swapped.append(updated)
+            self._swap_expected.append(_bulk(b"%d" % step.follows))
+            self._swap_new.append(_bulk(b"%d" % step.leaves))
+            effects += "P"
+            self._other.append(record)
+            self._arguments.append(b"$%d\r\n%b\r\n" % (len(stored), stored))
+            self._size += len(stored)
+            if line:
+                extensions += "T"
+                self._extended.append(ops)
+                self._additions.append(b"$%d\r\n%b\r\n" % (len(line), line))
+        return conditions + effects + extensions
+
     def _add(self, transaction: Transaction) -> str:
-        effects, put = transaction.effects, self._put
+        effects, touched = transaction.effects, self._touched
         first_on = {effect.key: effect for effect in reversed(effects)}
         swaps: set[str] = set()
         letters = ""
         for guard in transaction.guards:
             key, expected = guard.key, guard.expected
-            if key in put:
+            if key in touched:
                 self._is_independent = False
+            self._guarded_keys.add(key)
             if expected is None:
                 letters += "N"
-                self._guarded.append(key)
-                self._expected.append(b"")
+                self._guarded.append(_bulk(key.encode()))
+                self._expected.append(_bulk(b""))
                 self._is_independent = False  # for MGET a list looks absent, so the script must check the type
                 continue
             effect = first_on.pop(key, None)
             if isinstance(effect, Put) and effect.expire_s is None:
                 letters += "C"
                 swaps.add(key)
-                self._swapped.append(key)
-                self._swap_expected.append(expected)
-                self._swap_new.append(effect.value)
+                self._swapped.append(_bulk(key.encode()))
+                self._swap_expected.append(_bulk(expected))
+                self._swap_new.append(_bulk(effect.value))
                 self._size += len(effect.value)
             else:
                 letters += "G"
-                self._guarded.append(key)
-                self._expected.append(expected)
+                self._guarded.append(_bulk(key.encode()))
+                self._expected.append(_bulk(expected))
         letters += self._add_needs(transaction.needs) if transaction.needs else ""
         for effect in effects:
-            key = effect.key
-            if isinstance(effect, Put) and effect.expire_s is None:
-                if key in put:
+            if (isinstance(effect, Put) and effect.expire_s is None) or isinstance(effect, Extend):
+                if effect.key in touched:
                     self._is_independent = False
-                put.add(key)
-                value = effect.value
-                if key in swaps:  # the first effect on its key
-                    swaps.remove(key)
-                    continue
-                if len(value) <= SHORT_BYTES_MAX:
-                    letters += "S"
-                    self._short.append(key)
-                    self._short_values.append(value)
+                touched.add(effect.key)
+                if effect.key in swaps:  # the first effect on its key
+                    swaps.remove(effect.key)
                 else:
-                    letters += "P"
-                    self._other.append(key)
-                    self._arguments.append(value)
-                self._size += len(value)
+                    letters += self._add_value(effect)
             else:
                 letters += self._add_other_effect(effect)
         return letters
+
+    def _add_value(self, effect: Put | Extend) -> str:
+        key, value = _bulk(effect.key.encode()), _bulk(effect.value)
+        self._size += len(effect.value)
+        if isinstance(effect, Extend):
+            self._extended.append(key)
+            self._additions.append(value)
+            return "T"
+        if len(effect.value) <= SHORT_BYTES_MAX:
+            self._short.append(key)
+            self._short_values.append(value)
+            return "S"
+        self._other.append(key)
+        self._arguments.append(value)
+        return "P"
 
     def _add_needs(self, needs: Sequence[Need]) -> str:
         self._is_independent = False
         letters = ""
         for need in needs:
             letter, argument = ("E", b"") if isinstance(need, Present) else ("L", b"%d" % need.than)
-            self._other.append(need.key)
-            self._arguments.append(argument)
+            self._other.append(_bulk(need.key.encode()))
+            self._arguments.append(_bulk(argument))
             letters += letter
         return letters
 
@@ -147,42 +190,65 @@ class ChunkPacker:
             letter, argument = "X", b"%d %b" % (expire_ms(cast("float", effect.expire_s)), effect.value)
         elif isinstance(effect, Append):
             letter, argument = "A", effect.value
-        elif isinstance(effect, Delete):
-            letter, argument = "D", b""
-        else:
+        elif isinstance(effect, DropFirst):
             letter, argument = "F", b"%d" % effect.count
-        self._other.append(effect.key)
-        self._arguments.append(argument)
+        else:
+            letter, argument = "D", b""
+        self._other.append(_bulk(effect.key.encode()))
+        self._arguments.append(_bulk(argument))
         self._size += len(argument)
         return letter
 
+    def _are_kinds_mixed_up(self) -> bool:
+        """Whether a transaction has a key of a record that another one advances."""
+        others = self._touched | self._guarded_keys
+        return bool(others) and any(
+            key in others
+            for of in (step.of for step in self._steps.values())
+            for key in (of.updated, of.owner, of.record, of.ops)
+        )
+
     def pack(self, script_sha: bytes) -> bytes:
         """Return the chunk in the protocol of Redis, ready to be sent."""
-        swaps, guards, shorts = len(self._swapped), len(self._guarded), len(self._short)
-        program = ".".join(self._program) + "."
-        return _pack_command(
+        counts = [len(each) for each in (self._swapped, self._guarded, self._short, self._extended)]
+        keys = sum(counts) + len(self._other)
+        program = (
+            ("+" if self._is_independent and not self._are_kinds_mixed_up() else "") + ".".join(self._program) + "."
+        )
+        arguments = [program.encode(), *[b"%d" % count for count in counts]]
+        return b"".join(
             (
-                b"EVALSHA",
-                script_sha,
-                swaps + guards + shorts + len(self._other),
+                b"*%d\r\n$7\r\nEVALSHA\r\n" % (3 + len(arguments) + 2 * keys + counts[0]),
+                _bulk(script_sha),
+                _bulk(b"%d" % keys),
                 *self._swapped,
                 *self._guarded,
                 *self._short,
+                *self._extended,
                 *self._other,
-                "+" + program if self._is_independent else program,
-                swaps,
-                guards,
-                shorts,
+                *map(_bulk, arguments),
                 *self._swap_expected,
                 *self._expected,
                 *self._short_values,
+                *self._additions,
                 *self._arguments,
                 *self._swap_new,
             )
         )
 
 
-def outcomes(transactions: Sequence[Transaction], exceptions: Iterable[bytes | int | None]) -> list[WriteOutcome]:
+def _bulk(argument: bytes) -> bytes:
+    """One argument of a command, as it is sent."""
+    return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def _prepared(of: OwnedKeys) -> tuple[bytes, ...]:
+    keys = (of.updated, of.owner, of.record, of.ops)
+    of.prepared = prepared = (*[_bulk(key.encode()) for key in keys], _bulk(of.claim))
+    return prepared
+
+
+def outcomes(transactions: Sequence[AnyTransaction], exceptions: Iterable[bytes | int | None]) -> list[WriteOutcome]:
     """Turn the script's reply into one outcome for each transaction of a chunk."""
     results: list[WriteOutcome] = [COMMITTED] * len(transactions)
     entries = iter(exceptions)
@@ -192,7 +258,7 @@ def outcomes(transactions: Sequence[Transaction], exceptions: Iterable[bytes | i
     return results
 
 
-def _exception_outcome(transaction: Transaction, position: int, found: bytes | int | None) -> WriteOutcome:
+def _exception_outcome(transaction: AnyTransaction, position: int, found: bytes | int | None) -> WriteOutcome:
     if position >= 0:
         guards = transaction.guards
         guard = guards[position] if position < len(guards) else transaction.needs[position - len(guards)]

@@ -11,7 +11,7 @@ from redis.exceptions import InvalidResponse, NoScriptError, RedisError
 from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
-from realmkeep.storage.protocol import COMMITTED, Failed, Transaction, Unknown, WriteOutcome
+from realmkeep.storage.protocol import COMMITTED, AnyTransaction, Failed, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.redis_chunk import PACK_SLICE, ChunkPacker, outcomes
 from realmkeep.storage.redis_connection import (
     RedisConnection,
@@ -34,7 +34,7 @@ _TAKEN: Final = Transaction((), ())
 class _WriteCall:
     """One `write`: its unsent transactions, and the outcomes so far."""
 
-    def __init__(self, transactions: Sequence[Transaction]) -> None:
+    def __init__(self, transactions: Sequence[AnyTransaction]) -> None:
         self.transactions = list(transactions)
         self.outcomes: list[WriteOutcome] = [COMMITTED] * len(self.transactions)
         self.unanswered = len(self.transactions)
@@ -42,7 +42,7 @@ class _WriteCall:
         self.packed = 0
         self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
 
-    def hand_out(self, stop: int) -> list[Transaction]:
+    def hand_out(self, stop: int) -> list[AnyTransaction]:
         """Hand out the next transactions, up to the position `stop`, and drop them.
 
         If the caller drops them too, they are freed chunk by chunk: freeing 20,000 at once takes 8 ms.
@@ -67,7 +67,7 @@ class _Chunk:
         self.packed = b""
         self._packer = ChunkPacker()
         self._parts: list[tuple[_WriteCall, int, int]] = []
-        self._transactions: list[Transaction] = []
+        self._transactions: list[AnyTransaction] = []
 
     def take(self, call: _WriteCall) -> bool:
         """Add a slice of `call`; False if there was no room for it."""
@@ -148,7 +148,7 @@ class RedisPipe:
         self._timer: Timer | None = None
         self._tasks = [asyncio.create_task(self._run(work)) for work in (self._send, self._read)]
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """As `Storage.write`.
 
         Raises:

@@ -21,7 +21,7 @@ from realmkeep.storage.limits import (
     check_value,
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan, literal_prefix
-from realmkeep.storage.protocol import Capability, Failed, Put, Transaction, Unknown, WriteOutcome
+from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, Put, Transaction, Unknown, WriteOutcome
 from realmkeep.storage.sqlite_contents import SqliteContents
 from realmkeep.storage.sqlite_file import SqliteFile
 from realmkeep.storage.sqlite_threads import SqliteThread, run_each_in_its_own, run_in_one_transaction
@@ -107,7 +107,7 @@ class SqliteStorage:
         """Write all accepted calls, fold the log into the file, and close it."""
         await asyncio.shield(asyncio.create_task(self._close()))
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""
         check_transactions(transactions)
         batch = tuple(transactions)  # the caller may change its list before the thread runs

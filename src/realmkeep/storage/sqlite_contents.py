@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from realmkeep.clock import Clock
 from realmkeep.storage.limits import expire_ms
-from realmkeep.storage.protocol import Append, Delete, Effect, Put
+from realmkeep.storage.protocol import Append, Delete, DropFirst, Put
 from realmkeep.storage.transact import ABSENT, VALUE, Shape, wrong_type
 
 SWEEP_KEYS_MAX: Final = 100  # in one transaction, so that no commit waits for a long sweep
@@ -129,7 +129,7 @@ class SqliteContents:
         found = [key for key, expires_us in rows if expires_us is None or expires_us > now_us]
         return found, f"{rows[-1][0]}\0" if len(rows) == count else None
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         """Apply an effect; the type of its key has been checked."""
         key = effect.key
         if isinstance(effect, Put):

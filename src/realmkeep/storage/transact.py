@@ -10,14 +10,17 @@ from realmkeep.errors import WrongType
 from realmkeep.storage.limits import INCREMENT_MAX, INCREMENT_MIN, whole_number
 from realmkeep.storage.protocol import (
     COMMITTED,
+    AnyTransaction,
     Append,
     Delete,
+    DropFirst,
     Effect,
+    Extend,
     Failed,
+    Need,
     Present,
     Put,
     Refused,
-    Transaction,
     WriteOutcome,
 )
 
@@ -41,7 +44,7 @@ class Contents(Protocol):
         """Return the shape of `key`."""
         ...
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         """Apply an effect; the type of its key has been checked."""
         ...
 
@@ -50,26 +53,23 @@ class Contents(Protocol):
         ...
 
 
-def apply(contents: Contents, transaction: Transaction) -> WriteOutcome:
+def apply(contents: Contents, transaction: AnyTransaction) -> WriteOutcome:
     """Apply `transaction` wholly or not at all."""
     try:
         for guard in transaction.guards:
             if (found := contents.value(guard.key)) != guard.expected:
                 return Refused(guard, found)
         for need in transaction.needs:
-            shape = contents.shape(need.key)
-            if isinstance(need, Present):
-                if shape == ABSENT:
-                    return Refused(need, None)
-            elif shape == VALUE:
-                raise wrong_type(need.key, holds="a value", wanted="a list")
-            elif shape >= need.than:
-                return Refused(need, b"%d" % shape)
+            if (refused := _unmet(contents, need)) is not None:
+                return refused
         _check_types(contents, transaction.effects)
     except WrongType as error:
         return Failed(error)
     for effect in transaction.effects:
-        contents.perform(effect)
+        if isinstance(effect, Extend):
+            _extend(contents, effect)
+        else:
+            contents.perform(effect)
     return COMMITTED
 
 
@@ -97,6 +97,28 @@ def wrong_type(key: str, *, holds: str, wanted: str) -> WrongType:
     return WrongType(f"{key!r} holds {holds}, not {wanted}; it was not touched", hint="delete it or use another key")
 
 
+def _unmet(contents: Contents, need: Need) -> Refused | None:
+    """The refusal of a need that does not hold.
+
+    Raises:
+        WrongType: Its key holds a value instead of a list.
+    """
+    shape = contents.shape(need.key)
+    if isinstance(need, Present):
+        return Refused(need, None) if shape == ABSENT else None
+    if shape == VALUE:
+        raise wrong_type(need.key, holds="a value", wanted="a list")
+    return Refused(need, b"%d" % shape) if shape >= need.than else None
+
+
+def _extend(contents: Contents, effect: Extend) -> None:
+    before = contents.value(effect.key)
+    if before is None:
+        contents.perform(Put(effect.key, effect.value))
+    else:
+        contents.replace(effect.key, before + effect.value)
+
+
 def _check_types(contents: Contents, effects: Sequence[Effect]) -> None:
     """Raise WrongType for the first effect whose key, after the effects before it, holds the wrong type."""
     shapes: dict[str, Shape] = {}
@@ -106,7 +128,7 @@ def _check_types(contents: Contents, effects: Sequence[Effect]) -> None:
             shapes[key] = ABSENT
             continue
         shape = shapes[key] if key in shapes else contents.shape(key)
-        if isinstance(effect, Put):
+        if isinstance(effect, (Put, Extend)):
             if shape > 0:
                 raise wrong_type(key, holds="a list", wanted="a value")
             shapes[key] = VALUE

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol, TypeVar
 from realmkeep.clock import Clock
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from realmkeep.storage.limits import check_transactions
-from realmkeep.storage.protocol import Capability, Failed, Storage, Transaction, Unknown, WriteOutcome
+from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, Storage, Unknown, WriteOutcome
 
 T = TypeVar("T")
 
@@ -186,7 +186,7 @@ class FaultyStorage:
             await asyncio.wait(self._under_way)
         await self._inner.disconnect()
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Write through the fault: part of the batch may be lost, and part of the outcomes."""
         check_transactions(transactions)
         batch = tuple(transactions)

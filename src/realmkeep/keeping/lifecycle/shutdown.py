@@ -198,7 +198,7 @@ def _unsavable(session: Session[Any], error: Exception, store_id: str) -> Unsava
     return Unsavable(
         record=session.keys.record,
         why=str(error),
-        owner=(session.owner_guard.expected or b"").decode(errors="replace"),
+        owner=session.claim.decode(errors="replace"),
         durable_revision=session.durable_revision,
         version=session.record.__realmkeep__.version,
         state=readable(msgspec.structs.asdict(session.record)),

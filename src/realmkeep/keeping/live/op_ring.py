@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.pending_write import PendingWrite
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
+STORED_OPS_MAX: Final = 64  # with this many in the stored log, the ring is put anew
 RING_LETTERS: Final = (
     32  # as many are stored; letters that a loss of the store may bring back are remembered, however many
 )
@@ -29,7 +30,8 @@ SAFE: Final = float("-inf")
 UNSAFE: Final = float("inf")
 
 _CRC_TAIL: Final = len(b',"crc":"00000000"}')
-_SEPARATOR: Final = b",\n"  # compact JSON has no line feed of its own
+CRC_BYTES: Final = len(b"00000000 ")
+RESTORE: Final = "restore it from a backup, or delete it to forget the last operations"
 _by_id = attrgetter("id")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -102,7 +104,7 @@ class AppliedOp(NamedTuple):
 
 
 Opened: TypeAlias = dict[str, list[float]]  # never changed in place, but for the moment in which a letter was durable
-RingState: TypeAlias = tuple[bytes, int, int, Opened]
+RingState: TypeAlias = tuple[bytes, int, int, Opened, int]
 
 
 def digest_of(op: Op) -> str:
@@ -113,24 +115,25 @@ def digest_of(op: Op) -> str:
 class OpRing:
     """The 32 operations with the highest ids, by id, and the letters applied last.
 
-    Kept as the bytes that are stored, one operation a line: a full ring takes 2 KB and not 10, and a commit cuts off the first
-    line and adds one. Only a question for an operation of the past takes the lines apart.
+    Stored as a log of lines, one an operation, each with its checksum: a commit adds one line to it. The store may hold more
+    operations than the ring, so every 32 operations the ring is put anew. In memory a full ring takes 2 KB, because only a
+    question for an operation of the past takes its lines apart.
 
     Attributes:
-        changed: Something was added that no write carries yet.
         last_id: The highest id applied; 0 if none.
     """
 
-    __slots__ = ("_body", "_count", "_letters", "_under_way", "changed", "last_id")
+    __slots__ = ("_added", "_count", "_letters", "_lines", "_stored", "_under_way", "last_id")
 
-    def __init__(self, entries: Sequence[AppliedOp] = (), letters: Sequence[str] = ()) -> None:
+    def __init__(self, entries: Iterable[AppliedOp] = (), letters: Sequence[str] = (), *, stored: int = 0) -> None:
         self._letters: Opened = {letter_id: [SAFE] for letter_id in letters}
         self._under_way: tuple[tuple[int, PendingWrite], ...] = ()  # nearly always none, or one
-        self.changed = False
-        self._hold(entries)
+        self._added = b""  # lines that no write carries yet
+        self._stored = stored  # operations in the store
+        self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
 
     def _hold(self, entries: Sequence[AppliedOp]) -> None:
-        self._body = _SEPARATOR.join(_line(entry.id, entry.digest, entry.result) for entry in entries)
+        self._lines = b"".join([_sealed(b'[%d,"%b",%b]' % (e.id, e.digest.encode(), e.result)) for e in entries])
         self._count = len(entries)
         self.last_id = entries[-1].id if entries else 0
 
@@ -140,7 +143,7 @@ class OpRing:
     @property
     def size_bytes(self) -> int:
         """The memory that it takes, about."""
-        return len(self._body) + LETTER_ID_BYTES * len(self._letters)
+        return len(self._lines) + LETTER_ID_BYTES * len(self._letters)
 
     def has_letter(self, letter_id: str) -> bool:
         """Whether this letter was applied lately: a store that lost data may show it again."""
@@ -163,7 +166,7 @@ class OpRing:
                 break
             del letters[letter_id]
         self._letters = letters
-        self.changed = True
+        self._stored = STORED_OPS_MAX  # letters are not added to the log, so it is put anew
 
     def letters_durable(self, at_s: float, letter_ids: Iterable[str] | None = None) -> None:
         """These letters, or all, were written at this moment, on the monotonic clock; a crash may take it for a while."""
@@ -205,26 +208,32 @@ class OpRing:
 
     def _entries(self) -> list[AppliedOp]:
         under_way = dict(self._under_way)
-        lines = _lines.decode(b"[%b]" % self._body)
-        return [AppliedOp(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in lines]
+        lines = [line[CRC_BYTES:] for line in self._lines.split(b"\n")[:-1]]
+        told = _ops.decode(b"[%b]" % b",".join(lines))
+        return [AppliedOp(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in told]
 
     def add_op(self, op: Op, result: bytes) -> None:
         """Record `op`; the lowest id leaves a full ring. `find_op` has allowed it."""
-        self.changed = True
+        line = line_of(op, result)
+        self._added += line
         if op.id <= self.last_id:
-            entries = [*self._entries(), AppliedOp(op.id, digest_of(op), result)]
-            self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
+            self._hold(sorted([*self._entries(), AppliedOp(op.id, digest_of(op), result)], key=_by_id)[-RING_OPS:])
             return
         self.last_id = op.id
-        line = _line(op.id, digest_of(op), result)
-        if not self._count:
-            self._body = line
-        elif self._count < RING_OPS:
-            self._body += _SEPARATOR + line
+        if self._count < RING_OPS:
+            self._lines += line
+            self._count += 1
         else:
-            self._body = b"%b,\n%b" % (self._body[self._body.index(b"\n") + 1 :], line)
-            return
-        self._count += 1
+            self._lines = self._lines[self._lines.index(b"\n") + 1 :] + line
+
+    def take_added(self) -> bytes | None:
+        """The lines to add to the stored log, for what was recorded since the last write; None if it is to be put anew."""
+        added, self._added = self._added, b""
+        if self._stored >= STORED_OPS_MAX:
+            return None
+        if added:
+            self._stored += 1
+        return added
 
     def attach_write(self, op: Op, write: PendingWrite) -> None:
         """Let repeats of `op` wait for this write, until `detach_write`."""
@@ -237,52 +246,84 @@ class OpRing:
 
     def snapshot(self) -> RingState:
         """The state to which `revert` goes back."""
-        return self._body, self._count, self.last_id, self._letters
+        return self._lines, self._count, self.last_id, self._letters, self._stored
 
     def revert(self, snapshot: RingState) -> None:
         """Forget every addition since the `snapshot`."""
-        self._body, self._count, self.last_id, self._letters = snapshot
-        self.changed = False
+        self._lines, self._count, self.last_id, self._letters, self._stored = snapshot
+        self._added = b""
 
     def encode(self) -> bytes:
-        """The ring as it is stored: JSON, its CRC-32 last."""
-        self.changed = False
-        body = b'{"ops":[%b]' % self._body
-        if self._letters:
-            body += b',"letters":' + msgspec.json.encode([*self._letters][-RING_LETTERS:])
-        return b'%b,"crc":"%08x"}' % (body, crc32(body))
+        """The whole ring as it is stored."""
+        self._stored, self._added = self._count, b""
+        if not self._letters:
+            return self._lines
+        return _sealed(msgspec.json.encode({"letters": [*self._letters][-RING_LETTERS:]})) + self._lines
 
     @classmethod
     def decode(cls, stored: bytes | None, key: str) -> OpRing:
-        """The ring that `encode` wrote; empty if nothing is stored.
+        """The ring that is stored; empty if nothing is. A ring of an earlier form is put anew at its next change.
 
         Raises:
-            Corrupt: The bytes are not a ring, or their checksum differs.
+            Corrupt: The bytes are not a ring, or the checksum of a line differs.
         """
         if stored is None:
             return cls()
-        body = stored[:-_CRC_TAIL]
-        if stored[-_CRC_TAIL:] != b',"crc":"%08x"}' % crc32(body):
-            raise Corrupt(
-                f"the checksum of {key} differs",
-                hint="restore it from a backup, or delete it to forget the last operations",
-            )
         try:
-            plain = _stored.decode(stored)
+            return _decode_former(stored) if stored.startswith(b"{") else _decode_lines(stored)
         except UNDECODABLE as error:
-            raise Corrupt(f"{key} does not hold an op ring: {error}", hint="restore it from a backup") from error
-        return cls([AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops], plain.letters)
+            raise Corrupt(f"{key} does not hold an op ring: {error}", hint=RESTORE) from error
+        except _WrongChecksum as error:
+            raise Corrupt(f"the checksum of {key} differs", hint=RESTORE) from error
 
 
-def _line(op_id: int, digest: str, result: bytes) -> bytes:
-    return b'[%d,"%b",%b]' % (op_id, digest.encode(), result)
+def line_of(op: Op, result: bytes) -> bytes:
+    """An operation and its recorded result, as a line of the stored log."""
+    return _sealed(b'[%d,"%b",%b]' % (op.id, digest_of(op).encode(), result))
 
 
-class _StoredRing(msgspec.Struct):
-    ops: list[tuple[int, str, msgspec.Raw]]
+def _sealed(line: bytes) -> bytes:
+    return b"%08x %b\n" % (crc32(line), line)
+
+
+class _WrongChecksum(Exception):
+    """A part of a stored ring is not as it was written."""
+
+
+def _decode_lines(stored: bytes) -> OpRing:
+    *lines, rest = stored.split(b"\n")
+    if rest or any(line[:CRC_BYTES] != b"%08x " % crc32(line[CRC_BYTES:]) for line in lines):
+        raise _WrongChecksum
+    told = [line[CRC_BYTES:] for line in lines]
+    letters = _letters.decode(told.pop(0)).letters if told and told[0].startswith(b"{") else []
+    ops = {op_id: AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in map(_op.decode, told)}
+    return OpRing(ops.values(), letters, stored=len(told))
+
+
+def _decode_former(stored: bytes) -> OpRing:
+    """A ring as it was stored before lines: one JSON object with its checksum."""
+    body = stored[:-_CRC_TAIL]
+    if stored[-_CRC_TAIL:] != b',"crc":"%08x"}' % crc32(body):
+        raise _WrongChecksum
+    plain = _former.decode(stored)
+    ops = [AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in plain.ops]
+    return OpRing(ops, plain.letters, stored=STORED_OPS_MAX)
+
+
+_OpLine: TypeAlias = tuple[int, str, msgspec.Raw]
+
+
+class _FormerRing(msgspec.Struct):
+    ops: list[_OpLine]
     crc: str
     letters: list[str] = []
 
 
-_lines = msgspec.json.Decoder(list[tuple[int, str, msgspec.Raw]])
-_stored = msgspec.json.Decoder(_StoredRing)
+class _Letters(msgspec.Struct, forbid_unknown_fields=True):
+    letters: list[str]
+
+
+_op = msgspec.json.Decoder(_OpLine)
+_ops = msgspec.json.Decoder(list[_OpLine])
+_letters = msgspec.json.Decoder(_Letters)
+_former = msgspec.json.Decoder(_FormerRing)

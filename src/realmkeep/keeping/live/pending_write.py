@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from realmkeep.errors import RealmkeepError
-    from realmkeep.storage import Transaction
+    from realmkeep.storage.protocol import AnyTransaction
 
 
 class PendingWrite:
@@ -23,7 +23,7 @@ class PendingWrite:
 
     __slots__ = ("_error", "_landed", "_patient", "_waiters", "maybe_applied", "order", "queued_s", "transaction")
 
-    def __init__(self, transaction: Transaction, *, queued_s: float) -> None:
+    def __init__(self, transaction: AnyTransaction, *, queued_s: float) -> None:
         self.transaction = transaction
         self.queued_s = queued_s
         self.maybe_applied = False

@@ -8,7 +8,7 @@ from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierVio
 from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.session_states import OVER, WRITABLE, SessionState, next_state
 from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
-from realmkeep.storage import Guard
+from realmkeep.storage import OwnedKeys
 
 if TYPE_CHECKING:
     from collections import Counter, defaultdict
@@ -94,7 +94,7 @@ class Session(Generic[R_co]):
         "keys",
         "last_write",
         "limiter",
-        "owner_guard",
+        "owned",
         "record",
         "resumed",
         "revision",
@@ -122,7 +122,7 @@ class Session(Generic[R_co]):
         self.record = record
         self.keys = keys
         self.id = keys.id
-        self.owner_guard = Guard(keys.owner, owner)
+        self.owned = OwnedKeys(keys.record, keys.updated, keys.owner, keys.ops, owner)
         self.token = token
         self.revision = revision
         self.durable_revision = revision
@@ -149,6 +149,11 @@ class Session(Generic[R_co]):
     def is_of(self, calls: KeeperCalls) -> bool:
         """Whether the keeper with these calls made it."""
         return self._calls is calls
+
+    @property
+    def claim(self) -> bytes:
+        """The value of its owner key."""
+        return self.owned.claim
 
     @property
     def cls(self) -> type[Record]:

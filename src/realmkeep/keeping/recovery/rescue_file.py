@@ -23,7 +23,7 @@ from realmkeep import keys
 from realmkeep.errors import Corrupt, InvalidKey, StorageError
 from realmkeep.files import open_for_append, open_trusted
 from realmkeep.keeping.live.undecodable import UNDECODABLE
-from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
+from realmkeep.storage import Append, Delete, DropFirst, Extend, Guard, Put, Transaction
 from realmkeep.storage.limits import check_transactions
 
 if TYPE_CHECKING:
@@ -111,6 +111,11 @@ class _Put(msgspec.Struct, array_like=True, tag="put", forbid_unknown_fields=Tru
     expire_s: float | None = None
 
 
+class _Extend(msgspec.Struct, array_like=True, tag="extend", forbid_unknown_fields=True):
+    key: str
+    value: _Value
+
+
 class _Append(msgspec.Struct, array_like=True, tag="append", forbid_unknown_fields=True):
     key: str
     value: _Value
@@ -125,7 +130,7 @@ class _DropFirst(msgspec.Struct, array_like=True, tag="drop_first", forbid_unkno
     count: int
 
 
-_Effect: TypeAlias = _Put | _Append | _Delete | _DropFirst
+_Effect: TypeAlias = _Put | _Extend | _Append | _Delete | _DropFirst
 
 
 class _Write(msgspec.Struct, tag_field="what", tag="write", forbid_unknown_fields=True):
@@ -322,6 +327,8 @@ def _as_written(effect: Effect) -> _Effect:
     match effect:
         case Put(key, value, expire_s):
             return _Put(key, _shown(value), expire_s)
+        case Extend(key, value):
+            return _Extend(key, _shown(value))
         case Append(key, value):
             return _Append(key, _shown(value))
         case Delete(key):
@@ -334,6 +341,8 @@ def _as_sent(effect: _Effect) -> Effect:
     match effect:
         case _Put(key, value, expire_s):
             return Put(key, _stored(value), expire_s)
+        case _Extend(key, value):
+            return Extend(key, _stored(value))
         case _Append(key, value):
             return Append(key, _stored(value))
         case _Delete(key):

@@ -198,12 +198,12 @@ class _Round:
 
     def _is_gone(self, member: WriteMember) -> bool:
         """Whether another server or program has the record; a foreign value under our claim is decided later."""
-        is_ours = self._held[member.session].owner == member.session.owner_guard.expected
+        is_ours = self._held[member.session].owner == member.session.claim
         return not is_ours and self._fate(member).is_gone
 
     def _fate(self, member: WriteMember) -> Verdict:
         session = member.session
-        claim = session.owner_guard.expected or b""
+        claim = session.claim
         return self._held[session].verdict(Wrote(claim, member.leaves, self._ends.get(session)))
 
     def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:

@@ -21,7 +21,7 @@ from realmkeep.keeping.recovery.stored_ownership import StoredOwnership, acknowl
 from realmkeep.keeping.recovery.tail import Entry, Tail
 from realmkeep.keeping.recovery.verdict import Verdict
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, Delete, DropFirst, Failed, Guard, Refused, Transaction
+from realmkeep.storage import Append, Committed, Delete, DropFirst, Failed, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ownership.loss_probe import LossProbe
     from realmkeep.keeping.writing.staging import StagedWrite, Stager
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect, Storage, WriteOutcome
+    from realmkeep.storage import Storage, WriteOutcome
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class StoreLoss:
 
     def remember(self, write: StagedWrite) -> None:
         """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record alone."""
-        if len(write.members) == 1 and write.extra_from == len(write.transaction.effects):
+        if len(write.members) == 1 and not write.has_extra:
             return
         self._append(write)
         self.tail.forget_safe(self._probe.safe_s)
@@ -341,7 +341,7 @@ class StoreLoss:
             interrupted: WriteOutcome | None = None
             for session, outcome in zip(staged, outcomes, strict=True):
                 if isinstance(outcome, Committed):
-                    owner, revision = session.owner_guard.expected, revisions[session]
+                    owner, revision = session.claim, revisions[session]
                     session.raise_durable_revision(revision)
                     stored[session.keys.record] = StoredOwnership(owner, revision)
                     self._written(session.keys, revision)
@@ -354,14 +354,11 @@ class StoreLoss:
 
     def _staged(self, session: Session[Any], stored: Mapping[str, StoredOwnership]) -> Transaction | None:
         owner, revision = stored[session.keys.record]
-        guards: list[Guard] = []
-        effects: list[Effect] = []
         try:
-            self._stager.rewrite(session, owner, revision or 0, self._clock.wall_us(), guards, effects)
+            return self._stager.rewrite(session, owner, revision or 0, self._clock.wall_us())
         except RecordError as error:
             self._freeze(session, error)
             return None
-        return Transaction(guards, effects)
 
     def _freeze(self, session: Session[Any], error: RealmkeepError) -> None:
         self._unwritable.add(session)

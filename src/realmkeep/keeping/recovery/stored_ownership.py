@@ -32,7 +32,7 @@ class StoredOwnership(NamedTuple):
 
 def acknowledged(session: Session[Any]) -> Wrote:
     """The last acknowledged write of a session, or its claim if there is none."""
-    return Wrote(session.owner_guard.expected or b"", session.durable_revision)
+    return Wrote(session.claim, session.durable_revision)
 
 
 async def read_ownership(storage: Storage, records: Iterable[RecordKeys]) -> dict[str, StoredOwnership]:

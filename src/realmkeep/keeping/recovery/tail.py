@@ -19,7 +19,7 @@ import msgspec
 from realmkeep.keeping.live.op_ring import OpRing, RingState
 from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
 from realmkeep.keeping.recovery.verdict import Verdict, Wrote
-from realmkeep.storage import Append, DropFirst, Guard, Put, Transaction
+from realmkeep.storage import Append, DropFirst, Extend, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
+    from realmkeep.storage.protocol import AnyTransaction
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 def part_of(member: WriteMember, *, releases: bool) -> Part:
     """The part of a session in a write."""
     session = member.session
-    claim, version = session.owner_guard.expected or b"", session.record.__realmkeep__.version
-    return Part(session.keys, member.follows, claim, member.leaves, releases, version, member.ring)
+    version = session.record.__realmkeep__.version
+    return Part(session.keys, member.follows, session.claim, member.leaves, releases, version, member.ring)
 
 
 class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no work for the garbage collector
@@ -83,8 +84,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         order: Its place among all writes of this server.
         at_s: The time of its acknowledgement, on the monotonic clock.
         parts: The records that it advances, each with its claim.
-        beside: The guards on records that it makes or deletes.
-        effects: All of its effects.
+        transaction: Its transaction, as it was sent.
         releases: It gives up the claim of its one record.
         receivers: The receivers of its letters.
         deleted: The records that it deletes.
@@ -97,8 +97,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
     order: int
     at_s: float
     parts: tuple[Part, ...]
-    beside: tuple[Guard, ...]
-    effects: tuple[Effect, ...]
+    transaction: AnyTransaction
     releases: bool
     receivers: tuple[RecordKeys, ...]
     deleted: tuple[RecordKeys, ...]
@@ -110,17 +109,24 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
     @classmethod
     def of(cls, write: StagedWrite, at_s: float) -> Entry:
         """The entry of a write; `at_s` is the time of its acknowledgement, on the monotonic clock."""
-        releases = write.releases
+        releases, transaction = write.releases, write.transaction
         parts = tuple([part_of(member, releases=releases) for member in write.members])
-        guards, effects = write.transaction.guards, tuple(write.transaction.effects)
-        beside = tuple(guards[2 * len(parts) :])
         ring = next((member.session.ring for member in write.members), None) if releases else None
-        size = ENTRY_BYTES + (ring.size_bytes if ring is not None else 0)
-        for effect in effects:
-            if isinstance(effect, (Put, Append)):
-                size += len(effect.value)
+        size = ENTRY_BYTES + (ring.size_bytes if ring is not None else 0) + sum([m.size_bytes for m in write.members])
+        if write.has_extra:
+            size += sum(len(each.value) for each in transaction.effects if isinstance(each, (Put, Append)))
         receivers, deleted = tuple(write.receivers), tuple(write.deleted)
-        return cls(write.order, at_s, parts, beside, effects, releases, receivers, deleted, ring, size)
+        return cls(write.order, at_s, parts, transaction, releases, receivers, deleted, ring, size)
+
+    @property
+    def beside(self) -> list[Guard]:
+        """The guards on records that it makes or deletes."""
+        return list(self.transaction.guards[2 * len(self.parts) :])
+
+    @property
+    def effects(self) -> Sequence[Effect]:
+        """All of its effects."""
+        return self.transaction.effects
 
     def fates(self, stored: Mapping[str, StoredOwnership]) -> list[tuple[Part, Verdict]]:
         """The fate of each part that is not left out."""
@@ -145,12 +151,16 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
             restored += self._restored(part, stored[keys.record])
             stored[keys.record] = StoredOwnership(None if self.releases else part.claim, part.leaves)
         beside = [each for each in self.beside if each.key not in self.broken and not self._is_left_out(each.key)]
-        effects = [each for effect in self.effects if (each := self._replayed(effect, heads)) is not None]
-        return Transaction(guards + beside, effects + [each for each in restored if each.key not in self.broken])
+        effects = self.effects
+        moved = {each.value for each in effects if isinstance(each, Append)}
+        replayed = [each for effect in effects if (each := self._replayed(effect, heads, moved)) is not None]
+        # First of all the former ring, to which the write adds a line.
+        return Transaction(guards + beside, [each for each in restored if each.key not in self.broken] + replayed)
 
     def _restored(self, part: Part, stored: StoredOwnership) -> Iterator[Effect]:
         """The companion keys that this write does not carry itself, because earlier lost writes of the record did."""
-        keys, claim, written = part.keys, part.claim, {effect.key for effect in self.effects}
+        keys, claim, effects = part.keys, part.claim, self.effects
+        written = {effect.key for effect in effects if not isinstance(effect, Extend)}
         if keys.version not in written:  # an earlier write, of this record alone, may have migrated it
             yield Put(keys.version, b"%d" % part.version)
         is_next = stored == (claim, part.follows)
@@ -161,7 +171,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         if stored.owner != claim and not self.releases and keys.owner not in written:
             yield Put(keys.owner, claim)
 
-    def _replayed(self, effect: Effect, heads: InboxHeads) -> Effect | None:
+    def _replayed(self, effect: Effect, heads: InboxHeads, moved: set[bytes]) -> Effect | None:
         if effect.key in self.broken:  # the store would refuse the whole write for the sake of this key
             return None
         is_letter = isinstance(effect, Append) and effect.key.endswith(":inbox")
@@ -169,13 +179,10 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         if not is_letter and self._is_left_out(effect.key):
             return None
         if isinstance(effect, DropFirst):  # the list may have changed since, so the number may be wrong
-            return heads.dropped(effect, self._moved(), self._opener(effect.key))
+            return heads.dropped(effect, moved, self._opener(effect.key))
         if isinstance(effect, Append):
             heads.appended(effect)
         return effect
-
-    def _moved(self) -> set[bytes]:
-        return {each.value for each in self.effects if isinstance(each, Append)}
 
     def _opener(self, list_key: str) -> str | None:
         """The record of this write to which a list of letters belongs."""

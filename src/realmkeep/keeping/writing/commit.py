@@ -6,7 +6,8 @@ gets the result when they are durable. Later changes build on them without waiti
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
@@ -14,9 +15,9 @@ from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
 from realmkeep.keeping.writing.receivers import ReceiverConditions
-from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite
-from realmkeep.records import Record
-from realmkeep.storage import Append, Delete, DropFirst, Guard, Put, Transaction
+from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite, whole
+from realmkeep.records import Record, leave_unmarked, mark_again
+from realmkeep.storage import Advance, Append, Delete, DropFirst, Guard, Put
 from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, VALUE_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit_results import ResultRecorder
-    from realmkeep.keeping.writing.staging import Stager
+    from realmkeep.keeping.writing.staging import Stager, WriteMember
     from realmkeep.keeping.writing.write_queue import WriteQueue
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
@@ -177,6 +178,13 @@ class Tx:
             )
 
 
+class _Running(NamedTuple):
+    """A commit with a running function: its time, and the sender of its letters."""
+
+    now_us: int
+    sender: str
+
+
 class Commits:
     """Runs the commits of one keeper.
 
@@ -204,7 +212,8 @@ class Commits:
         self._clock = clock
         self._inbox_letters_max = inbox_letters_max
         self._counters = counters
-        self._tx: Tx | None = None
+        self._running: _Running | None = None
+        self._tx: Tx | None = None  # made when the function asks for it: most do not
 
     @property
     def tx(self) -> Tx:
@@ -213,11 +222,14 @@ class Commits:
         Raises:
             Misuse: No function of a commit is running.
         """
-        if self._tx is None:
+        if (running := self._running) is None:
             raise Misuse(
                 "keeper.tx was asked for while no commit of this keeper runs",
                 hint="deliver, create and delete inside a function given to keeper.commit, or in an on_letter hook",
             )
+        if self._tx is None:
+            receivers = ReceiverConditions(self._inbox_letters_max)
+            self._tx = Tx(self._stager, self._encoder, running.now_us, running.sender, receivers)
         return self._tx
 
     def repeated(
@@ -256,17 +268,17 @@ class Commits:
             session.require_usable()
         if self._queue.full:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
-        if self._tx is not None:
+        if self._running is not None:
             raise Misuse(
                 "a commit was started inside the function of another commit",
                 hint="commits do not nest: change all records in one function, or start the second commit after the first",
             )
         now_us = self._clock.wall_us()
-        undos = [SessionUndo(s.record.fork(), s.ring.snapshot()) for s in sessions]
-        sender = sessions[0].keys.record if sessions else ""
-        tx = self._tx = Tx(self._stager, self._encoder, now_us, sender, ReceiverConditions(self._inbox_letters_max))
+        undos = [SessionUndo(session.record.fork(), session.ring.snapshot()) for session in sessions]
+        self._running, self._tx = _Running(now_us, sessions[0].keys.record if sessions else ""), None
         for session in sessions:
             session.committing = True
+            leave_unmarked(session.record)
         try:
             result = fn(*[session.record for session in sessions])
             if is_deferred(result):
@@ -277,18 +289,25 @@ class Commits:
                 )
             blobs = [self._stager.encode(session) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
-            _check_size(blobs, tx)
+            _check_size(blobs, self._tx)
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
                 session.record.restore(undo.fork)
                 session.ring.revert(undo.ring)
             raise
         finally:
-            tx.close()
-            self._tx = None
+            tx = self._end()
             for session in sessions:
                 session.committing = False
+                mark_again(session.record)
         return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
+
+    def _end(self) -> Tx | None:
+        """The function is over; returns its transaction, if it asked for one."""
+        tx, self._tx, self._running = self._tx, None, None
+        if tx is not None:
+            tx.close()
+        return tx
 
     def _stage(
         self,
@@ -297,34 +316,40 @@ class Commits:
         undos: list[SessionUndo],
         ops: Sequence[Op | None],
         recorded: bytes,
-        tx: Tx,
+        tx: Tx | None,
         now_us: int,
     ) -> StagedWrite:
-        guards: list[Guard] = []
-        effects: list[Effect] = []
-        advance = self._stager.advance
-        members = [
-            advance(session, blob, now_us, guards, effects, undo)
-            for session, blob, undo in zip(sessions, blobs, undos, strict=True)
-        ]
-        applied = [(session.ring, op) for session, op in zip(sessions, ops, strict=False) if op is not None]
-        for ring, op in applied:
-            ring.add_op(op, recorded)
-        effects += [Put(session.keys.ops, session.ring.encode()) for session in sessions if session.ring.changed]
-        extra_from = len(effects)
-        guards += tx.guards
-        effects += tx.effects
+        members: list[WriteMember] = []
+        rings: list[Effect] = []
+        is_plain = tx is None
+        for session, blob, undo, op in zip_longest(sessions, blobs, undos, ops):
+            ring = session.ring
+            if op is not None:
+                ring.add_op(op, recorded)
+            if (line := ring.take_added()) is None:
+                rings.append(Put(session.keys.ops, ring.encode()))
+            member = self._stager.advance(session, blob, now_us, undo, line or b"")
+            is_plain = is_plain and member.is_plain
+            members.append(member)
+        if is_plain and not rings:
+            transaction = Advance(tuple([member.step for member in members]))
+        elif tx is None:
+            transaction = whole(members, rings=rings)
+        else:
+            needs = tuple(tx.receivers.needs())
+            transaction = whole(members, rings=rings, guards=tx.guards, beside=tx.effects, needs=needs)
         write = StagedWrite(
-            Transaction(guards, effects, tuple(tx.receivers.needs())),
+            transaction,
             tuple(members),
             queued_s=self._clock.monotonic_s(),
-            extra_from=extra_from,
-            receivers=tx.delivered,
-            deleted=tx.deleted,
+            has_extra=tx is not None and bool(tx.effects),
+            receivers=() if tx is None else tx.delivered,
+            deleted=() if tx is None else tx.deleted,
             on_landed=self.on_landed,
         )
-        for ring, op in applied:
-            ring.attach_write(op, write)
+        for session, op in zip(sessions, ops, strict=False):
+            if op is not None:
+                session.ring.attach_write(op, write)
         for session in sessions:
             session.last_write = write
         self._queue.put(write)
@@ -373,16 +398,18 @@ class Commits:
         return receipt
 
 
-def _check_size(blobs: list[bytes], tx: Tx) -> None:
+def _check_size(blobs: list[bytes], tx: Tx | None) -> None:
     """Refuse a transaction that the storage protocol would refuse.
 
     Raises:
         Misuse: The transaction would exceed the protocol's limits.
     """
-    if len(blobs) <= SESSIONS_THAT_FIT and not tx.effects and not tx.guards:
+    if len(blobs) <= SESSIONS_THAT_FIT and tx is None:
         return
-    keys = KEYS_A_SESSION * len(blobs) + len(tx.guards) + len(tx.effects) + len(list(tx.receivers.needs()))
-    size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
+    keys, size = KEYS_A_SESSION * len(blobs), 0
+    if tx is not None:
+        keys += len(tx.guards) + len(tx.effects) + len(list(tx.receivers.needs()))
+        size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
     size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
     if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:
         raise Misuse(

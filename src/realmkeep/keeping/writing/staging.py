@@ -8,7 +8,7 @@ from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.live.session import NEVER, mark_all
 from realmkeep.keeping.ownership.safe_point import LEFT_KEEP_S
 from realmkeep.records import take_marks, written_checksum
-from realmkeep.storage import Delete, Guard, Put, Transaction
+from realmkeep.storage import Advance, Delete, Guard, Put, Step, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect
+    from realmkeep.storage import Effect, Need
+    from realmkeep.storage.protocol import AnyTransaction
 
 
 NOTHING: Final = Transaction((), ())
@@ -38,17 +39,28 @@ class SessionUndo:
 class WriteMember:
     """One session's part in a write: the revision that the write follows, and the revision that it leaves."""
 
-    __slots__ = ("checksum_was", "due_s", "follows", "leaves", "ring", "session", "undo", "version_was")
+    __slots__ = ("checksum_was", "due_s", "follows", "leaves", "ring", "session", "step", "undo", "version_was")
 
-    def __init__(self, session: Session[Any], *, leaves: int, undo: SessionUndo | None) -> None:
+    def __init__(self, session: Session[Any], step: Step, undo: SessionUndo | None) -> None:
         self.session = session
-        self.follows = session.revision
-        self.leaves = leaves
+        self.step = step
+        self.follows = step.follows
+        self.leaves = step.leaves
         self.due_s = session.due_s
         self.checksum_was = session.checksum
         self.version_was = session.stored_version
         self.undo = undo
         self.ring = session.ring.snapshot() if undo is None else undo.ring
+
+    @property
+    def size_bytes(self) -> int:
+        """Its bytes in the transaction, about."""
+        return len(self.step.stored) + len(self.step.line)
+
+    @property
+    def is_plain(self) -> bool:
+        """The write puts nothing beside the record, its revision and its operations."""
+        return self.follows > 0 and self.version_was == self.session.stored_version
 
     def take_back(self) -> None:
         """Undo the session's part after a write that did not happen, and mark the whole record for the next write."""
@@ -68,21 +80,21 @@ class StagedWrite(PendingWrite):
     Attributes:
         members: The sessions that it advances; the guards on owner and revision of each stand first in the transaction.
         releases: It gives up the ownership of its member.
-        extra_from: The index of the first effect on a key that no local session owns: letters, records created.
+        has_extra: It has effects on keys that no local session owns: letters, records created or deleted.
         receivers: The records to which it delivers letters.
         deleted: The records that it deletes.
         on_landed: Called once it is durable, before waiting callers are told.
     """
 
-    __slots__ = ("deleted", "extra_from", "members", "on_landed", "receivers", "releases")
+    __slots__ = ("deleted", "has_extra", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
-        transaction: Transaction,
+        transaction: AnyTransaction,
         members: tuple[WriteMember, ...],
         *,
         queued_s: float,
-        extra_from: int,
+        has_extra: bool = False,
         releases: bool = False,
         receivers: Sequence[RecordKeys] = (),
         deleted: Sequence[RecordKeys] = (),
@@ -90,7 +102,7 @@ class StagedWrite(PendingWrite):
     ) -> None:
         super().__init__(transaction, queued_s=queued_s)
         self.members = members
-        self.extra_from = extra_from
+        self.has_extra = has_extra
         self.releases = releases
         self.receivers = receivers
         self.deleted = deleted
@@ -122,11 +134,6 @@ class StagedWrite(PendingWrite):
         self.members = self.receivers = self.deleted = ()
         self.on_landed = None
 
-    @property
-    def extra(self) -> tuple[Effect, ...]:
-        """The effects on keys that no local session owns: letters, records created."""
-        return tuple(self.transaction.effects[self.extra_from :])
-
 
 class RevisionComparison(StagedWrite):
     """A write without a change: compares, in its place among the writes, the revision in the store with the expected one.
@@ -138,7 +145,7 @@ class RevisionComparison(StagedWrite):
 
     def __init__(self, updated_key: str, revision: int, *, queued_s: float) -> None:
         held = Guard(updated_key, b"%d" % revision)
-        super().__init__(Transaction((held,), ()), (), queued_s=queued_s, extra_from=0)
+        super().__init__(Transaction((held,), ()), (), queued_s=queued_s)
 
     def make_unequal(self) -> RevisionComparison:
         """Make it fail in any case, so that the resolver looks again once all writes before it are answered."""
@@ -150,6 +157,36 @@ def created_or_deleted(write: StagedWrite) -> tuple[str, ...]:
     """The keys of the records that a write creates or deletes."""
     guards = write.transaction.guards[2 * len(write.members) :]
     return tuple([guard.key.removesuffix(":owner") for guard in guards if guard.key.endswith(":owner")])
+
+
+def whole(
+    members: Sequence[WriteMember],
+    *,
+    rings: Sequence[Effect] = (),
+    guards: Sequence[Guard] = (),
+    beside: Sequence[Effect] = (),
+    needs: Sequence[Need] = (),
+) -> Transaction:
+    """A write in full, for one that is more than an `Advance`.
+
+    Args:
+        members: The sessions that it advances.
+        rings: The op rings that are put anew.
+        guards: Guards on other keys than theirs.
+        beside: Effects on other keys, after theirs.
+        needs: Its needs.
+    """
+    advance = Advance(tuple([member.step for member in members]))
+    held = advance.guards
+    for at, member in enumerate(members):
+        if not member.follows:  # the record was stored without a revision
+            held[2 * at + 1] = Guard(member.step.of.updated, None)
+    versions = [_version(member) for member in members if member.version_was != member.session.stored_version]
+    return Transaction([*held, *guards], [*advance.effects, *versions, *rings, *beside], needs)
+
+
+def _version(member: WriteMember) -> Put:
+    return Put(member.session.keys.version, b"%d" % member.session.stored_version)
 
 
 class Stager:
@@ -177,28 +214,22 @@ class Stager:
         return self._encoder.encode_record(session.record, session.keys.record)
 
     def advance(
-        self,
-        session: Session[Any],
-        blob: bytes,
-        now_us: int,
-        guards: list[Guard],
-        effects: list[Effect],
-        undo: SessionUndo | None = None,
+        self, session: Session[Any], blob: bytes, now_us: int, undo: SessionUndo | None = None, line: bytes = b""
     ) -> WriteMember:
-        """Add the session's next revision to a transaction, and move the session on to it."""
-        keys = session.keys
+        """Move the session on to its next revision.
+
+        Args:
+            session: The session.
+            blob: Its record's bytes.
+            now_us: Wall time.
+            undo: The session as it was before the commit; None without one.
+            line: The addition to its stored op ring.
+        """
         follows = session.revision
         # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
         leaves = max(now_us, follows + 1, session.token)
-        member = WriteMember(session, leaves=leaves, undo=undo)
-        guards.append(session.owner_guard)
-        guards.append(Guard(keys.updated, b"%d" % follows if follows else None))
-        effects.append(Put(keys.record, blob))
-        effects.append(Put(keys.updated, b"%d" % leaves))
-        version = session.record.__realmkeep__.version
-        if session.stored_version != version:
-            effects.append(Put(keys.version, b"%d" % version))
-            session.stored_version = version
+        member = WriteMember(session, Step(session.owned, follows, leaves, blob, line), undo)
+        session.stored_version = session.record.__realmkeep__.version
         session.revision = leaves
         session.checksum = written_checksum(blob)
         session.due_s = NEVER
@@ -220,10 +251,8 @@ class Stager:
         owner: bytes | None,
         revision: int,
         now_us: int,
-        guards: list[Guard],
-        effects: list[Effect],
-    ) -> None:
-        """Add the whole session to a transaction that replaces its older state in a store that lost writes.
+    ) -> Transaction:
+        """A transaction that replaces the older state of a session in a store that lost writes.
 
         Raises:
             InvalidRecord: The record breaks its rules.
@@ -232,13 +261,15 @@ class Stager:
         """
         keys = session.keys
         session.stored_version = 0
-        latest = session.revision
-        self.advance(session, self.encode(session), max(now_us, latest + 1), guards, effects)
-        guards[-2:] = [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
-        if owner != session.owner_guard.expected and session.owner_guard.expected is not None:
-            effects.append(Put(keys.owner, session.owner_guard.expected))
+        member = self.advance(session, self.encode(session), max(now_us, session.revision + 1))
+        effects = [*Advance((member.step,)).effects, _version(member)]
+        if owner != session.claim:
+            effects.append(Put(keys.owner, session.claim))
         if session.ring:
             effects.append(Put(keys.ops, session.ring.encode()))
+        return Transaction(
+            [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)], effects
+        )
 
     def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
         """A write of one session in its present state.
@@ -254,14 +285,12 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: The record holds a value that cannot be stored.
         """
-        guards: list[Guard] = []
-        effects: list[Effect] = []
-        member = self.advance(session, self.encode(session), now_us, guards, effects)
+        member = self.advance(session, self.encode(session), now_us)
+        members = (member,)
         if releases:
-            effects.append(Delete(session.keys.owner))
-            effects += self.leave(session.keys)
-        write = StagedWrite(
-            Transaction(guards, effects), (member,), queued_s=queued_s, extra_from=len(effects), releases=releases
-        )
+            transaction = whole(members, beside=[Delete(session.keys.owner), *self.leave(session.keys)])
+        else:
+            transaction = Advance((member.step,)) if member.is_plain else whole(members)
+        write = StagedWrite(transaction, members, queued_s=queued_s, releases=releases)
         session.last_write = write
         return write

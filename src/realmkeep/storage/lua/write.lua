@@ -1,14 +1,14 @@
 -- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the effects of the earlier.
 --
--- ARGV[1] is the program. It begins with '+' if every effect is a plain put, no guard asks for absence, there are no needs,
--- and no transaction of the chunk guards or puts a key that another one puts. Then comes one letter for each operation
+-- ARGV[1] is the program. It begins with '+' if every effect is a plain put or an extension, no guard asks for absence, there
+-- are no needs, and no transaction of the chunk guards, puts or extends a key that another one puts or extends. Then comes one letter for each operation
 -- (guards, needs, effects), and '.' after each transaction. Brackets hold the argument:
 --   C guard and put of one key: holds [expected], becomes [value]
 --   G guard: holds [expected]     N guard: the key is absent ['']
 --   E the key exists ['']     L the list is shorter than [length]
---   S put of a short value [value]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
+--   S put of a short value [value]      T extend a value [addition]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
 --   D delete ['']      A append to the list [value]      F drop the first of the list [count]
--- KEYS are those of all C, of all G and N, of all S, of all others; ARGV[2] to ARGV[4] count the first three. Then follow
+-- KEYS are those of all C, of all G and N, of all S, of all T, of all others; ARGV[2] to ARGV[5] count the first four. Then follow
 -- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
 --
 -- Returns nil if all are committed; otherwise three values for each exception: the position of the transaction, from 0;
@@ -17,9 +17,11 @@
 --
 -- A script never rolls back, so all guards, needs and types are checked before the first write.
 local KEYS, ARGV, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
-local swaps, guards, shorts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local operations, before = #KEYS, 4 -- ARGV[before + i] belongs to KEYS[i]
+local swaps, guards = tonumber(ARGV[2]), tonumber(ARGV[3])
+local shorts, extensions = tonumber(ARGV[4]), tonumber(ARGV[5])
+local operations, before = #KEYS, 5 -- ARGV[before + i] belongs to KEYS[i]
 local guarded, looked_at = swaps + guards, swaps + guards + shorts
+local extended = looked_at + extensions
 
 local function is_value_or_absent(key) -- STRLEN is the cheapest command that refuses every other type
   return type(pcall('STRLEN', key)) == 'number'
@@ -47,11 +49,16 @@ if ARGV[1]:byte() == 43 and all_hold_and_fit() then
     arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + operations + i]
     n = n + 2
   end
-  for i = guarded + 1, operations do
+  for i = guarded + 1, looked_at do
+    arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
+    n = n + 2
+  end
+  for i = extended + 1, operations do
     arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
     n = n + 2
   end
   if n > 0 then call('MSET', unpack(arguments)) end
+  for i = looked_at + 1, extended do call('APPEND', KEYS[i], ARGV[before + i]) end
   return nil
 end
 
@@ -74,8 +81,8 @@ local function look(key, is_list_wanted)
   return length > 0 and length
 end
 
-local next_of = {C = 0, G = swaps, S = guarded, P = looked_at} -- the last position taken in KEYS, by kind
-local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P', E = 'P', L = 'P'}
+local next_of = {C = 0, G = swaps, S = guarded, T = looked_at, P = extended} -- the last position taken in KEYS, by kind
+local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', T = 'T', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P', E = 'P', L = 'P'}
 local is_condition = {C = true, G = true, N = true, E = true, L = true}
 
 -- The operations of a transaction: letter, key, argument, and for C the new value.
@@ -132,7 +139,9 @@ local function after(taken)
       local is_list_wanted = letter == 'A' or letter == 'F'
       if now == nil then now = look(key, is_list_wanted) end
       if now and type(now) ~= (is_list_wanted and 'number' or 'string') then return nil, key end
-      if letter == 'A' then
+      if letter == 'T' then
+        left[key] = (now or '') .. argument
+      elseif letter == 'A' then
         left[key] = (now or 0) + 1
       elseif letter == 'F' then
         local rest = (now or 0) - tonumber(argument)
@@ -165,6 +174,8 @@ local function plan(taken)
         commands[#commands + 1] = {'SET', key, value, 'PX', expire_ms}
       elseif letter == 'D' then
         commands[#commands + 1] = {'DEL', key}
+      elseif letter == 'T' then
+        commands[#commands + 1] = {'APPEND', key, argument}
       elseif letter == 'A' then
         commands[#commands + 1] = {'RPUSH', key, argument}
       else

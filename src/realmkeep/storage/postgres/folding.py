@@ -9,7 +9,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from realmkeep.storage.limits import expire_ms
-from realmkeep.storage.protocol import Append, Delete, DropFirst, Effect, Guard, Put, Transaction
+from realmkeep.storage.protocol import (
+    AnyTransaction,
+    Append,
+    Delete,
+    DropFirst,
+    Effect,
+    Extend,
+    Guard,
+    Put,
+)
 
 TOMBSTONE_US: Final = 3600 * 1_000_000  # an absent key keeps its row for an hour: longer than any transaction takes
 
@@ -32,7 +41,7 @@ class NetChunk:
     appended: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
 
 
-def fold(transactions: Sequence[Transaction]) -> NetChunk | None:
+def fold(transactions: Sequence[AnyTransaction]) -> NetChunk | None:
     """Return the chunk as one condition and one change; None if that depends on what the store holds."""
     net = NetChunk()
     for transaction in transactions:
@@ -70,6 +79,14 @@ def _change(net: NetChunk, effect: Effect) -> bool:
         return True
     if key in net.appended or isinstance(effect, DropFirst):
         return False
+    if isinstance(
+        effect, Extend
+    ):  # the value before is known only if the chunk has put it, and then its expiry is, too
+        before, lasts_us = net.changed.get(key, (None, None))
+        if before is None:
+            return False
+        net.changed[key] = (before + effect.value, lasts_us)
+        return True
     if isinstance(effect, Put):
         lasts_us = None if effect.expire_s is None else expire_ms(effect.expire_s) * 1000
         net.changed[key] = (effect.value, lasts_us)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from realmkeep.storage.limits import expire_ms
 from realmkeep.storage.postgres.folding import TOMBSTONE_US
-from realmkeep.storage.protocol import Append, Delete, Effect, Put, Transaction
+from realmkeep.storage.protocol import AnyTransaction, Append, Delete, DropFirst, Put
 from realmkeep.storage.transact import ABSENT, VALUE, Shape, wrong_type
 
 StoredRow: TypeAlias = tuple[str, bytes | None, int, int, int | None]
@@ -73,7 +73,7 @@ class LockedRows:
             return VALUE
         return row.next - row.first or ABSENT
 
-    def perform(self, effect: Effect) -> None:
+    def perform(self, effect: Put | Delete | Append | DropFirst) -> None:
         """Apply an effect; the type of its key has been checked."""
         row = self._live(effect.key)
         row.is_changed = True
@@ -125,7 +125,7 @@ class LockedRows:
         return row
 
 
-def keys_of(transactions: Iterable[Transaction]) -> list[str]:
+def keys_of(transactions: Iterable[AnyTransaction]) -> list[str]:
     """Return every key of the transactions, once, in order."""
     return sorted(
         {part.key for each in transactions for parts in (each.guards, each.needs, each.effects) for part in parts}

@@ -36,7 +36,7 @@ from realmkeep.storage.postgres.server import (
     warnings_of,
 )
 from realmkeep.storage.postgres.writer import PostgresWriter, WriterStatistics
-from realmkeep.storage.protocol import Capability, Failed, Put, Transaction, WriteOutcome
+from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, Put, Transaction, WriteOutcome
 from realmkeep.storage.transact import add, apply, wrong_type
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class PostgresStorage:
             if readers:
                 await readers.close()
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """Apply transactions in order."""
         if not self._writer:
             check_transactions(transactions)

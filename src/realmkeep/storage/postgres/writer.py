@@ -22,13 +22,14 @@ from realmkeep.storage.postgres.rows import LockedRows, StoredRow, keys_of
 from realmkeep.storage.postgres.server import not_isolated
 from realmkeep.storage.protocol import (
     COMMITTED,
+    AnyTransaction,
     Append,
     Effect,
+    Extend,
     Failed,
     Guard,
     Need,
     Put,
-    Transaction,
     Unknown,
     WriteOutcome,
 )
@@ -67,7 +68,7 @@ class WriterStatistics:
 class _WriteCall:
     """One `write`: its transactions, and the outcomes so far."""
 
-    def __init__(self, transactions: Sequence[Transaction]) -> None:
+    def __init__(self, transactions: Sequence[AnyTransaction]) -> None:
         self.transactions = list(transactions)
         self.outcomes: list[WriteOutcome] = [COMMITTED] * len(self.transactions)
         self.unanswered = len(self.transactions)
@@ -108,7 +109,7 @@ class _Chunk:
     """Stretches of calls, in order."""
 
     def __init__(self) -> None:
-        self.transactions: list[Transaction] = []
+        self.transactions: list[AnyTransaction] = []
         self._parts: list[tuple[_WriteCall, int, int]] = []
         self._count = 0
         self._bytes = 0
@@ -140,10 +141,10 @@ class _Chunk:
             taken += length
 
 
-def _size(transaction: Transaction) -> tuple[int, int]:
+def _size(transaction: AnyTransaction) -> tuple[int, int]:
     """Return the number of parts of a transaction, and the bytes of its values."""
     parts: Sequence[Guard | Need | Effect] = (*transaction.guards, *transaction.needs, *transaction.effects)
-    values = [part.value for part in parts if isinstance(part, (Put, Append))]
+    values = [part.value for part in parts if isinstance(part, (Put, Extend, Append))]
     expected = [part.expected for part in parts if isinstance(part, Guard) and part.expected is not None]
     return len(parts), sum(map(len, values)) + sum(map(len, expected))
 
@@ -192,7 +193,7 @@ class PostgresWriter:
         connection.listen(self._has_ended_while_idle)
         self._task = asyncio.create_task(self._run())
 
-    async def write(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def write(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         """As `Storage.write`.
 
         Raises:
@@ -317,7 +318,7 @@ class PostgresWriter:
         elif self._connection.is_over or ends_the_connection(error) or _is_read_only(error):
             self._fail(StorageUnavailable(failure.message, hint=failure.hint))
 
-    async def _attempt(self, transactions: Sequence[Transaction]) -> list[WriteOutcome]:
+    async def _attempt(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         net = self._fold(transactions)
         if net is not None:
             await self._clock.sleep(0)  # packing gets a turn of its own
@@ -400,7 +401,7 @@ def _consume_exception(answer: "asyncio.Future[Any]") -> None:
         answer.exception()  # the caller has it, unless it is gone
 
 
-def _nothing_folds(_transactions: Sequence[Transaction]) -> None:
+def _nothing_folds(_transactions: Sequence[AnyTransaction]) -> None:
     """Take the slow path: the store locks no rows."""
 
 

@@ -13,6 +13,7 @@ The suite needs pytest, pytest-asyncio and Hypothesis (the extra `realmkeep[test
 `pytest.register_assert_rewrite("realmkeep.testing.contract")` in the `conftest.py`, before the first import of it.
 """
 
+from realmkeep.testing.contract.advancing import AdvanceTests
 from realmkeep.testing.contract.backend import Backend
 from realmkeep.testing.contract.history import HistoryTests
 from realmkeep.testing.contract.needs import NeedTests
@@ -28,6 +29,7 @@ __all__ = ["Backend", "StorageContract"]
 class StorageContract(
     TransactionTests,
     NeedTests,
+    AdvanceTests,
     OrderTests,
     RaceTests,
     DurabilityTests,

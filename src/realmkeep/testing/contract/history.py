@@ -11,17 +11,22 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from realmkeep.errors import WrongType
 from realmkeep.storage.protocol import (
     COMMITTED,
+    Advance,
+    AnyTransaction,
     Append,
     Delete,
     DropFirst,
     Effect,
+    Extend,
     Failed,
     Guard,
     Need,
+    OwnedKeys,
     Present,
     Put,
     Refused,
     Shorter,
+    Step,
     Storage,
     Transaction,
     WriteOutcome,
@@ -43,9 +48,17 @@ EFFECTS = st.one_of(
     st.builds(Put, KEYS, VALUES, st.sampled_from([None, None, FAR_S])),
     st.builds(Delete, KEYS),
     st.builds(Append, KEYS, VALUES),
+    st.builds(Extend, KEYS, VALUES),
     st.builds(DropFirst, KEYS, st.integers(1, 3)),
 )
-TRANSACTIONS = st.builds(
+REVISIONS = st.sampled_from([0, 1, -7])  # values of `VALUES`
+OWNED = st.permutations(["a", "b", "c", "player:1:inbox"]).flatmap(
+    lambda keys: st.builds(OwnedKeys, *map(st.just, keys), VALUES)
+)
+ADVANCES = st.builds(
+    Advance, st.lists(st.builds(Step, OWNED, REVISIONS, REVISIONS, VALUES, VALUES), min_size=1, max_size=2).map(tuple)
+)
+TRANSACTIONS = ADVANCES | st.builds(
     Transaction, st.lists(GUARDS, max_size=2), st.lists(EFFECTS, max_size=4), st.lists(NEEDS, max_size=2)
 )
 BATCHES = st.lists(TRANSACTIONS, max_size=5)
@@ -57,7 +70,7 @@ class DictionaryModel:
     def __init__(self) -> None:
         self.held: Held = {}
 
-    def write(self, batch: Sequence[Transaction]) -> list[WriteOutcome | str]:
+    def write(self, batch: Sequence[AnyTransaction]) -> list[WriteOutcome | str]:
         """Return the outcomes that a store must report."""
         return [self._apply(transaction) for transaction in batch]
 
@@ -69,7 +82,7 @@ class DictionaryModel:
         self.held = {**self.held, key: str(int(value) + by).encode()}
         return int(value) + by
 
-    def after_each(self, batch: Sequence[Transaction]) -> list[Held]:
+    def after_each(self, batch: Sequence[AnyTransaction]) -> list[Held]:
         """Return the possible contents after an abandoned call: after none, one, ... all of its transactions."""
         beginning, states = self.held, [self.held]
         for transaction in batch:
@@ -78,7 +91,7 @@ class DictionaryModel:
         self.held = beginning
         return states
 
-    def _apply(self, transaction: Transaction) -> WriteOutcome | str:
+    def _apply(self, transaction: AnyTransaction) -> WriteOutcome | str:
         for guard in transaction.guards:
             found = self.held.get(guard.key)
             if isinstance(found, tuple):
@@ -113,6 +126,11 @@ def _step(held: Held, effect: Effect) -> bool:
     if isinstance(effect, Put):
         held[effect.key] = effect.value
         return not isinstance(before, tuple)
+    if isinstance(effect, Extend):
+        if isinstance(before, tuple):
+            return False
+        held[effect.key] = (before or b"") + effect.value
+        return True
     if isinstance(before, bytes):
         return False
     entries = (before or ()) + (effect.value,) if isinstance(effect, Append) else (before or ())[effect.count :]
@@ -236,7 +254,7 @@ class History(RuleBasedStateMachine):
         """Read all keys and their contents."""
         assert self._run(_everything(self._storage)) == self._model.held
 
-    def _adopt(self, batch: Sequence[Transaction]) -> None:
+    def _adopt(self, batch: Sequence[AnyTransaction]) -> None:
         found = self._run(_everything(self._storage))
         assert found in self._model.after_each(batch)
         self._model.held = found
@@ -250,7 +268,7 @@ class History(RuleBasedStateMachine):
         for key in await all_keys(self._storage):
             await self._storage.delete(key)
 
-    async def _abandon(self, batch: Sequence[Transaction], turns: int) -> None:
+    async def _abandon(self, batch: Sequence[AnyTransaction], turns: int) -> None:
         call = asyncio.create_task(self._storage.write(batch))
         for _ in range(turns):
             await asyncio.sleep(0)
