@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from faults.realm import REALM_S_MAX, PostgresStore, open_realm
+from faults.realm import CONFIG, REALM_S_MAX, PostgresStore, open_realm
 from faults.realm_check import violations
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
@@ -52,6 +54,21 @@ async def test_whatever_is_killed_or_stopped_nothing_answered_is_lost_or_doubled
             await fault()
             await realm.play_on()
         snapshot = await realm.calm_down()
+        assert violations(realm.crowd.told, snapshot, settled=True) == []
+
+
+async def test_what_a_database_loses_without_synchronous_commits_is_written_again(tmp_path: Path) -> None:
+    """As for a Redis with `everysec`: the servers live, find the loss by the name of the run, and mend it."""
+    make_store = partial(PostgresStore, synchronous_commit="off", wal_writer_delay="1s")
+    options = "&timeout_s=0.6&connect_timeout=1"
+    patient = msgspec.structs.replace(CONFIG, lease_ttl_s=20.0)  # a server that is silent for longer counts as dead
+    async with open_realm(tmp_path, seed=12, config=patient, store_options=options, make_store=make_store) as realm:
+        realm.crowd.start()
+        for _ in range(2):
+            await realm.play_on()
+            await realm.kill_the_store()
+        await realm.play_on()
+        snapshot = await realm.calm_down(expected="the store lost data")
         assert violations(realm.crowd.told, snapshot, settled=True) == []
 
 

@@ -23,6 +23,7 @@ from realmkeep.storage import (
     open_storage,
 )
 from realmkeep.storage.postgres import PostgresStorage
+from realmkeep.storage.postgres.readers import READERS_MAX
 from realmkeep.testing.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.backend("postgresql")
@@ -178,7 +179,7 @@ async def test_control_without_synchronous_commits_the_end_is_lost_and_the_capab
     players = await crash_under_load(storage, server.kill)
     await asyncio.to_thread(server.start)
     assert len(await players.wrong()) > 0
-    assert storage.capability.loss_window_s == pytest.approx(30.0)  # three rounds of 10 s
+    assert storage.capability.loss_window_s is None  # three rounds of 10 s are more than a keeper looks back
 
     players = Players(storage)
     await players.start()
@@ -283,6 +284,27 @@ async def test_a_server_that_says_nothing_is_given_up(server: PostgresServer) ->
     await asyncio.to_thread(server.resume)
     await until_back(storage)
     assert await storage.load("rev") in {b"1", b"2"}
+    await storage.disconnect()
+
+
+async def test_reads_whose_callers_have_given_up_do_not_queue_up_at_a_silent_server(server: PostgresServer) -> None:
+    """They would be answered one after the other, each at the end of its own limit, and `disconnect` would wait for all."""
+    storage = open_storage(f"{server.url}&timeout_s=0.3&connect_timeout=1")
+    await storage.connect()
+    assert isinstance(storage, PostgresStorage)
+    await asyncio.to_thread(server.pause)
+    reads = [asyncio.create_task(storage.load("rev")) for _ in range(50)]
+    await asyncio.sleep(0)  # each has started
+    for read in reads:
+        read.cancel()
+    assert all(
+        isinstance(each, asyncio.CancelledError) for each in await asyncio.gather(*reads, return_exceptions=True)
+    )
+    assert storage._readers
+    assert len(storage._readers._reads) <= READERS_MAX
+    await asyncio.to_thread(server.resume)
+    await until_back(storage)
+    assert await storage.load("nobody") is None
     await storage.disconnect()
 
 

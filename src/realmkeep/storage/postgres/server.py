@@ -14,6 +14,7 @@ from realmkeep.storage.store_fault import StoreFault
 VERSION_MIN: Final = 150_000  # PostgreSQL 15: the oldest that the tests run
 LAYOUT: Final = 1  # of the tables
 WAL_WRITER_ROUNDS: Final = 3  # an asynchronous commit is on disk after at most three rounds (PostgreSQL 18, 28.4)
+LOSS_WINDOW_S_MAX: Final = 3.0  # a keeper looks back so far for lost writes; a longer window promises nothing
 ISOLATED: Final = frozenset({"repeatable read", "serializable"})
 
 
@@ -134,12 +135,13 @@ async def check_tables(connection: PostgresConnection, store: str) -> None:
 def capability_of(facts: ServerFacts, *, engine: str, warnings: tuple[str, ...]) -> Capability:
     """Return the promises of the server."""
     waits = facts.synchronous_commit != "off"
+    window_s = 0.0 if waits else WAL_WRITER_ROUNDS * facts.wal_writer_delay_s
     return Capability(
         backend="postgresql",
         engine=engine,
         durable_on_return=waits,
         survives_power_loss=waits and facts.syncs and facts.writes_full_pages,
-        loss_window_s=0.0 if waits else WAL_WRITER_ROUNDS * facts.wal_writer_delay_s,
+        loss_window_s=window_s if window_s <= LOSS_WINDOW_S_MAX else None,
         shared=True,
         fsync=facts.synchronous_commit if facts.syncs else "off",
         warnings=(*map(_sentence, server_faults(facts)), *warnings),
