@@ -3,6 +3,7 @@ import inspect
 import secrets
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import psycopg
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from realmkeep.clock import SystemClock
 from realmkeep.storage import Storage, Transaction, open_storage
 from realmkeep.storage.postgres import connection, dialects, server, writer
+from realmkeep.storage.postgres.folding import NetChunk, fold
 from realmkeep.testing.contract import Backend, StorageContract
 from realmkeep.testing.postgres_server import PostgresServer
 
@@ -77,6 +79,17 @@ def only_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writer, "fold", nothing_folds)
 
 
+@pytest.fixture
+def now_fast_now_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other chunk, and every other attempt of one, takes the slow path."""
+    turns = cycle([True, False])
+
+    def folds_every_other(transactions: Sequence[Transaction]) -> NetChunk | None:
+        return fold(transactions) if next(turns) else None
+
+    monkeypatch.setattr(writer, "fold", folds_every_other)
+
+
 class OnPostgres(StorageContract):
     @pytest.fixture(scope="class")
     @classmethod
@@ -127,12 +140,8 @@ class OnPostgresWithConflicts(OnPostgres):
 
 
 @pytest.mark.backend("postgresql")
+@pytest.mark.usefixtures("now_fast_now_slow")
 class TestPostgresWithConflicts(OnPostgresWithConflicts): ...
-
-
-@pytest.mark.backend("postgresql")
-@pytest.mark.usefixtures("only_the_slow_path")
-class TestPostgresUnderLocksWithConflicts(OnPostgresWithConflicts): ...
 
 
 def with_conflicts(url: str) -> None:
