@@ -97,7 +97,7 @@ class _Source:
     def open_snapshot(self) -> PinnedFile:
         return self._open(self.directory / self.settings["dbfilename"], "snapshot.rdb", "snapshot")
 
-    def open_log(self, now_s: int) -> _Log:
+    def open_log(self) -> _Log:
         """Open the append-only files of one manifest. Blocks."""
         if self.settings.get("appendonly") != "yes":
             return _Log((), reason="the store has appendonly no")
@@ -121,10 +121,30 @@ class _Source:
                 from_s = snapshot_time_s(pinned[0].file) if pinned and pinned[0].part == "base" else None
                 if from_s is None:
                     return _Log((), reason="its append-only file does not begin with a snapshot (aof-use-rdb-preamble)")
-                if now_s - LOG_LAG_S < from_s:
-                    return _Log((), reason="its append-only file was begun a few seconds before")
-                return _Log(tuple(pinned), from_s, now_s - LOG_LAG_S)
+                return _Log(tuple(pinned), from_s)
         raise StorageUnavailable(f"{manifest} changes all the time", hint="try again")
+
+    async def begin_log_anew(self, rewrites: int) -> bool:
+        """Have the store begin a new append-only file, so that the next backup reaches back to this one.
+
+        Returns:
+            Whether this was the only rewrite that began since there were `rewrites` of them: then the files that were opened
+            before end where the new one begins.
+        """
+        try:
+            await ask(self.connection, "BGREWRITEAOF")
+        except RedisError as error:
+            if not is_reply(error):
+                raise
+            return False  # one is under way, or an ACL forbids it
+        async with self.clock.timeout(SAVE_S_MAX):
+            while (begun := int((await read_info(self.connection, "persistence"))["aof_rewrites"])) == rewrites:
+                await self.clock.sleep(POLL_S)
+        return begun == rewrites + 1
+
+    async def second(self) -> int:
+        """The present second of the store's clock."""
+        return int(cast("list[bytes]", await ask(self.connection, "TIME"))[0])
 
     def _open(self, path: Path, name: str, part: Part) -> PinnedFile:
         try:
@@ -190,8 +210,7 @@ async def _pin(source: _Source) -> PinnedSnapshot:
     store_id = cast("bytes | None", await ask(connection, "GET", SERVER_STORE_ID)) or b""
     await source.save()
     snapshot = await asyncio.to_thread(source.open_snapshot)
-    now_s = int(cast("list[bytes]", await ask(connection, "TIME"))[0])
-    log = await asyncio.to_thread(source.open_log, now_s)
+    log = await _pin_log(source)
     info = await read_info(connection, "server")
     name = info.get("server_name", "redis")
     return PinnedSnapshot(
@@ -204,6 +223,22 @@ async def _pin(source: _Source) -> PinnedSnapshot:
         log_to_s=log.to_s,
         log_reason=log.reason,
     )
+
+
+async def _pin_log(source: _Source) -> _Log:
+    before = await read_info(source.connection, "persistence")
+    log = await asyncio.to_thread(source.open_log)
+    if not log.files or log.from_s is None:
+        return log
+    to_s = await source.second() - 1
+    is_free = before["aof_rewrite_in_progress"] == before["aof_rewrite_scheduled"] == "0"
+    if not is_free or not await source.begin_log_anew(int(before["aof_rewrites"])):
+        log = await asyncio.to_thread(source.open_log)
+        to_s = await source.second() - LOG_LAG_S
+    if log.from_s is None or to_s < log.from_s:
+        return _Log((), reason="its append-only file was begun a moment before")
+    files = tuple(each._replace(size=os.fstat(each.file.fileno()).st_size) for each in log.files)
+    return _Log(files, log.from_s, to_s)
 
 
 async def _settings(connection: RedisConnection, address: RedisAddress) -> dict[str, str]:

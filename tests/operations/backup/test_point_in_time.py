@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -15,6 +15,9 @@ from realmkeep.operations.backup.restoring import plan_restore, restore_backup
 from realmkeep.storage import Append, Put, Transaction, open_storage
 from realmkeep.storage.append_only import cut_after_second
 from realmkeep.testing.servers import StoreServer
+
+if TYPE_CHECKING:
+    from realmkeep.operations.backup.manifest import Manifest
 
 
 def command(*words: bytes) -> bytes:
@@ -87,6 +90,38 @@ async def test_the_chosen_second_is_hit_exactly(pair: tuple[StoreServer, StoreSe
     # A write between two looks at the clock belongs to either second.
     assert last[chosen] <= restored <= last[chosen] + 1
     assert restored < last[chosen + 1]
+
+
+@pytest.mark.backend("redis")
+async def test_each_backup_reaches_back_to_the_one_before(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:
+    store, elsewhere = pair
+    storage = open_storage(store.url)
+    await storage.connect()
+    manifests: list[Manifest] = []
+    number = 0
+    for _ in range(3):
+        begun = await second_of(store)
+        while await second_of(store) < begun + 2:
+            number += 1
+            await storage.write([Transaction((), (Append("trader:1:inbox", b"%d" % number),))])
+        manifests.append((await create_backup(store.url, backups, GAME, clock=CLOCK)).manifest)
+    await storage.disconnect()
+    _, second, third = manifests
+    assert second.log_to_s is not None
+    assert third.log_from_s is not None
+    assert third.log_from_s - second.log_to_s in {
+        1,
+        2,
+    }  # the next second, or the store made its snapshot in the one after
+    await restore_backup(
+        await plan_restore(backups, elsewhere.url, name=third.name, second=third.log_from_s, clock=CLOCK),
+        GAME,
+        identities=(),
+        clock=CLOCK,
+    )
+    letters = cast("list[bytes]", await asyncio.to_thread(elsewhere.ask, "LRANGE", "trader:1:inbox", 0, -1))
+    assert letters == [b"%d" % each for each in range(1, len(letters) + 1)]  # nothing twice, nothing left out
+    assert 0 < len(letters) < number
 
 
 async def second_of(store: StoreServer) -> int:

@@ -127,6 +127,4 @@ async def _counted(path: Path, manifest: Manifest, game: Game, own: Any | None, 
     """Restore what was written, and return the manifest with its census."""
     identities = () if own is None else (own,)
     census = await load_backup(path, manifest, game, identities=identities, clock=clock)
-    if manifest.log_to_s is not None:
-        await load_backup(path, manifest, game, identities=identities, clock=clock, second=manifest.log_to_s)
     return msgspec.structs.replace(manifest, census=census).sealed()

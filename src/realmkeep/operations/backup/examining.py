@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from realmkeep.errors import BackupDamaged, BackupError, StorageError
+from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.operations.backup.catalogue import find_backup
 from realmkeep.operations.backup.census import count_store
 from realmkeep.operations.backup.manifest import VerdictNote, write_note
@@ -45,9 +46,9 @@ class Finding:
 
 
 async def load_backup(
-    backup: Path, manifest: Manifest, game: Game, *, identities: Sequence[Any], clock: Clock, second: int | None = None
+    backup: Path, manifest: Manifest, game: Game, *, identities: Sequence[Any], clock: Clock
 ) -> Census:
-    """Restore a backup into a scratch store, and count it.
+    """Restore the snapshot of a backup into a scratch store, and count it. A second one replays its append-only files.
 
     Raises:
         BackupError: As `scratch_store`.
@@ -56,9 +57,21 @@ async def load_backup(
     """
     async with (
         workplace(backup.parent, clock) as work,
-        scratch_store(backup, manifest, work, identities=identities, clock=clock, second=second) as storage,
+        scratch_store(backup, manifest, work, identities=identities, clock=clock) as storage,
     ):
-        return await count_store(storage, game.holdings, limits=game.limits, accept_unchecked=game.accept_unchecked)
+        census = await count_store(storage, game.holdings, limits=game.limits, accept_unchecked=game.accept_unchecked)
+    if manifest.log_to_s is not None:
+        second = manifest.log_to_s
+        async with (
+            workplace(backup.parent, clock) as work,
+            scratch_store(backup, manifest, work, identities=identities, clock=clock, second=second) as storage,
+        ):
+            store_id = (await storage.load(SERVER_STORE_ID) or b"").decode(errors="replace")
+        if store_id != census.store_id:
+            raise BackupDamaged(
+                f"the append-only files of {manifest.name} are of another store", hint="use another backup"
+            )
+    return census
 
 
 async def verify_backup(
@@ -84,8 +97,6 @@ async def verify_backup(
         path, manifest = await asyncio.to_thread(find_backup, directory, name)
         await asyncio.to_thread(check_files, path, manifest)
         found = await load_backup(path, manifest, game, identities=identities, clock=clock)
-        if manifest.log_to_s is not None:
-            await load_backup(path, manifest, game, identities=identities, clock=clock, second=manifest.log_to_s)
         finding = judge(manifest, found)
     except BackupDamaged as error:
         finding = Finding(name, "bad", error.message)
