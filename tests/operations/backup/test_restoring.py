@@ -12,13 +12,12 @@ from operations.traders import CLOCK, GAME, TRADERS, Trader, census_of, trade, t
 from realmkeep import Keeper, KeeperConfig
 from realmkeep.errors import BackupDamaged, BackupError, InvalidKey, RestoreRefused, StorageLocked, StorageMisconfigured
 from realmkeep.keys import SERVER_ID_COUNTER, SERVER_RESTORING
-from realmkeep.operations.backup import live_target
 from realmkeep.operations.backup.creating import create_backup
 from realmkeep.operations.backup.erasures import note_erasure
 from realmkeep.operations.backup.fence import IDS_SKIPPED
 from realmkeep.operations.backup.manifest import Manifest
 from realmkeep.operations.backup.restoring import RestoreReport, plan_restore, restore_backup
-from realmkeep.storage import Put, Transaction, open_storage
+from realmkeep.storage import Put, Transaction, open_storage, redis_copy
 from realmkeep.testing.servers import StoreServer
 
 
@@ -132,14 +131,14 @@ async def test_what_was_erased_since_is_erased_again(engine: Engine, backups: Pa
     storage = open_storage(engine.realm)
     await storage.connect()
     skeleton = "server:skeleton:" + "a" * 32
-    effects = [Put(key, b"ada") for key in ("account:ada", skeleton, "corrupt:trader:3:" + "b" * 16)]
+    effects = [Put(key, b"zoe") for key in ("account:zoe", skeleton, "corrupt:trader:3:" + "b" * 16)]
     await storage.write([Transaction((), effects)])
     await storage.disconnect()
     await asyncio.to_thread(note_erasure, backups, "trader:1", at_us=CLOCK.wall_us())  # that person came back since
     manifest = await backed_up(engine.realm, backups)
-    for record in ("trader:3", "account:ada", "trader:999"):
+    for record in ("trader:3", "account:zoe", "trader:999"):
         await asyncio.to_thread(note_erasure, backups, record, at_us=CLOCK.wall_us())
-    assert b"ada" not in (backups / "erasures.jsonl").read_bytes()
+    assert b"zoe" not in (backups / "erasures.jsonl").read_bytes()
     report = await restored(backups, engine.elsewhere)
     assert report.erased == 2
     assert report.census == manifest.census  # as it was before they were erased again
@@ -148,7 +147,7 @@ async def test_what_was_erased_since_is_erased_again(engine: Engine, backups: Pa
     left = {key async for key in storage.keys("*")}
     await storage.disconnect()
     assert not {key for key in left if "trader:3" in key and not key.startswith("trader:3:x")}
-    assert not left & {"account:ada", skeleton}
+    assert not left & {"account:zoe", skeleton}
     assert {"trader:1", "trader:2", "trader:2:updated"} <= left
 
 
@@ -176,7 +175,7 @@ async def test_no_server_starts_on_a_half_restored_store(
     async def half_of_it(*_: object) -> None:
         raise ConnectionResetError
 
-    monkeypatch.setattr(live_target, "copy_contents", half_of_it)
+    monkeypatch.setattr(redis_copy, "copy_contents", half_of_it)
     with pytest.raises(ConnectionResetError):
         await restored(backups, two.url)
     monkeypatch.undo()

@@ -91,7 +91,6 @@ async def test_other_contents_are_bad_although_every_digest_fits(realm: str, bac
     await storage.connect()
     await storage.write([Transaction((), (Put("trader:1:updated", b"1"),))])
     await storage.disconnect()
-    await CLOCK.sleep(1)  # a name has seconds
     other = (await create_backup(realm, backups, GAME, clock=CLOCK)).manifest
     mixed = msgspec.structs.replace(other, census=backup.census).sealed()
     (backups / other.name / "manifest.json").write_bytes(mixed.encode())
@@ -197,11 +196,9 @@ async def test_without_its_key_an_encrypted_backup_is_inconclusive(realm: str, b
     created = await create_backup(realm, backups, GAME, recipients=(str(mine.to_public()),), clock=CLOCK)
     name = created.manifest.name
     assert created.finding.verdict == "good"  # the very files were decrypted and loaded, by a key that is gone now
-    assert sorted(path.name for path in (backups / name).iterdir()) == [
-        "manifest.json",
-        "snapshot.rdb.age",
-        "verdict.json",
-    ]
+    stored = {path.name for path in (backups / name).iterdir()} - {"manifest.json", "verdict.json"}
+    assert "snapshot.rdb.age" in stored
+    assert {each[-4:] for each in stored} == {".age"}
     for identities, verdict in (((), "inconclusive"), ((theirs,), "inconclusive"), ((mine,), "good")):
         found = await verify_backup(backups, name, GAME, identities=identities, clock=CLOCK)
         assert found.verdict == verdict, found

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from realmkeep.operations.backup.examining import Finding
     from realmkeep.operations.backup.game import Game
     from realmkeep.storage.snapshots import PinnedSnapshot
+
+
+POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ async def create_backup(
     directory = await asyncio.to_thread(make_directory, directory, closed=True)
     async with locked(directory):
         await asyncio.to_thread(remove_incomplete, directory)
+        while await asyncio.to_thread((directory / name_of(clock.wall_us())).exists):
+            await clock.sleep(POLL_S)  # one backup a second: the second is its name
         own = new_identity() if recipients else None
         async with workplace(directory, clock) as work, pin_snapshot(url, work, clock) as pinned:
             path = directory / name_of(pinned.taken_us)
