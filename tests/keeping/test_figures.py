@@ -231,7 +231,6 @@ async def leave_and_return(lab: Lab, number: int, session: Session[Player]) -> S
     lab.line().plan = lambda _: NONE
     session = await lab.finish(enter(lab.keeper, number))
     lab.line().plan = plan
-    await lab.advance(0.001)
     return session
 
 

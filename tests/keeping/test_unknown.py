@@ -161,3 +161,16 @@ async def test_a_store_that_will_never_take_a_write_freezes_its_record_and_holds
     await lab.advance(31)
     assert ada.frozen is None
     assert kept(lab).hp == 0
+
+
+async def test_a_release_whose_answer_is_lost_at_once_after_the_login_is_no_loss_of_the_store(
+    lab: Lab, keeper: Keeper
+) -> None:
+    """The clock stands still, or was set back: the release leaves exactly the token of the claim."""
+    await (await enter(keeper)).logout()
+    ada = await enter(keeper)
+    lab.line().script("write", LOSE_REPLY)
+    await lab.finish(ada.logout())
+    assert revision(lab) == ada.token
+    assert (keeper.degraded, keeper.status().healed_records) == ((), 0)
+    assert (await enter(keeper)).record.gold == 100

@@ -28,7 +28,9 @@ RELEASED_AFTERWARDS = Wrote(CLAIM, 550, 570)
         (None, 570, WROTE, Verdict.TAKEN),
         (None, 550, WROTE, Verdict.TAKEN),
         (None, 501, WROTE, Verdict.TAKEN),
-        (None, 500, WROTE, Verdict.CLAIM_LOST),
+        (None, 500, WROTE, Verdict.TAKEN),  # by our own release, of which this question does not know
+        (None, 500, Wrote(CLAIM, 500, 500), Verdict.KEPT),
+        (None, 499, WROTE, Verdict.CLAIM_LOST),
         (None, 0, RELEASED, Verdict.CLAIM_LOST),
         (EARLIER, 450, WROTE, Verdict.CLAIM_LOST),
         (EARLIER, 501, WROTE, Verdict.TAKEN),

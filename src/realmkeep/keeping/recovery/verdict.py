@@ -71,6 +71,7 @@ def verdict(owner: bytes | None, revision: int | None, write: Wrote) -> Verdict:
     # Our release landed, and no write has followed: it was the last of our writes, so all of them landed.
     if owner is None and revision == write.ends:
         return Verdict.KEPT
-    # A later claim leaves a token above ours, and its release a revision above that token.
-    is_before_us = revision <= token and (owner is None or token_of(owner) < token)
+    # A later claim leaves a token above ours, and its release no revision below that token. A claim takes a token above the
+    # revision that it finds. So a revision equal to our token is not from before us: our own release may have left it.
+    is_before_us = revision < token and (owner is None or token_of(owner) < token)
     return Verdict.CLAIM_LOST if is_before_us else Verdict.TAKEN
