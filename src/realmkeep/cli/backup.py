@@ -1,9 +1,10 @@
 """`realmkeep backup`: make, list, verify, prune and restore backups."""
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 from cyclopts import App, Parameter
@@ -12,10 +13,14 @@ from cyclopts.validators import Path as PathRule
 from realmkeep.errors import BackupBusy, ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from realmkeep.config import Config
     from realmkeep.operations.backup.examining import Finding
     from realmkeep.operations.backup.offsite import Bucket
     from realmkeep.operations.backup.restoring import RestorePlan
+
+T = TypeVar("T")
 
 app = App(name="backup", help="Backups of a realm's store. The backups lie in backup.directory.")
 Directory = Annotated[Path | None, Parameter(validator=PathRule(file_okay=False))]
@@ -46,7 +51,7 @@ def create(*, store: str | None = None, directory: Directory = None, prune: bool
     recipients = parse_recipients(config.backup.recipients)
     work = create_backup(config.store.url, _place(config), game_of(config), recipients=recipients, clock=SystemClock())
     try:
-        created = asyncio.run(work)
+        created = _run(work)
     except BackupBusy as error:
         sys.stderr.write(f"realmkeep: {error}\n")
         sys.exit(EXIT["inconclusive"])
@@ -61,7 +66,7 @@ def create(*, store: str | None = None, directory: Directory = None, prune: bool
         )
         _say(created.finding)
     if config.backup.offsite_url:
-        pushed = asyncio.run(_bucket(config).push(_place(config)))
+        pushed = _run(_bucket(config).push(_place(config)))
         if not json:
             sys.stdout.write(f"copied to {config.backup.offsite_url}: {', '.join(pushed) or 'nothing new'}\n")
     if prune:
@@ -83,7 +88,7 @@ def list_(*, directory: Directory = None, offsite: bool = False, json: bool = Fa
     from realmkeep.operations.backup.listing import as_rows, list_lines  # noqa: PLC0415 - as above
 
     config = _config(None, directory)
-    backups = asyncio.run(_bucket(config).list()) if offsite else list_backups(_place(config))
+    backups = _run(_bucket(config).list()) if offsite else list_backups(_place(config))
     if json:
         sys.stdout.write(msgspec.json.encode(as_rows(backups)).decode() + "\n")
         return
@@ -119,7 +124,7 @@ def verify(
         clock = SystemClock()
         return [await verify_backup(place, name, game, identities=identities, clock=clock) for name in chosen]
 
-    findings = asyncio.run(run())
+    findings = _run(run())
     if json:
         sys.stdout.write(msgspec.json.encode(findings).decode() + "\n")
     else:
@@ -138,7 +143,7 @@ def fetch(name: str | None = None, /, *, directory: Directory = None) -> None:
         directory: The directory of the backups.
     """
     config = _config(None, directory)
-    manifest = asyncio.run(_bucket(config).fetch(name, _place(config)))
+    manifest = _run(_bucket(config).fetch(name, _place(config)))
     sys.stdout.write(f"{manifest.name}  is in {_place(config)}\n")
 
 
@@ -192,12 +197,12 @@ def restore(
     config = _config(store, directory)
     second, identities, clock = None if at is None else parse_second(at), _identities(identity), SystemClock()
     planning = plan_restore(_place(config), config.store.url, name=name, second=second, clock=clock)
-    plan: RestorePlan = asyncio.run(planning)
+    plan: RestorePlan = _run(planning)
     if not json:
         sys.stdout.writelines(f"{line}\n" for line in plan_lines(plan, config.store.url, now_us=clock.wall_us()))
     if not _agreed("restore this backup", yes=yes):
         sys.exit(1)
-    report = asyncio.run(restore_backup(plan, game_of(config), identities=identities, clock=clock))
+    report = _run(restore_backup(plan, game_of(config), identities=identities, clock=clock))
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:
@@ -222,6 +227,21 @@ def forget(record: str, /, *more: str, directory: Directory = None) -> None:
     for each in (record, *more):
         note_erasure(place, each, at_us=SystemClock().wall_us())
         sys.stdout.write(f"{each}  is erased again by each restore of a backup made before now\n")
+
+
+def _run(work: "Coroutine[object, object, T]") -> "T":
+    """Run it; SIGTERM ends it as Ctrl-C does: scratch stores are stopped, and unfinished files removed."""
+
+    async def until_terminated() -> "T":
+        task = asyncio.current_task()
+        assert task is not None  # this one
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(until_terminated())
+    except asyncio.CancelledError:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _config(store: str | None, directory: Path | None) -> "Config":
@@ -254,10 +274,10 @@ def _prune(config: "Config", *, say: bool, dry_run: bool = False) -> bool:
 
     backup, now_us = config.backup, SystemClock().wall_us()
     days = {"hourly_days": backup.hourly_days, "daily_days": backup.daily_days}
-    removals = asyncio.run(prune_backups(_place(config), now_us=now_us, dry_run=dry_run, **days))
+    removals = _run(prune_backups(_place(config), now_us=now_us, dry_run=dry_run, **days))
     found = [(removal.name, removal.why) for removal in removals]
     if backup.offsite_url:
-        removals = asyncio.run(_bucket(config).prune(now_us=now_us, dry_run=dry_run, **days))
+        removals = _run(_bucket(config).prune(now_us=now_us, dry_run=dry_run, **days))
         found += [(f"{backup.offsite_url}/{removal.name}", removal.why) for removal in removals]
     if say:
         for name, why in found:

@@ -1,8 +1,10 @@
 """`realmkeep backup`, as an operator types it."""
 
+import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -126,3 +128,36 @@ def test_wrong_holdings_are_named(realm: Path, holdings: str, said: str, monkeyp
     code, _, error = backup(realm, "create")
     assert code == 1
     assert f"backup.holdings = '{holdings}' {said}" in error
+
+
+TERMINATED = """
+import asyncio, sys
+from realmkeep.cli.backup import app
+from realmkeep.operations.backup import examining
+
+async def stop_here(storage, *_, **__):
+    print(storage.capability.process_id, flush=True)
+    await asyncio.Event().wait()
+
+examining.count_store = stop_here
+app(["create", "--store", sys.argv[1], "--directory", sys.argv[2]])
+"""
+
+
+@pytest.mark.backend("embedded")
+async def test_sigterm_ends_the_scratch_store_and_removes_what_was_made(tmp_path: Path) -> None:
+    """As a timer's service, or a server that stops, sends it."""
+    url, backups = f"embedded:///{tmp_path}/realm", tmp_path / "backups"
+    async with trading(url):
+        """A realm with traders."""
+    command = [sys.executable, "-c", TERMINATED, url, str(backups)]
+    environment = {**os.environ, **ENVIRONMENT}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+        assert child.stdout is not None
+        store = int(await asyncio.to_thread(child.stdout.readline))
+        child.terminate()
+        _, errors = await asyncio.to_thread(child.communicate)
+    assert (child.returncode, errors) == (128 + signal.SIGTERM, b"")
+    assert [path.name for path in backups.iterdir()] == ["lock"]
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(store)], capture_output=True, text=True, check=False).stdout
+    assert state.strip() in {"", "Z"}

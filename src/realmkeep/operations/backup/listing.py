@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from realmkeep.config import mask_url
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 US = 1_000_000
 MB = 1_000_000
+COLUMNS = 80  # of a terminal
 
 
 def list_lines(backups: Sequence[ListedBackup], *, now_us: int) -> list[str]:
@@ -92,9 +94,13 @@ def report_lines(report: RestoreReport) -> list[str]:
     totals = ", ".join(f"{count:,} {name}" for name, count in report.census.totals.items())
     counted = f"{sum(report.census.records.values()):,} records, {report.census.keys:,} keys"
     lines = [
-        f"restored {counted}{f'; {totals}' if totals else ''}; {report.census.serials:,} serials",
+        *wrap(f"restored {counted}{f'; {totals}' if totals else ''}; {report.census.serials:,} serials", COLUMNS),
         f"The realm is as of {show_moment(report.as_of_us)}: {show_duration(report.lost_s)} are lost.",
     ]
     if report.erased:
         lines.append(f"{report.erased} records that were erased since were erased again.")
-    return [*lines, "Start the servers now. One that still runs since before the restore gives its records up."]
+    return [
+        *lines,
+        "Start the servers now. One that still runs since before the restore gives its",
+        "records up.",
+    ]

@@ -7,6 +7,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("realmkeep.operations.backup")
 
 DELAY_S: Final = 300.0  # after a start, when players come back; and after a failure
+STOP_S_MAX: Final = 2.0  # the players are saved after this
 NICE: Final = 10  # the game comes first
 CHILD: Final = (sys.executable, "-m", "realmkeep.cli", "backup", "create", "--prune", "--json")
 TRY_LATER: Final = 75
@@ -84,26 +87,13 @@ class BackupSchedule:
 
     async def _make_backup(self) -> None:
         started_s = self._clock.monotonic_s()
-        child = await asyncio.to_thread(self._spawn)
+        child = _Child(self._environment)
         try:
-            said, errors = await asyncio.to_thread(child.communicate)
+            code, said, errors = await asyncio.to_thread(child.run)
         except BaseException:
-            child.terminate()
-            await asyncio.shield(asyncio.to_thread(child.wait))
+            await asyncio.shield(asyncio.to_thread(child.end))
             raise
-        self._report(child.returncode, said, errors, self._clock.monotonic_s() - started_s)
-
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        child = subprocess.Popen(  # noqa: S603 - this very program
-            CHILD,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C is the server's
-        )
-        os.setpriority(os.PRIO_PROCESS, child.pid, NICE)
-        return child
+        self._report(code, said, errors, self._clock.monotonic_s() - started_s)
 
     def _report(self, code: int, said: bytes, errors: bytes, took_s: float) -> None:
         reason = (errors.decode(errors="replace").strip().splitlines() or [""])[-1].removeprefix("realmkeep: ")
@@ -117,6 +107,43 @@ class BackupSchedule:
             how = f"the child process was killed by signal {-code}" if code < 0 else reason or _why(said)
             self.trouble = f"the last backup failed or is inconclusive: {how}"
             log.error("%s", self.trouble)
+
+
+class _Child:
+    """One child process. Its methods block, each in a thread of its own: a cancelled wait does not stop its thread."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_over = False
+
+    def run(self) -> tuple[int, bytes, bytes]:
+        """Start it, unless `end` was called, and wait for its end; return its exit code and its output."""
+        with self._lock:
+            if self._is_over:
+                return 0, b"", b""
+            process = self._process = subprocess.Popen(  # noqa: S603 - this very program
+                CHILD,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is the server's
+            )
+        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
+        said, errors = process.communicate()
+        return process.returncode, said, errors
+
+    def end(self) -> None:
+        """End it: it removes what it made, and stops its scratch store. One that takes long ends after the server."""
+        with self._lock:
+            self._is_over = True
+            process = self._process
+        if process is not None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=STOP_S_MAX)
 
 
 def _why(said: bytes) -> str:

@@ -75,8 +75,13 @@ class Game:
     @property
     def degraded(self) -> tuple[str, ...]:
         """The reasons for which a promise is not being kept now, one sentence each."""
+        return (*self.keeper.degraded, *self.degraded_beside_keeper)
+
+    @property
+    def degraded_beside_keeper(self) -> tuple[str, ...]:
+        """As `degraded`, without the keeper's own reasons."""
         backups = (self.backups.trouble,) if self.backups is not None and self.backups.trouble else ()
-        return (*self.keeper.degraded, *self.accounts.degraded, *self.background.degraded, *backups)
+        return (*self.accounts.degraded, *self.background.degraded, *backups)
 
     def scene(self, other: NamedPlayer | None = None) -> Scene:
         """The surroundings of an action at this moment."""

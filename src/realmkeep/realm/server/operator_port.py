@@ -37,7 +37,7 @@ async def open_operator_port(stack: AsyncExitStack, config: Config, realm: Realm
             logins=realm.game.accounts.logins,
             tick_lateness_s=realm.ticker.lateness_s,
             backups=_backups(config),
-            degraded=lambda: (*realm.game.accounts.degraded, *realm.game.background.degraded),
+            degraded=lambda: realm.game.degraded_beside_keeper,
             not_ready=lambda: () if realm.login_flow.accepts_logins else ("the realm is stopping",),
         )
         return await stack.enter_async_context(operations_port(server, config.operations.listen))
