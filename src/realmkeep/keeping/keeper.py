@@ -32,7 +32,7 @@ from realmkeep.records import Record, check_all
 from realmkeep.storage import Storage, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -329,9 +329,9 @@ class Keeper:
         *,
         ops: tuple[Op | None, Op | None, Op | None, Op | None] | tuple[()] = ...,
     ) -> Receipt[T]: ...
-    async def commit(
+    def commit(
         self, fn: Callable[..., T], /, *sessions: Session[Any], ops: Sequence[Op | None] = ()
-    ) -> Receipt[T]:
+    ) -> Coroutine[Any, Any, Receipt[T]]:
         """Run `fn(record, ...)` on live records; durable, wholly or not at all, before it returns.
 
         `fn` is a plain function and runs at once, so no other task can change a record while it reads. If it raises, or a
@@ -359,7 +359,7 @@ class Keeper:
             CommitPending: The store has not answered for a while; the commit goes on.
             CommitUnknown: Ownership was lost before the store answered.
         """
-        return await self._commit(fn, sessions, ops)
+        return self._commit(fn, sessions, ops)  # its coroutine, because each coroutine around it costs at each commit
 
     async def commit_all(
         self, fn: Callable[[list[R]], T], sessions: Sequence[Session[R]], *, ops: Sequence[Op | None] = ()

@@ -5,7 +5,7 @@ Messages use the s-expression reader too. `read_sexpr` turns the text of a Lisp 
 `string_text` writes a string.
 """
 
-from realmkeep.records.codecs import Codec, encode, written_checksum
+from realmkeep.records.codecs import ENCODERS, Codec, encode, written_checksum
 from realmkeep.records.fields import (
     BATCHED,
     CHECKPOINT,
@@ -52,6 +52,7 @@ __all__ = [
     "CHECKPOINT",
     "CLAMP",
     "DEFAULT_LIMITS",
+    "ENCODERS",
     "IMMEDIATE",
     "NIL",
     "OK",

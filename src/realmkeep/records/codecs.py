@@ -4,6 +4,7 @@ Only this module knows both. The configuration says which one is written; every 
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 import msgspec
@@ -34,10 +35,12 @@ def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LI
         Unstorable: A value cannot be stored; the path is named.
         RecordTooLarge: The record takes more bytes or nodes than `limits` allows.
     """
-    stored = json_codec.encode(record, limits)
-    if codec == "json":
-        return stored
-    # JSON's encoder has checked every value. Sets and dictionaries are sorted: equal records are equal bytes.
+    return ENCODERS[codec](record, limits)
+
+
+def _encode_sexpr(record: Record, limits: Limits) -> bytes:
+    # JSON's encoder checks every value. Sets and dictionaries are sorted: equal records are equal bytes.
+    json_codec.encode(record, limits)
     fields: dict[str, Any] = msgspec.to_builtins(record, order="deterministic") | unknown_fields(record)
     del fields["version"]
     stored = sexpr_codec.encode(fields, record.__realmkeep__)
@@ -47,6 +50,10 @@ def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LI
             hint="the record was not stored; shrink it, move a part to a record of its own, or raise the limit",
         )
     return stored
+
+
+ENCODERS: Final[dict[Codec, Callable[[Record, Limits], bytes]]] = {"json": json_codec.encode, "sexpr": _encode_sexpr}
+"""The encoder of each codec, as `encode` calls it."""
 
 
 def written_checksum(stored: bytes) -> bytes:

@@ -117,7 +117,8 @@ def _check_ops(ops: Any, sessions: Sequence[object]) -> None:
         )
     given = cast("Sequence[object]", ops)
     for op in given:
-        check_type(op, (Op,), "ops", "pass Op(number, request bytes) in the place of its session, or None")
+        if type(op) is not Op:  # nearly always it is one
+            check_type(op, (Op,), "ops", "pass Op(number, request bytes) in the place of its session, or None")
     if len(given) > len(sessions):
         raise Misuse(f"commit got {len(given)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
 

@@ -212,9 +212,15 @@ class OpRing:
         told = _ops.decode(b"[%b]" % b",".join(lines))
         return [AppliedOp(op_id, digest, bytes(result), under_way.get(op_id)) for op_id, digest, result in told]
 
-    def add_op(self, op: Op, result: bytes) -> None:
-        """Record `op`; the lowest id leaves a full ring. `find_op` has allowed it."""
-        line = line_of(op, result)
+    def add_op(self, op: Op, result: bytes, line: bytes = b"") -> None:
+        """Record `op`; the lowest id leaves a full ring. `find_op` has allowed it.
+
+        Args:
+            op: The operation.
+            result: Its result.
+            line: Their `line_of`, if it is known.
+        """
+        line = line or line_of(op, result)
         self._added += line
         if op.id <= self.last_id:
             self._hold(sorted([*self._entries(), AppliedOp(op.id, digest_of(op), result)], key=_by_id)[-RING_OPS:])
@@ -241,7 +247,9 @@ class OpRing:
 
     def detach_write(self, write: PendingWrite) -> None:
         """Let no repeat wait for this write any more; its outcome is known."""
-        if self._under_way:
+        if len(self._under_way) == 1 and self._under_way[0][1] is write:
+            self._under_way = ()
+        elif self._under_way:
             self._under_way = tuple([pair for pair in self._under_way if pair[1] is not write])
 
     def snapshot(self) -> RingState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from realmkeep.errors import InvalidRecord, RecordError, Unstorable
-from realmkeep.records import encode, validate_encoded
+from realmkeep.records import ENCODERS, validate_encoded
 
 if TYPE_CHECKING:
     from realmkeep.records import Codec, Limits, Record
@@ -20,7 +20,7 @@ class RecordEncoder:
     """
 
     def __init__(self, codec: Codec, limits: Limits) -> None:
-        self._codec: Codec = codec
+        self._encode = ENCODERS[codec]
         self._limits = limits
 
     def encode_record(self, record: Record, key: str) -> bytes:
@@ -32,7 +32,7 @@ class RecordEncoder:
             Unstorable: It holds a value that cannot be stored.
         """
         try:
-            blob = encode(record, self._codec, limits=self._limits)
+            blob = self._encode(record, self._limits)
         except RecordError:
             raise
         except Exception as error:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from realmkeep.keeping.recovery.inbox_heads import InboxHeads
-    from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
+    from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
     from realmkeep.storage.protocol import AnyTransaction
@@ -70,13 +70,6 @@ class Part(msgspec.Struct, frozen=True, gc=False):
         return (self.keys.record, self.keys.version, self.keys.ops)
 
 
-def part_of(member: WriteMember, *, releases: bool) -> Part:
-    """The part of a session in a write."""
-    session = member.session
-    version = session.record.__realmkeep__.version
-    return Part(session.keys, member.follows, session.claim, member.leaves, releases, version, member.ring)
-
-
 class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no work for the garbage collector
     """A write that can be applied again.
 
@@ -110,13 +103,22 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
     def of(cls, write: StagedWrite, at_s: float) -> Entry:
         """The entry of a write; `at_s` is the time of its acknowledgement, on the monotonic clock."""
         releases, transaction = write.releases, write.transaction
-        parts = tuple([part_of(member, releases=releases) for member in write.members])
+        parts: list[Part] = []
+        size = ENTRY_BYTES
+        for member in write.members:
+            session, step = member.session, member.step
+            version = session.record.__realmkeep__.version
+            parts.append(
+                Part(session.keys, member.follows, step.of.claim, member.leaves, releases, version, member.ring)
+            )
+            size += len(step.stored)
         ring = next((member.session.ring for member in write.members), None) if releases else None
-        size = ENTRY_BYTES + (ring.size_bytes if ring is not None else 0) + sum([m.size_bytes for m in write.members])
+        if ring is not None:
+            size += ring.size_bytes
         if write.has_extra:
             size += sum(len(each.value) for each in transaction.effects if isinstance(each, (Put, Append)))
         receivers, deleted = tuple(write.receivers), tuple(write.deleted)
-        return cls(write.order, at_s, parts, transaction, releases, receivers, deleted, ring, size)
+        return cls(write.order, at_s, tuple(parts), transaction, releases, receivers, deleted, ring, size)
 
     @property
     def beside(self) -> list[Guard]:

@@ -6,14 +6,14 @@ gets the result when they are durable. Later changes build on them without waiti
 
 from __future__ import annotations
 
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
-from realmkeep.keeping.live.op_ring import Receipt
+from realmkeep.keeping.live.op_ring import Receipt, line_of
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
+from realmkeep.keeping.live.session_states import WRITABLE
 from realmkeep.keeping.writing.receivers import ReceiverConditions
 from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite, whole
 from realmkeep.records import Record, leave_unmarked, mark_again
@@ -241,6 +241,11 @@ class Commits:
             OpTooOld: An id is lower than every id in the ring.
             OpReused: An id was applied for another request, or one op was applied and another of the same commit was not.
         """
+        for session, op in zip(sessions, ops, strict=False):
+            if op is not None and op.id <= session.ring.last_id:
+                break
+        else:
+            return None  # every operation is a new one, as nearly always
         found = [
             session.ring.find_op(op) if op is not None else None for session, op in zip(sessions, ops, strict=False)
         ]
@@ -265,7 +270,8 @@ class Commits:
             Exception: The error that `fn` raised, as it is.
         """
         for session in sessions:
-            session.require_usable()
+            if session.frozen is not None or session.state not in WRITABLE:
+                session.require_usable()
         if self._queue.full:
             raise QueueFull("the store does not keep up: the write queue is full", hint="nothing ran; try again")
         if self._running is not None:
@@ -287,11 +293,13 @@ class Commits:
                     f"the function of a commit returned a {type(result).__name__}, an awaitable or a generator",
                     hint="make it a plain def: a commit runs without awaiting, so the rest of it would never run",
                 )
-            blobs = [self._stager.encode(session) for session in sessions]
+            encode = self._encoder.encode_record
+            blobs = [encode(session.record, session.keys.record) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
             _check_size(blobs, self._tx)
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
+                mark_again(session.record)
                 session.record.restore(undo.fork)
                 session.ring.revert(undo.ring)
             raise
@@ -299,7 +307,6 @@ class Commits:
             tx = self._end()
             for session in sessions:
                 session.committing = False
-                mark_again(session.record)
         return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
 
     def _end(self) -> Tx | None:
@@ -322,13 +329,16 @@ class Commits:
         members: list[WriteMember] = []
         rings: list[Effect] = []
         is_plain = tx is None
-        for session, blob, undo, op in zip_longest(sessions, blobs, undos, ops):
+        advance, former, line = self._stager.advance, None, b""
+        for at, session in enumerate(sessions):
             ring = session.ring
-            if op is not None:
-                ring.add_op(op, recorded)
-            if (line := ring.take_added()) is None:
+            if at < len(ops) and (op := ops[at]) is not None:
+                if op is not former:  # one operation of two players is one line
+                    former, line = op, line_of(op, recorded)
+                ring.add_op(op, recorded, line)
+            if (added := ring.take_added()) is None:
                 rings.append(Put(session.keys.ops, ring.encode()))
-            member = self._stager.advance(session, blob, now_us, undo, line or b"")
+            member = advance(session, blobs[at], now_us, undos[at], added or b"")
             is_plain = is_plain and member.is_plain
             members.append(member)
         if is_plain and not rings:

@@ -53,11 +53,6 @@ class WriteMember:
         self.ring = session.ring.snapshot() if undo is None else undo.ring
 
     @property
-    def size_bytes(self) -> int:
-        """Its bytes in the transaction, about."""
-        return len(self.step.stored) + len(self.step.line)
-
-    @property
     def is_plain(self) -> bool:
         """The write puts nothing beside the record, its revision and its operations."""
         return self.follows > 0 and self.version_was == self.session.stored_version
