@@ -58,6 +58,20 @@ async def test_a_store_that_is_not_empty_is_never_restored_into(engine: Engine, 
     assert (await census_of(engine.elsewhere)).totals == manifest.census.totals
 
 
+@pytest.mark.backend("embedded")
+async def test_an_empty_directory_is_taken_and_one_that_fills_meanwhile_is_not(tmp_path: Path, backups: Path) -> None:
+    await backed_up(f"embedded:///{tmp_path}/realm", backups)
+    for name in ("empty", "filled"):
+        (tmp_path / name).mkdir()
+    await restored(backups, f"embedded:///{tmp_path}/empty")
+    plan = await plan_restore(backups, f"embedded:///{tmp_path}/filled", clock=CLOCK)
+    (tmp_path / "filled" / "theirs").write_bytes(b"")
+    with pytest.raises(RestoreRefused, match="not empty"):
+        await restore_backup(plan, GAME, identities=(), clock=CLOCK)
+    assert [path.name for path in (tmp_path / "filled").iterdir()] == ["theirs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["backups", "empty", "filled", "realm"]
+
+
 async def test_a_damaged_backup_is_refused_before_anything_is_made(engine: Engine, backups: Path) -> None:
     manifest = await backed_up(engine.realm, backups)
     path = backups / manifest.name / manifest.files[0].name

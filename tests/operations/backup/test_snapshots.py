@@ -73,6 +73,33 @@ async def test_a_disk_without_room_is_noticed_before_the_store_would_stop_for_it
     assert not (store.directory / "dump.rdb").exists()
 
 
+@pytest.mark.parametrize("forbidden", ["config|get", "bgsave"])
+async def test_a_host_that_forbids_its_commands_is_named(
+    pair: tuple[StoreServer, StoreServer], backups: Path, forbidden: str
+) -> None:
+    store, _ = pair
+    rules = ("ACL", "SETUSER", "realm", "on", ">hunter2", "~*", "&*", "+@all", f"-{forbidden}")
+    await asyncio.to_thread(store.ask, *rules)
+    with pytest.raises(StorageMisconfigured) as refused:
+        await create_backup(f"redis+unix://realm:hunter2@{store.socket_path}", backups, GAME, clock=CLOCK)
+    assert "hunter2" not in str(refused.value)
+    assert sorted(path.name for path in backups.iterdir()) == ["lock"]
+
+
+async def test_without_the_right_to_rewrite_there_is_a_log_all_the_same(
+    pair: tuple[StoreServer, StoreServer], backups: Path
+) -> None:
+    store, _ = pair
+    await asyncio.to_thread(store.ask, "SET", "trader:1:version", "2")
+    await asyncio.to_thread(store.ask, "ACL", "SETUSER", "realm", "on", "nopass", "~*", "&*", "+@all", "-bgrewriteaof")
+    url = f"redis+unix://realm:any@{store.socket_path}"
+    while (manifest := (await create_backup(url, backups, GAME, clock=CLOCK)).manifest).log_to_s is None:
+        assert manifest.log_reason == "its append-only file was begun a moment before"
+    assert manifest.log_from_s is not None
+    assert manifest.log_to_s >= manifest.log_from_s
+    assert await asyncio.to_thread(store.ask, "EXISTS", "trader:1:version") == 1
+
+
 async def test_a_database_beside_others_is_refused(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:
     with pytest.raises(StorageMisconfigured, match="a snapshot holds all databases"):
         await create_backup(f"{pair[0].url}?db=3", backups, GAME, clock=CLOCK)
