@@ -16,10 +16,11 @@ import psycopg
 import pytest
 
 from realm.certificates import make
+from realmkeep.cli.app import app
 from realmkeep.clock import SystemClock
 from realmkeep.errors import StorageMisconfigured, StorageUnavailable
-from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, open_storage
-from realmkeep.storage.postgres import PostgresStorage, dialects, server
+from realmkeep.storage import Append, Committed, Failed, Guard, Put, Transaction, open_storage
+from realmkeep.storage.postgres import PostgresStorage, dialects, server, writer
 from realmkeep.testing.contract import Backend, StorageContract
 from realmkeep.testing.postgres_server import USER, PostgresServer
 from suite.engines import POSTGRESQL_15, needed
@@ -328,6 +329,41 @@ async def test_the_capability_is_what_the_role_is_set_to(
             assert capability.fsync == settings.get("synchronous_commit", "on")
     finally:
         await ask(postgres, f"ALTER ROLE {USER} RESET ALL")
+
+
+# The rows.
+
+
+async def test_expired_keys_and_former_lists_leave_no_rows(
+    postgres: PostgresServer, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SWEEP_INTERVAL_S", 0.0)
+    schema = postgres_url.rpartition("%3D")[2]
+    async with opened(postgres_url) as storage:
+        lists = [Append("list", b"1"), Append("list", b"2")]
+        await storage.write([Transaction((), (Put("brief", b"1", 0.001), Put("kept", b"1"), *lists))])
+        await storage.delete("list")
+        assert await ask(postgres, "SELECT count(*) FROM realmkeep_list", schema=schema) == [(0,)]
+        for _ in range(2):  # the sweep follows the write
+            await storage.save("kept", b"2")
+        keys = await ask(postgres, "SELECT key FROM realmkeep_entry WHERE key > '' ORDER BY key", schema=schema)
+        assert keys == [("kept",), ("list",)]  # the list's row remembers its positions
+        await ask(postgres, "UPDATE realmkeep_entry SET expires_us = 1 WHERE key = 'list'", schema=schema)
+        for _ in range(2):
+            await storage.save("kept", b"3")
+        assert await ask(postgres, "SELECT count(*) FROM realmkeep_entry", schema=schema) == [(2,)]
+        await storage.write([Transaction((), (Append("list", b"3"),))])
+        assert await storage.load_list("list") == [b"3"]
+
+
+def test_the_tables_are_printed_for_a_user_who_may_make_them(
+    postgres: PostgresServer, postgres_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app(["store", "schema"], result_action="return_value")
+    schema = postgres_url.rpartition("%3D")[2]
+    postgres.ask(capsys.readouterr().out, schema=schema)
+    query = "SELECT to_regclass('realmkeep_entry') IS NOT NULL AND to_regclass('realmkeep_run') IS NOT NULL"
+    assert postgres.ask(query, schema=schema) == [(True,)]
 
 
 # The way there: TLS, passwords, services.

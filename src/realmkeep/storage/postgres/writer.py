@@ -41,6 +41,7 @@ CHUNK_PARTS_MAX: Final = (
 )
 CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets a turn
+PACK_SLICE: Final = 16  # transactions that are packed and sent in one turn of the event loop
 REPEATS_MAX: Final = 50  # of a chunk that conflicts: with two of three attempts refused, 1 in 10^9 gets here
 PAUSE_S_MIN: Final = 0.001
 PAUSE_S_MAX: Final = 0.1
@@ -320,9 +321,13 @@ class PostgresWriter:
 
     async def _attempt(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
         net = self._fold(transactions)
+        if len(transactions) > PACK_SLICE:
+            await self._clock.sleep(0)
         if net is not None:
-            await self._clock.sleep(0)  # packing gets a turn of its own
-            ((is_good, is_isolated, promise),) = await self._connection.ask("fast", *_packed(net))
+            parameters = _packed(net)
+            if len(transactions) > PACK_SLICE:
+                await self._clock.sleep(0)  # packing and sending get a turn each
+            ((is_good, is_isolated, promise),) = await self._connection.ask("fast", *parameters)
             self._check_promise(promise, is_isolated=is_isolated)
             if is_good:
                 self.statistics.fast += 1
