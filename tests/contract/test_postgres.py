@@ -81,7 +81,7 @@ def only_the_slow_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def now_fast_now_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every other chunk, and every other attempt of one, takes the slow path."""
+    """Every other chunk takes the slow path."""
     turns = cycle([True, False])
 
     def folds_every_other(transactions: Sequence[Transaction]) -> NetChunk | None:

@@ -18,8 +18,9 @@ from faults.realm import CONFIG, REALM_S_MAX, PostgresStore, open_realm
 from faults.realm_check import violations
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
-from realmkeep.keeping import Keeper, restore_rescued
+from realmkeep.keeping import Keeper, Op, restore_rescued
 from realmkeep.storage import open_storage
+from realmkeep.storage.postgres import PostgresStorage
 from realmkeep.testing.postgres_server import PostgresServer
 from simulation.game import Hero
 
@@ -70,6 +71,20 @@ async def test_what_a_database_loses_without_synchronous_commits_is_written_agai
         await realm.play_on()
         snapshot = await realm.calm_down(expected="the store lost data")
         assert violations(realm.crowd.told, snapshot, settled=True) == []
+
+
+async def test_what_a_keeper_writes_in_play_takes_the_fast_path(postgres_url: str) -> None:
+    storage = open_storage(postgres_url)
+    assert isinstance(storage, PostgresStorage)
+    async with await Keeper.open(storage, config=KeeperConfig(name="town")) as keeper:
+        heroes = [await keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(4)]
+        before = storage.statistics.slow
+        for number in range(1, 11):
+            await keeper.commit(gives, heroes[0], heroes[1], ops=(Op(number), Op(number)))
+            heroes[2].record.xp += 1
+        await heroes[2].logout()
+        assert storage.statistics.slow == before
+        assert storage.statistics.fast > 10
 
 
 def gives(giver: Hero, taker: Hero) -> None:

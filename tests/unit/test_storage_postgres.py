@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from realmkeep.errors import ConfigError, OutcomeUnknown, StorageError, StorageMisconfigured, StorageUnavailable
-from realmkeep.storage import Append, Delete, DropFirst, Effect, Guard, Present, Put, Transaction, open_storage
+from realmkeep.storage import Append, Delete, DropFirst, Effect, Extend, Guard, Present, Put, Transaction, open_storage
 from realmkeep.storage.memory import MemoryStore
 from realmkeep.storage.postgres.address import parse_postgres_url
 from realmkeep.storage.postgres.connection import storage_error
@@ -203,10 +203,12 @@ TRANSFER = Transaction((Guard("a", b"1"), Guard("new", None)), (Put("a", b"2"), 
 
 
 def test_a_chunk_compares_each_key_once_and_changes_it_once() -> None:
-    later = Transaction((Guard("a", b"2"), Guard("b", b"1")), (Put("a", b"3", 1.5), Append("inbox", b"y"), Delete("c")))
+    effects = (Put("a", b"3", 1.5), Append("inbox", b"y"), Delete("c"), Extend("a", b"+"), Extend("d", b"1"))
+    later = Transaction((Guard("a", b"2"), Guard("b", b"1")), (*effects, Extend("d", b"2")))
     assert fold([TRANSFER, later]) == NetChunk(
         expected={"a": b"1", "new": None, "b": b"1"},
-        changed={"a": (b"3", 1_500_000), "c": (None, TOMBSTONE_US), "new": (None, TOMBSTONE_US)},
+        changed={"a": (b"3+", 1_500_000), "c": (None, TOMBSTONE_US), "new": (None, TOMBSTONE_US)},
+        extended={"d": b"12"},
         appended={"inbox": [b"x", b"y"]},
     )
 
@@ -222,6 +224,9 @@ def test_a_chunk_compares_each_key_once_and_changes_it_once() -> None:
         Transaction((), (Append("a", b"x"),)),
         Transaction((), (Append("new", b"x"),)),
         Transaction((), (DropFirst("other", 1),)),
+        Transaction((Guard("b", b"1"),), (Extend("b", b"x"),)),
+        Transaction((), (Extend("inbox", b"x"),)),
+        Transaction((), (Extend("b", b"x"), Append("b", b"x"))),
         Transaction((), (), (Present("a"),)),
     ],
 )
@@ -233,7 +238,7 @@ def random_transaction(rng: random.Random) -> Transaction:
     values = [None, b"1", b"2"]
     guards = [Guard(rng.choice("abc"), rng.choice(values)) for _ in range(rng.randint(0, 2))]
     effects: list[Effect] = [
-        rng.choice([Put(key, b"1"), Put(key, b"2"), Delete(key), Append(key, b"x")])
+        rng.choice([Put(key, b"1"), Put(key, b"2"), Delete(key), Append(key, b"x"), Extend(key, b"+")])
         for key in rng.choices("abc", k=rng.randint(0, 2))
     ]
     return Transaction(guards, effects)
@@ -256,6 +261,8 @@ def test_what_is_folded_is_what_happens_one_by_one() -> None:
         held += 1
         for key, (value, _) in net.changed.items():
             assert store.value(key) == value
+        for key, addition in net.extended.items():
+            assert store.value(key) == addition
         for key, entries in net.appended.items():
             assert store.entries(key) == entries
     assert held > 2_000

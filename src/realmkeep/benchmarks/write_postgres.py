@@ -27,9 +27,9 @@ from realmkeep.storage import Committed, Delete, Guard, Put, Transaction, open_s
 from realmkeep.storage.postgres import PostgresStorage
 from realmkeep.storage.postgres.address import parse_postgres_url
 from realmkeep.storage.postgres.arrays import byteas, register, texts
+from realmkeep.storage.postgres.chunk import CHUNK_TRANSACTIONS_MAX
 from realmkeep.storage.postgres.connection import PREPARE_AFTER
 from realmkeep.storage.postgres.dialects import POSTGRESQL
-from realmkeep.storage.postgres.writer import CHUNK_TRANSACTIONS_MAX
 
 ROUNDS: Final = 5
 ONE_BY_ONE_MAX: Final = 400  # players of a round; each waits for its own commit

@@ -31,6 +31,7 @@ class NetChunk:
         expected: The value of each guarded key before the chunk; None: absent.
         changed: For each key that a put or a deletion changes, its value after the chunk (None: absent) and the microseconds
             after which its row is gone (None: never).
+        extended: For each key whose value gets longer, the addition.
         appended: For each list, its new entries.
     """
 
@@ -38,6 +39,7 @@ class NetChunk:
     changed: dict[str, tuple[bytes | None, int | None]] = field(
         default_factory=dict[str, tuple[bytes | None, int | None]]
     )
+    extended: dict[str, bytes] = field(default_factory=dict[str, bytes])
     appended: dict[str, list[bytes]] = field(default_factory=dict[str, list[bytes]])
 
 
@@ -64,7 +66,7 @@ def _compare(net: NetChunk, guard: Guard) -> bool:
     key = guard.key
     if key in net.changed:
         return net.changed[key][0] == guard.expected
-    if key in net.appended:
+    if key in net.appended or key in net.extended:
         return False
     return net.expected.setdefault(key, guard.expected) == guard.expected
 
@@ -73,24 +75,32 @@ def _change(net: NetChunk, effect: Effect) -> bool:
     """Take an effect in; False if it depends on the store."""
     key = effect.key
     if isinstance(effect, Append):
-        if key in net.changed or key in net.expected:
+        if key in net.changed or key in net.expected or key in net.extended:
             return False
         net.appended.setdefault(key, []).append(effect.value)
         return True
     if key in net.appended or isinstance(effect, DropFirst):
         return False
-    if isinstance(
-        effect, Extend
-    ):  # the value before is known only if the chunk has put it, and then its expiry is, too
-        before, lasts_us = net.changed.get(key, (None, None))
-        if before is None:
-            return False
-        net.changed[key] = (before + effect.value, lasts_us)
-        return True
+    if isinstance(effect, Extend):
+        return _extend(net, effect)
+    net.extended.pop(key, None)
     if isinstance(effect, Put):
         lasts_us = None if effect.expire_s is None else expire_ms(effect.expire_s) * 1000
         net.changed[key] = (effect.value, lasts_us)
+    else:
+        assert isinstance(effect, Delete)
+        net.changed[key] = (None, TOMBSTONE_US)
+    return True
+
+
+def _extend(net: NetChunk, effect: Extend) -> bool:
+    """Take an addition in. The store makes it, unless the chunk itself has put the value before."""
+    key = effect.key
+    if key in net.changed:
+        before, lasts_us = net.changed[key]
+        net.changed[key] = (before + effect.value, lasts_us) if before is not None else (effect.value, None)
         return True
-    assert isinstance(effect, Delete)
-    net.changed[key] = (None, TOMBSTONE_US)
+    if key in net.expected:
+        return False
+    net.extended[key] = net.extended.get(key, b"") + effect.value
     return True

@@ -15,31 +15,21 @@ from realmkeep.errors import StorageError, StorageMisconfigured, StorageUnavaila
 from realmkeep.storage.limits import check_transactions
 from realmkeep.storage.postgres.address import PostgresAddress
 from realmkeep.storage.postgres.arrays import bigints, byteas, texts
+from realmkeep.storage.postgres.chunk import Chunk, WriteCall
 from realmkeep.storage.postgres.connection import PostgresConnection, Statement, storage_error
 from realmkeep.storage.postgres.errors import ends_the_connection, is_conflict
-from realmkeep.storage.postgres.folding import NetChunk, fold
+from realmkeep.storage.postgres.folding import fold
 from realmkeep.storage.postgres.rows import LockedRows, StoredRow, keys_of
 from realmkeep.storage.postgres.server import not_isolated
 from realmkeep.storage.protocol import (
     COMMITTED,
     AnyTransaction,
-    Append,
-    Effect,
-    Extend,
     Failed,
-    Guard,
-    Need,
-    Put,
     Unknown,
     WriteOutcome,
 )
 from realmkeep.storage.transact import apply
 
-CHUNK_TRANSACTIONS_MAX: Final = 128  # beyond it a statement gains little, and delays those behind it
-CHUNK_PARTS_MAX: Final = (
-    1400  # guards, needs and effects, of two rows at most; Aurora DSQL changes 3,000 in a transaction
-)
-CHUNK_BYTES_MAX: Final = 4 * 1024 * 1024
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets a turn
 PACK_SLICE: Final = 16  # transactions that are packed and sent in one turn of the event loop
 REPEATS_MAX: Final = 50  # of a chunk that conflicts: with two of three attempts refused, 1 in 10^9 gets here
@@ -66,29 +56,6 @@ class WriterStatistics:
     repeated: int = 0
 
 
-class _WriteCall:
-    """One `write`: its transactions, and the outcomes so far."""
-
-    def __init__(self, transactions: Sequence[AnyTransaction]) -> None:
-        self.transactions = list(transactions)
-        self.outcomes: list[WriteOutcome] = [COMMITTED] * len(self.transactions)
-        self.unanswered = len(self.transactions)
-        self.taken = 0
-        self.is_checked = False
-        self.answer: asyncio.Future[list[WriteOutcome]] = asyncio.get_running_loop().create_future()
-
-    def settle(self, start: int, outcomes: Sequence[WriteOutcome]) -> None:
-        """Record the outcomes of the transactions from the position `start` on."""
-        self.outcomes[start : start + len(outcomes)] = outcomes
-        self.unanswered -= len(outcomes)
-        if not self.unanswered:
-            self.answer.set_result(self.outcomes)
-
-    def fail(self, error: StorageError) -> None:
-        """Record that no transaction happened that was not taken."""
-        self.settle(self.taken, [Failed(error)] * (len(self.transactions) - self.taken))
-
-
 class _Work:
     """One call other than `write`: a change of a few keys, or a sync."""
 
@@ -103,51 +70,7 @@ class _Work:
         self.answer.set_exception(type(error)(error.message, hint=error.hint))
 
 
-_Call: TypeAlias = _WriteCall | _Work
-
-
-class _Chunk:
-    """Stretches of calls, in order."""
-
-    def __init__(self) -> None:
-        self.transactions: list[AnyTransaction] = []
-        self._parts: list[tuple[_WriteCall, int, int]] = []
-        self._count = 0
-        self._bytes = 0
-
-    def take(self, call: _WriteCall) -> bool:
-        """Take the next transactions of `call`; False if some are left."""
-        start = call.taken
-        for transaction in call.transactions[start:]:
-            parts, size = _size(transaction)
-            is_full = (
-                len(self.transactions) == CHUNK_TRANSACTIONS_MAX
-                or self._count + parts > CHUNK_PARTS_MAX
-                or self._bytes + size > CHUNK_BYTES_MAX
-            )
-            if self.transactions and is_full:
-                break
-            self._count += parts
-            self._bytes += size
-            self.transactions.append(transaction)
-            call.taken += 1
-        self._parts.append((call, start, call.taken - start))
-        return call.taken == len(call.transactions)
-
-    def settle(self, outcomes: Sequence[WriteOutcome]) -> None:
-        """Give each call its outcomes."""
-        taken = 0
-        for call, start, length in self._parts:
-            call.settle(start, outcomes[taken : taken + length])
-            taken += length
-
-
-def _size(transaction: AnyTransaction) -> tuple[int, int]:
-    """Return the number of parts of a transaction, and the bytes of its values."""
-    parts: Sequence[Guard | Need | Effect] = (*transaction.guards, *transaction.needs, *transaction.effects)
-    values = [part.value for part in parts if isinstance(part, (Put, Extend, Append))]
-    expected = [part.expected for part in parts if isinstance(part, Guard) and part.expected is not None]
-    return len(parts), sum(map(len, values)) + sum(map(len, expected))
+_Call: TypeAlias = WriteCall | _Work
 
 
 class PostgresWriter:
@@ -186,6 +109,7 @@ class PostgresWriter:
         self._on_promise = on_promise
         self._waiting: deque[_Call] = deque()
         self._unanswered: set[asyncio.Future[Any]] = set()
+        self._prepared: Chunk | None = None
         self._broken: StorageError | None = None
         self._wakes = asyncio.Event()
         self._sweeps_at_s = clock.monotonic_s() + SWEEP_INTERVAL_S
@@ -201,7 +125,7 @@ class PostgresWriter:
             ValueTooLarge: A key, value or transaction exceeds the limits; nothing of this call was sent.
             InvalidKey: A key is empty, has a NUL, or is not text; nothing of this call was sent.
         """
-        call = _WriteCall(transactions)
+        call = WriteCall(transactions)
         if not call.transactions:
             return []
         self._waiting.append(call)  # reserve its place in the order before the check, which yields
@@ -254,7 +178,7 @@ class PostgresWriter:
         await asyncio.gather(self._task, return_exceptions=True)
         await self._connection.close()
 
-    async def _accepted(self, call: _WriteCall | _Work) -> Any:
+    async def _accepted(self, call: WriteCall | _Work) -> Any:
         self._unanswered.add(call.answer)
         call.answer.add_done_callback(self._unanswered.discard)
         if self._broken and not call.answer.done():
@@ -266,30 +190,52 @@ class PostgresWriter:
     async def _run(self) -> None:
         try:
             while not self._broken:
-                if self._waiting and not _is_ready(self._waiting[0]):
-                    await self._clock.sleep(0)
-                elif self._waiting:
+                if self._prepared or (self._waiting and _is_ready(self._waiting[0])):
                     await self._do_next()
+                elif self._waiting:
+                    await self._clock.sleep(0)  # it is being checked
                 else:
                     self._wakes.clear()
                     await self._wakes.wait()
         except Exception as error:  # noqa: BLE001 - callers wait for this task, so every end must reach them
             self._fail(storage_error(error, self._address, sent=False))
+        if self._prepared and self._broken:  # taken from its calls, and never sent
+            self._prepared.settle_all(Failed(self._broken))
 
     async def _do_next(self) -> None:
-        first = self._waiting[0]
-        if isinstance(first, _Work):
+        chunk, self._prepared = self._prepared, None
+        if chunk is None and isinstance(first := self._waiting[0], _Work):
             self._waiting.popleft()
             await self._do_work(first)
         else:
-            chunk = _Chunk()
-            while self._waiting and isinstance(call := self._waiting[0], _WriteCall) and call.is_checked:
-                if not chunk.take(call):
-                    break
-                self._waiting.popleft()
+            chunk = chunk or self._next_chunk()
+            preparing = asyncio.create_task(self._prepare_full_chunk())  # while the store executes this one
             await self._do_chunk(chunk)
+            await preparing
         if self._clock.monotonic_s() >= self._sweeps_at_s and not self._broken:
             await self._sweep()
+
+    def _next_chunk(self) -> Chunk:
+        chunk = Chunk()
+        while self._waiting and isinstance(call := self._waiting[0], WriteCall) and call.is_checked:
+            if not chunk.take(call):
+                break
+            self._waiting.popleft()
+        return chunk
+
+    async def _prepare(self, chunk: Chunk) -> None:
+        is_large = len(chunk.transactions) > PACK_SLICE
+        if is_large:
+            await self._clock.sleep(0)  # taking, preparing and sending get a turn each
+        chunk.prepare(self._fold)
+        if is_large:
+            await self._clock.sleep(0)
+
+    async def _prepare_full_chunk(self) -> None:
+        """Prepare the next chunk, unless later calls may still go into it."""
+        if self._waiting and isinstance(call := self._waiting[0], WriteCall) and call.fills_a_chunk:
+            self._prepared = self._next_chunk()
+            await self._prepare(self._prepared)
 
     async def _do_work(self, work: _Work) -> None:
         try:
@@ -301,13 +247,14 @@ class PostgresWriter:
         else:
             work.answer.set_result(result)
 
-    async def _do_chunk(self, chunk: _Chunk) -> None:
-        transactions = chunk.transactions
+    async def _do_chunk(self, chunk: Chunk) -> None:
         try:
-            outcomes = await self._repeated(lambda: self._attempt(transactions))
+            if not chunk.is_prepared:
+                await self._prepare(chunk)
+            outcomes = await self._repeated(lambda: self._attempt(chunk))
         except Exception as error:  # noqa: BLE001 - the callers wait for the answers
             failure = storage_error(error, self._address, sent=True)
-            chunk.settle([Unknown(failure) if failure.outcome == "unknown" else Failed(failure)] * len(transactions))
+            chunk.settle_all(Unknown(failure) if failure.outcome == "unknown" else Failed(failure))
             self._look_after(error, failure)
         else:
             chunk.settle(outcomes)
@@ -319,15 +266,10 @@ class PostgresWriter:
         elif self._connection.is_over or ends_the_connection(error) or _is_read_only(error):
             self._fail(StorageUnavailable(failure.message, hint=failure.hint))
 
-    async def _attempt(self, transactions: Sequence[AnyTransaction]) -> list[WriteOutcome]:
-        net = self._fold(transactions)
-        if len(transactions) > PACK_SLICE:
-            await self._clock.sleep(0)
-        if net is not None:
-            parameters = _packed(net)
-            if len(transactions) > PACK_SLICE:
-                await self._clock.sleep(0)  # packing and sending get a turn each
-            ((is_good, is_isolated, promise),) = await self._connection.ask("fast", *parameters)
+    async def _attempt(self, chunk: Chunk) -> list[WriteOutcome]:
+        transactions = chunk.transactions
+        if chunk.parameters is not None:
+            ((is_good, is_isolated, promise),) = await self._connection.ask("fast", *chunk.parameters)
             self._check_promise(promise, is_isolated=is_isolated)
             if is_good:
                 self.statistics.fast += 1
@@ -408,29 +350,6 @@ def _consume_exception(answer: "asyncio.Future[Any]") -> None:
 
 def _nothing_folds(_transactions: Sequence[AnyTransaction]) -> None:
     """Take the slow path: the store locks no rows."""
-
-
-def _packed(net: NetChunk) -> tuple[object, ...]:
-    """Return the parameters of `fast.sql`."""
-    changed, appended = sorted(net.changed.items()), sorted(net.appended.items())
-    keys = sorted({*net.expected, *net.changed, *net.appended})
-    entries = [
-        (key, back, value)
-        for key, values in appended
-        for back, value in zip(range(len(values), 0, -1), values, strict=True)
-    ]
-    return (
-        texts(keys),
-        texts([*net.expected]),
-        byteas([*net.expected.values()]),
-        texts([key for key, _ in (*changed, *appended)]),
-        byteas([*(value for _, (value, _) in changed), *(None for _ in appended)]),
-        bigints([*(0 for _ in changed), *(len(values) for _, values in appended)]),
-        bigints([*(lasts_us for _, (_, lasts_us) in changed), *(None for _ in appended)]),
-        texts([key for key, _, _ in entries]),
-        bigints([back for _, back, _ in entries]),
-        byteas([value for _, _, value in entries]),
-    )
 
 
 def _changes(rows: LockedRows) -> list[Statement]:

@@ -1,6 +1,7 @@
 """Random histories against a plain dictionary: transactions, counters, expiries, cancelled calls, crashed clients."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -38,6 +39,7 @@ T = TypeVar("T")
 Held: TypeAlias = dict[str, bytes | tuple[bytes, ...]]
 
 WRONG_TYPE: Final = "wrong type"
+WHOLE_NUMBER: Final = re.compile(rb"0|-?[1-9][0-9]*")  # an extension may have made `00`, which is none
 STEPS: Final = 25
 
 KEYS = st.sampled_from(["a", "b", "c", "player:1:inbox"])
@@ -77,7 +79,7 @@ class DictionaryModel:
     def add(self, key: str, by: int) -> int | str:
         """Return the result that a store's counter must have."""
         value = self.held.get(key, b"0")
-        if isinstance(value, tuple) or not value.lstrip(b"-").isdigit():
+        if isinstance(value, tuple) or not WHOLE_NUMBER.fullmatch(value):
             return WRONG_TYPE
         self.held = {**self.held, key: str(int(value) + by).encode()}
         return int(value) + by

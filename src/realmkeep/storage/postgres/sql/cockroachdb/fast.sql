@@ -6,6 +6,7 @@ WITH clock AS MATERIALIZED (
 ), locked AS MATERIALIZED (
   SELECT key,
     CASE WHEN expires_us IS NULL OR expires_us > (SELECT now_us FROM clock) THEN value END AS value,
+    expires_us,
     next > first AS is_list
   FROM realmkeep_entry WHERE key = ANY (%b::text[]) ORDER BY key FOR UPDATE
 ), guard AS (
@@ -21,8 +22,13 @@ WITH clock AS MATERIALIZED (
   SELECT clock.isolated, clock.isolated AND NOT EXISTS (SELECT 1 FROM bad) AS good, clock.now_us FROM clock
 ), changed AS (
   INSERT INTO realmkeep_entry AS entry (key, value, next, expires_us)
-  SELECT change.key, change.value, change.appended, verdict.now_us + change.lasts_us
-  FROM change, verdict WHERE verdict.good ORDER BY change.key
+  SELECT change.key,
+    CASE WHEN change.appended < 0 THEN coalesce(locked.value, ''::bytea) || change.value ELSE change.value END,
+    greatest(change.appended, 0),
+    CASE WHEN change.appended >= 0 THEN verdict.now_us + change.lasts_us
+      WHEN locked.value IS NOT NULL THEN locked.expires_us END
+  FROM change LEFT JOIN locked USING (key) CROSS JOIN verdict
+  WHERE verdict.good ORDER BY change.key
   ON CONFLICT (key) DO UPDATE
   SET value = excluded.value, expires_us = excluded.expires_us, next = entry.next + excluded.next
   RETURNING key, next
