@@ -21,6 +21,7 @@ from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, Realmke
 from realmkeep.keeping import Hooks, Keeper, Op, Returned, Session, heal
 from realmkeep.keeping.live.op_ring import SAFE, OpRing
 from realmkeep.keeping.live.pending_write import PendingWrite
+from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.keeping.ownership.safe_point import SafePoint
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.staging import Stager, WriteMember
@@ -56,8 +57,9 @@ def stamp(session: Session[Hero]) -> None:
 
     A token is microseconds since 1970, which a float holds exactly.
     """
-    if session.record.x != float(session.token):
-        session.record.x = float(session.token)
+    token = float(token_of(session.claim))
+    if session.record.x != token:
+        session.record.x = token
 
 
 class Server:

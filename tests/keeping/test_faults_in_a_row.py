@@ -286,7 +286,7 @@ async def test_a_released_record_that_another_server_had_since_is_left_alone_by_
         ada = await enter(lab.keeper, 1)
         before = lab.store.snapshot()
         await lab.keeper.commit(earn, ada)
-        token = ada.token
+        token = ada.revision_min
         await lab.advance(1)
         await lab.keeper.commit(earn, ada)
         await ada.logout()

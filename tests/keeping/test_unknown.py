@@ -7,7 +7,7 @@ import pytest
 from keeping.game import Player, earn, enter, kept, pay, revision
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import CommitPending, CommitUnknown, QueueFull, ValueTooLarge
+from realmkeep.errors import CommitPending, CommitRefused, CommitUnknown, NoSuchReceiver, QueueFull, ValueTooLarge
 from realmkeep.keeping import Keeper, Op
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, cut, duplicate, late, reject
 from realmkeep.testing.lab import Lab
@@ -171,6 +171,26 @@ async def test_a_release_whose_answer_is_lost_at_once_after_the_login_is_no_loss
     ada = await enter(keeper)
     lab.line().script("write", LOSE_REPLY)
     await lab.finish(ada.logout())
-    assert revision(lab) == ada.token
+    assert revision(lab) == ada.revision_min
     assert (keeper.degraded, keeper.status().healed_records) == ((), 0)
     assert (await enter(keeper)).record.gold == 100
+
+
+async def test_a_late_duplicate_of_what_did_not_happen_finds_no_revision_that_was_used_again(
+    lab: Lab, keeper: Keeper
+) -> None:
+    """Under a clock that was set back, revisions rise by one: the next write must not take one of the writes that failed."""
+    ahead_us = lab.clock.wall_us() + 60_000_000
+    await (await enter(keeper)).logout()
+    lab.store.replace("rover:1:updated", b"%d" % ahead_us)
+    ada = await enter(keeper)
+    lab.line().script("write", late(5.0))
+    to_nobody = asyncio.ensure_future(keeper.commit(lambda _: keeper.tx.deliver(Player, 99, {"gold": 1}), ada))
+    built_on_it = asyncio.ensure_future(keeper.commit(earn, ada))
+    refused = await lab.finish(asyncio.gather(to_nobody, built_on_it, return_exceptions=True))
+    assert [type(each) for each in refused] == [NoSuchReceiver, CommitRefused]
+    await lab.advance(10)
+    assert (ada.record.gold, kept(lab).gold) == (100, 100)
+    assert keeper.degraded == ()
+    await keeper.commit(earn, ada)
+    assert kept(lab).gold == 110

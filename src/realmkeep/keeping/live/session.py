@@ -74,6 +74,8 @@ class Session(Generic[R_co]):
         resumed: The last `login` took over a live session instead of loading.
         connection: The number of the player's connection: one more with each `login`.
         frozen: Why the record cannot be saved as it is; None while it can.
+        revision_min: The lowest revision that its next write may leave: the token of its claim, or above a write that did not
+            happen.
         committing: The function of a commit runs, so changes need no mark of their own.
         dirty_of_kind: The dirty sessions of its kind, which are counted so.
     """
@@ -98,11 +100,11 @@ class Session(Generic[R_co]):
         "record",
         "resumed",
         "revision",
+        "revision_min",
         "ring",
         "shared",
         "state",
         "stored_version",
-        "token",
     )
 
     def __init__(
@@ -123,7 +125,7 @@ class Session(Generic[R_co]):
         self.keys = keys
         self.id = keys.id
         self.owned = OwnedKeys(keys.record, keys.updated, keys.owner, keys.ops, owner)
-        self.token = token
+        self.revision_min = token
         self.revision = revision
         self.durable_revision = revision
         self.stored_version = stored_version

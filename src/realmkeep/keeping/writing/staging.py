@@ -63,6 +63,8 @@ class WriteMember:
         if self.undo is not None:
             session.record.restore(self.undo.fork)
             session.ring.revert(self.undo.ring)
+        # A late duplicate of an attempt may still come. Its guards name revisions that no write may leave a second time.
+        session.revision_min = session.revision + 1
         session.revision = self.follows
         session.stored_version = self.version_was
         session.checksum = self.checksum_was
@@ -222,7 +224,7 @@ class Stager:
         """
         follows = session.revision
         # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
-        leaves = max(now_us, follows + 1, session.token)
+        leaves = max(now_us, follows + 1, session.revision_min)
         member = WriteMember(session, Step(session.owned, follows, leaves, blob, line), undo)
         session.stored_version = session.record.__realmkeep__.version
         session.revision = leaves
