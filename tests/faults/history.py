@@ -1,5 +1,6 @@
 """The store's own append-only file, replayed: every state that the store was ever in, in order, and who wrote it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -59,10 +60,13 @@ def incremental_file(directory: Path) -> Path:
     return path
 
 
+SECONDS = re.compile(rb"^#TS:\d+\r\n", re.MULTILINE)  # a store notes the seconds between its commands
+
+
 def _groups(path: Path) -> Iterator[list[Command]]:
     """What was written at once: one command, or those between MULTI and EXEC."""
     reader = hiredis.Reader()
-    reader.feed(path.read_bytes())
+    reader.feed(SECONDS.sub(b"", path.read_bytes()))
     group: list[Command] = []
     open_group = False
     while (command := reader.gets()) is not False:
