@@ -134,23 +134,34 @@ TERMINATED = """
 import asyncio, sys
 from realmkeep.cli.backup import app
 from realmkeep.operations.backup import examining
+from realmkeep.storage.embedded import EmbeddedStorage
+
+connect = EmbeddedStorage.connect
 
 async def stop_here(storage, *_, **__):
+    if sys.argv[3] == "connect":
+        await connect(storage)
+        if ".work-" not in str(storage.directory):
+            return
     print(storage.capability.process_id, flush=True)
     await asyncio.Event().wait()
 
-examining.count_store = stop_here
+if sys.argv[3] == "connect":
+    EmbeddedStorage.connect = stop_here
+else:
+    examining.count_store = stop_here
 app(["create", "--store", sys.argv[1], "--directory", sys.argv[2]])
 """
 
 
 @pytest.mark.backend("embedded")
-async def test_sigterm_ends_the_scratch_store_and_removes_what_was_made(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", ["connect", "count"])
+async def test_sigterm_ends_the_scratch_store_and_removes_what_was_made(tmp_path: Path, moment: str) -> None:
     """As a timer's service, or a server that stops, sends it."""
     url, backups = f"embedded:///{tmp_path}/realm", tmp_path / "backups"
     async with trading(url):
         """A realm with traders."""
-    command = [sys.executable, "-c", TERMINATED, url, str(backups)]
+    command = [sys.executable, "-c", TERMINATED, url, str(backups), moment]
     environment = {**os.environ, **ENVIRONMENT}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
         assert child.stdout is not None

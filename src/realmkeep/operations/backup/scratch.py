@@ -69,8 +69,8 @@ async def scratch_store(
             await asyncio.to_thread(_unpack_log, backup, manifest, directory, identities, second)
         storage = EmbeddedStorage(directory, clock=clock)
     with _quiet_about(work):
-        await storage.connect()
         try:
+            await storage.connect()
             yield storage
         finally:
             await storage.disconnect()

@@ -43,6 +43,7 @@ async def workplace(directory: Path, clock: Clock) -> AsyncGenerator[Path]:
         yield path
     finally:
         try:
+            await _end_store(path / STORE, clock)  # a start that was cancelled may have started it
             await asyncio.to_thread(shutil.rmtree, path)
         finally:
             os.close(lock)
@@ -67,14 +68,16 @@ async def remove_leftovers(directory: Path, clock: Clock) -> None:
         if lock is None:
             continue  # its process lives
         try:
-            if await asyncio.to_thread((path / STORE / "store.lock").exists):
-                await _end_store(path / STORE, clock)
+            await _end_store(path / STORE, clock)
             await asyncio.to_thread(shutil.rmtree, path)
         finally:
             os.close(lock)
 
 
 async def _end_store(directory: Path, clock: Clock) -> None:
+    """End the scratch store of a directory, if one runs there."""
+    if not await asyncio.to_thread((directory / "store.lock").exists):
+        return
     from realmkeep.storage.embedded_process import StoreProcess  # noqa: PLC0415 - imports a driver
 
     process = StoreProcess(directory, StoreSettings(str(directory)), clock=clock)
