@@ -293,6 +293,9 @@ def _written_at(file: bytes) -> Iterator[tuple[tuple[int, int], int]]:
     at, contents, open_group = 0, Contents(), False
     seen = set[tuple[int, int]]()
     while at < len(file):
+        if file.startswith(b"#TS:", at):  # a store notes the seconds between its commands
+            at = file.index(b"\r\n", at) + 2
+            continue
         command, at = _command_at(file, at)
         name = command[0].upper()
         if name in {b"MULTI", b"EXEC"}:

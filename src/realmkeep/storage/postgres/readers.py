@@ -90,6 +90,9 @@ class ReaderPool:
         except psycopg.Error as error:
             await connection.close()
             raise storage_error(error, self._address, sent=False) from error
+        except BaseException:  # a cancellation: the event loop ends
+            await connection.close()
+            raise
         if is_standby:  # it would answer with older data
             await connection.close()
             raise StorageUnavailable(f"the store {self._address} is a standby", hint="name its primary")
