@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from operations.processes import lives
 from operations.traders import TRADERS, trading
 
 pytestmark = pytest.mark.backend("sqlite")
@@ -170,5 +171,4 @@ async def test_sigterm_ends_the_scratch_store_and_removes_what_was_made(tmp_path
         _, errors = await asyncio.to_thread(child.communicate)
     assert (child.returncode, errors) == (128 + signal.SIGTERM, b"")
     assert [path.name for path in backups.iterdir()] == ["lock"]
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(store)], capture_output=True, text=True, check=False).stdout
-    assert state.strip() in {"", "Z"}
+    assert not lives(store)

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from operations.processes import lives
 from operations.traders import CLOCK, GAME, Trader, trading
 from realmkeep.errors import BackupError
 from realmkeep.operations.backup import examining
@@ -147,12 +148,6 @@ async def test_a_scratch_store_that_is_killed_is_inconclusive(
     assert await asyncio.to_thread(note_of, backups, backup) == "good"  # of its creation
     monkeypatch.undo()
     assert (await verified(backups, backup)).verdict == "good"
-
-
-def lives(pid: int) -> bool:
-    """Whether a process runs; nobody may have asked yet how it ended."""
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False).stdout
-    return bool(state.strip()) and not state.startswith("Z")
 
 
 VERIFIER = """

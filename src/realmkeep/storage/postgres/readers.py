@@ -30,6 +30,7 @@ class ReaderPool:
         self._free = asyncio.Semaphore(READERS_MAX)
         self._idle: list[PostgresConnection] = []
         self._reads: set[asyncio.Task[list[Row]]] = set()
+        self._is_closing = False
 
     async def ask(self, name: str, *parameters: object) -> list[Row]:
         """Execute a statement that changes nothing; return its rows.
@@ -59,9 +60,12 @@ class ReaderPool:
 
     async def close(self) -> None:
         """Wait for the reads under way, and close every connection."""
-        while self._reads:
-            await asyncio.wait(self._reads)
-        await self.close_idle()
+        self._is_closing = True
+        try:
+            while self._reads:
+                await asyncio.wait(self._reads)
+        finally:  # the wait may be cancelled, because a silent server answers no read
+            await self.close_idle()
 
     async def _ask(self, name: str, parameters: tuple[object, ...]) -> list[Row]:
         while True:
@@ -77,7 +81,10 @@ class ReaderPool:
             except BaseException:
                 await connection.close()
                 raise
-            self._idle.append(connection)
+            if self._is_closing:
+                await connection.close()
+            else:
+                self._idle.append(connection)
             return rows
 
     async def _open(self) -> PostgresConnection:
