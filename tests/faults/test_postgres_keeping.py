@@ -98,8 +98,8 @@ def gives(giver: Hero, taker: Hero) -> None:
 
 async def test_what_a_paused_store_was_not_told_is_restored(own_server: PostgresServer, tmp_path: Path) -> None:
     rescue = tmp_path / "rescue.jsonl"
-    url = f"{own_server.url}&timeout_s=5"
-    keeper = await Keeper.open(url, config=KeeperConfig(name="town"), rescue_path=rescue)
+    paused = open_storage(f"{own_server.url}&timeout_s=5")
+    keeper = await Keeper.open(paused, config=KeeperConfig(name="town"), rescue_path=rescue)
     logins = [keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
     heroes = await asyncio.gather(*logins)
     await asyncio.to_thread(own_server.pause)
@@ -107,6 +107,7 @@ async def test_what_a_paused_store_was_not_told_is_restored(own_server: Postgres
         keeper._engine.commits.run(gives, [giver, taker], ())
     report = await keeper.close(deadline_s=0.2)
     await asyncio.to_thread(own_server.resume)
+    await paused.disconnect()  # the end of the server's process would do as much
     assert len(report.rescued) == HEROES
     storage = open_storage(own_server.url)
     restored = await restore_rescued(storage, rescue)
