@@ -63,8 +63,9 @@ async def until_everything_is_back(realm: Realm) -> None:
         while realm.wrong():
             realm.crowd.told.model.violations.clear()
             await asyncio.sleep(POLL_S)
-        while await realm.degraded("north"):
-            await asyncio.sleep(POLL_S)
+        for name in realm.servers:
+            while await realm.degraded(name):
+                await asyncio.sleep(POLL_S)
 
 
 async def check_that_it_stays(realm: Realm, *, traded: int, deposited: int = 0) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -16,17 +16,17 @@ import pytest
 
 from faults.realm import CONFIG, REALM_S_MAX, PostgresStore, open_realm
 from faults.realm_check import violations
+from faults.realm_crowd import POLL_S
+from faults.test_keeping_healing import until_everything_is_back
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Keeper, Op, restore_rescued
-from realmkeep.storage import open_storage
+from realmkeep.storage import Put, Transaction, open_storage
 from realmkeep.storage.postgres import PostgresStorage
 from realmkeep.testing.postgres_server import PostgresServer
 from simulation.game import Hero
 
-# psycopg drops a connection whose attempt runs into the limit of time while its server is stopped.
-dropped = pytest.mark.filterwarnings("ignore:.*was deleted while still open:ResourceWarning")
-pytestmark = [dropped, pytest.mark.backend("postgresql"), pytest.mark.limit(REALM_S_MAX + 60)]
+pytestmark = [pytest.mark.backend("postgresql"), pytest.mark.limit(REALM_S_MAX + 60)]
 
 BOTS = 100
 HEROES = 60  # the trades are sent, in several batches, the releases are not
@@ -70,11 +70,11 @@ async def test_what_a_database_loses_without_synchronous_commits_is_written_agai
         await realm.play_on()
         for _ in range(2):
             await realm.kill_the_store()
-            # One server may still be writing its lost writes again while the other is at play: the store is judged at the end.
             enough = realm.crowd.told.acked + 25
             await realm.crowd.until(
                 lambda enough=enough: realm.crowd.told.acked >= enough, "operations are acknowledged"
             )
+            await until_everything_is_back(realm)
         snapshot = await realm.calm_down(expected="the store lost data")
         assert violations(realm.crowd.told, snapshot, settled=True) == []
 
@@ -91,6 +91,7 @@ async def test_what_a_keeper_writes_in_play_takes_the_fast_path(postgres_url: st
         await heroes[2].logout()
         assert storage.statistics.slow == before
         assert storage.statistics.fast > 10
+    await storage.disconnect()
 
 
 def gives(giver: Hero, taker: Hero) -> None:
@@ -100,8 +101,8 @@ def gives(giver: Hero, taker: Hero) -> None:
 
 async def test_what_a_paused_store_was_not_told_is_restored(own_server: PostgresServer, tmp_path: Path) -> None:
     rescue = tmp_path / "rescue.jsonl"
-    paused = open_storage(f"{own_server.url}&timeout_s=5")
-    keeper = await Keeper.open(paused, config=KeeperConfig(name="town"), rescue_path=rescue)
+    url = f"{own_server.url}&timeout_s=5"
+    keeper = await Keeper.open(url, config=KeeperConfig(name="town"), rescue_path=rescue)
     logins = [keeper.login(Hero, number, create=lambda: Hero(gold=100)) for number in range(HEROES)]
     heroes = await asyncio.gather(*logins)
     await asyncio.to_thread(own_server.pause)
@@ -109,7 +110,6 @@ async def test_what_a_paused_store_was_not_told_is_restored(own_server: Postgres
         keeper._engine.commits.run(gives, [giver, taker], ())
     report = await keeper.close(deadline_s=0.2)
     await asyncio.to_thread(own_server.resume)
-    await paused.disconnect()  # the end of the server's process would do as much
     assert len(report.rescued) == HEROES
     storage = open_storage(own_server.url)
     restored = await restore_rescued(storage, rescue)
@@ -158,3 +158,28 @@ def test_a_crowd_of_a_hundred_bots_is_conserved_in_a_realm_on_postgres(
     report: dict[str, Any] = json.loads(crowd.stdout)
     assert report["problems"] == []
     assert report["operations_per_s"] > 0
+
+
+@pytest.mark.parametrize(("reads", "writes"), [(0, 1), (3, 0), (3, 1)])
+async def test_a_disconnection_that_is_cancelled_before_a_silent_server_answers_leaves_no_connection(
+    own_server: PostgresServer, reads: int, writes: int
+) -> None:
+    storage = open_storage(own_server.url)
+    await storage.connect()
+    await asyncio.gather(*[storage.load("a") for _ in range(reads)])
+    await asyncio.to_thread(own_server.pause)
+    calls: list[Coroutine[Any, Any, object]] = [storage.load("a") for _ in range(reads)]
+    calls += [storage.write([Transaction((), (Put("a", b""),))]) for _ in range(writes)]
+    asked = [asyncio.ensure_future(call) for call in calls]
+    await asyncio.sleep(0)  # each call has begun
+    ending = asyncio.ensure_future(storage.disconnect())
+    done, _ = await asyncio.wait([ending], timeout=0.05)
+    assert not done, "the control: it waits for the server"
+    ending.cancel()
+    await asyncio.wait([ending])
+    await asyncio.to_thread(own_server.resume)
+    await asyncio.gather(*asked, return_exceptions=True)
+    query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'realmkeep'"
+    async with asyncio.timeout(REALM_S_MAX):
+        while await asyncio.to_thread(own_server.ask, query) != [(0,)]:
+            await asyncio.sleep(POLL_S)

@@ -134,8 +134,10 @@ class PostgresStorage:
         self._down, self._facts = self._not_connected(), None
         try:
             if writer:
-                await writer.drain()
-                await writer.close()
+                try:
+                    await writer.drain()
+                finally:  # the wait may be cancelled, because the server is silent
+                    await writer.close()
         finally:
             if readers:
                 await readers.close()

@@ -175,8 +175,10 @@ class PostgresWriter:
         """Close the connection; calls without an answer get one: unknown if they were sent, else failed."""
         self._break(StorageUnavailable(f"the store {self._address} was disconnected", hint="connect() first"))
         self._connection.sever()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._connection.close()
+        try:
+            await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            await self._connection.close()
 
     async def _accepted(self, call: WriteCall | _Work) -> Any:
         self._unanswered.add(call.answer)
