@@ -9,20 +9,24 @@ from hypothesis import strategies as st
 
 from realmkeep.errors import WrongType
 from realmkeep.storage import (
+    Advance,
     Append,
     Delete,
     DropFirst,
     Failed,
     Guard,
+    OwnedKeys,
     Present,
     Put,
     Shorter,
+    Step,
     Storage,
     Transaction,
     WriteOutcome,
     open_storage,
 )
 from realmkeep.storage.memory import MemoryStorage
+from realmkeep.storage.protocol import COMMITTED
 from realmkeep.storage.redis_chunk import SHORT_BYTES_MAX
 from realmkeep.testing.servers import StoreServer
 
@@ -42,7 +46,14 @@ EFFECTS = st.one_of(
     st.builds(Append, KEYS, VALUES),
     st.builds(DropFirst, KEYS, st.integers(1, 2)),
 )
-PLAIN = st.lists(st.builds(Transaction, st.lists(GUARDS, max_size=2), st.lists(PUTS, max_size=3)), max_size=8)
+PLAIN = st.lists(
+    st.builds(
+        Transaction,
+        st.lists(GUARDS, max_size=2),
+        st.lists(PUTS | st.builds(Append, st.just("list") | KEYS, VALUES), max_size=3),
+    ),
+    max_size=8,
+)
 MIXED = st.lists(
     st.builds(
         Transaction,
@@ -118,3 +129,19 @@ def test_a_guard_on_what_the_chunk_itself_puts_sees_it(
     twice = [Transaction((), (Put("a", LONG), Put("b", b"3"))), Transaction((), (Put("b", LONG), Put("a", b"3")))]
     same = [Transaction((Guard("b", LONG),), (Put("b", b"x"), Put("b", b"y"), Put("b", b"x")))]
     runner.run(compare(storage, [PUT_ALL, chained, swapped, twice, same]))
+
+
+def test_the_entries_of_a_chunk_are_one_command(server: StoreServer, storage: Storage, runner: asyncio.Runner) -> None:
+    """A chunk of advances stays on the fast way of the script although all of them append to one list."""
+    assert server.ask("FLUSHALL") == b"OK"
+    owned = [OwnedKeys(f"p:{n}", f"p:{n}:updated", f"p:{n}:owner", f"p:{n}:ops", b"us") for n in range(20)]
+    made = [Transaction((), (Put(of.updated, b"1"), Put(of.owner, b"us"))) for of in owned]
+    runner.run(storage.write(made))
+    assert server.ask("CONFIG", "RESETSTAT") == b"OK"
+    advances = [Advance((Step(of, 1, 2, LONG, b"l"),), Append("list", b"%d" % n)) for n, of in enumerate(owned)]
+    assert runner.run(storage.write(advances)) == [COMMITTED] * len(owned)
+    stats = server.ask("INFO", "commandstats")
+    assert isinstance(stats, bytes)
+    assert b"cmdstat_rpush:calls=1," in stats
+    assert b"cmdstat_mset:calls=1," in stats
+    assert runner.run(storage.load_list("list")) == [b"%d" % n for n in range(20)]

@@ -75,9 +75,10 @@ def check_transactions(transactions: Sequence[AnyTransaction]) -> None:
 
 def _advance_values(advance: Advance) -> list[bytes]:
     """The values of an advance. Its keys are checked, and its other parts are short."""
-    if len(advance.steps) * STEP_OPERATIONS > TRANSACTION_KEYS_MAX:
+    if len(advance.steps) * STEP_OPERATIONS >= TRANSACTION_KEYS_MAX:
         _check_transaction(advance)
-    return [step.stored for step in advance.steps]
+    stored = [step.stored for step in advance.steps]
+    return stored if advance.entry is None else [*stored, advance.entry.value]
 
 
 def check_key(key: str) -> None:

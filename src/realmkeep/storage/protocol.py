@@ -145,9 +145,14 @@ class Advance(msgspec.Struct, frozen=True, gc=False):
 
     It means the same as a `Transaction` of its guards and effects, and a backend may apply it as one. A backend may also write
     it without making those: its parts are always the same, so most of their bytes on the wire are known beforehand.
+
+    Attributes:
+        steps: The records.
+        entry: An addition to a list that many advances share, such as a journal; None for none.
     """
 
     steps: tuple[Step, ...]
+    entry: Append | None = None
 
     @property
     def guards(self) -> list[Guard]:
@@ -160,13 +165,16 @@ class Advance(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def effects(self) -> list[Effect]:
-        """Bytes and revision of each record, then the additions to the logs."""
-        puts: list[Effect] = [
+        """Bytes and revision of each record, then the additions to the logs, then the entry."""
+        effects: list[Effect] = [
             put
             for step in self.steps
             for put in (Put(step.of.record, step.stored), Put(step.of.updated, b"%d" % step.leaves))
         ]
-        return puts + [Extend(step.of.ops, step.line) for step in self.steps if step.line]
+        effects += [Extend(step.of.ops, step.line) for step in self.steps if step.line]
+        if self.entry is not None:
+            effects.append(self.entry)
+        return effects
 
     @property
     def needs(self) -> tuple[Need, ...]:

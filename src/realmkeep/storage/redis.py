@@ -336,7 +336,7 @@ class RedisStorage:
                 capability = await read_capability(connection, str(self._address))
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(
-                    connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0
+                    connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0, 0
                 )  # an ACL may allow SCRIPT but not EVALSHA
                 await self._sync.sync_before_reading(connection)
         except (*BROKEN, TimeoutError) as error:

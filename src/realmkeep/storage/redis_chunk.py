@@ -54,14 +54,17 @@ class ChunkPacker:
         self._guarded: list[bytes] = []
         self._short: list[bytes] = []
         self._extended: list[bytes] = []
+        self._appended: list[bytes] = []
         self._other: list[bytes] = []
         self._swap_expected: list[bytes] = []
         self._swap_new: list[bytes] = []
         self._expected: list[bytes] = []
         self._short_values: list[bytes] = []
         self._additions: list[bytes] = []
+        self._entries: list[bytes] = []
         self._arguments: list[bytes] = []
         self._touched: set[str] = set()  # keys that a transaction puts or extends
+        self._lists: set[str] = set()  # keys that a transaction appends to
         self._guarded_keys: set[str] = set()
         self._steps: dict[str, Step] = {}  # by the key of the revision
         self._is_independent = True
@@ -78,7 +81,7 @@ class ChunkPacker:
         for position in range(start, stop):
             transaction = transactions[position]
             if isinstance(transaction, Advance):
-                count = STEP_OPERATIONS * len(transaction.steps)
+                count = STEP_OPERATIONS * len(transaction.steps) + 1
             else:
                 count = len(transaction.guards) + len(transaction.effects) + len(transaction.needs)
             if program and (
@@ -89,13 +92,13 @@ class ChunkPacker:
                 return position
             self._operations += count
             program.append(
-                self._add_advance(transaction.steps) if isinstance(transaction, Advance) else self._add(transaction)
+                self._add_advance(transaction) if isinstance(transaction, Advance) else self._add(transaction)
             )
         return stop
 
-    def _add_advance(self, steps: Sequence[Step]) -> str:
+    def _add_advance(self, advance: Advance) -> str:
         advanced, conditions, effects, extensions = self._steps, "", "", ""
-        for step in steps:
+        for step in advance.steps:
             of, stored, line = step.of, step.stored, step.line
             updated, owner, record, ops, claim = of.prepared or _prepared(of)
             if of.updated in advanced:
@@ -115,7 +118,15 @@ class ChunkPacker:
                 extensions += "T"
                 self._extended.append(ops)
                 self._additions.append(b"$%d\r\n%b\r\n" % (len(line), line))
-        return conditions + effects + extensions
+        entry = "" if advance.entry is None else self._add_entry(advance.entry)
+        return conditions + effects + extensions + entry
+
+    def _add_entry(self, effect: Append) -> str:
+        self._lists.add(effect.key)
+        self._appended.append(_bulk(effect.key.encode()))
+        self._entries.append(_bulk(effect.value))
+        self._size += len(effect.value)
+        return "A"
 
     def _add(self, transaction: Transaction) -> str:
         effects, touched = transaction.effects, self._touched
@@ -155,6 +166,8 @@ class ChunkPacker:
                     swaps.remove(effect.key)
                 else:
                     letters += self._add_value(effect)
+            elif isinstance(effect, Append):
+                letters += self._add_entry(effect)
             else:
                 letters += self._add_other_effect(effect)
         return letters
@@ -188,8 +201,6 @@ class ChunkPacker:
         self._is_independent = False
         if isinstance(effect, Put):
             letter, argument = "X", b"%d %b" % (expire_ms(cast("float", effect.expire_s)), effect.value)
-        elif isinstance(effect, Append):
-            letter, argument = "A", effect.value
         elif isinstance(effect, DropFirst):
             letter, argument = "F", b"%d" % effect.count
         else:
@@ -200,8 +211,11 @@ class ChunkPacker:
         return letter
 
     def _are_kinds_mixed_up(self) -> bool:
-        """Whether a transaction has a key of a record that another one advances."""
-        others = self._touched | self._guarded_keys
+        """Whether a transaction has a key of a record that another one advances, or a list that another one takes for a value."""
+        values = self._touched | self._guarded_keys
+        if not self._lists.isdisjoint(values):
+            return True
+        others = values | self._lists
         return bool(others) and any(
             key in others
             for of in (step.of for step in self._steps.values())
@@ -210,7 +224,7 @@ class ChunkPacker:
 
     def pack(self, script_sha: bytes) -> bytes:
         """Return the chunk in the protocol of Redis, ready to be sent."""
-        counts = [len(each) for each in (self._swapped, self._guarded, self._short, self._extended)]
+        counts = [len(each) for each in (self._swapped, self._guarded, self._short, self._extended, self._appended)]
         keys = sum(counts) + len(self._other)
         program = (
             ("+" if self._is_independent and not self._are_kinds_mixed_up() else "") + ".".join(self._program) + "."
@@ -225,12 +239,14 @@ class ChunkPacker:
                 *self._guarded,
                 *self._short,
                 *self._extended,
+                *self._appended,
                 *self._other,
                 *map(_bulk, arguments),
                 *self._swap_expected,
                 *self._expected,
                 *self._short_values,
                 *self._additions,
+                *self._entries,
                 *self._arguments,
                 *self._swap_new,
             )

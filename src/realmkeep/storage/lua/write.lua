@@ -1,14 +1,15 @@
 -- write.lua: a chunk of mini-transactions, each all or nothing, in order, the later seeing the effects of the earlier.
 --
--- ARGV[1] is the program. It begins with '+' if every effect is a plain put or an extension, no guard asks for absence, there
--- are no needs, and no transaction of the chunk guards, puts or extends a key that another one puts or extends. Then comes one letter for each operation
+-- ARGV[1] is the program. It begins with '+' if every effect is a plain put, an extension or an append, no guard asks for
+-- absence, there are no needs, and no transaction of the chunk guards, puts or extends a key that another one puts or extends,
+-- or that one appends to. Then comes one letter for each operation
 -- (guards, needs, effects), and '.' after each transaction. Brackets hold the argument:
 --   C guard and put of one key: holds [expected], becomes [value]
 --   G guard: holds [expected]     N guard: the key is absent ['']
 --   E the key exists ['']     L the list is shorter than [length]
 --   S put of a short value [value]      T extend a value [addition]      P put [value]      X put, vanishing after [milliseconds and ' ' and value]
 --   D delete ['']      A append to the list [value]      F drop the first of the list [count]
--- KEYS are those of all C, of all G and N, of all S, of all T, of all others; ARGV[2] to ARGV[5] count the first four. Then follow
+-- KEYS are those of all C, of all G and N, of all S, of all T, of all A, of all others; ARGV[2] to ARGV[6] count the first five. Then follow
 -- the expected values of C, the other arguments in the order of KEYS, and the new values of C.
 --
 -- Returns nil if all are committed; otherwise three values for each exception: the position of the transaction, from 0;
@@ -18,10 +19,11 @@
 -- A script never rolls back, so all guards, needs and types are checked before the first write.
 local KEYS, ARGV, call, pcall, type, unpack = KEYS, ARGV, redis.call, redis.pcall, type, unpack
 local swaps, guards = tonumber(ARGV[2]), tonumber(ARGV[3])
-local shorts, extensions = tonumber(ARGV[4]), tonumber(ARGV[5])
-local operations, before = #KEYS, 5 -- ARGV[before + i] belongs to KEYS[i]
+local shorts, extensions, appends = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local operations, before = #KEYS, 6 -- ARGV[before + i] belongs to KEYS[i]
 local guarded, looked_at = swaps + guards, swaps + guards + shorts
 local extended = looked_at + extensions
+local appended = extended + appends
 
 local function is_value_or_absent(key) -- STRLEN is the cheapest command that refuses every other type
   return type(pcall('STRLEN', key)) == 'number'
@@ -37,7 +39,13 @@ local function all_hold_and_fit()
   for i = guarded + 1, looked_at do
     if not found[i] and not is_value_or_absent(KEYS[i]) then return false end
   end
-  for i = looked_at + 1, operations do
+  for i = looked_at + 1, extended do
+    if not is_value_or_absent(KEYS[i]) then return false end
+  end
+  for i = extended + 1, appended do -- a whole chunk usually appends to one list
+    if (i == extended + 1 or KEYS[i] ~= KEYS[i - 1]) and type(pcall('LLEN', KEYS[i])) ~= 'number' then return false end
+  end
+  for i = appended + 1, operations do
     if not is_value_or_absent(KEYS[i]) then return false end
   end
   return true
@@ -53,12 +61,19 @@ if ARGV[1]:byte() == 43 and all_hold_and_fit() then
     arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
     n = n + 2
   end
-  for i = extended + 1, operations do
+  for i = appended + 1, operations do
     arguments[n + 1], arguments[n + 2] = KEYS[i], ARGV[before + i]
     n = n + 2
   end
   if n > 0 then call('MSET', unpack(arguments)) end
   for i = looked_at + 1, extended do call('APPEND', KEYS[i], ARGV[before + i]) end
+  local first = extended + 1
+  while first <= appended do -- the entries of one list in one call
+    local last = first
+    while last < appended and KEYS[last + 1] == KEYS[first] do last = last + 1 end
+    call('RPUSH', KEYS[first], unpack(ARGV, before + first, before + last))
+    first = last + 1
+  end
   return nil
 end
 
@@ -81,8 +96,8 @@ local function look(key, is_list_wanted)
   return length > 0 and length
 end
 
-local next_of = {C = 0, G = swaps, S = guarded, T = looked_at, P = extended} -- the last position taken in KEYS, by kind
-local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', T = 'T', P = 'P', X = 'P', D = 'P', A = 'P', F = 'P', E = 'P', L = 'P'}
+local next_of = {C = 0, G = swaps, S = guarded, T = looked_at, A = extended, P = appended} -- the last position taken in KEYS, by kind
+local kind_of = {C = 'C', G = 'G', N = 'G', S = 'S', T = 'T', P = 'P', X = 'P', D = 'P', A = 'A', F = 'P', E = 'P', L = 'P'}
 local is_condition = {C = true, G = true, N = true, E = true, L = true}
 
 -- The operations of a transaction: letter, key, argument, and for C the new value.

@@ -93,6 +93,42 @@ class AdvanceTests(ContractTests):
             b"l%d\n" % (PLAYERS - 2),
         ]
 
+    async def test_the_entries_of_advances_are_appended_in_their_order(self, storage: Storage) -> None:
+        await make(storage, *range(PLAYERS))
+        advances = [
+            Advance((step(number, line=b"l"),), Append("journal" if number % 5 else "other", b"%d" % number))
+            for number in range(PLAYERS)
+        ]
+        await commit(storage, Put("player:7:updated", b"9"))
+        outcomes = await storage.write(advances)
+        assert outcomes == [
+            COMMITTED if number != 7 else Refused(Guard("player:7:updated", b"1"), b"9") for number in range(PLAYERS)
+        ]
+        outcomes = await storage.write([Advance((step(1, 2),), Append("journal", b"again"))])
+        assert outcomes == [COMMITTED]
+        appended = [b"%d" % number for number in range(PLAYERS) if number % 5 and number != 7]
+        assert await storage.load_list("journal") == [*appended, b"again"]
+        assert await storage.load_list("other") == [b"%d" % number for number in range(0, PLAYERS, 5)]
+        assert await held(storage, 2) == [b"2 after 1", b"2", b"us", b"l"]
+
+    async def test_an_entry_for_a_value_fails_with_its_advance_alone(self, storage: Storage) -> None:
+        await make(storage, 1, 2, 3, 4)
+        await commit(storage, Put("value", b"theirs"))
+        outcomes = await storage.write(
+            [
+                Advance((step(1),), Append("journal", b"one")),
+                Advance((step(2, line=b"2"),), Append("value", b"two")),
+                Advance((step(3),), Append("player:4", b"three")),
+                Advance((step(4),), Append("journal", b"four")),
+            ]
+        )
+        failed = [isinstance(each, Failed) and isinstance(each.error, WrongType) for each in outcomes]
+        assert failed == [False, True, True, False]
+        assert await storage.load_list("journal") == [b"one", b"four"]
+        assert await held(storage, 2) == [b"new", b"1", b"us", None]
+        assert await held(storage, 4) == [b"4 after 1", b"2", b"us", None]
+        assert await storage.load("value") == b"theirs"
+
     async def test_an_advance_happens_wholly_or_not_at_all(self, storage: Storage) -> None:
         await make(storage, 1, 2, 3, 4, 5, 6)
         await commit(storage, Put("player:2:updated", b"9"), Put("player:4:owner", b"them"))

@@ -58,7 +58,9 @@ OWNED = st.permutations(["a", "b", "c", "player:1:inbox"]).flatmap(
     lambda keys: st.builds(OwnedKeys, *map(st.just, keys), VALUES)
 )
 ADVANCES = st.builds(
-    Advance, st.lists(st.builds(Step, OWNED, REVISIONS, REVISIONS, VALUES, VALUES), min_size=1, max_size=2).map(tuple)
+    Advance,
+    st.lists(st.builds(Step, OWNED, REVISIONS, REVISIONS, VALUES, VALUES), min_size=1, max_size=2).map(tuple),
+    st.none() | st.builds(Append, KEYS | st.just("list"), VALUES),
 )
 TRANSACTIONS = ADVANCES | st.builds(
     Transaction, st.lists(GUARDS, max_size=2), st.lists(EFFECTS, max_size=4), st.lists(NEEDS, max_size=2)
