@@ -1,11 +1,17 @@
 import asyncio
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
 from realmkeep.clock import SystemClock
 from realmkeep.storage import Storage, open_storage
 from realmkeep.testing.contract import Backend, StorageContract
+from realmkeep.testing.contract.advancing import AdvanceTests
+from realmkeep.testing.contract.needs import NeedTests
+from realmkeep.testing.contract.reading import ConvenienceTests, KeysTests, ReadTests
+from realmkeep.testing.contract.transactions import TransactionTests
+from realmkeep.testing.contract.values import TypeTests
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
 
@@ -14,12 +20,12 @@ class RedisBackend(Backend):
     opens_twice = True
     histories = 20  # on two engines, and tests/property has more for the script
 
-    def __init__(self, server: StoreServer) -> None:
+    def __init__(self, url: str) -> None:
         super().__init__(SystemClock())
-        self._server = server
+        self._url = url
 
     def new(self) -> Storage:
-        return open_storage(self._server.url, clock=self.clock)
+        return open_storage(self._url, clock=self.clock)
 
     async def elapse(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -27,7 +33,7 @@ class RedisBackend(Backend):
 
 def emptied(server: StoreServer) -> Backend:
     assert server.ask("FLUSHALL") == b"OK"
-    return RedisBackend(server)
+    return RedisBackend(server.url)
 
 
 @pytest.mark.backend("valkey")
@@ -41,6 +47,30 @@ class TestValkey(StorageContract):
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:
         return emptied(server)
+
+
+NEIGHBOURS = {b"a": b"1", b"south:a": b"1", b"north": b"1", b"south:temp:1:x:a": b"1", b"northern:list": b"1"}
+
+
+@pytest.mark.backend("valkey")
+class TestPrefix(TransactionTests, NeedTests, AdvanceTests, TypeTests, ReadTests, KeysTests, ConvenienceTests):
+    """A realm of a database that has other realms, whose keys stay as they are."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+        with StoreServer(tmp_path_factory.mktemp("prefix")) as server:
+            yield server
+
+    @pytest.fixture
+    def backend(self, server: StoreServer) -> Iterator[Backend]:
+        assert server.ask("FLUSHALL") == b"OK"
+        for key, value in NEIGHBOURS.items():
+            server.ask("SET", key, value)
+        yield RedisBackend(f"{server.url}?prefix=north")
+        found = cast("list[bytes]", server.ask("KEYS", "*"))
+        assert {key for key in found if not key.startswith(b"north:")} == set(NEIGHBOURS)
+        assert {key: server.ask("GET", key) for key in NEIGHBOURS} == NEIGHBOURS
 
 
 @pytest.mark.needs("redis-server")

@@ -29,6 +29,8 @@ ENCODED = "gr4vel%26tide"
             RedisAddress(host="h", database=1, tls=True, tls_ca="/ca.pem", tls_cert="/c.pem", tls_key="/k.pem"),
         ),
         ("redis+unix:///run/a%20store?db=2", RedisAddress(socket_path="/run/a store", database=2)),
+        ("redis://h/1?prefix=north-1", RedisAddress(host="h", database=1, prefix="north-1:")),
+        ("redis+unix:///run/s?prefix=n.2", RedisAddress(socket_path="/run/s", prefix="n.2:")),
         (
             f"redis+unix://u:{ENCODED}@/run/s",
             RedisAddress(socket_path="/run/s", username="u", password=SECRET),
@@ -54,6 +56,10 @@ def test_every_part_of_a_url_has_its_place(url: str, expected: RedisAddress) -> 
         f"redis://:{SECRET}@h?timeout_s=nan",
         f"redis://:{SECRET}@h?timeout_s=never",
         f"redis://:{SECRET}@h?tls_ca=/ca.pem",
+        f"redis://:{SECRET}@h?prefix=",
+        f"redis://:{SECRET}@h?prefix=a:b",
+        f"redis://:{SECRET}@h?prefix=*",
+        f"redis://:{SECRET}@h?prefix={'p' * 65}",
         f"redis://:{SECRET}@h#x",
         "redis://user@h",
         f"rediss://:{SECRET}@h?tls_cert=/c.pem",
@@ -120,6 +126,11 @@ def test_a_zone_is_encoded_in_a_url_and_not_in_an_address() -> None:
     assert address.host == "fe80::1%eth0"
     assert str(address) == "redis://[fe80::1%25eth0]:7000/1"
     assert parse_redis_url(urlsplit(str(address))) == address
+
+
+@pytest.mark.parametrize("url", ["redis://h:7000/1?prefix=north", "redis+unix:///run/s?db=2&prefix=north"])
+def test_the_prefix_stands_in_what_is_shown(url: str) -> None:
+    assert str(parse_redis_url(urlsplit(url))) == url
 
 
 def secret_file(path: Path, text: str = SECRET) -> Path:

@@ -77,7 +77,8 @@ class RedisStorage:
         self._address = address
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads load, guards nothing
-        self._sync = SyncOnNewRun()
+        self._prefix = address.prefix
+        self._sync = SyncOnNewRun(address.prefix)
         self._pool = RedisPool(address, self._sync.sync_before_reading)
         self._pipe: RedisPipe | None = None
         self._capability: Capability | None = None
@@ -159,7 +160,7 @@ class RedisStorage:
     async def load(self, key: str) -> bytes | None:
         """Return the value at `key`; None if the key is absent."""
         check_key(key)
-        return cast("bytes | None", await self._ask("GET", key, subject=key))
+        return cast("bytes | None", await self._ask("GET", self._prefix + key, subject=key))
 
     async def load_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values at `keys`. MGET also returns nil for a list, so absent keys are checked again."""
@@ -167,11 +168,13 @@ class RedisStorage:
         found: list[bytes | None] = []
         for start in range(0, len(keys), MGET_KEYS_MAX):
             some = keys[start : start + MGET_KEYS_MAX]
-            values = cast("list[bytes | None]", await self._ask("MGET", *some, subject=some[0]))
+            values = cast(
+                "list[bytes | None]", await self._ask("MGET", *[self._prefix + key for key in some], subject=some[0])
+            )
             absent = [key for key, value in zip(some, values, strict=True) if value is None]
-            if absent and await self._ask("EXISTS", *absent, subject=absent[0]):
+            if absent and await self._ask("EXISTS", *[self._prefix + key for key in absent], subject=absent[0]):
                 for key in absent:
-                    await self._ask("STRLEN", key, subject=key)  # raises for another type
+                    await self._ask("STRLEN", self._prefix + key, subject=key)  # raises for another type
             found += values
         return found
 
@@ -179,29 +182,30 @@ class RedisStorage:
         """Return the entries of the list at `key`."""
         check_range(key, start, count)
         if count == 0:
-            await self._ask("LLEN", key, subject=key)
+            await self._ask("LLEN", self._prefix + key, subject=key)
             return []
         stop = -1 if count is None else start + count - 1
-        return cast("list[bytes]", await self._ask("LRANGE", key, start, stop, subject=key))
+        return cast("list[bytes]", await self._ask("LRANGE", self._prefix + key, start, stop, subject=key))
 
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list."""
         check_key(key)
-        return bool(await self._ask("EXISTS", key, subject=key))
+        return bool(await self._ask("EXISTS", self._prefix + key, subject=key))
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
         """Iterate over the keys that match, by SCAN."""
         matches = compile_pattern(pattern).fullmatch
-        seen = {schema.SERVER_SYNCED.encode()}  # written by SyncOnNewRun; it is not data
+        prefix = self._prefix.encode()
+        seen = {prefix + schema.SERVER_SYNCED.encode()}  # written by SyncOnNewRun; it is not data
         cursor = b"0"
         while True:
-            cursor, batch = await self._ask("SCAN", cursor, "MATCH", _glob(pattern), "COUNT", SCAN_COUNT)
+            cursor, batch = await self._ask("SCAN", cursor, "MATCH", self._prefix + _glob(pattern), "COUNT", SCAN_COUNT)
             for raw in cast("list[bytes]", batch):
                 if raw in seen:
                     continue
                 seen.add(raw)
                 try:
-                    key = raw.decode()
+                    key = raw.removeprefix(prefix).decode()
                 except UnicodeDecodeError:  # not a key of Realmkeep: those are text
                     continue
                 if matches(key):
@@ -213,7 +217,7 @@ class RedisStorage:
         """Add `by` to the number at `key`."""
         check_increment(key, by)
         try:
-            return cast("int", await self._ask("INCRBY", key, by, changes=True, subject=key))
+            return cast("int", await self._ask("INCRBY", self._prefix + key, by, changes=True, subject=key))
         except StorageError as error:
             said = str(error.__cause__)
             if "not an integer" in said:
@@ -230,17 +234,18 @@ class RedisStorage:
         check_value(key, value)
         self._check_connected()
         staged = schema.temp(key, now_us=self._clock.wall_us(), unique=secrets.token_hex(8))
+        source, target = self._prefix + staged, self._prefix + key
         async with self._pool.connection(changes=True, subject=key) as connection:
-            await _command(connection, "SET", staged, value)
+            await _command(connection, "SET", source, value)
             while True:
-                await _command(connection, "WATCH", key)
-                kind = await _command(connection, "TYPE", key)
+                await _command(connection, "WATCH", target)
+                kind = await _command(connection, "TYPE", target)
                 if kind not in (b"none", b"string"):
                     await _command(connection, "UNWATCH")
-                    await _command(connection, "DEL", staged)
+                    await _command(connection, "DEL", source)
                     raise wrong_type(key, holds=f"a {kind.decode()}", wanted="a value")
                 await _command(connection, "MULTI")
-                await _command(connection, "RENAME", staged, key)
+                await _command(connection, "RENAME", source, target)
                 replies = cast("list[object] | None", await _command(connection, "EXEC"))
                 if replies is None:  # another client changed the key after WATCH: check its type again
                     continue
@@ -251,7 +256,7 @@ class RedisStorage:
     async def delete(self, key: str) -> bool:
         """Remove `key`."""
         check_key(key)
-        return bool(await self._ask("DEL", key, changes=True, subject=key))
+        return bool(await self._ask("DEL", self._prefix + key, changes=True, subject=key))
 
     async def sweep_temp(self, *, older_than_s: float = 3600.0) -> int:
         """Delete orphaned staged values."""
@@ -259,7 +264,7 @@ class RedisStorage:
         swept = 0
         async for key in self.keys("temp:*"):
             if is_orphan(key, now_us=now_us, older_than_s=older_than_s):
-                swept += cast("int", await self._ask("UNLINK", key, changes=True, subject=key))
+                swept += cast("int", await self._ask("UNLINK", self._prefix + key, changes=True, subject=key))
         return swept
 
     async def flush(self) -> None:
@@ -281,7 +286,7 @@ class RedisStorage:
         if self._pipe:
             await self._pipe.drain()
         async with self._pool.connection(changes=False) as connection:
-            capability = await read_capability(connection, str(self._address))
+            capability = await self._read_capability(connection)
             self._capability = capability
             if capability.fsync == "everysec":
                 await self._wait_for_fsync(connection)
@@ -321,6 +326,10 @@ class RedisStorage:
         self._check_connected()
         return await self._pool.ask(*command, changes=changes, subject=subject)
 
+    async def _read_capability(self, connection: RedisConnection) -> Capability:
+        """Read the promises of the server. Only a backend of several servers overrides this."""
+        return await read_capability(connection, str(self._address))
+
     async def _ensure_store_runs(self) -> None:
         """Start the store if it is not running. Only a backend that runs its own store overrides this."""
 
@@ -333,7 +342,7 @@ class RedisStorage:
         try:
             async with self._clock.timeout(self._address.connect_timeout_s):
                 await connection.connect()
-                capability = await read_capability(connection, str(self._address))
+                capability = await self._read_capability(connection)
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(
                     connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0, 0

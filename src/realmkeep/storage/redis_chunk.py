@@ -46,9 +46,13 @@ class ChunkPacker:
     """Collects transactions until a chunk is full, then packs them as one command.
 
     Keys and values are kept as they are sent, each with its length before it. Those of an owned record are prepared once.
+
+    Args:
+        prefix: The store's prefix of every key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes = b"") -> None:
+        self._prefix = prefix
         self._program: list[str] = []
         self._swapped: list[bytes] = []  # keys, by kind of operation; the kinds are those of the script
         self._guarded: list[bytes] = []
@@ -100,7 +104,7 @@ class ChunkPacker:
         advanced, conditions, effects, extensions = self._steps, "", "", ""
         for step in advance.steps:
             of, stored, line = step.of, step.stored, step.line
-            updated, owner, record, ops, claim = of.prepared or _prepared(of)
+            updated, owner, record, ops, claim = of.prepared or _prepared(of, self._prefix)
             if of.updated in advanced:
                 self._is_independent = False
             advanced[of.updated] = step
@@ -140,7 +144,7 @@ class ChunkPacker:
             self._guarded_keys.add(key)
             if expected is None:
                 letters += "N"
-                self._guarded.append(_bulk(key.encode()))
+                self._guarded.append(_bulk(self._prefix + key.encode()))
                 self._expected.append(_bulk(b""))
                 self._is_independent = False  # for MGET a list looks absent, so the script must check the type
                 continue
@@ -148,13 +152,13 @@ class ChunkPacker:
             if isinstance(effect, Put) and effect.expire_s is None:
                 letters += "C"
                 swaps.add(key)
-                self._swapped.append(_bulk(key.encode()))
+                self._swapped.append(_bulk(self._prefix + key.encode()))
                 self._swap_expected.append(_bulk(expected))
                 self._swap_new.append(_bulk(effect.value))
                 self._size += len(effect.value)
             else:
                 letters += "G"
-                self._guarded.append(_bulk(key.encode()))
+                self._guarded.append(_bulk(self._prefix + key.encode()))
                 self._expected.append(_bulk(expected))
         letters += self._add_needs(transaction.needs) if transaction.needs else ""
         for effect in effects:
@@ -173,7 +177,7 @@ class ChunkPacker:
         return letters
 
     def _add_value(self, effect: Put | Extend) -> str:
-        key, value = _bulk(effect.key.encode()), _bulk(effect.value)
+        key, value = _bulk(self._prefix + effect.key.encode()), _bulk(effect.value)
         self._size += len(effect.value)
         if isinstance(effect, Extend):
             self._extended.append(key)
@@ -192,7 +196,7 @@ class ChunkPacker:
         letters = ""
         for need in needs:
             letter, argument = ("E", b"") if isinstance(need, Present) else ("L", b"%d" % need.than)
-            self._other.append(_bulk(need.key.encode()))
+            self._other.append(_bulk(self._prefix + need.key.encode()))
             self._arguments.append(_bulk(argument))
             letters += letter
         return letters
@@ -205,7 +209,7 @@ class ChunkPacker:
             letter, argument = "F", b"%d" % effect.count
         else:
             letter, argument = "D", b""
-        self._other.append(_bulk(effect.key.encode()))
+        self._other.append(_bulk(self._prefix + effect.key.encode()))
         self._arguments.append(_bulk(argument))
         self._size += len(argument)
         return letter
@@ -258,23 +262,27 @@ def _bulk(argument: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(argument), argument)
 
 
-def _prepared(of: OwnedKeys) -> tuple[bytes, ...]:
+def _prepared(of: OwnedKeys, prefix: bytes) -> tuple[bytes, ...]:
     keys = (of.updated, of.owner, of.record, of.ops)
-    of.prepared = prepared = (*[_bulk(key.encode()) for key in keys], _bulk(of.claim))
+    of.prepared = prepared = (*[_bulk(prefix + key.encode()) for key in keys], _bulk(of.claim))
     return prepared
 
 
-def outcomes(transactions: Sequence[AnyTransaction], exceptions: Iterable[bytes | int | None]) -> list[WriteOutcome]:
-    """Turn the script's reply into one outcome for each transaction of a chunk."""
+def outcomes(
+    transactions: Sequence[AnyTransaction], exceptions: Iterable[bytes | int | None], prefix: bytes = b""
+) -> list[WriteOutcome]:
+    """Turn the script's reply into one outcome for each transaction of a chunk, whose keys were sent with a prefix."""
     results: list[WriteOutcome] = [COMMITTED] * len(transactions)
     entries = iter(exceptions)
     for number, position, found in zip(entries, entries, entries, strict=True):
         index = cast("int", number)
-        results[index] = _exception_outcome(transactions[index], cast("int", position), found)
+        results[index] = _exception_outcome(transactions[index], cast("int", position), found, prefix)
     return results
 
 
-def _exception_outcome(transaction: AnyTransaction, position: int, found: bytes | int | None) -> WriteOutcome:
+def _exception_outcome(
+    transaction: AnyTransaction, position: int, found: bytes | int | None, prefix: bytes
+) -> WriteOutcome:
     if position >= 0:
         guards = transaction.guards
         guard = guards[position] if position < len(guards) else transaction.needs[position - len(guards)]
@@ -282,7 +290,7 @@ def _exception_outcome(transaction: AnyTransaction, position: int, found: bytes 
             return Refused(guard, found)
         key = guard.key
     else:
-        key = cast("bytes", found).decode()
+        key = cast("bytes", found).removeprefix(prefix).decode()
     return Failed(
         WrongType(
             f"{key!r} holds another type than the transaction needs; it was not touched",

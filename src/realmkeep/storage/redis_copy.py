@@ -21,7 +21,8 @@ COPY_S_MAX: Final = 4 * 3600.0
 async def copy_contents(source: RedisAddress, target: RedisAddress, clock: Clock) -> int:
     """Copy every key, and return their number. Neither store may have another user; the target has none of these keys.
 
-    Values and lists are written with commands that every version knows; another type is copied as the engine dumps it.
+    Values and lists are written with commands that every version knows; another type is copied as the engine dumps it. The
+    target's prefix is put before each key.
 
     Args:
         source: The store to read.
@@ -45,7 +46,7 @@ async def copy_contents(source: RedisAddress, target: RedisAddress, clock: Clock
                 cursor, found = cast(
                     "tuple[bytes, list[bytes]]", await ask(reading, "SCAN", cursor, "COUNT", PAGE_KEYS)
                 )
-                commands = await _read(reading, sorted(set(found)))
+                commands = await _read(reading, sorted(set(found)), target.prefix.encode())
                 at = target
                 await _ask_all(writing, commands)
                 copied += len(commands)
@@ -58,8 +59,8 @@ async def copy_contents(source: RedisAddress, target: RedisAddress, clock: Clock
         await writing.disconnect(nowait=True)
 
 
-async def _read(connection: RedisConnection, found: Sequence[bytes]) -> list[Sequence[bytes | int]]:
-    """The commands that write these keys again."""
+async def _read(connection: RedisConnection, found: Sequence[bytes], prefix: bytes) -> list[Sequence[bytes | int]]:
+    """The commands that write these keys again, with a prefix before each."""
     types = cast("list[bytes]", await _ask_all(connection, [("TYPE", key) for key in found]))
     lasts = cast("list[int]", await _ask_all(connection, [("PEXPIRETIME", key) for key in found]))
     reads = {b"string": ("GET",), b"list": ("LRANGE", 0, -1)}
@@ -72,14 +73,15 @@ async def _read(connection: RedisConnection, found: Sequence[bytes]) -> list[Seq
     for key, type_, until_ms, value in zip(found, types, lasts, values, strict=True):
         if value is None or value == []:  # it expired meanwhile
             continue
+        copied = prefix + key
         if type_ == b"string":
-            commands.append((b"SET", key, cast("bytes", value)))
+            commands.append((b"SET", copied, cast("bytes", value)))
         elif type_ == b"list":
-            commands.append((b"RPUSH", key, *cast("list[bytes]", value)))
+            commands.append((b"RPUSH", copied, *cast("list[bytes]", value)))
         else:
-            commands.append((b"RESTORE", key, 0, cast("bytes", value)))
+            commands.append((b"RESTORE", copied, 0, cast("bytes", value)))
         if until_ms > 0:
-            commands.append((b"PEXPIREAT", key, until_ms))
+            commands.append((b"PEXPIREAT", copied, until_ms))
     return commands
 
 

@@ -63,9 +63,10 @@ class _WriteCall:
 class _Chunk:
     """One script call: stretches of calls, in order, each with its start and length."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: bytes) -> None:
         self.packed = b""
-        self._packer = ChunkPacker()
+        self._prefix = prefix
+        self._packer = ChunkPacker(prefix)
         self._parts: list[tuple[_WriteCall, int, int]] = []
         self._transactions: list[AnyTransaction] = []
 
@@ -95,7 +96,7 @@ class _Chunk:
         if reply is None:
             self.settle_all(COMMITTED)
             return
-        results = outcomes(self._transactions, reply)
+        results = outcomes(self._transactions, reply, self._prefix)
         taken = 0
         for call, start, count in self._parts:
             call.settle(start, results[taken : taken + count])
@@ -116,7 +117,7 @@ class RedisPipe:
         connection: Connected, and used only by this pipe from now on.
         script: `lua/write.lua`.
         script_sha: The result of `SCRIPT LOAD` on this connection.
-        address: For timeouts, and for errors.
+        address: For timeouts, for errors, and for the prefix of keys.
         clock: The clock.
         on_broken: Called once, with the reason, when the connection broke; not when it is closed.
     """
@@ -135,6 +136,7 @@ class RedisPipe:
         self._script = script
         self._sha = script_sha
         self._address = address
+        self._prefix = address.prefix.encode()
         self._clock = clock
         self._on_broken = on_broken
         self._waiting: deque[_WriteCall] = deque()
@@ -248,7 +250,7 @@ class RedisPipe:
             await self._sender_wakes.wait()
 
     async def _next_chunk(self) -> _Chunk:
-        self._packing = chunk = _Chunk()
+        self._packing = chunk = _Chunk(self._prefix)
         while self._waiting and self._waiting[0].is_checked:
             call = self._waiting[0]
             if not chunk.take(call):

@@ -189,6 +189,11 @@ async def pin_address(address: RedisAddress, clock: Clock) -> AsyncGenerator[Pin
             f"the store {address} is not database 0, and a snapshot holds all databases",
             hint="give the realm a store of its own",
         )
+    if address.prefix:
+        raise StorageMisconfigured(
+            f"the store {address} may hold other realms beside this one, and a snapshot holds all of them",
+            hint="use the backups of its host, or give the realm a store of its own",
+        )
     connection = make_connection(address)
     with ExitStack() as undo:
         try:

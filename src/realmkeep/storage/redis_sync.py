@@ -16,9 +16,13 @@ class SyncOnNewRun:
     system's memory and syncs nothing. A power loss can still lose such data, until the file is synced the next time. So
     each connection asks for the store's run id, and the first one in a run begins with a write. The answer comes after the
     fsync of everything before it in the file. A connection does not outlive the store's process, so asking once is enough.
+
+    Args:
+        prefix: The store's prefix of every key.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self._key = prefix + SERVER_SYNCED
         self._run = ""
 
     async def sync_before_reading(self, connection: RedisConnection) -> None:
@@ -33,6 +37,6 @@ class SyncOnNewRun:
         run = (await read_info(connection, "server")).get("run_id", "")
         if run and run == self._run:
             return
-        if not await ask(connection, "PEXPIRE", SERVER_SYNCED, SYNCED_KEEP_MS):
-            await ask(connection, "SET", SERVER_SYNCED, b"1", "PX", SYNCED_KEEP_MS)
+        if not await ask(connection, "PEXPIRE", self._key, SYNCED_KEEP_MS):
+            await ask(connection, "SET", self._key, b"1", "PX", SYNCED_KEEP_MS)
         self._run = run

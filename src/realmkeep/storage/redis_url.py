@@ -1,6 +1,7 @@
 """The address of a Redis store, parsed from a URL; its `repr` shows no secrets."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ TIMEOUT_S_MIN: Final = 0.01
 TIMEOUT_S_MAX: Final = 3600.0
 _TLS_OPTIONS: Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password")
 _TIMEOUTS: Final = ("timeout_s", "connect_timeout_s")
+_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class RedisAddress:
         tls_key_password: The passphrase of that key; None if it has none.
         timeout_s: The longest wait for an answer.
         connect_timeout_s: The longest wait for the connection and its handshake.
+        prefix: Stands before every key of this realm; empty if the database is this realm's alone.
     """
 
     host: str = ""
@@ -55,12 +58,14 @@ class RedisAddress:
     tls_key_password: str | None = field(default=None, repr=False)
     timeout_s: float = TIMEOUT_S
     connect_timeout_s: float = CONNECT_TIMEOUT_S
+    prefix: str = ""
 
     def __str__(self) -> str:
+        prefix = f"prefix={self.prefix.removesuffix(':')}" if self.prefix else ""
         if self.socket_path:
-            return f"redis+unix://{self.socket_path}?db={self.database}"
+            return f"redis+unix://{self.socket_path}?db={self.database}{prefix and f'&{prefix}'}"
         host = f"[{self.host.replace('%', '%25')}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}"
+        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.database}{prefix and f'?{prefix}'}"
 
     def is_secret_in(self, text: str) -> bool:
         """Whether `text` repeats a secret: a server may echo a command that it does not know."""
@@ -95,7 +100,7 @@ class RedisAddress:
 def parse_redis_url(url: SplitResult) -> RedisAddress:
     """Parse a `redis://`, `rediss://` or `redis+unix://` URL. Blocks if the URL names files of secrets.
 
-    User and password are percent-decoded. Options: `timeout_s`, `connect_timeout_s`, `password_file`; with `rediss://` also
+    User and password are percent-decoded. Options: `timeout_s`, `connect_timeout_s`, `password_file`, `prefix`; with `rediss://` also
     `tls_ca`, `tls_cert`, `tls_key` (files), `tls_key_password` and `tls_key_password_file`; with `redis+unix://` also `db`.
 
     Raises:
@@ -125,8 +130,9 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         raise ConfigError(f"the database of the {scheme}:// URL is not a whole number", hint="0 is the usual one")
     tls = _tls(options) if scheme == "rediss" else {}
     timeouts = {name: _seconds(name, options.pop(name)) for name in _TIMEOUTS if name in options}
+    prefix = _prefix(options, scheme)
     if options:
-        known = [*_TIMEOUTS, "password_file", *(("db",) if socket_path else ())]
+        known = [*_TIMEOUTS, "password_file", "prefix", *(("db",) if socket_path else ())]
         known += [*_TLS_OPTIONS, "tls_key_password_file"] if scheme == "rediss" else []
         raise ConfigError(
             f"the {scheme}:// URL has the unknown option {next(iter(options))!r}", hint=f"known: {', '.join(known)}"
@@ -145,7 +151,19 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         tls_key_password=tls.get("tls_key_password"),
         timeout_s=timeouts.get("timeout_s", TIMEOUT_S),
         connect_timeout_s=timeouts.get("connect_timeout_s", CONNECT_TIMEOUT_S),
+        prefix=prefix,
     )
+
+
+def _prefix(options: dict[str, str], scheme: str) -> str:
+    if "prefix" not in options:
+        return ""
+    if not _PREFIX.fullmatch(name := options.pop("prefix")):
+        raise ConfigError(
+            f"the prefix of the {scheme}:// URL is not a name",
+            hint="1 to 64 letters, digits, '.', '_' and '-', starting with a letter or a digit",
+        )
+    return f"{name}:"
 
 
 def _check_encoded(url: SplitResult) -> None:

@@ -195,7 +195,7 @@ async def test_no_server_starts_on_a_half_restored_store(
     monkeypatch.undo()
     with pytest.raises(StorageMisconfigured, match="a restore was not completed"):
         await Keeper.open(two.url, rescue_path=Path(os.devnull))
-    with pytest.raises(RestoreRefused, match=r"an earlier restore .* was not completed \(empty the store"):
+    with pytest.raises(RestoreRefused, match=r"an earlier restore .* was not completed .*empty the store"):
         await plan_restore(backups, two.url, clock=CLOCK)
     await asyncio.to_thread(two.ask, "FLUSHDB")
     await restored(backups, two.url)
@@ -223,6 +223,16 @@ async def test_expiries_and_keys_of_other_programs_come_along(
         ("HGETALL", "theirs"),
     ):
         assert await asyncio.to_thread(two.ask, *command) == await asyncio.to_thread(one.ask, *command) != []
+
+
+async def test_a_realm_is_restored_beside_another(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:
+    one, two = pair
+    manifest = await backed_up(one.url, backups)
+    await asyncio.to_thread(two.ask, "SET", "south:trader:1", "theirs")
+    await restored(backups, f"{two.url}?prefix=north")
+    assert (await census_of(f"{two.url}?prefix=north")).totals == manifest.census.totals
+    others = await asyncio.to_thread(two.ask, "KEYS", "[^n]*")
+    assert others == [b"south:trader:1"]
 
 
 def test_trades_are_trades() -> None:

@@ -103,6 +103,8 @@ async def test_without_the_right_to_rewrite_there_is_a_log_all_the_same(
 async def test_a_database_beside_others_is_refused(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:
     with pytest.raises(StorageMisconfigured, match="a snapshot holds all databases"):
         await create_backup(f"{pair[0].url}?db=3", backups, GAME, clock=CLOCK)
+    with pytest.raises(StorageMisconfigured, match="may hold other realms"):
+        await create_backup(f"{pair[0].url}?prefix=north", backups, GAME, clock=CLOCK)
 
 
 async def test_the_snapshot_of_another_store_is_noticed(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:

@@ -59,7 +59,7 @@ class LiveTarget:
         if SERVER_RESTORING in found:
             raise RestoreRefused(
                 f"an earlier restore into {mask_url(self.url)} was not completed",
-                hint="empty the store (FLUSHDB), and restore again",
+                hint="empty the store (FLUSHDB, if it has no other realm), and restore again",
             )
         if servers := sorted(name for key in found if (name := _server(key))):
             raise RestoreRefused(
