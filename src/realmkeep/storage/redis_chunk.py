@@ -127,7 +127,7 @@ class ChunkPacker:
 
     def _add_entry(self, effect: Append) -> str:
         self._lists.add(effect.key)
-        self._appended.append(_bulk(effect.key.encode()))
+        self._appended.append(_bulk(self._prefix + effect.key.encode()))
         self._entries.append(_bulk(effect.value))
         self._size += len(effect.value)
         return "A"
