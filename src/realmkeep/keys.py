@@ -10,6 +10,7 @@ player:7:inbox      letters             player:7:left    its last owner, for a s
 player:7:kept       letters that could not be applied yet
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
+server:town-1:journal   server:town-1:journaled
 server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
 server:sent:9f86d081884c7d65            server:restoring
 ```
@@ -199,6 +200,24 @@ def server_lease(name: str) -> str:
     return f"server:{check_id(name, what='server name')}:lease"
 
 
+def server_journal(name: str) -> str:
+    """Return the key of a list: the journal of the server `name`, as far as it is not archived.
+
+    Raises:
+        InvalidKey: The name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:journal"
+
+
+def server_journaled(name: str) -> str:
+    """Return the key of the digest of the last segment that the archive of that journal has, once its entries are dropped.
+
+    Raises:
+        InvalidKey: The name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:journaled"
+
+
 def server_throttle(name: str, table: str) -> str:
     """Return the key of a table of failed logins of the server `name`.
 
@@ -287,7 +306,7 @@ class ParsedKey:
 
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `lease`, `notices`,
-            `throttle`, `sealed`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
+            `throttle`, `sealed`, `journal`, `journaled`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
             `skeleton`, `sent`, `restoring`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
         id: The record's id, the user name, the server name, the digest of a `sealed`, `skeleton` or `sent` key; for `temp` the key
@@ -352,7 +371,7 @@ def parse(key: str) -> ParsedKey:
 def _parse_server(parts: list[str]) -> ParsedKey | None:
     """Parse the keys beside the server's records, from the parts after `server:`; None if they form another key."""
     match parts:
-        case [name, ("lease" | "notices") as role]:
+        case [name, ("lease" | "notices" | "journal" | "journaled") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))
         case [("sealed" | "skeleton" | "sent") as role, digest]:
             return ParsedKey(role, "server", _check_digest(digest))

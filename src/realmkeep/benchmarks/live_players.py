@@ -9,7 +9,7 @@ from typing import Final
 
 from realmkeep.benchmarks.limit import QUIET
 from realmkeep.clock import Clock
-from realmkeep.config import KeeperConfig
+from realmkeep.config import JournalConfig, KeeperConfig
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.live.op_ring import RING_OPS, OpRing
 from realmkeep.keeping.writing.commit_results import encode_result
@@ -65,12 +65,12 @@ def store_version(server: StoreServer) -> str:
 
 @asynccontextmanager
 async def opened_keeper(
-    url: str, config: KeeperConfig, clock: Clock | None = None
+    url: str, config: KeeperConfig, clock: Clock | None = None, journal: JournalConfig | None = None
 ) -> AsyncGenerator[tuple[Keeper, Storage]]:
     """A keeper on the store at `url`; it ends as in a crash, because the benchmarks do not measure a shutdown."""
     storage = open_storage(url, clock=clock)
     await storage.connect()
-    keeper = await Keeper.open(storage, config=config, clock=clock)
+    keeper = await Keeper.open(storage, config=config, clock=clock, journal=journal)
     try:
         yield keeper, storage
     finally:

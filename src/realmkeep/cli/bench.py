@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import msgspec
 from cyclopts import App, Parameter
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 app = App(name="bench", help="Measure Realmkeep on this machine against other ways to do the same.")
 Players = Annotated[int, Parameter(validator=Number(gte=1))]
 Seconds = Annotated[float, Parameter(validator=Number(gt=0))]
+Fsync = Literal["always", "everysec"]
 Directory = Annotated[Path, Parameter(validator=PathRule(exists=True, file_okay=False))]
 
 
@@ -150,6 +151,29 @@ def metrics(*, players: Players = 50_000, json: bool = False) -> None:
     from realmkeep.benchmarks.metrics import bench_metrics  # noqa: PLC0415 - an extra
 
     _print(bench_metrics(players=players), json=json)
+
+
+@app.command
+def journal(
+    *,
+    seconds: Seconds = 1.0,
+    rounds: Players = 9,
+    fsync: Fsync = "always",
+    directory: Directory = Path(),
+    json: bool = False,
+) -> None:
+    """Durable trades with a journal beside the same trades without one, in turns.
+
+    Args:
+        seconds: The duration of each half of a round.
+        rounds: The number of rounds.
+        fsync: That of the store.
+        directory: A directory for the store's files; the benchmark measures its disk.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.journal import bench_journal  # noqa: PLC0415 - imports a driver
+
+    _print(bench_journal(seconds=seconds, rounds=rounds, fsync=fsync, directory=directory), json=json)
 
 
 @app.command

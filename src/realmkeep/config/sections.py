@@ -338,6 +338,22 @@ class BackupConfig(Section, frozen=True, kw_only=True):
             )
 
 
+class JournalConfig(Section, frozen=True, kw_only=True):
+    """The journal: one entry a commit, and its archive."""
+
+    snapshot_interval_s: Annotated[
+        float, Meta(ge=1, le=7 * 86_400, description="A live record that is written has a snapshot this often.")
+    ] = 3600
+    backlog_bytes_max: Annotated[
+        int,
+        Meta(
+            ge=64 * 1024,
+            le=4 * 1024**3,
+            description="Bytes that may wait in the store for the archive; beyond it entries are left out.",
+        ),
+    ] = 64 * 1024 * 1024
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
-from realmkeep.config import KeeperConfig, RecordsConfig
+from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
 from realmkeep.errors import RateLimited
 from realmkeep.keeping.lifecycle import shutdown
 from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
@@ -84,6 +84,7 @@ class Keeper:
         hooks: Hooks | None = None,
         clock: Clock | None = None,
         rescue_path: Path | None = None,
+        journal: JournalConfig | None = None,
     ) -> Self:
         """Open the store and take this server's name.
 
@@ -99,6 +100,9 @@ class Keeper:
             rescue_path: The file to which `close` writes the states that could not be saved; `rescue.jsonl` in the working
                 directory without it, `os.devnull` for no file. The file of an earlier run is delivered first, and moved aside.
 
+            journal: Its limits, to write a journal; None writes none. Without an archiver
+                (`realmkeep.operations.journal`) it ends with a gap.
+
         Raises:
             Misuse: An argument is of another type.
             NameTaken: A live keeper has this name.
@@ -107,12 +111,13 @@ class Keeper:
             StorageError: The store cannot be opened.
         """
         check_opening(storage, config, records, hooks, clock, rescue_path)
+        check_type(journal, (JournalConfig,), "Keeper.open(journal=)", "pass a JournalConfig, or None")
         check_all()
         check_letter_types()
         clock = clock or SystemClock()
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
-        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
+        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks(), journal)
         path = rescue_path or shutdown.RESCUE_FILE
         try:
             await check_complete(store)
@@ -121,6 +126,8 @@ class Keeper:
                 engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
             await engine.lease.take_name()
             await engine.ids.check_counter()
+            if engine.journal.is_on:
+                await engine.journal.open(await engine.ids.allocate_ids(1))
         except BaseException:
             engine.lease.forget_name()
             if isinstance(storage, str):

@@ -238,6 +238,7 @@ def build_record_info(
     fields: Mapping[str, FieldInfo],
     *,
     keep_unknown: bool,
+    journal: bool = True,
     internal: bool,
 ) -> RecordInfo:
     """Check the kind, version and suffix of a record class, and number its durable fields.
@@ -263,7 +264,7 @@ def build_record_info(
         for index, info in enumerate(info for info in fields.values() if info.durable)
     }
     ordered = {field_name: indexed.get(field_name, info) for field_name, info in fields.items()}
-    return RecordInfo(kind, version, suffix, MappingProxyType(ordered), tuple(indexed.values()), keep_unknown)
+    return RecordInfo(kind, version, suffix, MappingProxyType(ordered), tuple(indexed.values()), keep_unknown, journal)
 
 
 def blueprint(cls: Any, info: RecordInfo) -> Blueprint:

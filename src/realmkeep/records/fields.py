@@ -140,6 +140,7 @@ class RecordInfo:
         fields: All fields by name, in the order of their definition.
         durable: The durable ones, in that order: the order in which they are stored.
         keep_unknown: Stored keys without a field are kept and written back, instead of refused.
+        journal: The journal has the commits and snapshots of its records.
         migrations: `migrations[n]` takes a plain dictionary of version n to version n + 1; filled by `@Player.migration(n)`.
         former: `former[n]` has the types, at version n, of fields that the step from n changes or removes.
         rules: The functions across fields. Validation runs them after the fields' own bounds; `@Player.rule` adds one.
@@ -151,6 +152,7 @@ class RecordInfo:
     fields: Mapping[str, FieldInfo]
     durable: tuple[FieldInfo, ...]
     keep_unknown: bool = False
+    journal: bool = True
     migrations: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     former: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     rules: list[Callable[[Any], Any]] = field(default_factory=list)

@@ -98,6 +98,7 @@ class RecordMeta(msgspec.StructMeta):
         version: int | None = None,
         suffix: str = "",
         keep_unknown: bool = False,
+        journal: bool = True,
     ) -> M:
         """Check the class body and make the class."""
         inherited: dict[str, FieldInfo] = {}
@@ -110,14 +111,21 @@ class RecordMeta(msgspec.StructMeta):
             inherited |= getattr(base, "__shared__", {})
         fields = inherited | collect_fields(name, namespace, {taken for base in bases for taken in dir(base)})
         if kind is None:
-            if version is not None or suffix or keep_unknown:
+            if version is not None or suffix or keep_unknown or not journal:
                 raise DefinitionError(f"{name} has no kind", hint=f'write class {name}(Record, kind="...", version=1)')
             cls = super().__new__(mcls, name, bases, namespace, kw_only=True, dict=True)
             cast("Any", cls).__shared__ = fields
             return cls
         internal = str(namespace.get("__module__", "")).startswith("realmkeep.")
         info = build_record_info(
-            name, kind, 1 if version is None else version, suffix, fields, keep_unknown=keep_unknown, internal=internal
+            name,
+            kind,
+            1 if version is None else version,
+            suffix,
+            fields,
+            keep_unknown=keep_unknown,
+            journal=journal,
+            internal=internal,
         )
         _add_generated_attributes(namespace, name, info)
         cls = super().__new__(
@@ -213,6 +221,7 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         version: The schema version, from 1; raise it, and add a migration, when stored records must change.
         suffix: The last part of its record key: `objects` for `zone:town:objects`.
         keep_unknown: Stored fields that the class does not declare are kept and written back, instead of refused.
+        journal: False leaves its records out of the journal, if the keeper writes one.
     """
 
     __realmkeep__: ClassVar[RecordInfo]

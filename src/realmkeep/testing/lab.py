@@ -9,7 +9,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from realmkeep.config import KeeperConfig, RecordsConfig
+from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
 from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.lifecycle.shutdown import abandon_engine
@@ -92,6 +92,7 @@ class Lab:
         records: Caps and codec of every server.
         hooks: The game's functions, for every keeper that opens.
         loss_window_s: The store's promise: the seconds of writes that its crash may lose; 0: none, None: all.
+        journal: The limits of every server's journal; None for no journal.
 
     Attributes:
         clock: The clock of all servers.
@@ -108,6 +109,7 @@ class Lab:
         records: RecordsConfig | None = None,
         hooks: Hooks | None = None,
         loss_window_s: float | None = 0.0,
+        journal: JournalConfig | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
@@ -116,6 +118,7 @@ class Lab:
         self._config = msgspec.structs.replace(config or KeeperConfig(), strict=strict)
         self._records = records or RecordsConfig()
         self._hooks = hooks
+        self._journal = journal
         self._watch = ExitStack()
         self._awaited_since_s, self._seen = 0.0, 0
         self._keepers: dict[str, Keeper] = {}
@@ -175,6 +178,7 @@ class Lab:
             hooks=self._hooks,
             clock=self.clock,
             rescue_path=Path(os.devnull),
+            journal=self._journal,
         )
         keeper = await self.finish(opening)
         self._keepers[name], self._lines[name] = keeper, line

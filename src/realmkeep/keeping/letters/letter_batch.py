@@ -81,7 +81,7 @@ class LetterBatch:
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
-        self._commits.tx.drop_letters(self._source, len(self._letters))
+        self._commits.tx.drop_letters(self._source, len(self._letters), self.ids)
 
     def _apply(self, record: Record, letter: Envelope) -> AppliedLetter:
         if letter.expired(self._now_us):

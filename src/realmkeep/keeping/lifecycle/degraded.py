@@ -27,6 +27,7 @@ REASONS: Final = (
     "kept_letters",
     "rescue_undelivered",
     "unrecovered_records",
+    "journal_gap",
 )
 """The codes of all reasons."""
 
@@ -61,6 +62,8 @@ def degraded_reasons(engine: Engine) -> Iterator[Reason]:
         yield Reason("lease_lapsed", lapsed)
     if engine.ids.trouble:
         yield Reason("no_ids", engine.ids.trouble)
+    if engine.journal.full_since_us:
+        yield Reason("journal_gap", "the journal has a gap: too much of it waits in the store for its archive")
     yield from _reasons_of_records(engine)
 
 

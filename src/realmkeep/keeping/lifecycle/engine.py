@@ -32,6 +32,7 @@ from realmkeep.keeping.recovery.store_loss import StoreLoss
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import ResultRecorder
 from realmkeep.keeping.writing.flusher import Flusher
+from realmkeep.keeping.writing.journal import Journal
 from realmkeep.keeping.writing.outage import OutageWatch
 from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.keeping.writing.staging import Stager
@@ -39,7 +40,7 @@ from realmkeep.keeping.writing.write_queue import WriteQueue
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
-    from realmkeep.config import KeeperConfig, RecordsConfig
+    from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
     from realmkeep.keeping.live.hooks import Hooks
     from realmkeep.storage import Storage
 
@@ -53,7 +54,13 @@ class Engine:
     """
 
     def __init__(
-        self, storage: Storage, clock: Clock, config: KeeperConfig, records: RecordsConfig, hooks: Hooks
+        self,
+        storage: Storage,
+        clock: Clock,
+        config: KeeperConfig,
+        records: RecordsConfig,
+        hooks: Hooks,
+        journal: JournalConfig | None = None,
     ) -> None:
         limits = limits_of(records)
         self.storage, self.clock, self.config, self.records = storage, clock, config, records
@@ -67,6 +74,7 @@ class Engine:
         self.schedule = schedule = FlushSchedule(clock, config)
         self.encoder = encoder = RecordEncoder(records.codec, limits)
         self.sessions = sessions = SessionRegistry(schedule, counters, hooks, strict=config.strict)
+        self.journal = Journal(storage, clock, config.name, counters, journal)
         # ownership
         self.answers = answers = StoreAnswers(clock)
         self.barrier = barrier = RestartBarrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
@@ -83,16 +91,17 @@ class Engine:
             barrier=barrier,
             safe_point=safe_point,
             accept_unchecked=records.accept_unchecked,
+            entry_of_new=self.journal.new_record,
         )
         # writing
-        self.stager = stager = Stager(encoder, safe_point, self.lease.identity)
+        self.stager = stager = Stager(encoder, safe_point, self.lease.identity, self.journal)
         self.queue = queue = WriteQueue(storage, clock, loss_probe, background, measures, depth_max=config.queue_max)
         self.flusher = Flusher(sessions, schedule, queue, stager, clock, config, counters, measures)
         self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
         self.outage = OutageWatch(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         results = ResultRecorder(counters, strict=config.strict)
         self.commits = commits = Commits(
-            queue, stager, encoder, clock, results, counters, inbox_letters_max=config.inbox_letters_max
+            queue, stager, encoder, clock, results, counters, self.journal, inbox_letters_max=config.inbox_letters_max
         )
         # letters
         self.inboxes = inboxes = InboxDrainer(
@@ -146,5 +155,7 @@ class Engine:
             "outage": self.outage.watch,
             "look back": self.look_back.watch,
         }
+        if self.journal.is_on:
+            loops["journal"] = self.journal.keep_noting
         for name, loop in loops.items():
             self.background.run_forever(name, loop)

@@ -256,12 +256,14 @@ class SessionEntry:
             ring=claimed.ring,
             shared=shared,
         )
+        session.snapshot_due_s = engine.journal.next_snapshot_s(key, engine.clock.monotonic_s())
         engine.sessions.add(session)
         engine.unrecovered.pop(key, None)
         if (ring := engine.store_loss.tail.claimed(key)) is not None:
             session.ring.remember_letters(ring)
         if claimed.changed:
             mark_all(claimed.record)
+            session.snapshot_due_s = 0.0  # the change has no other entry in the journal
             engine.sessions.escalate(session)
         else:
             engine.stager.take_as_stored(session)

@@ -78,6 +78,7 @@ class Session(Generic[R_co]):
             happen.
         committing: The function of a commit runs, so changes need no mark of their own.
         dirty_of_kind: The dirty sessions of its kind, which are counted so.
+        snapshot_due_s: From this monotonic time on, its next write adds a snapshot to the journal.
     """
 
     __slots__ = (
@@ -103,6 +104,7 @@ class Session(Generic[R_co]):
         "revision_min",
         "ring",
         "shared",
+        "snapshot_due_s",
         "state",
         "stored_version",
     )
@@ -140,6 +142,7 @@ class Session(Generic[R_co]):
         self.dirty_of_kind = calls.dirty[keys.kind]  # of which it is one while it is dirty
         self.committing = False
         self.borrowers = 0
+        self.snapshot_due_s = NEVER
         self.last_write: PendingWrite | None = None
         self.limiter: CommitRateLimiter | None = None
         self.grace_timer: Timer | None = None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Limits, Loaded
-    from realmkeep.storage import Storage
+    from realmkeep.storage import Append, Effect, Storage
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,19 @@ def _number(stored: bytes | None, what: str) -> int:
 
 
 class Claims:
-    """Claims records for one server."""
+    """Claims records for one server.
+
+    Args:
+        storage: The store.
+        clock: The clock.
+        lease: The server's lease.
+        limits: The caps on one record.
+        encoder: Encodes new records.
+        barrier: Holds claims up after a restart of the store.
+        safe_point: Waits until another server's write is safe.
+        accept_unchecked: As `records.accept_unchecked`.
+        entry_of_new: Returns the entry of the journal for a new record: its key, bytes and revision; None for none.
+    """
 
     def __init__(
         self,
@@ -123,8 +135,10 @@ class Claims:
         barrier: RestartBarrier,
         safe_point: SafePoint,
         accept_unchecked: bool,
+        entry_of_new: Callable[[str, bytes, int], Append | None],
     ) -> None:
         self._storage = storage
+        self._entry_of_new = entry_of_new
         self._clock = clock
         self._lease = lease
         self._limits = limits
@@ -297,11 +311,15 @@ class Claims:
         record_keys = claimed.keys
         guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
         owner = self._lease.owner_key(claimed.token)
-        effects = [Put(record_keys.owner, owner)]
+        effects: list[Effect] = [Put(record_keys.owner, owner)]
         if stored.record is None:
             guards.append(Guard(record_keys.record, None))
+            stored_anew = self._encoder.encode_record(claimed.record, record_keys.record)
+            if claimed.record.__realmkeep__.journal:
+                entry = self._entry_of_new(record_keys.record, stored_anew, claimed.revision)
+                effects += [] if entry is None else [entry]
             effects += [
-                Put(record_keys.record, self._encoder.encode_record(claimed.record, record_keys.record)),
+                Put(record_keys.record, stored_anew),
                 Put(record_keys.version, b"%d" % claimed.stored_version),
                 Put(record_keys.updated, b"%d" % claimed.revision),
             ]

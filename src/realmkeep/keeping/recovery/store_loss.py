@@ -108,8 +108,9 @@ class StoreLoss:
         self.halted = ""
 
     def remember(self, write: StagedWrite) -> None:
-        """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record alone."""
-        if len(write.members) == 1 and not write.has_extra:
+        """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record, but not its entry."""
+        can_tear = len(write.members) > 1 or write.has_extra
+        if not can_tear and not (write.has_entry and self._store_may_lose):
             return
         self._append(write)
         self.tail.forget_safe(self._probe.safe_s)

@@ -115,7 +115,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         ring = next((member.session.ring for member in write.members), None) if releases else None
         if ring is not None:
             size += ring.size_bytes
-        if write.has_extra:
+        if write.has_extra or write.has_entry:
             size += sum(len(each.value) for each in transaction.effects if isinstance(each, (Put, Append)))
         receivers, deleted = tuple(write.receivers), tuple(write.deleted)
         return cls(write.order, at_s, tuple(parts), transaction, releases, receivers, deleted, ring, size)

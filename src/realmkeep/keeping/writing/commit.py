@@ -14,6 +14,7 @@ from realmkeep.keeping.live.op_ring import Receipt, line_of
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
 from realmkeep.keeping.live.session_states import WRITABLE
+from realmkeep.keeping.writing.journal import ENTRY_BYTES_MAX, Beside
 from realmkeep.keeping.writing.receivers import ReceiverConditions
 from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite, whole
 from realmkeep.records import Record, leave_unmarked, mark_again
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit_results import ResultRecorder
+    from realmkeep.keeping.writing.journal import Described, Journal
     from realmkeep.keeping.writing.staging import Stager, WriteMember
     from realmkeep.keeping.writing.write_queue import WriteQueue
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect
+    from realmkeep.storage import Effect, Transaction
 
 DELETED_KEEP_S: Final = 60.0  # several times a heartbeat and the longest loss window
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
+REASON_CHARS_MAX: Final = 400
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
 SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
 
@@ -55,10 +58,13 @@ class Tx:
         "_open",
         "_sender",
         "_stager",
+        "created",
         "deleted",
         "delivered",
         "effects",
         "guards",
+        "opened",
+        "reason",
         "receivers",
     )
 
@@ -75,6 +81,36 @@ class Tx:
         self.effects: list[Effect] = []
         self.delivered: list[RecordKeys] = []
         self.deleted: list[RecordKeys] = []
+        self.created: list[tuple[RecordKeys, bytes]] = []
+        self.opened: list[str] = []
+        self.reason = ""
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether it adds nothing to the transaction."""
+        return not (self.effects or self.guards)
+
+    @property
+    def beside(self) -> Beside:
+        """Its parts for the journal."""
+        return Beside(self.reason, self.opened, self.effects, self.created, self.deleted)
+
+    def explain(self, reason: str) -> None:
+        """Give the commit a reason, for its entry in the journal; a second one replaces the first.
+
+        Args:
+            reason: One line of at most 400 characters.
+
+        Raises:
+            Misuse: It is longer, or no printable text; or the commit is over.
+        """
+        self._check_open()
+        if not isinstance(reason, str) or len(reason) > REASON_CHARS_MAX or not reason.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise Misuse(
+                f"the reason of a commit is {reason!r:.80}",
+                hint=f"pass one line of at most {REASON_CHARS_MAX} characters",
+            )
+        self.reason = reason
 
     def deliver(
         self,
@@ -129,6 +165,7 @@ class Tx:
         blob = self._encoder.encode_record(record, record_keys.record)
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
         self.receivers.add_created(record_keys)
+        self.created.append((record_keys, blob))
         self.effects += [
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
@@ -163,9 +200,10 @@ class Tx:
         """A revision one minute ahead: one id may be deleted and created in turns, unread, and it must never go back."""
         return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
 
-    def drop_letters(self, inbox: str, count: int) -> None:
-        """Drop the first letters of a list, which this commit applies; for keeping alone."""
+    def drop_letters(self, inbox: str, count: int, opened: Sequence[str] = ()) -> None:
+        """Drop the first letters of a list, of which this commit applies those with the ids `opened`; for keeping alone."""
         self.effects.append(DropFirst(inbox, count))
+        self.opened.extend(opened)
 
     def close(self) -> None:
         """Refuse every further addition."""
@@ -202,10 +240,12 @@ class Commits:
         clock: Clock,
         results: ResultRecorder,
         counters: Counters,
+        journal: Journal,
         *,
         inbox_letters_max: int,
     ) -> None:
         self._queue = queue
+        self._journal = journal
         self._results = results
         self._stager = stager
         self._encoder = encoder
@@ -297,6 +337,7 @@ class Commits:
             blobs = [encode(session.record, session.keys.record) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
             _check_size(blobs, self._tx)
+            told = self._journal.describe(fn, [undo.fork for undo in undos]) if self._journal.is_on else None
         except BaseException:
             for session, undo in zip(sessions, undos, strict=True):
                 mark_again(session.record)
@@ -307,7 +348,7 @@ class Commits:
             tx = self._end()
             for session in sessions:
                 session.committing = False
-        return self._stage(sessions, blobs, undos, ops, recorded, tx, now_us), result
+        return self._stage(sessions, blobs, undos, ops, recorded, tx, told, now_us), result
 
     def _end(self) -> Tx | None:
         """The function is over; returns its transaction, if it asked for one."""
@@ -324,11 +365,12 @@ class Commits:
         ops: Sequence[Op | None],
         recorded: bytes,
         tx: Tx | None,
+        told: Described | None,
         now_us: int,
     ) -> StagedWrite:
         members: list[WriteMember] = []
         rings: list[Effect] = []
-        is_plain = tx is None
+        is_plain = tx is None or tx.is_bare
         advance, former, line = self._stager.advance, None, b""
         for at, session in enumerate(sessions):
             ring = session.ring
@@ -341,18 +383,20 @@ class Commits:
             member = advance(session, blobs[at], now_us, undos[at], added or b"")
             is_plain = is_plain and member.is_plain
             members.append(member)
+        entry = None
+        if told is not None:
+            advanced = [(member.session.keys, member.leaves) for member in members]
+            entry = self._journal.commit_entry(told, advanced, ops, None if tx is None else tx.beside, now_us)
         if is_plain and not rings:
-            transaction = Advance(tuple([member.step for member in members]))
-        elif tx is None:
-            transaction = whole(members, rings=rings)
+            transaction = Advance(tuple([member.step for member in members]), entry)
         else:
-            needs = tuple(tx.receivers.needs())
-            transaction = whole(members, rings=rings, guards=tx.guards, beside=tx.effects, needs=needs)
+            transaction = _in_full(members, rings, tx, entry)
         write = StagedWrite(
             transaction,
             tuple(members),
             queued_s=self._clock.monotonic_s(),
             has_extra=tx is not None and bool(tx.effects),
+            has_entry=entry is not None,
             receivers=() if tx is None else tx.delivered,
             deleted=() if tx is None else tx.deleted,
             on_landed=self.on_landed,
@@ -408,6 +452,13 @@ class Commits:
         return receipt
 
 
+def _in_full(members: list[WriteMember], rings: list[Effect], tx: Tx | None, entry: Append | None) -> Transaction:
+    if tx is None:
+        return whole(members, rings=rings, entry=entry)
+    needs = tuple(tx.receivers.needs())
+    return whole(members, rings=rings, guards=tx.guards, beside=tx.effects, needs=needs, entry=entry)
+
+
 def _check_size(blobs: list[bytes], tx: Tx | None) -> None:
     """Refuse a transaction that the storage protocol would refuse.
 
@@ -416,10 +467,10 @@ def _check_size(blobs: list[bytes], tx: Tx | None) -> None:
     """
     if len(blobs) <= SESSIONS_THAT_FIT and tx is None:
         return
-    keys, size = KEYS_A_SESSION * len(blobs), 0
+    keys, size = KEYS_A_SESSION * len(blobs), ENTRY_BYTES_MAX
     if tx is not None:
         keys += len(tx.guards) + len(tx.effects) + len(list(tx.receivers.needs()))
-        size = sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
+        size += sum(len(effect.value) for effect in tx.effects if isinstance(effect, (Put, Append)))
     size += sum(len(blob) + BYTES_BESIDE_MAX for blob in blobs)
     if keys > TRANSACTION_KEYS_MAX or size > TRANSACTION_BYTES_MAX:
         raise Misuse(

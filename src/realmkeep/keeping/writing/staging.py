@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.ownership.safe_point import SafePoint
+    from realmkeep.keeping.writing.journal import Journal
     from realmkeep.keys import RecordKeys
-    from realmkeep.storage import Effect, Need
+    from realmkeep.storage import Append, Effect, Need
     from realmkeep.storage.protocol import AnyTransaction
 
 
@@ -78,12 +79,13 @@ class StagedWrite(PendingWrite):
         members: The sessions that it advances; the guards on owner and revision of each stand first in the transaction.
         releases: It gives up the ownership of its member.
         has_extra: It has effects on keys that no local session owns: letters, records created or deleted.
+        has_entry: It has an entry of the journal.
         receivers: The records to which it delivers letters.
         deleted: The records that it deletes.
         on_landed: Called once it is durable, before waiting callers are told.
     """
 
-    __slots__ = ("deleted", "has_extra", "members", "on_landed", "receivers", "releases")
+    __slots__ = ("deleted", "has_entry", "has_extra", "members", "on_landed", "receivers", "releases")
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class StagedWrite(PendingWrite):
         *,
         queued_s: float,
         has_extra: bool = False,
+        has_entry: bool = False,
         releases: bool = False,
         receivers: Sequence[RecordKeys] = (),
         deleted: Sequence[RecordKeys] = (),
@@ -100,6 +103,7 @@ class StagedWrite(PendingWrite):
         super().__init__(transaction, queued_s=queued_s)
         self.members = members
         self.has_extra = has_extra
+        self.has_entry = has_entry
         self.releases = releases
         self.receivers = receivers
         self.deleted = deleted
@@ -163,6 +167,7 @@ def whole(
     guards: Sequence[Guard] = (),
     beside: Sequence[Effect] = (),
     needs: Sequence[Need] = (),
+    entry: Append | None = None,
 ) -> Transaction:
     """A write in full, for one that is more than an `Advance`.
 
@@ -172,6 +177,7 @@ def whole(
         guards: Guards on other keys than theirs.
         beside: Effects on other keys, after theirs.
         needs: Its needs.
+        entry: Its entry of the journal.
     """
     advance = Advance(tuple([member.step for member in members]))
     held = advance.guards
@@ -179,7 +185,8 @@ def whole(
         if not member.follows:  # the record was stored without a revision
             held[2 * at + 1] = Guard(member.step.of.updated, None)
     versions = [_version(member) for member in members if member.version_was != member.session.stored_version]
-    return Transaction([*held, *guards], [*advance.effects, *versions, *rings, *beside], needs)
+    entries = () if entry is None else (entry,)
+    return Transaction([*held, *guards], [*advance.effects, *versions, *rings, *beside, *entries], needs)
 
 
 def _version(member: WriteMember) -> Put:
@@ -193,10 +200,12 @@ class Stager:
         encoder: Encodes records.
         safe_point: Says whether the store may lose its last writes.
         identity: Names this run of the server in the notes for later owners.
+        journal: Gets snapshots.
     """
 
-    def __init__(self, encoder: RecordEncoder, safe_point: SafePoint, identity: bytes) -> None:
+    def __init__(self, encoder: RecordEncoder, safe_point: SafePoint, identity: bytes, journal: Journal) -> None:
         self._encoder = encoder
+        self._journal = journal
         self._safe_point = safe_point
         self._identity = identity
 
@@ -282,12 +291,14 @@ class Stager:
             RecordTooLarge: It exceeds the cap.
             Unstorable: The record holds a value that cannot be stored.
         """
-        member = self.advance(session, self.encode(session), now_us)
-        members = (member,)
+        member = self.advance(session, blob := self.encode(session), now_us)
+        members, entry = (member,), None
+        if self._journal.is_on:
+            entry = self._journal.snapshot(session, blob, member.leaves, now_us, queued_s, releases=releases)
         if releases:
-            transaction = whole(members, beside=[Delete(session.keys.owner), *self.leave(session.keys)])
+            transaction = whole(members, beside=[Delete(session.keys.owner), *self.leave(session.keys)], entry=entry)
         else:
-            transaction = Advance((member.step,)) if member.is_plain else whole(members)
+            transaction = Advance((member.step,), entry) if member.is_plain else whole(members, entry=entry)
         write = StagedWrite(transaction, members, queued_s=queued_s, releases=releases)
         session.last_write = write
         return write
