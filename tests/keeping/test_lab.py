@@ -205,7 +205,7 @@ async def test_what_is_settled_or_pending_comes_back_by_itself(lab: Lab, keeper:
         await keeper.commit(earn, ada)
     lab.clock.call_later(20, lambda: setattr(lab.line(), "down", False))
     receipt = await pending.value.wait()
-    assert repr(receipt) == "Receipt(110, repeated=False)"
+    assert repr(receipt) == "Receipt(result=110, repeated=False)"
 
 
 def test_what_no_server_will_bring_about_ends_the_test_and_says_so() -> None:

@@ -98,7 +98,7 @@ def takes_back_the_first_only() -> Patch:
 
     def refuse(self: Any, write: Any, **why: Any) -> None:
         for member in write.members[1:]:
-            member.undo = None
+            member.fork = None
         real(self, write, **why)
 
     return mock.patch.object(resolver._Round, "_refuse", refuse)

@@ -26,7 +26,7 @@ from realmkeep.records.fields import (
     ephemeral,
     rises,
 )
-from realmkeep.records.forking import Fork
+from realmkeep.records.forking import Fork, fork_of
 from realmkeep.records.issues import Issue, issue
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.loading import Loaded, load
@@ -83,6 +83,7 @@ __all__ = [
     "durable",
     "encode",
     "ephemeral",
+    "fork_of",
     "issue",
     "key_name",
     "key_text",

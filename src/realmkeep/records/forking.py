@@ -1,5 +1,6 @@
 """A copy of a record's durable state that can be put back: the undo of a commit."""
 
+import operator
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
@@ -8,22 +9,29 @@ from realmkeep.records.marking import MarkedRecord, marks_of, masked, set_mask
 
 R = TypeVar("R")
 
+_copied: Final = operator.methodcaller("copy")
 _store: Final = msgspec.structs.force_setattr
 _values: Final = msgspec.structs.astuple
 
 
-class Fork(Generic[R]):
+class Fork(msgspec.Struct, Generic[R], eq=False):
     """The durable state of one record at one moment; opaque. It can be restored any number of times."""
 
-    __slots__ = ("contents", "mask", "record", "takes", "values")
+    record: R
+    values: tuple[Any, ...]
+    contents: list[Any]
+    mask: int
+    takes: int
 
-    def __init__(self, record: R) -> None:
-        live: Any = record  # a cast would be a call, at every commit
-        self.record = record
-        self.values = values = _values(live)
-        self.contents = [values[index].copy() for index in live.__blueprint__.containers]
-        marks = marks_of(live)
-        self.mask, self.takes = marks.mask, marks.takes
+
+def fork_of(record: R) -> Fork[R]:
+    """Return the durable state of a record, see `Record.fork`."""
+    live: Any = record  # a cast would be a call, at every commit
+    values = _values(live)
+    marks = marks_of(live)
+    return Fork(
+        record, values, [*map(_copied, map(values.__getitem__, live.__blueprint__.containers))], marks.mask, marks.takes
+    )
 
 
 def restore(record: MarkedRecord, fork: Fork[Any]) -> None:

@@ -239,20 +239,19 @@ def touch(record: MarkedRecord, names: tuple[str, ...]) -> None:
         RealmkeepError: The observer refuses the change; the names before it are marked.
     """
     info = record.__realmkeep__
-    if not names:
-        containers: tuple[int, ...] = record.__blueprint__.containers
-        fields = [info.durable[index] for index in containers]
-        fields = [field for field in fields if field.tier is not IMMEDIATE]
-    else:
-        wrong = [name for name in names if name not in info.fields or not info.fields[name].durable]
-        if wrong:
+    for name in names:
+        if name not in info.fields or not info.fields[name].durable:
             raise AttributeError(
-                f"{type(record).__name__} has no durable field {wrong[0]!r} to touch", name=wrong[0], obj=record
+                f"{type(record).__name__} has no durable field {name!r} to touch", name=name, obj=record
             )
-        fields = [info.fields[name] for name in names]
     marks = marks_of(record)
     if marks.quiet == _ALL:
         return
+    if names:
+        fields = [info.fields[name] for name in names]
+    else:
+        containers: tuple[int, ...] = record.__blueprint__.containers
+        fields = [info.durable[index] for index in containers if info.durable[index].tier is not IMMEDIATE]
     for field in fields:
         if marks.observer is not None:
             _ask_observer(record, marks, marks.observer, field)
@@ -292,7 +291,10 @@ def peek_marks(record: MarkedRecord) -> int:
 
 def take_marks(record: MarkedRecord) -> int:
     """Return the mask of `peek_marks` and clear it."""
-    marks = marks_of(record)
+    try:
+        marks = record.__marks__
+    except AttributeError:  # nothing was ever marked
+        return 0
     mask = marks.mask
     marks.mask = marks.quiet = 0
     marks.urgency = _NO_TIER

@@ -18,7 +18,7 @@ from realmkeep.records.definition import (
     value_types,
 )
 from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
-from realmkeep.records.forking import Fork, restore
+from realmkeep.records.forking import Fork, fork_of, restore
 from realmkeep.records.marking import (
     AssignmentPlan,
     Markable,
@@ -243,7 +243,7 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
     def fork(self) -> Fork[Self]:
         """Return an independent copy of the durable state: later changes of the record do not reach it."""
-        return Fork(self)
+        return fork_of(self)
 
     def restore(self, fork: Fork[Self]) -> None:
         """Put the durable state of a fork back into this same record.

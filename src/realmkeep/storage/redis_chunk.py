@@ -33,6 +33,9 @@ CHUNK_TRANSACTIONS_MAX: Final = 128  # with `always` they share one fsync; 256 t
 PACK_SLICE: Final = 64  # transactions; packing them takes about 0.3 ms
 CHUNK_OPERATIONS_MAX: Final = 2048  # twice the maximum of one transaction
 CHUNK_BYTES_MAX: Final = 256 * 1024  # only a single transaction may exceed it
+REVISION_MIN: Final = 10**15  # of 16 digits: microseconds since the epoch, from 2001
+REVISION_MAX: Final = 10**16 - 1  # to 2286
+OPS: Final = 3  # the place of the key of the operations in what is prepared
 SHORT_BYTES_MAX: Final = 64  # the old value is probably as short, so reading it is cheaper than asking for its type
 
 
@@ -70,7 +73,8 @@ class ChunkPacker:
         self._touched: set[str] = set()  # keys that a transaction puts or extends
         self._lists: set[str] = set()  # keys that a transaction appends to
         self._guarded_keys: set[str] = set()
-        self._steps: dict[str, Step] = {}  # by the key of the revision
+        self._steps: list[Step] = []  # of the advances since the last other transaction
+        self._advanced: list[OwnedKeys] = []
         self._is_independent = True
         self._size = 0
         self._operations = 0
@@ -101,29 +105,35 @@ class ChunkPacker:
         return stop
 
     def _add_advance(self, advance: Advance) -> str:
-        advanced, conditions, effects, extensions = self._steps, "", "", ""
-        for step in advance.steps:
-            of, stored, line = step.of, step.stored, step.line
-            updated, owner, record, ops, claim = of.prepared or _prepared(of, self._prefix)
-            if of.updated in advanced:
-                self._is_independent = False
-            advanced[of.updated] = step
-            conditions += "GC"
-            self._guarded.append(owner)
-            self._expected.append(claim)
-            self._swapped.append(updated)
-            self._swap_expected.append(_bulk(b"%d" % step.follows))
-            self._swap_new.append(_bulk(b"%d" % step.leaves))
-            effects += "P"
-            self._other.append(record)
-            self._arguments.append(b"$%d\r\n%b\r\n" % (len(stored), stored))
-            self._size += len(stored)
-            if line:
-                extensions += "T"
-                self._extended.append(ops)
-                self._additions.append(b"$%d\r\n%b\r\n" % (len(line), line))
-        entry = "" if advance.entry is None else self._add_entry(advance.entry)
-        return conditions + effects + extensions + entry
+        steps = advance.steps
+        self._steps += steps
+        letters = "GC" * len(steps) + "P" * len(steps)
+        for step in steps:
+            self._size += len(step.stored)
+            if step.line:
+                letters += "T"
+        return letters if advance.entry is None else letters + self._add_entry(advance.entry)
+
+    def _put_steps(self) -> None:
+        """Prepare the steps of the advances since the last other transaction, column by column."""
+        steps = self._steps
+        if not steps:
+            return
+        updated, owners, records, _, claims = zip(
+            *[step.of.prepared or _prepared(step.of, self._prefix) for step in steps], strict=True
+        )
+        self._swapped += updated
+        self._swap_expected += _numbers([step.follows for step in steps])
+        self._swap_new += _numbers([step.leaves for step in steps])
+        self._guarded += owners
+        self._expected += claims
+        self._other += records
+        self._arguments += [b"$%d\r\n%b\r\n" % (len(stored := step.stored), stored) for step in steps]
+        extending = [step for step in steps if step.line]
+        self._extended += [step.of.prepared[OPS] for step in extending if step.of.prepared]
+        self._additions += [b"$%d\r\n%b\r\n" % (len(line := step.line), line) for step in extending]
+        self._advanced += [step.of for step in steps]
+        self._steps = []
 
     def _add_entry(self, effect: Append) -> str:
         self._lists.add(effect.key)
@@ -133,6 +143,7 @@ class ChunkPacker:
         return "A"
 
     def _add(self, transaction: Transaction) -> str:
+        self._put_steps()
         effects, touched = transaction.effects, self._touched
         first_on = {effect.key: effect for effect in reversed(effects)}
         swaps: set[str] = set()
@@ -214,25 +225,24 @@ class ChunkPacker:
         self._size += len(argument)
         return letter
 
-    def _are_kinds_mixed_up(self) -> bool:
-        """Whether a transaction has a key of a record that another one advances, or a list that another one takes for a value."""
-        values = self._touched | self._guarded_keys
-        if not self._lists.isdisjoint(values):
-            return True
+    def _is_simple(self) -> bool:
+        """Whether no transaction has a key that another one changes, so that the script may look once and write once."""
+        advanced, values = self._advanced, self._touched | self._guarded_keys
+        if not self._is_independent or len({of.updated for of in advanced}) < len(advanced):
+            return False
+        if not self._lists.isdisjoint(values):  # one takes for a value what another one takes for a list
+            return False
         others = values | self._lists
-        return bool(others) and any(
-            key in others
-            for of in (step.of for step in self._steps.values())
-            for key in (of.updated, of.owner, of.record, of.ops)
+        return not others or not any(
+            key in others for of in advanced for key in (of.updated, of.owner, of.record, of.ops)
         )
 
     def pack(self, script_sha: bytes) -> bytes:
         """Return the chunk in the protocol of Redis, ready to be sent."""
+        self._put_steps()
         counts = [len(each) for each in (self._swapped, self._guarded, self._short, self._extended, self._appended)]
         keys = sum(counts) + len(self._other)
-        program = (
-            ("+" if self._is_independent and not self._are_kinds_mixed_up() else "") + ".".join(self._program) + "."
-        )
+        program = ("+" if self._is_simple() else "") + ".".join(self._program) + "."
         arguments = [program.encode(), *[b"%d" % count for count in counts]]
         return b"".join(
             (
@@ -260,6 +270,12 @@ class ChunkPacker:
 def _bulk(argument: bytes) -> bytes:
     """One argument of a command, as it is sent."""
     return b"$%d\r\n%b\r\n" % (len(argument), argument)
+
+
+def _numbers(numbers: Sequence[int]) -> list[bytes]:
+    if min(numbers) >= REVISION_MIN and max(numbers) <= REVISION_MAX:
+        return [b"$16\r\n%d\r\n" % number for number in numbers]
+    return [_bulk(b"%d" % number) for number in numbers]
 
 
 def _prepared(of: OwnedKeys, prefix: bytes) -> tuple[bytes, ...]:

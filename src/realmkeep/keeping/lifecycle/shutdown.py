@@ -17,6 +17,7 @@ from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.writing.staging import created_or_deleted
+from realmkeep.storage import Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -191,7 +192,9 @@ def _of(write: StagedWrite, store_id: str) -> Undelivered:
     records = [*(member.session.keys.record for member in write.members), *created_or_deleted(write)]
     letters_to = dict.fromkeys(receiver.record for receiver in write.receivers)
     why = UNANSWERED if write.maybe_applied else NOT_TAKEN
-    return Undelivered(write.transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)
+    sent = write.transaction
+    transaction = Transaction(sent.guards, sent.effects, sent.needs)
+    return Undelivered(transaction, tuple(dict.fromkeys(records)), tuple(letters_to), why, store_id)
 
 
 def _unsavable(session: Session[Any], error: Exception, store_id: str) -> Unsavable:

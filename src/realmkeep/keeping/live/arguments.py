@@ -95,12 +95,12 @@ def check_commit(
             "the rest with functools.partial; the transaction is keeper.tx; await what you need before the commit",
         )
     for session in sessions:
-        if not isinstance(session, Session):
+        if type(session) is not Session:
             raise Misuse(
                 f"commit got a {type(session).__name__} where a session belongs",
                 hint="pass what keeper.login or hold returned, not its record",
             )
-        if not session.is_of(calls):
+        if session.calls is not calls:
             raise Misuse(
                 f"commit got a session of another keeper: {session!r}", hint="commit at the keeper that logged it in"
             )
@@ -110,17 +110,16 @@ def check_commit(
         _check_ops(ops, sessions)
 
 
-def _check_ops(ops: Any, sessions: Sequence[object]) -> None:
+def _check_ops(ops: Sequence[object], sessions: Sequence[object]) -> None:
     if not isinstance(ops, (list, tuple)):
         raise Misuse(
             f"ops is {shown(ops)}", hint="pass a tuple, one place for each session: ops=(op,) or ops=(op, None)"
         )
-    given = cast("Sequence[object]", ops)
-    for op in given:
+    for op in ops:
         if type(op) is not Op:  # nearly always it is one
             check_type(op, (Op,), "ops", "pass Op(number, request bytes) in the place of its session, or None")
-    if len(given) > len(sessions):
-        raise Misuse(f"commit got {len(given)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
+    if len(ops) > len(sessions):
+        raise Misuse(f"commit got {len(ops)} ops for {len(sessions)} sessions", hint="ops=(op of the first, ...)")
 
 
 def shown(value: object) -> str:

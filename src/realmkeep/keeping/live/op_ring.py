@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.pending_write import PendingWrite
 
 RING_OPS: Final = 32  # a client leaves at most 32 tier-1 operations unanswered
-STORED_OPS_MAX: Final = 64  # with this many in the stored log, the ring is put anew
+STORED_OPS_MAX: Final = 64  # in the stored log; beyond, the ring is put anew
 RING_LETTERS: Final = (
     32  # as many are stored; letters that a loss of the store may bring back are remembered, however many
 )
@@ -65,7 +65,7 @@ class Op(msgspec.Struct, frozen=True, gc=False):
             )
 
 
-class Receipt(Generic[T_co]):
+class Receipt(msgspec.Struct, Generic[T_co], frozen=True, eq=False):
     """The answer of a commit.
 
     Attributes:
@@ -73,14 +73,8 @@ class Receipt(Generic[T_co]):
         repeated: The operation had been applied before; nothing ran.
     """
 
-    __slots__ = ("repeated", "result")
-
-    def __init__(self, result: T_co, *, repeated: bool) -> None:
-        self.result = result
-        self.repeated = repeated
-
-    def __repr__(self) -> str:
-        return f"Receipt({self.result!r}, repeated={self.repeated})"
+    result: T_co
+    repeated: bool
 
 
 class AppliedOp(NamedTuple):
@@ -123,12 +117,11 @@ class OpRing:
         last_id: The highest id applied; 0 if none.
     """
 
-    __slots__ = ("_added", "_count", "_letters", "_lines", "_stored", "_under_way", "last_id")
+    __slots__ = ("_count", "_letters", "_lines", "_stored", "_under_way", "last_id")
 
     def __init__(self, entries: Iterable[AppliedOp] = (), letters: Sequence[str] = (), *, stored: int = 0) -> None:
         self._letters: Opened = {letter_id: [SAFE] for letter_id in letters}
         self._under_way: tuple[tuple[int, PendingWrite], ...] = ()  # nearly always none, or one
-        self._added = b""  # lines that no write carries yet
         self._stored = stored  # operations in the store
         self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
 
@@ -166,7 +159,7 @@ class OpRing:
                 break
             del letters[letter_id]
         self._letters = letters
-        self._stored = STORED_OPS_MAX  # letters are not added to the log, so it is put anew
+        self._stored = STORED_OPS_MAX + 1  # letters are not added to the log, so it is put anew
 
     def letters_durable(self, at_s: float, letter_ids: Iterable[str] | None = None) -> None:
         """These letters, or all, were written at this moment, on the monotonic clock; a crash may take it for a while."""
@@ -221,7 +214,7 @@ class OpRing:
             line: Their `line_of`, if it is known.
         """
         line = line or line_of(op, result)
-        self._added += line
+        self._stored += 1
         if op.id <= self.last_id:
             self._hold(sorted([*self._entries(), AppliedOp(op.id, digest_of(op), result)], key=_by_id)[-RING_OPS:])
             return
@@ -232,14 +225,10 @@ class OpRing:
         else:
             self._lines = self._lines[self._lines.index(b"\n") + 1 :] + line
 
-    def take_added(self) -> bytes | None:
-        """The lines to add to the stored log, for what was recorded since the last write; None if it is to be put anew."""
-        added, self._added = self._added, b""
-        if self._stored >= STORED_OPS_MAX:
-            return None
-        if added:
-            self._stored += 1
-        return added
+    @property
+    def is_put_anew(self) -> bool:
+        """The next write puts the whole ring; otherwise it adds the line of its operation to the stored log."""
+        return self._stored > STORED_OPS_MAX
 
     def attach_write(self, op: Op, write: PendingWrite) -> None:
         """Let repeats of `op` wait for this write, until `detach_write`."""
@@ -259,11 +248,10 @@ class OpRing:
     def revert(self, snapshot: RingState) -> None:
         """Forget every addition since the `snapshot`."""
         self._lines, self._count, self.last_id, self._letters, self._stored = snapshot
-        self._added = b""
 
     def encode(self) -> bytes:
         """The whole ring as it is stored."""
-        self._stored, self._added = self._count, b""
+        self._stored = self._count
         if not self._letters:
             return self._lines
         return _sealed(msgspec.json.encode({"letters": [*self._letters][-RING_LETTERS:]})) + self._lines

@@ -6,12 +6,14 @@ import asyncio
 import copy
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from realmkeep.errors import RealmkeepError
     from realmkeep.storage.protocol import AnyTransaction
 
 
-class PendingWrite:
+class PendingWrite(msgspec.Struct, eq=False):
     """A transaction in the queue. It ends as landed (durable) or failed; each waiting caller is told once.
 
     Attributes:
@@ -19,29 +21,22 @@ class PendingWrite:
         queued_s: When it was queued, on the monotonic clock.
         maybe_applied: An attempt ended without an answer.
         order: Its place among all writes of this keeper.
+        landed: It is durable.
     """
 
-    __slots__ = ("_error", "_landed", "_patient", "_waiters", "maybe_applied", "order", "queued_s", "transaction")
-
-    def __init__(self, transaction: AnyTransaction, *, queued_s: float) -> None:
-        self.transaction = transaction
-        self.queued_s = queued_s
-        self.maybe_applied = False
-        self.order = 0
-        self._landed = False
-        self._error: RealmkeepError | None = None
-        self._waiters: tuple[asyncio.Future[None], ...] = ()  # most writes have none
-        self._patient: tuple[asyncio.Future[None], ...] = ()
+    transaction: AnyTransaction
+    queued_s: float
+    maybe_applied: bool = False
+    order: int = 0
+    landed: bool = False
+    _error: RealmkeepError | None = None
+    _waiters: tuple[asyncio.Future[None], ...] = ()  # most writes have none, or one
+    _patient: tuple[asyncio.Future[None], ...] = ()
 
     @property
     def done(self) -> bool:
         """Its outcome is known."""
-        return self._landed or self._error is not None
-
-    @property
-    def landed(self) -> bool:
-        """It is durable."""
-        return self._landed
+        return self.landed or self._error is not None
 
     async def wait(self, *, patient: bool = False) -> None:
         """Return when it is durable. Cancelling the caller changes nothing else.
@@ -52,7 +47,7 @@ class PendingWrite:
         Raises:
             RealmkeepError: It did not happen, or its outcome is unknown; the error tells which.
         """
-        if not self._landed and self._error is None:
+        if not self.landed and self._error is None:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if patient:
                 self._patient += (waiter,)
@@ -64,7 +59,7 @@ class PendingWrite:
 
     def settle(self) -> None:
         """It landed."""
-        self._landed = True
+        self.landed = True
         self._wake()
 
     def fail(self, error: RealmkeepError) -> None:
@@ -85,7 +80,8 @@ class PendingWrite:
         return bool(self._waiters)
 
     def _wake(self) -> None:
-        for waiter in self._waiters + self._patient:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters = self._patient = ()
+        if self._waiters or self._patient:
+            for waiter in self._waiters + self._patient:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiters = self._patient = ()

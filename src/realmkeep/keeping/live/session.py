@@ -65,6 +65,7 @@ class Session(Generic[R_co]):
     Read and change `record` freely between awaits; changes mark themselves and are written in time.
 
     Attributes:
+        calls: Its keeper's calls; they tell sessions of different keepers apart.
         record: The live record.
         id: Its id, as text.
         keys: Its keys in the store.
@@ -83,8 +84,8 @@ class Session(Generic[R_co]):
 
     __slots__ = (
         "__weakref__",
-        "_calls",
         "borrowers",
+        "calls",
         "checksum",
         "committing",
         "connection",
@@ -122,7 +123,7 @@ class Session(Generic[R_co]):
         ring: OpRing,
         shared: bool,
     ) -> None:
-        self._calls = calls
+        self.calls = calls
         self.record = record
         self.keys = keys
         self.id = keys.id
@@ -151,10 +152,6 @@ class Session(Generic[R_co]):
     def __repr__(self) -> str:
         return f"<Session {self.keys.record} {self.state.value}{' dirty' if self.dirty else ''}>"
 
-    def is_of(self, calls: KeeperCalls) -> bool:
-        """Whether the keeper with these calls made it."""
-        return self._calls is calls
-
     @property
     def claim(self) -> bytes:
         """The value of its owner key."""
@@ -168,7 +165,7 @@ class Session(Generic[R_co]):
     @property
     def server(self) -> str:
         """The name of the server that owns it."""
-        return self._calls.server
+        return self.calls.server
 
     @property
     def connected(self) -> bool:
@@ -221,7 +218,7 @@ class Session(Generic[R_co]):
             CommitRefused: It did not happen after all.
             CommitUnknown: Ownership was lost before the store answered.
         """
-        return await self._calls.recall(self, op)
+        return await self.calls.recall(self, op)
 
     async def settled(self) -> None:
         """Return when everything that was escalated so far, and every write queued so far, is durable.
@@ -230,7 +227,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session ended before that.
             CommitPending: The store has not answered for a while; the write goes on.
         """
-        await self._calls.settle(self)
+        await self.calls.settle(self)
 
     async def open_letters(self) -> None:
         """Return when the letters that wait in its inbox now are applied, durably; by itself that happens soon after a login.
@@ -238,7 +235,7 @@ class Session(Generic[R_co]):
         Raises:
             RealmkeepError: The store cannot be reached, or the session cannot be used; the letters stay.
         """
-        await self._calls.open_letters(self)
+        await self.calls.open_letters(self)
 
     def disconnect(self, connection: int | None = None) -> None:
         """The player is gone: the hooks of `on_disconnect` run, and the grace period starts. Twice does nothing.
@@ -252,7 +249,7 @@ class Session(Generic[R_co]):
         """
         if connection is not None and (connection != self.connection or self.ended):
             return
-        self._calls.disconnect(self)
+        self.calls.disconnect(self)
 
     def resume(self) -> None:
         """The player is back within the grace period: the hooks of `on_resume` run. Twice does nothing.
@@ -260,7 +257,7 @@ class Session(Generic[R_co]):
         Raises:
             SessionEnded: The session is over; log in again.
         """
-        self._calls.resume(self)
+        self.calls.resume(self)
 
     async def logout(self) -> None:
         """PendingWrite the final snapshot and release ownership in one transaction; durable on return.
@@ -272,7 +269,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session was over already.
             CommitPending: The store has not answered for a while; the logout goes on.
         """
-        await self._calls.release(self)
+        await self.calls.release(self)
 
     async def release(self) -> None:
         """Hand the record over: the same as `logout`, by the name that fits a change of servers or a shared record.
@@ -282,7 +279,7 @@ class Session(Generic[R_co]):
             SessionEnded: The session was over already.
             CommitPending: The store has not answered for a while; the release goes on.
         """
-        await self._calls.release(self)
+        await self.calls.release(self)
 
     def move(self, event: SessionEvent) -> None:
         """Go on to the state that follows; nothing else changes `state`. The timer of the grace ends with the grace.
@@ -291,8 +288,8 @@ class Session(Generic[R_co]):
             AssertionError: The event cannot happen in this state (`LIFECYCLE`).
         """
         before, self.state = self.state, next_state(self.state, event)
-        self._calls.census[self.keys.kind, before] -= 1
-        self._calls.census[self.keys.kind, self.state] += 1
+        self.calls.census[self.keys.kind, before] -= 1
+        self.calls.census[self.keys.kind, self.state] += 1
         if self.grace_timer is not None and self.state is not SessionState.GRACE:
             self.grace_timer.cancel()
             self.grace_timer = None
@@ -324,12 +321,12 @@ class Session(Generic[R_co]):
     def marked(self, record: Record, tier: Tier) -> None:
         """A first or a more urgent change. Not while a commit runs: its own write carries the change, or it is undone."""
         if not self.committing:
-            self._calls.mark(self, tier)
+            self.calls.mark(self, tier)
 
     def triggered(self, record: Record, field: FieldInfo, old: object, new: object) -> None:
         """An assignment that must be durable at once."""
         if not self.committing:
-            self._calls.escalate(self)
+            self.calls.escalate(self)
 
     def immediate_changed(self, record: Record, field: FieldInfo) -> None:
         """An IMMEDIATE field is about to change.
@@ -343,7 +340,7 @@ class Session(Generic[R_co]):
             f"{self.keys.record}: {field.name} is IMMEDIATE and changes only inside a commit",
             hint="move the change into keeper.commit(...)",
         )
-        self._calls.report_violation(self, violation)
+        self.calls.report_violation(self, violation)
 
 
 class EndedRecordObserver:

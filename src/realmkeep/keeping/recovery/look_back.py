@@ -77,6 +77,6 @@ class LookBack:
 
     async def _compare(self, updated_key: str, revision: int) -> None:
         """Queue a comparison and wait for it: it lands once the resolver has restored this revision and the rest of the loss."""
-        comparison = RevisionComparison(updated_key, revision, queued_s=self._clock.monotonic_s())
+        comparison = RevisionComparison.of(updated_key, revision, queued_s=self._clock.monotonic_s())
         self._queue.put(comparison)
         await comparison.wait(patient=True)

@@ -86,7 +86,7 @@ class Resolver:
             stored = recovered.stored
             held = {each: stored[each.keys.record] for each in sessions if each.keys.record in stored}
             # The writes of the queue have not landed yet: one more comparison follows them.
-            looks = looks or [RevisionComparison(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
+            looks = looks or [RevisionComparison.of(SERVER_STORE_ID, 0, queued_s=self._clock.monotonic_s())]
             waiting.extend(look.make_unequal() for look in looks)
         else:
             self._loss.confirmed()
@@ -131,7 +131,7 @@ class _Round:
         self._foreign: dict[Session[Any], None] = {}
 
     def run(self, troubled: list[Trouble], waiting: deque[StagedWrite]) -> list[StagedWrite]:
-        self._ends = {m.session: m.leaves for each in troubled if each.write.releases for m in each.write.members}
+        self._ends = {m.session: m.step.leaves for each in troubled if each.write.releases for m in each.write.members}
         again = [trouble.write for trouble in troubled if self._decide(trouble)]
         kept = [write for write in waiting if not self._depends_on_failed_write(write)]
         waiting.clear()
@@ -168,10 +168,10 @@ class _Round:
             return False
         if (error := self._final(write, outcome)) is not None:
             if isinstance(outcome, Failed):  # a flush would fail for ever; a commit may be mended by its caller
-                self._frozen.update({member.session: error for member in write.members if member.undo is None})
+                self._frozen.update({member.session: error for member in write.members if member.fork is None})
             self._refuse(write, error=error)
             return False
-        strange = [member.session for member in write.members if self._at[member.session] != member.follows]
+        strange = [member.session for member in write.members if self._at[member.session] != member.step.follows]
         # The claim is ours, and yet the revision is not the one that we left: another program wrote the record.
         if strange and self._heads is None:
             self._foreign.update(dict.fromkeys(strange))
@@ -179,7 +179,7 @@ class _Round:
             self._refuse(write, lost=", ".join(session.keys.record for session in strange))
             return False
         for member in write.members:
-            self._at[member.session] = member.leaves
+            self._at[member.session] = member.step.leaves
         self._go_over_what_is_there(write)
         return True
 
@@ -204,7 +204,7 @@ class _Round:
     def _fate(self, member: WriteMember) -> Verdict:
         session = member.session
         claim = session.claim
-        return self._held[session].verdict(Wrote(claim, member.leaves, self._ends.get(session)))
+        return self._held[session].verdict(Wrote(claim, member.step.leaves, self._ends.get(session)))
 
     def _final(self, write: StagedWrite, outcome: WriteOutcome) -> RealmkeepError | None:
         """The error that no further attempt can mend; None if one may."""
@@ -244,7 +244,7 @@ class _Round:
         elif error is None:
             why = f"ownership of {lost} was lost" if lost else "it was built on a commit that did not happen"
             error = CommitRefused(f"the commit did not happen: {why}", hint="look at the state and try again")
-        is_commit = any(member.undo is not None for member in write.members)
+        is_commit = any(member.fork is not None for member in write.members)
         is_unknown = isinstance(error, CommitUnknown)
         self._counters.note_failed_write(commit=is_commit, release=write.releases, unknown=is_unknown)
         write.fail(error)

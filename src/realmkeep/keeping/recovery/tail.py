@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import StagedWrite
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
-    from realmkeep.storage.protocol import AnyTransaction
+    from realmkeep.storage.protocol import AnyTransaction, Step
 
 log = logging.getLogger(__name__)
 
@@ -43,21 +43,27 @@ class Part(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         keys: The record's keys.
-        follows: The revision before the write.
-        claim: The owner key of the session that made the write.
-        leaves: The revision that the write leaves.
+        step: The revisions before the write and after it, and the claim of the session that made it.
         releases: The write gives up the claim.
         version: The schema version of the record.
         ring: The operations of the record, without those that the write itself carries.
     """
 
     keys: RecordKeys
-    follows: int
-    claim: bytes
-    leaves: int
+    step: Step
     releases: bool
     version: int
     ring: RingState
+
+    @property
+    def claim(self) -> bytes:
+        """The owner key of the session that made the write."""
+        return self.step.of.claim
+
+    @property
+    def leaves(self) -> int:
+        """The revision that the write leaves."""
+        return self.step.leaves
 
     @property
     def wrote(self) -> Wrote:
@@ -107,18 +113,24 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         size = ENTRY_BYTES
         for member in write.members:
             session, step = member.session, member.step
-            version = session.record.__realmkeep__.version
-            parts.append(
-                Part(session.keys, member.follows, step.of.claim, member.leaves, releases, version, member.ring)
-            )
+            parts.append(Part(session.keys, step, releases, session.record.__realmkeep__.version, member.ring))
             size += len(step.stored)
         ring = next((member.session.ring for member in write.members), None) if releases else None
         if ring is not None:
             size += ring.size_bytes
         if write.has_extra or write.has_entry:
             size += sum(len(each.value) for each in transaction.effects if isinstance(each, (Put, Append)))
-        receivers, deleted = tuple(write.receivers), tuple(write.deleted)
-        return cls(write.order, at_s, tuple(parts), transaction, releases, receivers, deleted, ring, size)
+        return cls(
+            write.order,
+            at_s,
+            tuple(parts),
+            transaction,
+            releases,
+            tuple(write.receivers),
+            tuple(write.deleted),
+            ring,
+            size,
+        )
 
     @property
     def beside(self) -> list[Guard]:
@@ -165,7 +177,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         written = {effect.key for effect in effects if not isinstance(effect, Extend)}
         if keys.version not in written:  # an earlier write, of this record alone, may have migrated it
             yield Put(keys.version, b"%d" % part.version)
-        is_next = stored == (claim, part.follows)
+        is_next = stored == (claim, part.step.follows)
         # Writes before this one are lost, too: their operations must be known when a client repeats one.
         if not is_next and keys.ops not in written and (ring := _ring(part.ring)):
             yield Put(keys.ops, ring.encode())

@@ -16,8 +16,8 @@ from realmkeep.keeping.live.sealing import seal
 from realmkeep.keeping.live.session_states import WRITABLE
 from realmkeep.keeping.writing.journal import ENTRY_BYTES_MAX, Beside
 from realmkeep.keeping.writing.receivers import ReceiverConditions
-from realmkeep.keeping.writing.staging import SessionUndo, StagedWrite, whole
-from realmkeep.records import Record, leave_unmarked, mark_again
+from realmkeep.keeping.writing.staging import StagedWrite, whole
+from realmkeep.records import Record, fork_of, leave_unmarked, mark_again
 from realmkeep.storage import Advance, Append, Delete, DropFirst, Guard, Put
 from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX, TRANSACTION_KEYS_MAX, VALUE_BYTES_MAX
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.live.counters import Counters
-    from realmkeep.keeping.live.op_ring import Op
+    from realmkeep.keeping.live.op_ring import Op, RingState
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit_results import ResultRecorder
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import Stager, WriteMember
     from realmkeep.keeping.writing.write_queue import WriteQueue
     from realmkeep.keys import RecordKeys
+    from realmkeep.records import Fork
     from realmkeep.storage import Effect, Transaction
 
 DELETED_KEEP_S: Final = 60.0  # several times a heartbeat and the longest loss window
@@ -320,13 +321,15 @@ class Commits:
                 hint="commits do not nest: change all records in one function, or start the second commit after the first",
             )
         now_us = self._clock.wall_us()
-        undos = [SessionUndo(session.record.fork(), session.ring.snapshot()) for session in sessions]
+        befores = [(fork_of(session.record), session.ring.snapshot()) for session in sessions]
         self._running, self._tx = _Running(now_us, sessions[0].keys.record if sessions else ""), None
+        records: list[Record] = []
         for session in sessions:
+            records.append(record := session.record)
             session.committing = True
-            leave_unmarked(session.record)
+            leave_unmarked(record)
         try:
-            result = fn(*[session.record for session in sessions])
+            result = fn(*records)
             if is_deferred(result):
                 discard(result)
                 raise Misuse(
@@ -337,18 +340,18 @@ class Commits:
             blobs = [encode(session.record, session.keys.record) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
             _check_size(blobs, self._tx)
-            told = self._journal.describe(fn, [undo.fork for undo in undos]) if self._journal.is_on else None
+            told = self._journal.describe(fn, [fork for fork, _ in befores]) if self._journal.is_on else None
         except BaseException:
-            for session, undo in zip(sessions, undos, strict=True):
+            for session, (fork, ring) in zip(sessions, befores, strict=True):
                 mark_again(session.record)
-                session.record.restore(undo.fork)
-                session.ring.revert(undo.ring)
+                session.record.restore(fork)
+                session.ring.revert(ring)
             raise
         finally:
             tx = self._end()
             for session in sessions:
                 session.committing = False
-        return self._stage(sessions, blobs, undos, ops, recorded, tx, told, now_us), result
+        return self._stage(sessions, blobs, befores, ops, recorded, tx, told, now_us), result
 
     def _end(self) -> Tx | None:
         """The function is over; returns its transaction, if it asked for one."""
@@ -361,7 +364,7 @@ class Commits:
         self,
         sessions: Sequence[Session[Any]],
         blobs: list[bytes],
-        undos: list[SessionUndo],
+        befores: list[tuple[Fork[Any], RingState]],
         ops: Sequence[Op | None],
         recorded: bytes,
         tx: Tx | None,
@@ -371,40 +374,40 @@ class Commits:
         members: list[WriteMember] = []
         rings: list[Effect] = []
         is_plain = tx is None or tx.is_bare
-        advance, former, line = self._stager.advance, None, b""
-        for at, session in enumerate(sessions):
-            ring = session.ring
-            if at < len(ops) and (op := ops[at]) is not None:
+        former, line = None, b""
+        if len(ops) < len(sessions):
+            ops = [*ops, *[None] * (len(sessions) - len(ops))]
+        for session, blob, (fork, ring_before), op in zip(sessions, blobs, befores, ops, strict=True):
+            ring, addition = session.ring, b""
+            if op is not None:
                 if op is not former:  # one operation of two players is one line
                     former, line = op, line_of(op, recorded)
                 ring.add_op(op, recorded, line)
-            if (added := ring.take_added()) is None:
+                addition = line
+            if ring.is_put_anew:
                 rings.append(Put(session.keys.ops, ring.encode()))
-            member = advance(session, blobs[at], now_us, undos[at], added or b"")
+                addition = b""
+            member = self._stager.advance(session, blob, now_us, fork, ring_before, addition)
             is_plain = is_plain and member.is_plain
             members.append(member)
         entry = None
         if told is not None:
-            advanced = [(member.session.keys, member.leaves) for member in members]
+            advanced = [(member.session.keys, member.step.leaves) for member in members]
             entry = self._journal.commit_entry(told, advanced, ops, None if tx is None else tx.beside, now_us)
-        if is_plain and not rings:
-            transaction = Advance(tuple([member.step for member in members]), entry)
-        else:
-            transaction = _in_full(members, rings, tx, entry)
         write = StagedWrite(
-            transaction,
-            tuple(members),
-            queued_s=self._clock.monotonic_s(),
-            has_extra=tx is not None and bool(tx.effects),
+            Advance(tuple([member.step for member in members]), entry)
+            if is_plain and not rings
+            else _in_full(members, rings, tx, entry),
+            self._clock.monotonic_s(),
+            members=tuple(members),
             has_entry=entry is not None,
-            receivers=() if tx is None else tx.delivered,
-            deleted=() if tx is None else tx.deleted,
             on_landed=self.on_landed,
         )
-        for session, op in zip(sessions, ops, strict=False):
+        if tx is not None:
+            write.has_extra, write.receivers, write.deleted = bool(tx.effects), tx.delivered, tx.deleted
+        for session, op in zip(sessions, ops, strict=True):
             if op is not None:
                 session.ring.attach_write(op, write)
-        for session in sessions:
             session.last_write = write
         self._queue.put(write)
         return write
@@ -452,7 +455,9 @@ class Commits:
         return receipt
 
 
-def _in_full(members: list[WriteMember], rings: list[Effect], tx: Tx | None, entry: Append | None) -> Transaction:
+def _in_full(
+    members: Sequence[WriteMember], rings: Sequence[Effect], tx: Tx | None, entry: Append | None
+) -> Transaction:
     if tx is None:
         return whole(members, rings=rings, entry=entry)
     needs = tuple(tx.receivers.needs())

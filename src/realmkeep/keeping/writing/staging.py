@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from realmkeep.keeping.live.pending_write import PendingWrite
 from realmkeep.keeping.live.session import NEVER, mark_all
 from realmkeep.keeping.ownership.safe_point import LEFT_KEEP_S
@@ -20,53 +22,45 @@ if TYPE_CHECKING:
     from realmkeep.keeping.ownership.safe_point import SafePoint
     from realmkeep.keeping.writing.journal import Journal
     from realmkeep.keys import RecordKeys
+    from realmkeep.records import Fork
     from realmkeep.storage import Append, Effect, Need
-    from realmkeep.storage.protocol import AnyTransaction
 
 
 NOTHING: Final = Transaction((), ())
 
 
-class SessionUndo:
-    """A session as it was before a commit's function ran."""
+class WriteMember(msgspec.Struct, eq=False):
+    """One session's part in a write.
 
-    __slots__ = ("fork", "ring")
+    Attributes:
+        session: The session.
+        step: The revision that the write follows, the one that it leaves, and the bytes of the record.
+        fork: The record before the commit's function ran; None if the write is no commit.
+        ring: The operations of the record without those that the write itself carries.
+        version_was: The schema version of the record in the store before the write.
+        checksum_was: The checksum of the record's bytes there.
+        due_s: When the session was due.
+        is_plain: The write puts nothing beside the record, its revision and its operations.
+    """
 
-    def __init__(self, fork: Any, ring: RingState) -> None:
-        self.fork = fork
-        self.ring = ring
-
-
-class WriteMember:
-    """One session's part in a write: the revision that the write follows, and the revision that it leaves."""
-
-    __slots__ = ("checksum_was", "due_s", "follows", "leaves", "ring", "session", "step", "undo", "version_was")
-
-    def __init__(self, session: Session[Any], step: Step, undo: SessionUndo | None) -> None:
-        self.session = session
-        self.step = step
-        self.follows = step.follows
-        self.leaves = step.leaves
-        self.due_s = session.due_s
-        self.checksum_was = session.checksum
-        self.version_was = session.stored_version
-        self.undo = undo
-        self.ring = session.ring.snapshot() if undo is None else undo.ring
-
-    @property
-    def is_plain(self) -> bool:
-        """The write puts nothing beside the record, its revision and its operations."""
-        return self.follows > 0 and self.version_was == self.session.stored_version
+    session: Session[Any]
+    step: Step
+    fork: Fork[Any] | None
+    ring: RingState
+    version_was: int
+    checksum_was: bytes
+    due_s: float
+    is_plain: bool
 
     def take_back(self) -> None:
         """Undo the session's part after a write that did not happen, and mark the whole record for the next write."""
         session = self.session
-        if self.undo is not None:
-            session.record.restore(self.undo.fork)
-            session.ring.revert(self.undo.ring)
+        if self.fork is not None:
+            session.record.restore(self.fork)
+            session.ring.revert(self.ring)
         # A late duplicate of an attempt may still come. Its guards name revisions that no write may leave a second time.
         session.revision_min = session.revision + 1
-        session.revision = self.follows
+        session.revision = self.step.follows
         session.stored_version = self.version_was
         session.checksum = self.checksum_was
         mark_all(session.record)
@@ -85,34 +79,18 @@ class StagedWrite(PendingWrite):
         on_landed: Called once it is durable, before waiting callers are told.
     """
 
-    __slots__ = ("deleted", "has_entry", "has_extra", "members", "on_landed", "receivers", "releases")
-
-    def __init__(
-        self,
-        transaction: AnyTransaction,
-        members: tuple[WriteMember, ...],
-        *,
-        queued_s: float,
-        has_extra: bool = False,
-        has_entry: bool = False,
-        releases: bool = False,
-        receivers: Sequence[RecordKeys] = (),
-        deleted: Sequence[RecordKeys] = (),
-        on_landed: Callable[[StagedWrite], None] | None = None,
-    ) -> None:
-        super().__init__(transaction, queued_s=queued_s)
-        self.members = members
-        self.has_extra = has_extra
-        self.has_entry = has_entry
-        self.releases = releases
-        self.receivers = receivers
-        self.deleted = deleted
-        self.on_landed = on_landed
+    members: tuple[WriteMember, ...] = ()
+    on_landed: Callable[[StagedWrite], None] | None = None
+    has_extra: bool = False
+    has_entry: bool = False
+    releases: bool = False
+    receivers: Sequence[RecordKeys] = ()
+    deleted: Sequence[RecordKeys] = ()
 
     def settle(self) -> None:
         """End the write as landed: the revisions of its members are durable."""
         for member in self.members:
-            member.session.raise_durable_revision(member.leaves)
+            member.session.raise_durable_revision(member.step.leaves)
         if self.on_landed is not None:
             self.on_landed(self)
         super().settle()
@@ -142,11 +120,10 @@ class RevisionComparison(StagedWrite):
     If they differ, the queue halts and the resolver finds the lost writes; the comparison lands once they are restored.
     """
 
-    __slots__ = ()
-
-    def __init__(self, updated_key: str, revision: int, *, queued_s: float) -> None:
-        held = Guard(updated_key, b"%d" % revision)
-        super().__init__(Transaction((held,), ()), (), queued_s=queued_s)
+    @classmethod
+    def of(cls, updated_key: str, revision: int, *, queued_s: float) -> RevisionComparison:
+        """Compare with `revision`."""
+        return cls(Transaction((Guard(updated_key, b"%d" % revision),), ()), queued_s)
 
     def make_unequal(self) -> RevisionComparison:
         """Make it fail in any case, so that the resolver looks again once all writes before it are answered."""
@@ -182,7 +159,7 @@ def whole(
     advance = Advance(tuple([member.step for member in members]))
     held = advance.guards
     for at, member in enumerate(members):
-        if not member.follows:  # the record was stored without a revision
+        if not member.step.follows:  # the record was stored without a revision
             held[2 * at + 1] = Guard(member.step.of.updated, None)
     versions = [_version(member) for member in members if member.version_was != member.session.stored_version]
     entries = () if entry is None else (entry,)
@@ -220,7 +197,13 @@ class Stager:
         return self._encoder.encode_record(session.record, session.keys.record)
 
     def advance(
-        self, session: Session[Any], blob: bytes, now_us: int, undo: SessionUndo | None = None, line: bytes = b""
+        self,
+        session: Session[Any],
+        blob: bytes,
+        now_us: int,
+        fork: Fork[Any] | None = None,
+        ring: RingState | None = None,
+        line: bytes = b"",
     ) -> WriteMember:
         """Move the session on to its next revision.
 
@@ -228,14 +211,25 @@ class Stager:
             session: The session.
             blob: Its record's bytes.
             now_us: Wall time.
-            undo: The session as it was before the commit; None without one.
+            fork: The record before the commit; None without one.
+            ring: The op ring before the commit; None without one.
             line: The addition to its stored op ring.
         """
-        follows = session.revision
+        follows, version_was = session.revision, session.stored_version
+        version = session.record.__realmkeep__.version
         # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
         leaves = max(now_us, follows + 1, session.revision_min)
-        member = WriteMember(session, Step(session.owned, follows, leaves, blob, line), undo)
-        session.stored_version = session.record.__realmkeep__.version
+        member = WriteMember(
+            session,
+            Step(session.owned, follows, leaves, blob, line),
+            fork,
+            ring or session.ring.snapshot(),
+            version_was,
+            session.checksum,
+            session.due_s,
+            follows > 0 and version_was == version,
+        )
+        session.stored_version = version
         session.revision = leaves
         session.checksum = written_checksum(blob)
         session.due_s = NEVER
@@ -294,11 +288,11 @@ class Stager:
         member = self.advance(session, blob := self.encode(session), now_us)
         members, entry = (member,), None
         if self._journal.is_on:
-            entry = self._journal.snapshot(session, blob, member.leaves, now_us, queued_s, releases=releases)
+            entry = self._journal.snapshot(session, blob, member.step.leaves, now_us, queued_s, releases=releases)
         if releases:
             transaction = whole(members, beside=[Delete(session.keys.owner), *self.leave(session.keys)], entry=entry)
         else:
             transaction = Advance((member.step,), entry) if member.is_plain else whole(members, entry=entry)
-        write = StagedWrite(transaction, members, queued_s=queued_s, releases=releases)
+        write = StagedWrite(transaction, queued_s, members=members, releases=releases)
         session.last_write = write
         return write

@@ -228,7 +228,7 @@ class WriteQueue:
 
     def _saw(self, newest: WriteMember | None) -> None:
         if newest is not None:
-            self._loss_probe.add_sample(newest.session.keys.updated, newest.leaves)
+            self._loss_probe.add_sample(newest.session.keys.updated, newest.step.leaves)
 
     async def _attempt(self, batch: list[StagedWrite]) -> list[WriteOutcome]:
         try:

@@ -159,6 +159,13 @@ class AdvanceTests(ContractTests):
             b"".join(b"%d\n" % follows for follows in range(1, PLAYERS)),
         ]
 
+    async def test_an_advance_that_is_sent_twice_in_a_batch_happens_once(self, storage: Storage) -> None:
+        await make(storage, 1, 2)
+        twice, refused = Advance((step(1, line=b"once\n"),)), Refused(Guard("player:1:updated", b"1"), b"2")
+        assert await storage.write([twice, twice, Advance((step(2), step(1)))]) == [COMMITTED, refused, refused]
+        assert await held(storage, 1) == [b"1 after 1", b"2", b"us", b"once\n"]
+        assert await held(storage, 2) == [b"new", b"1", b"us", None]
+
     async def test_advances_and_other_transactions_keep_their_order(self, storage: Storage) -> None:
         await make(storage, 1, 2, 3)
         released = Guard("player:1:owner", b"us")
