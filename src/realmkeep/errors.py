@@ -323,6 +323,29 @@ class RestoreRefused(BackupError):
     """A store is not empty or in use, so no backup is restored into it; nothing was changed."""
 
 
+class OperatorError(RealmkeepError):
+    """The root of errors about operators and their acts; nothing was changed unless `outcome` is `"unknown"`."""
+
+
+class NotGranted(OperatorError):
+    """The role of an operator does not allow this act, or its size."""
+
+
+class NoOperator(OperatorError):
+    """There is no such operator, it is disabled, or the realm has none yet; the message says which."""
+
+
+class ActRefused(OperatorError):
+    """An act cannot be done as asked: a value that the record refuses, a player that is not there. Nothing was changed."""
+
+
+class ActPending(OperatorError):
+    """The server that owns the record has not answered; ask again with the same id: the act happens once."""
+
+    retryable = True
+    outcome = "unknown"
+
+
 AuthReason = Literal[
     "bad_credentials",
     "username_taken",

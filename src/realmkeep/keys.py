@@ -13,6 +13,8 @@ server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:town-1:journal   server:town-1:journaled
 server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
 server:sent:9f86d081884c7d65            server:restoring
+server:town-1:control                   operator:ann
+server:audit    server:audit-head       server:act:9f86d081884c7d65
 ```
 """
 
@@ -23,8 +25,8 @@ from typing import Final
 
 from realmkeep.errors import InvalidKey
 
-RESERVED_KINDS: Final = frozenset({"account", "server", "corrupt", "temp"})
-_INTERNAL_KINDS: Final = frozenset({"account", "server"})
+RESERVED_KINDS: Final = frozenset({"account", "operator", "server", "corrupt", "temp"})
+_INTERNAL_KINDS: Final = frozenset({"account", "operator", "server"})
 COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left", "kept"})
 ID_CHARS_MAX: Final = 128  # an id is a number, a UUID or a short name; a longer one is a mistake
 SERVER_CONFIG: Final = "server:config"
@@ -35,6 +37,8 @@ SERVER_SYNCED: Final = "server:synced"
 SERVER_ACCOUNT_NOTICES: Final = "server:account-notices"
 SERVER_SKELETONS: Final = "server:skeletons"
 SERVER_RESTORING: Final = "server:restoring"
+SERVER_AUDIT: Final = "server:audit"
+SERVER_AUDIT_HEAD: Final = "server:audit-head"
 
 _KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _BAD_IN_ID = re.compile(r"[:{}\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -47,7 +51,7 @@ def check_kind(kind: str, *, internal: bool = False) -> str:
 
     Args:
         kind: 1 to 32 of `a-z`, `0-9` and `-`, starting with a letter.
-        internal: Allow the kinds `account` and `server`, for Realmkeep's own records.
+        internal: Allow the kinds `account`, `operator` and `server`, for Realmkeep's own records.
 
     Raises:
         InvalidKey: The kind is malformed or reserved.
@@ -160,7 +164,7 @@ def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = 
         kind: See `check_kind`.
         id: See `check_id`.
         suffix: The end of the record's own key (`objects` in `zone:town:objects`); its companion keys do not have it.
-        internal: Allow Realmkeep's own records: any `account`, and `server:config`.
+        internal: Allow Realmkeep's own records: any `account` or `operator`, and `server:config`.
 
     Raises:
         InvalidKey: The kind is malformed or reserved, or the id or the suffix is malformed.
@@ -168,7 +172,8 @@ def record_keys(kind: str, id: int | str, *, suffix: str = "", internal: bool = 
     keys = RecordKeys(check_kind(kind, internal=internal), check_id(id, what=f"{kind} id"), check_suffix(suffix))
     if kind in RESERVED_KINDS and (suffix or (kind == "server" and keys.record != SERVER_CONFIG)):
         raise InvalidKey(
-            f"{keys.record!r} is not one of Realmkeep's own records", hint="use account:{username} or server:config"
+            f"{keys.record!r} is not one of Realmkeep's own records",
+            hint="use account:{username}, operator:{name} or server:config",
         )
     return keys
 
@@ -189,6 +194,15 @@ def server_notices(name: str) -> str:
         InvalidKey: The name is malformed.
     """
     return f"server:{check_id(name, what='server name')}:notices"
+
+
+def server_control(name: str) -> str:
+    """Return the key of a list: acts of operators that the server `name` runs on records that it owns.
+
+    Raises:
+        InvalidKey: The name is malformed.
+    """
+    return f"server:{check_id(name, what='server name')}:control"
 
 
 def server_lease(name: str) -> str:
@@ -243,6 +257,15 @@ def sent(digest: str) -> str:
         InvalidKey: The digest is malformed.
     """
     return f"server:sent:{_check_digest(digest)}"
+
+
+def act(digest: str) -> str:
+    """Return the key that holds the outcome of an operator's act, for as long as the act may be asked for again.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:act:{_check_digest(digest)}"
 
 
 def account_skeleton(digest: str) -> str:
@@ -305,12 +328,12 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `lease`, `notices`,
-            `throttle`, `sealed`, `journal`, `journaled`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`, `account-notices`, `skeletons`,
-            `skeleton`, `sent`, `restoring`, `corrupt` or `temp`.
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `operator`, `lease`,
+            `notices`, `control`, `throttle`, `sealed`, `journal`, `journaled`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`,
+            `account-notices`, `skeletons`, `skeleton`, `sent`, `act`, `audit`, `audit-head`, `restoring`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the server name, the digest of a `sealed`, `skeleton` or `sent` key; for `temp` the key
-            that it stages; empty for singletons.
+        id: The record's id, the user name, the operator's or the server's name, the digest of a `sealed`, `skeleton`, `sent` or
+            `act` key; for `temp` the key that it stages; empty for singletons.
         suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
             unique part of a `temp` one.
         staged_us: The time when a `temp` key was staged, in microseconds since the epoch; None for the others.
@@ -332,6 +355,8 @@ _SINGLETONS: Final = {
     SERVER_ACCOUNT_NOTICES: "account-notices",
     SERVER_SKELETONS: "skeletons",
     SERVER_RESTORING: "restoring",
+    SERVER_AUDIT: "audit",
+    SERVER_AUDIT_HEAD: "audit-head",
 }
 
 
@@ -349,8 +374,8 @@ def parse(key: str) -> ParsedKey:
             parse(target)
             return ParsedKey("temp", "temp", target, check_id(unique, what="unique part"), int(time_us))
     match key.split(":"):
-        case ["account", name]:
-            return ParsedKey("account", "account", check_id(name, what="username"))
+        case [("account" | "operator") as kind, name]:
+            return ParsedKey(kind, kind, check_id(name, what="username"))
         case ["server", *parts] if parsed := _parse_server(parts):
             return parsed
         case ["corrupt", kind, id_, digest]:
@@ -371,9 +396,9 @@ def parse(key: str) -> ParsedKey:
 def _parse_server(parts: list[str]) -> ParsedKey | None:
     """Parse the keys beside the server's records, from the parts after `server:`; None if they form another key."""
     match parts:
-        case [name, ("lease" | "notices" | "journal" | "journaled") as role]:
+        case [name, ("lease" | "notices" | "control" | "journal" | "journaled") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))
-        case [("sealed" | "skeleton" | "sent") as role, digest]:
+        case [("sealed" | "skeleton" | "sent" | "act") as role, digest]:
             return ParsedKey(role, "server", _check_digest(digest))
         case [name, "throttle", table]:
             return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))

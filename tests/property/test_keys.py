@@ -28,21 +28,27 @@ record_ids = ids | st.integers(0, 2**63 - 1)
 
 def rebuilt(parsed: ParsedKey) -> str:
     """The builder that the role names, called with the parts."""
+    named = {
+        "account": keys.account,
+        "lease": keys.server_lease,
+        "control": keys.server_control,
+        "sealed": keys.sealed,
+        "act": keys.act,
+    }
+    singletons = {
+        "config": keys.SERVER_CONFIG,
+        "id-counter": keys.SERVER_ID_COUNTER,
+        "store-id": keys.SERVER_STORE_ID,
+    }
     match parsed.role:
-        case "account":
-            return keys.account(parsed.id)
-        case "lease":
-            return keys.server_lease(parsed.id)
+        case role if role in named:
+            return named[role](parsed.id)
+        case role if role in singletons:
+            return singletons[role]
+        case "operator":
+            return record_keys("operator", parsed.id, internal=True).record
         case "throttle":
             return keys.server_throttle(parsed.id, parsed.suffix)
-        case "sealed":
-            return keys.sealed(parsed.id)
-        case "config":
-            return keys.SERVER_CONFIG
-        case "id-counter":
-            return keys.SERVER_ID_COUNTER
-        case "store-id":
-            return keys.SERVER_STORE_ID
         case "corrupt":
             return keys.corrupt(record_keys(parsed.kind, parsed.id, internal=True), parsed.suffix)
         case "temp":

@@ -4,8 +4,8 @@ Every change is safe when it returns, also on a store that may lose its last sec
 account. A change that ends sessions reaches every server within two seconds: its notice is part of the same transaction.
 """
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
 
 from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
 from realmkeep.accounts.lookalikes import Lookalikes
@@ -15,6 +15,9 @@ from realmkeep.accounts.usernames import fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
 from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords
+
+Beside: TypeAlias = Callable[[], Awaitable[Sequence[Also]]]
+"""Makes more guards and effects of the same transaction, anew for each attempt: an audit entry, for example."""
 
 CHANGE_TURNS_MAX: Final = 10  # concurrent changes of one account are rare; ten in a row are a fault
 
@@ -138,13 +141,16 @@ class AccountAdmin:
 
         await self._change(username, without, *also)
 
-    async def ban(self, username: str, reason: str, *, until_s: int | None = None) -> None:
+    async def ban(
+        self, username: str, reason: str, *, until_s: int | None = None, beside: Beside | None = None
+    ) -> None:
         """Refuse logins, and end every ticket in the same write; servers end the account's sessions within two seconds.
 
         Args:
             username: The account.
             reason: For the operators; players are not told.
             until_s: End of the ban, in seconds since the Unix epoch; None: until `lift_ban`.
+            beside: More of the same transaction; its errors are raised.
 
         Raises:
             NoSuchAccount: There is no such account.
@@ -156,10 +162,14 @@ class AccountAdmin:
             account.ban = Ban(reason=reason, until_s=until_s)
             account.tickets = []
 
-        await self._change_and_tell(username, banned)
+        await self._change_and_tell(username, banned, beside)
 
-    async def lift_ban(self, username: str) -> None:
+    async def lift_ban(self, username: str, *, beside: Beside | None = None) -> None:
         """Allow logins again; without a ban nothing changes.
+
+        Args:
+            username: The account.
+            beside: More of the same transaction; its errors are raised.
 
         Raises:
             NoSuchAccount: There is no such account.
@@ -170,10 +180,14 @@ class AccountAdmin:
         def free(account: Account) -> None:
             account.ban = None
 
-        await self._change(username, free)
+        await self._change(username, free, beside=beside)
 
-    async def logout_everywhere(self, username: str) -> None:
+    async def logout_everywhere(self, username: str, *, beside: Beside | None = None) -> None:
         """End every ticket in one write; servers end the account's sessions within two seconds.
+
+        Args:
+            username: The account.
+            beside: More of the same transaction; its errors are raised.
 
         Raises:
             NoSuchAccount: There is no such account.
@@ -184,7 +198,7 @@ class AccountAdmin:
         def without_tickets(account: Account) -> None:
             account.tickets = []
 
-        await self._change_and_tell(username, without_tickets)
+        await self._change_and_tell(username, without_tickets, beside)
 
     async def end_family(self, username: str, family: str, *, stolen: bool = False) -> None:
         """End the tickets of one family, after a logout or the theft of a ticket; harmless if the family has ended.
@@ -237,37 +251,48 @@ class AccountAdmin:
         except InvalidKey:
             return None
 
-    async def _change(self, username: str, change: Callable[[Account], None], *also: Also) -> Account:
-        """Read, change and replace an account; repeat if another server changed it meanwhile."""
+    async def _change(
+        self, username: str, change: Callable[[Account], None], *also: Also, beside: Beside | None = None
+    ) -> Account:
+        """Read, change and replace an account; repeat if another server changed it, or something beside it, meanwhile."""
         for _ in range(CHANGE_TURNS_MAX):
             found = await self._find(username)
             if found is None:
                 raise self._no_such(username)
             change(found.record)
-            if await self._stored_accounts.replace(found.record.username, found, found.record, *also):
+            more = () if beside is None else await beside()
+            try:
+                replaced = await self._stored_accounts.replace(found.record.username, found, found.record, *also, *more)
+            except AlreadyExists:
+                if beside is None:
+                    raise
+                continue
+            if replaced:
                 await self._stored_accounts.settled()
                 return found.record
         raise self._contended(username)
 
-    async def _change_and_tell(self, username: str, change: Callable[[Account], None]) -> None:
+    async def _change_and_tell(
+        self, username: str, change: Callable[[Account], None], beside: Beside | None = None
+    ) -> None:
         """Make a change that ends sessions: with a new epoch, and a notice in the same transaction."""
         for _ in range(CHANGE_TURNS_MAX):
             found = await self._find(username)
             if found is None:
                 raise self._no_such(username)
             change(found.record)
-            if await self._replace_and_tell(found, found.record):
+            if await self._replace_and_tell(found, found.record, *(() if beside is None else await beside())):
                 await self._stored_accounts.settled()
                 return
         raise self._contended(username)
 
-    async def _replace_and_tell(self, found: FoundRecord[Account], changed: Account) -> bool:
+    async def _replace_and_tell(self, found: FoundRecord[Account], changed: Account, *also: Also) -> bool:
         """Replace an account and post a notice, both or neither; False if another server changed one of them first."""
         changed.epoch += 1
         guard, put = await self._notices.posting(changed.username)
         try:
-            return await self._stored_accounts.replace(changed.username, found, changed, guard, put)
-        except AlreadyExists:  # another server has posted a notice meanwhile
+            return await self._stored_accounts.replace(changed.username, found, changed, guard, put, *also)
+        except AlreadyExists:  # another server has posted a notice, or changed something beside it, meanwhile
             return False
 
     def _no_such(self, username: str) -> NoSuchAccount:

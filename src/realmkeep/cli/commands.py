@@ -20,12 +20,15 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("audit", "realmkeep.cli.audit:app", "List the acts of operators, and verify that none was changed."),
     Command("backup", "realmkeep.cli.backup:app", "Make, list, verify, prune and restore backups of a store."),
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
     Command("deploy", "realmkeep.cli.deploy:app", "Write the files of a deployment: units, containers, monitoring."),
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
+    Command("operator", "realmkeep.cli.operator:app", "Add operators, and change their roles and passwords."),
+    Command("player", "realmkeep.cli.player:app", "Find, show, edit, kick and ban players; each act is audited."),
     Command("serve", "realmkeep.cli.serve:serve", "Run the reference game server until it is told to stop."),
     Command("status", "realmkeep.cli.status:status", "Show a running server, and whether its promises hold."),
     Command(

@@ -8,6 +8,7 @@ from realmkeep.config.sections import (
     KeeperConfig,
     NetworkConfig,
     OperationsConfig,
+    OperatorsConfig,
     RecordsConfig,
     StoreConfig,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "KeeperConfig",
     "NetworkConfig",
     "OperationsConfig",
+    "OperatorsConfig",
     "RecordsConfig",
     "Section",
     "Setting",

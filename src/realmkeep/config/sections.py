@@ -354,6 +354,31 @@ class JournalConfig(Section, frozen=True, kw_only=True):
     ] = 64 * 1024 * 1024
 
 
+class OperatorsConfig(Section, frozen=True, kw_only=True):
+    """Operators: the account that commands use, and the limits of roles."""
+
+    name: Annotated[
+        str, Meta(max_length=32, description="The operator that commands act as; `--as` names another.")
+    ] = ""
+    password: Annotated[
+        str,
+        Meta(
+            description="Its password, for commands off a terminal; a terminal asks for it.", extra={"mask": mask_all}
+        ),
+    ] = ""
+    support_gift_max: Annotated[
+        int, Meta(ge=0, le=10**12, description="The largest gift of an operator with the role support.")
+    ] = 1000
+    players: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z",
+            description="The `Players` of the game: its player class, and how operators give and move.",
+            extra={"allowed": "module:object"},
+        ),
+    ] = "realmkeep.realm.world.operated:PLAYERS"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -368,6 +393,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     network: NetworkConfig = NetworkConfig()
     operations: OperationsConfig = OperationsConfig()
     backup: BackupConfig = BackupConfig()
+    operators: OperatorsConfig = OperatorsConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

@@ -95,6 +95,6 @@ def _keys_in(key: str, kind: str, suffix: str) -> RecordKeys | None:
         found = keys.parse(key)
     except InvalidKey:
         return None
-    if found.role not in ("record", "account") or (found.kind, found.suffix) != (kind, suffix):
+    if found.role not in ("record", "account", "operator") or (found.kind, found.suffix) != (kind, suffix):
         return None
     return record_keys(kind, found.id, suffix=suffix, internal=True)

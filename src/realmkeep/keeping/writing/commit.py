@@ -201,6 +201,18 @@ class Tx:
         """A revision one minute ahead: one id may be deleted and created in turns, unread, and it must never go back."""
         return b"%d" % (self._now_us + int(DELETED_KEEP_S * 1_000_000))
 
+    def add(self, *more: Guard | Effect) -> None:
+        """Add guards and effects on keys beside the records, in the same transaction; for Realmkeep's own rooms.
+
+        A guard that does not hold refuses the commit with `AlreadyExists`.
+
+        Raises:
+            Misuse: The commit is over.
+        """
+        self._check_open()
+        self.guards += [each for each in more if isinstance(each, Guard)]
+        self.effects += [each for each in more if not isinstance(each, Guard)]
+
     def drop_letters(self, inbox: str, count: int, opened: Sequence[str] = ()) -> None:
         """Drop the first letters of a list, of which this commit applies those with the ids `opened`; for keeping alone."""
         self.effects.append(DropFirst(inbox, count))

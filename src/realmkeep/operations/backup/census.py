@@ -16,6 +16,7 @@ from realmkeep.keeping.live.envelope import PLAIN, open_envelope
 from realmkeep.keeping.live.letter_types import RETURNED, Returned, open_letter
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.operations.backup.holdings import Holdings, Tally
+from realmkeep.operations.operators.operator import Operator
 from realmkeep.records import Limits, load
 from realmkeep.storage import load_each
 from realmkeep.storage.reading import UNREADABLE
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 PAGE_KEYS: Final = 500  # values in memory at once: 32 MiB of the largest records
 NAMED_MAX: Final = 100  # of unreadable keys and doubled serials in a manifest
 DIGEST_BITS: Final = 256
-LISTS: Final = frozenset({*LETTER_LISTS, "notices"})
+RECORDS: Final = frozenset({"record", "account", "operator"})
+LISTS: Final = frozenset({*LETTER_LISTS, "notices", "control", "audit"})
 # These keys expire, so they may be absent from one restore and not from the next.
 PASSING: Final = frozenset(
-    {"lease", "left", "throttle", "sealed", "sent", "corrupt", "temp", "synced", "account-notices"}
+    {"lease", "left", "throttle", "sealed", "sent", "act", "corrupt", "temp", "synced", "account-notices"}
 )
 
 
@@ -144,7 +146,7 @@ class _Counting:
         self._count = holdings.count
         self._limits = limits
         self._accept_unchecked = accept_unchecked
-        self._classes = {_class_key(cls): cls for cls in (*holdings.records, Account)}
+        self._classes = {_class_key(cls): cls for cls in (*holdings.records, Account, Operator)}
         self._letters = {cls.__letter__.kind: cls for cls in (*holdings.letters, Returned)}
         self._parsed: dict[str, keys.ParsedKey | None] = {}
         self._tally = Tally()
@@ -169,7 +171,7 @@ class _Counting:
         stored = {
             (parsed.kind, parsed.id)
             for key in found
-            if self.role(key) in {"record", "account"} and (parsed := self._parsed[key]) is not None
+            if self.role(key) in RECORDS and (parsed := self._parsed[key]) is not None
         }
         return sorted(
             key
@@ -185,7 +187,7 @@ class _Counting:
         assert parsed is not None  # a lasting key
         if key == keys.SERVER_STORE_ID:
             self._store_id = value.decode(errors="replace")
-        if parsed.role not in {"record", "account"}:
+        if parsed.role not in RECORDS:
             return
         kind = f"{parsed.kind}:{parsed.suffix}" if parsed.suffix else parsed.kind
         self._records[kind] += 1

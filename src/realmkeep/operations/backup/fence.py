@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 BATCH: Final = 500  # effects of one transaction; half of what a store takes
 IDS_SKIPPED: Final = 2**20  # ids and serials that were given out after the backup; a million
 # The marks of servers that ran: owners, leases, and the lists by which they hear of each other.
-OF_SERVERS: Final = frozenset({"owner", "left", "lease", "notices", "store-runs"})
+OF_SERVERS: Final = frozenset({"owner", "left", "lease", "notices", "control", "store-runs"})
 
 
 async def fence_effects(storage: Storage, found: Sequence[str], *, now_us: int) -> list[Effect]:

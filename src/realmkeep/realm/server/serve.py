@@ -23,6 +23,7 @@ from realmkeep.realm.server.backups import scheduled_backups
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.hooks import GameHooks
+from realmkeep.realm.server.operated_players import obey_operators
 from realmkeep.realm.server.operator_port import open_operator_port
 from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
@@ -155,6 +156,7 @@ async def _serve(
     try:
         async with AsyncExitStack() as stack:
             keeper, realm = await _open(stack, options, storage, accounts, world)
+            obey_operators(realm.game, options.config)
             keeper.gc.warmed_up()
             operations = await open_operator_port(stack, options.config, realm)
             told = introduction(realm, storage.capability, mask_url(options.config.store.url), operations)

@@ -1,0 +1,242 @@
+"""`realmkeep player`: find players, look at them, and act on them."""
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from cyclopts import App, Parameter
+
+from realmkeep.cli.acting import (
+    Acting,
+    Changing,
+    Reading,
+    act,
+    agreed,
+    change,
+    printable,
+    say_json,
+    say_outcome,
+    utc,
+)
+from realmkeep.cli.exit_codes import FINDINGS
+
+if TYPE_CHECKING:
+    from realmkeep.operations.operators.acts import EditPreview
+    from realmkeep.operations.operators.finding import FoundPlayer, PlayerView
+    from realmkeep.operations.operators.orders import Outcome
+
+app = App(name="player", help="Players: find, show and change them; every change stands in the audit trail.")
+
+READING: Final = Reading()
+CHANGING: Final = Changing()
+_SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+@app.command
+def find(text: str, /, *, how: Reading = READING) -> None:
+    """Find players by id, by the name of their account, or by a part of their name. Reads every player.
+
+    Exits with 1 if there is none.
+
+    Args:
+        text: The id or a part of the name.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "list[FoundPlayer]":
+        return [each async for each in acting.acts.find(acting.by, text)]
+
+    found = act(how, run)
+    if how.json:
+        say_json(found)
+    else:
+        for each in found:
+            sys.stdout.write(f"{each.id}  {printable((each.error and f'unreadable: {each.error}') or each.name)}\n")
+    sys.exit(0 if found else FINDINGS)
+
+
+@app.command
+def show(player: str, /, *, how: Reading = READING) -> None:
+    """Show a player: owner, revision, account, letters, and each field with its tier, type, bounds and value.
+
+    Exits with 1 if its record cannot be read.
+
+    Args:
+        player: Id or name.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "PlayerView":
+        return await acting.acts.show(acting.by, player)
+
+    view = act(how, run)
+    if how.json:
+        say_json(view)
+    else:
+        sys.stdout.writelines(f"{printable(line)}\n" for line in _described(view))
+    sys.exit(FINDINGS if view.error else 0)
+
+
+def _described(view: "PlayerView") -> Iterator[str]:
+    yield f"record   {view.key}, version {view.version}, written {utc(view.revision_us / 1e6)}"
+    yield f"where    {f'live on {view.server}' if view.server else 'stored'}"
+    yield f"account  {view.account or '-'}"
+    if view.ban:
+        yield f"banned   until {utc(view.ban_until_s) if view.ban_until_s else 'lifted'}: {view.ban}"
+    yield f"letters  {view.letters} in the inbox, {view.kept} kept"
+    if view.error:
+        yield f"error    {view.error}"
+    width = max((len(field.name) for field in view.fields), default=0)
+    for field in view.fields:
+        declared = f"{field.type}{f', {field.bounds}' if field.bounds else ''}"
+        yield f"  {field.name:<{width}}  {msgspec.json.encode(field.value).decode()}  ({field.tier}, {declared})"
+
+
+@app.command
+def edit(player: str, field: str, value: str, /, *, how: Changing = CHANGING) -> None:
+    """Change one value of a player's record, wherever the player is, after a look at the difference.
+
+    The value is checked as a stored one is: type, bounds, rules. A live player is changed by its server in a commit.
+
+    Args:
+        player: Id or name.
+        field: Such as gold, settings.music or inventory[0].count; the index behind the last entry adds one.
+        value: As JSON (12, true, "text"); anything else is text.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome | None":
+        wanted = _value_of(value)
+        preview = await acting.acts.preview_edit(acting.by, player, field, wanted)
+        if not await agreed(how, "make this edit", _difference(player, preview)):
+            return None
+        expected = (preview.before,) if preview.guarded else None
+        return await acting.acts.edit(
+            acting.by, player, field, wanted, reason=how.reason, expected=expected, act_id=how.id
+        )
+
+    say_outcome(how, act(how, run))
+
+
+def _difference(player: str, preview: "EditPreview") -> Iterator[str]:
+    yield f"player {player}, {f'live on {preview.server}' if preview.server else 'stored'}: {preview.field}"
+    yield f"- {msgspec.json.encode(preview.before).decode()}"
+    yield f"+ {msgspec.json.encode(preview.after).decode()}"
+
+
+def _value_of(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+@app.command
+def gift(player: str, thing: str, amount: int, /, *, how: Changing = CHANGING) -> None:
+    """Give a player an amount of a thing, such as gold; the role support gives up to operators.support_gift_max.
+
+    Args:
+        player: Id or name.
+        thing: As the game names it.
+        amount: From 1.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.gift(acting.by, player, thing, amount, reason=how.reason, act_id=how.id)
+
+    change(how, "give this", [f"player {player} gets {amount:,} {thing}"], run)
+
+
+@app.command
+def move(player: str, place: str, /, *, how: Changing = CHANGING) -> None:
+    """Put a player somewhere, live or stored.
+
+    Args:
+        player: Id or name.
+        place: As the game names it; in the reference realm a zone.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.move(acting.by, player, place, reason=how.reason, act_id=how.id)
+
+    change(how, "move the player", [f"player {player} is put into {place}"], run)
+
+
+@app.command
+def kick(player: str, /, *, how: Changing = CHANGING) -> None:
+    """Disconnect a live player, who may come back at once.
+
+    Args:
+        player: Id or name.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.kick(acting.by, player, reason=how.reason, act_id=how.id)
+
+    change(how, "kick the player", [f"player {player} is disconnected"], run)
+
+
+@app.command
+def release(player: str, /, *, how: Changing = CHANGING) -> None:
+    """Disconnect a live player; its server saves the record a last time and gives it up.
+
+    Args:
+        player: Id or name.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.release(acting.by, player, reason=how.reason, act_id=how.id)
+
+    change(how, "release the player", [f"player {player} is disconnected, saved and released"], run)
+
+
+def _duration(_type: Any, tokens: Any) -> float:
+    text = tokens[0].value if not isinstance(tokens, str) else tokens
+    match = re.fullmatch(r"(\d{1,5})([mhdw])", text)
+    if match is None:
+        raise ValueError("a number and m, h, d or w: 30m, 12h, 7d, 2w")
+    return float(int(match[1]) * _SECONDS[match[2]])
+
+
+@app.command
+def ban(
+    player: str,
+    /,
+    *,
+    lasts: Annotated[float | None, Parameter(name="--for", converter=_duration)] = None,
+    how: Changing = CHANGING,
+) -> None:
+    """Ban the account of a player: servers end its sessions within two seconds, and refuse its logins.
+
+    Args:
+        player: Id or name.
+        lasts: 30m, 12h, 7d or 2w; without it until the ban is lifted, which takes the role admin.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.ban(acting.by, player, reason=how.reason, lasts_s=lasts, act_id=how.id)
+
+    until = "until the ban is lifted" if lasts is None else f"for {lasts / 3600:g} hours"
+    change(how, "ban the account", [f"the account of player {player} is banned {until}"], run)
+
+
+@app.command
+def unban(player: str, /, *, how: Changing = CHANGING) -> None:
+    """Lift the ban of a player's account.
+
+    Args:
+        player: Id or name.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.unban(acting.by, player, reason=how.reason, act_id=how.id)
+
+    change(how, "lift the ban", [f"the account of player {player} may log in again"], run)

@@ -1,0 +1,1 @@
+"""Operators: their accounts and roles, their acts on players and accounts, and the audit trail of all acts."""

@@ -1,0 +1,145 @@
+"""Runs an order on a record that this server owns: a commit with the outcome and the audit entry in its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from realmkeep.errors import ActRefused, CommitRefused, RealmkeepError, RecordError, SessionFrozen, StorageUnavailable
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.live.record_keys import limits_of
+from realmkeep.keeping.operating import commit_for_operator
+from realmkeep.operations.operators.editing import assign, edited
+from realmkeep.operations.operators.orders import Edit, Gift, Kick, Move, OrderBook, Outcome, Release
+from realmkeep.operations.operators.players import LiveGame
+
+if TYPE_CHECKING:
+    from realmkeep import Keeper, Record, Session
+    from realmkeep.operations.operators.audit import FoundHead
+    from realmkeep.operations.operators.orders import Change, Order
+    from realmkeep.operations.operators.players import Players
+
+log = logging.getLogger(__name__)
+
+TURNS_MAX: Final = 20  # each lost to another act in the realm at the same moment
+
+
+class OrderRunner:
+    """Runs orders on the live records of one keeper.
+
+    Args:
+        keeper: Owns the records.
+        players: The game's word.
+        live: The game's reactions.
+    """
+
+    def __init__(self, keeper: Keeper, players: Players, live: LiveGame | None = None) -> None:
+        engine = engine_of(keeper)
+        self._keeper = keeper
+        self._players = players
+        self._live = live or LiveGame()
+        self._limits = limits_of(engine.records)
+        self._turn = asyncio.Lock()  # two acts at once would take each other's end of the trail
+        self.book = OrderBook(engine.storage, engine.clock, keeper.name)
+
+    async def run(self, order: Order, session: Session[Any]) -> Outcome:
+        """Run an order once over all attempts at all servers; the outcome is durable when it returns.
+
+        Raises:
+            OpReused: Its id is that of another act.
+            SessionEnded: The record is not live here any more; ask at its new owner.
+            RealmkeepError: The store cannot be reached, or the keeper closes; ask again.
+        """
+        async with self._turn:
+            for _ in range(TURNS_MAX):
+                found = await self.book.look(order)
+                if isinstance(found, Outcome):
+                    return found
+                outcome = await self._attempt(order, found, session)
+                if outcome is not None:
+                    return outcome
+        raise StorageUnavailable(f"other acts were faster {TURNS_MAX} times in a row", hint="ask again")
+
+    async def _attempt(self, order: Order, head: FoundHead, session: Session[Any]) -> Outcome | None:
+        """Commit the change with its entry; None if another act was faster, or it was this very act."""
+        made: list[Outcome] = []
+        try:
+            await commit_for_operator(self._keeper, partial(self._apply, order, head, session, made), session)
+        except ActRefused as error:
+            return await self.book.refuse(order, error)
+        except (RecordError, SessionFrozen) as error:
+            return await self.book.refuse(order, ActRefused(error.message, hint=error.hint))
+        except CommitRefused:  # the trail has moved, or so has a commit on which this one was built
+            self._tell_game(session)
+            return None
+        except BaseException:
+            self._tell_game(session)
+            raise
+        await self._react(order, session)
+        return made[0]
+
+    def _apply(self, order: Order, head: FoundHead, session: Session[Any], made: list[Outcome], record: Record) -> None:
+        """Change the record, inside the commit."""
+        assert order.change is not None  # an order for a record
+        details = self._changed(order.change, session, record)
+        outcome, beside = self.book.done(order, details, head)
+        made.append(outcome)
+        self._keeper.tx.add(*beside)
+        self._keeper.tx.explain(f"{order.operator}: {order.reason}")
+        self._tell_game(session)
+
+    def _tell_game(self, session: Session[Any]) -> None:
+        if self._live.changed is not None and not session.ended and not session.borrowers:
+            self._live.changed(session)
+
+    def _changed(self, change: Change, session: Session[Any], record: Record) -> dict[str, Any]:
+        match change:
+            case Edit(field=field, value=value, expected=expected):
+                made = edited(record, field, value, self._limits)
+                if expected is not None and made.before != expected[0]:
+                    raise ActRefused(
+                        f"{field} is {made.before!r:.80} by now, and was {expected[0]!r:.80} when you looked",
+                        hint="look again, and decide anew",
+                    )
+                assign(record, made.record)
+                return {"field": field, "before": made.before, "after": made.after}
+            case Gift(thing=thing, amount=amount):
+                self._game(self._players.gift, "gifts", record, thing, amount)
+                return {"thing": thing, "amount": amount}
+            case Move(place=place):
+                self._game(self._players.move, "moves", record, place)
+                return {"place": place}
+            case Kick() | Release():
+                if session.borrowers:
+                    raise ActRefused(f"{session.keys.record} is not in the game", hint="there is nothing to end")
+                return {}
+
+    def _game(self, function: Any, what: str, record: Record, *args: Any) -> None:
+        """Call a function of the game; its error is a refusal.
+
+        Raises:
+            ActRefused: The game refuses, or has no such function.
+        """
+        if function is None:
+            raise ActRefused(f"this game defines no {what}", hint="give operators.players a function for it")
+        try:
+            function(record, *args)
+        except RealmkeepError:
+            raise
+        except Exception as error:
+            log.exception("the game's function for %s raised", what)
+            raise ActRefused(f"the game refuses: {error}", hint="its log has the error") from error
+
+    async def _react(self, order: Order, session: Session[Any]) -> None:
+        """After the commit: the game closes the connection, or tells the client."""
+        if session.ended or session.borrowers:
+            return
+        if isinstance(order.change, (Kick, Release)):
+            if self._live.kicked is not None:
+                self._live.kicked(session, order.reason)
+            else:
+                session.disconnect()
+            if isinstance(order.change, Release) and session.writable:
+                await session.release()

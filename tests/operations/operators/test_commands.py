@@ -1,0 +1,212 @@
+"""The commands of operators: what they refuse, with which exit code, and what they print."""
+
+import asyncio
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operations.operators.people import PASSWORD
+from realmkeep.cli.app import app
+from realmkeep.cli.exit_codes import exit_codes
+from realmkeep.errors import ActPending, AuthFailed, RealmkeepError
+from realmkeep.keeping import Keeper
+from realmkeep.realm.world.player import Player
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+async def players(url: str) -> None:
+    async with Keeper.open(url, rescue_path=Path(os.devnull)) as keeper:
+        for number, name in ((7, "Ada"), (8, "Bob")):
+            await keeper.login(
+                Player, number, create=lambda n=number, name=name: Player(player_id=n, name=name, gold=5)
+            )
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command on a realm with two players and an operator of each role; returns exit code, output and errors."""
+    url = f"sqlite:///{tmp_path / 'realm.db'}"
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+    for key, value in {
+        "STORE__URL": url,  "OPERATORS__PASSWORD_FILE": str(secret),
+        "KEEPER__LEASE_TTL_S": "1", "KEEPER__HEARTBEAT_S": "0.2",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"REALMKEEP_{key}", value)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code: Any = 0
+        try:
+            app([*arguments], result_action="return_value")
+        except SystemExit as ended:
+            code = ended.code
+        except RealmkeepError as error:  # `run` of the app makes a line and the exit code 1 of it
+            code = 1
+            captured = capsys.readouterr()
+            return code, captured.out, f"{captured.err}{error}"
+        captured = capsys.readouterr()
+        return code or 0, captured.out, captured.err
+
+    asyncio.run(players(url))
+    new = ("--password-file", str(secret), "--yes")
+    assert run("operator", "add", "ann", "--role", "admin", *new)[0] == 0
+    monkeypatch.setenv("REALMKEEP_OPERATORS__NAME", "ann")
+    for name, role in (("sue", "support"), ("vic", "viewer")):
+        assert run("operator", "add", name, "--role", role, "--reason", "x", *new)[0] == 0
+    return run
+
+
+YES = ("--reason", "a test", "--yes")
+
+REFUSALS: list[tuple[str, tuple[str, ...], int, str]] = [
+    ("no such player", ("player", "show", "99"), 1, "there is no player '99'"),
+    ("no such player, edited", ("player", "edit", "99", "gold", "1", *YES), 1, "there is no player '99'"),
+    ("no such player, kicked", ("player", "kick", "99", *YES), 1, "there is no player '99'"),
+    ("no match", ("player", "find", "nemo"), 1, ""),
+    ("malformed id", ("player", "show", "a:b"), 1, "no ':'"),
+    ("role too low to edit", ("player", "edit", "7", "gold", "1", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("role too low to kick", ("player", "kick", "7", "--as", "vic", *YES), 1, "needs the role support"),
+    ("role too low to ban", ("player", "ban", "7", "--as", "vic", *YES), 1, "needs the role support"),
+    ("gift too large", ("player", "gift", "7", "gold", "1001", "--as", "sue", *YES), 1, "beyond the 1,000"),
+    ("ban too long", ("player", "ban", "7", "--for", "8d", "--as", "sue", *YES), 1, "beyond"),
+    ("value out of bounds", ("player", "edit", "7", "gold", "-1", *YES), 1, "at least 0"),
+    ("value of another type", ("player", "edit", "7", "gold", "much", *YES), 1, "expected `int`"),
+    ("no such field", ("player", "edit", "7", "mana", "1", *YES), 1, "no stored field 'mana'"),
+    ("no such item", ("player", "gift", "7", "moon", "1", *YES), 1, "no item 'moon'"),
+    ("item with a serial", ("player", "gift", "7", "crown", "1", *YES), 1, "serial"),
+    ("no such zone", ("player", "move", "7", "moon", *YES), 1, "no zone 'moon'"),
+    ("not in the game", ("player", "kick", "7", *YES), 1, "not in the game"),
+    ("not in the game, released", ("player", "release", "7", *YES), 1, "not in the game"),
+    ("no account to ban", ("player", "ban", "7", *YES), 1, "no account has player:7"),
+    ("no account to unban", ("player", "unban", "7", *YES), 1, "no account has player:7"),
+    ("no reason", ("player", "kick", "7", "--yes"), 2, "--reason"),
+    ("no --yes off a terminal", ("player", "edit", "7", "gold", "1", "--reason", "x"), 2, "add --yes"),
+    ("no --yes for a kick", ("player", "kick", "7", "--reason", "x"), 2, "add --yes"),
+    ("no such operator", ("player", "find", "ada", "--as", "nemo"), 1, "the name, the password or the code is wrong"),
+    ("store away", ("player", "find", "ada", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
+    ("store away, audit", ("audit", "verify", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
+    ("malformed store", ("player", "find", "ada", "--store", "http://x"), 78, "store.url"),
+    ("malformed --expect", ("audit", "verify", "--expect", "x"), 2, "--expect"),
+    ("no such operator to change", ("operator", "role", "nemo", "admin", *YES), 1, "no operator 'nemo'"),
+    ("last admin", ("operator", "disable", "ann", *YES), 1, "last admin"),
+    ("role too low to add", ("operator", "role", "sue", "admin", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("no password file", ("operator", "password", "ann", *YES), 78, "--password-file"),
+]  # fmt: skip
+
+
+def test_every_refusal_is_a_line_and_an_exit_code_and_changes_nothing(run: Run) -> None:
+    before = json.loads(run("audit", "list", "--json")[1])
+    for name, arguments, code, said in REFUSALS:
+        ended, _, err = run(*arguments)
+        assert (name, ended) == (name, code), err
+        assert said in err, (name, err)
+    assert json.loads(run("audit", "list", "--json")[1]) == before
+    assert len(before) == 3
+
+
+def test_an_edit_of_a_stored_player_shows_the_difference_first(run: Run) -> None:
+    code, out, err = run("player", "edit", "7", "gold", "50", *YES)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:3] == ["player 7, stored: gold", "- 5", "+ 50"]
+    assert run("player", "edit", "7", "settings.music", "false", *YES)[0] == 0
+    assert run("player", "edit", "7", "name", "Ada L", *YES)[0] == 0
+    code, out, _ = run("player", "show", "7", "--json")
+    values = {field["name"]: field["value"] for field in json.loads(out)["fields"]}
+    assert (values["gold"], values["settings"], values["name"]) == (50, {"music": False}, "Ada L")
+    code, out, _ = run("player", "find", "ada", "--as", "vic")
+    assert (code, out) == (0, "7  Ada L\n")
+    code, out, _ = run("player", "show", "7", "--as", "vic")
+    assert code == 0
+    assert "where    stored" in out
+    assert "gold             50  (IMMEDIATE, int, from 0" in out
+
+
+def test_the_trail_is_listed_by_target_and_operator_and_verified_against_a_noted_end(run: Run) -> None:
+    assert run("player", "gift", "7", "gold", "10", "--as", "sue", *YES)[0] == 0
+    assert run("player", "gift", "8", "gold", "10", *YES)[0] == 0
+    of_seven = json.loads(run("audit", "list", "--target", "player:7", "--json")[1])
+    assert [(each["operator"], each["act"], each["reason"]) for each in of_seven] == [("sue", "gift", "a test")]
+    assert len(json.loads(run("audit", "list", "--operator", "ann", "--last", "2", "--json")[1])) == 1
+    code, out, _ = run("audit", "list", "--as", "vic")
+    assert (code, len(out.splitlines())) == (0, 5)
+    code, out, _ = run("audit", "verify")
+    noted = out.split()[-1]
+    assert (code, noted[:2]) == (0, "5:")
+    assert run("audit", "verify", "--expect", noted)[0] == 0
+    assert run("audit", "verify", "--expect", "5:" + "0" * 64)[0] == 1
+
+
+def test_operators_are_listed_changed_and_disabled(run: Run, tmp_path: Path) -> None:
+    assert run("operator", "role", "sue", "viewer", *YES)[0] == 0
+    assert run("operator", "disable", "vic", *YES)[0] == 0
+    code, out, err = run("operator", "codes", "sue", *YES)
+    assert (code, err) == (0, "")
+    assert "otpauth://totp/" in out
+    assert run("operator", "list")[1].splitlines() == [
+        "ann  admin",
+        "sue  viewer  one-time codes",
+        "vic  viewer  disabled",
+    ]
+    assert run("player", "find", "ada", "--as", "vic")[0] == 1
+    assert run("player", "find", "ada", "--as", "sue")[0] == 1  # without its code
+    assert run("operator", "enable", "vic", *YES)[0] == 0
+    assert run("operator", "codes", "sue", "--end", *YES)[0] == 0
+    other = tmp_path / "other"
+    other.write_text("other lantern over marsh")
+    other.chmod(0o600)
+    assert run("operator", "password", "sue", "--password-file", str(other), *YES)[0] == 0
+    assert run("player", "find", "ada", "--as", "sue")[0] == 1
+    assert [row["name"] for row in json.loads(run("operator", "list", "--json")[1])] == ["ann", "sue", "vic"]
+
+
+def test_settings_that_name_no_operator_or_password_are_misconfigured(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REALMKEEP_OPERATORS__NAME", "")
+    code, _, err = run("player", "find", "ada")
+    assert (code, "no operator is named" in err) == (78, True)
+    monkeypatch.delenv("REALMKEEP_OPERATORS__PASSWORD_FILE")
+    code, _, err = run("player", "find", "ada", "--as", "ann")
+    assert (code, "no password" in err) == (78, True)
+    monkeypatch.setenv("REALMKEEP_OPERATORS__PLAYERS", "realmkeep.realm.world.player:Player")
+    code, _, err = run("player", "find", "ada", "--as", "ann")
+    assert (code, "is a MetaRecord" in err or "is a" in err) == (78, True)
+    monkeypatch.setenv("REALMKEEP_OPERATORS__PLAYERS", "nothing.here:PLAYERS")
+    code, _, err = run("player", "find", "ada", "--as", "ann")
+    assert (code, "cannot be imported" in err) == (78, True)
+
+
+def test_only_the_first_operator_needs_no_other(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REALMKEEP_OPERATORS__NAME", "")
+    add = ("operator", "add", "eve", "--role", "admin", "--password-file", str(tmp_path / "password"), "--yes")
+    code, _, err = run(*add, "--reason", "x")
+    assert (code, "no operator is named" in err) == (78, True)
+    code, _, err = run(*add)
+    assert (code, "--reason" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ActPending("x"), 75), (AuthFailed("x", reason="throttled"), 75)],
+)
+def test_an_act_that_may_still_happen_and_a_throttled_login_end_with_75(error: RealmkeepError, code: int) -> None:
+    with pytest.raises(SystemExit) as ended, exit_codes():
+        raise error
+    assert ended.value.code == code
+
+
+def test_guesses_at_the_command_line_are_throttled(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("wrong lantern over marsh")
+    wrong.chmod(0o600)
+    monkeypatch.setenv("REALMKEEP_OPERATORS__PASSWORD_FILE", str(wrong))
+    monkeypatch.setenv("REALMKEEP_AUTH__THROTTLE_ACCOUNT_FREE", "1")  # then 1 s, 2 s, 4 s
+    codes = [run("player", "find", "ada")[0] for _ in range(4)]
+    assert 75 in codes
