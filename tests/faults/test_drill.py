@@ -1,32 +1,110 @@
-"""A short drill of every backend and fsync mode: whatever is killed, and whatever the disk does, nothing is lost or doubled.
+"""The short drill: every fault once on the embedded store, with its controls, and the faults of processes on the other stores.
 
-`python tests/faults/drill.py` is the long one, with figures; `test_durable_reads.py` has the control of what is on the disk.
+`realmkeep drill` is run as an operator runs it, in a process of its own.
 """
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from faults.drill import MODES, drill
+from realmkeep.drill.controls import CONTROLS
+from realmkeep.drill.faults import FAULTS
+from realmkeep.drill.faults.fault import Harm
+from realmkeep.drill.report import StoreReport, read_results
+from realmkeep.drill.stores.store import Trait
 from suite.engines import is_there
 
-FAULTS = 3  # the store dies while it syncs, fsyncs fail, every server dies
+pytestmark = pytest.mark.limit(300)
+
+NEED_GCC = {name for name, each in {**FAULTS, **CONTROLS}.items() if Trait.SHIM in each.needs}
+NEED_SERVERS = {"control-no-fence"}
+OF_HARM = {harm: [name for name, fault in FAULTS.items() if fault.harm is harm] for harm in Harm}
+GROUPS = {
+    "servers": OF_HARM[Harm.SERVER],
+    "store": [*OF_HARM[Harm.STORE], "control-early-answer"],
+    "network": [
+        *OF_HARM[Harm.NETWORK],
+        *OF_HARM[Harm.CLIENTS],
+        "server-clock",
+        "control-no-op-ring",
+        "control-no-flush",
+    ],
+    "disk": [*OF_HARM[Harm.DISK], "store-clock", "control-lying-fsync", "control-older-files"],
+}
+KILLS = ["server-kill", "servers-kill", "server-pause", "store-kill", "store-and-server-kill", "store-pause"]
 
 
-@pytest.mark.backend("embedded", "valkey", "sqlite")
-@pytest.mark.limit(300)
-@pytest.mark.parametrize("mode", MODES)
-async def test_nothing_that_was_acknowledged_is_lost_or_doubled(tmp_path: Path, mode: str) -> None:
-    figures = await drill(mode, tmp_path, seed=1, rounds=FAULTS)
-    assert figures.lost == []
-    assert figures.doubled == []
-    assert figures.acknowledged > 0
-    if is_there("gcc") and mode in {"embedded", "redis-always"}:
-        assert figures.not_on_disk == 0
+def drilled(directory: Path, store: str, faults: list[str], *options: str) -> tuple[int, StoreReport, str]:
+    """The exit code of a drill, its report, and what it printed."""
+    command = [
+        sys.executable,
+        "-m",
+        "realmkeep.cli",
+        "drill",
+        "--store",
+        store,
+        "--json",
+        str(directory / "results.json"),
+    ]
+    ended = subprocess.run(
+        [*command, "--faults", ",".join(faults), *options], cwd=directory, capture_output=True, text=True, check=False
+    )
+    printed = ended.stdout + ended.stderr
+    assert (directory / "results.json").exists(), printed
+    (report,) = read_results((directory / "results.json").read_bytes()).stores
+    return ended.returncode, report, printed
+
+
+def check(directory: Path, store: str, faults: list[str]) -> None:
+    """Every fault was seen to fire, every control was caught, and nothing was lost or doubled."""
+    wanted = {name for name in faults if name not in NEED_GCC or is_there("gcc")}
+    code, report, printed = drilled(directory, store, faults)
+    assert report.violations == [], printed
+    assert {name for name, verdict in report.faults.items() if verdict.fired} == wanted - CONTROLS.keys(), printed
+    assert report.controls == dict.fromkeys(wanted & CONTROLS.keys(), (1, 1)), printed
+    assert all(verdict.acknowledged for verdict in report.faults.values())
+    assert code == 0, printed
+
+
+@pytest.mark.backend("embedded")
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_fault_on_the_embedded_store_and_every_control(tmp_path: Path, group: str) -> None:
+    check(tmp_path, "embedded", GROUPS[group])
+
+
+def test_the_short_drill_has_every_fault_and_every_control() -> None:
+    assert {name for group in GROUPS.values() for name in group} == {*FAULTS, *CONTROLS} - NEED_SERVERS
 
 
 @pytest.mark.backend("valkey")
-@pytest.mark.limit(300)
-async def test_control_a_server_that_remembers_no_operation_is_caught(tmp_path: Path) -> None:
-    figures = await drill("redis-always", tmp_path, seed=1, rounds=0, mutant="op ring")
-    assert any("applied twice" in each for each in figures.doubled)
+def test_two_servers_on_a_store_that_syncs_before_it_answers(tmp_path: Path) -> None:
+    check(tmp_path, "redis-always", [*KILLS, "control-no-fence"])
+
+
+@pytest.mark.backend("valkey")
+def test_two_servers_on_a_store_that_syncs_once_a_second(tmp_path: Path) -> None:
+    check(tmp_path, "redis-everysec", ["servers-kill", "store-kill", "power-cut"])
+
+
+@pytest.mark.backend("sqlite")
+def test_a_server_on_a_file(tmp_path: Path) -> None:
+    check(tmp_path, "sqlite", ["server-kill", "servers-kill", "server-kill-at-point", "fsync-fail", "disk-full"])
+
+
+@pytest.mark.backend("postgresql")
+def test_two_servers_on_a_postgres(tmp_path: Path) -> None:
+    check(tmp_path, "postgresql", KILLS)
+
+
+@pytest.mark.backend("sqlite")
+def test_a_fault_that_cannot_happen_is_named_and_an_unknown_one_is_refused(tmp_path: Path) -> None:
+    code, report, printed = drilled(tmp_path, "sqlite", ["store-kill"])
+    assert (code, report.faults) == (0, {})
+    assert report.not_run == {"store-kill": "the store has no process that the drill could hurt"}
+    assert "not proved: store-kill: the store has no process" in printed
+    command = [sys.executable, "-m", "realmkeep.cli", "drill", "--faults", "a-flood"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    assert "there is no fault 'a-flood'" in ended.stderr

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from faults.disk_shim import DiskShim
-from faults.history import incremental_file
 from realmkeep import Keeper, Op, Record, Session, durable
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
+from realmkeep.drill.checks.append_only_log import incremental_file
+from realmkeep.drill.disk.disk_shim import DiskShim
 from realmkeep.errors import CommitPending, StorageUnavailable
 from realmkeep.storage import Append, Failed, Guard, Put, Refused, Storage, Transaction, open_storage
 from realmkeep.storage.redis_sync import SyncOnNewRun

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from faults.history import check_history, incremental_file
-from faults.realm import CONFIG, HEROES, REALM_S_MAX, Realm, open_realm
-from faults.realm_check import Snapshot
-from faults.realm_crowd import POLL_S
+from realmkeep.drill.bots.client import POLL_S
+from realmkeep.drill.checks.append_only_log import check_history, incremental_file
+from realmkeep.drill.checks.kept import heroes_of
+from realmkeep.drill.game import START_GOLD
+from realmkeep.drill.realm import CONFIG, HEROES, REALM_S_MAX, Realm, open_realm
+from realmkeep.drill.stores.redis import RedisStore
 from realmkeep.keeping.ownership.lease import Lease
 from realmkeep.storage.embedded_config import Fsync
-from realmkeep.testing.servers import StoreServer
-from simulation.game import START_GOLD
 
 pytestmark = [pytest.mark.backend("valkey"), pytest.mark.limit(REALM_S_MAX + 60)]
 
@@ -86,7 +86,7 @@ async def check_that_it_stays(realm: Realm, *, traded: int, deposited: int = 0) 
 @pytest.mark.parametrize(("fsync", "heal"), [("everysec", False), ("always", True)])
 async def test_a_server_that_lives_writes_again_what_its_store_lost(tmp_path: Path, fsync: Fsync, heal: bool) -> None:
     config = msgspec.structs.replace(CONFIG, heal=heal)
-    store = partial(StoreServer, fsync=fsync)
+    store = partial(RedisStore, fsync=fsync)
     async with open_realm(tmp_path, seed=8, names=("north",), config=config, make_store=store) as realm:
         await lose_what_was_acknowledged(realm)
         await until_everything_is_back(realm)
@@ -125,7 +125,7 @@ async def trade_and_log_out(realm: Realm) -> int:
 
 
 async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_with_the_other(tmp_path: Path) -> None:
-    store = partial(StoreServer, fsync="everysec")
+    store = partial(RedisStore, fsync="everysec")
     async with open_realm(tmp_path, seed=10, names=("north",), make_store=store) as realm:
         older_bytes = await trade_and_log_out(realm)
         await lose_what_came_after(realm, older_bytes)
@@ -133,7 +133,7 @@ async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_wit
             while realm.wrong():
                 realm.crowd.told.model.violations.clear()
                 await asyncio.sleep(POLL_S)
-        heroes = Snapshot(realm.store.socket_path, HEROES).heroes()
+        heroes = heroes_of(realm.snapshot(), HEROES)
         assert (heroes[1].gold, heroes[0].gold) == (START_GOLD - 10, START_GOLD + 10)
         await until_everything_is_back(realm)
         await check_that_it_stays(realm, traded=10)
@@ -141,7 +141,7 @@ async def test_who_traded_and_logged_out_in_the_lost_moment_is_written_again_wit
 
 async def test_another_server_lets_nobody_in_before_the_first_has_written_again_what_was_lost(tmp_path: Path) -> None:
     config = msgspec.structs.replace(CONFIG, lease_ttl_s=WAIT_S_MAX)
-    store = partial(StoreServer, fsync="everysec")
+    store = partial(RedisStore, fsync="everysec")
     async with open_realm(tmp_path, seed=12, names=("north", "south"), config=config, make_store=store) as realm:
         south = realm.lines["south"]
         older_bytes = await trade_and_log_out(realm)
@@ -158,20 +158,20 @@ async def test_another_server_lets_nobody_in_before_the_first_has_written_again_
         await lose_what_came_after(realm, older_bytes, log_in_elsewhere)
         assert "xp" in await logins[0]
         await until_everything_is_back(realm)
-        heroes = Snapshot(realm.store.socket_path, HEROES).heroes()
+        heroes = heroes_of(realm.snapshot(), HEROES)
         assert (heroes[1].gold, heroes[0].gold) == (START_GOLD - 10, START_GOLD + 10)
         assert (await south.send("state"))["owned"] == ["1"]
 
 
 def state(realm: Realm) -> list[bytes | None]:
     """Every hero as the store has it."""
-    snapshot = Snapshot(realm.store.socket_path, HEROES)
+    snapshot = realm.snapshot()
     return [snapshot.value(f"sim-hero:{number}{part}") for number in range(HEROES) for part in ("", ":updated")]
 
 
 async def heartbeats(realm: Realm, count: int) -> None:
     """Return when the server has renewed its lease so often."""
-    assert isinstance(realm.store, StoreServer)
+    assert isinstance(realm.store, RedisStore)
     store = realm.store
 
     async def beat() -> int:

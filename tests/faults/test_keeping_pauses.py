@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from realmkeep.config import KeeperConfig
+from realmkeep.drill.game import Hero
 from realmkeep.keeping import Keeper
 from realmkeep.testing.servers import StoreServer
-from simulation.game import Hero
 
 pytestmark = pytest.mark.backend("valkey")
 

@@ -8,25 +8,25 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from faults.history import incremental_file
-from faults.realm import CONFIG, HEROES, Realm, open_realm
-from faults.realm_check import Snapshot
-from faults.realm_crowd import POLL_S
-from realmkeep.testing.servers import StoreServer
-from simulation.game import START_GOLD
-from simulation.model import unopened
+from realmkeep.drill.bots.client import POLL_S
+from realmkeep.drill.checks.append_only_log import incremental_file
+from realmkeep.drill.checks.kept import heroes_of
+from realmkeep.drill.checks.model import unopened
+from realmkeep.drill.game import START_GOLD
+from realmkeep.drill.realm import CONFIG, HEROES, Realm, open_realm
+from realmkeep.drill.stores.redis import RedisStore
 
 pytestmark = pytest.mark.backend("valkey")
 
 WAIT_S_MAX = 30.0
 LETTERS = 80  # more than twice what a ring stores
-EVERYSEC = partial(StoreServer, fsync="everysec")
+EVERYSEC = partial(RedisStore, fsync="everysec")
 
 
 def gold(realm: Realm, *numbers: int) -> int:
     """Of some heroes, with the letters that they are still to open."""
-    snapshot = Snapshot(realm.store.socket_path, HEROES)
-    heroes = snapshot.heroes()
+    snapshot = realm.snapshot()
+    heroes = heroes_of(snapshot, HEROES)
     letters = [letter["gold"] for number in numbers for letter in unopened(snapshot, f"sim-hero:{number}")]
     return sum(heroes[number].gold for number in numbers) + sum(letters)
 
@@ -44,7 +44,7 @@ async def die_with_the_sender(realm: Realm, *, is_opened: bool) -> None:
     assert "xp" in await realm.lines["north"].send("login", who=0)
     older_bytes = incremental_file(realm.store.directory).stat().st_size
     assert "error" not in await realm.lines["south"].send("mail", who=1, to=0, amount=7, op=1, letter=1)
-    assert isinstance(realm.store, StoreServer)
+    assert isinstance(realm.store, RedisStore)
     ask = partial(asyncio.to_thread, realm.store.ask)
     async with asyncio.timeout(WAIT_S_MAX):
         while await ask("EXISTS", "server:north:notices") == 0:
@@ -53,7 +53,7 @@ async def die_with_the_sender(realm: Realm, *, is_opened: bool) -> None:
             await asyncio.sleep(0)
     assert (await realm.lines["north"].send("earn", who=0, xp=1))["xp"] == 1  # it has had a turn since
     async with asyncio.timeout(WAIT_S_MAX):
-        while is_opened and Snapshot(realm.store.socket_path, HEROES).heroes()[0].gold == START_GOLD:
+        while is_opened and heroes_of(realm.snapshot(), HEROES)[0].gold == START_GOLD:
             await asyncio.sleep(POLL_S)
     await asyncio.to_thread(realm.store.kill)
     await realm.kill("south")
@@ -83,7 +83,7 @@ async def lose_what_was_opened(realm: Realm) -> None:
     older_bytes = incremental_file(realm.store.directory).stat().st_size
     assert "xp" in await north.send("login", who=0)
     async with asyncio.timeout(WAIT_S_MAX):
-        while Snapshot(realm.store.socket_path, HEROES).heroes()[0].gold < START_GOLD + LETTERS:
+        while heroes_of(realm.snapshot(), HEROES)[0].gold < START_GOLD + LETTERS:
             await asyncio.sleep(POLL_S)
     await asyncio.to_thread(realm.store.kill)
     os.truncate(incremental_file(realm.store.directory), older_bytes)
@@ -91,7 +91,7 @@ async def lose_what_was_opened(realm: Realm) -> None:
     assert (await north.send("die", who=0))["deaths"] == 1
     await until_it_lives_on(realm, "north")
     async with asyncio.timeout(WAIT_S_MAX):
-        while Snapshot(realm.store.socket_path, HEROES).entries("sim-hero:0:inbox"):
+        while realm.snapshot().entries("sim-hero:0:inbox"):
             await asyncio.sleep(POLL_S)
     await realm.close("north")
 

@@ -14,17 +14,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from faults.realm import CONFIG, REALM_S_MAX, PostgresStore, open_realm
-from faults.realm_check import violations
-from faults.realm_crowd import POLL_S
 from faults.test_keeping_healing import until_everything_is_back
 from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
+from realmkeep.drill.bots.client import POLL_S
+from realmkeep.drill.checks.kept import violations
+from realmkeep.drill.game import Hero
+from realmkeep.drill.realm import CONFIG, REALM_S_MAX, open_realm
+from realmkeep.drill.stores.postgres import PostgresStore
 from realmkeep.keeping import Keeper, Op, restore_rescued
 from realmkeep.storage import Put, Transaction, open_storage
 from realmkeep.storage.postgres import PostgresStorage
 from realmkeep.testing.postgres_server import PostgresServer
-from simulation.game import Hero
 
 pytestmark = [pytest.mark.backend("postgresql"), pytest.mark.limit(REALM_S_MAX + 60)]
 
@@ -39,27 +40,6 @@ def own_server() -> Iterator[PostgresServer]:
         yield server
 
 
-async def test_whatever_is_killed_or_stopped_nothing_answered_is_lost_or_doubled(tmp_path: Path) -> None:
-    """The simulation's players and its model, with two servers and a real database."""
-    options = "&timeout_s=0.6&connect_timeout=1"
-    async with open_realm(tmp_path, seed=11, store_options=options, make_store=PostgresStore) as realm:
-        faults = [
-            realm.kill_a_server,
-            realm.kill_the_store,
-            realm.kill_the_store_and_a_server,
-            realm.pause_a_server,
-            realm.pause_the_store,
-        ]
-        realm.random.shuffle(faults)
-        realm.crowd.start()
-        await realm.play_on()
-        for fault in faults:
-            await fault()
-            await realm.play_on()
-        snapshot = await realm.calm_down()
-        assert violations(realm.crowd.told, snapshot, settled=True) == []
-
-
 async def test_what_a_database_loses_without_synchronous_commits_is_written_again(tmp_path: Path) -> None:
     """As for a Redis with `everysec`: the servers live, find the loss by the name of the run, and mend it."""
     make_store = partial(PostgresStore, synchronous_commit="off", wal_writer_delay="1s")
@@ -69,7 +49,8 @@ async def test_what_a_database_loses_without_synchronous_commits_is_written_agai
         realm.crowd.start()
         await realm.play_on()
         for _ in range(2):
-            await realm.kill_the_store()
+            await asyncio.to_thread(realm.store.kill)
+            await asyncio.to_thread(realm.store.start)
             enough = realm.crowd.told.acked + 25
             await realm.crowd.until(
                 lambda enough=enough: realm.crowd.told.acked >= enough, "operations are acknowledged"

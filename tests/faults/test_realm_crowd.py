@@ -5,8 +5,11 @@ from typing import cast
 
 import pytest
 
-from faults.realm_crowd import Line, Told
-from simulation.model import Model
+from realmkeep.clock import SystemClock
+from realmkeep.drill.bots.line import Line
+from realmkeep.drill.bots.told import Told
+from realmkeep.drill.checks.model import Model
+from realmkeep.drill.checks.window import Window
 
 
 class Nowhere:
@@ -26,14 +29,15 @@ class Nowhere:
 async def test_a_player_that_is_cancelled_as_its_answer_comes_stops(turns: int) -> None:
     """`asyncio.wait_for` of Python 3.11 gave it the answer instead, and it played on without servers."""
     reader = asyncio.StreamReader()
-    line = Line(reader, cast("asyncio.StreamWriter", Nowhere()), Told(Model(1)))
+    told = Told(Model(1), Window(1.0), SystemClock())
+    line = Line("north", reader, cast("asyncio.StreamWriter", Nowhere()), told)
     asking = asyncio.create_task(line.ask("earn", who=0))
     await asyncio.sleep(0)
-    reader.feed_data(b'{"id":0}\n')
+    reader.feed_data(b'{"id":0,"xp":1}\n')
     for _ in range(turns):
         await asyncio.sleep(0)
-    told = asking.cancel()  # False: it has its answer and is over
+    heard = asking.cancel()  # False: it has its answer and is over
     await asyncio.wait([asking])
-    assert asking.cancelled() == told
+    assert asking.cancelled() == heard
     reader.feed_eof()
     await line.close()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from realmkeep.config import KeeperConfig
+from realmkeep.drill.game import Hero
 from realmkeep.keeping import Keeper, restore_rescued
 from realmkeep.storage import open_storage
 from realmkeep.testing.servers import StoreServer
-from simulation.game import Hero
 
 pytestmark = pytest.mark.backend("valkey")
 

@@ -19,7 +19,7 @@ from keeping.game import (
 )
 from keeping.wire import tap
 from realmkeep.config import KeeperConfig
-from realmkeep.errors import CommitPending
+from realmkeep.errors import CommitPending, StorageUnavailable
 from realmkeep.keeping import Hooks, Keeper, Op, Session, heal
 from realmkeep.keeping.recovery import store_loss
 from realmkeep.keys import SERVER_STORE_ID
@@ -236,6 +236,29 @@ async def test_a_store_that_promised_to_lose_nothing_halts_until_an_operator_loo
     await lab.finish(caught.value.wait())
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
     assert keeper.degraded == ()
+
+
+async def test_nobody_is_let_in_on_an_older_state_and_all_goes_on_when_the_store_has_its_own_again(
+    lab: Lab, keeper: Keeper
+) -> None:
+    ada, bob = await enter(keeper, 1), await enter(keeper, 2)
+    await (await enter(keeper, 3)).logout()
+    older = lab.store.snapshot()
+    await keeper.commit(pay, ada, bob)
+    own = lab.store.snapshot()
+    lab.store.restore(older)
+    with pytest.raises(StorageUnavailable, match="older data"):  # before any heartbeat
+        await enter(keeper, 3)
+    await lab.advance(5)
+    assert any("writing stopped" in reason for reason in keeper.degraded)
+    with pytest.raises(StorageUnavailable, match="older data"):
+        await enter(keeper, 3)
+    lab.store.restore(own)
+    await lab.advance(5)
+    assert keeper.degraded == ()
+    await enter(keeper, 3)
+    await keeper.commit(earn, ada)
+    assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
 
 
 async def test_after_healing_the_next_loss_halts_again(lab: Lab, keeper: Keeper) -> None:

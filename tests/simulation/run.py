@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from realmkeep.config import KeeperConfig
+from realmkeep.drill.checks.model import Model
+from realmkeep.drill.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
 from realmkeep.errors import (
     AlreadyOwned,
     CommitPending,
@@ -29,8 +31,6 @@ from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, NONE, Fault, FaultyStorage, delay, late, seeded_faults
 from realmkeep.testing.lab import abandon
 from simulation.clock import SkewedClock
-from simulation.game import Bankrupt, Chest, Hero, Sword, deposit, mail, opens_letters, trade
-from simulation.model import Model
 
 FLUSH_S = 3.0  # a tenth of the real intervals, so that a seed's minute sees many of them
 LEASE_S = 3.0

@@ -26,6 +26,7 @@ COMMANDS: Final = (
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
     Command("deploy", "realmkeep.cli.deploy:app", "Write the files of a deployment: units, containers, monitoring."),
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
+    Command("drill", "realmkeep.cli.drill:drill", "Break real servers and stores under a crowd; say what was lost."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
     Command("operator", "realmkeep.cli.operator:app", "Add operators, and change their roles and passwords."),
     Command("player", "realmkeep.cli.player:app", "Find, show, edit, kick and ban players; each act is audited."),

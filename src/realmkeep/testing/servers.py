@@ -19,6 +19,26 @@ POLL_S: Final = 0.002
 MAXMEMORY_BYTES: Final = 256 * 1024**2  # enough for every test
 
 
+def ask_store(socket_path: Path, *command: str | bytes | int) -> object:
+    """Send one command to the Valkey or Redis on a unix socket; an error reply is returned as an exception object. Blocks.
+
+    Raises:
+        OSError: It does not listen, or closes the connection.
+    """
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.settimeout(START_S_MAX)
+        channel.connect(str(socket_path))
+        parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+        channel.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts))
+        reader = hiredis.Reader()
+        while (reply := reader.gets()) is False:
+            received = channel.recv(65536)
+            if not received:
+                raise ConnectionResetError("the server closed the connection")
+            reader.feed(received)
+        return reply
+
+
 class StoreServer:
     """A Valkey or Redis in a directory, on a unix socket.
 
@@ -78,18 +98,7 @@ class StoreServer:
 
     def ask(self, *command: str | bytes | int) -> object:
         """Send one command over a new connection; an error reply is returned as an exception object."""
-        with socket.socket(socket.AF_UNIX) as channel:
-            channel.settimeout(START_S_MAX)
-            channel.connect(str(self.socket_path))
-            parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-            channel.sendall(b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts))
-            reader = hiredis.Reader()
-            while (reply := reader.gets()) is False:
-                received = channel.recv(65536)
-                if not received:
-                    raise ConnectionResetError("the server closed the connection")
-                reader.feed(received)
-            return reply
+        return ask_store(self.socket_path, *command)
 
     def kill(self) -> None:
         """Send SIGKILL, and wait until the server is gone."""

@@ -24,6 +24,7 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.keeping.ownership.lease import Lease, Owner
+from realmkeep.keeping.ownership.loss_probe import is_older
 from realmkeep.keeping.ownership.revisions import claimable_number, stored_number
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
@@ -183,19 +184,31 @@ class Claims:
     async def _stored(self, record_keys: RecordKeys) -> _StoredRecord:
         """The stored values of a record, all read at one moment.
 
+        The newest acknowledged write of this server is read with them. A store that promised to lose nothing has no barrier;
+        if it lacks that write, its copy of the record may be stale as well.
+
         Raises:
             Corrupt: Something else lies at one of its keys.
-            StorageError: The store cannot be reached.
+            StorageError: The store cannot be reached, or holds older data than it acknowledged.
         """
-        left = [record_keys.left] if self._safe_point.needed else []
         beside = [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]
+        beside += [record_keys.left] if self._safe_point.needed else []
+        newest = None if self._barrier.needed else self._lease.newest_write
         try:
-            return _StoredRecord(*await self._storage.load_many([*beside, *left]))
+            found = await self._storage.load_many([*beside, *([] if newest is None else [newest.key])])
+            if newest is not None and is_older(found.pop(), newest.revision):
+                self._lease.suspect_loss()
+            if self._barrier.needed or not self._lease.loss_suspected:
+                return _StoredRecord(*found)
         except WrongType as error:
             raise Corrupt(
                 f"{record_keys.record} cannot be used: {error.message}",
                 hint="move that key away, and restore the record",
             ) from error
+        raise StorageUnavailable(
+            f"{record_keys.record} is not read: the store may hold older data than it acknowledged",
+            hint="keeper.degraded says more; the store is compared with the live records first",
+        )
 
     def _is_of_others(self, stored: _StoredRecord) -> bool:
         """Whether another server, or a former incarnation of this one, wrote it lately; it may die together with the store."""

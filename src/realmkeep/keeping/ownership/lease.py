@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from realmkeep.config import KeeperConfig
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.ownership.id_counter import IdCounter
-    from realmkeep.keeping.ownership.loss_probe import LossProbe
+    from realmkeep.keeping.ownership.loss_probe import LossProbe, SampledWrite
     from realmkeep.keeping.ownership.restart_barrier import RestartBarrier
     from realmkeep.keeping.ownership.store_answers import StoreAnswers
     from realmkeep.storage import Storage
@@ -389,6 +389,21 @@ class LeaseHolder:
         self._interrupted |= not self._loss_probe.check(seen, stored)
         self._interrupted |= found is None
         return found
+
+    @property
+    def newest_write(self) -> SampledWrite | None:
+        """The newest acknowledged write of the loss probe, for a reader that must not build on an older state."""
+        return self._loss_probe.newest
+
+    @property
+    def loss_suspected(self) -> bool:
+        """Whether the store may lack an acknowledged write, and the look back is not done."""
+        return self._loss_probe.loss_suspected
+
+    def suspect_loss(self) -> None:
+        """Look back now: the store lacks an acknowledged write."""
+        self._loss_probe.suspect_loss()
+        self.look_back_due.set()
 
     def record_claim(self, key: str, revision: int) -> None:
         """Add a record that was made along with its claim to the loss probe."""

@@ -49,6 +49,11 @@ class LossProbe:
         """Whether a suspicion is not cleared yet."""
         return self.suspicions > self._cleared
 
+    @property
+    def newest(self) -> SampledWrite | None:
+        """The newest sample; None if no write was acknowledged of late."""
+        return self._samples[-1] if self._samples else None
+
     def add_sample(self, key: str, revision: int) -> None:
         """Add an acknowledged write that left this revision at this key; of those within a tenth of a second the last stays."""
         seen, now_s = self._samples, self._clock.monotonic_s()

@@ -205,8 +205,12 @@ class StoreLoss:
         return Recovered(stored, heads)
 
     def confirmed(self) -> None:
-        """Note that the store holds every record of this server: the next loss needs a new permission."""
+        """Note that the store holds every record of this server: the next loss needs a new permission.
+
+        After a halt an operator has brought back what the store had lost.
+        """
         self.allowed = self._always
+        self.halted = ""
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s

@@ -1,4 +1,4 @@
-"""The game that the simulation plays: records whose every change can be told afterwards."""
+"""The game of the drill and of the simulation: its records show every change that was ever made to them."""
 
 from realmkeep.errors import Return
 from realmkeep.keeping import Hooks, Keeper, Letter, Returned
@@ -8,6 +8,8 @@ START_GOLD = 100
 
 
 class Sword(Part):
+    """An item that exists once."""
+
     serial: int
 
 
@@ -26,14 +28,14 @@ class Hero(Record, kind="sim-hero", version=1):
 
 
 class Chest(Record, kind="sim-chest", version=1):
-    """A shared record: everybody's gold."""
+    """A record that all heroes share."""
 
     gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
     applied: list[str] = durable(default_factory=list, tier=IMMEDIATE)
 
 
 class Coins(Letter, kind="sim-coins"):
-    """Gold on its way; what is not wanted goes back, however often it is opened."""
+    """Gold on its way; an unwanted letter goes back to its sender."""
 
     letter: int
     gold: int
@@ -41,11 +43,15 @@ class Coins(Letter, kind="sim-coins"):
 
 
 class Bankrupt(Exception):
-    """The game's own rule refuses: nothing must have happened."""
+    """The game's own rule refuses a trade: nothing must have happened."""
 
 
 def trade(giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int], fail: bool) -> dict[str, int]:
-    """Gold and, if there is one, a sword go from one to the other."""
+    """Move gold and, if the giver has one, a sword.
+
+    Raises:
+        Bankrupt: `fail` is set.
+    """
     giver.gold -= amount
     if fail:
         raise Bankrupt
@@ -58,7 +64,7 @@ def trade(giver: Hero, taker: Hero, *, amount: int, ops: tuple[int, int], fail: 
 
 
 def deposit(hero: Hero, chest: Chest, *, amount: int, op: int, who: int) -> dict[str, int]:
-    """Gold goes into the chest."""
+    """Move gold into the chest."""
     hero.gold -= amount
     chest.gold += amount
     hero.applied.append(op)
@@ -69,7 +75,7 @@ def deposit(hero: Hero, chest: Chest, *, amount: int, op: int, who: int) -> dict
 def mail(
     keeper: Keeper, hero: Hero, *, to: int, amount: int, op: int, letter: int, wanted: bool = True
 ) -> dict[str, int]:
-    """Gold goes into a letter."""
+    """Move gold into a letter."""
     hero.gold -= amount
     hero.applied.append(op)
     keeper.tx.deliver(Hero, to, Coins(letter=letter, gold=amount, wanted=wanted))
@@ -77,7 +83,11 @@ def mail(
 
 
 def open_letter(hero: Hero, coins: Coins) -> None:
-    """Gold comes out of a letter, or goes back to its sender in it."""
+    """Move gold out of a letter, or send it back.
+
+    Raises:
+        Return: The letter is not wanted.
+    """
     hero.letters.append(coins.letter)
     hero.gold += coins.gold
     if not coins.wanted:
@@ -85,14 +95,14 @@ def open_letter(hero: Hero, coins: Coins) -> None:
 
 
 def take_back(hero: Hero, returned: Returned) -> None:
-    """Gold comes out of a letter that came back."""
+    """Move gold out of a letter that came back."""
     coins = returned.open(Coins)
     hero.letters.append(-coins.letter)
     hero.gold += coins.gold
 
 
 def opens_letters() -> Hooks:
-    """What the game does with letters."""
+    """Return the hooks that open letters."""
     hooks = Hooks()
     hooks.on_letter(Hero, Coins)(open_letter)
     hooks.on_letter(Hero, Returned)(take_back)

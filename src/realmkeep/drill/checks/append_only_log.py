@@ -1,39 +1,48 @@
-"""The store's own append-only file, replayed: every state that the store was ever in, in order, and who wrote it."""
+"""A store's own append-only file, replayed: every state that the store was ever in, in order, and the claim of each write."""
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import hiredis
 
+from realmkeep.drill.checks.kept import token_of
+from realmkeep.drill.checks.model import Model
+from realmkeep.drill.game import Hero
 from realmkeep.records import load
-from simulation.game import Hero
-from simulation.model import Model
 
 Command = list[bytes]
+SECONDS: Final = re.compile(rb"^#TS:\d+\r\n", re.MULTILINE)  # a store notes the seconds between its commands
 
 
-class Contents:
-    """A store in a dictionary, as far as the append-only file of Realmkeep's writes needs one."""
+class LogContents:
+    """A store in a dictionary, as far as Realmkeep's writes need one."""
 
     def __init__(self) -> None:
         self._values: dict[bytes, bytes] = {}
         self._lists: dict[bytes, list[bytes]] = {}
 
     def value(self, key: str) -> bytes | None:
+        """Return the value of a key."""
         return self._values.get(key.encode())
 
     def entries(self, key: str) -> Sequence[bytes]:
+        """Return the entries of a list."""
         return self._lists.get(key.encode(), [])
 
     def apply(self, command: Command) -> set[bytes]:
-        """Do it; returns the keys that it named."""
+        """Apply a command; return the keys that it named.
+
+        Raises:
+            ValueError: The log has a command that Realmkeep does not send.
+        """
         name, arguments = command[0].upper(), command[1:]
         if name == b"MSET":
             self._values.update(zip(arguments[::2], arguments[1::2], strict=True))
             return set(arguments[::2])
         key = arguments[0]
-        if name in {b"SET", b"INCRBY"}:  # nobody here reads the counters
+        if name in {b"SET", b"INCRBY"}:  # the counters are not looked at
             self._values[key] = arguments[1]
         elif name == b"PEXPIREAT":
             return set()  # of `server:synced`
@@ -46,25 +55,34 @@ class Contents:
             self._values[key] = self._values.get(key, b"") + arguments[1]
         elif name == b"RPUSH":
             self._lists.setdefault(key, []).extend(arguments[1:])
-        elif name == b"LTRIM":
-            assert arguments[2] == b"-1", command
+        elif name == b"LTRIM" and arguments[2] == b"-1":
             self._lists[key] = self._lists.get(key, [])[int(arguments[1]) :]
         else:
-            raise AssertionError(command)
+            raise ValueError(f"the log has the command {command!r}")
         return {key}
 
 
 def incremental_file(directory: Path) -> Path:
-    """Everything that was ever written to a store that never rewrote its file."""
-    (path,) = (directory / "appendonlydir").glob("*.incr.aof")
-    return path
+    """Return the log of a store that never rewrote its file.
+
+    Raises:
+        FileNotFoundError: There is none, or more than one.
+    """
+    found = [*(directory / "appendonlydir").glob("*.incr.aof")]
+    if len(found) != 1:
+        raise FileNotFoundError(f"{directory} has {len(found)} append-only files, and one was expected")
+    return found[0]
 
 
-SECONDS = re.compile(rb"^#TS:\d+\r\n", re.MULTILINE)  # a store notes the seconds between its commands
+def is_whole(directory: Path) -> bool:
+    """Whether the log tells everything from the beginning: it was never rewritten, cut or restored from a snapshot."""
+    found = [*(directory / "appendonlydir").glob("*.aof")]
+    logs = [path for path in found if path.name.endswith(".incr.aof")]
+    return len(logs) == 1 and all(path.stat().st_size < 200 for path in found if path not in logs)
 
 
 def _groups(path: Path) -> Iterator[list[Command]]:
-    """What was written at once: one command, or those between MULTI and EXEC."""
+    """Yield the commands that were written at once: one, or those between MULTI and EXEC."""
     reader = hiredis.Reader()
     reader.feed(SECONDS.sub(b"", path.read_bytes()))
     group: list[Command] = []
@@ -84,17 +102,13 @@ def _groups(path: Path) -> Iterator[list[Command]]:
             group = []
 
 
-def _token(owner: bytes | None) -> float:
-    return float((owner or b"//0").rpartition(b"/")[2])
-
-
 def check_history(directory: Path, heroes: int) -> list[str]:
-    """What was wrong in any state that the store was ever in.
+    """Return what was wrong in any state that the store was ever in.
 
-    In each of them everything that `Model` asks for must hold; and whoever wrote a hero must have owned it: the hero shows
-    the token of its writer's claim (`realm_server.stamp`).
+    In each of them everything that `Model` asks for must hold, and the writer of a hero must have owned it: a hero shows the
+    token of its writer's claim. Blocks.
     """
-    model, contents, wrong = Model(heroes), Contents(), list[str]()
+    model, contents, wrong = Model(heroes), LogContents(), list[str]()
     for group in _groups(incremental_file(directory)):
         before = {number: contents.value(f"sim-hero:{number}:owner") for number in range(heroes)}
         blobs = {number: contents.value(f"sim-hero:{number}") for number in range(heroes)}
@@ -104,8 +118,9 @@ def check_history(directory: Path, heroes: int) -> list[str]:
             if key not in touched or contents.value(key) == blobs[number]:  # a letter that goes back changes nothing
                 continue
             written_by = load(contents.value(key) or b"", Hero).require().x
-            if written_by != (_token(before[number]) if blobs[number] is not None else 0.0):
-                wrong.append(f"{key} was written under the claim {written_by:.0f} while {before[number]} owned it")
+            if written_by != (token_of(before[number]) if blobs[number] is not None else 0.0):
+                owner = before[number]
+                wrong.append(f"owner: {key} was written under the claim {written_by:.0f} while {owner} owned it")
         if any(key.startswith("sim-") for key in touched):
             model.check(contents)
             if model.violations:

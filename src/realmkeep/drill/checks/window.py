@@ -1,0 +1,76 @@
+"""The age of the changes of tier 2 that a crash took, against the interval that the settings promise."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Final
+
+DISK_S: Final = 0.75  # a batched change is handed to the store this long before its interval ends; excess comes on top
+LATE_S: Final = 0.25  # a machine that is late by this stood still: a promise in seconds is about a machine that runs
+
+
+@dataclass(frozen=True)
+class Earned:
+    """One change of tier 2 that a client was told of."""
+
+    at_s: float
+    server: str
+    xp: int
+
+
+@dataclass
+class Window:
+    """Notes changes and crashes, and finds the changes that a crash took.
+
+    Attributes:
+        promised_s: The interval of the settings.
+        worst_s: The age of the oldest change that was lost, at the crash, without the time in which the store was away.
+        violations: Losses that were older than promised.
+    """
+
+    promised_s: float
+    worst_s: float = 0.0
+    violations: list[str] = field(default_factory=list[str])
+    _earned: dict[int, list[Earned]] = field(default_factory=lambda: defaultdict(list))
+    _home: dict[int, str] = field(default_factory=dict[int, str])
+    _struck: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _outages: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+
+    def earned(self, who: int, server: str, xp: int, at_s: float) -> None:
+        """A client was told of a change; one of a session that has moved on is not a change of the record."""
+        if self._home.get(who) == server:
+            self._earned[who].append(Earned(at_s, server, xp))
+
+    def entered(self, who: int, server: str, xp: int, at_s: float) -> None:
+        """A client has logged in, and sees the record as it is now."""
+        self._home[who] = server
+        lost = [change for change in self._earned[who] if change.xp > xp]
+        self._earned[who] = [Earned(at_s, server, xp)]
+        for change in lost[:1]:  # the oldest
+            ends = [struck_s for struck_s in self._struck[change.server] if struck_s >= change.at_s]
+            age_s = self._age_s(change.at_s, min(ends, default=at_s))
+            self.worst_s = max(self.worst_s, age_s)
+            if age_s > self.promised_s + DISK_S:
+                told = f"a change that was {age_s:.2f} s old is lost; {self.promised_s:g} s are promised"
+                self.violations.append(f"window: hero {who}: {told}")
+
+    def struck(self, server: str, at_s: float) -> None:
+        """A server was stopped, killed or cut off."""
+        self._struck[server].append(at_s)
+
+    def outage(self, from_s: float, to_s: float) -> None:
+        """The store, its disk or the machine did not work for this time."""
+        self._outages.append((from_s, to_s))
+
+    def beat(self, before_s: float, now_s: float) -> None:
+        """Two moments at which the drill or a server was running; a long time between them is an outage."""
+        if now_s - before_s > LATE_S:
+            self.outage(before_s, now_s)
+
+    def _age_s(self, from_s: float, to_s: float) -> float:
+        """Return the time between two moments, without the outages in it."""
+        age_s, at_s = 0.0, from_s
+        for start_s, end_s in sorted(self._outages):
+            if end_s > at_s and start_s < to_s:
+                age_s += max(0.0, start_s - at_s)
+                at_s = min(to_s, end_s)
+        return age_s + max(0.0, to_s - at_s)

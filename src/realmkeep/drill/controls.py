@@ -1,0 +1,180 @@
+"""Controls: configurations that must lose or double. A drill that does not say so proves nothing."""
+
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from realmkeep.drill.checks import check_of
+from realmkeep.drill.faults.disk import PowerCut
+from realmkeep.drill.realm import Realm
+from realmkeep.drill.stores.store import Trait
+
+CAUGHT_S_MAX: Final = 60.0
+WINDOWS: Final = 2.5  # intervals without a flush, so that a promised window is long over
+OPERATIONS: Final = 20
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control.
+
+    Attributes:
+        what: Which promise is not kept.
+        check: The check that must notice.
+        needs: The traits of a realm in which it can be run.
+        broken: What its servers do not do; see `server.breaks`.
+        run: Breaks it; returns what the checks say.
+    """
+
+    what: str
+    check: str
+    needs: frozenset[Trait]
+    broken: str
+    run: Callable[[Realm], Awaitable[list[str]]]
+
+
+async def _answers_early(realm: Realm) -> list[str]:
+    """Let a server answer, with a store that stands still, and kill both."""
+    await realm.crowd.stop()
+    name = min(realm.lines)
+    line = realm.lines[name]
+    await line.send("login", who=0)
+    await asyncio.to_thread(realm.store.pause)
+    for number in range(1, 1 + OPERATIONS):
+        await line.send("mail", who=0, to=1, amount=0, op=10_000 + number, letter=-number, wanted=True)
+    for each in [*realm.lines]:
+        await realm.kill(each)
+    await asyncio.to_thread(realm.store.resume)
+    return realm.wrong()
+
+
+async def _forgets_operations(realm: Realm) -> list[str]:
+    """Let clients send operations again."""
+    wrong: list[str] = []
+
+    def noticed() -> bool:
+        wrong[:] = realm.wrong()
+        return bool(wrong)
+
+    await realm.crowd.until(noticed, "the checks notice", limit_s=CAUGHT_S_MAX)
+    return wrong
+
+
+async def _never_flushes(realm: Realm) -> list[str]:
+    """Let players only earn, and kill every server."""
+    await realm.crowd.stop()
+    for client in realm.crowd.clients:
+        await client.find()
+    realm.crowd.only_earn = True
+    realm.crowd.start()
+    await realm.clock.sleep(WINDOWS * realm.config.flush_interval_s)
+    for name in [*realm.lines]:
+        await realm.kill(name)
+    realm.crowd.only_earn = False
+    await realm.start_all()
+    await realm.play(OPERATIONS)
+    return realm.wrong()
+
+
+async def _comes_back_older(realm: Realm) -> list[str]:
+    """Let store and servers die, and put an older copy of the files in place."""
+    directory = realm.store.directory
+    copy = directory.parent / "older"
+    await _all_dead(realm)
+    await asyncio.to_thread(shutil.copytree, directory, copy, ignore=shutil.ignore_patterns("*.sock", "*.lock"))
+    await _all_started(realm)
+    await realm.play(OPERATIONS)
+    await realm.crowd.stop()
+    await _all_dead(realm)
+    for path in [*directory.iterdir()]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    await asyncio.to_thread(shutil.copytree, copy, directory, dirs_exist_ok=True)
+    await _all_started(realm)
+    return realm.wrong()
+
+
+async def _all_dead(realm: Realm) -> None:
+    for name in [*realm.lines]:
+        await realm.kill(name)
+    if Trait.PROCESS in realm.traits:
+        await asyncio.to_thread(realm.store.kill)
+
+
+async def _all_started(realm: Realm) -> None:
+    await asyncio.to_thread(realm.store.start)
+    await realm.start_all()
+
+
+async def _writes_without_owning(realm: Realm) -> list[str]:
+    """Let a server sleep past its lease while another takes its player; it wakes up and finds a request."""
+    await realm.crowd.stop()
+    first, second = sorted(realm.lines)[:2]
+    for name in (first, second):
+        for who in (0, 1):
+            await realm.lines[name].send("logout", who=who)
+    for who in (0, 1):
+        await _login(realm, first, who)
+    realm.servers[first].pause()
+    late = realm.lines[first].send("mail", who=0, to=1, amount=7, op=10_001, letter=-1, wanted=True)
+    for who in (0, 1):
+        await _login(realm, second, who)
+    for who in (0, 1):
+        await realm.lines[second].send("die", who=who)  # so that the store shows the new claim
+    wrong = realm.wrong()
+    realm.servers[first].resume()
+    await late
+    return wrong + realm.wrong()
+
+
+async def _login(realm: Realm, name: str, who: int) -> None:
+    async with realm.clock.timeout(CAUGHT_S_MAX):
+        while "xp" not in await realm.lines[name].send("login", who=who):
+            await realm.clock.sleep(0.02)
+
+
+async def _disk_lies(realm: Realm) -> list[str]:
+    """Let fsyncs do nothing, and cut the power."""
+    assert realm.shim is not None
+    realm.shim.lie(lying=True)
+    await realm.play(OPERATIONS)
+    await realm.crowd.stop()
+    realm.crowd.start()
+    cut = PowerCut(realm)
+    await cut.begin()
+    realm.shim.lie(lying=False)
+    await cut.end()
+    return realm.wrong()
+
+
+CONTROLS: Final = {
+    "control-early-answer": Control(
+        "servers answer before the store has it", "durable", frozenset({Trait.PROCESS}), "early answer", _answers_early
+    ),
+    "control-no-op-ring": Control(
+        "servers remember no operation", "once", frozenset(), "op ring", _forgets_operations
+    ),
+    "control-no-flush": Control(
+        "servers never write changes of tier 2", "window", frozenset({Trait.OWN}), "no flush", _never_flushes
+    ),
+    "control-older-files": Control(
+        "the store's files are replaced by an older copy", "durable", frozenset({Trait.DIRECTORY}), "",
+        _comes_back_older,
+    ),
+    "control-no-fence": Control(
+        "writes do not compare the owner", "owner", frozenset({Trait.TAKEOVER}), "fence", _writes_without_owning
+    ),
+    "control-lying-fsync": Control(
+        "the disk says that it has synced, and has not", "durable",
+        frozenset({Trait.SHIM, Trait.PROCESS, Trait.COMMANDS}), "", _disk_lies,
+    ),
+}  # fmt: skip
+
+
+def is_caught(control: Control, wrong: list[str]) -> bool:
+    """Whether the checks noticed."""
+    return control.check in map(check_of, wrong)

@@ -1,0 +1,1 @@
+"""The shim between a store and its disk."""

@@ -1,0 +1,181 @@
+"""Faults of the store's disk and of its clock, through the shim between them."""
+
+import asyncio
+from typing import Final, cast
+
+from realmkeep.drill.disk.disk_shim import DiskShim
+from realmkeep.drill.faults.fault import Fault, Harm, registered
+from realmkeep.drill.faults.stores import DEAD, WAIT_S_MAX, start_store, until, until_it_runs
+from realmkeep.drill.processes import state_of
+from realmkeep.drill.stores.store import Commanded, Trait
+
+SLOW_S: Final = 0.3
+SLOW_FSYNCS: Final = 3
+POWER_TRIES: Final = 40
+HOUR_S: Final = 3600.0
+
+
+class _Disk(Fault):
+    harm = Harm.DISK
+    needs = frozenset({Trait.SHIM})
+    lasting = True
+
+    @property
+    def shim(self) -> DiskShim:
+        assert self.realm.shim is not None, "it needs the shim"
+        return self.realm.shim
+
+
+@registered
+class FsyncSlow(_Disk):
+    """A disk that is worn or shared."""
+
+    name = "fsync-slow"
+    what = "each fsync takes 0.3 s longer"
+
+    async def begin(self) -> None:
+        """Make it slow, and wait until some fsyncs have suffered."""
+        self.shim.slow(SLOW_S)
+        before = self.shim.began  # these end after the delay
+
+        async def suffered() -> bool:
+            return self.shim.ended >= before + SLOW_FSYNCS
+
+        await until(self, suffered, "fsyncs end")
+        self.saw(f"{self.shim.ended - before} fsyncs took {SLOW_S:g} s longer")
+
+    async def end(self) -> None:
+        """Make it fast."""
+        self.shim.slow(0)
+
+
+@registered
+class FsyncFail(_Disk):
+    """A store that cannot sync must not acknowledge: it ends, and is started again."""
+
+    name = "fsync-fail"
+    what = "every fsync fails (EIO) for longer than a lease"
+
+    async def begin(self) -> None:
+        """Let them fail."""
+        before = self.shim.failed
+        self.shim.fail(failing=True)
+
+        async def failed() -> bool:
+            return self.shim.failed > before
+
+        await until(self, failed, "an fsync fails")
+        await self.realm.clock.sleep(self.realm.config.lease_ttl_s)
+        self.saw(f"{self.shim.failed - before} fsyncs failed")
+
+    async def end(self) -> None:
+        """Let them succeed; a store that ended is started again."""
+        self.shim.fail(failing=False)
+        await revive(self)
+
+
+@registered
+class DiskFull(_Disk):
+    """Nothing can be written to the store's files."""
+
+    name = "disk-full"
+    what = "every write to the store's files fails (ENOSPC) for longer than a lease"
+
+    async def begin(self) -> None:
+        """Fill it."""
+        before = self.shim.refused
+        self.shim.fill(full=True)
+
+        async def refused() -> bool:
+            return self.shim.refused > before
+
+        await until(self, refused, "a write is refused")
+        await self.realm.clock.sleep(self.realm.config.lease_ttl_s)
+        self.saw(f"{self.shim.refused - before} writes were refused")
+
+    async def end(self) -> None:
+        """Make room."""
+        self.shim.fill(full=False)
+        await revive(self)
+
+
+async def revive(fault: Fault) -> None:
+    """Start a store of the drill's own that has ended, as its supervisor would."""
+    realm = fault.realm
+    if Trait.PROCESS in realm.traits and Trait.SHARED in realm.traits and realm.store.pid() is None:
+        await start_store(fault)
+
+
+@registered
+class PowerCut(_Disk):
+    """Everything dies at one moment, and the disk has what was synced by then."""
+
+    name = "power-cut"
+    what = "the machine loses power: every process dies, and each file is cut back to what was fsynced"
+    needs = frozenset({Trait.SHIM, Trait.PROCESS, Trait.COMMANDS})
+    lasting = False
+
+    async def begin(self) -> None:
+        """Stop the store when something is written and not synced, kill everything, and cut."""
+        realm = self.realm
+        pid = await until_it_runs(self)
+        self.shim.slow(0.05)
+        for _ in range(POWER_TRIES):
+            began = self.shim.began
+            async with realm.clock.timeout(WAIT_S_MAX):
+                while self.shim.began == began:
+                    await realm.clock.sleep(0)
+            await asyncio.to_thread(realm.store.pause)
+            if self._unsynced() > 0:
+                break
+            await asyncio.to_thread(realm.store.resume)
+        cut_s = realm.clock.monotonic_s()
+        for name in [*realm.lines]:
+            await realm.kill(name)
+        await asyncio.to_thread(realm.store.kill)
+        while state_of(pid) not in DEAD:
+            await realm.clock.sleep(0)
+        self.shim.slow(0)
+        cut = await asyncio.to_thread(self.shim.cut, realm.store.directory)
+        realm.told.powerless(cut_s)
+        if cut > 0:
+            self.saw(f"{cut} bytes that were not synced are gone; {len(realm.servers)} servers and the store died")
+
+    def _unsynced(self) -> int:
+        files = self.realm.store.directory.rglob("*.incr.aof")
+        return sum(max(0, path.stat().st_size - self.shim.durable_bytes(path)) for path in files)
+
+    async def end(self) -> None:
+        """Power is back."""
+        await start_store(self)
+        await self.realm.start_all()
+
+
+@registered
+class StoreClock(_Disk):
+    """Leases are kept by the store's clock."""
+
+    name = "store-clock"
+    what = "the wall clock of the store's machine is an hour off, forward or back"
+    harm = Harm.CLOCK
+    needs = frozenset({Trait.SHIM, Trait.COMMANDS})
+
+    async def begin(self) -> None:
+        """Set it off."""
+        realm = self.realm
+        await until_it_runs(self)
+        self.shim.skew(realm.random.choice((HOUR_S, -HOUR_S)))
+        off_s = await self._off_s()
+        if abs(off_s) > HOUR_S / 2:
+            self.saw(f"the store's own clock was read {off_s:+.0f} s off")
+        await realm.play(10)
+
+    async def _off_s(self) -> float:
+        store = self.realm.store
+        assert isinstance(store, Commanded)
+        answer = await asyncio.to_thread(store.ask, "TIME")
+        return int(cast("list[bytes]", answer)[0]) - self.realm.clock.wall_us() / 1e6
+
+    async def end(self) -> None:
+        """Set it right, which is a jump as well."""
+        self.shim.skew(0)

@@ -1,0 +1,1 @@
+"""The stores of a drill: started, read past Realmkeep, and broken."""

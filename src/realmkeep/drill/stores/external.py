@@ -1,0 +1,59 @@
+"""A store that runs already: the drill reads it, and cannot break its process."""
+
+from pathlib import Path
+
+from realmkeep.drill.checks.contents import Keys, Snapshot, read_storage
+from realmkeep.drill.stores.store import Trait
+from realmkeep.errors import ConfigError
+
+
+class ExternalStore:
+    """A store that several servers can share, at a URL.
+
+    Args:
+        url: Its URL.
+        lossless: Whether it syncs to disk before it answers.
+    """
+
+    def __init__(self, url: str, *, lossless: bool) -> None:
+        self.url = url
+        self.directory = Path()
+        self.traits = frozenset({Trait.SHARED, Trait.LOSSLESS} if lossless else {Trait.SHARED})
+
+    def pid(self) -> int | None:
+        """Return None: its process is not the drill's."""
+        return None
+
+    def kill(self) -> None:
+        """Do nothing: no fault that needs its process happens."""
+
+    def start(self) -> None:
+        """Do nothing: it runs."""
+
+    def pause(self) -> None:
+        """Do nothing: no fault that needs its process happens."""
+
+    def resume(self) -> None:
+        """Do nothing: no fault that needs its process happens."""
+
+    def close(self) -> None:
+        """Do nothing: it goes on."""
+
+    def read(self, keys: Keys) -> Snapshot:
+        """Read it at one moment."""
+        return read_storage(keys, self.url)
+
+    def check_empty(self, keys: Keys) -> None:
+        """Refuse a store that has a record with a key of the drill's game.
+
+        Raises:
+            ConfigError: It has one.
+        """
+        found = self.read(keys)
+        taken = [key for key in keys.values if found.value(key) is not None]
+        taken += [key for key in keys.lists if found.entries(key)]
+        if taken:
+            raise ConfigError(
+                f"the store has the key {taken[0]} already, and a drill writes and breaks such records",
+                hint="give the drill an empty database of its own",
+            )

@@ -1,0 +1,92 @@
+"""What the drill asks of a store."""
+
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from realmkeep.drill.checks.contents import Keys, Snapshot
+
+
+class Trait(Enum):
+    """What can be done to a store, and what it promises; a fault names what it needs."""
+
+    PROCESS = auto()  # it has a process of its own, which the drill can kill and stop
+    SHARED = auto()  # several servers can use it
+    FILES = auto()  # its files can be replaced while it is down, and what it has lost is noticed
+    LOSSLESS = auto()  # it syncs to disk before it answers
+    COMMANDS = auto()  # it understands the commands of Valkey
+    LINK = auto()  # it is reached over a connection that the drill can break
+    SHIM = auto()  # it runs with the shim between it and its disk (gcc)
+    TAKEOVER = auto()  # there are several servers, so a player can move on
+    OWN = auto()  # the drill started it
+    DIRECTORY = auto()  # all its files are in its directory
+
+
+class Store(Protocol):
+    """A store."""
+
+    @property
+    def url(self) -> str:
+        """The URL for the servers."""
+        ...
+
+    @property
+    def directory(self) -> Path:
+        """The directory of its files."""
+        ...
+
+    @property
+    def traits(self) -> frozenset[Trait]:
+        """What can be done to it."""
+        ...
+
+    def pid(self) -> int | None:
+        """Return its process; None if it does not run or has none."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL, and return when it is gone. Blocks."""
+        ...
+
+    def start(self) -> None:
+        """Start it; return when it answers. Without effect where a server starts it. Blocks."""
+        ...
+
+    def pause(self) -> None:
+        """Send SIGSTOP, and return when it stands still. Blocks."""
+        ...
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        ...
+
+    def close(self) -> None:
+        """End it and everything that it has started. Blocks."""
+        ...
+
+    def read(self, keys: Keys) -> Snapshot:
+        """Read it at one moment. Blocks; it must run, or be a file whose server stands still."""
+        ...
+
+
+@runtime_checkable
+class Commanded(Protocol):
+    """A store with the trait `COMMANDS`."""
+
+    def ask(self, *command: str | bytes | int) -> object:
+        """Send one command; an error reply is returned as an exception object. Blocks."""
+        ...
+
+
+@runtime_checkable
+class Linked(Protocol):
+    """A store with the trait `LINK`."""
+
+    @property
+    def socket_path(self) -> Path:
+        """Its socket."""
+        ...
+
+    def url_behind(self, listen: Path) -> str:
+        """Return its URL behind a proxy that listens on a socket of the same name."""
+        ...
