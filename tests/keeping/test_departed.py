@@ -288,7 +288,7 @@ async def test_healing_that_is_interrupted_goes_on_with_those_who_left(everysec:
 
 def test_nothing_is_safe_by_looking_while_a_loss_is_not_mended() -> None:
     clock = FakeClock()
-    loss_probe = LossProbe(clock)
+    loss_probe = LossProbe(clock, lambda: 2.0)
     loss_probe.add_sample("rover:1:updated", 7)
     assert not loss_probe.check(loss_probe.take_samples(), [b"6"])
     safe_s = loss_probe.safe_s

@@ -464,7 +464,7 @@ async def test_a_server_vouches_for_a_run_of_the_store_when_the_store_has_it_and
 
 def test_what_is_safe_counts_from_the_question_and_not_from_its_late_answer() -> None:
     clock = FakeClock()
-    loss_probe = LossProbe(clock)
+    loss_probe = LossProbe(clock, lambda: 2.0)
     loss_probe.add_sample("a", 7)
     seen, asked_s = loss_probe.take_samples(), clock.monotonic_s()
     clock._now_ns += 5_000_000_000

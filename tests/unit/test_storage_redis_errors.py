@@ -40,7 +40,7 @@ REPLIES = {
     "NOPROTO unsupported protocol version": StorageMisconfigured,
     "DENIED Redis is running in protected mode": StorageMisconfigured,
     "MOVED 3999 127.0.0.1:6381": StorageMisconfigured,
-    "ASK 3999 127.0.0.1:6381": StorageMisconfigured,
+    "ASK 3999 127.0.0.1:6381": StorageUnavailable,
     "CROSSSLOT Keys in request don't hash to the same slot": StorageMisconfigured,
     "WRONGTYPE Operation against a key holding the wrong kind of value": WrongType,
     "ERR max number of clients reached": StorageUnavailable,

@@ -73,6 +73,7 @@ def code_lines(function: Function) -> int:
 # A task that is made elsewhere must be awaited where it is made: nobody else would hear how it ends.
 AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
+    "confirming.py": "whatever ends it reaches those who wait for it",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
     "shutdown.py": "the releases are gathered",
     "port.py": "awaited at the end of the port's block",

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
     Command("deploy", "realmkeep.cli.deploy:app", "Write the files of a deployment: units, containers, monitoring."),
+    Command("dev-cluster", "realmkeep.cli.dev_cluster:dev_cluster", "Run a Valkey cluster of six on this machine."),
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("drill", "realmkeep.cli.drill:drill", "Break real servers and stores under a crowd; say what was lost."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),

@@ -13,11 +13,12 @@ from realmkeep.config.settings import Section, mask_all, mask_url, settings_of
 
 _STORE_URL: Final = (
     r"^(memory://|(sqlite|embedded):///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+"
-    r"|(rediss?|redis\+unix|postgresql)://[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+)\Z"
+    r"|(rediss?(-cluster|-sentinel)?|redis\+unix|postgresql)://[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+)\Z"
 )
 _STORE_URL_ALLOWED: Final = (
     "memory://, sqlite:///file, embedded:///directory, redis://host:port/db, rediss://host:port/db, "
-    "redis+unix:///socket or postgresql://user@host/database"
+    "redis+unix:///socket, redis-cluster:// or rediss-cluster://host:port,.../realm, "
+    "redis-sentinel:// or rediss-sentinel://host:port,.../primary/db, or postgresql://user@host/database"
 )
 _LOG_LEVEL: Final = r"[A-Za-z_][A-Za-z0-9_.-]*=(debug|info|warning|error|critical)"
 _SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"

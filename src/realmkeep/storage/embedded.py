@@ -103,7 +103,7 @@ class EmbeddedStorage(RedisStorage):
                 await self._process.stop()
                 self._process.unlock()
 
-    async def _ensure_store_runs(self) -> None:
+    async def _before_opening(self) -> None:
         await self._process.ensure_running()
 
 

@@ -224,7 +224,7 @@ class Capability(msgspec.Struct, frozen=True):
     """The promises of a store about committed writes, as it is configured now.
 
     Attributes:
-        backend: `memory`, `sqlite`, `redis`, `postgresql` or `embedded`.
+        backend: `memory`, `sqlite`, `redis`, `redis-cluster`, `redis-sentinel`, `postgresql` or `embedded`.
         engine: The engine's name and version, such as `valkey 9.1.2`.
         durable_on_return: A committed write survives the crash of this process and of the store's process.
         survives_power_loss: A committed write survives the loss of power (fsync came before the reply).
@@ -234,6 +234,8 @@ class Capability(msgspec.Struct, frozen=True):
         warnings: Faults that an operator should mend, one sentence each.
         process_id: The id of the store's process on its machine; it changes when the store is restarted. None if the
             store does not report it, or has no process of its own.
+        survives_node_loss: A committed write survives the loss of any one machine of the store, because another one has it.
+            The loss window is that of a second loss.
     """
 
     backend: str
@@ -245,12 +247,15 @@ class Capability(msgspec.Struct, frozen=True):
     fsync: str
     warnings: tuple[str, ...] = ()
     process_id: int | None = None
+    survives_node_loss: bool = False
 
     @property
     def promise(self) -> str:
         """The promise for an acknowledged tier-1 operation, in one clause."""
         if not self.durable_on_return and self.backend == "memory":
             return "nothing outlives this process"
+        if self.survives_node_loss:
+            return "acknowledged operations survive the loss of any one machine of the store"
         if self.survives_power_loss:
             return "acknowledged operations survive a loss of power"
         window_s = self.loss_window_s

@@ -39,7 +39,7 @@ from realmkeep.storage.redis_connection import (
     safe_storage_error,
 )
 from realmkeep.storage.redis_errors import reply_code
-from realmkeep.storage.redis_pipe import RedisPipe
+from realmkeep.storage.redis_pipe import Redirect, RedisPipe
 from realmkeep.storage.redis_sync import SyncOnNewRun
 from realmkeep.storage.redis_url import RedisAddress, parse_redis_url
 from realmkeep.storage.transact import wrong_type
@@ -330,11 +330,18 @@ class RedisStorage:
         """Read the promises of the server. Only a backend of several servers overrides this."""
         return await read_capability(connection, str(self._address))
 
-    async def _ensure_store_runs(self) -> None:
-        """Start the store if it is not running. Only a backend that runs its own store overrides this."""
+    async def _before_opening(self) -> None:
+        """Start the store if it is not running, or find it. Only a backend with more than an address overrides this."""
+
+    async def _before_writing(self, connection: RedisConnection) -> None:
+        """Prepare for the writes over a new connection. Only a backend of several servers overrides this."""
+
+    def _redirection(self) -> Redirect | None:
+        """Follows a MOVED, in a cluster."""
+        return None
 
     async def _open(self) -> None:
-        await self._ensure_store_runs()
+        await self._before_opening()
         script = await asyncio.to_thread(write_script)
         if self._address.tls:
             await asyncio.to_thread(check_tls_files, self._address)
@@ -348,6 +355,7 @@ class RedisStorage:
                     connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0, 0
                 )  # an ACL may allow SCRIPT but not EVALSHA
                 await self._sync.sync_before_reading(connection)
+                await self._before_writing(connection)
         except (*BROKEN, TimeoutError) as error:
             await connection.disconnect(nowait=True)
             raise safe_storage_error(error, self._address, sent=False) from safe_cause(error, self._address)
@@ -362,6 +370,7 @@ class RedisStorage:
             address=self._address,
             clock=self._clock,
             on_broken=self._on_broken,
+            redirect=self._redirection(),
         )
 
     def _on_broken(self, reason: StorageError) -> None:

@@ -122,12 +122,17 @@ def check_server(info: Mapping[str, str], store: str) -> str:
         StorageMisconfigured: The engine is too old, or runs in cluster mode.
         StorageUnavailable: The server is a read-only replica.
     """
-    engine = _check_engine(info, store)
+    engine = check_engine(info, store)
     _check_role(info, store)
     return engine
 
 
-def _check_engine(info: Mapping[str, str], store: str) -> str:
+def check_engine(info: Mapping[str, str], store: str) -> str:
+    """Return the name and version of a server's engine; see `check_server`.
+
+    Raises:
+        StorageMisconfigured: The engine is too old.
+    """
     if not info:
         return "redis (INFO is forbidden)"
     compatible = info.get("redis_version", "0.0")
@@ -141,10 +146,17 @@ def _check_engine(info: Mapping[str, str], store: str) -> str:
     return engine
 
 
+def _cluster_url(store: str) -> str:
+    scheme, _, rest = store.partition("://")
+    host = "host:port" if scheme == "redis+unix" else rest.partition("/")[0]
+    return f"{'rediss' if scheme == 'rediss' else 'redis'}-cluster://{host}/REALM"
+
+
 def _check_role(info: Mapping[str, str], store: str) -> None:
     if info.get("cluster_enabled") == "1":
         raise StorageMisconfigured(
-            f"the store {store} runs in cluster mode", hint="a transaction spans keys of several slots; use one server"
+            f"the store {store} runs in cluster mode",
+            hint=f"a cluster is named with its realm: {_cluster_url(store)}",
         )
     if info.get("role") == "slave" and info.get("slave_read_only", "1") == "1":
         raise StorageUnavailable(f"the store {store} is a read-only replica", hint="connect to its primary")

@@ -28,6 +28,7 @@ class Meaning(NamedTuple):
 
 
 _WAIT: Final = "try again; the store has not changed"
+_CLUSTER: Final = "name a cluster with its realm: redis-cluster://host:port/REALM"
 _PERMISSIONS: Final = "check user and password of the URL, and the user's ACL rules"
 
 # The server decides each of these before a command or script makes its first write.
@@ -48,9 +49,9 @@ REJECTED_BEFORE_EXECUTION: Final[Mapping[str, Meaning]] = {
     "NOPERM": Meaning(StorageMisconfigured, "forbids this user a necessary command or key", _PERMISSIONS),
     "NOPROTO": Meaning(StorageMisconfigured, "does not speak this protocol version", "Redis or Valkey 7.0 or later"),
     "DENIED": Meaning(StorageMisconfigured, "runs in protected mode", "set a password, or bind it to this machine"),
-    "MOVED": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
-    "ASK": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
-    "CROSSSLOT": Meaning(StorageMisconfigured, "is a cluster node", "use a server that is not in cluster mode"),
+    "MOVED": Meaning(StorageMisconfigured, "is a cluster node", _CLUSTER),
+    "ASK": Meaning(StorageUnavailable, "is moving keys to another node", _WAIT),
+    "CROSSSLOT": Meaning(StorageMisconfigured, "is a cluster node", _CLUSTER),
     "WRONGTYPE": Meaning(WrongType, "holds another type than the call needs", "delete it or use another key"),
 }
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from redis.exceptions import InvalidResponse, NoScriptError, RedisError
+from redis.exceptions import InvalidResponse, MovedError, NoScriptError, RedisError
 
 from realmkeep.clock import Clock, Timer
 from realmkeep.errors import OutcomeUnknown, StorageError, StorageUnavailable
@@ -28,6 +28,7 @@ CHUNK_TRANSACTIONS_ENOUGH: Final = 16  # a chunk of small calls is sent when it 
 CHECK_SLICE: Final = 128  # transactions checked before the event loop gets a turn
 
 
+Redirect = Callable[[MovedError], Awaitable[RedisConnection]]
 _TAKEN: Final = Transaction((), ())
 
 
@@ -120,6 +121,8 @@ class RedisPipe:
         address: For timeouts, for errors, and for the prefix of keys.
         clock: The clock.
         on_broken: Called once, with the reason, when the connection broke; not when it is closed.
+        redirect: Returns a connection to the server that a MOVED names; the chunks that it refused go there, in their order.
+            None: MOVED is an error like any other.
     """
 
     def __init__(
@@ -131,6 +134,7 @@ class RedisPipe:
         address: RedisAddress,
         clock: Clock,
         on_broken: Callable[[StorageError], None],
+        redirect: Redirect | None = None,
     ) -> None:
         self._connection = connection
         self._script = script
@@ -139,9 +143,13 @@ class RedisPipe:
         self._prefix = address.prefix.encode()
         self._clock = clock
         self._on_broken = on_broken
+        self._redirect = redirect
+        self._moved: MovedError | None = None
         self._waiting: deque[_WriteCall] = deque()
         self._in_flight: deque[_Chunk] = deque()
-        self._forgotten: list[_Chunk] = []  # refused by a store that lost its scripts; until reloaded, no chunk is sent
+        self._forgotten: list[
+            _Chunk
+        ] = []  # a store without the script or the keys refused them; until it has both, no chunk is sent
         self._ready: deque[_Chunk] = deque()  # packed chunks, in order
         self._packing: _Chunk | None = None
         self._newest: asyncio.Future[list[WriteOutcome]] | None = None
@@ -301,6 +309,10 @@ class RedisPipe:
         except RedisError as error:
             if not is_reply(error):
                 raise
+            if self._redirect and isinstance(error, MovedError):
+                self._moved = error
+                self._forgotten.append(self._in_flight.popleft())
+                return
             failure = safe_storage_error(error, self._address, sent=True)
             failure.__cause__ = safe_cause(error, self._address)
             chunk = self._in_flight.popleft()
@@ -312,15 +324,19 @@ class RedisPipe:
                 self._fail_overtaken()
 
     def _fail_overtaken(self) -> None:
-        """Fail the forgotten chunks: another client has loaded the script, so sending them now would change the order."""
-        failure = StorageUnavailable(f"the store {self._address} had forgotten its scripts", hint="try again")
+        """Fail the forgotten chunks: a later one was executed meanwhile, so sending them now would change the order."""
+        failure = StorageUnavailable(f"the store {self._address} had forgotten its scripts, or moved", hint="try again")
         for chunk in self._forgotten:
             chunk.settle_all(Failed(failure))
         self._forgotten.clear()
 
     async def _reload_script(self) -> None:
-        """Load the script again, after a SCRIPT FLUSH or a failover; the store executed none of the forgotten chunks."""
+        """Load the script again, after a SCRIPT FLUSH, a failover or a move; the store executed none of the forgotten chunks."""
         async with self._clock.timeout(self._address.timeout_s):
+            if self._redirect and self._moved:
+                former, self._connection = self._connection, await self._redirect(self._moved)
+                self._moved = None
+                await former.disconnect(nowait=True)
             self._sha = await ask(self._connection, "SCRIPT", "LOAD", self._script)
         self._ready.extendleft(reversed(self._forgotten))
         self._forgotten.clear()

@@ -21,7 +21,7 @@ TIMEOUT_S_MIN: Final = 0.01
 TIMEOUT_S_MAX: Final = 3600.0
 _TLS_OPTIONS: Final = ("tls_ca", "tls_cert", "tls_key", "tls_key_password")
 _TIMEOUTS: Final = ("timeout_s", "connect_timeout_s")
-_PREFIX: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,13 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         raise ConfigError(f"the {scheme}:// URL has a control character in its host or path", hint="remove it")
     if (number := whole_number(database.encode(errors="replace"))) is None or number < 0:
         raise ConfigError(f"the database of the {scheme}:// URL is not a whole number", hint="0 is the usual one")
-    tls = _tls(options) if scheme == "rediss" else {}
+    is_tls = scheme.startswith("rediss")
+    tls = _tls(options) if is_tls else {}
     timeouts = {name: _seconds(name, options.pop(name)) for name in _TIMEOUTS if name in options}
     prefix = _prefix(options, scheme)
     if options:
         known = [*_TIMEOUTS, "password_file", "prefix", *(("db",) if socket_path else ())]
-        known += [*_TLS_OPTIONS, "tls_key_password_file"] if scheme == "rediss" else []
+        known += [*_TLS_OPTIONS, "tls_key_password_file"] if is_tls else []
         raise ConfigError(
             f"the {scheme}:// URL has the unknown option {next(iter(options))!r}", hint=f"known: {', '.join(known)}"
         )
@@ -141,7 +142,7 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
         host=host,
         port=port,
         socket_path=socket_path,
-        tls=scheme == "rediss",
+        tls=is_tls,
         username=username,
         password=password,
         database=number,
@@ -158,7 +159,7 @@ def parse_redis_url(url: SplitResult) -> RedisAddress:
 def _prefix(options: dict[str, str], scheme: str) -> str:
     if "prefix" not in options:
         return ""
-    if not _PREFIX.fullmatch(name := options.pop("prefix")):
+    if not NAME.fullmatch(name := options.pop("prefix")):
         raise ConfigError(
             f"the prefix of the {scheme}:// URL is not a name",
             hint="1 to 64 letters, digits, '.', '_' and '-', starting with a letter or a digit",

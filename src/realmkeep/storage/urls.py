@@ -20,12 +20,17 @@ class _Backend:
 
 
 _REDIS: Final = _Backend("realmkeep.storage.redis", "redis")
+_REPLICATED: Final = _Backend("realmkeep.storage.replicated.storage", "redis")
 _BACKENDS: Final = {
     "memory": _Backend("realmkeep.storage.memory", None),
     "sqlite": _Backend("realmkeep.storage.sqlite", "sqlite"),
     "redis": _REDIS,
     "rediss": _REDIS,
     "redis+unix": _REDIS,
+    "redis-cluster": _REPLICATED,
+    "rediss-cluster": _REPLICATED,
+    "redis-sentinel": _REPLICATED,
+    "rediss-sentinel": _REPLICATED,
     "postgresql": _Backend("realmkeep.storage.postgres", "postgres"),
     "embedded": _Backend("realmkeep.storage.embedded", "embedded"),
 }
@@ -36,7 +41,8 @@ def open_storage(url: str, *, clock: Clock | None = None) -> Storage:
 
     Args:
         url: `memory://`, `sqlite:///relative.db`, `sqlite:////absolute.db`, `redis://user:password@host:6379/0`,
-            `rediss://...` (TLS), `redis+unix:///path/to/socket`, `postgresql://user@host/database`, or
+            `rediss://...` (TLS), `redis+unix:///path/to/socket`, `redis-cluster://host:port,host:port/realm`,
+            `redis-sentinel://host:port,host:port/primary/0`, `postgresql://user@host/database`, or
             `embedded:///directory`. Special characters in a part are percent-encoded. No error and no `repr` repeats the password.
         clock: The clock; by default the machine's.
 

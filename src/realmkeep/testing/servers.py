@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import hiredis
 
@@ -49,7 +49,12 @@ class StoreServer:
         binary: The server program; by default the one of the embedded store.
         fsync: See `StoreSettings`.
         extra: More lines of configuration, which override those of `realmkeep store config`.
+
+    Attributes:
+        options: More arguments of the program.
     """
+
+    options: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self, directory: Path, *, binary: Path | None = None, fsync: Fsync = "always", extra: str = ""
@@ -75,7 +80,8 @@ class StoreServer:
         path = self.directory / "server.conf"
         path.write_text(configuration(settings) + self._extra, encoding="utf-8")
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen([self._binary, path], stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - a test's own server
+            command = [self._binary, path, *self.options]
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)  # noqa: S603 - a test's own server
         if wait:
             self.wait_until_ready()
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[3]
 STORAGE = ROOT / "src/realmkeep/storage"
 SOURCES = [
     *(ROOT / "src/realmkeep/operations/doctor").glob("*.py"),
-    *(STORAGE / path for path in ("redis_faults.py", "redis_url.py", "postgres/server.py")),
+    *(STORAGE / path for path in ("redis_faults.py", "redis_url.py", "postgres/server.py", "replicated/promises.py")),
 ]
 MAKERS = {"Finding", "StoreFault", "_settable"}
 

@@ -79,7 +79,7 @@ class Engine:
         self.answers = answers = StoreAnswers(clock)
         self.barrier = barrier = RestartBarrier(storage, clock, config.name, ttl_s=config.lease_ttl_s)
         self.safe_point = safe_point = SafePoint(storage, barrier)
-        self.loss_probe = loss_probe = LossProbe(clock)
+        self.loss_probe = loss_probe = LossProbe(clock, lambda: storage.capability.loss_window_s)
         self.ids = IdCounter(storage, barrier)
         self.lease = LeaseHolder(storage, clock, config, sessions, answers, loss_probe, barrier, self.ids)
         self.claims = Claims(

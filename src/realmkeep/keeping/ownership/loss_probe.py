@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from realmkeep.keeping.ownership.revisions import stored_number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from realmkeep.clock import Clock
 
 LOSS_S: Final = 3.0  # the loss window of `everysec` is 1 s, 2 s when an fsync is slow
+MARGIN_S: Final = 1.0  # beyond the loss window that a store tells
 EVERY_S: Final = 0.1  # a store is not back sooner after its crash, so its last write before it is among those kept
 
 
@@ -30,14 +31,19 @@ class SampledWrite(NamedTuple):
 class LossProbe:
     """Samples of acknowledged writes, about twenty a second; a record's revisions only rise, so an older one proves a loss.
 
+    Args:
+        clock: The clock.
+        window_s: Tells the loss window of the store; it is asked while the store is connected.
+
     Attributes:
         safe_s: The safe watermark: no crash of the store can lose a write that was acknowledged before this monotonic time. It
             rises with each look at the store, not by itself, because a store may come back with less after any time away.
         suspicions: How often a loss was suspected: a sample was missing, or the store was restarted.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, window_s: Callable[[], float | None]) -> None:
         self._clock = clock
+        self._window_s = window_s
         self._samples: deque[SampledWrite] = deque()
         self._asked_s = 0.0
         self._cleared = 0
@@ -72,14 +78,15 @@ class LossProbe:
 
     def check(self, samples: Sequence[SampledWrite], stored: Sequence[bytes | None]) -> bool:
         """Whether the store holds the samples, given the values at their keys; forgets samples that no crash can take any more."""
-        old_s = self._clock.monotonic_s() - LOSS_S
+        loss_s = max(LOSS_S, (self._window_s() or 0.0) + MARGIN_S)
+        old_s = self._clock.monotonic_s() - loss_s
         while self._samples and self._samples[0].at_s < old_s:
             self._samples.popleft()
         kept = not any(is_older(value, each.revision) for each, value in zip(samples, stored, strict=True))
         if not kept:
             self.suspicions += 1
         elif not self.loss_suspected:
-            self.safe_s = self._asked_s - LOSS_S
+            self.safe_s = self._asked_s - loss_s
         return kept
 
     def clear_suspicions(self, suspicions: int) -> None:

@@ -166,6 +166,11 @@ def target_of(url: str, manifest: Manifest, clock: Clock) -> Target:
         StorageMisconfigured: The driver for it is not installed.
     """
     scheme = urlsplit(url).scheme
+    if scheme.endswith(("-cluster", "-sentinel")):
+        raise RestoreRefused(
+            f"a backup is not restored into {scheme}://",
+            hint="restore it into embedded://, redis:// or redis+unix://",
+        )
     wanted = {"sqlite": "sqlite", "postgresql": "sqlite", "memory": "memory"}.get(scheme, "valkey")
     if wanted != manifest.engine:
         raise RestoreRefused(

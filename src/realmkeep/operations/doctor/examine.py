@@ -24,6 +24,10 @@ EXAMINERS: Final = {
     "redis": "realmkeep.operations.doctor.redis",
     "rediss": "realmkeep.operations.doctor.redis",
     "redis+unix": "realmkeep.operations.doctor.redis",
+    "redis-cluster": "realmkeep.operations.doctor.replicated",
+    "rediss-cluster": "realmkeep.operations.doctor.replicated",
+    "redis-sentinel": "realmkeep.operations.doctor.replicated",
+    "rediss-sentinel": "realmkeep.operations.doctor.replicated",
     "embedded": "realmkeep.operations.doctor.embedded",
     "postgresql": "realmkeep.operations.doctor.postgres",
 }

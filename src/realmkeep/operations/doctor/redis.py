@@ -62,7 +62,11 @@ async def examine_address(address: RedisAddress, machine: Machine, clock: Clock,
         StorageMisconfigured: It refuses this user, is too old, or runs in cluster mode.
         StorageError: It answered with another error.
     """
-    facts = await read_facts(address, machine, clock)
+    await examine_facts(await read_facts(address, machine, clock), machine, clock, examined)
+
+
+async def examine_facts(facts: RedisFacts, machine: Machine, clock: Clock, examined: Examined) -> None:
+    """Examine a server by its answers, and its machine if it is this one."""
     examined.engine = facts.engine
     examined.promise = capability_of(facts.engine, facts.settings, facts.info).promise
     for find in (_durability, _snapshots, _memory, _reach, _diagnosis):

@@ -1,7 +1,7 @@
 """Reads all that doctor has to know of a live Valkey or Redis; it changes nothing."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,14 @@ MORE_SETTINGS: Final = (  # by their names: the answer to `*` has passwords in i
     "aof-timestamp-enabled",
     "auto-aof-rewrite-percentage",
     "bind",
+    "cluster-replica-validity-factor",
+    "cluster-require-full-coverage",
     "dbfilename",
     "dir",
     "latency-monitor-threshold",
     "maxclients",
+    "min-replicas-max-lag",
+    "min-replicas-to-write",
     "port",
     "protected-mode",
     "rdbcompression",
@@ -107,8 +111,20 @@ class RedisFacts:
         return any(self.size(name) for name in ("port", "tls-port"))
 
 
-async def read_facts(address: RedisAddress, machine: Machine, clock: Clock) -> RedisFacts:
+async def read_facts(
+    address: RedisAddress,
+    machine: Machine,
+    clock: Clock,
+    *,
+    check: Callable[[Mapping[str, str], str], str] = check_server,
+) -> RedisFacts:
     """Ask a server for all facts, within the address's time limit.
+
+    Args:
+        address: The server.
+        machine: This machine.
+        clock: The clock.
+        check: Returns the name and version of its engine, or raises.
 
     Raises:
         StorageUnavailable: It does not answer, is loading, or is a read-only replica.
@@ -121,18 +137,23 @@ async def read_facts(address: RedisAddress, machine: Machine, clock: Clock) -> R
     try:
         async with clock.timeout(address.timeout_s):
             await connection.connect()
-            return await _ask_all(connection, address, machine)
+            return await _ask_all(connection, address, machine, check)
     except (*BROKEN, TimeoutError) as error:
         raise safe_storage_error(error, address, sent=False) from safe_cause(error, address)
     finally:
         await connection.disconnect(nowait=True)
 
 
-async def _ask_all(connection: RedisConnection, address: RedisAddress, machine: Machine) -> RedisFacts:
+async def _ask_all(
+    connection: RedisConnection,
+    address: RedisAddress,
+    machine: Machine,
+    check: Callable[[Mapping[str, str], str], str],
+) -> RedisFacts:
     info = await read_info(connection, *SECTIONS)
     if info.get("loading") == "1":  # PING would tell, too, but after a failed snapshot a server refuses it
         raise StorageUnavailable(f"the store {address} is loading its data", hint="run doctor again when it is done")
-    engine = check_server(info, str(address))
+    engine = check(info, str(address))
     settings = await read_settings(connection, *SETTINGS, *MORE_SETTINGS)
     user = await _answer(connection, "ACL", "WHOAMI")
     name = user.decode(errors="replace") if isinstance(user, bytes) else ""
