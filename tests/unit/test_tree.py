@@ -79,6 +79,7 @@ AWAITS_ITS_TASKS = {
     "port.py": "awaited at the end of the port's block",
     "readers.py": "awaited by the reader, and at the end by `close`",
     "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
+    "redis_connection.py": "whatever ends the reads reaches those who wait for answers",
     "redis_pipe.py": "whatever ends them reaches those who wait for answers",
     "sqlite.py": "shielded and awaited",
     "storage.py": "the reconnection ends in success alone",

@@ -25,7 +25,7 @@ from realmkeep.storage.limits import (
 )
 from realmkeep.storage.patterns import compile_pattern, is_orphan
 from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, WriteOutcome
-from realmkeep.storage.redis_capability import info_number, read_capability, read_info
+from realmkeep.storage.redis_capability import info_number, is_forbidden, parse_info, read_capability, read_info
 from realmkeep.storage.redis_chunk import write_script
 from realmkeep.storage.redis_connection import (
     BROKEN,
@@ -113,9 +113,12 @@ class RedisStorage:
         Raises:
             StorageUnavailable: The store cannot be reached.
         """
-        self._check_connected()
-        async with self._pool.connection(changes=False) as connection:
-            return await read_info(connection, *sections)
+        try:
+            return parse_info(cast("bytes", await self._ask("INFO", *sections)))
+        except StorageError as error:
+            if is_forbidden(error.__cause__):
+                return {}
+            raise
 
     async def connect(self) -> None:
         """Connect, wait while the store loads (within `connect_timeout_s`), check its promises, load the script."""
@@ -324,7 +327,8 @@ class RedisStorage:
 
     async def _ask(self, *command: str | bytes | int, changes: bool = False, subject: str = "") -> Reply:
         self._check_connected()
-        return await self._pool.ask(*command, changes=changes, subject=subject)
+        ask = self._pool.change if changes else self._pool.read
+        return await ask(*command, subject=subject)
 
     async def _read_capability(self, connection: RedisConnection) -> Capability:
         """Read the promises of the server. Only a backend of several servers overrides this."""

@@ -41,12 +41,21 @@ async def read_info(connection: RedisConnection, *sections: str) -> dict[str, st
         RedisError: The connection broke, or the server is not ready.
     """
     try:
-        text = cast("bytes", await ask(connection, "INFO", *sections)).decode(errors="replace")
+        return parse_info(cast("bytes", await ask(connection, "INFO", *sections)))
     except RedisError as error:
-        if is_reply(error) and "NOPERM" in f"{error.status_code} {error}":
+        if is_forbidden(error):
             return {}
         raise
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+
+
+def parse_info(text: bytes) -> dict[str, str]:
+    """Return the lines of `INFO` as a dictionary."""
+    return dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
+
+
+def is_forbidden(error: BaseException | None) -> bool:
+    """Whether the store has answered that an ACL forbids a command."""
+    return isinstance(error, RedisError) and is_reply(error) and "NOPERM" in f"{error.status_code} {error}"
 
 
 def info_number(info: Mapping[str, str], name: str) -> int | None:

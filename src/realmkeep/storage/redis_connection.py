@@ -1,12 +1,14 @@
 """Connections to Redis or Valkey, and a small pool for calls off the hot path."""
 
 import asyncio
+import copy
 import math
 import ssl
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -26,6 +28,7 @@ from realmkeep.storage.redis_errors import is_reply, reply_code, translate
 from realmkeep.storage.redis_url import RedisAddress
 
 POOL_CONNECTIONS_MAX: Final = 8  # logins and operators' reads; more would only queue in the one-threaded server
+READS_AT_ONCE: Final = 64  # on one connection; those of a storm of logins are spread over several
 CLIENT_NAME: Final = "realmkeep"  # an operator sees it in CLIENT LIST
 
 # The exceptions of the driver and the operating system for a connection that fails, breaks, or receives garbage.
@@ -44,9 +47,13 @@ class RedisConnection(Protocol):
     async def read_response(self, *, timeout: float | None = None, disconnect_on_error: bool = True) -> Reply: ...  # noqa: ASYNC109, D102
 
 
+class _Pooled(RedisConnection, Protocol):
+    def pack_commands(self, commands: Iterable[Iterable[str | bytes | int]]) -> list[bytes]: ...
+
+
 class _Pool(Protocol):
-    async def get_connection(self) -> RedisConnection: ...
-    async def release(self, connection: RedisConnection) -> None: ...
+    async def get_connection(self) -> _Pooled: ...
+    async def release(self, connection: _Pooled) -> None: ...
     async def disconnect(self, inuse_connections: bool = True) -> None: ...  # noqa: FBT001, FBT002 - the driver's signature
 
 
@@ -165,6 +172,24 @@ async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_
     return await connection.read_response(timeout=timeout_s)
 
 
+class _Read(NamedTuple):
+    """A command that changes nothing, and the caller who waits for its reply."""
+
+    command: tuple[str | bytes | int, ...]
+    subject: str
+    answer: asyncio.Future[Reply]
+
+    def succeed(self, reply: Reply) -> None:
+        if not self.answer.done():
+            self.answer.set_result(reply)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answer.done():
+            own = copy.copy(error)  # one for each, because a traceback refers to the caller's frames
+            own.__cause__ = error.__cause__
+            self.answer.set_exception(own)
+
+
 class RedisPool:
     """A few connections, made on demand, each used by one call at a time.
 
@@ -176,6 +201,8 @@ class RedisPool:
     def __init__(self, address: RedisAddress, begin: Callable[[RedisConnection], Awaitable[None]]) -> None:
         self._address = address
         self._begin_with = begin
+        self._unsent: deque[list[_Read]] = deque()
+        self._sending: set[asyncio.Task[None]] = set()
         self._pool = cast(
             "_Pool",
             BlockingConnectionPool(
@@ -196,7 +223,7 @@ class RedisPool:
             raise
 
     @asynccontextmanager
-    async def connection(self, *, changes: bool, subject: str = "") -> AsyncGenerator[RedisConnection]:
+    async def connection(self, *, changes: bool, subject: str = "") -> AsyncGenerator[_Pooled]:
         """Borrow one connection for the block; exceptions of the driver leave it as `StorageError`.
 
         Args:
@@ -221,14 +248,14 @@ class RedisPool:
         finally:
             await self._pool.release(connection)
 
-    async def ask(self, *command: str | bytes | int, changes: bool = False, subject: str = "") -> Reply:
-        """Send one command on a connection of the pool, and return the reply.
+    async def change(self, *command: str | bytes | int, subject: str = "") -> Reply:
+        """Send one command that changes data on a connection of the pool, and return the reply.
 
         Raises:
             StorageError: As mapped by `redis_errors`.
         """
         failure: RedisError | None = None
-        async with self.connection(changes=changes, subject=subject) as connection:
+        async with self.connection(changes=True, subject=subject) as connection:
             await connection.send_command(*command)
             try:
                 return await connection.read_response(disconnect_on_error=False)
@@ -236,11 +263,50 @@ class RedisPool:
                 if not is_reply(error):
                     raise
                 failure = error
-        raise self._translated(failure, sent=changes, subject=subject) from safe_cause(failure, self._address)
+        raise self._translated(failure, sent=True, subject=subject) from safe_cause(failure, self._address)
+
+    async def read(self, *command: str | bytes | int, subject: str = "") -> Reply:
+        """Send one command that changes nothing, together with the others of this turn of the event loop; return its reply.
+
+        Raises:
+            StorageError: As mapped by `redis_errors`.
+        """
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if not self._unsent or len(self._unsent[-1]) >= READS_AT_ONCE:
+            self._unsent.append([])
+            sending = asyncio.create_task(self._send_reads())
+            self._sending.add(sending)
+            sending.add_done_callback(self._sending.discard)
+        self._unsent[-1].append(_Read(command, subject, answer))
+        return await answer
+
+    async def _send_reads(self) -> None:
+        """Send the oldest unsent reads on one connection. A caller that is cancelled leaves the others alone."""
+        reads = self._unsent.popleft()
+        try:
+            async with self.connection(changes=False) as connection:
+                await connection.send_packed_command(connection.pack_commands([read.command for read in reads]))
+                for read in reads:
+                    try:
+                        read.succeed(await connection.read_response(disconnect_on_error=False))
+                    except RedisError as error:
+                        if not is_reply(error):
+                            raise
+                        failure = self._translated(error, sent=False, subject=read.subject)
+                        failure.__cause__ = safe_cause(error, self._address)
+                        read.fail(failure)
+        except Exception as error:  # noqa: BLE001 - callers wait for this task, so every end must reach them
+            for read in reads:
+                read.fail(error)
+        except BaseException:  # the end of the event loop
+            for read in reads:
+                read.answer.cancel()
+            raise
 
     async def close(self) -> None:
         """Close every connection, including those in use."""
         await self._pool.disconnect()
+        await asyncio.gather(*self._sending, return_exceptions=True)
 
     def _translated(self, error: BaseException, *, sent: bool, subject: str) -> StorageError:
         return safe_storage_error(error, self._address, sent=sent, subject=subject)

@@ -126,9 +126,14 @@ class OpRing:
         self._hold(sorted(entries, key=_by_id)[-RING_OPS:])
 
     def _hold(self, entries: Sequence[AppliedOp]) -> None:
-        self._lines = b"".join([_sealed(b'[%d,"%b",%b]' % (e.id, e.digest.encode(), e.result)) for e in entries])
-        self._count = len(entries)
-        self.last_id = entries[-1].id if entries else 0
+        lines = [_sealed(b'[%d,"%b",%b]' % (e.id, e.digest.encode(), e.result)) for e in entries]
+        self.take_lines(lines, entries[-1].id if entries else 0)
+
+    def take_lines(self, lines: Sequence[bytes], last_id: int) -> None:
+        """Hold these lines, ordered by id, and no others."""
+        self._lines = b"".join(lines)
+        self._count = len(lines)
+        self.last_id = last_id
 
     def __bool__(self) -> bool:
         return bool(self._count or self._letters)
@@ -290,10 +295,17 @@ def _decode_lines(stored: bytes) -> OpRing:
     *lines, rest = stored.split(b"\n")
     if rest or any(line[:CRC_BYTES] != b"%08x " % crc32(line[CRC_BYTES:]) for line in lines):
         raise _WrongChecksum
-    told = [line[CRC_BYTES:] for line in lines]
-    letters = _letters.decode(told.pop(0)).letters if told and told[0].startswith(b"{") else []
-    ops = {op_id: AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in map(_op.decode, told)}
-    return OpRing(ops.values(), letters, stored=len(told))
+    letters: list[str] = []
+    if lines and lines[0].startswith(b"{", CRC_BYTES):
+        letters = _letters.decode(lines.pop(0)[CRC_BYTES:]).letters
+    told = _ops.decode(b"[%b]" % b",".join([line[CRC_BYTES:] for line in lines]))
+    ops = {op_id: (op_id, digest, result) for op_id, digest, result in told}
+    if [*ops] == sorted(ops) and len(ops) == len(lines):  # nearly always: the lines may stay as they are
+        ring = OpRing((), letters, stored=len(lines))
+        ring.take_lines([line + b"\n" for line in lines[-RING_OPS:]], told[-1][0] if told else 0)
+        return ring
+    entries = [AppliedOp(op_id, digest, bytes(result)) for op_id, digest, result in ops.values()]
+    return OpRing(entries, letters, stored=len(lines))
 
 
 def _decode_former(stored: bytes) -> OpRing:
@@ -319,7 +331,6 @@ class _Letters(msgspec.Struct, forbid_unknown_fields=True):
     letters: list[str]
 
 
-_op = msgspec.json.Decoder(_OpLine)
 _ops = msgspec.json.Decoder(list[_OpLine])
 _letters = msgspec.json.Decoder(_Letters)
 _former = msgspec.json.Decoder(_FormerRing)

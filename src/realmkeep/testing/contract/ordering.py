@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 
-from realmkeep.errors import StorageLocked, StorageUnavailable
+from realmkeep.errors import StorageLocked, StorageUnavailable, WrongType
 from realmkeep.storage.protocol import COMMITTED, Append, Failed, Guard, Put, Storage, WriteOutcome
 from realmkeep.testing.contract.backend import (
     Backend,
@@ -19,6 +19,7 @@ from realmkeep.testing.contract.backend import (
     when,
 )
 
+READS = 150  # more than a backend sends at once
 TURNS_MAX = 12  # of the event loop; by then a request to a real server is under way
 
 
@@ -202,6 +203,16 @@ class CancellationTests(ContractTests):
                 if not cancelled:
                     break
         await assert_both_untouched(storage)
+
+    async def test_a_read_that_is_refused_leaves_the_others_of_its_turn_alone(self, storage: Storage) -> None:
+        await put_both(storage)
+        numbers = [b"%d" % number for number in range(READS)]
+        await commit(storage, *[Put(f"n{number}", value) for number, value in enumerate(numbers)])
+        refused, *read = await asyncio.gather(
+            storage.load("list"), *[storage.load(f"n{number}") for number in range(READS)], return_exceptions=True
+        )
+        assert isinstance(refused, WrongType)
+        assert read == numbers
 
 
 class LifeTests(ContractTests):
