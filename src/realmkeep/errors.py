@@ -295,6 +295,20 @@ class StoreWentBackwards(KeepingError):
     """The store holds an older revision than it acknowledged: it has lost data. Writing stops until an operator decides."""
 
 
+class JournalError(RealmkeepError):
+    """The root of errors about the archive of the journal."""
+
+
+class JournalDamaged(JournalError):
+    """A segment of the journal's archive is missing, changed or unreadable. Segments beside it can be read."""
+
+
+class JournalUnavailable(JournalError):
+    """The archive of the journal cannot be read or written now; play goes on, and its entries wait in the store."""
+
+    retryable = True
+
+
 class BackupError(RealmkeepError):
     """The root of errors about backups; the store was not changed."""
 

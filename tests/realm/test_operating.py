@@ -94,6 +94,7 @@ def test_every_command_says_what_it_is_for(
         "crowd",
         "deploy",
         "doctor",
+        "journal",
         "letters",
         "serve",
         "status",
@@ -105,7 +106,7 @@ def test_every_command_says_what_it_is_for(
 
 
 @pytest.mark.parametrize(
-    "command", ["bench", "crowd", "deploy", "doctor", "letters", "serve", "status", "store", "top"]
+    "command", ["bench", "crowd", "deploy", "doctor", "journal", "letters", "serve", "status", "store", "top"]
 )
 def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     app([command, "--help"], result_action="return_value")

@@ -28,6 +28,7 @@ COMMANDS: Final = (
     Command("dev-cluster", "realmkeep.cli.dev_cluster:dev_cluster", "Run a Valkey cluster of six on this machine."),
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("drill", "realmkeep.cli.drill:drill", "Break real servers and stores under a crowd; say what was lost."),
+    Command("journal", "realmkeep.cli.journal:app", "Check the archive of the journal."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
     Command("operator", "realmkeep.cli.operator:app", "Add operators, and change their roles and passwords."),
     Command("player", "realmkeep.cli.player:app", "Find, show, edit, kick and ban players; each act is audited."),

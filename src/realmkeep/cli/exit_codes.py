@@ -5,7 +5,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
-from realmkeep.errors import ActPending, AuthFailed, ConfigError, StorageError, StorageMisconfigured
+from realmkeep.errors import (
+    ActPending,
+    AuthFailed,
+    ConfigError,
+    JournalUnavailable,
+    StorageError,
+    StorageMisconfigured,
+)
 
 FINDINGS: Final = 1  # or a failure
 USAGE: Final = 2
@@ -25,7 +32,7 @@ def exit_codes() -> Generator[None]:
         yield
     except (ConfigError, StorageMisconfigured) as error:
         _end(error, MISCONFIGURED)
-    except StorageError as error:
+    except (StorageError, JournalUnavailable) as error:
         if not error.retryable:
             raise
         _end(error, UNAVAILABLE)

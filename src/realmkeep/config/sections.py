@@ -342,6 +342,19 @@ class BackupConfig(Section, frozen=True, kw_only=True):
 class JournalConfig(Section, frozen=True, kw_only=True):
     """The journal: one entry a commit, and its archive."""
 
+    enabled: Annotated[bool, Meta(description="`serve` writes a journal, and archives it.")] = True
+    url: Annotated[
+        str,
+        Meta(
+            pattern=r"^file:///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z",
+            description="The archive of the journal, on another disk than the store.",
+            extra={"allowed": "file:///directory"},
+        ),
+    ] = "file:///realm-data/journal"
+    interval_s: Annotated[
+        float, Meta(ge=0.05, le=3600, description="How often waiting entries are archived, as one segment or more.")
+    ] = 60
+    keep_days: Annotated[int, Meta(ge=0, le=36_500, description="Days for which segments are kept; 0: for ever.")] = 90
     snapshot_interval_s: Annotated[
         float, Meta(ge=1, le=7 * 86_400, description="A live record that is written has a snapshot this often.")
     ] = 3600
@@ -395,6 +408,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     operations: OperationsConfig = OperationsConfig()
     backup: BackupConfig = BackupConfig()
     operators: OperatorsConfig = OperatorsConfig()
+    journal: JournalConfig = JournalConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

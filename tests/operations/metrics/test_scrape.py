@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from keeping.game import NotEnough, Player, earn, enter, opens_letters, pay
 from operations.metrics.scraping import asked_of
+from realmkeep.config import JournalConfig
 from realmkeep.keeping import Histogram, Hooks
 from realmkeep.operations.backup.catalogue import BackupAges
 from realmkeep.operations.metrics import ObservedServer, ServerCollector
@@ -60,7 +61,7 @@ def scraped(server: ObservedServer) -> str:
 
 @pytest.fixture
 async def text() -> str:
-    async with Lab(hooks=opens_letters(Hooks())) as lab:
+    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig()) as lab:
         return scraped(await played(lab))
 
 
@@ -116,7 +117,7 @@ async def test_openmetrics_is_served_to_a_scraper_that_asks_for_it(lab: Lab) -> 
 
 
 async def test_openmetrics_has_no_two_families_of_one_name() -> None:
-    async with Lab(hooks=opens_letters(Hooks())) as lab:
+    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig()) as lab:
         registry = CollectorRegistry()
         registry.register(ServerCollector(await played(lab)))
         encode, _ = choose_encoder(OPENMETRICS)

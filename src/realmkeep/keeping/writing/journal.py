@@ -84,6 +84,8 @@ class Journal:
         key: The key of the list.
         is_on: Entries are written.
         appended_bytes: Of all entries written so far.
+        bytes_max: The bytes that may wait for the archiver.
+        archived_us: The wall time at which nothing was left for the archiver; 0 before.
         full_since_us: The wall time at which the backlog became too long; 0 while it is not.
     """
 
@@ -93,13 +95,13 @@ class Journal:
         self._storage = storage
         self._clock = clock
         self._counters = counters
-        self._bytes_max = 0 if config is None else config.backlog_bytes_max
+        self.bytes_max = 0 if config is None else config.backlog_bytes_max
         self._interval_s = 0.0 if config is None else config.snapshot_interval_s
         self.key = keys.server_journal(name)
         self.is_on = config is not None
         self._run = self._seq = 0
         self.appended_bytes = self._archived_bytes = 0
-        self.full_since_us = 0
+        self.full_since_us = self.archived_us = 0
         self._missed = 0
         self._notes: list[GapEntry] = []
 
@@ -129,11 +131,11 @@ class Journal:
 
     def archived_until(self, appended_bytes: int) -> None:
         """Note that all entries are archived that were written while `appended_bytes` had the given value."""
-        self._archived_bytes = max(self._archived_bytes, appended_bytes)
+        self._archived_bytes, self.archived_us = appended_bytes, self._clock.wall_us()
         self._look_for_room()
 
     def _look_for_room(self) -> None:
-        if self.full_since_us and self.backlog_bytes <= self._bytes_max // 2:
+        if self.full_since_us and self.backlog_bytes <= self.bytes_max // 2:
             log.warning("the journal of %s goes on; %d entries are missing", self.key, self._missed)
             self._note_gap(self._missed)
             self.full_since_us = self._missed = 0
@@ -233,7 +235,7 @@ class Journal:
 
     def _append(self, entry: bytes) -> Append | None:
         if not self.full_since_us:
-            if self.backlog_bytes + len(entry) <= self._bytes_max:
+            if self.backlog_bytes + len(entry) <= self.bytes_max:
                 self.appended_bytes += len(entry)
                 return Append(self.key, entry)
             self.full_since_us = self._clock.wall_us()

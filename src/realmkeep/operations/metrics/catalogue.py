@@ -13,6 +13,7 @@ from realmkeep.operations.metrics.observed import VERSION
 if TYPE_CHECKING:
     from realmkeep.keeping import KeeperStatus
     from realmkeep.keeping.live.measures import Histogram
+    from realmkeep.keeping.writing.journal import Journal
     from realmkeep.operations.metrics.observed import ObservedServer
 
 PREFIX: Final = "realmkeep_"
@@ -110,6 +111,14 @@ def _backup(name: str) -> Callable[[Reading], Samples]:
         return [] if ages is None else [((), (getattr(ages, name) or 0) / 1_000_000)]
 
     return read
+
+
+def _journal(read: Callable[[Journal], float]) -> Callable[[Reading], Samples]:
+    def of_server(now: Reading) -> Samples:
+        journal = now.server.engine.journal
+        return [((), read(journal))] if journal.is_on else []
+
+    return of_server
 
 
 def _healthy(now: Reading) -> Samples:
@@ -267,6 +276,31 @@ METRICS: Final = (
         "When the newest backup that a restore has verified was made; 0: there is none.",
         (),
         _backup("verified_us"),
+    ),
+    # the journal
+    _counter(
+        "journal_missed_total", "journal_missed", "Entries that are missing in the journal, because too many waited."
+    ),
+    Metric(
+        "journal_backlog_bytes",
+        "gauge",
+        "Bytes of the journal that wait in the store for the archiver.",
+        (),
+        _journal(lambda journal: journal.backlog_bytes),
+    ),
+    Metric(
+        "journal_backlog_max_bytes",
+        "gauge",
+        "The setting journal.backlog_bytes_max: beyond it entries are left out.",
+        (),
+        _journal(lambda journal: journal.bytes_max),
+    ),
+    Metric(
+        "journal_last_archived_timestamp_seconds",
+        "gauge",
+        "When all of the journal was archived last; 0: never.",
+        (),
+        _journal(lambda journal: journal.archived_us / 1_000_000),
     ),
     # the process
     Metric(

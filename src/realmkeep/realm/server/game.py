@@ -14,6 +14,7 @@ from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
 from realmkeep.errors import NoMoreIds, NoSuchAccount, Quarantined, RecordError
 from realmkeep.operations.backup.schedule import BackupSchedule
+from realmkeep.operations.journal.archiver import Archiver
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.realm.actions.scene import SERIALS_PER_BLOCK, NamedPlayer, Scene, Serials
 from realmkeep.realm.actions.trading import TradeBook
@@ -42,6 +43,7 @@ class Game:
         ticks: Number of ticks since the start.
         refilling: Whether an allocation of serials is under way.
         backups: The schedule of backups; None if this server makes none.
+        archiver: Archives the journal; None if this server writes none.
         strangers_log: Bounds the log lines that a client without a session may cause at will.
         arrivals_log: Bounds the log lines about logins and logouts.
     """
@@ -58,6 +60,7 @@ class Game:
     ticks: int = 0
     refilling: bool = False
     backups: BackupSchedule | None = None
+    archiver: Archiver | None = None
 
     def __post_init__(self) -> None:
         self.background = Background("the realm", self.clock)
@@ -81,7 +84,8 @@ class Game:
     def degraded_beside_keeper(self) -> tuple[str, ...]:
         """As `degraded`, without the keeper's own reasons."""
         backups = (self.backups.trouble,) if self.backups is not None and self.backups.trouble else ()
-        return (*self.accounts.degraded, *self.background.degraded, *backups)
+        journal = (self.archiver.trouble,) if self.archiver is not None and self.archiver.trouble else ()
+        return (*self.accounts.degraded, *self.background.degraded, *backups, *journal)
 
     def scene(self, other: NamedPlayer | None = None) -> Scene:
         """The surroundings of an action at this moment."""

@@ -23,6 +23,7 @@ from realmkeep.realm.server.backups import scheduled_backups
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.hooks import GameHooks
+from realmkeep.realm.server.journal import archived_journal
 from realmkeep.realm.server.operated_players import obey_operators
 from realmkeep.realm.server.operator_port import open_operator_port
 from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
@@ -60,7 +61,7 @@ class ServeOptions:
 
 
 def in_directory(config: Config, directory: Path) -> Config:
-    """The settings, with the store, the key file and the backups in `directory` unless they have a configured place."""
+    """The settings, with the store, the key file, the backups and the journal in `directory` unless they have a configured place."""
     placed = config
     if "store.url" not in config.sources:
         url = f"embedded:///{quote(os.fsencode(directory / 'store'))}"
@@ -71,6 +72,9 @@ def in_directory(config: Config, directory: Path) -> Config:
     if "backup.directory" not in config.sources:
         backups = str(directory / "backups")
         placed = msgspec.structs.replace(placed, backup=msgspec.structs.replace(config.backup, directory=backups))
+    if "journal.url" not in config.sources:
+        archive = f"file:///{quote(os.fsencode(directory / 'journal'))}"
+        placed = msgspec.structs.replace(placed, journal=msgspec.structs.replace(config.journal, url=archive))
     return placed
 
 
@@ -164,7 +168,7 @@ async def _serve(
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
                 log.info("ready", **told)
-            async with _status_line(realm, line), scheduled_backups(realm.game, options.config):
+            async with _status_line(realm, line), _beside(realm, options.config):
                 await keep_server_file(
                     options.directory,
                     lambda: _server_file(options, realm, storage.capability, operations),
@@ -189,6 +193,13 @@ async def _serve(
     return report
 
 
+@asynccontextmanager
+async def _beside(realm: Realm, config: Config) -> AsyncGenerator[None]:
+    """The work beside the game, for the block: backups, and the archive of the journal."""
+    async with archived_journal(realm.game, config), scheduled_backups(realm.game, config):
+        yield
+
+
 async def _open(
     stack: AsyncExitStack, options: ServeOptions, storage: Storage, accounts: Accounts, world: World
 ) -> tuple[Keeper, Realm]:
@@ -202,6 +213,7 @@ async def _open(
         records=config.records,
         clock=SystemClock(),
         rescue_path=directory / RESCUE_FILE,
+        journal=config.journal if config.journal.enabled else None,
     )
     stack.push_async_callback(keeper.close)
     await asyncio.to_thread(remove_server_file, directory)  # left by a killed run; waiting programs need the new one

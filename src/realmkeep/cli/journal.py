@@ -1,0 +1,62 @@
+"""`realmkeep journal`: the archive of the journal."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import msgspec
+from cyclopts import App
+
+from realmkeep.cli.exit_codes import FINDINGS, exit_codes
+
+if TYPE_CHECKING:
+    from realmkeep.config import Config
+    from realmkeep.operations.journal.verifying import ArchiveReport
+
+app = App(name="journal", help="The archive of the journal: what every commit changed, in a chain of segments.")
+
+
+@app.command
+def verify(*, store: str | None = None, archive: str | None = None, json: bool = False) -> None:
+    """Read every segment of every server, and compare it with its manifest, the segment before it, and the store's mark.
+
+    Exits with 0 if the chain is whole, otherwise with 1. A segment that was removed by journal.keep_days is no fault.
+
+    Args:
+        store: URL of the store; by default from the settings.
+        archive: URL of the archive; by default from the settings.
+        json: Print JSON instead of lines.
+    """
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
+
+    with exit_codes():
+        report = asyncio.run(_verify(config_with(store, **{"journal.url": archive})))
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(report))
+    sys.exit(FINDINGS if report.faults else 0)
+
+
+async def _verify(config: "Config") -> "ArchiveReport":
+    from realmkeep.operations.journal.archives import open_archive  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.verifying import verify_archive  # noqa: PLC0415 - as above
+    from realmkeep.storage import open_storage  # noqa: PLC0415 - as above
+
+    opened, storage = open_archive(config.journal.url), open_storage(config.store.url)
+    try:
+        await storage.connect()
+        return await verify_archive(opened, storage)
+    finally:
+        await storage.disconnect()
+        await opened.close()
+
+
+def _lines(report: "ArchiveReport") -> list[str]:
+    lines = [f"FAULT  {fault}" for fault in report.faults]
+    lines += [f"{server}  begins with segment {number}" for server, number in report.begins.items() if number > 1]
+    lines += [f"{segment}  follows a return of the store to an older state" for segment in report.returned]
+    if report.gaps:
+        lines.append(f"{report.gaps} entries note a gap")
+    whole = "is not whole" if report.faults else "is whole"
+    return [*lines, f"the journal {whole}: {report.segments} segments, {report.entries} entries"]

@@ -1,0 +1,208 @@
+"""Where segments are archived: the protocol, files, and the URL of an archive."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from urllib.parse import unquote, urlsplit
+
+from realmkeep import keys
+from realmkeep.errors import ConfigError, FileRefused, InvalidKey, JournalDamaged, JournalUnavailable
+from realmkeep.files import make_directory, read_file, replace_file
+from realmkeep.operations.journal.segments import SEGMENT_BYTES_MAX, TRY, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
+
+MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
+DIGITS: Final = 10
+SEGMENT_ENDS: Final = ".jsonl.zst"
+MANIFEST_ENDS: Final = ".json"
+MANIFEST_NAME: Final = re.compile(rf"(\d{{{DIGITS}}})\.json")
+
+
+class Archive(Protocol):
+    """The segments of every server's journal."""
+
+    async def servers(self) -> Sequence[str]:
+        """The names of the servers that have segments.
+
+        Raises:
+            JournalUnavailable: The archive cannot be reached.
+        """
+        ...
+
+    async def numbers(self, server: str) -> Sequence[int]:
+        """The numbers of a server's complete segments, in order.
+
+        Raises:
+            JournalUnavailable: The archive cannot be reached.
+        """
+        ...
+
+    async def manifest(self, server: str, number: int) -> Manifest:
+        """The manifest of a segment.
+
+        Raises:
+            JournalDamaged: It is missing or cannot be read.
+            JournalUnavailable: The archive cannot be reached.
+        """
+        ...
+
+    async def read(self, manifest: Manifest) -> bytes:
+        """The bytes of a segment.
+
+        Raises:
+            JournalDamaged: It is missing.
+            JournalUnavailable: The archive cannot be reached.
+        """
+        ...
+
+    async def put(self, manifest: Manifest, packed: bytes) -> None:
+        """Keep a segment, then its manifest; both are durable on return. The same segment may be put again after a failure.
+
+        Raises:
+            JournalDamaged: The archive has another segment of this number.
+            JournalUnavailable: It cannot be written now.
+        """
+        ...
+
+    async def remove(self, manifest: Manifest) -> None:
+        """Remove a segment, its manifest first.
+
+        Raises:
+            JournalUnavailable: The archive cannot be changed now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End its connections."""
+        ...
+
+
+def open_archive(url: str) -> Archive:
+    """The archive of a URL: `file:///relative/directory` or `file:////absolute/directory`.
+
+    Raises:
+        ConfigError: The URL has another form.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ConfigError("journal.url is malformed", hint="such as file:///realm-data/journal") from None
+    if parts.scheme == "file" and not parts.netloc and len(parts.path) > 1:
+        return FileArchive(Path(unquote(parts.path[1:])))
+    raise ConfigError(f"journal.url = {url!r:.80} names no archive", hint="such as file:///realm-data/journal")
+
+
+class FileArchive:
+    """An archive in a directory: one directory a server, two files a segment.
+
+    Args:
+        directory: It is made when the first segment is written.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def servers(self) -> Sequence[str]:
+        """As `Archive.servers`."""
+        return await self._to_thread(lambda: sorted(_server_names(self._directory)))
+
+    async def numbers(self, server: str) -> Sequence[int]:
+        """As `Archive.numbers`."""
+        return await self._to_thread(lambda: sorted(_numbers(self._directory / server)))
+
+    async def manifest(self, server: str, number: int) -> Manifest:
+        """As `Archive.manifest`."""
+        path = self._path(server, number, MANIFEST_ENDS)
+        return Manifest.decode(await self._read(path, MANIFEST_BYTES_MAX), str(path))
+
+    async def read(self, manifest: Manifest) -> bytes:
+        """As `Archive.read`."""
+        return await self._read(self._path(manifest.server, manifest.number, SEGMENT_ENDS), SEGMENT_BYTES_MAX)
+
+    async def put(self, manifest: Manifest, packed: bytes) -> None:
+        """As `Archive.put`."""
+        path = self._path(manifest.server, manifest.number, MANIFEST_ENDS)
+        if await self._to_thread(path.exists):
+            if await self._read(path, MANIFEST_BYTES_MAX) != manifest.encode():
+                raise another_segment(str(path))
+            return
+        await self._to_thread(lambda: self._make_directory(manifest.server))
+        await self.write_file(self._path(manifest.server, manifest.number, SEGMENT_ENDS), packed)
+        await self.write_file(path, manifest.encode())
+
+    async def write_file(self, path: Path, content: bytes) -> None:
+        """Write a file beside its place, sync it, and move it there; it is on disk when this returns.
+
+        Raises:
+            JournalUnavailable: It cannot be written now.
+        """
+        await self._to_thread(lambda: replace_file(path, content))
+
+    async def remove(self, manifest: Manifest) -> None:
+        """As `Archive.remove`."""
+        for ends in (MANIFEST_ENDS, SEGMENT_ENDS):
+            path = self._path(manifest.server, manifest.number, ends)
+            await self._to_thread(lambda path=path: path.unlink(missing_ok=True))
+
+    async def close(self) -> None:
+        """As `Archive.close`; there is none."""
+
+    def _make_directory(self, server: str) -> None:
+        make_directory(self._directory, closed=True)
+        make_directory(self._directory / server, closed=True)
+
+    def _path(self, server: str, number: int, ends: str) -> Path:
+        return self._directory / server / f"{number:0{DIGITS}}{ends}"
+
+    async def _read(self, path: Path, bytes_max: int) -> bytes:
+        try:
+            return await self._to_thread(lambda: read_file(path, bytes_max=bytes_max))
+        except FileNotFoundError as error:
+            raise JournalDamaged(f"{path} is missing", hint=TRY) from error
+
+    @staticmethod
+    async def _to_thread(work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except FileNotFoundError:
+            raise
+        except FileRefused:
+            raise
+        except OSError as error:
+            raise JournalUnavailable(
+                f"the archive of the journal: {error}", hint="make room on its disk, or name another journal.url"
+            ) from error
+
+
+def another_segment(where: str) -> JournalDamaged:
+    """The error for two different segments of one number."""
+    return JournalDamaged(
+        f"{where} is another segment", hint="two stores share this archive: give each realm a journal.url of its own"
+    )
+
+
+def _server_names(directory: Path) -> list[str]:
+    if not directory.is_dir():
+        return []
+    names: list[str] = []
+    for each in directory.iterdir():
+        try:
+            keys.server_journal(each.name)
+        except InvalidKey:
+            continue
+        if _numbers(each):
+            names.append(each.name)
+    return names
+
+
+def _numbers(directory: Path) -> list[int]:
+    if not directory.is_dir():
+        return []
+    return [int(found[1]) for each in directory.iterdir() if (found := MANIFEST_NAME.fullmatch(each.name))]
