@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from realmkeep.errors import ConfigError
+from realmkeep.config.named import import_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realmkeep import Letter, Record
-
-HINT: Final = "name it as module:object, such as mygame.holdings:HOLDINGS; the object is a Holdings"
 
 
 @dataclass
@@ -63,11 +60,4 @@ def load_holdings(name: str) -> Holdings:
     Raises:
         ConfigError: There is no such object.
     """
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"backup.holdings = {name!r} cannot be imported: {error}", hint=HINT) from error
-    if not isinstance(found, Holdings):
-        raise ConfigError(f"backup.holdings = {name!r} is a {type(found).__name__}", hint=HINT)
-    return found
+    return import_named(name, Holdings, setting="backup.holdings", example="mygame.holdings:HOLDINGS")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from realmkeep.errors import ConfigError
+from realmkeep.config.named import import_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from realmkeep import Record, Session
-
-HINT: Final = "name it as module:object, such as mygame.operated:PLAYERS; the object is a Players"
 
 
 @dataclass(frozen=True)
@@ -59,11 +56,4 @@ def load_players(name: str) -> Players:
     Raises:
         ConfigError: There is no such object.
     """
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"operators.players = {name!r} cannot be imported: {error}", hint=HINT) from error
-    if not isinstance(found, Players):
-        raise ConfigError(f"operators.players = {name!r} is a {type(found).__name__}", hint=HINT)
-    return found
+    return import_named(name, Players, setting="operators.players", example="mygame.operated:PLAYERS")
