@@ -4,7 +4,8 @@
    registered again; the new account does not get the old character.
 2. `(:version 2 :username ... :password-hash "salt$hash" :character-id ...)`: the specification's.
 3. Without ticket families and without an epoch.
-4. The present version.
+4. Without a lock.
+5. The present version.
 """
 
 from typing import Any, Final, TypeAlias
@@ -49,7 +50,7 @@ class Ban(Part):
     until_s: int | None = None
 
 
-class Account(Record, kind="account", version=4):
+class Account(Record, kind="account", version=5):
     """One account.
 
     Attributes:
@@ -62,6 +63,7 @@ class Account(Record, kind="account", version=4):
         ban: The ban; None without one.
         tickets: At most 8, the newest first.
         addresses: Digests of the networks from which a login succeeded, at most 8, the newest first.
+        locked: The reason why an operator has locked it; empty if it is not locked.
         epoch: Rises with each change that ends sessions; an earlier login stays valid while its ticket's family exists.
     """
 
@@ -75,14 +77,16 @@ class Account(Record, kind="account", version=4):
     tickets: list[Ticket] = durable(default_factory=list, length_max=TICKETS_MAX)
     addresses: list[str] = durable(default_factory=list, length_max=ADDRESSES_MAX)
     epoch: int = durable(default=0, ge=0)
+    locked: str = durable(default="")
 
     @override
     def __repr__(self) -> str:
         return f"Account({self.username!r})"
 
     def is_banned(self, now_s: int) -> bool:
-        """Whether a ban is in force."""
-        return self.ban is not None and (self.ban.until_s is None or now_s < self.ban.until_s)
+        """Whether a ban or a lock is in force."""
+        banned = self.ban is not None and (self.ban.until_s is None or now_s < self.ban.until_s)
+        return banned or bool(self.locked)
 
 
 @Account.migration(1)
@@ -100,4 +104,10 @@ def _several_characters(plain: dict[str, Any]) -> dict[str, Any]:
 @Account.migration(3)
 def _families(plain: dict[str, Any]) -> dict[str, Any]:
     """Change nothing: an old ticket gets its family at its first use."""
+    return plain
+
+
+@Account.migration(4)
+def _lock(plain: dict[str, Any]) -> dict[str, Any]:
+    """Change nothing: an older account is not locked."""
     return plain

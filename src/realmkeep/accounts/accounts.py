@@ -308,14 +308,7 @@ class Accounts(AccountAdmin):
             StorageError: The store cannot be reached, or its answer was lost.
         """
         self._rules.check_password(new_password, username=username)
-        hashed = await self._hash(new_password, "")
-
-        def renewed(account: Account) -> None:
-            account.password_hash = hashed
-            account.tickets = []
-            account.addresses = []
-
-        await self._change_and_tell(username, renewed)
+        await self.set_password_hash(username, await self._hash(new_password, ""))
 
     def follow(self, login: Login, ended: Callable[[str], None]) -> FollowedLogin:
         """Follow a login whose session lives on this server, until it ends or the caller unfollows it.

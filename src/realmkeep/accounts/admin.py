@@ -4,14 +4,16 @@ Every change is safe when it returns, also on a store that may lose its last sec
 account. A change that ends sessions reaches every server within two seconds: its notice is part of the same transaction.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from realmkeep.accounts.account import CHARACTERS_MAX, Account, Ban, CharacterId
 from realmkeep.accounts.lookalikes import Lookalikes
 from realmkeep.accounts.notices import AccountNotices
+from realmkeep.accounts.skeletons import confusables
 from realmkeep.accounts.tickets import without_family
-from realmkeep.accounts.usernames import fold_username
+from realmkeep.accounts.usernames import check_username, fold_username
 from realmkeep.clock import Clock
 from realmkeep.errors import AccountError, AlreadyExists, InvalidKey, NoSuchAccount, StorageUnavailable
 from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords
@@ -182,6 +184,102 @@ class AccountAdmin:
 
         await self._change(username, free, beside=beside)
 
+    async def lock(self, username: str, reason: str, *, beside: Beside | None = None) -> None:
+        """Refuse logins until `unlock`, for an account that may be in foreign hands; its sessions end as after a ban.
+
+        Args:
+            username: The account.
+            reason: For the operators.
+            beside: More of the same transaction; its errors are raised.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: The account cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def locked(account: Account) -> None:
+            account.locked = reason
+            account.tickets = []
+
+        await self._change_and_tell(username, locked, beside)
+
+    async def unlock(self, username: str, *, beside: Beside | None = None) -> None:
+        """Allow logins again; a ban stays. Without a lock nothing changes.
+
+        Args:
+            username: The account.
+            beside: More of the same transaction; its errors are raised.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: The account cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def free(account: Account) -> None:
+            account.locked = ""
+
+        await self._change(username, free, beside=beside)
+
+    async def set_password_hash(self, username: str, password_hash: str, *, beside: Beside | None = None) -> None:
+        """Replace the hash of the password; the same write ends all tickets and forgets the known addresses.
+
+        Args:
+            username: The account.
+            password_hash: As of `hash_password`.
+            beside: More of the same transaction; its errors are raised.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            Quarantined: The account cannot be read.
+            StorageError: The store cannot be reached, or its answer was lost.
+        """
+
+        def renewed(account: Account) -> None:
+            account.password_hash = password_hash
+            account.tickets, account.addresses = [], []
+
+        await self._change_and_tell(username, renewed, beside)
+
+    async def renaming(self, username: str, new_name: str) -> tuple[str, list[Also]]:
+        """The folded new name of an account, and the guards and effects that rename it and end its sessions.
+
+        They hold for the account as it is now; if one of them is refused, ask again.
+
+        Args:
+            username: The account.
+            new_name: As typed.
+
+        Raises:
+            NoSuchAccount: There is no such account.
+            AccountError: The new name is malformed, or taken, or looks like one that is taken.
+            Quarantined: The account cannot be read.
+            StorageError: The store cannot be reached.
+        """
+        await asyncio.to_thread(confusables)  # a file, read once: not on the event loop
+        found, name = await self._find(username), check_username(new_name)
+        if found is None:
+            raise self._no_such(username)
+        old = found.record.username
+        if name == old:
+            return name, []
+        look = await self._lookalikes.claim_name(name)
+        if look is None or await self._find(name) is not None:
+            raise AccountError(f"the name {name!r} is taken, or looks like one that is", hint="choose another name")
+        renamed = found.record
+        renamed.username, renamed.tickets, renamed.addresses = name, [], []
+        renamed.epoch += 1
+        guard, put = await self._notices.posting(old)
+        accounts = self._stored_accounts
+        return name, [
+            *accounts.moved(old, found, name, renamed),
+            *look,
+            *await self._lookalikes.release_name(old),
+            guard,
+            put,
+        ]
+
     async def logout_everywhere(self, username: str, *, beside: Beside | None = None) -> None:
         """End every ticket in one write; servers end the account's sessions within two seconds.
 
@@ -229,6 +327,7 @@ class AccountAdmin:
             Quarantined: The account cannot be read.
             StorageError: The store cannot be reached, or its answer was lost.
         """
+        await asyncio.to_thread(confusables)  # a file, read once: not on the event loop
         for _ in range(CHANGE_TURNS_MAX):
             found = await self._find(username)
             if found is None:

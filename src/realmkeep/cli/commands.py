@@ -20,6 +20,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: Final = (
+    Command("account", "realmkeep.cli.account:app", "Show, lock and sign out accounts; reset a password."),
     Command("audit", "realmkeep.cli.audit:app", "List the acts of operators, and verify that none was changed."),
     Command("backup", "realmkeep.cli.backup:app", "Make, list, verify, prune and restore backups of a store."),
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),
@@ -29,9 +30,11 @@ COMMANDS: Final = (
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("drill", "realmkeep.cli.drill:drill", "Break real servers and stores under a crowd; say what was lost."),
     Command("journal", "realmkeep.cli.journal:app", "Check the archive of the journal."),
+    Command("keys", "realmkeep.cli.keys:app", "Load every record of a store as a login would."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
     Command("operator", "realmkeep.cli.operator:app", "Add operators, and change their roles and passwords."),
     Command("player", "realmkeep.cli.player:app", "Find, show, edit, kick and ban players; each act is audited."),
+    Command("quarantine", "realmkeep.cli.quarantine:app", "Look at records that cannot be used; mend or discard them."),
     Command("serve", "realmkeep.cli.serve:serve", "Run the reference game server until it is told to stop."),
     Command("status", "realmkeep.cli.status:status", "Show a running server, and whether its promises hold."),
     Command(

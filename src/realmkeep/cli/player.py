@@ -240,3 +240,19 @@ def unban(player: str, /, *, how: Changing = CHANGING) -> None:
         return await acting.acts.unban(acting.by, player, reason=how.reason, act_id=how.id)
 
     change(how, "lift the ban", [f"the account of player {player} may log in again"], run)
+
+
+@app.command
+def rename(player: str, name: str, /, *, how: Changing = CHANGING) -> None:
+    """Give a player another name, and its account the same one; the player logs in again under it.
+
+    Args:
+        player: Id or name.
+        name: The new name, under the rules for names of accounts.
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "Outcome":
+        return await acting.acts.rename(acting.by, player, name, reason=how.reason, act_id=how.id)
+
+    change(how, "rename the player", [f"player {player} and its account become {name}"], run)

@@ -139,6 +139,17 @@ class UnownedRecords(Generic[R]):
         key = self.keys(id).record
         return await self._write(key, old.stored, None, [Delete(key)], also)
 
+    def moved(self, id: int | str, old: FoundRecord[R], new_id: int | str, new: R) -> list[Also]:  # noqa: A002 - the field's own name
+        """The guards and effects that remove `old` and create `new` under another id, for the transaction of another change.
+
+        Raises:
+            InvalidKey: An id is malformed.
+            RecordError: The record is too large or cannot be stored.
+        """
+        key, new_key = self.keys(id).record, self.keys(new_id).record
+        blob = encode(new, self.records.codec, limits=self._limits)
+        return [Guard(key, old.stored), Guard(new_key, None), Delete(key), Put(new_key, blob)]
+
     async def settled(self) -> None:
         """Return when no crash of the store can lose the writes made here: at once, unless the store has a loss window.
 

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from operations.operators.people import PASSWORD
+from realmkeep.accounts.account import Account
 from realmkeep.cli.app import app
 from realmkeep.cli.exit_codes import exit_codes
 from realmkeep.errors import ActPending, AuthFailed, RealmkeepError
 from realmkeep.keeping import Keeper
 from realmkeep.realm.world.player import Player
+from realmkeep.storage import open_storage
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -25,6 +27,12 @@ async def players(url: str) -> None:
             await keeper.login(
                 Player, number, create=lambda n=number, name=name: Player(player_id=n, name=name, gold=5)
             )
+        ada = Account(username="ada", password_hash="x", character_ids=[7])
+        assert await keeper.unowned(Account).create("ada", ada)
+    storage = open_storage(url)
+    await storage.connect()
+    await storage.save("player:9", BROKEN)
+    await storage.disconnect()
 
 
 @pytest.fixture
@@ -63,6 +71,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return run
 
 
+BROKEN = b'{"version":3,"player_id":9,"name":"Zoe","gold":-1}'
 YES = ("--reason", "a test", "--yes")
 
 REFUSALS: list[tuple[str, tuple[str, ...], int, str]] = [
@@ -84,8 +93,23 @@ REFUSALS: list[tuple[str, tuple[str, ...], int, str]] = [
     ("no such zone", ("player", "move", "7", "moon", *YES), 1, "no zone 'moon'"),
     ("not in the game", ("player", "kick", "7", *YES), 1, "not in the game"),
     ("not in the game, released", ("player", "release", "7", *YES), 1, "not in the game"),
-    ("no account to ban", ("player", "ban", "7", *YES), 1, "no account has player:7"),
-    ("no account to unban", ("player", "unban", "7", *YES), 1, "no account has player:7"),
+    ("no account to ban", ("player", "ban", "8", *YES), 1, "no account has player:8"),
+    ("no account to unban", ("player", "unban", "8", *YES), 1, "no account has player:8"),
+    ("malformed new name", ("player", "rename", "7", "a b c", *YES), 1, "is not allowed"),
+    ("role too low to rename", ("player", "rename", "7", "zoe", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("no such account", ("account", "show", "nemo"), 1, "no account 'nemo'"),
+    ("no such account to lock", ("account", "lock", "nemo", *YES), 1, "no account 'nemo'"),
+    ("no such account to sign out", ("account", "sign-out", "nemo", *YES), 1, "no account 'nemo'"),
+    ("role too low for a password", ("account", "reset-password", "ada", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("role too low to lock", ("account", "lock", "ada", "--as", "vic", *YES), 1, "needs the role support"),
+    ("no --yes to unlock", ("account", "unlock", "ada", "--reason", "x"), 2, "add --yes"),
+    ("nothing in quarantine", ("quarantine", "show", "player:99"), 1, "nothing at player:99"),
+    ("no record", ("quarantine", "show", "server:config"), 1, "no key of a record"),
+    ("other bytes", ("quarantine", "discard", "player:9", "--digest", "0" * 16, *YES), 1, "changed since"),
+    ("usable", ("quarantine", "discard", "player:8", "--digest", "0" * 16, *YES), 1, "can be used"),
+    ("role too low to discard", ("quarantine", "discard", "player:9", "--digest", "0", "--as", "sue", *YES), 1, "admin"),
+    ("no file", ("quarantine", "mend", "player:9", "none", "--digest", "0", *YES), 2, ""),
+    ("store away, keys", ("keys", "check", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
     ("no reason", ("player", "kick", "7", "--yes"), 2, "--reason"),
     ("no --yes off a terminal", ("player", "edit", "7", "gold", "1", "--reason", "x"), 2, "add --yes"),
     ("no --yes for a kick", ("player", "kick", "7", "--reason", "x"), 2, "add --yes"),
@@ -164,6 +188,40 @@ def test_operators_are_listed_changed_and_disabled(run: Run, tmp_path: Path) -> 
     assert run("operator", "password", "sue", "--password-file", str(other), *YES)[0] == 0
     assert run("player", "find", "ada", "--as", "sue")[0] == 1
     assert [row["name"] for row in json.loads(run("operator", "list", "--json")[1])] == ["ann", "sue", "vic"]
+
+
+def test_a_quarantined_record_is_shown_mended_and_found_sound(run: Run, tmp_path: Path) -> None:
+    code, out, _ = run("keys", "check")
+    assert code == 1
+    assert "player:9 cannot be used: A stored player has no checksum" in out
+    code, out, _ = run("quarantine", "show", "player:9", "--json")
+    shown = json.loads(out)
+    assert (code, shown["content"]) == (1, BROKEN.decode())
+    content = tmp_path / "content"
+    content.write_text('{"version": 3, "player_id": 9, "name": "Zoe", "gold": -1}')
+    arguments = ("quarantine", "mend", "player:9", str(content), "--digest", shown["digest"], *YES)
+    code, out, err = run(*arguments)
+    assert (code, "as unusable" in err, "gold is -1, should be at least 0" in out) == (1, True, True)
+    content.write_text('{"version": 3, "player_id": 9, "name": "Zoe", "gold": 1}')
+    assert run(*arguments)[0] == 0
+    assert run("player", "find", "zoe")[1] == "9  Zoe\n"
+    code, out, _ = run("keys", "check", "--json")
+    assert (code, json.loads(out)["records"]) == (0, {"account": 1, "operator": 3, "player": 3})
+    assert run("quarantine", "list")[:2] == (0, "")
+
+
+def test_an_account_is_locked_renamed_and_gets_a_password(run: Run) -> None:
+    assert run("account", "lock", "ada", "--as", "sue", *YES)[0] == 0
+    assert "locked      a test" in run("account", "show", "ada", "--as", "vic")[1]
+    assert run("account", "unlock", "ada", *YES)[0] == 0
+    assert run("account", "sign-out", "ada", *YES)[0] == 0
+    code, _, err = run("account", "reset-password", "ada", *YES)
+    assert (code, "the new password, shown once: " in err) == (0, True)
+    assert run("player", "rename", "ada", "lovelace", *YES)[0] == 0
+    code, out, _ = run("account", "show", "lovelace", "--json")
+    assert (code, json.loads(out)["character_ids"], json.loads(out)["usable"]) == (0, [7], True)
+    acts = [each["act"] for each in json.loads(run("audit", "list", "--json")[1])][3:]
+    assert acts == ["lock", "unlock", "sign-out", "reset-password", "rename"]
 
 
 def test_settings_that_name_no_operator_or_password_are_misconfigured(

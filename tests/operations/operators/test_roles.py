@@ -24,6 +24,7 @@ GIVEN: dict[str, tuple[Any, ...]] = {
     "release": (1,),
     "ban": (1,),
     "unban": (1,),
+    "rename": (1, "Lovelace"),
 }
 WORDS = {"audit": "read-audit", "preview_edit": "edit"}
 
@@ -44,7 +45,7 @@ def acts() -> list[str]:
     return [
         name
         for name, function in found
-        if name[0] != "_" and list(inspect.signature(function).parameters)[1:2] == ["by"]
+        if name[0] != "_" and name != "on_account" and list(inspect.signature(function).parameters)[1:2] == ["by"]
     ]
 
 

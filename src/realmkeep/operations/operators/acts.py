@@ -7,14 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from realmkeep.accounts.account import Account
-from realmkeep.accounts.admin import AccountAdmin
-from realmkeep.accounts.lookalikes import Lookalikes
-from realmkeep.accounts.notices import AccountNotices
 from realmkeep.errors import ActPending, ActRefused, AlreadyOwned, NoSuchAccount, SessionEnded
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
-from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditTrail
 from realmkeep.operations.operators.control import send_order
 from realmkeep.operations.operators.editing import edited, top_field
@@ -28,6 +23,7 @@ from realmkeep.operations.operators.orders import (
     Order,
     Outcome,
     Release,
+    Rename,
 )
 from realmkeep.operations.operators.roles import SUPPORT_BAN_S_MAX, check_grant
 from realmkeep.operations.operators.running import OrderRunner
@@ -96,9 +92,7 @@ class Acts:
         self._config = config
         self._runner = OrderRunner(keeper, players, live)
         self._book = self._runner.book
-        accounts = UnownedRecords(Account, engine.storage, records=engine.records, clock=engine.clock)
-        notices, lookalikes = AccountNotices(engine.storage, engine.clock), Lookalikes(engine.storage)
-        self.accounts = AccountAdmin(accounts, notices, lookalikes, engine.clock)
+        self.accounts = self._runner.accounts
         self.trail = AuditTrail(engine.storage)
 
     async def find(self, by: Operator, text: str) -> AsyncIterator[FoundPlayer]:
@@ -231,6 +225,19 @@ class Acts:
         """
         return await self._on_player(by, "release", player, Release(), reason, act_id)
 
+    async def rename(self, by: Operator, player: int | str, name: str, *, reason: str, act_id: str = "") -> Outcome:
+        """Give a player another name, and its account the same one; sessions of the account end within two seconds.
+
+        Raises:
+            NotGranted, OpReused: As all acts.
+            ActRefused: As all acts; also for a name that is malformed, taken, or looks like one that is.
+            ActPending: As all acts.
+            StorageError: The store cannot be reached.
+        """
+        check_grant(by, "rename")
+        view = await look_at(self._engine, self._players, self.accounts, await self.player_id(player))
+        return await self._on_player(by, "rename", player, Rename(name=name, account=view.account), reason, act_id)
+
     async def ban(
         self, by: Operator, player: int | str, *, reason: str, lasts_s: float | None = None, act_id: str = ""
     ) -> Outcome:
@@ -257,7 +264,7 @@ class Acts:
         async def change(beside: Beside) -> None:
             await self.accounts.ban(username, reason, until_s=until_s, beside=beside)
 
-        return await self._on_account(by, "ban", username, {"lasts_s": lasts_s}, reason, act_id, change)
+        return await self.on_account(by, "ban", username, {"lasts_s": lasts_s}, reason, act_id, change)
 
     async def unban(self, by: Operator, player: int | str, *, reason: str, act_id: str = "") -> Outcome:
         """Lift the ban of a player's account.
@@ -273,7 +280,7 @@ class Acts:
         async def change(beside: Beside) -> None:
             await self.accounts.lift_ban(username, beside=beside)
 
-        return await self._on_account(by, "unban", username, {}, reason, act_id, change)
+        return await self.on_account(by, "unban", username, {}, reason, act_id, change)
 
     async def player_id(self, player: int | str) -> int | str:
         """The id of a player that is named by id, or by the name of its account.
@@ -351,7 +358,7 @@ class Acts:
                 )
             await clock.sleep(ASK_AGAIN_S)
 
-    async def _on_account(
+    async def on_account(
         self,
         by: Operator,
         act: str,
@@ -361,7 +368,22 @@ class Acts:
         act_id: str,
         change: Callable[[Beside], Awaitable[None]],
     ) -> Outcome:
-        """Change an account, with the audit entry in the same transaction."""
+        """Change an account, with the audit entry in the same transaction; for acts whose grant was checked.
+
+        Args:
+            by: The operator.
+            act: The act.
+            username: The account.
+            details: The change, for the entry.
+            reason: For the audit trail.
+            act_id: The id of the act; empty for a new one.
+            change: Changes the account, with what it gets in the same transaction.
+
+        Raises:
+            OpReused: The id is that of another act.
+            ActRefused: There is no such account, or no reason.
+            StorageError: The store cannot be reached.
+        """
         order = Order(
             act_id=act_id or new_act_id(),
             act=act,
@@ -385,6 +407,8 @@ class Acts:
             await change(beside)
         except _DoneBefore as done:
             return done.outcome.require()
+        except NoSuchAccount as error:
+            raise ActRefused(error.message, hint=error.hint) from error
         assert made is not None  # the change called `beside`
         return made
 

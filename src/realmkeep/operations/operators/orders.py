@@ -57,7 +57,19 @@ class Release(msgspec.Struct, frozen=True, kw_only=True, tag="release"):
     """Disconnect a live player, save its record a last time, and give the record up."""
 
 
-Change: TypeAlias = Edit | Gift | Move | Kick | Release
+class Rename(msgspec.Struct, frozen=True, kw_only=True, tag="rename"):
+    """Give a player another name, and its account the same one.
+
+    Attributes:
+        name: As typed.
+        account: The present name of the account; empty if the player has none.
+    """
+
+    name: str
+    account: str
+
+
+Change: TypeAlias = Edit | Gift | Move | Kick | Release | Rename
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,16 +7,32 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from realmkeep.errors import ActRefused, CommitRefused, RealmkeepError, RecordError, SessionFrozen, StorageUnavailable
+from realmkeep.accounts.account import Account
+from realmkeep.accounts.admin import AccountAdmin
+from realmkeep.accounts.lookalikes import Lookalikes
+from realmkeep.accounts.notices import AccountNotices
+from realmkeep.errors import (
+    AccountError,
+    ActRefused,
+    CommitRefused,
+    RealmkeepError,
+    RecordError,
+    SessionFrozen,
+    StorageUnavailable,
+)
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.operating import commit_for_operator
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.operations.operators.editing import assign, edited
-from realmkeep.operations.operators.orders import Edit, Gift, Kick, Move, OrderBook, Outcome, Release
+from realmkeep.operations.operators.orders import Edit, Gift, Kick, Move, OrderBook, Outcome, Release, Rename
 from realmkeep.operations.operators.players import LiveGame
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realmkeep import Keeper, Record, Session
+    from realmkeep.keeping.unowned_records import Also
     from realmkeep.operations.operators.audit import FoundHead
     from realmkeep.operations.operators.orders import Change, Order
     from realmkeep.operations.operators.players import Players
@@ -41,6 +57,9 @@ class OrderRunner:
         self._players = players
         self._live = live or LiveGame()
         self._limits = limits_of(engine.records)
+        accounts = UnownedRecords(Account, engine.storage, records=engine.records, clock=engine.clock)
+        notices, lookalikes = AccountNotices(engine.storage, engine.clock), Lookalikes(engine.storage)
+        self.accounts = AccountAdmin(accounts, notices, lookalikes, engine.clock)
         self._turn = asyncio.Lock()  # two acts at once would take each other's end of the trail
         self.book = OrderBook(engine.storage, engine.clock, keeper.name)
 
@@ -66,7 +85,9 @@ class OrderRunner:
         """Commit the change with its entry; None if another act was faster, or it was this very act."""
         made: list[Outcome] = []
         try:
-            await commit_for_operator(self._keeper, partial(self._apply, order, head, session, made), session)
+            renaming = await self._renaming(order)
+            function = partial(self._apply, order, head, session, made, renaming)
+            await commit_for_operator(self._keeper, function, session)
         except ActRefused as error:
             return await self.book.refuse(order, error)
         except (RecordError, SessionFrozen) as error:
@@ -80,13 +101,36 @@ class OrderRunner:
         await self._react(order, session)
         return made[0]
 
-    def _apply(self, order: Order, head: FoundHead, session: Session[Any], made: list[Outcome], record: Record) -> None:
+    async def _renaming(self, order: Order) -> Sequence[Also]:
+        """The guards and effects that rename the account of a player; none for other acts.
+
+        Raises:
+            ActRefused: The name is malformed, taken, or looks like one that is.
+            StorageError: The store cannot be reached.
+        """
+        change = order.change
+        if not isinstance(change, Rename) or not change.account:
+            return ()
+        try:
+            return (await self.accounts.renaming(change.account, change.name))[1]
+        except AccountError as error:
+            raise ActRefused(error.message, hint=error.hint) from error
+
+    def _apply(
+        self,
+        order: Order,
+        head: FoundHead,
+        session: Session[Any],
+        made: list[Outcome],
+        renaming: Sequence[Also],
+        record: Record,
+    ) -> None:
         """Change the record, inside the commit."""
         assert order.change is not None  # an order for a record
         details = self._changed(order.change, session, record)
         outcome, beside = self.book.done(order, details, head)
         made.append(outcome)
-        self._keeper.tx.add(*beside)
+        self._keeper.tx.add(*renaming, *beside)
         self._keeper.tx.explain(f"{order.operator}: {order.reason}")
         self._tell_game(session)
 
@@ -111,6 +155,10 @@ class OrderRunner:
             case Move(place=place):
                 self._game(self._players.move, "moves", record, place)
                 return {"place": place}
+            case Rename(name=name):
+                made = edited(record, self._players.name, name, self._limits)
+                assign(record, made.record)
+                return {"before": made.before, "after": made.after}
             case Kick() | Release():
                 if session.borrowers:
                     raise ActRefused(f"{session.keys.record} is not in the game", hint="there is nothing to end")

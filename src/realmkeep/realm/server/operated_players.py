@@ -34,5 +34,6 @@ def live_game(game: Game) -> LiveGame:
         if connection is not None and connection.session is session:
             game.places.remove_player(session.record)
             game.places.add_player(session.record)
+            game.connections.add_player(connection)
 
     return LiveGame(kicked=kicked, changed=changed)

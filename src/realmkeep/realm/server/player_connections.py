@@ -37,6 +37,7 @@ class PlayerConnection:
         peer: None while the player is disconnected and in grace.
         unanswered: Tier-1 operations that wait for the store.
         repeats: Operations sent again whose answer waits for the store.
+        listed_name: The name under which other players find it; empty if it is not listed.
         level_told: The last level that the client was told of.
         respawn_s: Monotonic time at which a fallen player respawns.
         login: The login of the peer, followed while the peer is attached; None without a peer.
@@ -47,6 +48,7 @@ class PlayerConnection:
     peer: Peer | None = None
     unanswered: int = 0
     repeats: int = 0
+    listed_name: str = ""
     level_told: int = 1
     respawn_s: float | None = None
     login: FollowedLogin | None = None
@@ -98,8 +100,14 @@ class PlayerConnections:
     def add_player(self, connection: PlayerConnection) -> None:
         """Add a player to the game; also call it when the player's name becomes known."""
         self.by_id[connection.player.player_id] = connection
+        self._unlist_name(connection)  # an operator may have renamed it
         if connection.player.name:
-            self._by_name[connection.player.name] = connection
+            connection.listed_name = connection.player.name
+            self._by_name[connection.listed_name] = connection
+
+    def _unlist_name(self, connection: PlayerConnection) -> None:
+        if self._by_name.get(connection.listed_name) is connection:
+            del self._by_name[connection.listed_name]
 
     def attach_peer(self, connection: PlayerConnection, peer: Peer) -> None:
         """Attach a peer to a player."""
@@ -129,8 +137,7 @@ class PlayerConnections:
     def remove_player(self, connection: PlayerConnection) -> Peer | None:
         """Take a player out of the game; returns its peer."""
         self.by_id.pop(connection.player.player_id, None)
-        if self._by_name.get(connection.player.name) is connection:
-            del self._by_name[connection.player.name]
+        self._unlist_name(connection)
         return self.detach_peer(connection)
 
     def send_event(self, player_id: int, message: dict[str, Any]) -> None:
