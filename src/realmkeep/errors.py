@@ -337,6 +337,10 @@ class RestoreRefused(BackupError):
     """A store is not empty or in use, so no backup is restored into it; nothing was changed."""
 
 
+class CopyRefused(RealmkeepError):
+    """A store is in use, or has something else, so it is not copied, or not copied into."""
+
+
 class OperatorError(RealmkeepError):
     """The root of errors about operators and their acts; nothing was changed unless `outcome` is `"unknown"`."""
 

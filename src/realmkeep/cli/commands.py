@@ -40,7 +40,7 @@ COMMANDS: Final = (
     Command(
         "store",
         "realmkeep.cli.store:app",
-        "Configure the Valkey or Redis of a realm; restore a rescue file; mend the counter of ids.",
+        "Configure the Valkey or Redis of a realm; copy a store; restore a rescue file; mend the counter of ids.",
     ),
     Command("top", "realmkeep.cli.status:top", "Watch a running server: rates, and the course of each figure."),
 )

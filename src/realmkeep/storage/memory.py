@@ -103,6 +103,12 @@ class MemoryStore:
         """Whether `key` holds a value or a list."""
         return self._find(key) is not None
 
+    def expiry(self, key: str) -> float | None:
+        """Return the seconds after which `key` vanishes; None if it does not, or is absent."""
+        if self._find(key) is None or key not in self._expires_us:
+            return None
+        return (self._expires_us[key] - self._now_us()) / 1_000_000
+
     def remove(self, key: str) -> bool:
         """Remove `key`; True if it existed."""
         existed = self.exists(key)
@@ -222,6 +228,14 @@ class MemoryStorage:
         entries = self.store.entries(key)[start : None if count is None else start + count]
         await asyncio.sleep(0)
         return entries
+
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes."""
+        check_keys(keys)
+        self._check_connected()
+        left = [self.store.expiry(key) for key in keys]
+        await asyncio.sleep(0)
+        return left
 
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list."""

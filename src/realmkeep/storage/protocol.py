@@ -378,6 +378,14 @@ class Storage(Protocol):
         """
         ...
 
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes; None for a key without an expiry, and for an absent one.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
+        ...
+
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list.
 

@@ -190,6 +190,17 @@ class RedisStorage:
         stop = -1 if count is None else start + count - 1
         return cast("list[bytes]", await self._ask("LRANGE", self._prefix + key, start, stop, subject=key))
 
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes."""
+        check_keys(keys)
+        self._check_connected()
+        wanted = [self._prefix + key for key in keys]
+        async with self._pool.connection(changes=False, subject=keys[0] if keys else "") as connection:
+            for key in wanted:
+                await connection.send_command("PTTL", key)
+            left_ms = [cast("int", await connection.read_response()) for _ in wanted]
+        return [each / 1000 if each >= 0 else None for each in left_ms]
+
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list."""
         check_key(key)

@@ -93,7 +93,7 @@ def pin_snapshot(url: str, work: Path, clock: Clock) -> AbstractAsyncContextMana
             f"a {parts.scheme}:// store cannot be backed up by Realmkeep",
             hint="memory:// ends with its process, so nothing of it is left to restore"
             if parts.scheme == "memory"
-            else "back up the files of its servers, with the tools of the engine"
+            else "back up the files of its servers, or a copy: realmkeep store copy"
             if parts.scheme.endswith(("-cluster", "-sentinel"))
             else "use the tools of its engine; docs/backups.md names them",
         )

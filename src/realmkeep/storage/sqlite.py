@@ -134,6 +134,12 @@ class SqliteStorage:
         check_range(key, start, count)
         return await self._read(lambda snapshot: snapshot.entries(key, start=start, count=count))
 
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes."""
+        check_keys(keys)
+        wanted = tuple(keys)
+        return await self._read(lambda snapshot: [snapshot.expiry(key) for key in wanted])
+
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list."""
         check_key(key)

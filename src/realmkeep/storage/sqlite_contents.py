@@ -122,6 +122,11 @@ class SqliteContents:
         """Whether `key` holds a value or a list."""
         return self._find(key) is not None
 
+    def expiry(self, key: str) -> float | None:
+        """Return the seconds after which `key` vanishes; None if it does not, or is absent."""
+        row = self._find(key)
+        return None if row is None or row[1] is None else (row[1] - self._clock.wall_us()) / 1_000_000
+
     def page_of_keys(self, from_key: str, count: int) -> tuple[list[str], str | None]:
         """Return the keys of the next `count` rows from `from_key` on, sorted, and the key of the next page, if any."""
         rows: list[tuple[str, int | None]] = list(self._run("page_of_keys", {"from_key": from_key, "count": count}))

@@ -16,7 +16,7 @@ from realmkeep.storage.protocol import AnyTransaction, Capability, Failed, Stora
 
 T = TypeVar("T")
 
-READS: Final = frozenset({"run_id", "load", "load_many", "load_list", "exists", "keys"})
+READS: Final = frozenset({"run_id", "load", "load_many", "load_list", "expiries", "exists", "keys"})
 CHANGES: Final = frozenset({"write", "increment", "flush", "save", "delete", "snapshot", "sweep_temp"})
 
 
@@ -250,6 +250,10 @@ class FaultyStorage:
     async def load_list(self, key: str, *, start: int = 0, count: int | None = None) -> list[bytes]:
         """Call the inner store, or raise StorageUnavailable."""
         return await self._read("load_list", lambda: self._inner.load_list(key, start=start, count=count))
+
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Call the inner store, or raise StorageUnavailable."""
+        return await self._read("expiries", lambda: self._inner.expiries(keys))
 
     async def exists(self, key: str) -> bool:
         """Call the inner store, or raise StorageUnavailable."""

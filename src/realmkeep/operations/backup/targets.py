@@ -168,8 +168,8 @@ def target_of(url: str, manifest: Manifest, clock: Clock) -> Target:
     scheme = urlsplit(url).scheme
     if scheme.endswith(("-cluster", "-sentinel")):
         raise RestoreRefused(
-            f"a backup is not restored into {scheme}://",
-            hint="restore it into embedded://, redis:// or redis+unix://",
+            f"a backup is not restored into {scheme}:// at once",
+            hint="restore it into an embedded or a single store, and copy that: realmkeep store copy",
         )
     wanted = {"sqlite": "sqlite", "postgresql": "sqlite", "memory": "memory"}.get(scheme, "valkey")
     if wanted != manifest.engine:

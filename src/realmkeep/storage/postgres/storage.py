@@ -177,6 +177,16 @@ class PostgresStorage:
             raise wrong_type(key, holds="a value", wanted="a list")
         return [entry for _, entry in rows if entry is not None]
 
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes."""
+        check_keys(keys)
+        _, readers = self._connected()
+        left: dict[str, float] = {}
+        for start in range(0, len(keys), LOAD_KEYS_MAX):
+            rows = await readers.ask("expiries", texts([*dict.fromkeys(keys[start : start + LOAD_KEYS_MAX])]))
+            left |= {key: left_us / 1_000_000 for key, left_us in rows}
+        return [left.get(key) for key in keys]
+
     async def exists(self, key: str) -> bool:
         """Whether `key` holds a value or a list."""
         check_key(key)

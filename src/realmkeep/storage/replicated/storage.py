@@ -127,6 +127,12 @@ class ReplicatedStorage(RedisStorage):
         await self._answered(lambda: save(key, value), changes=True)
 
     @override
+    async def expiries(self, keys: Sequence[str]) -> list[float | None]:
+        """Return the seconds after which each of `keys` vanishes."""
+        expiries = super().expiries
+        return await self._answered(lambda: expiries(keys), changes=False)
+
+    @override
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
         """Iterate over the keys that match, by SCAN, and again if the realm went to another server meanwhile."""
         seen: set[str] = set()

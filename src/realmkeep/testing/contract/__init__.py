@@ -21,7 +21,7 @@ from realmkeep.testing.contract.ordering import CancellationTests, DurabilityTes
 from realmkeep.testing.contract.races import RaceTests
 from realmkeep.testing.contract.reading import ConvenienceTests, KeysTests, ReadTests
 from realmkeep.testing.contract.transactions import TransactionTests
-from realmkeep.testing.contract.values import ExpiryTests, LimitTests, TypeTests
+from realmkeep.testing.contract.values import EndTests, ExpiryTests, LimitTests, TypeTests
 
 __all__ = ["Backend", "StorageContract"]
 
@@ -36,6 +36,7 @@ class StorageContract(
     CancellationTests,
     LifeTests,
     ExpiryTests,
+    EndTests,
     TypeTests,
     LimitTests,
     ReadTests,

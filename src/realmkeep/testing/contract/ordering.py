@@ -236,6 +236,7 @@ class LifeTests(ContractTests):
             lambda: storage.load("a"),
             lambda: storage.load_many(["a"]),
             lambda: storage.load_list("a"),
+            lambda: storage.expiries(["a"]),
             lambda: storage.exists("a"),
             lambda: all_keys(storage),
             lambda: storage.increment("a"),

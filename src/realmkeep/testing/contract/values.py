@@ -199,6 +199,29 @@ class TypeTests(ContractTests):
         assert await all_keys(storage) == []
 
 
+class EndTests(ContractTests):
+    """The time that is left of a key."""
+
+    async def test_the_time_that_is_left_is_told(self, storage: Storage) -> None:
+        assert await storage.expiries([]) == []
+        await put_both(storage)
+        await commit(storage, Put("hour", b"x", expire_s=3600), Put("day", b"x", expire_s=24 * 3600))
+        hour, day, *others = await storage.expiries(["hour", "day", "value", "list", "absent", "hour"])
+        assert hour is not None
+        assert 3500 < hour <= 3600
+        assert day is not None
+        assert 23 * 3600 < day <= 24 * 3600
+        assert others[:3] == [None, None, None]
+        assert others[3] is not None
+        await commit(storage, Put("hour", b"y"))
+        assert await storage.expiries(["hour"]) == [None]
+
+    async def test_a_key_that_has_vanished_has_no_time_left(self, storage: Storage, backend: Backend) -> None:
+        await commit(storage, Put("a", b"x", expire_s=0.05))
+        await backend.elapse(0.1)
+        assert await storage.expiries(["a"]) == [None]
+
+
 class LimitTests(ContractTests):
     """A call beyond the limits is refused before any part of it is sent."""
 
@@ -230,6 +253,7 @@ class LimitTests(ContractTests):
             lambda: storage.load(key),
             lambda: storage.load_many(["a", key]),
             lambda: storage.load_list(key),
+            lambda: storage.expiries(["a", key]),
             lambda: storage.exists(key),
             lambda: storage.increment(key),
             lambda: storage.save(key, b"1"),

@@ -1,0 +1,1 @@
+"""Copies a realm from one store into another, of any kind."""
