@@ -15,6 +15,7 @@ from server import SETTINGS, Server, running
 
 from realmkeep.cli import main
 from realmkeep.cli.app import app
+from realmkeep.cli.commands import COMMANDS
 from realmkeep.errors import ConfigError
 from realmkeep.realm.server.reports import located
 
@@ -88,26 +89,11 @@ def test_every_command_says_what_it_is_for(
     monkeypatch.setattr(sys, "argv", ["realmkeep", *arguments])
     main()
     rows = [row.split(maxsplit=1) for row in capsys.readouterr().out.splitlines() if row.startswith("  ")]
-    assert {name for name, told in rows if told} == {
-        "backup",
-        "bench",
-        "crowd",
-        "deploy",
-        "doctor",
-        "journal",
-        "letters",
-        "serve",
-        "status",
-        "store",
-        "top",
-        "--help",
-        "--version",
-    }
+    assert {name for name, told in rows if told} == {*(command.name for command in COMMANDS), "--help", "--version"}
+    assert len(rows) == len(COMMANDS) + 2
 
 
-@pytest.mark.parametrize(
-    "command", ["bench", "crowd", "deploy", "doctor", "journal", "letters", "serve", "status", "store", "top"]
-)
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
 def test_every_command_has_its_own_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     app([command, "--help"], result_action="return_value")
     assert capsys.readouterr().out.startswith(f"Usage: realmkeep {command} ")

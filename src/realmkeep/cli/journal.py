@@ -11,13 +11,14 @@ from realmkeep.cli.exit_codes import FINDINGS, exit_codes
 
 if TYPE_CHECKING:
     from realmkeep.config import Config
+    from realmkeep.operations.journal.replaying import ReplayReport
     from realmkeep.operations.journal.verifying import ArchiveReport
 
 app = App(name="journal", help="The archive of the journal: what every commit changed, in a chain of segments.")
 
 
 @app.command
-def verify(*, store: str | None = None, archive: str | None = None, json: bool = False) -> None:
+def verify(*, store: str | None = None, archive: str | None = None, replay: bool = False, json: bool = False) -> None:
     """Read every segment of every server, and compare it with its manifest, the segment before it, and the store's mark.
 
     Exits with 0 if the chain is whole, otherwise with 1. A segment that was removed by journal.keep_days is no fault.
@@ -25,28 +26,37 @@ def verify(*, store: str | None = None, archive: str | None = None, json: bool =
     Args:
         store: URL of the store; by default from the settings.
         archive: URL of the archive; by default from the settings.
+        replay: Also replay the journal, and compare with the store each field that changes in commits alone. Stop the servers first.
         json: Print JSON instead of lines.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
 
     with exit_codes():
-        report = asyncio.run(_verify(config_with(store, **{"journal.url": archive})))
+        report, replayed = asyncio.run(_verify(config_with(store, **{"journal.url": archive}), replay=replay))
     if json:
-        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+        shown = msgspec.to_builtins(report) | ({} if replayed is None else {"replayed": msgspec.to_builtins(replayed)})
+        sys.stdout.write(msgspec.json.encode(shown).decode() + "\n")
     else:
         sys.stdout.writelines(f"{line}\n" for line in _lines(report))
-    sys.exit(FINDINGS if report.faults else 0)
+        sys.stdout.writelines(f"{line}\n" for line in _replay_lines(replayed))
+    sys.exit(FINDINGS if report.faults or (replayed is not None and replayed.differences) else 0)
 
 
-async def _verify(config: "Config") -> "ArchiveReport":
+async def _verify(config: "Config", *, replay: bool) -> "tuple[ArchiveReport, ReplayReport | None]":
+    from realmkeep.operations.backup.game import game_of  # noqa: PLC0415 - as above
     from realmkeep.operations.journal.archives import open_archive  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.history import History  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.replaying import replay as replayed  # noqa: PLC0415 - as above
     from realmkeep.operations.journal.verifying import verify_archive  # noqa: PLC0415 - as above
     from realmkeep.storage import open_storage  # noqa: PLC0415 - as above
 
     opened, storage = open_archive(config.journal.url), open_storage(config.store.url)
     try:
         await storage.connect()
-        return await verify_archive(opened, storage)
+        report = await verify_archive(opened, storage)
+        if not replay or report.faults:
+            return report, None
+        return report, await replayed(History(opened, storage), storage, game_of(config))
     finally:
         await storage.disconnect()
         await opened.close()
@@ -60,3 +70,13 @@ def _lines(report: "ArchiveReport") -> list[str]:
         lines.append(f"{report.gaps} entries note a gap")
     whole = "is not whole" if report.faults else "is whole"
     return [*lines, f"the journal {whole}: {report.segments} segments, {report.entries} entries"]
+
+
+def _replay_lines(report: "ReplayReport | None") -> list[str]:
+    if report is None:
+        return []
+    lines = [f"DIFFERS  {each}" for each in report.differences]
+    told = f"{report.fields} fields of {report.records} records are as the journal gives them"
+    if report.differences:
+        told = f"{len(report.differences)} of {report.fields} fields differ, of {report.records} records"
+    return [*lines, told + (f"; {report.skipped} records could not be compared" if report.skipped else "")]

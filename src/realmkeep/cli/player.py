@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from realmkeep.operations.operators.orders import Outcome
 
 app = App(name="player", help="Players: find, show and change them; every change stands in the audit trail.")
+app.command("realmkeep.cli.history:history", name="history", help="Show what the commits changed on a player.")
+app.command("realmkeep.cli.history:at", name="at", help="Show a player as it was at a moment.")
 
 READING: Final = Reading()
 CHANGING: Final = Changing()

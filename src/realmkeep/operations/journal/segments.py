@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from realmkeep.errors import JournalDamaged, StorageMisconfigured
-from realmkeep.keeping.writing.journal_entries import CommitEntry, SnapshotEntry, decode_entry
+from realmkeep.keeping.writing.journal_entries import CommitEntry, GapEntry, SnapshotEntry, decode_entry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         first_us: The earliest time of its entries.
         last_us: The latest time of its entries.
         records: The keys of all records in it, sorted.
+        gaps: The number of its entries that note a gap.
         returned: The store had come back with an older state before this segment: entries before it may have been undone.
     """
 
@@ -50,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     first_us: int
     last_us: int
     records: tuple[str, ...]
+    gaps: int = 0
     returned: bool = False
 
     def encode(self) -> bytes:
@@ -126,6 +128,7 @@ def make_segment(
         first_us=min(times),
         last_us=max(times),
         records=tuple(sorted({key for entry in entries for key in records_of(entry)})),
+        gaps=sum(isinstance(entry, GapEntry) for entry in entries),
         returned=returned,
     )
     return manifest, packed

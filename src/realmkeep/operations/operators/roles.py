@@ -42,6 +42,7 @@ GRANTS: Final[Mapping[str, Role]] = MappingProxyType(
     {
         "find": Role.VIEWER,
         "show": Role.VIEWER,
+        "history": Role.VIEWER,
         "read-audit": Role.VIEWER,
         "kick": Role.SUPPORT,
         "release": Role.SUPPORT,

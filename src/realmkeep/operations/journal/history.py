@@ -1,0 +1,288 @@
+"""The journal read back: the entries of a record or of an item, and the state of a record at a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import Corrupt
+from realmkeep.keeping.writing.journal_entries import (
+    CommitEntry,
+    GapEntry,
+    JournalEntry,
+    SnapshotEntry,
+    applied,
+    decode_entry,
+)
+from realmkeep.operations.journal.segments import read_segment, records_of
+from realmkeep.records import IMMEDIATE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from realmkeep.operations.journal.archives import Archive
+    from realmkeep.operations.journal.segments import Manifest
+    from realmkeep.records import Record
+    from realmkeep.storage import Storage
+
+PAGE_ENTRIES: Final = 250
+
+
+class Found(NamedTuple):
+    """An entry, and the server that wrote it."""
+
+    server: str
+    entry: JournalEntry
+
+    @property
+    def at(self) -> tuple[int, int, int]:
+        """Its place among the entries of all servers."""
+        return self.entry.at, self.entry.run, self.entry.seq
+
+
+class History:
+    """The journals of all servers of a store: their archives, and the entries that wait in the store.
+
+    Args:
+        archive: The archive.
+        storage: The store, connected.
+    """
+
+    def __init__(self, archive: Archive, storage: Storage) -> None:
+        self._archive = archive
+        self._storage = storage
+
+    async def of_record(self, key: str) -> list[Found]:
+        """Every entry about a record, and every gap, in their order. Segments without the record are not read.
+
+        Raises:
+            JournalDamaged: A segment is missing or was changed.
+            JournalUnavailable: The archive cannot be reached.
+            Corrupt: An entry cannot be read.
+            StorageError: The store cannot be reached.
+        """
+        quoted = msgspec.json.encode(key)
+        found = [
+            each
+            async for each in self.entries(
+                lambda manifest: key in manifest.records or manifest.gaps > 0,
+                lambda stored: quoted in stored or b'"gap"' in stored,
+            )
+            if isinstance(each.entry, GapEntry) or key in records_of(each.entry)
+        ]
+        return sorted(found, key=lambda each: each.at)
+
+    async def of_serial(self, serial: int) -> list[Found]:
+        """Every entry in which an item with this serial moves, in their order. Reads every segment.
+
+        Raises:
+            JournalError, Corrupt, StorageError: As `of_record`.
+        """
+        sought = b'"serial":%d' % serial
+        found = [
+            each
+            async for each in self.entries(lambda _: True, lambda stored: sought in stored)
+            if isinstance(each.entry, CommitEntry) and moves(each.entry, serial)
+        ]
+        return sorted(found, key=lambda each: each.at)
+
+    async def entries(
+        self, is_read: Callable[[Manifest], bool], is_decoded: Callable[[bytes], bool]
+    ) -> AsyncIterator[Found]:
+        """Entries of every server, each once; those of one server in the order in which they reached its journal.
+
+        Args:
+            is_read: Whether a segment is read.
+            is_decoded: Whether an entry is decoded, by its bytes.
+
+        Raises:
+            JournalError, Corrupt, StorageError: As `of_record`.
+        """
+        waiting = {keys.parse(key).id: key async for key in self._storage.keys(keys.server_journal("*"))}
+        for server in sorted({*await self._archive.servers(), *waiting}):
+            listed = await self._listed(waiting[server], is_decoded) if server in waiting else []
+            seen = {(entry.run, entry.seq) for entry in listed}
+            for number in await self._archive.numbers(server):
+                manifest = await self._archive.manifest(server, number)
+                if not is_read(manifest):
+                    continue
+                for stored in read_segment(manifest, await self._archive.read(manifest)):
+                    if is_decoded(stored) and ((entry := decode_entry(stored)).run, entry.seq) not in seen:
+                        yield Found(server, entry)
+            for entry in listed:
+                yield Found(server, entry)
+
+    async def _listed(self, key: str, is_decoded: Callable[[bytes], bool]) -> list[JournalEntry]:
+        found: dict[tuple[int, int], JournalEntry] = {}
+        start = 0
+        while page := await self._storage.load_list(key, start=start, count=PAGE_ENTRIES):
+            for stored in page:
+                if is_decoded(stored):
+                    entry = decode_entry(stored)
+                    found[entry.run, entry.seq] = entry
+            start += len(page)
+        return [*found.values()]
+
+
+class Move(msgspec.Struct, frozen=True):
+    """An item in an entry.
+
+    Attributes:
+        where: The key of a record, or `letter to` and the key of its receiver.
+        came: It came there; otherwise it left.
+    """
+
+    where: str
+    came: bool
+
+
+def moves(entry: CommitEntry, serial: int) -> list[Move]:
+    """Where an item leaves and comes in a commit; an item that stays in its record does neither."""
+    found: list[Move] = []
+    for change in entry.records:
+        left, came = 0, 0
+        for each in change.fields.values():
+            was, now = _sides(each)
+            left, came = left + _count(was, serial), came + _count(now, serial)
+        found += [Move(change.key, came=came > left)] if came != left else []
+    found += [Move(f"letter to {to}", came=True) for to, letter in entry.letters if _count(letter, serial)]
+    found += [Move(key, came=True) for key, stored in entry.created if _count(stored, serial)]
+    return sorted(found, key=lambda each: each.came)
+
+
+def _sides(change: Any) -> tuple[Any, Any]:
+    if isinstance(change, list):
+        return cast("tuple[Any, Any]", tuple(cast("list[Any]", change)))
+    return (None, None) if change is None else (change["removed"], change["added"])
+
+
+def _count(value: Any, serial: int) -> int:
+    if isinstance(value, dict):
+        held = cast("dict[str, Any]", value)
+        return (held.get("serial") == serial) + sum(_count(each, serial) for each in held.values())
+    if isinstance(value, list):
+        return sum(_count(each, serial) for each in cast("list[Any]", value))
+    if isinstance(value, str) and '"serial"' in value:  # a letter that went back has its envelope as text
+        try:
+            return _count(msgspec.json.decode(value), serial)
+        except msgspec.DecodeError:
+            return 0
+    return 0
+
+
+class FieldAt(msgspec.Struct, frozen=True):
+    """A field at a moment.
+
+    Attributes:
+        value: Its value, as JSON.
+        exact: It had this value at the moment: it changes in commits alone, and all of them are known.
+        as_of_us: The last moment at which this value is certain.
+    """
+
+    value: Any
+    exact: bool
+    as_of_us: int
+
+
+@dataclass
+class RecordState:
+    """A record put together from a snapshot and the commits after it.
+
+    Args:
+        immediate: The fields that change in commits alone.
+        decode: Reads a snapshot in another notation than JSON; None if it cannot be read.
+
+    Attributes:
+        fields: The known values.
+        as_of_us: For each, the last moment at which it is certain.
+        rev: The revision of the last entry that was taken in; 0 for none.
+        unsure: The fields that something changed beside the commits, or in a gap, since the last snapshot.
+        is_whole: A snapshot was taken in.
+    """
+
+    immediate: frozenset[str]
+    decode: Callable[[str], dict[str, Any] | None] = lambda _: None
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    as_of_us: dict[str, int] = field(default_factory=dict[str, int])
+    rev: int = 0
+    unsure: set[str] = field(default_factory=set[str])
+    is_whole: bool = False
+
+    def take(self, key: str, entry: JournalEntry) -> None:
+        """Take the next entry in, by revision."""
+        if isinstance(entry, SnapshotEntry):
+            self._restart(entry.stored, entry.rev, entry.at)
+        elif isinstance(entry, GapEntry):
+            self.unsure |= self.immediate
+        else:
+            for made, stored in entry.created:
+                if made == key:
+                    self._restart(stored, 0, entry.at)
+            if key in entry.deleted:
+                self.__init__(self.immediate, self.decode)
+            for change in entry.records:
+                if change.key == key and change.rev > self.rev:
+                    self._change(change.fields, entry)
+                    self.rev = change.rev
+
+    def at(self, moment_us: int) -> dict[str, FieldAt]:
+        """Each known field at a moment behind the last entry."""
+        return {
+            name: FieldAt(value, exact, moment_us if exact else self.as_of_us[name])
+            for name, value in self.fields.items()
+            for exact in (name in self.immediate and name not in self.unsure,)
+        }
+
+    def _restart(self, stored: Any, rev: int, at_us: int) -> None:
+        if isinstance(stored, str):
+            stored = self.decode(stored)
+        if not isinstance(stored, dict) or rev < self.rev:
+            return
+        held = cast("dict[str, Any]", stored)
+        self.fields = {name: value for name, value in held.items() if name not in {"version", "crc"}}
+        self.as_of_us = dict.fromkeys(self.fields, at_us)
+        self.rev, self.is_whole = rev, True
+        self.unsure.clear()
+
+    def _change(self, fields: dict[str, Any], entry: CommitEntry) -> None:
+        for name, change in fields.items():
+            try:
+                if entry.cut:
+                    raise Corrupt("the values were left out", hint="a later snapshot has them")
+                self.fields[name] = _after(self.fields, name, change)
+            except Corrupt:
+                self.unsure.add(name)
+                if isinstance(change, list):
+                    self.fields[name] = change[1]
+            self.as_of_us[name] = entry.at
+
+
+def _after(fields: dict[str, Any], name: str, change: Any) -> Any:
+    if name not in fields:
+        if isinstance(change, list):
+            return cast("list[Any]", change)[1]
+        raise Corrupt("the value before is not known", hint="no snapshot lies before")
+    return applied(fields[name], change)
+
+
+def immediate_fields(cls: type[Record]) -> frozenset[str]:
+    """The fields of a class that change in commits alone."""
+    return frozenset(field.name for field in cls.__realmkeep__.durable if field.tier is IMMEDIATE)
+
+
+def state_at(key: str, found: Iterable[Found], moment_us: int, state: RecordState) -> RecordState:
+    """The state of a record at a moment, from the entries about it.
+
+    Args:
+        key: The record's key.
+        found: Every entry about it, in their order.
+        moment_us: The moment, in microseconds since the epoch.
+        state: An empty one.
+    """
+    for each in found:
+        if each.entry.at <= moment_us:
+            state.take(key, each.entry)
+    return state
