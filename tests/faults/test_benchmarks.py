@@ -16,6 +16,7 @@ from realmkeep.benchmarks import (
     metrics,
     records,
     sessions,
+    shapes,
     slices,
     write_postgres,
 )
@@ -158,6 +159,16 @@ def test_accounts_measures_every_store_and_every_refusal(tmp_path: Path, monkeyp
     assert set(report.hash_ms) == {"argon2id", "pbkdf2-sha256-600000", "version-2"}
     assert len(report.refusal_ms_p50) == 5
     assert min(report.refusal_ms_p50.values()) >= accounts.ANSWER_TIME_S * slices.MS
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.backend("redis-cluster")
+def test_shapes_measures_every_kind_of_store(tmp_path: Path) -> None:
+    report = shapes.bench_shapes(seconds=0.1, directory=tmp_path)
+    assert report.shapes.keys() == {*shapes.SHAPES}
+    for figures in report.shapes.values():
+        assert figures.trades_per_s > 0
+        assert 0 < figures.trade_ms_p50 <= figures.trade_ms_p99
     assert list(tmp_path.iterdir()) == []
 
 

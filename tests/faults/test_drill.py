@@ -20,10 +20,11 @@ pytestmark = pytest.mark.limit(300)
 
 NEED_GCC = {name for name, each in {**FAULTS, **CONTROLS}.items() if Trait.SHIM in each.needs}
 NEED_SERVERS = {"control-no-fence"}
+NEED_REPLICAS = {name for name, each in FAULTS.items() if {Trait.REPLICAS, Trait.SLOTS} & each.needs}
 OF_HARM = {harm: [name for name, fault in FAULTS.items() if fault.harm is harm] for harm in Harm}
 GROUPS = {
     "servers": OF_HARM[Harm.SERVER],
-    "store": [*OF_HARM[Harm.STORE], "control-early-answer"],
+    "store": [*(name for name in OF_HARM[Harm.STORE] if name not in NEED_REPLICAS), "control-early-answer"],
     "network": [
         *OF_HARM[Harm.NETWORK],
         *OF_HARM[Harm.CLIENTS],
@@ -75,7 +76,7 @@ def test_every_fault_on_the_embedded_store_and_every_control(tmp_path: Path, gro
 
 
 def test_the_short_drill_has_every_fault_and_every_control() -> None:
-    assert {name for group in GROUPS.values() for name in group} == {*FAULTS, *CONTROLS} - NEED_SERVERS
+    assert {name for group in GROUPS.values() for name in group} == {*FAULTS, *CONTROLS} - NEED_SERVERS - NEED_REPLICAS
 
 
 @pytest.mark.backend("valkey")
@@ -86,6 +87,11 @@ def test_two_servers_on_a_store_that_syncs_before_it_answers(tmp_path: Path) -> 
 @pytest.mark.backend("valkey")
 def test_two_servers_on_a_store_that_syncs_once_a_second(tmp_path: Path) -> None:
     check(tmp_path, "redis-everysec", ["servers-kill", "store-kill", "power-cut"])
+
+
+@pytest.mark.backend("redis-cluster")
+def test_two_servers_on_a_realm_of_a_cluster(tmp_path: Path) -> None:
+    check(tmp_path, "redis-cluster", ["replica-lag", "slot-move"])
 
 
 @pytest.mark.backend("sqlite")

@@ -421,3 +421,16 @@ async def loaded_by(storage: Storage) -> AsyncGenerator[Load]:
         yield load
     finally:
         await load.end()
+
+
+@pytest.mark.backend("redis-cluster")
+async def test_a_replica_that_is_promoted_by_force_takes_nothing_that_was_committed(
+    cluster: LocalCluster, realm: str
+) -> None:
+    async with loaded(cluster.url(realm, OPTIONS)) as load:
+        _, (replica,) = await asyncio.to_thread(cluster.shard, realm)
+        assert await asyncio.to_thread(replica.ask, "CLUSTER", "FAILOVER", "TAKEOVER") == b"OK"
+        await asyncio.to_thread(wait_until, lambda: replica.is_primary, "it was not promoted")
+        await load.go_on()
+        committed = dict(load.committed)
+    assert await lost_and_torn(cluster.url(realm), committed) == (0, 0)

@@ -497,3 +497,11 @@ async def test_what_was_written_again_late_is_kept_as_long_as_what_is_new(everys
     bob.record.hp = 100
     await hurt(lab, 2)
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (90, 110)
+
+
+def test_a_store_with_a_longer_loss_window_is_watched_for_as_long() -> None:
+    clock = FakeClock()
+    loss_probe = LossProbe(clock, lambda: 11.0)
+    loss_probe.add_sample("rover:1:updated", 7)
+    assert loss_probe.check(loss_probe.take_samples(), [b"7"])
+    assert loss_probe.safe_s == clock.monotonic_s() - 12.0

@@ -177,6 +177,20 @@ def journal(
 
 
 @app.command
+def shapes(*, seconds: Seconds = 5.0, directory: Directory = Path(), json: bool = False) -> None:
+    """Durable trades on each kind of store that one machine can start: SQLite, embedded, Valkey, sentinels, a cluster, Postgres.
+
+    Args:
+        seconds: The duration of each measurement.
+        directory: A directory for the stores' files; the benchmark measures its disk.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.shapes import bench_shapes  # noqa: PLC0415 - imports drivers
+
+    _print(bench_shapes(seconds=seconds, directory=directory), json=json)
+
+
+@app.command
 def accounts(*, directory: Directory = Path(), json: bool = False) -> None:
     """Logins a second with passwords and with tickets, the tick beside them, and the time that a refusal takes.
 

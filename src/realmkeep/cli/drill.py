@@ -38,7 +38,7 @@ def drill(
     line that plays the drill again, and writes the history of every answer to realmkeep-drill-SEED.jsonl.
 
     Args:
-        store: embedded, sqlite, redis-always, redis-everysec, postgresql: stores that the drill starts itself; or the URL of
+        store: embedded, sqlite, redis-always, redis-everysec, redis-cluster, redis-sentinel, postgresql: stores that the drill starts itself; or the URL of
             an empty store that runs, whose process the drill cannot break.
         faults: The names of faults and controls, between commas; all: every one that is possible on this store.
         rounds: Number of faults; by default each once. Further ones are chosen by the seed, alone or two at once.

@@ -36,7 +36,7 @@ ROUND_S_MAX: Final = 240.0
 NAMES: Final = ("north", "south", "east", "west")
 SHORT: Final = {
     "flush_interval_s": FLUSH_S, "checkpoint_interval_s": 2 * FLUSH_S, "sweep_interval_s": FLUSH_S, "heartbeat_s": 0.4,
-    "lease_ttl_s": 1.2, "grace_s": 2.0, "tier1_rate_per_s": 1000.0, "pending_after_s": 0.5, "shutdown_deadline_s": 20.0,
+    "grace_s": 2.0, "tier1_rate_per_s": 1000.0, "pending_after_s": 0.5, "shutdown_deadline_s": 20.0,
     "strict": True,
 }  # fmt: skip
 Progress = Callable[[StoreReport, str], None]
@@ -54,9 +54,9 @@ class Outcome(NamedTuple):
     history: bytes
 
 
-def short_times(config: KeeperConfig) -> KeeperConfig:
-    """Return an operator's settings with the intervals of a drill, which are short."""
-    return msgspec.structs.replace(config, **SHORT)
+def short_times(config: KeeperConfig, *, lease_s: float) -> KeeperConfig:
+    """Return an operator's settings with the intervals of a drill, which are short, and a lease that outlives a failover."""
+    return msgspec.structs.replace(config, **SHORT | {"lease_ttl_s": lease_s})
 
 
 class Drill:
@@ -266,7 +266,7 @@ class _Opening:
         self._plan = plan
         self._kind = kind
         self._directory = directory
-        self._config = short_times(config)
+        self._config = short_times(config, lease_s=kind.lease_s)
         self._shim = shim
         servers = plan.servers or kind.servers
         self._names = tuple(NAMES[n] if n < len(NAMES) else f"server-{n + 1}" for n in range(servers))

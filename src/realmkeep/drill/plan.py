@@ -22,7 +22,7 @@ class DrillPlan:
     """The plan.
 
     Attributes:
-        store: `embedded`, `sqlite`, `redis-always`, `redis-everysec`, `postgresql`, or a URL.
+        store: `embedded`, `sqlite`, `redis-always`, `redis-everysec`, `redis-cluster`, `redis-sentinel`, `postgresql`, or a URL.
         faults: Names of faults and controls; empty for all.
         rounds: The number of faults; 0 for each once.
         seed: Decides order, mixture, victims and players.

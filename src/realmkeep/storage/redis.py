@@ -6,7 +6,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import Final, cast
+from typing import ClassVar, Final, cast
 from urllib.parse import SplitResult
 
 import msgspec
@@ -66,6 +66,8 @@ class RedisStorage:
         clock: The clock; by default the machine's.
         rng: The jitter of the backoff, so that a hundred servers do not reconnect in one instant.
     """
+
+    backoff_s_max: ClassVar[float] = BACKOFF_S_MAX
 
     def __init__(
         self,
@@ -403,7 +405,7 @@ class RedisStorage:
             except Exception as error:  # noqa: BLE001 - callers get the error, and the next attempt follows
                 self._down = self._down_error(error)
                 await self._clock.sleep(self._rng.uniform(BACKOFF_S_MIN, backoff_s))
-                backoff_s = min(2 * backoff_s, BACKOFF_S_MAX)
+                backoff_s = min(2 * backoff_s, self.backoff_s_max)
             else:
                 self._reconnecting = None
                 return

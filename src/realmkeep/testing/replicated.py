@@ -42,6 +42,7 @@ class Node(StoreServer):
         extra = "".join(f"{line}\n" for line in (f"port {port}", "bind 127.0.0.1", 'save ""', *lines))
         super().__init__(directory, fsync=fsync, extra=extra)
         self.port = port
+        self._stands_still = False
 
     def info(self, section: str) -> dict[str, str]:
         """The answer to INFO."""
@@ -55,8 +56,26 @@ class Node(StoreServer):
 
     @property
     def is_live(self) -> bool:
-        """Whether its process runs."""
-        return self.process is not None and self.process.poll() is None
+        """Whether its process runs, and does not stand still."""
+        return self.process is not None and self.process.poll() is None and not self._stands_still
+
+    @override
+    def start(self, *, wait: bool = True) -> None:
+        """As `StoreServer.start`."""
+        self._stands_still = False
+        super().start(wait=wait)
+
+    @override
+    def pause(self) -> None:
+        """As `StoreServer.pause`."""
+        super().pause()
+        self._stands_still = True
+
+    @override
+    def resume(self) -> None:
+        """As `StoreServer.resume`."""
+        super().resume()
+        self._stands_still = False
 
     @property
     def is_primary(self) -> bool:
@@ -175,12 +194,13 @@ class LocalCluster(_Servers):
         Raises:
             TimeoutError: There is none within a minute.
         """
-        wait_until(lambda: self._leader(realm) is not None, f"the realm {realm} has no primary")
-        leader = self._leader(realm)
+        wait_until(lambda: self.leader(realm) is not None, f"the realm {realm} has no primary")
+        leader = self.leader(realm)
         assert leader is not None
         return leader
 
-    def _leader(self, realm: str) -> Node | None:
+    def leader(self, realm: str) -> Node | None:
+        """The live primary of a realm; None during a failover."""
         primary, _ = self.shard(realm)
         is_led = primary.is_live and b"cluster_state:ok" in cast("bytes", primary.ask("CLUSTER", "INFO"))
         return primary if is_led and primary.is_primary else None

@@ -101,6 +101,8 @@ LACKING: Final[dict[Trait, str]] = {
     Trait.LINK: "no connection leads to the store",
     Trait.SHIM: "there is no shim between this store and its disk (it needs gcc, and a Valkey of the drill's own)",
     Trait.TAKEOVER: "there is one server alone",
+    Trait.REPLICAS: "the store has no replica",
+    Trait.SLOTS: "the store is no cluster",
     Trait.OWN: "the drill did not start the store",
     Trait.DIRECTORY: "the store's files are not in a directory that the drill could copy",
 }

@@ -13,6 +13,8 @@ from realmkeep.config import mask_url
 from realmkeep.drill.stores.embedded import EmbeddedStore
 from realmkeep.drill.stores.external import ExternalStore
 from realmkeep.drill.stores.redis import IMPATIENT, RedisStore
+from realmkeep.drill.stores.replicated import IMPATIENT as REPLICATED_IMPATIENT
+from realmkeep.drill.stores.replicated import ClusterStore, SentinelStore
 from realmkeep.drill.stores.sqlite import SqliteStore
 from realmkeep.drill.stores.store import Store
 from realmkeep.errors import ConfigError, StorageMisconfigured
@@ -32,6 +34,7 @@ class StoreKind:
         shim_files: What the paths of its files contain, for the shim; empty: it cannot have one.
         shim_clock: What the name of its program contains.
         loss_s: The seconds of acknowledged operations that it may lose with the power.
+        lease_s: The length of a lease: longer than the store is away when it fails over.
     """
 
     name: str
@@ -42,6 +45,7 @@ class StoreKind:
     shim_files: str = ""
     shim_clock: str = ""
     loss_s: float = 0.0
+    lease_s: float = 1.2
 
 
 def _postgres(directory: Path) -> Store:
@@ -50,6 +54,7 @@ def _postgres(directory: Path) -> Store:
     return PostgresStore(directory)
 
 
+FAILOVER_S: Final = 10.0
 AOF: Final = "appendonlydir"
 _EVERYSEC: Final = partial(RedisStore, fsync="everysec")
 OWN_STORES: Final = {
@@ -57,6 +62,8 @@ OWN_STORES: Final = {
     "sqlite": StoreKind("sqlite", SqliteStore, shim_files="realm.db"),
     "redis-always": StoreKind("redis-always", RedisStore, 2, 0, IMPATIENT, AOF, "valkey"),
     "redis-everysec": StoreKind("redis-everysec", _EVERYSEC, 2, 0, IMPATIENT, AOF, "valkey", 2.0),
+    "redis-cluster": StoreKind("redis-cluster", ClusterStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
+    "redis-sentinel": StoreKind("redis-sentinel", SentinelStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
     "postgresql": StoreKind("postgresql", _postgres, 2, 0, "&timeout_s=0.6&connect_timeout=1"),
 }
 

@@ -19,6 +19,8 @@ class Trait(Enum):
     SHIM = auto()  # it runs with the shim between it and its disk (gcc)
     TAKEOVER = auto()  # there are several servers, so a player can move on
     OWN = auto()  # the drill started it
+    REPLICAS = auto()  # a replica takes the place of its primary
+    SLOTS = auto()  # it can be moved from server to server while it is used
     DIRECTORY = auto()  # all its files are in its directory
 
 

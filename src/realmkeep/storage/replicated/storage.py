@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 from urllib.parse import SplitResult
 
 from redis.exceptions import MovedError
@@ -26,6 +26,7 @@ from realmkeep.storage.replicated.promises import read_replicated_capability, ru
 
 log = logging.getLogger(__name__)
 
+BACKOFF_S_MAX: Final = 1.0  # a replica that takes the primary's place does so within seconds, and is used at once
 REDIRECTS_MAX: Final = 5  # a slot that moves back and forth more often is a fault of the cluster
 PRIMARY_S_MAX: Final = 1.0  # the answer of a server that has just answered with MOVED
 T = TypeVar("T")
@@ -43,6 +44,8 @@ class ReplicatedStorage(RedisStorage):
         clock: The clock; by default the machine's.
         rng: The jitter of the backoff.
     """
+
+    backoff_s_max: ClassVar[float] = BACKOFF_S_MAX
 
     def __init__(
         self, where: ReplicatedAddress, *, clock: Clock | None = None, rng: random.Random | None = None
