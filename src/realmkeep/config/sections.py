@@ -21,6 +21,8 @@ _STORE_URL_ALLOWED: Final = (
     "redis-sentinel:// or rediss-sentinel://host:port,.../primary/db, or postgresql://user@host/database"
 )
 _LOG_LEVEL: Final = r"[A-Za-z_][A-Za-z0-9_.-]*=(debug|info|warning|error|critical)"
+_TOLD: Final = r"^[\x21-\x7e]{0,200}\Z"
+_TOLD_ALLOWED: Final = "up to 200 printable characters of ASCII without blanks"
 _SERVER_NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z"
 
 
@@ -67,6 +69,22 @@ class KeeperConfig(Section, frozen=True, kw_only=True):
             extra={"allowed": "1 to 63 of A-Z, a-z, 0-9, '.', '_' and '-', starting with a letter or digit"},
         ),
     ] = "realm-1"
+    address: Annotated[
+        str,
+        Meta(
+            pattern=_TOLD,
+            description="Where clients and gateways reach this server; `keeper.whereabouts` and `Directory` tell it.",
+            extra={"allowed": _TOLD_ALLOWED},
+        ),
+    ] = ""
+    version: Annotated[
+        str,
+        Meta(
+            pattern=_TOLD,
+            description="The release of the game; told as `keeper.address` is.",
+            extra={"allowed": _TOLD_ALLOWED},
+        ),
+    ] = ""
     flush_interval_s: Annotated[
         float, Meta(ge=0.05, le=600, description="A batched change is durable within this time.")
     ] = 30

@@ -10,6 +10,7 @@ from realmkeep.keeping.live.measures import Histogram
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
 from realmkeep.keeping.operating import heal
+from realmkeep.keeping.ownership.directory import Directory, Whereabouts
 from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import ScannedRecord
 from realmkeep.keeping.table import Table
@@ -19,6 +20,7 @@ __all__ = [
     "Ack",
     "Answer",
     "CloseReport",
+    "Directory",
     "Histogram",
     "Hooks",
     "Keeper",
@@ -36,6 +38,7 @@ __all__ = [
     "Table",
     "Tx",
     "Undecided",
+    "Whereabouts",
     "answer",
     "heal",
     "restore_rescued",

@@ -23,6 +23,7 @@ from realmkeep.keeping.live.letter_types import check_letter_types
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.ownership.directory import Whereabouts, find_owner
 from realmkeep.keeping.recovery.former_rescues import deliver_former
 from realmkeep.keeping.sending import LetterSender
 from realmkeep.keeping.server_config import ServerConfig, check_complete, read_store_id
@@ -280,6 +281,18 @@ class Keeper:
         """
         check_record(cls, "keeper.sessions")
         return [session for session in self._engine.sessions.live() if type(session.record) is cls]
+
+    async def whereabouts(self, cls: type[R], id: int | str) -> Whereabouts | None:  # noqa: A002 - the field's own name
+        """The server that owns a record, on which its player is live; None if none does.
+
+        It is a hint: the record may move on in the next moment. `Directory` tells the same without a keeper.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            Corrupt: The owner or the lease of the record cannot be read.
+            StorageError: The store cannot be reached.
+        """
+        return await find_owner(self._engine.storage, cls, id)
 
     def table(self, cls: type[R]) -> Table[R]:
         """Load and save records of a class one at a time, for tools; each save claims, writes and releases.

@@ -90,6 +90,8 @@ class Lease(msgspec.Struct, frozen=True):
         expires_us: When it runs out unless it is renewed, by the server's own wall clock; 0 if an older release wrote it.
         ttl_s: Its lifetime in seconds when it was renewed; 0 if an older release wrote it.
         process: Tells its process from any other (`ServerProcess`); empty if an older release wrote it.
+        address: `keeper.address`.
+        version: `keeper.version`.
     """
 
     incarnation: str
@@ -99,6 +101,8 @@ class Lease(msgspec.Struct, frozen=True):
     expires_us: int = 0
     ttl_s: float = 0.0
     process: str = ""
+    address: str = ""
+    version: str = ""
 
     @property
     def renewed_us(self) -> float:
@@ -295,7 +299,10 @@ class LeaseHolder:
         ttl_s = self._config.lease_ttl_s
         expires_us = self._clock.wall_us() + round(ttl_s * 1_000_000)
         process = this_process().encode()
-        lease = Lease(self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process)
+        lease = Lease(
+            self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process,
+            self._config.address, self._config.version,
+        )  # fmt: skip
         value = msgspec.json.encode(lease)
         effects = [Put(self._key, value, expire_s=ttl_s)]
         started_s = self._clock.monotonic_s()
