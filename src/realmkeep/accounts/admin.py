@@ -319,8 +319,13 @@ class AccountAdmin:
         if family and len(without_family(found, family)) < len(found.tickets):
             await (self._change_and_tell if stolen else self._change)(username, without)
 
-    async def delete(self, username: str, *also: Also) -> None:
+    async def delete(self, username: str, *also: Also, beside: Beside | None = None) -> None:
         """Delete the account; `also` may delete its characters in the same transaction.
+
+        Args:
+            username: The account.
+            also: Guards and effects of the same transaction.
+            beside: More of it, made anew for each attempt; its errors are raised.
 
         Raises:
             NoSuchAccount: There is no such account.
@@ -334,13 +339,14 @@ class AccountAdmin:
                 raise self._no_such(username)
             guard, put = await self._notices.posting(found.record.username)
             look = await self._lookalikes.release_name(found.record.username)
+            more = () if beside is None else await beside()
             try:
-                if await self._stored_accounts.remove(found.record.username, found, guard, put, *look, *also):
+                if await self._stored_accounts.remove(found.record.username, found, guard, put, *look, *also, *more):
                     await self._stored_accounts.settled()
                     return
             except AlreadyExists:
                 unchanged = (await self._notices.posting(found.record.username))[0] == guard
-                if unchanged and await self._lookalikes.release_name(found.record.username) == look:
+                if beside is None and unchanged and await self._lookalikes.release_name(found.record.username) == look:
                     raise  # neither notices nor skeleton changed, so a guard of the caller has failed
         raise self._contended(username)
 

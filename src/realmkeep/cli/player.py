@@ -1,8 +1,10 @@
 """`realmkeep player`: find players, look at them, and act on them."""
 
+import asyncio
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
@@ -11,6 +13,7 @@ from cyclopts import App, Parameter
 from realmkeep.cli.acting import (
     Acting,
     Changing,
+    Flag,
     Reading,
     act,
     agreed,
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from realmkeep.operations.operators.acts import EditPreview
     from realmkeep.operations.operators.finding import FoundPlayer, PlayerView
     from realmkeep.operations.operators.orders import Outcome
+    from realmkeep.operations.privacy.erasing import ErasurePlan
 
 app = App(name="player", help="Players: find, show and change them; every change stands in the audit trail.")
 app.command("realmkeep.cli.history:history", name="history", help="Show what the commits changed on a player.")
@@ -258,3 +262,75 @@ def rename(player: str, name: str, /, *, how: Changing = CHANGING) -> None:
         return await acting.acts.rename(acting.by, player, name, reason=how.reason, act_id=how.id)
 
     change(how, "rename the player", [f"player {player} and its account become {name}"], run)
+
+
+@app.command
+def export(player: str = "", /, *, schema: Flag = False, how: Reading = READING) -> None:
+    """Print everything about one person as JSON: account, records, letters, records that name it, acts of operators.
+
+    Args:
+        player: The name of the account, or the id of a player.
+        schema: Print the JSON schema of that instead.
+        how: The options of every such command.
+    """
+    from realmkeep.operations.backup.holdings import load_holdings  # noqa: PLC0415 - a command imports when it runs
+    from realmkeep.operations.privacy.exporting import PersonExport, export_person  # noqa: PLC0415 - as above
+    from realmkeep.operations.privacy.exporting import schema as schema_of  # noqa: PLC0415 - as above
+
+    if schema:
+        say_json(schema_of())
+        return
+
+    async def run(acting: Acting) -> PersonExport:
+        holdings = load_holdings(acting.config.backup.holdings)
+        return await export_person(acting.keeper, acting.acts, holdings, acting.by, player)
+
+    say_json(act(how, run))
+
+
+@app.command
+def erase(player: str, /, *, how: Changing = CHANGING) -> None:
+    """Erase one person: account, players, letters, copies, the entries in friend lists; and in every later restore.
+
+    The erasure is noted in backup.directory first. Its receipt says which backups hold the person until when. If it fails on
+    the way, ask again with --id.
+
+    Args:
+        player: The name of the account, or the id of a player.
+        how: The options of every such command.
+    """
+    from realmkeep.operations.backup.holdings import load_holdings  # noqa: PLC0415 - a command imports when it runs
+    from realmkeep.operations.operators.acts import new_act_id  # noqa: PLC0415 - as above
+    from realmkeep.operations.privacy.erasing import Erasing, Receipt  # noqa: PLC0415 - as above
+
+    async def run(acting: Acting) -> Receipt | None:
+        config = acting.config
+        directory = await asyncio.to_thread(Path(config.backup.directory).absolute)
+        holdings = load_holdings(config.backup.holdings)
+        erasing = Erasing(acting.keeper, acting.acts, holdings, config.backup, directory)
+        plan = await erasing.plan(acting.by, player)
+        if not await agreed(how, "erase this person", _told(plan)):
+            return None
+        act_id = how.id or new_act_id()
+        return await erasing.erase(acting.by, player, reason=how.reason, act_id=act_id)
+
+    receipt = act(how, run)
+    if receipt is None:
+        say_outcome(how, None)
+    elif how.json:
+        say_json(receipt)
+    else:
+        sys.stdout.write(
+            f"erased at {utc(receipt.at_us // 1_000_000)}; audit entry {receipt.entry}, act {receipt.act_id}\n"
+        )
+
+
+def _told(plan: "ErasurePlan") -> Iterator[str]:
+    yield f"erased: {', '.join(plan.records)}"
+    yield f"with {len(plan.beside)} keys beside them, and {len(plan.copies)} copies of unusable bytes"
+    for key, fields in plan.references.items():
+        yield f"{key} forgets the person in {', '.join(fields)}"
+    for key, count in plan.letters_sent.items():
+        yield f"{count} letters of the person stay in {key} until they are opened"
+    for backup in plan.backups:
+        yield f"the backup {backup.name} holds the person until {utc(backup.until_us // 1_000_000)}; a restore erases it again"

@@ -12,6 +12,7 @@ from realmkeep.operations.operators.players import LiveGame, Players
 from realmkeep.testing.lab import Lab
 
 PASSWORD = "quiet lantern over marsh"
+BROKEN = b'{"version":3,"player_id":9,"name":"Zoe","gold":-1}'  # no checksum, and a rule is broken
 AUTH = AuthConfig()
 
 

@@ -45,7 +45,7 @@ def acts() -> list[str]:
     return [
         name
         for name, function in found
-        if name[0] != "_" and name != "on_account" and list(inspect.signature(function).parameters)[1:2] == ["by"]
+        if not name.startswith(("_", "on_")) and list(inspect.signature(function).parameters)[1:2] == ["by"]
     ]
 
 

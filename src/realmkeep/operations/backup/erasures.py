@@ -112,6 +112,15 @@ class Erasures:
         """Whether the record of a key was erased."""
         return bool(self._hashes) and parsed.role in PERSONAL and _hash(self._secret, parsed) in self._hashes
 
+    @property
+    def any(self) -> bool:
+        """Whether there are erasures after that moment."""
+        return bool(self._hashes)
+
+    def has_player(self, kind: str, id: str) -> bool:  # noqa: A002 - the field's own name
+        """Whether the player with this id was erased."""
+        return bool(self._hashes) and _hash(self._secret, keys.ParsedKey("record", kind, id)) in self._hashes
+
     async def effects(self, storage: Storage, found: Iterable[str]) -> tuple[list[Effect], int]:
         """The deletions that erase the records again, and the number of records.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from realmkeep.config.named import import_named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from realmkeep import Letter, Record
 
@@ -44,11 +44,17 @@ class Holdings:
         records: Every class of records that the store may hold; accounts are always known.
         letters: Every type of letters.
         count: Counts one record, one letter, or the plain values of a letter without a type.
+        players: The class of its players; None if it has none.
+        refers: The fields that hold ids of players, by class: friend lists. An erasure takes the erased player out of them.
+        erase_elsewhere: Erases a person beside the store, in a chat log for example: gets the keys of the person's records.
     """
 
     records: tuple[type[Record], ...]
     letters: tuple[type[Letter], ...]
     count: Callable[[Any, Tally], None]
+    players: type[Record] | None = None
+    refers: Mapping[type[Record], tuple[str, ...]] = field(default_factory=dict[Any, tuple[str, ...]])
+    erase_elsewhere: Callable[[Sequence[str]], Awaitable[None]] | None = None
 
 
 def load_holdings(name: str) -> Holdings:

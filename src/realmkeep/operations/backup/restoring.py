@@ -12,6 +12,7 @@ from realmkeep.operations.backup.census import count_store
 from realmkeep.operations.backup.erasures import Erasures
 from realmkeep.operations.backup.examining import judge
 from realmkeep.operations.backup.fence import apply_effects, fence_effects
+from realmkeep.operations.backup.forgetting import forgetting_effects
 from realmkeep.operations.backup.packing import check_files
 from realmkeep.operations.backup.scratch import scratch_path, scratch_store
 from realmkeep.operations.backup.targets import target_of
@@ -158,17 +159,18 @@ async def restore_backup(plan: RestorePlan, game: Game, *, identities: Sequence[
             )
             if plan.second is None and (finding := judge(plan.manifest, census)).verdict == "bad":
                 raise BackupDamaged(f"the backup {plan.manifest.name}: {finding.why}", hint="use another backup")
-            erased = await _fence_and_erase(plan, storage, clock)
+            erased = await _fence_and_erase(plan, storage, game, clock)
             await plan.target.fill(scratch_path(work, plan.manifest))
         await plan.target.publish(scratch_path(work, plan.manifest))
     lost_s = max(0.0, (clock.wall_us() - plan.as_of_us) / US)
     return RestoreReport(plan.manifest.name, plan.as_of_us, lost_s, census, erased)
 
 
-async def _fence_and_erase(plan: RestorePlan, storage: Storage, clock: Clock) -> int:
+async def _fence_and_erase(plan: RestorePlan, storage: Storage, game: Game, clock: Clock) -> int:
     found = [key async for key in storage.keys("*")]
     erasures = await asyncio.to_thread(Erasures, plan.backup.parent, plan.as_of_us)
     erasing, erased = await erasures.effects(storage, found)
+    forgetting = await forgetting_effects(storage, found, game, erasures)
     fencing = await fence_effects(storage, found, now_us=clock.wall_us())
-    await apply_effects(storage, [*fencing, *erasing])
+    await apply_effects(storage, [*fencing, *forgetting, *erasing])
     return erased

@@ -32,7 +32,7 @@ from realmkeep.records import IMMEDIATE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from realmkeep import Keeper
+    from realmkeep import Keeper, Record
     from realmkeep.accounts.admin import Beside
     from realmkeep.config import OperatorsConfig
     from realmkeep.keeping.unowned_records import Also
@@ -116,6 +116,19 @@ class Acts:
         """
         check_grant(by, "show")
         return await look_at(self._engine, self._players, self.accounts, await self.player_id(player))
+
+    @property
+    def player_class(self) -> type[Record]:
+        """The class of the game's players."""
+        return self._players.record
+
+    async def look(self, player: int | str) -> PlayerView:
+        """As `show`, for acts whose grant was checked.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        return await look_at(self._engine, self._players, self.accounts, player)
 
     async def audit(self, by: Operator, *, last: int | None = None) -> AsyncIterator[AuditEntry]:
         """The entries of the audit trail, oldest first.
@@ -317,24 +330,51 @@ class Acts:
     ) -> Outcome:
         """Run a change where the player is live; a stored player is claimed, changed and released."""
         check_grant(by, act)
-        id_ = await self.player_id(player)
+        return await self.on_record(by, act, self._players.record, await self.player_id(player), change, reason, act_id)
+
+    async def on_record(
+        self,
+        by: Operator,
+        act: str,
+        cls: type[Record],
+        id: int | str,  # noqa: A002 - the field's own name
+        change: Change,
+        reason: str,
+        act_id: str,
+    ) -> Outcome:
+        """Run a change of any record where it is owned; for acts whose grant was checked.
+
+        Args:
+            by: The operator.
+            act: The act.
+            cls: The class of the record.
+            id: Its id.
+            change: The change.
+            reason: For the audit trail.
+            act_id: The id of the act; empty for a new one.
+
+        Raises:
+            OpReused: The id is that of another act.
+            ActRefused, ActPending: As all acts.
+            StorageError: The store cannot be reached.
+        """
         order = Order(
             act_id=act_id or new_act_id(),
             act=act,
             operator=by.name,
             role=by.role,
-            target=keys_of(self._players.record, id_).record,
-            reason=_checked(reason),
+            target=keys_of(cls, id).record,
+            reason=checked_reason(reason),
             change=change,
             expires_us=self._engine.clock.wall_us() + int(ORDER_LASTS_S * 1_000_000),
         )
-        return (await self._run(order, id_)).require()
+        return (await self._run(order, cls, id)).require()
 
-    async def _run(self, order: Order, id_: int | str) -> Outcome:
+    async def _run(self, order: Order, cls: type[Record], id_: int | str) -> Outcome:
         clock, asked, until_s = self._engine.clock, set[str](), float("inf")
         while True:
             try:
-                async with self._keeper.borrow(self._players.record, id_) as session:
+                async with self._keeper.borrow(cls, id_) as session:
                     if session is None:
                         raise ActRefused(f"there is no {order.target} any more", hint="it was deleted meanwhile")
                     outcome = await self._runner.run(order, session)
@@ -390,7 +430,7 @@ class Acts:
             operator=by.name,
             role=by.role,
             target=f"account:{username}",
-            reason=_checked(reason),
+            reason=checked_reason(reason),
             details=details,
         )
         made: Outcome | None = None
@@ -427,7 +467,12 @@ class _DoneBefore(Exception):
         self.outcome = outcome
 
 
-def _checked(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """The reason of an act.
+
+    Raises:
+        ActRefused: It is empty, too long, or no printable text.
+    """
     text = reason.strip()
     if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
         raise ActRefused("an act needs a reason", hint=f"1 to {REASON_CHARS_MAX} printable characters")

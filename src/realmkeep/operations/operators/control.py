@@ -10,7 +10,7 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import OpReused, RealmkeepError, SessionEnded, StorageError
 from realmkeep.keeping.keeper import engine_of
-from realmkeep.operations.operators.orders import Order, Outcome
+from realmkeep.operations.operators.orders import Forget, Order, Outcome
 from realmkeep.operations.operators.running import OrderRunner
 from realmkeep.storage import Append, DropFirst, Failed, Transaction, Unknown
 
@@ -85,7 +85,7 @@ class ControlListener:
         if order.expires_us <= self._engine.clock.wall_us():
             log.warning("the act %s on %s came too late, and is dropped", order.act_id, order.target)
             return
-        session = self._session(order.target)
+        session = self._session(order)
         if session is None:
             return
         try:
@@ -99,9 +99,12 @@ class ControlListener:
         else:
             self._say(order, outcome)
 
-    def _session(self, target: str) -> Session[Any] | None:
-        session = self._engine.sessions.get(target)
-        return session if session is not None and session.cls is self._players.record and session.writable else None
+    def _session(self, order: Order) -> Session[Any] | None:
+        """The live session for an order: of a player, or, for a `Forget`, of any record that names players."""
+        session = self._engine.sessions.get(order.target)
+        if session is None or not session.writable:
+            return None
+        return session if session.cls is self._players.record or isinstance(order.change, Forget) else None
 
     def _say(self, order: Order, outcome: Outcome) -> None:
         told = f"refused: {outcome.refused}" if outcome.refused else f"audit entry {outcome.entry}"

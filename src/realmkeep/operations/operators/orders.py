@@ -69,7 +69,19 @@ class Rename(msgspec.Struct, frozen=True, kw_only=True, tag="rename"):
     account: str
 
 
-Change: TypeAlias = Edit | Gift | Move | Kick | Release | Rename
+class Forget(msgspec.Struct, frozen=True, kw_only=True, tag="forget"):
+    """Take erased players out of the fields of another record.
+
+    Attributes:
+        fields: The fields that hold ids of players.
+        ids: The ids.
+    """
+
+    fields: tuple[str, ...]
+    ids: tuple[str, ...]
+
+
+Change: TypeAlias = Edit | Gift | Move | Kick | Release | Rename | Forget
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,8 @@ GRANTS: Final[Mapping[str, Role]] = MappingProxyType(
         "rename": Role.ADMIN,
         "reset-password": Role.ADMIN,
         "mend": Role.ADMIN,
+        "export": Role.ADMIN,
+        "erase": Role.ADMIN,
         "discard": Role.ADMIN,
         "edit": Role.ADMIN,
         "add-operator": Role.ADMIN,

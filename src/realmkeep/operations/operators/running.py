@@ -25,8 +25,9 @@ from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.operating import commit_for_operator
 from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.operations.operators.editing import assign, edited
-from realmkeep.operations.operators.orders import Edit, Gift, Kick, Move, OrderBook, Outcome, Release, Rename
+from realmkeep.operations.operators.orders import Edit, Forget, Gift, Kick, Move, OrderBook, Outcome, Release, Rename
 from realmkeep.operations.operators.players import LiveGame
+from realmkeep.operations.privacy.references import forget_players
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,6 +160,8 @@ class OrderRunner:
                 made = edited(record, self._players.name, name, self._limits)
                 assign(record, made.record)
                 return {"before": made.before, "after": made.after}
+            case Forget(fields=fields, ids=ids):
+                return {"fields": [*forget_players(record, fields, set(ids).__contains__)]}
             case Kick() | Release():
                 if session.borrowers:
                     raise ActRefused(f"{session.keys.record} is not in the game", hint="there is nothing to end")

@@ -38,4 +38,6 @@ def _count_one(name: str, count: int, serial: int | None, tally: Tally) -> None:
     tally.add_serial(serial)
 
 
-HOLDINGS: Final = Holdings(records=(Player, Zone), letters=(MailLetter,), count=count)
+HOLDINGS: Final = Holdings(
+    records=(Player, Zone), letters=(MailLetter,), count=count, players=Player, refers={Player: ("friends", "blocked")}
+)

@@ -1,0 +1,246 @@
+"""The erasure of one person: tombstones first, then everything that the store has, the account last."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import ActRefused, NoSuchAccount, StorageUnavailable
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.ownership.lease import Owner
+from realmkeep.operations.backup.catalogue import list_backups
+from realmkeep.operations.backup.erasures import note_erasure
+from realmkeep.operations.operators.acts import checked_reason
+from realmkeep.operations.operators.orders import Forget, Order, OrderBook, Outcome
+from realmkeep.operations.operators.roles import check_grant
+from realmkeep.operations.privacy.exporting import references
+from realmkeep.operations.privacy.scope import find_person, find_traces
+from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, Unknown, load_each
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from realmkeep import Keeper
+    from realmkeep.accounts.admin import Beside
+    from realmkeep.config import BackupConfig
+    from realmkeep.keys import RecordKeys
+    from realmkeep.operations.backup.holdings import Holdings
+    from realmkeep.operations.operators.acts import Acts
+    from realmkeep.operations.operators.operator import Operator
+    from realmkeep.operations.privacy.scope import Person
+    from realmkeep.storage import Effect
+
+DAY_US: Final = 86_400 * 1_000_000
+DELETED_KEEP_S: Final = 60.0  # as `keeper.tx.delete` leaves the revision of a deleted record
+TURNS_MAX: Final = 200
+AGAIN_S: Final = 0.25  # while a server lets a record go
+
+
+class HeldBackup(msgspec.Struct, frozen=True):
+    """A backup from before the erasure.
+
+    Attributes:
+        name: The backup.
+        until_us: `backup prune` removes it at the latest then, in microseconds since 1970, if a newer verified one exists.
+    """
+
+    name: str
+    until_us: int
+
+
+class ErasurePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """All that an erasure will reach.
+
+    Attributes:
+        records: The keys of the person's records and account.
+        beside: Keys beside them.
+        copies: Copies of unusable bytes.
+        references: Records of others that name the person, with the fields.
+        letters_sent: Letters of the person that wait for others; they stay until they are opened.
+        backups: The backups that hold the person.
+    """
+
+    records: tuple[str, ...]
+    beside: tuple[str, ...]
+    copies: tuple[str, ...]
+    references: dict[str, tuple[str, ...]]
+    letters_sent: dict[str, int]
+    backups: tuple[HeldBackup, ...]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished erasure.
+
+    Attributes:
+        at_us: When it ended, in microseconds since 1970.
+        act_id: The id of the act; with it the erasure can be asked for again after a failure.
+        erased: What was erased.
+        entry: The audit entry of the last record.
+    """
+
+    at_us: int
+    act_id: str
+    erased: ErasurePlan
+    entry: int
+
+
+class Erasing:
+    """Erases persons.
+
+    Args:
+        keeper: Any keeper of the realm.
+        acts: The acts of operators.
+        holdings: The game's classes, and their fields that refer to players.
+        backup: The place and the rule of the backups.
+        directory: The directory of the backups.
+    """
+
+    def __init__(self, keeper: Keeper, acts: Acts, holdings: Holdings, backup: BackupConfig, directory: Path) -> None:
+        engine = engine_of(keeper)
+        self._keeper = keeper
+        self._acts = acts
+        self._holdings = holdings
+        self._backup = backup
+        self._directory = directory
+        self._storage = engine.storage
+        self._clock = engine.clock
+        self._book = OrderBook(engine.storage, engine.clock, keeper.name)
+
+    async def plan(self, by: Operator, name: str) -> ErasurePlan:
+        """All that the erasure of a person will reach. Nothing is changed.
+
+        Raises:
+            NotGranted: The role is too low.
+            ActRefused: There is no such person.
+            StorageError: The store cannot be reached.
+            OSError: The backups cannot be listed.
+        """
+        check_grant(by, "erase")
+        return await self._planned(await find_person(self._acts, self._acts.player_class, name))
+
+    async def _planned(self, person: Person) -> ErasurePlan:
+        traces = await find_traces(self._storage, person)
+        named = await references(self._keeper, self._holdings, person)
+        return ErasurePlan(
+            records=person.record_keys,
+            beside=tuple(sorted(traces.beside)),
+            copies=tuple(sorted(traces.copies)),
+            references={each.key: tuple(each.fields) for each in named},
+            letters_sent=dict(sorted(traces.letters.items())),
+            backups=await asyncio.to_thread(self._backups),
+        )
+
+    def _backups(self) -> tuple[HeldBackup, ...]:
+        days = self._backup.daily_days
+        listed = [(each.name, each.manifest) for each in list_backups(self._directory)]
+        return tuple(HeldBackup(name, each.taken_us + days * DAY_US) for name, each in listed if each is not None)
+
+    async def erase(self, by: Operator, name: str, *, reason: str, act_id: str) -> Receipt:
+        """Erase a person. If it fails on the way, ask again with the same id: what was done stays done.
+
+        The tombstones come first, so no restore after a crash brings the person back. Then the account is locked, servers let
+        the players go, the records of others forget them, and the players go, the account last.
+
+        Args:
+            by: The operator.
+            name: The account, or the id of a player.
+            reason: For the audit trail.
+            act_id: The id of the act.
+
+        Raises:
+            NotGranted: The role is too low.
+            ActRefused: There is no such person, or no reason.
+            ActPending: A server has not let a record go; ask again.
+            StorageError: The store cannot be reached; ask again.
+            OSError: The tombstones cannot be written; nothing was changed.
+        """
+        check_grant(by, "erase")
+        checked_reason(reason)
+        person = await find_person(self._acts, self._acts.player_class, name)
+        plan = await self._planned(person)
+        for key in person.record_keys:
+            await asyncio.to_thread(note_erasure, self._directory, key, at_us=self._clock.wall_us())
+        if person.account is not None:
+            await self._lock(by, person.account.username, reason, act_id)
+        for key in plan.references:
+            await self._forget(by, key, person, reason, act_id)
+        entry = 0
+        for at in person.players:
+            entry = (await self._delete(by, at, plan, reason, act_id)).entry
+        if person.account is not None:
+            entry = (await self._delete_account(by, person.account.username, reason, act_id)).entry
+        if self._holdings.erase_elsewhere is not None:
+            await self._holdings.erase_elsewhere(person.record_keys)
+        return Receipt(at_us=self._clock.wall_us(), act_id=act_id, erased=plan, entry=entry)
+
+    async def _lock(self, by: Operator, username: str, reason: str, act_id: str) -> None:
+        async def change(beside: Beside) -> None:
+            await self._acts.accounts.lock(username, "being erased", beside=beside)
+
+        await self._acts.on_account(by, "erase", username, {"step": "lock"}, reason, f"{act_id}:lock", change)
+
+    async def _forget(self, by: Operator, key: str, person: Person, reason: str, act_id: str) -> None:
+        """Have a record of another person forget this one, wherever it is live."""
+        parsed = keys.parse(key)
+        cls = next(
+            cls
+            for cls in self._holdings.refers
+            if (cls.__realmkeep__.kind, cls.__realmkeep__.suffix) == (parsed.kind, parsed.suffix)
+        )
+        change = Forget(fields=tuple(self._holdings.refers[cls]), ids=tuple(sorted(person.ids)))
+        await self._acts.on_record(by, "erase", cls, parsed.id, change, reason, f"{act_id}:{key}")
+
+    async def _delete(self, by: Operator, at: RecordKeys, plan: ErasurePlan, reason: str, act_id: str) -> Outcome:
+        """Delete a player with all keys beside it, once no server owns it."""
+        order = Order(
+            act_id=f"{act_id}:{at.record}", act="erase", operator=by.name, role=by.role, target=at.record, reason=reason
+        )
+        copies = [key for key in plan.copies if keys.parse(key).id == at.id and keys.parse(key).kind == at.kind]
+        beside = [at.record, at.version, at.ops, at.inbox, at.kept, at.left, *copies]
+        for _ in range(TURNS_MAX):
+            found = await self._book.look(order)
+            if isinstance(found, Outcome):
+                return found.require()
+            (owned,) = await load_each(self._storage, [at.owner])
+            if owned is not None:
+                await self._let_go(by, at, owned, reason)
+                continue
+            ahead = self._clock.wall_us() + int(DELETED_KEEP_S * 1_000_000)
+            effects: list[Effect] = [Delete(key) for key in beside]
+            effects.append(Put(at.updated, b"%d" % ahead, expire_s=DELETED_KEEP_S))
+            outcome, more = self._book.done(order, {"keys": len(beside)}, found)
+            guards = [Guard(at.owner, None), *(each for each in more if isinstance(each, Guard))]
+            effects += [each for each in more if not isinstance(each, Guard)]
+            (written,) = await self._storage.write([Transaction(guards, effects)])
+            match written:
+                case Committed():
+                    await self._storage.flush()
+                    return outcome
+                case Refused():
+                    continue
+                case Failed() | Unknown():
+                    raise written.error
+        raise StorageUnavailable(f"{at.record} was taken again and again", hint="ask again with the same id")
+
+    async def _let_go(self, by: Operator, at: RecordKeys, owned: bytes, reason: str) -> None:
+        """Have the owner save the player and give it up; a dead owner's claim is taken over and released."""
+        owner = Owner.read(owned, at.owner)
+        try:
+            await self._acts.release(by, at.id, reason=reason)
+        except ActRefused:  # a dead server's: the act has claimed and released it
+            if owner is None:
+                raise
+        await self._clock.sleep(AGAIN_S)
+
+    async def _delete_account(self, by: Operator, username: str, reason: str, act_id: str) -> Outcome:
+        async def change(beside: Beside) -> None:
+            await self._acts.accounts.delete(username, beside=beside)
+
+        at = f"{act_id}:account"
+        try:
+            return await self._acts.on_account(by, "erase", username, {"step": "account"}, reason, at, change)
+        except NoSuchAccount as error:
+            raise ActRefused(error.message, hint="it was deleted meanwhile") from error
