@@ -18,6 +18,7 @@ EVENTS = {
     "on_disconnect": 1,
     "on_resume": 1,
     "on_evict": 1,
+    "on_release_requested": 1,
     "on_frozen": 2,
     "on_lost_ownership": 2,
     "on_letter": 2,

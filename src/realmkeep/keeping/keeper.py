@@ -164,10 +164,12 @@ class Keeper:
         return status_of(self._engine)
 
     @overload
-    async def login(self, cls: type[R], id: int | str, *, take_over: bool = ...) -> Session[R] | None: ...
+    async def login(
+        self, cls: type[R], id: int | str, *, take_over: bool = ..., wait_s: float = ...
+    ) -> Session[R] | None: ...
     @overload
     async def login(
-        self, cls: type[R], id: int | str, *, create: Callable[[], R], take_over: bool = ...
+        self, cls: type[R], id: int | str, *, create: Callable[[], R], take_over: bool = ..., wait_s: float = ...
     ) -> Session[R]: ...
     async def login(
         self,
@@ -176,6 +178,7 @@ class Keeper:
         *,
         create: Callable[[], R] | None = None,
         take_over: bool = False,
+        wait_s: float = 0.0,
     ) -> Session[R] | None:
         """Bring a record to life here: claim it, load it, repair it, apply its letters.
 
@@ -188,9 +191,11 @@ class Keeper:
             take_over: Resume also a session that is connected here, because a reloaded page logs in before its old
                 connection ends. The hooks of `on_disconnect` run first: close the old connection there. When that
                 connection ends later, its `session.disconnect(connection)` does nothing.
+            wait_s: While another server owns it, ask that server for its release, and wait for so long, in seconds. A player in
+                grace there is released at once; for a connected one its `on_release_requested` decides.
 
         Raises:
-            AlreadyOwned: A live server owns it; or a connected session of it is here, without `take_over`.
+            AlreadyOwned: A live server owns it, after `wait_s`; or a connected session of it is here, without `take_over`.
             InvalidKey: The id is malformed.
             Misuse: `create` made a record of another class.
             Quarantined: The stored record cannot be used; its bytes are kept.
@@ -198,7 +203,7 @@ class Keeper:
             ShuttingDown: The keeper is closing.
             StorageError: The store cannot be reached.
         """
-        return await self._entry.enter(cls, id, create, shared=False, take_over=take_over)
+        return await self._entry.enter_within(cls, id, create, wait_s=wait_s, take_over=take_over)
 
     @overload
     async def hold(self, cls: type[R], id: int | str, *, wait: bool = ...) -> Session[R] | None: ...

@@ -116,9 +116,10 @@ class Engine:
         # lifecycle
         aftermath = WriteAftermath(sessions, store_loss, inboxes, background, clock, counters, measures.commit_s)
         self.exit = SessionExit(sessions, background, queue, stager, aftermath, hooks, clock, grace_s=config.grace_s)
-        # The calls upwards: of the queue, of the commits, and of a session.
+        # The calls upwards: of the queue, of the commits, of the notices, and of a session.
         queue.resolver = Resolver(storage, clock, sessions, store_loss, counters)
         commits.on_landed = aftermath.committed
+        self.notices.on_wanted = self.exit.requested
         self.calls = self._calls_of_a_session()
 
     def _calls_of_a_session(self) -> KeeperCalls:

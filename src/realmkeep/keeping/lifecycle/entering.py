@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from realmkeep.callables import fault_of
 from realmkeep.errors import AlreadyOwned, Misuse, Quarantined, RealmkeepError, ShuttingDown, StorageUnavailable
+from realmkeep.keeping.letters.notices import request_release
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.session import Session, mark_all
 from realmkeep.keeping.live.session_states import SessionState
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 SUCCEED_S: Final = 1.0  # how often a caller that waits for a record tries: a release is noticed within it
+ASK_AGAIN_S: Final = 1.0  # after the owner has read the notices twice
+RELEASED_S: Final = 0.05  # how often a login that waits for the release looks for it
 
 
 class SessionEntry:
@@ -110,6 +113,35 @@ class SessionEntry:
                 self._unwanted.add(record_keys.record)
             entry.add_done_callback(self._nobody_waits)
             raise
+
+    async def enter_within(
+        self,
+        cls: type[R],
+        id: int | str,  # noqa: A002 - the field's own name
+        create: Callable[[], R] | None,
+        *,
+        wait_s: float,
+        take_over: bool,
+    ) -> Session[R] | None:
+        """As `enter`; while another server owns the record, ask that server for its release, and wait for at most `wait_s`.
+
+        Raises:
+            RealmkeepError: As `enter`.
+        """
+        clock, ask_at_s = self._engine.clock, 0.0
+        deadline_s = clock.monotonic_s() + wait_s
+        while True:
+            try:
+                return await self.enter(cls, id, create, shared=False, take_over=take_over)
+            except AlreadyOwned as error:
+                now_s = clock.monotonic_s()
+                left_s = deadline_s - now_s
+                if error.server == self._engine.name or left_s <= 0:
+                    raise
+                if now_s >= ask_at_s:  # and again: its game may let the player go between two requests
+                    ask_at_s = now_s + ASK_AGAIN_S
+                    await request_release(self._engine.storage, error.server, keys_of(cls, id))
+            await clock.sleep(min(RELEASED_S, left_s))
 
     @asynccontextmanager
     async def borrow(

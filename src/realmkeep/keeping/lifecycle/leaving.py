@@ -94,6 +94,13 @@ class SessionExit:
         except (SessionEnded, CommitPending) as error:
             log.info("the eviction of %s: %s", session.keys.record, error)
 
+    def requested(self, session: Session[Any]) -> None:
+        """Another server wants the record: a player in grace goes at once; for a connected one the game decides."""
+        if session.state is SessionState.CONNECTED:
+            self._hooks.run("release_requested", session.cls, session)  # it may disconnect the player
+        if session.state is SessionState.GRACE:
+            self._background.run(f"release of {session.keys.record} on request", self._evict(session))
+
     async def release(self, session: Session[Any], *, patient: bool = False) -> None:
         """As `Session.release`; a patient caller waits for the store however long it takes."""
         self._require_here(session)

@@ -33,12 +33,15 @@ SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
 TypedLetterHook: TypeAlias = Callable[[R, L], object]
 TypedSettledHook: TypeAlias = Callable[[Session[R], L, Any], object]
 
-Event: TypeAlias = Literal["disconnect", "resume", "evict", "frozen", "lost_ownership", "letter_settled"]
+Event: TypeAlias = Literal[
+    "disconnect", "resume", "evict", "release_requested", "frozen", "lost_ownership", "letter_settled"
+]
 
 ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "disconnect": ("session",),
     "resume": ("session",),
     "evict": ("session",),
+    "release_requested": ("session",),
     "frozen": ("session", "error"),
     "lost_ownership": ("session", "reason"),
     "letter": ("record", "letter"),
@@ -93,6 +96,14 @@ class Hooks:
     def on_evict(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
         """Run a function when the grace has run out, before the final snapshot is made."""
         return self._hook("evict", cls)
+
+    def on_release_requested(self, cls: type[R]) -> Callable[[SessionHook[R]], SessionHook[R]]:
+        """Run a function when another server wants the record of a connected player: tell the client, and `disconnect()`.
+
+        Without it the player stays, and the login on the other server is refused. A player in grace is released without a
+        question; only `on_evict` runs.
+        """
+        return self._hook("release_requested", cls)
 
     def on_frozen(self, cls: type[R]) -> Callable[[ErrorHook[R]], ErrorHook[R]]:
         """Run a function when a record cannot be saved in its present state; it gets the session and the error."""
