@@ -261,6 +261,18 @@ async def test_nobody_is_let_in_on_an_older_state_and_all_goes_on_when_the_store
     assert (kept(lab, 1).gold, kept(lab, 2).gold) == (100, 110)
 
 
+async def test_an_idle_server_lets_nobody_into_another_store_before_an_operator_says_so() -> None:
+    async with Lab() as lab:
+        await lab.advance(60)  # no write is recent enough to be missed
+        own = lab.store.snapshot()
+        lab.store.perform(Put(SERVER_STORE_ID, b"an empty one"))
+        with pytest.raises(StorageUnavailable, match="older data"):
+            await enter(lab.keeper)
+        lab.store.restore(own)
+        await lab.advance(5)
+        await enter(lab.keeper)
+
+
 async def test_after_healing_the_next_loss_halts_again(lab: Lab, keeper: Keeper) -> None:
     ada = await enter(keeper)
     for _ in range(2):
@@ -273,6 +285,17 @@ async def test_after_healing_the_next_loss_halts_again(lab: Lab, keeper: Keeper)
         await lab.advance(5)
         assert kept(lab).gold == ada.record.gold
         ada.record.hp = 100
+
+
+async def test_a_permission_without_a_loss_is_none_for_the_next_one(lab: Lab, keeper: Keeper) -> None:
+    ada = await enter(keeper)
+    heal(keeper)
+    before = lab.store.snapshot()
+    await keeper.commit(earn, ada)
+    lab.store.restore(before)
+    await hurt(lab, 1)
+    assert any("writing stopped" in reason for reason in keeper.degraded)
+    assert kept(lab).gold == 100
 
 
 async def test_heal_true_needs_no_operator() -> None:

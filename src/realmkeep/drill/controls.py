@@ -12,6 +12,7 @@ from realmkeep.drill.realm import Realm
 from realmkeep.drill.stores.store import Trait
 
 CAUGHT_S_MAX: Final = 60.0
+RUN_S_MAX: Final = 180.0  # a busy machine stands still for most of the time
 WINDOWS: Final = 2.5  # intervals without a flush, so that a promised window is long over
 OPERATIONS: Final = 20
 
@@ -26,6 +27,8 @@ class Control:
         needs: The traits of a realm in which it can be run.
         broken: What its servers do not do; see `server.breaks`.
         run: Breaks it; returns what the checks say.
+        own_game: It needs the drill's own game.
+        patient: Its servers wait for the store as long as a game does: a connection that breaks would tell them too much.
     """
 
     what: str
@@ -33,17 +36,18 @@ class Control:
     needs: frozenset[Trait]
     broken: str
     run: Callable[[Realm], Awaitable[list[str]]]
+    own_game: bool = False
+    patient: bool = False
 
 
 async def _answers_early(realm: Realm) -> list[str]:
     """Let a server answer, with a store that stands still, and kill both."""
-    await realm.crowd.stop()
     name = min(realm.lines)
     line = realm.lines[name]
-    await line.send("login", who=0)
+    await _gather(realm, name)
     await asyncio.to_thread(realm.store.pause)
     for number in range(1, 1 + OPERATIONS):
-        await line.send("mail", who=0, to=1, amount=0, op=10_000 + number, letter=-number, wanted=True)
+        await line.send("trade", who=0, to=1, amount=1, ops=(10_000 + number, 10_000 + number))
     for each in [*realm.lines]:
         await realm.kill(each)
     await asyncio.to_thread(realm.store.resume)
@@ -69,7 +73,12 @@ async def _never_flushes(realm: Realm) -> list[str]:
         await client.find()
     realm.crowd.only_earn = True
     realm.crowd.start()
-    await realm.clock.sleep(WINDOWS * realm.config.flush_interval_s)
+    began_s, window = realm.clock.monotonic_s(), realm.told.window
+    await realm.crowd.until(
+        lambda: window.age_s(began_s, realm.clock.monotonic_s()) > WINDOWS * realm.config.flush_interval_s,
+        "the machine has run for some intervals",
+        limit_s=RUN_S_MAX,
+    )
     for name in [*realm.lines]:
         await realm.kill(name)
     realm.crowd.only_earn = False
@@ -112,23 +121,26 @@ async def _all_started(realm: Realm) -> None:
 
 async def _writes_without_owning(realm: Realm) -> list[str]:
     """Let a server sleep past its lease while another takes its player; it wakes up and finds a request."""
-    await realm.crowd.stop()
     first, second = sorted(realm.lines)[:2]
-    for name in (first, second):
-        for who in (0, 1):
-            await realm.lines[name].send("logout", who=who)
-    for who in (0, 1):
-        await _login(realm, first, who)
+    await _gather(realm, first)
     realm.servers[first].pause()
     late = realm.lines[first].send("mail", who=0, to=1, amount=7, op=10_001, letter=-1, wanted=True)
     for who in (0, 1):
         await _login(realm, second, who)
-    for who in (0, 1):
-        await realm.lines[second].send("die", who=who)  # so that the store shows the new claim
     wrong = realm.wrong()
     realm.servers[first].resume()
     await late
     return wrong + realm.wrong()
+
+
+async def _gather(realm: Realm, name: str) -> None:
+    """Stop the crowd, and log two players in at one server."""
+    await realm.crowd.stop()
+    for line in realm.lines.values():
+        for who in (0, 1):
+            await line.send("logout", who=who)
+    for who in (0, 1):
+        await _login(realm, name, who)
 
 
 async def _login(realm: Realm, name: str, who: int) -> None:
@@ -166,7 +178,7 @@ CONTROLS: Final = {
         _comes_back_older,
     ),
     "control-no-fence": Control(
-        "writes do not compare the owner", "owner", frozenset({Trait.TAKEOVER}), "fence", _writes_without_owning
+        "writes do not compare the owner", "owner", frozenset({Trait.TAKEOVER}), "fence", _writes_without_owning, own_game=True, patient=True
     ),
     "control-lying-fsync": Control(
         "the disk says that it has synced, and has not", "durable",

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +20,7 @@ from realmkeep.drill.disk.disk_shim import DiskShim, find_compiler
 from realmkeep.drill.faults import FAULTS, Fault, Harm, lacking
 from realmkeep.drill.faults.stores import LOST
 from realmkeep.drill.plan import DrillPlan, rounds_of
-from realmkeep.drill.played import PlayedGame, own_game
+from realmkeep.drill.played import PlayedGame, own_game, studio_game
 from realmkeep.drill.realm import Realm, open_realm
 from realmkeep.drill.report import StoreReport, Verdict
 from realmkeep.drill.stores.choose import StoreKind, store_kind
@@ -110,7 +111,7 @@ class Drill:
 
     async def _round(self, names: tuple[str, ...]) -> None:
         realm, verdict = self._realm, Verdict()
-        acked, window = realm.told.acked, realm.told.window
+        acknowledged, window = realm.told.acknowledgements, realm.told.window
         window.worst_s = 0.0
         self._progress(self._report, " with ".join(names))
         wrong: list[str] = []
@@ -124,7 +125,7 @@ class Drill:
         wrong += self._alarms(names)
         verdict.rounds, verdict.fired = 1, int(bool(verdict.evidence))
         verdict.mixed = int(len(names) > 1)
-        verdict.acknowledged = realm.told.acked - acked
+        verdict.acknowledged = realm.told.acknowledgements - acknowledged
         verdict.window_s = round(window.worst_s, 2)
         verdict.blame(wrong)
         self._report.violations += [f"{' with '.join(names)}: {each}" for each in wrong]
@@ -184,7 +185,12 @@ class Drill:
         try:
             contents = await realm.calm_down(*(() if Trait.LOSSLESS in realm.traits else LOST[:1]))
             wrong = realm.game.check(realm.told, contents, settled=True)
-            if self._has_whole_log and Trait.COMMANDS in realm.traits and is_whole(realm.store.directory):
+            if (
+                self._has_whole_log
+                and not realm.game.spec
+                and Trait.COMMANDS in realm.traits
+                and is_whole(realm.store.directory)
+            ):
                 wrong += await asyncio.to_thread(check_history, realm.store.directory, self._plan.bots)
         except Stuck as error:
             wrong = [f"recovery: {error}"]
@@ -209,6 +215,7 @@ async def run_drill(
     """
     kind = await asyncio.to_thread(store_kind, plan.store)
     _check(plan, kind)
+    game_of(plan)  # before any process is started
     clock = SystemClock()
     began_s = clock.monotonic_s()
     report = StoreReport(kind.name, "", kind.loss_s == 0, [plan.seed], 0.0, 0, plan.bots, FLUSH_S, plan.game)
@@ -226,6 +233,8 @@ async def run_drill(
             report.violations.append(f"recovery: {error or 'the drill did not end'}")
             traits = frozenset[Trait]()
         for name, control in CONTROLS.items():
+            if plan.game and control.own_game:
+                continue
             if control.needs <= traits and (not plan.faults or name in plan.faults) and not report.violations:
                 progress(report, name)
                 report.controls[name] = int(await _is_caught(opened, name, control)), 1
@@ -243,18 +252,23 @@ def _note_not_run(report: StoreReport, plan: DrillPlan, traits: frozenset[Trait]
     needs = {name: fault.needs for name, fault in FAULTS.items()}
     needs |= {name: control.needs for name, control in CONTROLS.items()}
     for name, needed in needs.items():
+        if plan.game and name in CONTROLS and CONTROLS[name].own_game:
+            report.not_run[name] = "it needs the drill's own game"
         if (not plan.faults or name in plan.faults) and not needed <= traits:
             report.not_run[name] = lacking(needed, traits)
 
 
 async def _is_caught(opened: "_Opening", name: str, control: Control) -> bool:
     try:
-        async with opened.realm(name, control.broken) as realm:
+        async with opened.realm(name, control.broken, patient=control.patient) as realm:
             realm.crowd.start()
             await realm.play(BEFORE)
-            return is_caught(control, await control.run(realm))
-    except (Stuck, TimeoutError):
-        return False
+            wrong = await control.run(realm)
+    except (Stuck, TimeoutError) as error:
+        wrong = [f"recovery: {error or 'it did not end'}"]
+    if not (caught := is_caught(control, wrong)):
+        sys.stderr.write(f"{name} was not caught; the checks say: {wrong or 'nothing'}\n")
+    return caught
 
 
 class _Opening:
@@ -272,7 +286,7 @@ class _Opening:
         self._names = tuple(NAMES[n] if n < len(NAMES) else f"server-{n + 1}" for n in range(servers))
 
     @asynccontextmanager
-    async def realm(self, name: str, broken: str = "") -> AsyncGenerator[Realm]:
+    async def realm(self, name: str, broken: str = "", *, patient: bool = False) -> AsyncGenerator[Realm]:
         """Open a realm in a directory of this name."""
         plan = self._plan
         directory = self._directory / name
@@ -283,7 +297,7 @@ class _Opening:
         )
         limit_s = ROUND_S_MAX * (2 + (plan.rounds or len(FAULTS)))
         async with open_realm(
-            directory, seed=plan.seed, names=self._names, config=self._config, store_options=self._kind.options,
+            directory, seed=plan.seed, names=self._names, config=self._config, store_options="" if patient else self._kind.options,
             mutant=broken, make_store=self._kind.make, game=game, bots=plan.bots, shim=self._shim, network=network,
             limit_s=limit_s,
         ) as realm:  # fmt: skip
@@ -293,8 +307,12 @@ class _Opening:
 
 
 def game_of(plan: DrillPlan) -> PlayedGame:
-    """Return the game of a plan."""
-    return own_game(plan.bots)
+    """Return the game of a plan.
+
+    Raises:
+        ConfigError: It names no driver.
+    """
+    return studio_game(plan.game, plan.bots) if plan.game else own_game(plan.bots)
 
 
 def _check(plan: DrillPlan, kind: StoreKind) -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from realmkeep.drill.bots.client import Client, HeroClient
+from realmkeep.drill.checks.contents import keys_of
 from realmkeep.drill.checks.kept import forgive, hero_keys, violations
+from realmkeep.drill.checks.studio import StudioCheck
+from realmkeep.drill.studio import kind_of, load_driver
 
 if TYPE_CHECKING:
     from realmkeep.drill.bots.told import Told
@@ -48,6 +51,18 @@ class PlayedGame:
     client: type[Client]
     check: Check
     forgive: Forgive
+
+
+def studio_game(spec: str, bots: int) -> PlayedGame:
+    """Return a studio's game.
+
+    Raises:
+        ConfigError: `spec` names no driver.
+    """
+    driver = load_driver(spec)
+    kind, check = kind_of(driver), StudioCheck(driver, bots)
+    owners = tuple(f"{kind}:{number}:owner" for number in range(bots))
+    return PlayedGame(spec, keys_of(kind, bots), owners, Client, check.violations, check.forgive)
 
 
 def own_game(bots: int) -> PlayedGame:

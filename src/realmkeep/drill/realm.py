@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import select
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable
@@ -18,7 +19,7 @@ from realmkeep.drill.bots.crowd import Crowd
 from realmkeep.drill.bots.line import Line
 from realmkeep.drill.bots.told import Answer, Told
 from realmkeep.drill.checks import Stuck
-from realmkeep.drill.checks.contents import Snapshot
+from realmkeep.drill.checks.contents import NotReadable, Snapshot
 from realmkeep.drill.checks.model import Model
 from realmkeep.drill.checks.window import Window
 from realmkeep.drill.disk.disk_shim import DiskShim
@@ -31,6 +32,9 @@ from realmkeep.drill.stores.store import Linked, Store, Trait
 HEROES: Final = 6
 REALM_S_MAX: Final = 240.0  # a machine so slow is stuck
 SETTLE_S_MAX: Final = 60.0
+READ_TRIES: Final = 200
+LETTERS_S: Final = 10.0
+READ_AGAIN_S: Final = 0.05
 CONFIG: Final = KeeperConfig(
     flush_interval_s=1.0, checkpoint_interval_s=2.0, sweep_interval_s=2.0, heartbeat_s=0.4, lease_ttl_s=1.2, grace_s=2.0,
     tier1_rate_per_s=1000, pending_after_s=0.5, shutdown_deadline_s=20.0, strict=True,
@@ -248,14 +252,23 @@ class Realm:
     # --- what must hold
 
     def snapshot(self) -> Snapshot:
-        """Read the store as it is now; no answer is read meanwhile."""
+        """Read the store as it is now; no answer is read meanwhile.
+
+        Raises:
+            Stuck: It does not answer for some seconds.
+        """
         with ExitStack() as stopped:
             if Trait.PROCESS not in self.store.traits:
                 for server in self.servers.values():
                     if server.process is not None and state_of(server.pid) in {"R", "S", "D"}:
                         server.pause()
                         stopped.callback(server.resume)
-            return self.store.read(self.game.keys)
+            for _ in range(READ_TRIES):
+                try:
+                    return self.store.read(self.game.keys)
+                except NotReadable:
+                    select.select([], [], [], READ_AGAIN_S)
+            raise Stuck("the store cannot be read")
 
     def wrong(self) -> list[str]:
         """Return what the store lacks, or has too much of, now."""
@@ -297,23 +310,37 @@ class Realm:
             await self.close(name)
             if said := [line for line in self.servers[name].alarms() if expected not in line]:
                 raise Stuck(f"{name} gave an alarm: {said}")
-        snapshot = await asyncio.to_thread(self.store.read, self.game.keys)
+        snapshot = await asyncio.to_thread(self.store.read_at_rest, self.game.keys)
         told.note(do="the end", wrong=self.game.check(told, snapshot, settled=True))
         return snapshot
 
     async def _until_flushed(self) -> Snapshot:
         """Return when no session is dirty and no letter waits."""
+        dirty, waiting = list[str](), list[str]()
         try:
             async with self.clock.timeout(SETTLE_S_MAX):
+                began_s = self.clock.monotonic_s()
                 while True:
                     snapshot = self.snapshot()
                     dirty = [name for name in self.servers if (await self.state(name))["dirty"]]
                     waiting = [key for key in self.game.keys.lists if key.endswith(":inbox") and snapshot.entries(key)]
                     if not dirty and not waiting:
                         return snapshot
+                    if waiting and self.clock.monotonic_s() - began_s > LETTERS_S:
+                        await self._log_in_again(waiting)
+                        began_s = self.clock.monotonic_s()
                     await self.clock.sleep(POLL_S)
         except TimeoutError:
-            raise Stuck("not everything was flushed, or letters do not arrive") from None
+            raise Stuck(f"not flushed: {dirty}; letters that do not arrive: {waiting}") from None
+
+    async def _log_in_again(self, inboxes: list[str]) -> None:
+        """Log receivers out and in: a notice of a letter may be missed when a store fails, and the next login finds it."""
+        self.told.note(do="letters wait for a login", inboxes=inboxes)
+        for who in {int(inbox.split(":")[1]) for inbox in inboxes}:
+            for name in self.servers:
+                await self.ask(name, "logout", who=who)
+            self.crowd.clients[who].at = None
+            await self.crowd.clients[who].find()
 
 
 @asynccontextmanager

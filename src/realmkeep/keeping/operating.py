@@ -20,9 +20,11 @@ T = TypeVar("T")
 def heal(keeper: Keeper) -> None:
     """Allow all live sessions to be written again, over a store that lost writes although it is set to lose none.
 
-    The setting `keeper.heal` allows it in advance.
+    It holds for the loss for which writing has stopped, and does nothing otherwise: a permission that nobody used would
+    overwrite another store much later. The setting `keeper.heal` allows it in advance.
     """
-    engine_of(keeper).store_loss.allowed = True
+    loss = engine_of(keeper).store_loss
+    loss.allowed = loss.allowed or bool(loss.halted)
 
 
 async def commit_for_operator(keeper: Keeper, fn: Callable[[Any], T], session: Session[Any]) -> T:

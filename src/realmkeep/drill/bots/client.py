@@ -37,6 +37,11 @@ class Players(Protocol):
         ...
 
     @property
+    def staying(self) -> bool:
+        """Whether no player is to come or go."""
+        ...
+
+    @property
     def restless(self) -> bool:
         """Whether players are to come and go more often than usual."""
         ...
@@ -107,7 +112,7 @@ class Client:
         often = (self.trade, self.trade, self.trade, *self.more(), self.earn, self.earn)
         rarely = (self.travel, self.vanish)
         while not self._crowd.over:
-            share = RESTLESS if self._crowd.restless else RARELY
+            share = 0.0 if self._crowd.staying else RESTLESS if self._crowd.restless else RARELY
             if self._crowd.only_earn or not self.may_start:
                 await self.earn()
             else:

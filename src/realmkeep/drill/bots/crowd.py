@@ -37,6 +37,7 @@ class Crowd:
         self.over = False
         self.only_earn = False
         self.restless = False
+        self.staying = False
         self._letters = 0
         self._playing: list[asyncio.Task[Any]] = []
 

@@ -43,8 +43,11 @@ class Told:
         deposited: Deposits that were acknowledged.
         trades: Giver, taker and their operations, of every trade that was asked for.
         claims: The highest claim under which a hero was seen written.
+        owned: The fencing token and the revision of a hero when the store was last read.
         promises: Every promise that a loss of power may take from a store which syncs late.
-        power_lost_s: When the power was lost, each time.
+        power_lost_s: When the power was lost, and when the last answer from before was read; each time.
+        acknowledgements: The number of operations that were acknowledged, also those that were taken back.
+        results: The recorded results of a studio's trades, by player and operation.
         counts: Answers by their kind.
         defects: Tracebacks of servers.
         history: Every answer with its time, for a report.
@@ -60,8 +63,11 @@ class Told:
     deposited: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     trades: set[tuple[int, int, int, int]] = field(default_factory=set[tuple[int, int, int, int]])
     claims: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    owned: dict[int, tuple[float, bytes]] = field(default_factory=dict[int, tuple[float, bytes]])
     promises: list[Promise] = field(default_factory=list["Promise"])
-    power_lost_s: list[float] = field(default_factory=list[float])
+    power_lost_s: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    acknowledgements: int = 0
+    results: dict[tuple[int, int], Any] = field(default_factory=dict[tuple[int, int], Any])
     counts: Counter[str] = field(default_factory=Counter[str])
     defects: list[str] = field(default_factory=list[str])
     history: list[Answer] = field(default_factory=list[Answer])
@@ -105,6 +111,9 @@ class Told:
         elif do == "trade":
             self._promise(now_s, "op", asked["who"], asked["ops"][0])
             self._promise(now_s, "op", asked["to"], asked["ops"][1])
+            if "result" in answer:
+                for who, op in zip((asked["who"], asked["to"]), asked["ops"], strict=True):
+                    self.results[who, op] = answer["result"]
         if do == "deposit":
             self._promise(now_s, "deposit", asked["who"], asked["op"])
         if do == "mail":
@@ -118,24 +127,25 @@ class Told:
             return
         else:
             known[kind][who].add(number)
+        self.acknowledgements += kind == "op"
         self.promises.append(Promise(at_s, kind, who, number))
 
-    def powerless(self, at_s: float) -> None:
-        """The power was lost."""
-        self.power_lost_s.append(at_s)
+    def powerless(self, at_s: float, read_s: float) -> None:
+        """The power was lost; every answer that was read until `read_s` was sent before."""
+        self.power_lost_s.append((at_s, read_s))
 
-    def forgive(self, kept: Callable[[Promise], bool], from_s: float, to_s: float) -> float:
-        """Take back the promises of a time that a store may lose, as far as it has lost them.
+    def forgive(self, kept: Callable[[Promise], bool], loss_s: float) -> float:
+        """Take back the promises of the time before the last loss of power, as far as the store has lost them.
 
         Args:
             kept: Whether the store has kept a promise.
-            from_s: The begin of that time.
-            to_s: Its end, the loss of power.
+            loss_s: The seconds that it may lose.
 
         Returns:
             The age of the oldest promise that was lost, in seconds; 0 if none was.
         """
-        lost = [each for each in self.promises if from_s <= each.at_s <= to_s and not kept(each)]
+        cut_s, read_s = self.power_lost_s[-1]
+        lost = [each for each in self.promises if cut_s - loss_s <= each.at_s <= read_s and not kept(each)]
         for each in lost:
             if each.kind == "death":
                 self.deaths[each.who] = min(self.deaths[each.who], each.number - 1)
@@ -145,8 +155,9 @@ class Told:
         self.promises = [each for each in self.promises if each not in lost]
         self.model.revisions.clear()
         self.claims.clear()
+        self.owned.clear()
         self.xp.clear()  # what was called saved before
-        return to_s - min((each.at_s for each in lost), default=to_s)
+        return max(0.0, cut_s - min((each.at_s for each in lost), default=cut_s))
 
     @property
     def acked(self) -> int:

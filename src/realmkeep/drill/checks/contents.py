@@ -31,6 +31,10 @@ def keys_of(kind: str, numbers: int) -> Keys:
     return Keys(values, [f"{kind}:{number}:{which}" for number in range(numbers) for which in ("inbox", "kept")])
 
 
+class NotReadable(Exception):
+    """A store does not answer at this moment; it is asked again."""
+
+
 class Snapshot:
     """Values and lists by key."""
 
@@ -48,15 +52,23 @@ class Snapshot:
 
 
 def read_redis(keys: Keys, **connection: Any) -> Snapshot:
-    """Read a Valkey or Redis in one transaction; the arguments are those of `redis.Redis`. Blocks."""
+    """Read a Valkey or Redis in one transaction; the arguments are those of `redis.Redis`. Blocks.
+
+    Raises:
+        NotReadable: It does not answer now.
+    """
     import redis  # noqa: PLC0415 - an extra
+    from redis.exceptions import ConnectionError as RedisConnectionError  # noqa: PLC0415 - as above
 
     client = cast("Any", redis.Redis(socket_timeout=READ_S_MAX, **connection))  # the driver's types are partial
-    with client, client.pipeline(transaction=True) as pipe:
-        pipe.mget(keys.values)
-        for key in keys.lists:
-            pipe.lrange(key, 0, -1)
-        values, *lists = pipe.execute()
+    try:
+        with client, client.pipeline(transaction=True) as pipe:
+            pipe.mget(keys.values)
+            for key in keys.lists:
+                pipe.lrange(key, 0, -1)
+            values, *lists = pipe.execute()
+    except RedisConnectionError as error:  # it is just starting, or loading
+        raise NotReadable from error
     return Snapshot(dict(zip(keys.values, values, strict=True)), dict(zip(keys.lists, lists, strict=True)))
 
 
@@ -77,15 +89,24 @@ def read_sqlite(keys: Keys, file: Path) -> Snapshot:
 
 
 def read_postgres(keys: Keys, url: str) -> Snapshot:
-    """Read a Postgres in one transaction. Blocks."""
+    """Read a Postgres in one transaction. Blocks.
+
+    Raises:
+        NotReadable: It does not answer now.
+    """
     import psycopg  # noqa: PLC0415 - an extra
 
-    with psycopg.connect(url) as connection:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        query = "SELECT key, value FROM realmkeep_entry WHERE key = ANY (%s)"
-        rows = connection.execute(query, [list(keys.values)]).fetchall()
-        query = "SELECT key, value FROM realmkeep_list WHERE key = ANY (%s) ORDER BY key, position"
-        lists = connection.execute(query, [list(keys.lists)]).fetchall()
+    try:
+        with psycopg.connect(url) as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            query = "SELECT key, value FROM realmkeep_entry WHERE key = ANY (%s)"
+            rows = connection.execute(query, [list(keys.values)]).fetchall()
+            query = "SELECT key, value FROM realmkeep_list WHERE key = ANY (%s) ORDER BY key, position"
+            lists = connection.execute(query, [list(keys.lists)]).fetchall()
+    except (
+        psycopg.OperationalError
+    ) as error:  # it recovers, or has too many connections that it has not noticed to be dead
+        raise NotReadable from error
     return _picked(keys, rows, lists)
 
 

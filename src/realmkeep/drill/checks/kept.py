@@ -79,8 +79,7 @@ def forgive(told: Told, contents: Contents, *, loss_s: float) -> float:
             return hero.deaths >= promise.number
         return promise.number in hero.applied if promise.kind == "op" else f"{promise.who}/{promise.number}" in deposits
 
-    power_lost_s = told.power_lost_s[-1]
-    return told.forgive(kept, power_lost_s - loss_s, power_lost_s)
+    return told.forgive(kept, loss_s)
 
 
 def _of_hero(told: Told, contents: Snapshot, number: int, hero: Hero) -> list[str]:
@@ -98,6 +97,11 @@ def _of_hero(told: Told, contents: Snapshot, number: int, hero: Hero) -> list[st
     claimed = token_of(contents.value(f"sim-hero:{number}:owner"))
     if claimed and hero.x > claimed:
         wrong.append(f"owner: hero {number} was written under the claim {hero.x:.0f}; its owner has {claimed:.0f}")
+    revision = contents.value(f"sim-hero:{number}:updated") or b""
+    before = told.owned.get(number, (0.0, b""))
+    told.owned[number] = claimed, revision
+    if claimed and claimed == before[0] and revision != before[1] and hero.x != claimed:
+        wrong.append(f"owner: hero {number} was written under {hero.x:.0f} while its owner had {claimed:.0f}")
     if hero.x < told.claims[number]:
         wrong.append(f"owner: hero {number} was written under {hero.x:.0f}, after the claim {told.claims[number]:.0f}")
     told.claims[number] = max(told.claims[number], hero.x)

@@ -47,7 +47,7 @@ class Window:
         self._earned[who] = [Earned(at_s, server, xp)]
         for change in lost[:1]:  # the oldest
             ends = [struck_s for struck_s in self._struck[change.server] if struck_s >= change.at_s]
-            age_s = self._age_s(change.at_s, min(ends, default=at_s))
+            age_s = self.age_s(change.at_s, min(ends, default=at_s))
             self.worst_s = max(self.worst_s, age_s)
             if age_s > self.promised_s + DISK_S:
                 told = f"a change that was {age_s:.2f} s old is lost; {self.promised_s:g} s are promised"
@@ -66,7 +66,7 @@ class Window:
         if now_s - before_s > LATE_S:
             self.outage(before_s, now_s)
 
-    def _age_s(self, from_s: float, to_s: float) -> float:
+    def age_s(self, from_s: float, to_s: float) -> float:
         """Return the time between two moments, without the outages in it."""
         age_s, at_s = 0.0, from_s
         for start_s, end_s in sorted(self._outages):

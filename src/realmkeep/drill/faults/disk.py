@@ -137,7 +137,7 @@ class PowerCut(_Disk):
             await realm.clock.sleep(0)
         self.shim.slow(0)
         cut = await asyncio.to_thread(self.shim.cut, realm.store.directory)
-        realm.told.powerless(cut_s)
+        realm.told.powerless(cut_s, realm.clock.monotonic_s())
         if cut > 0:
             self.saw(f"{cut} bytes that were not synced are gone; {len(realm.servers)} servers and the store died")
 
@@ -177,5 +177,13 @@ class StoreClock(_Disk):
         return int(cast("list[bytes]", answer)[0]) - self.realm.clock.wall_us() / 1e6
 
     async def end(self) -> None:
-        """Set it right, which is a jump as well."""
+        """Set it right, which is a jump as well.
+
+        A Valkey with `everysec` goes by its wall clock: set back by an hour, it does not sync for an hour. An operator mends
+        that by `always` for the length of a write.
+        """
         self.shim.skew(0)
+        if Trait.LOSSLESS not in self.realm.traits:
+            for fsync in ("always", "everysec"):
+                await asyncio.to_thread(cast("Commanded", self.realm.store).ask, "CONFIG", "SET", "appendfsync", fsync)
+                await self.realm.play(3)

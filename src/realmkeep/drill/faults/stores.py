@@ -167,13 +167,21 @@ class _Swap(Fault):
         await start_store(self)
 
     async def until_noticed(self) -> None:
+        """Return when every server with a player has stopped to write; one without any has nothing to compare."""
+        noticed: set[str] = set()
         for name in [*self.realm.lines]:
 
             async def stopped(name: str = name) -> bool:
-                return any(STOPPED in why for why in await self.realm.degraded(name))
+                state = await self.realm.state(name)
+                if any(STOPPED in why for why in state["degraded"]):
+                    noticed.add(name)
+                return name in noticed or not state["owned"]
 
             await until(self, stopped, f"{name} stops to write")
-        self.saw("every server said that the store had lost what it acknowledged, and stopped to write")
+        if noticed:
+            self.saw(
+                f"{', '.join(sorted(noticed))} said that the store had lost acknowledged writes, and stopped to write"
+            )
 
 
 @registered
@@ -217,7 +225,12 @@ class StoreOlder(_Swap):
     what = "the store comes back with an older state; an operator lets the servers write theirs over it"
 
     async def begin(self) -> None:
-        """Cut its log back by some operations."""
+        """Cut its log back by some operations.
+
+        No player leaves meanwhile: who is not in the game is as the older state has it, and no server knows better.
+        """
+        self.realm.crowd.staying = True
+        await self.realm.clock.sleep(2 * self.realm.config.grace_s)
         file = newest_log(self.realm.store.directory)
         older_bytes = file.stat().st_size
         await self.realm.play(10)
@@ -235,6 +248,7 @@ class StoreOlder(_Swap):
         """Let every server write its live records over it."""
         for name in [*self.realm.lines]:
             await self.realm.ask(name, "heal")
+        self.realm.crowd.staying = False
 
 
 def newest_log(directory: Path) -> Path:

@@ -14,6 +14,8 @@ from realmkeep.drill.server.heroes import HeroServer
 from realmkeep.drill.server.points import DeathPoints
 from realmkeep.drill.server.server import DrillServer
 from realmkeep.drill.server.settings import ServerSettings
+from realmkeep.drill.server.studio import StudioServer
+from realmkeep.drill.studio import load_driver
 from realmkeep.keeping import Keeper
 from realmkeep.storage import open_storage
 
@@ -69,4 +71,5 @@ async def serve(settings: ServerSettings, server: DrillServer) -> None:
 if __name__ == "__main__":
     logging.basicConfig(format="%(relativeCreated)d %(levelname)s %(message)s", level=logging.INFO)
     break_promise()
-    asyncio.run(serve(msgspec.json.decode(sys.argv[1], type=ServerSettings), HeroServer()))
+    given = msgspec.json.decode(sys.argv[1], type=ServerSettings)
+    asyncio.run(serve(given, StudioServer(load_driver(given.game)) if given.game else HeroServer()))

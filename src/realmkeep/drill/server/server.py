@@ -21,6 +21,7 @@ from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, Realmke
 from realmkeep.keeping import Hooks, Keeper, Session, heal
 from realmkeep.records import Record
 from realmkeep.storage import Storage
+from realmkeep.testing.drill import GameRefused
 
 REPORT_S: Final = 0.05
 CLOSING: Final = "closing on SIGTERM"
@@ -104,7 +105,7 @@ class DrillServer:
         CALLER.set(writer)
         try:
             answer = await getattr(self, "do_" + request["do"])(**request["with"])
-        except (Absent, Apart, InvalidRecord) as error:  # the last: a player has less gold than that
+        except (Absent, Apart, InvalidRecord, GameRefused) as error:  # the last two: a player has less than that
             answer = {"no": type(error).__name__}
         except AlreadyOwned as error:
             answer = {"no": "AlreadyOwned", "server": error.server}

@@ -69,9 +69,11 @@ class EmbeddedStore:
             self.kill()
 
     def read(self, keys: Keys) -> Snapshot:
-        """Read it at one moment; if its server has closed it, from its files."""
-        if self.pid() is not None:
-            return read_redis(keys, unix_socket_path=str(self.socket_path))
+        """Read it at one moment."""
+        return read_redis(keys, unix_socket_path=str(self.socket_path))
+
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read its files, with a store of ours: its server has stopped it."""
         with StoreServer(self.directory) as store:
             return read_redis(keys, unix_socket_path=str(store.socket_path))
 

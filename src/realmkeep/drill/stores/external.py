@@ -43,6 +43,10 @@ class ExternalStore:
         """Read it at one moment."""
         return read_storage(keys, self.url)
 
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read it as at any time."""
+        return self.read(keys)
+
     def check_empty(self, keys: Keys) -> None:
         """Refuse a store that has a record with a key of the drill's game.
 

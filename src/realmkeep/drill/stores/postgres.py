@@ -37,3 +37,7 @@ class PostgresStore(PostgresServer):
     def read(self, keys: Keys) -> Snapshot:
         """Read it at one moment."""
         return read_postgres(keys, self.url)
+
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read it as at any time."""
+        return self.read(keys)

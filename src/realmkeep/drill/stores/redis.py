@@ -37,3 +37,7 @@ class RedisStore(StoreServer):
     def read(self, keys: Keys) -> Snapshot:
         """Read it at one moment."""
         return read_redis(keys, unix_socket_path=str(self.socket_path))
+
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read it as at any time."""
+        return self.read(keys)

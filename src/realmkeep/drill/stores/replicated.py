@@ -77,6 +77,10 @@ class _ReplicatedStore:
             {key: found.entries(self.prefix + key) for key in keys.lists},
         )
 
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read it as at any time."""
+        return self.read(keys)
+
 
 class ClusterStore(_ReplicatedStore):
     """A realm of a cluster of six."""

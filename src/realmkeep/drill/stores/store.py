@@ -67,7 +67,19 @@ class Store(Protocol):
         ...
 
     def read(self, keys: Keys) -> Snapshot:
-        """Read it at one moment. Blocks; it must run, or be a file whose server stands still."""
+        """Read it at one moment. Blocks; it must run, or be a file whose server stands still.
+
+        Raises:
+            NotReadable: It does not answer now.
+        """
+        ...
+
+    def read_at_rest(self, keys: Keys) -> Snapshot:
+        """Read it after its servers have closed it. Blocks.
+
+        Raises:
+            NotReadable: It does not answer.
+        """
         ...
 
 

@@ -26,6 +26,7 @@ from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.ownership.loss_probe import is_older
 from realmkeep.keeping.ownership.revisions import claimable_number, stored_number
+from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
 
@@ -184,8 +185,8 @@ class Claims:
     async def _stored(self, record_keys: RecordKeys) -> _StoredRecord:
         """The stored values of a record, all read at one moment.
 
-        The newest acknowledged write of this server is read with them. A store that promised to lose nothing has no barrier;
-        if it lacks that write, its copy of the record may be stale as well.
+        A store that promised to lose nothing has no barrier. So its identity and the newest acknowledged write of this server
+        are read with them: if it lacks one of them, its copy of the record may be stale, or missing, as well.
 
         Raises:
             Corrupt: Something else lies at one of its keys.
@@ -193,12 +194,16 @@ class Claims:
         """
         beside = [record_keys.owner, record_keys.record, record_keys.updated, record_keys.version, record_keys.ops]
         beside += [record_keys.left] if self._safe_point.needed else []
-        newest = None if self._barrier.needed else self._lease.newest_write
+        newest = self._lease.newest_write
         try:
-            found = await self._storage.load_many([*beside, *([] if newest is None else [newest.key])])
-            if newest is not None and is_older(found.pop(), newest.revision):
+            if self._barrier.needed:
+                return _StoredRecord(*await self._storage.load_many(beside))
+            probes = [SERVER_STORE_ID, *([] if newest is None else [newest.key])]
+            *found, store_id = await self._storage.load_many([*beside, *probes[::-1]])
+            lacks = newest is not None and is_older(found.pop(), newest.revision)
+            if lacks or store_id != self._lease.store_id:
                 self._lease.suspect_loss()
-            if self._barrier.needed or not self._lease.loss_suspected:
+            if not self._lease.loss_suspected:
                 return _StoredRecord(*found)
         except WrongType as error:
             raise Corrupt(

@@ -403,6 +403,11 @@ class LeaseHolder:
         return self._loss_probe.newest
 
     @property
+    def store_id(self) -> bytes:
+        """The identity of the store, as `LossProbe.store_id`."""
+        return self._loss_probe.store_id
+
+    @property
     def loss_suspected(self) -> bool:
         """Whether the store may lack an acknowledged write, and the look back is not done."""
         return self._loss_probe.loss_suspected

@@ -38,6 +38,7 @@ class LossProbe:
     Attributes:
         safe_s: The safe watermark: no crash of the store can lose a write that was acknowledged before this monotonic time. It
             rises with each look at the store, not by itself, because a store may come back with less after any time away.
+        store_id: The identity of the store; a store with another one, or with none, holds nothing that was acknowledged.
         suspicions: How often a loss was suspected: a sample was missing, or the store was restarted.
     """
 
@@ -48,6 +49,7 @@ class LossProbe:
         self._asked_s = 0.0
         self._cleared = 0
         self.safe_s = float("-inf")
+        self.store_id = b""
         self.suspicions = 0
 
     @property

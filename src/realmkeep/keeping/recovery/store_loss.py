@@ -21,7 +21,7 @@ from realmkeep.keeping.recovery.stored_ownership import StoredOwnership, acknowl
 from realmkeep.keeping.recovery.tail import Entry, Tail
 from realmkeep.keeping.recovery.verdict import Verdict
 from realmkeep.keys import SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, Delete, DropFirst, Failed, Refused, Transaction
+from realmkeep.storage import Append, Committed, Delete, DropFirst, Failed, Guard, Put, Refused, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -73,7 +73,7 @@ class StoreLoss:
 
     Attributes:
         tail: The acknowledged writes that a crash of the store may still take.
-        store_id: The identity of the store when the keeper opened.
+        store_id: The identity of the store when the keeper opened, or an operator last allowed to write over it.
         allowed: An operator allowed to write over a store that had promised to lose nothing.
         halted: The reason for which writing stopped; empty if it did not.
     """
@@ -103,9 +103,17 @@ class StoreLoss:
         self._torn: dict[str, None] = {}
         self._always = self.allowed = heal
         self._may_lose, self._asked_at_s = True, 0.0  # no heartbeat has ever left this time
-        self.store_id = b""
         self.tail = Tail()
         self.halted = ""
+
+    @property
+    def store_id(self) -> bytes:
+        """The identity of the store, which the probe compares."""
+        return self._probe.store_id
+
+    @store_id.setter
+    def store_id(self, store_id: bytes) -> None:
+        self._probe.store_id = store_id
 
     def remember(self, write: StagedWrite) -> None:
         """Keep an acknowledged commit if a crash could tear it; memory restores a commit of one record, but not its entry."""
@@ -214,9 +222,12 @@ class StoreLoss:
 
     async def _check_allowed(self) -> None:
         window_s = self._storage.capability.loss_window_s
-        same_store = await self._storage.load(SERVER_STORE_ID) in (self.store_id, None)
+        stored_id = await self._storage.load(SERVER_STORE_ID)
+        same_store = stored_id in (self.store_id, None)
         # A loss window excuses an older state of this store, but not another store.
         if self.allowed or (window_s != 0 and same_store):
+            if window_s == 0:  # elsewhere claims wait at the barrier, and do not look at the identity
+                await self._identify(stored_id)
             return
         why = "it had promised to lose nothing" if same_store else "it is another store than at the start"
         self.halted = f"the store holds older data than it acknowledged, and {why}: writing stopped"
@@ -224,6 +235,16 @@ class StoreLoss:
             self.halted,
             hint="look at the store; realmkeep.keeping.heal(keeper) writes every live session again over what it holds",
         )
+
+    async def _identify(self, stored_id: bytes | None) -> None:
+        """Take the identity of the store over which an operator lets us write; give ours to an empty one."""
+        if stored_id is not None:
+            self.store_id = stored_id
+            return
+        put = Transaction([Guard(SERVER_STORE_ID, None)], [Put(SERVER_STORE_ID, self.store_id)])
+        (outcome,) = await self._storage.write([put])
+        if not isinstance(outcome, Committed):
+            raise StorageUnavailable(f"the recovery was interrupted: {outcome}", hint="it is tried again")
 
     async def _read(
         self, sessions: Iterable[Session[Any]], entries: Iterable[Entry] = ()
