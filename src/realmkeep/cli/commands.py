@@ -33,6 +33,7 @@ COMMANDS: Final = (
     Command("journal", "realmkeep.cli.journal:app", "Check the archive of the journal."),
     Command("keys", "realmkeep.cli.keys:app", "Load every record of a store as a login would."),
     Command("letters", "realmkeep.cli.letters:app", "List the letters that could not be applied; try them again."),
+    Command("migrate", "realmkeep.cli.migrate:app", "Bring the records of a store to the versions of the code."),
     Command("operator", "realmkeep.cli.operator:app", "Add operators, and change their roles and passwords."),
     Command("player", "realmkeep.cli.player:app", "Find, show, edit, kick and ban players; each act is audited."),
     Command("quarantine", "realmkeep.cli.quarantine:app", "Look at records that cannot be used; mend or discard them."),

@@ -14,6 +14,7 @@ from realmkeep.cli.exit_codes import FINDINGS, exit_codes
 if TYPE_CHECKING:
     from realmkeep.config import Config
     from realmkeep.operations.record_survey import Survey
+    from realmkeep.records import Record
 
 app = App(name="keys", help="The keys of a store.")
 
@@ -35,7 +36,7 @@ def check(*, store: str | None = None, json: Flag = False) -> None:
         config = config_with(store)
         classes = load_holdings(config.backup.holdings).records
         with bar("records") as progress:
-            survey = asyncio.run(_survey(config, classes, progress))
+            survey = asyncio.run(survey_store(config, classes, progress))
     if json:
         say_json(survey)
     else:
@@ -43,7 +44,14 @@ def check(*, store: str | None = None, json: Flag = False) -> None:
     sys.exit(0 if survey.sound else FINDINGS)
 
 
-async def _survey(config: "Config", classes: tuple[type, ...], progress: Callable[[int, int], None]) -> "Survey":
+async def survey_store(
+    config: "Config", classes: "tuple[type[Record], ...]", progress: Callable[[int, int], None]
+) -> "Survey":
+    """Survey the store of the settings.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.keeping.live.record_keys import limits_of  # noqa: PLC0415 - as above
     from realmkeep.operations.record_survey import RecordSurvey  # noqa: PLC0415 - as above
