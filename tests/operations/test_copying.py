@@ -240,10 +240,11 @@ async def test_the_command_copies_and_says_what_it_did(tmp_path: Path) -> None:
     urls = [f"sqlite:///{tmp_path}/{name}.db" for name in ("one", "two")]
     async with opened(urls[0]) as (one,):
         await put(one, "player:1", b"a")
+        await one.write([Transaction((), (Append("player:1:inbox", b"a list"),))])
     command = [sys.executable, "-m", "realmkeep.cli", "store", "copy", *urls]
     run = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=60)
     assert (run.returncode, run.stderr) == (0, "")
-    assert f"{urls[1]} has the 1 keys of {urls[0]}: 1 were copied, 0 were there already; digest " in run.stdout
+    assert f"{urls[1]} has the 2 keys of {urls[0]}: 2 were copied, 0 were there already; digest " in run.stdout
     again = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False, timeout=60)
     assert (again.returncode, again.stderr.count("\n")) == (1, 1)
     assert "is not empty" in again.stderr

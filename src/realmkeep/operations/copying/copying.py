@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import CopyRefused, InvalidKey
+from realmkeep.errors import CopyRefused, InvalidKey, WrongType
 from realmkeep.keys import SERVER_RESTORING, SERVER_STORE_ID
-from realmkeep.storage import Append, Committed, Delete, Guard, Put, Refused, Transaction, load_each
+from realmkeep.storage import Append, Committed, Delete, Guard, Put, Refused, Transaction
 from realmkeep.storage.protocol import TRANSACTION_BYTES_MAX
-from realmkeep.storage.reading import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ ENTRIES_AT_ONCE: Final = 500  # of a list in one transaction; half of what a sto
 ENTRIES_BYTES: Final = TRANSACTION_BYTES_MAX // 2
 EXPIRED_S: Final = 0.01  # a key that is so close to its end is not copied
 DIGEST_BITS: Final = 256
+OTHER_TYPE: Final = b"a list"  # compared by identity
 # Signs of life of servers that do not run, the run of a store that the copy is not, and halves of former writes.
 LEFT_BEHIND: Final = frozenset({"lease", "store-runs", "synced", "temp", "restoring"})
 
@@ -151,17 +151,28 @@ async def _read(storage: Storage, page: Sequence[str]) -> dict[str, _Held]:
     """The keys of a page that are there, and do not expire in the next moment."""
     if not page:
         return {}
-    values = await load_each(storage, page)
+    values = await _values(storage, page)
     ends = await storage.expiries(page)
     held: dict[str, _Held] = {}
     for key, value, end in zip(page, values, ends, strict=True):
         if end is not None and end < EXPIRED_S:
             continue
-        if value == UNREADABLE:
+        if value is OTHER_TYPE:
             held[key] = _Held(None, tuple(await storage.load_list(key)), end)
         elif value is not None:
             held[key] = _Held(value, (), end)
     return held
+
+
+async def _values(storage: Storage, page: Sequence[str]) -> list[bytes | None]:
+    """As `Storage.load_many`; `OTHER_TYPE` for each key that holds a list."""
+    try:
+        return await storage.load_many(page)
+    except WrongType:
+        if len(page) == 1:
+            return [OTHER_TYPE]
+    half = len(page) // 2
+    return [*await _values(storage, page[:half]), *await _values(storage, page[half:])]
 
 
 async def _write(target: Storage, wanted: Mapping[str, _Held], there: Mapping[str, _Held]) -> int:
