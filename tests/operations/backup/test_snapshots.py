@@ -9,8 +9,9 @@ import pytest
 
 from operations.traders import CLOCK, GAME, Trader
 from realmkeep import Keeper
-from realmkeep.errors import BackupError, ConfigError, StorageMisconfigured, StorageUnavailable
+from realmkeep.errors import BackupError, ConfigError, RestoreRefused, StorageMisconfigured, StorageUnavailable
 from realmkeep.operations.backup.creating import create_backup
+from realmkeep.operations.backup.restoring import plan_restore
 from realmkeep.storage import redis_snapshot
 from realmkeep.storage.snapshots import pin_snapshot
 from realmkeep.testing.servers import StoreServer
@@ -105,6 +106,19 @@ async def test_a_database_beside_others_is_refused(pair: tuple[StoreServer, Stor
         await create_backup(f"{pair[0].url}?db=3", backups, GAME, clock=CLOCK)
     with pytest.raises(StorageMisconfigured, match="may hold other realms"):
         await create_backup(f"{pair[0].url}?prefix=north", backups, GAME, clock=CLOCK)
+
+
+@pytest.mark.parametrize("url", ["redis-cluster://h:7001/north", "rediss-sentinel://h/main/0"])
+async def test_a_store_with_replicas_is_backed_up_and_restored_through_a_copy(
+    url: str, pair: tuple[StoreServer, StoreServer], backups: Path
+) -> None:
+    with pytest.raises(StorageMisconfigured, match="realmkeep store copy"):
+        await create_backup(url, backups, GAME, clock=CLOCK)
+    async with Keeper.open(pair[0].url, rescue_path=Path("/dev/null")) as keeper:
+        await keeper.login(Trader, 1, create=Trader)
+    await create_backup(pair[0].url, backups, GAME, clock=CLOCK)
+    with pytest.raises(RestoreRefused, match="realmkeep store copy"):
+        await plan_restore(backups, url, clock=CLOCK)
 
 
 async def test_the_snapshot_of_another_store_is_noticed(pair: tuple[StoreServer, StoreServer], backups: Path) -> None:
