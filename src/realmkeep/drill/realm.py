@@ -164,10 +164,11 @@ class Realm:
         return code
 
     async def hang_up(self, name: str) -> None:
-        """Close the connection to a server that is dead or dying."""
+        """Close the connection to a server that is dead or dying; the answers that it sent before are read."""
         line = self.lines.pop(name, None)
         if line is not None:
             await line.close()
+        self.told.window.struck(name, self.clock.monotonic_s())
 
     async def close(self, name: str) -> None:
         """Shut a server down as an operator would; it must have saved everything.

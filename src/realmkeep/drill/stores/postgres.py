@@ -15,7 +15,7 @@ class PostgresStore(PostgresServer):
     """A Postgres on a unix socket; its files are in a directory of its own."""
 
     def __init__(self, _directory: Path, **settings: str) -> None:
-        super().__init__(settings=settings)
+        super().__init__(settings={"max_connections": "300", **settings})  # a busy machine ends connections late
         self.make()
         lossless = settings.get("synchronous_commit") != "off"
         traits = {Trait.OWN, Trait.PROCESS, Trait.SHARED, Trait.LINK, *([Trait.LOSSLESS] if lossless else [])}
