@@ -76,7 +76,7 @@ AWAITS_ITS_TASKS = {
     "confirming.py": "whatever ends it reaches those who wait for it",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
     "shutdown.py": "the releases are gathered",
-    "port.py": "awaited at the end of the port's block",
+    "guest_port.py": "awaited at the end of the port's block",
     "readers.py": "awaited by the reader, and at the end by `close`",
     "redis.py": "the flush is awaited by those who asked; the reconnection ends in success alone",
     "redis_connection.py": "whatever ends the reads reaches those who wait for answers",

@@ -19,6 +19,7 @@ def serve(
     udp_port: Port = 7777,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    console: str | None = None,
     log_format: Literal["console", "json"] | None = None,
 ) -> None:
     """Run the reference game server until it is told to stop.
@@ -34,6 +35,7 @@ def serve(
         udp_port: 0 picks a free one.
         tls_cert: PEM file of a certificate and its chain: TCP uses TLS, UDP does not.
         tls_key: PEM file of its key, if it is another file; a passphrase comes from network.tls_key_password_file.
+        console: The address of the console, host:port; by default console.listen, and without it there is none.
         log_format: By default console on a terminal, otherwise JSON.
     """
     from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
@@ -43,5 +45,5 @@ def serve(
 
     paths = {"network.tls_cert": tls_cert, "network.tls_key": tls_key}
     flags = {key: None if path is None else str(path) for key, path in paths.items()}
-    config = in_directory(config_with(store, **flags), data)
+    config = in_directory(config_with(store, **flags, **{"console.listen": console}), data)
     sys.exit(run(ServeOptions(config, data, ListenAddress(host, tcp_port, udp_port), log_format)))

@@ -411,6 +411,36 @@ class OperatorsConfig(Section, frozen=True, kw_only=True):
     ] = "realmkeep.realm.world.operated:PLAYERS"
 
 
+class ConsoleConfig(Section, frozen=True, kw_only=True):
+    """The console of a realm: its address, its names, and the encryption in front of it."""
+
+    listen: Annotated[
+        str,
+        Meta(
+            pattern=r"^(|[A-Za-z0-9.-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5})\Z",
+            description="The address of the console; port 0 picks a free one. Empty: none.",
+            extra={"allowed": "host:port, [IPv6]:port, or nothing"},
+        ),
+    ] = ""
+    hosts: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="Names, between blanks, by which browsers may ask for it; a loopback address has its own.",
+        ),
+    ] = ""
+    tls_cert: Annotated[str, Meta(description="PEM file of its certificate and chain; empty: no TLS of its own.")] = ""
+    tls_key: Annotated[str, Meta(description="PEM file of the key, if it is not in `console.tls_cert`.")] = ""
+    behind_proxy: Annotated[
+        bool, Meta(description="A proxy before it speaks TLS to browsers; allows another address than a loopback one.")
+    ] = False
+
+    def conflicts(self) -> Iterable[str]:
+        """Yield a key without a certificate."""
+        if self.tls_key and not self.tls_cert:
+            yield "tls_key without tls_cert: the console uses TLS only with both"
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """All settings, each checked; `str()` prints them as TOML with the source of each and secrets masked.
 
@@ -427,6 +457,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     backup: BackupConfig = BackupConfig()
     operators: OperatorsConfig = OperatorsConfig()
     journal: JournalConfig = JournalConfig()
+    console: ConsoleConfig = ConsoleConfig()
     sources: Mapping[str, str] = {}
 
     @classmethod

@@ -33,7 +33,7 @@ SILENCE_S: Final = 1.5  # the keeper asks the store once a second: after this ti
 
 
 class ObservedServer:
-    """A game server as its operator sees it. Make it inside the event loop of the keeper, and call `start` once.
+    """A game server as its operator sees it. Make it inside the event loop of the keeper, and call `start`.
 
     Args:
         keeper: Its keeper, open.
@@ -74,9 +74,13 @@ class ObservedServer:
         self.vitals: StoreVitals | None = None
         self.backup_ages: BackupAges | None = None
         self.started_s = self.engine.clock.monotonic_s()
+        self._measuring = False
 
     def start(self) -> None:
-        """Measure the event loop, and look at the store and the backups, until the keeper closes."""
+        """Measure the event loop, and look at the store and the backups, until the keeper closes; once for all its ports."""
+        if self._measuring:
+            return
+        self._measuring = True
         self.engine.background.run_forever("loop lag", self._measure_lag)
         self.engine.background.run_forever("vital signs of the store", self._keep_looking)
         if self._backups is not None:

@@ -127,7 +127,7 @@ async def look_at(engine: Engine, players: Players, accounts: AccountAdmin, id_:
         version=stored_number(version) or 0,
         revision_us=stored_number(updated) or 0,
         error=error,
-        fields=() if record is None else _fields(record),
+        fields=() if record is None else fields_of(record),
         letters=len(await engine.storage.load_list(at.inbox)),
         kept=len(await engine.storage.load_list(at.kept)),
         account="" if account is None else account.username,
@@ -147,7 +147,8 @@ def _loaded(engine: Engine, cls: type[Record], stored: bytes | None) -> tuple[Re
         return None, error.message
 
 
-def _fields(record: Record) -> tuple[FieldView, ...]:
+def fields_of(record: Record) -> tuple[FieldView, ...]:
+    """The stored fields of a record, as they are now."""
     rows = {row.field: row for row in type(record).schema().rows}
     return tuple(
         FieldView(

@@ -5,6 +5,7 @@ checks them again. A cancelled trade therefore has nothing to give back.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -28,6 +29,7 @@ OFFERS_PER_S: Final = 5.0  # of one player: each offer goes to the other player 
 OFFERS_BURST: Final = 20.0
 ASK_AGAIN_S: Final = 1.0  # the asked player gets one `trade_requested` of the same player in this time
 TERMS_BYTES: Final = 16
+COMPLETED_KEPT: Final = 64  # more than happen between two frames of the live map
 
 Tell: TypeAlias = Callable[[int, dict[str, Any]], None]
 """Sends an event to a player, if that player is connected."""
@@ -97,6 +99,9 @@ class TradeBook:
 
     Args:
         tell: Sends an event to a player.
+
+    Attributes:
+        completed: The last trades that became durable: a number that rises, and both players.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -105,6 +110,8 @@ class TradeBook:
         self._told_s: dict[tuple[int, int], float] = {}  # by asking and asked player: time of the last event
         self._trades: dict[int, Trade] = {}
         self._numbers = count(1)
+        self._done = count(1)
+        self.completed = deque[tuple[int, int, int]](maxlen=COMPLETED_KEPT)
 
     def request_trade(self, player: Player, other: Player | None, scene: Scene) -> dict[str, Any]:
         """Ask a player for a trade; asking back opens the trade.
@@ -217,6 +224,8 @@ class TradeBook:
     def complete_trade(self, trade: Trade) -> None:
         """Forget a durable trade and tell both players; the caller answers the confirmations."""
         self.forget_trade(trade)
+        one, two = (side.player.player_id for side in trade.sides)
+        self.completed.append((next(self._done), one, two))
         for side in trade.sides:
             other = trade.other(side.player)
             self._event(side.player, "trade_completed", player=other.player.player_id, received=other.shown())

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import structlog
 
 from realmkeep.config import OperationsConfig
+from realmkeep.realm.server.operator_port import OperatorAddresses
 from realmkeep.realm.server.realm import Realm
 from realmkeep.realm.server.terminal import LiveLine, LiveLineHandler
 from realmkeep.storage import Capability
@@ -34,14 +35,14 @@ def located(store_url: str) -> str:
     return f"{store_url} in {Path(unquote(parts.path)[1:]).absolute()}"
 
 
-def introduction(realm: Realm, capability: Capability, store_url: str, operations: str | None = None) -> dict[str, str]:
+def introduction(realm: Realm, capability: Capability, store_url: str, operators: OperatorAddresses) -> dict[str, str]:
     """The facts about a started server for its operator.
 
     Args:
         realm: A listening realm.
         capability: The capability of its store.
         store_url: The store's URL without secrets.
-        operations: The address of metrics and health; None if there is none.
+        operators: The addresses for operators.
     """
     sockets = realm.sockets
     assert sockets is not None  # it listens
@@ -54,8 +55,12 @@ def introduction(realm: Realm, capability: Capability, store_url: str, operation
         "udp": _listening(sockets.hosts, sockets.udp_port),
         "public_key": accounts.public_key,
     }
-    if operations is not None:
-        told["metrics"] = f"http://{operations}/metrics, /healthz, /readyz and /status"
+    if operators.metrics is not None:
+        told["metrics"] = f"http://{operators.metrics}/metrics, /healthz, /readyz and /status"
+    if operators.console is not None:
+        told["console"] = operators.console
+    if operators.first_link is not None:
+        told["first_login"] = f"{operators.first_link} (works once, for an hour)"
     if capability.warnings:
         told["warning"] = "; ".join(capability.warnings)
     return told

@@ -25,7 +25,7 @@ from realmkeep.realm.server.descriptors import connections_max
 from realmkeep.realm.server.hooks import GameHooks
 from realmkeep.realm.server.journal import archived_journal
 from realmkeep.realm.server.operated_players import obey_operators
-from realmkeep.realm.server.operator_port import open_operator_port
+from realmkeep.realm.server.operator_port import OperatorAddresses, open_operator_ports
 from realmkeep.realm.server.realm import ListenAddress, Realm, open_realm
 from realmkeep.realm.server.reports import LogFormat, StatusLine, banner, configure_logs, introduction
 from realmkeep.realm.server.server_file import ServerFile, keep_server_file, remove_server_file
@@ -162,8 +162,8 @@ async def _serve(
             keeper, realm = await _open(stack, options, storage, accounts, world)
             obey_operators(realm.game, options.config)
             keeper.gc.warmed_up()
-            operations = await open_operator_port(stack, options.config, realm)
-            told = introduction(realm, storage.capability, mask_url(options.config.store.url), operations)
+            operators = await open_operator_ports(stack, options.config, realm)
+            told = introduction(realm, storage.capability, mask_url(options.config.store.url), operators)
             if log_format == "console":
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
@@ -171,7 +171,7 @@ async def _serve(
             async with _status_line(realm, line), _beside(realm, options.config):
                 await keep_server_file(
                     options.directory,
-                    lambda: _server_file(options, realm, storage.capability, operations),
+                    lambda: _server_file(options, realm, storage.capability, operators),
                     SystemClock(),
                     stop.first,
                 )
@@ -247,7 +247,9 @@ async def _status_line(realm: Realm, line: LiveLine | None) -> AsyncGenerator[No
         await asyncio.wait([writing])
 
 
-def _server_file(options: ServeOptions, realm: Realm, capability: Capability, operations: str | None) -> ServerFile:
+def _server_file(
+    options: ServeOptions, realm: Realm, capability: Capability, operators: OperatorAddresses
+) -> ServerFile:
     url, sockets = options.config.store.url, realm.sockets
     assert sockets is not None  # it listens
     return ServerFile(
@@ -259,5 +261,6 @@ def _server_file(options: ServeOptions, realm: Realm, capability: Capability, op
         auth_public_key=realm.game.accounts.public_key,
         store_url=mask_url(url),
         store_pid=capability.process_id if capability.backend == "embedded" else None,
-        operations=operations,
+        operations=operators.metrics,
+        console=operators.console,
     )

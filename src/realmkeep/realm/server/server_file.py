@@ -19,7 +19,7 @@ log = structlog.get_logger("realm.serve")
 
 
 class ServerFile(msgspec.Struct):
-    """The contents of `server.json`: ports, public key, the store's URL, an embedded store's pid, the TLS certificate, the port of metrics."""
+    """The contents of `server.json`: ports, public key, the store's URL, an embedded store's pid, the TLS certificate, the addresses of metrics and console."""
 
     pid: int
     host: str
@@ -30,6 +30,7 @@ class ServerFile(msgspec.Struct):
     store_pid: int | None
     tls_cert: str | None = None
     operations: str | None = None
+    console: str | None = None
 
 
 def write_server_file(directory: Path, told: ServerFile) -> None:

@@ -1,0 +1,58 @@
+"""The one table of the console's routes, each with the lowest role that may use it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from realmkeep.operations.console.pages import entering, overview, players, trails
+from realmkeep.operations.operators.roles import GRANTS, Role
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.responses import Response
+
+    from realmkeep.operations.console.visit import Visit
+
+
+@dataclass(frozen=True)
+class ConsoleRoute:
+    """One route.
+
+    Attributes:
+        method: `GET` reads, `POST` changes.
+        path: Its path, as Starlette writes it: `/players/{id}`.
+        role: The lowest role that may use it; None: anyone, signed in or not.
+        answer: Answers a request.
+        label: Its name in the navigation; empty if it is not there.
+    """
+
+    method: str
+    path: str
+    role: Role | None
+    answer: Callable[[Visit], Awaitable[Response]]
+    label: str = ""
+
+
+ROUTES: Final = (
+    ConsoleRoute("GET", "/login", None, entering.show_login),
+    ConsoleRoute("POST", "/login", None, entering.sign_in),
+    ConsoleRoute("GET", "/first/{token}", None, entering.show_first),
+    ConsoleRoute("POST", "/first/{token}", None, entering.make_first),
+    ConsoleRoute("POST", "/logout", Role.VIEWER, entering.sign_out),
+    ConsoleRoute("GET", "/", Role.VIEWER, overview.show_overview, "Overview"),
+    ConsoleRoute("GET", "/tiles", Role.VIEWER, overview.show_tiles),
+    ConsoleRoute("GET", "/series", Role.VIEWER, overview.send_series),
+    ConsoleRoute("GET", "/players", GRANTS["find"], players.search, "Players"),
+    ConsoleRoute("GET", "/players/{id}", GRANTS["show"], players.show),
+    ConsoleRoute("POST", "/players/{id}/kick", GRANTS["kick"], players.kick),
+    ConsoleRoute("POST", "/players/{id}/gift", GRANTS["gift"], players.gift),
+    ConsoleRoute("POST", "/players/{id}/ban", GRANTS["ban"], players.ban),
+    ConsoleRoute("POST", "/players/{id}/unban", GRANTS["unban"], players.unban),
+    ConsoleRoute("POST", "/players/{id}/preview", GRANTS["edit"], players.preview),
+    ConsoleRoute("POST", "/players/{id}/edit", GRANTS["edit"], players.edit),
+    ConsoleRoute("GET", "/audit", GRANTS["read-audit"], trails.show_audit, "Audit"),
+    ConsoleRoute("GET", "/backups", Role.VIEWER, trails.show_backups, "Backups"),
+)
+"""Every route of the console but its files. `app` enforces the roles; a test asks each route as each role."""

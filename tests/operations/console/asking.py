@@ -1,0 +1,135 @@
+"""A console without a network, and a browser without a screen."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+
+from operations.operators.people import PASSWORD, PLAYERS
+from realmkeep.accounts import Accounts, Argon2Cost, hash_password, open_accounts
+from realmkeep.config import AuthConfig, Config, ConsoleConfig
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.unowned_records import UnownedRecords
+from realmkeep.operations.console import Console, Page, console
+from realmkeep.operations.operators.operator import Operator
+from realmkeep.operations.operators.operators import Operators
+from realmkeep.operations.operators.players import LiveGame
+from realmkeep.operations.operators.roles import Role
+from realmkeep.testing.lab import Lab
+
+HOST = "127.0.0.1:9465"
+HASHED = hash_password(PASSWORD, Argon2Cost(memory_kib=1024, passes=1, lanes=1))  # each test signs operators in
+
+
+@dataclass
+class Answer:
+    """An answer of the console; its headers by their names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+@dataclass
+class Browser:
+    """Asks as a browser would, and keeps the cookie of a login."""
+
+    app: Any
+    cookie: str = ""
+    headers: dict[str, str] = field(default_factory=dict[str, str])
+    scheme: str = "http"
+    root: str = ""
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.ask("GET", path, headers)
+
+    async def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> Answer:
+        sent = {"sec_fetch_site": "same-origin", "origin": f"{self.scheme}://{HOST}"} | headers
+        return await self.ask("POST", path, sent, urlencode(form or {}).encode())
+
+    async def ask(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        """Send a request; a header without a value is left out."""
+        sent = {"host": HOST, **self.headers, **headers} | ({"cookie": self.cookie} if self.cookie else {})
+        path, _, query = path.partition("?")
+        answered: list[Any] = []
+        asked = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+        async def receive() -> dict[str, Any]:
+            return next(asked, {"type": "http.disconnect"})
+
+        async def send(message: Any) -> None:
+            answered.append(message)
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": self.scheme,
+            "path": self.root + path,
+            "root_path": self.root,
+            "query_string": query.encode(),
+            "headers": [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in sent.items() if v],
+            "server": ("127.0.0.1", 9465),
+            "client": ("127.0.0.1", 50000),
+            "http_version": "1.1",
+        }
+        await self.app(scope, receive, send)
+        told = {name.decode().lower(): value.decode() for name, value in answered[0]["headers"]}
+        if set_cookie := told.get("set-cookie"):
+            self.cookie = "" if "Max-Age=0" in set_cookie else set_cookie.partition(";")[0]
+        return Answer(answered[0]["status"], told, b"".join(each.get("body", b"") for each in answered[1:]))
+
+    async def sign_in(self, name: str, password: str = PASSWORD, **form: str) -> Answer:
+        return await self.post("/login", {"name": name, "password": password, **form})
+
+
+@dataclass
+class Realm:
+    """A lab with a console; its operators are named after their roles."""
+
+    lab: Lab
+    accounts: Accounts
+    app: Console
+    operators: Operators
+
+    async def browser(self, role: Role | None) -> Browser:
+        """A browser in which an operator of this role is signed in; None: nobody."""
+        made = Browser(self.app)
+        if role is not None:
+            assert (await made.sign_in(role.word)).status == 303
+        return made
+
+
+@asynccontextmanager
+async def realm(
+    lab: Lab,
+    directory: Path,
+    *,
+    operators: bool = True,
+    pages: Iterable[Page] = (),
+    live: LiveGame | None = None,
+    settings: ConsoleConfig | None = None,
+) -> AsyncGenerator[Realm]:
+    """A realm with an operator of each role, or with none, and its console."""
+    auth = AuthConfig(hash="pbkdf2-sha256", key_file=str(directory / "keys"))
+    config = Config(auth=auth, console=settings or ConsoleConfig())
+    config = msgspec.structs.replace(
+        config, backup=msgspec.structs.replace(config.backup, directory=str(directory / "backups"))
+    )
+    storage = engine_of(lab.keeper).storage
+    accounts = await asyncio.to_thread(partial(open_accounts, storage, auth, server_name="lab-1", clock=lab.clock))
+    book = Operators(storage, auth, lab.clock, server="lab-1")
+    if operators:
+        stored = UnownedRecords(Operator, storage, clock=lab.clock)
+        for role in Role:
+            await stored.create(role.word, Operator(name=role.word, role=role.word, password_hash=HASHED))
+    yield Realm(lab, accounts, console(lab.keeper, accounts, PLAYERS, config=config, pages=pages, live=live), book)
