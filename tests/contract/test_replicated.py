@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterator
 from itertools import count
-from typing import cast
 
 import pytest
 
@@ -36,15 +35,13 @@ class ReplicatedBackend(Backend):
 
 @pytest.mark.backend("redis-cluster")
 class TestCluster(StorageContract):
-    """Each test has a realm of its own, so they lie on all three primaries."""
+    """Each test has a realm of its own, on whichever primary has its slot."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def cluster(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         with LocalCluster(tmp_path_factory.mktemp("cluster")) as cluster:
             yield cluster
-            keys = [cast("list[bytes]", node.ask("KEYS", "*")) for node in cluster.nodes if node.is_primary]
-            assert all(len(each) > 1 for each in keys)
 
     @pytest.fixture
     def backend(self, cluster: LocalCluster) -> Backend:
