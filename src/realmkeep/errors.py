@@ -210,6 +210,10 @@ class SessionFrozen(KeepingError):
     """The record cannot be saved as it is (too large, invalid, unstorable); once it is mended, the session goes on."""
 
 
+class NotConserved(KeepingError):
+    """In strict mode: a commit made or destroyed something without a declaration, or left an item twice. Nothing happened."""
+
+
 class CommitRefused(KeepingError):
     """The commit, or one that it was built on, did not happen; its sessions are as before, or ended."""
 

@@ -198,6 +198,7 @@ class Lab:
         game = self.realm.game
 
         def give(player: Player) -> None:
+            self.keeper.tx.adjust("a test")
             player.gold += gold
             for item_id, count in (items or {}).items():
                 free = next(slot for slot in range(24) if all(item.slot != slot for item in player.inventory))

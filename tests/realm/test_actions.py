@@ -249,6 +249,7 @@ async def test_serials_fall_as_far_as_the_zone_has_room_for_them(
     troll = next(monster for monster in cave.monsters.values() if monster.name == "troll")
 
     def litter(zone: Zone) -> None:
+        realm.keeper.tx.adjust("a test")
         zone.ground = [GroundItem("sword", game.serials.take_serial(), 45.0, 45.0) for _ in range(lying)]
 
     await realm.clock.finish(realm.keeper.commit(litter, game.zone_of(cave)))
@@ -435,6 +436,7 @@ async def test_mail_of_the_blocked_is_refused_and_comes_back_if_it_was_under_way
     typed = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
     def was_sent_before(player: Player) -> None:
+        realm.keeper.tx.adjust("a test")
         player.gold -= 30
         realm.keeper.tx.deliver(Player, 8, typed if stored_as == "mail" else plain)
 
@@ -469,6 +471,7 @@ async def test_what_comes_back_to_a_full_purse_waits_until_there_is_room(realm: 
     letter = MailLetter(sender=7, sender_name="player7", receiver=8, receiver_name="player8", gold=30)
 
     def sends_and_is_rich(player: Player) -> None:
+        realm.keeper.tx.adjust("a test")
         realm.keeper.tx.deliver(Player, 8, letter)
         player.gold = GOLD_MAX - 5
 
@@ -477,6 +480,7 @@ async def test_what_comes_back_to_a_full_purse_waits_until_there_is_room(realm: 
     assert (realm.player(ada).gold, ada.events("mail")) == (GOLD_MAX - 5, [])
 
     def spends(player: Player) -> None:
+        realm.keeper.tx.adjust("a test")
         player.gold = 0
 
     await realm.keeper.commit(spends, sender)

@@ -118,6 +118,7 @@ async def test_two_things_in_one_slot_of_an_older_record_are_two_things_after_th
     crowd = [Item("sword", 1, 3, 901), Item("helmet", 1, 3, 902), Item("bread", 2, 3)]
 
     def crowd_it(player: Player) -> None:
+        realm.keeper.tx.adjust("a test")
         player.inventory = crowd
 
     await realm.clock.finish(realm.keeper.commit(crowd_it, realm.realm.game.connections.by_peer[ada].session))

@@ -82,6 +82,7 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
     zone = game.zone_of(game.places.place_of(realm.player(ada)))
 
     def litter(zone: Zone) -> None:
+        realm.keeper.tx.adjust("a test")
         zone.ground = [GroundItem("sword", game.serials.take_serial(), 1.0, 1.0) for _ in range(SERIALS_MAX - 1)]
 
     await realm.clock.finish(realm.keeper.commit(litter, zone))
@@ -92,6 +93,7 @@ async def test_the_ground_takes_as_many_serials_as_it_holds_and_not_one_more(rea
 
 async def test_the_bank_keeps_as_much_gold_as_it_may_and_not_one_more(realm: Lab, ada: LabPeer) -> None:
     def save_up(player: Player) -> None:
+        realm.keeper.tx.adjust("a test")
         player.bank_gold = GOLD_MAX - 10
 
     session = realm.realm.game.connections.by_peer[ada].session

@@ -6,6 +6,7 @@ Messages use the s-expression reader too. `read_sexpr` turns the text of a Lisp 
 """
 
 from realmkeep.records.codecs import ENCODERS, Codec, encode, written_checksum
+from realmkeep.records.economy import Held, held_by
 from realmkeep.records.fields import (
     BATCHED,
     CHECKPOINT,
@@ -63,6 +64,7 @@ __all__ = [
     "Datum",
     "FieldInfo",
     "Fork",
+    "Held",
     "Issue",
     "Keyword",
     "Limits",
@@ -84,6 +86,7 @@ __all__ = [
     "encode",
     "ephemeral",
     "fork_of",
+    "held_by",
     "issue",
     "key_name",
     "key_text",

@@ -1,6 +1,6 @@
 """The classification of a record's field: durable or ephemeral, its tier, its trigger, its bounds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Annotated, Any, Final, TypeAlias, TypeVar, overload
@@ -144,6 +144,8 @@ class RecordInfo:
         migrations: `migrations[n]` takes a plain dictionary of version n to version n + 1; filled by `@Player.migration(n)`.
         former: `former[n]` has the types, at version n, of fields that the step from n changes or removes.
         rules: The functions across fields. Validation runs them after the fields' own bounds; `@Player.rule` adds one.
+        conserved: The functions that count conserved things, by name; `Player.conserved` adds one.
+        serials: The function that lists the serials of items, if there is one; `Player.serials` adds it.
     """
 
     kind: str
@@ -156,6 +158,8 @@ class RecordInfo:
     migrations: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     former: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     rules: list[Callable[[Any], Any]] = field(default_factory=list)
+    conserved: dict[str, Callable[[Any], int]] = field(default_factory=dict)
+    serials: list[Callable[[Any], Iterable[int | None]]] = field(default_factory=list)
 
 
 @overload

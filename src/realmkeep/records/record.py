@@ -1,6 +1,7 @@
 """`Record`, the base class of all that is stored, and `Part`, the base class of values inside a record."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self, TypeVar, cast, dataclass_transform, overload
 
@@ -17,6 +18,7 @@ from realmkeep.records.definition import (
     register_kind,
     value_types,
 )
+from realmkeep.records.economy import AmountT, SerialsT, add_conserved, add_serials
 from realmkeep.records.fields import MISSING, REJECT, FieldInfo, RecordInfo, Validity, durable, ephemeral
 from realmkeep.records.forking import Fork, fork_of, restore
 from realmkeep.records.marking import (
@@ -304,6 +306,45 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         return (
             add_rule(cls.__realmkeep__, on_invalid)(function) if function else add_rule(cls.__realmkeep__, on_invalid)
         )
+
+    @overload
+    @classmethod
+    def conserved(cls, name: str, function: AmountT, /) -> AmountT: ...
+    @overload
+    @classmethod
+    def conserved(cls, name: str, /) -> Callable[[AmountT], AmountT]: ...
+    @classmethod
+    def conserved(cls, name: str, function: Any = None, /) -> Any:
+        """Declare a thing that commits move, and do not make or destroy: `@Player.conserved("gold")`, on a function that counts it.
+
+        A commit whose records and letters hold another amount after it than before must declare the difference with
+        `keeper.tx.mint` or `burn`. In strict mode it is refused otherwise; in production it is counted and logged.
+
+        Args:
+            name: The thing; the same name in several classes is one thing.
+            function: Takes a record, and returns how much it holds; it is called twice in each commit of the record. Without it, the
+                result is a decorator for it.
+
+        Raises:
+            DefinitionError: The name is declared already or malformed; the function does not take one record.
+        """
+        add = partial(add_conserved, cls.__realmkeep__, name)
+        return add if function is None else add(function)
+
+    @classmethod
+    def serials(cls, function: SerialsT) -> SerialsT:
+        """Declare the items that exist once: `@Player.serials`, on a function that yields the serials in a record.
+
+        A commit that makes or destroys one declares it with `keeper.tx.mint_serial` or `burn_serial`. A serial that two live records
+        hold, or one record twice, is reported by the first commit of one of them.
+
+        Args:
+            function: Takes a record, and yields serials, or None for an item without; called twice in each commit of the record.
+
+        Raises:
+            DefinitionError: There is such a function already, or it does not take one record.
+        """
+        return add_serials(cls.__realmkeep__, function)
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import Later, Misuse, Return
 from realmkeep.keeping.live.envelope import PLAIN, Envelope, open_envelope
-from realmkeep.keeping.live.letter_types import open_letter
+from realmkeep.keeping.live.letter_types import Letter, Returned, open_letter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -83,6 +83,15 @@ class LetterBatch:
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
         self._commits.tx.drop_letters(self._source, len(self._letters), self.ids)
 
+    def _count_opened(self, content: Any) -> None:
+        """Count what a letter brings into the record; that of a returned letter is in the letter that it returns."""
+        if isinstance(content, Returned):
+            inner = open_envelope(content.envelope.encode())
+            opener = self._openers.get(inner.kind)
+            content = None if opener is None or opener.of is None else open_letter(inner, opener.of)
+        if isinstance(content, Letter):
+            self._commits.tx.count(content.__letter__, content, -1)
+
     def _apply(self, record: Record, letter: Envelope) -> AppliedLetter:
         if letter.expired(self._now_us):
             raise Return(EXPIRED)
@@ -95,6 +104,7 @@ class LetterBatch:
                 hint="register one with on_letter, or run the release that has it; the letter is kept",
             )
         content = letter.content if opener.of is None else open_letter(letter, opener.of)
+        self._count_opened(content)
         try:
             result = opener.hook(record, content)
         except CancelledError as cancelled:  # the hook's own, since nothing awaits here: not the end of this task

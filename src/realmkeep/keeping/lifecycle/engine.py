@@ -31,6 +31,7 @@ from realmkeep.keeping.recovery.resolver import Resolver
 from realmkeep.keeping.recovery.store_loss import StoreLoss
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import ResultRecorder
+from realmkeep.keeping.writing.economy import Economy
 from realmkeep.keeping.writing.flusher import Flusher
 from realmkeep.keeping.writing.journal import Journal
 from realmkeep.keeping.writing.outage import OutageWatch
@@ -100,8 +101,10 @@ class Engine:
         self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
         self.outage = OutageWatch(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         results = ResultRecorder(counters, strict=config.strict)
+        self.economy = Economy(sessions, counters, clock, strict=config.strict)
+        books, letters_max = (self.journal, self.economy), config.inbox_letters_max
         self.commits = commits = Commits(
-            queue, stager, encoder, clock, results, counters, self.journal, inbox_letters_max=config.inbox_letters_max
+            queue, stager, encoder, clock, results, counters, *books, inbox_letters_max=letters_max
         )
         # letters
         self.inboxes = inboxes = InboxDrainer(

@@ -290,6 +290,7 @@ class SessionEntry:
         )
         session.snapshot_due_s = engine.journal.next_snapshot_s(key, engine.clock.monotonic_s())
         engine.sessions.add(session)
+        engine.economy.note(session)
         engine.unrecovered.pop(key, None)
         if (ring := engine.store_loss.tail.claimed(key)) is not None:
             session.ring.remember_letters(ring)

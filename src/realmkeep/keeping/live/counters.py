@@ -44,6 +44,8 @@ class Counters:
         letters_kept_aside: Letters that could not be applied.
         letters_returned: Letters that went back to their senders.
         healed_records: How often a record was written again that the store had lost.
+        unbalanced_commits: Commits that made or destroyed something without a declaration.
+        doubled_serials: Items that commits and logins found to exist twice.
         journal_missed: Entries of the journal that are missing, because too much waited for its archive.
         torn_records: Records that could not be written again after a loss, because other servers had claimed them by then.
     """
@@ -78,6 +80,8 @@ class Counters:
     healed_records: int = 0
     torn_records: int = 0
     journal_missed: int = 0
+    unbalanced_commits: int = 0
+    doubled_serials: int = 0
 
     def note_failed_write(self, *, commit: bool, release: bool, unknown: bool) -> None:
         """Count a write that did not happen, or whose fate is unknown."""

@@ -1,7 +1,8 @@
 """Types of letters: the content of a letter, declared, versioned and migrated as a record is."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Final, TypeVar, cast, dataclass_transform
+from functools import partial
+from typing import Any, ClassVar, Final, TypeVar, cast, dataclass_transform, overload
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -10,6 +11,7 @@ from realmkeep.errors import Corrupt, DefinitionError, Misuse
 from realmkeep.keeping.live.envelope import PLAIN, Envelope, open_envelope
 from realmkeep.records import RecordInfo
 from realmkeep.records.definition import build_record_info, part_fields
+from realmkeep.records.economy import AmountT, SerialsT, add_conserved, add_serials
 from realmkeep.records.migrations import add_step, check_chains, migrate
 
 RETURNED: Final = "returned"  # the kind of a letter that came back: it never goes back again
@@ -108,6 +110,31 @@ class Letter(msgspec.Struct, metaclass=LetterMeta):
             DefinitionError: There is no such version, it has a step already, or the step is no plain function.
         """
         return add_step(cls.__letter__, version)
+
+    @overload
+    @classmethod
+    def conserved(cls, name: str, function: AmountT, /) -> AmountT: ...
+    @overload
+    @classmethod
+    def conserved(cls, name: str, /) -> Callable[[AmountT], AmountT]: ...
+    @classmethod
+    def conserved(cls, name: str, function: Any = None, /) -> Any:
+        """Declare a conserved thing that a letter carries; as `Record.conserved`.
+
+        Raises:
+            DefinitionError: As `Record.conserved`.
+        """
+        add = partial(add_conserved, cls.__letter__, name)
+        return add if function is None else add(function)
+
+    @classmethod
+    def serials(cls, function: SerialsT) -> SerialsT:
+        """Declare the items that a letter carries; as `Record.serials`.
+
+        Raises:
+            DefinitionError: As `Record.serials`.
+        """
+        return add_serials(cls.__letter__, function)
 
 
 class Returned(Letter, kind=RETURNED):

@@ -123,7 +123,7 @@ class Claims:
         barrier: Holds claims up after a restart of the store.
         safe_point: Waits until another server's write is safe.
         accept_unchecked: As `records.accept_unchecked`.
-        entry_of_new: Returns the entry of the journal for a new record: its key, bytes and revision; None for none.
+        entry_of_new: Returns the entry of the journal for a new record: it, its key, bytes and revision; None for none.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Claims:
         barrier: RestartBarrier,
         safe_point: SafePoint,
         accept_unchecked: bool,
-        entry_of_new: Callable[[str, bytes, int], Append | None],
+        entry_of_new: Callable[[Record, str, bytes, int], Append | None],
     ) -> None:
         self._storage = storage
         self._entry_of_new = entry_of_new
@@ -334,7 +334,7 @@ class Claims:
             guards.append(Guard(record_keys.record, None))
             stored_anew = self._encoder.encode_record(claimed.record, record_keys.record)
             if claimed.record.__realmkeep__.journal:
-                entry = self._entry_of_new(record_keys.record, stored_anew, claimed.revision)
+                entry = self._entry_of_new(claimed.record, record_keys.record, stored_anew, claimed.revision)
                 effects += [] if entry is None else [entry]
             effects += [
                 Put(record_keys.record, stored_anew),

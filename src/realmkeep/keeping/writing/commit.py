@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from realmkeep.callables import discard, is_deferred
 from realmkeep.errors import CommitPending, Misuse, OpReused, QueueFull
+from realmkeep.keeping.live.letter_types import Letter
 from realmkeep.keeping.live.op_ring import Receipt, line_of
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.live.sealing import seal
 from realmkeep.keeping.live.session_states import WRITABLE
+from realmkeep.keeping.writing.economy import EconomyTx
 from realmkeep.keeping.writing.journal import ENTRY_BYTES_MAX, Beside
 from realmkeep.keeping.writing.receivers import ReceiverConditions
 from realmkeep.keeping.writing.staging import StagedWrite, whole
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit_results import ResultRecorder
+    from realmkeep.keeping.writing.economy import Economy
     from realmkeep.keeping.writing.journal import Described, Journal
     from realmkeep.keeping.writing.staging import Stager, WriteMember
     from realmkeep.keeping.writing.write_queue import WriteQueue
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 DELETED_KEEP_S: Final = 60.0  # several times a heartbeat and the longest loss window
 KEYS_A_SESSION: Final = 7  # two guards; record, revision, version, op ring; one to spare
-REASON_CHARS_MAX: Final = 400
 BYTES_BESIDE_MAX: Final = 16 * 1024  # a full op ring and the keys of one session
 SESSIONS_THAT_FIT: Final = TRANSACTION_BYTES_MAX // (VALUE_BYTES_MAX + BYTES_BESIDE_MAX)  # however large their records
 
@@ -47,7 +49,7 @@ T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 
-class Tx:
+class Tx(EconomyTx):
     """The transaction of a commit under way, beside the records that the commit changes: letters, creations, deletions.
 
     `Keeper.tx` gives it to the commit's function; it is usable only while that function runs.
@@ -56,7 +58,6 @@ class Tx:
     __slots__ = (
         "_encoder",
         "_now_us",
-        "_open",
         "_sender",
         "_stager",
         "created",
@@ -65,26 +66,24 @@ class Tx:
         "effects",
         "guards",
         "opened",
-        "reason",
         "receivers",
     )
 
     def __init__(
         self, stager: Stager, encoder: RecordEncoder, now_us: int, sender: str, receivers: ReceiverConditions
     ) -> None:
+        super().__init__()
         self._stager = stager
         self._encoder = encoder
         self._now_us = now_us
         self._sender = sender
         self.receivers = receivers
-        self._open = True
         self.guards: list[Guard] = []
         self.effects: list[Effect] = []
         self.delivered: list[RecordKeys] = []
         self.deleted: list[RecordKeys] = []
         self.created: list[tuple[RecordKeys, bytes]] = []
         self.opened: list[str] = []
-        self.reason = ""
 
     @property
     def is_bare(self) -> bool:
@@ -95,23 +94,6 @@ class Tx:
     def beside(self) -> Beside:
         """Its parts for the journal."""
         return Beside(self.reason, self.opened, self.effects, self.created, self.deleted)
-
-    def explain(self, reason: str) -> None:
-        """Give the commit a reason, for its entry in the journal; a second one replaces the first.
-
-        Args:
-            reason: One line of at most 400 characters.
-
-        Raises:
-            Misuse: It is longer, or no printable text; or the commit is over.
-        """
-        self._check_open()
-        if not isinstance(reason, str) or len(reason) > REASON_CHARS_MAX or not reason.isprintable():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
-            raise Misuse(
-                f"the reason of a commit is {reason!r:.80}",
-                hint=f"pass one line of at most {REASON_CHARS_MAX} characters",
-            )
-        self.reason = reason
 
     def deliver(
         self,
@@ -143,6 +125,8 @@ class Tx:
         self._check_open()
         record_keys = keys_of(cls, id)
         sealed = seal(letter, sender=self._sender, now_us=self._now_us, expires_s=expires_s)
+        if isinstance(letter, Letter):
+            self.count(letter.__letter__, letter)
         self.receivers.add_letter(record_keys)
         self.effects.append(Append(record_keys.inbox, sealed))
         self.delivered.append(record_keys)
@@ -167,6 +151,7 @@ class Tx:
         self.guards += [Guard(record_keys.record, None), Guard(record_keys.owner, None)]
         self.receivers.add_created(record_keys)
         self.created.append((record_keys, blob))
+        self.count(cls.__realmkeep__, record)
         self.effects += [
             Put(record_keys.record, blob),
             Put(record_keys.version, b"%d" % cls.__realmkeep__.version),
@@ -222,12 +207,6 @@ class Tx:
         """Refuse every further addition."""
         self._open = False
 
-    def _check_open(self) -> None:
-        if not self._open:
-            raise Misuse(
-                "this transaction is over", hint="ask keeper.tx anew in each commit's function; keep it nowhere"
-            )
-
 
 class _Running(NamedTuple):
     """A commit with a running function: its time, and the sender of its letters."""
@@ -254,11 +233,13 @@ class Commits:
         results: ResultRecorder,
         counters: Counters,
         journal: Journal,
+        economy: Economy,
         *,
         inbox_letters_max: int,
     ) -> None:
         self._queue = queue
         self._journal = journal
+        self._economy = economy
         self._results = results
         self._stager = stager
         self._encoder = encoder
@@ -333,6 +314,7 @@ class Commits:
                 hint="commits do not nest: change all records in one function, or start the second commit after the first",
             )
         now_us = self._clock.wall_us()
+        held = self._economy.before(sessions)
         befores = [(fork_of(session.record), session.ring.snapshot()) for session in sessions]
         self._running, self._tx = _Running(now_us, sessions[0].keys.record if sessions else ""), None
         records: list[Record] = []
@@ -352,7 +334,8 @@ class Commits:
             blobs = [encode(session.record, session.keys.record) for session in sessions]
             recorded = self._results.record(fn, result, wanted=any(ops))
             _check_size(blobs, self._tx)
-            told = self._journal.describe(fn, [fork for fork, _ in befores]) if self._journal.is_on else None
+            balance = self._economy.after(fn, sessions, held, None if self._tx is None else self._tx.flows)
+            told = self._journal.describe(fn, [fork for fork, _ in befores], balance) if self._journal.is_on else None
         except BaseException:
             for session, (fork, ring) in zip(sessions, befores, strict=True):
                 mark_again(session.record)

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from realmkeep import keys
 from realmkeep.callables import name_of
 from realmkeep.errors import RealmkeepError
+from realmkeep.keeping.writing.economy import BALANCED, Minted
 from realmkeep.keeping.writing.journal_entries import (
     CREATED,
     INTERVAL,
@@ -26,6 +27,7 @@ from realmkeep.keeping.writing.journal_entries import (
     difference,
     encode_entry,
 )
+from realmkeep.records import held_by
 from realmkeep.storage import Append, Committed, Transaction
 
 if TYPE_CHECKING:
@@ -36,8 +38,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.op_ring import Op
     from realmkeep.keeping.live.session import Session
+    from realmkeep.keeping.writing.economy import Balance
     from realmkeep.keys import RecordKeys
-    from realmkeep.records import Fork
+    from realmkeep.records import Fork, Record
     from realmkeep.storage import Effect, Storage
 
 log = logging.getLogger("realmkeep.keeping")
@@ -54,10 +57,12 @@ class Described(NamedTuple):
     Attributes:
         fn: The name of its function.
         fields: The changed fields of each record; None for a record whose class is not journaled.
+        balance: The economy of the commit.
     """
 
     fn: str
     fields: list[dict[str, Any] | None]
+    balance: Balance
 
 
 class Beside(NamedTuple):
@@ -160,16 +165,18 @@ class Journal:
                 self.appended_bytes += len(stored)
                 del self._notes[0]
 
-    def describe(self, fn: object, forks: Sequence[Fork[Any]]) -> Described:
+    def describe(self, fn: object, forks: Sequence[Fork[Any]], balance: Balance) -> Described:
         """Take the changes of a commit, right after its function.
 
         Args:
             fn: The function.
             forks: The former state of each record.
+            balance: The economy of the commit.
         """
         return Described(
             name_of(fn),
             [_changed_fields(fork) if fork.record.__realmkeep__.journal else None for fork in forks],
+            balance,
         )
 
     def commit_entry(
@@ -205,6 +212,8 @@ class Journal:
             return None
         self._seq += 1
         entry = CommitEntry(self._run, self._seq, now_us, told.fn, records)
+        if told.balance is not BALANCED:
+            entry.minted, entry.unbalanced, entry.doubled = told.balance
         if beside is not None:
             _add_effects(entry, beside)
         return self._append(_encoded(entry))
@@ -216,17 +225,28 @@ class Journal:
         if not self.is_on or not session.cls.__realmkeep__.journal or not (releases or now_s >= session.snapshot_due_s):
             return None
         session.snapshot_due_s = self.next_snapshot_s(session.keys.record, now_s)
-        return self.whole(session.keys.record, stored, revision, now_us, RELEASE if releases else INTERVAL)
+        return self._whole(session.keys.record, stored, revision, now_us, RELEASE if releases else INTERVAL)
 
-    def new_record(self, key: str, stored: bytes, revision: int) -> Append | None:
-        """The addition for a record that a login creates; None in a gap, and without a journal."""
-        return self.whole(key, stored, revision, self._clock.wall_us(), CREATED) if self.is_on else None
+    def new_record(self, record: Record, key: str, stored: bytes, revision: int) -> Append | None:
+        """The addition for a record that a login creates, with what it holds; None in a gap, and without a journal."""
+        if not self.is_on:
+            return None
+        held = held_by(record.__realmkeep__, record)
+        minted = (
+            ()
+            if held is None
+            else tuple(Minted(name, amount, CREATED) for name, amount in held.amounts.items() if amount)
+        )
+        minted += () if held is None else tuple(Minted("", 1, CREATED, serial) for serial in held.serials)
+        return self._whole(key, stored, revision, self._clock.wall_us(), CREATED, minted)
 
-    def whole(self, key: str, stored: bytes, revision: int, now_us: int, why: str) -> Append | None:
+    def _whole(
+        self, key: str, stored: bytes, revision: int, now_us: int, why: str, minted: tuple[Minted, ...] = ()
+    ) -> Append | None:
         """The addition for a whole record; None in a gap."""
         self._seq += 1
         return self._append(
-            encode_entry(SnapshotEntry(self._run, self._seq, now_us, key, revision, why, as_json(stored)))
+            encode_entry(SnapshotEntry(self._run, self._seq, now_us, key, revision, why, as_json(stored), minted))
         )
 
     def next_snapshot_s(self, key: str, now_s: float) -> float:

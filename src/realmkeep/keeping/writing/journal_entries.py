@@ -54,6 +54,9 @@ class CommitEntry(msgspec.Struct, tag="commit", omit_defaults=True, gc=False):
         opened: The ids of the letters that it opened.
         created: The records that it created: key and stored bytes.
         deleted: The keys of the records that it deleted.
+        minted: What it declared to make or destroy (negative): name, amount, reason, and the serial of an item or 0.
+        unbalanced: What it made or destroyed without a declaration, by name.
+        doubled: Serials that exist twice after it.
         cut: The values of its fields, its letters and created records were too long for an entry and are left out.
     """
 
@@ -67,6 +70,9 @@ class CommitEntry(msgspec.Struct, tag="commit", omit_defaults=True, gc=False):
     opened: tuple[str, ...] = ()
     created: tuple[tuple[str, Any], ...] = ()
     deleted: tuple[str, ...] = ()
+    minted: tuple[tuple[str, int, str, int], ...] = ()
+    unbalanced: dict[str, int] = {}
+    doubled: tuple[int, ...] = ()
     cut: bool = False
 
 
@@ -79,6 +85,7 @@ class SnapshotEntry(msgspec.Struct, tag="snapshot", omit_defaults=True, gc=False
         rev: The revision of this state.
         why: `release`, `interval` or `created`.
         stored: The record as it is stored: a JSON object, or the text of an s-expression.
+        minted: Of a new record: what it holds, as in `CommitEntry`, for the reason `created`.
     """
 
     run: int
@@ -88,6 +95,7 @@ class SnapshotEntry(msgspec.Struct, tag="snapshot", omit_defaults=True, gc=False
     rev: int
     why: str
     stored: Any
+    minted: tuple[tuple[str, int, str, int], ...] = ()
 
 
 class GapEntry(msgspec.Struct, tag="gap", omit_defaults=True, gc=False):

@@ -277,6 +277,9 @@ METRICS: Final = (
         (),
         _backup("verified_us"),
     ),
+    # the economy
+    _counter("unbalanced_commits_total", "unbalanced_commits", "Commits that made or destroyed something undeclared."),
+    _counter("doubled_serials_total", "doubled_serials", "Items that were found to exist twice."),
     # the journal
     _counter(
         "journal_missed_total", "journal_missed", "Entries that are missing in the journal, because too many waited."

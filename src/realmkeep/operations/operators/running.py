@@ -133,6 +133,7 @@ class OrderRunner:
         made.append(outcome)
         self._keeper.tx.add(*renaming, *beside)
         self._keeper.tx.explain(f"{order.operator}: {order.reason}")
+        self._keeper.tx.adjust("an act of an operator")
         self._tell_game(session)
 
     def _tell_game(self, session: Session[Any]) -> None:

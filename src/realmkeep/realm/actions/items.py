@@ -54,7 +54,7 @@ def pickup_serial(player: Player, zone: Zone, scene: Scene, intent: Pickup) -> d
     if spot is not None and thing.spot is not None:
         zone.respawns = {**zone.respawns, thing.spot: scene.wall_us + int(spot.respawn_s * 1e6)}
     zone.ground = left
-    serial = scene.serials.take_serial() if thing.serial is None else thing.serial
+    serial = scene.new_serial("grew at a spot") if thing.serial is None else thing.serial
     given = give(player, scene.world, thing.item, 1, serial)
     return {"item": thing.item, "count": 1, "serial": serial, "slot": given.slot}
 
@@ -100,6 +100,8 @@ def consume(player: Player, scene: Scene, intent: Consume) -> dict[str, Any]:
     if not kind.heals:
         raise ActionRefused("not_edible", "that cannot be eaten or drunk")
     eaten = take(player, intent.slot, intent.count)
+    if eaten.serial is not None:
+        scene.keeper.tx.burn_serial(eaten.serial, "eaten")
     healed = min(player.max_hp, player.hp + kind.heals * intent.count) - player.hp
     player.hp += healed
     unpack_parcels(player, scene.world)

@@ -87,11 +87,14 @@ def receive_plain(keeper: Keeper, player: Player, world: World, letter: dict[str
     fits = _fits(player, opened)
     if returned and not fits:
         raise Later("there is no room for the returned mail")
-    if not returned and (opened.sender in player.blocked or not fits):
+    if not returned and (
+        opened.sender in player.blocked or not fits
+    ):  # a letter of plain values is outside the economy
         back = {**letter, "from": player.player_id, "name": player.name, "returned": True}
         keeper.tx.deliver(Player, opened.sender, back)
         return {}
     _put(player, world, opened)
+    keeper.tx.adjust("a letter of an older release")
     return _event(opened, opened.sender, opened.sender_name, returned=returned)
 
 

@@ -1,5 +1,7 @@
 """Mending of older records: unstackable items without a serial, as in the specification, and two items in one slot."""
 
+from functools import partial
+
 from realmkeep.realm.actions.scene import Scene
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.inventory import has_shared_slots, unpack_parcels
@@ -19,7 +21,7 @@ def put_in_order(player: Player, scene: Scene) -> None:
     Raises:
         ActionRefused: `busy`: there are too few serials at hand.
     """
-    world, serial = scene.world, scene.serials.take_serial
+    world, serial = scene.world, partial(scene.new_serial, "mended: an item of an older release")
     inventory, bank, spare = list[Item](), list[StoredItem](), list[StoredItem]()
     taken = set[int]()
     for item in player.inventory:

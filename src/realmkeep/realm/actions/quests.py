@@ -47,13 +47,14 @@ def complete_quest(player: Player, scene: Scene, intent: AdvanceQuest) -> dict[s
     reward = kind.reward
     _replace(player, QuestProgress(quest.quest_id, quest.stage + 1, complete=True))
     earn(player, reward.gold)
+    scene.keeper.tx.mint("gold", reward.gold, "reward of a quest")
     gain_xp(player, reward.xp)
     for item, count in reward.items.items():
         if scene.world.item(item).stackable:
             give(player, scene.world, item, count)
         else:
             for _ in range(count):
-                give(player, scene.world, item, 1, scene.serials.take_serial())
+                give(player, scene.world, item, 1, scene.new_serial("reward of a quest"))
     return {"completed": True, "gold_earned": reward.gold, "xp_earned": reward.xp, "items_earned": reward.items}
 
 

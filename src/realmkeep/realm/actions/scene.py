@@ -79,6 +79,16 @@ class Scene:
     other: NamedPlayer | None = None
     unique_loot: list[tuple[Place, str, float, float]] = field(default_factory=list[tuple[Place, str, float, float]])
 
+    def new_serial(self, reason: str) -> int:
+        """A serial that no other item has; the commit under way makes its item for this reason.
+
+        Raises:
+            ActionRefused: `busy`: the next block has not been allocated yet.
+        """
+        serial = self.serials.take_serial()
+        self.keeper.tx.mint_serial(serial, reason)
+        return serial
+
     def place(self, player: Player) -> Place:
         """The zone of the player."""
         return self.places.place_of(player)

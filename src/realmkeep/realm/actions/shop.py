@@ -40,8 +40,9 @@ def buy(player: Player, scene: Scene, intent: Buy) -> dict[str, Any]:
         raise ActionRefused("inventory_full", f"{intent.count} slots of {INVENTORY_SLOTS} are needed")
     else:
         for _ in range(intent.count):
-            give(player, scene.world, intent.item, 1, scene.serials.take_serial())
+            give(player, scene.world, intent.item, 1, scene.new_serial("bought from a shop"))
     player.gold -= price
+    scene.keeper.tx.burn("gold", price, "bought from a shop")
     return {"item": intent.item, "count": intent.count, "price": price}
 
 
@@ -61,5 +62,8 @@ def sell(player: Player, scene: Scene, intent: Sell) -> dict[str, Any]:
         raise ActionRefused("price_changed", f"one {sold.item_id} brings {kind.sell_price}")
     price = kind.sell_price * sold.count
     earn(player, price)
+    scene.keeper.tx.mint("gold", price, "sold to a shop")
+    if sold.serial is not None:
+        scene.keeper.tx.burn_serial(sold.serial, "sold to a shop")
     unpack_parcels(player, scene.world)
     return {"item": sold.item_id, "count": sold.count, "price": price, "serial": sold.serial}

@@ -68,6 +68,8 @@ class GameHooks:
 
     def _take_back(self, player: Player, letter: Returned) -> dict[str, Any]:
         """Give returned mail back to its sender."""
+        if not isinstance(letter.open(MailLetter), MailLetter):
+            self.game.keeper.tx.adjust("a letter of an older release")
         return take_back(player, self.game.world, letter)
 
     def _open_plain(self, player: Player, letter: dict[str, Any]) -> dict[str, Any]:

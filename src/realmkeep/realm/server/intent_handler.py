@@ -291,6 +291,7 @@ class IntentHandler:
         def lay(zone: Zone) -> None:
             if len(zone.ground) < SERIALS_MAX:
                 zone.ground = [*zone.ground, fallen]
+                self._game.keeper.tx.mint_serial(fallen.serial, "dropped by a monster")
 
         await outcome(self._game.keeper.commit(lay, self._game.zone_of(place)))
         place.sync_with_record()

@@ -1,5 +1,6 @@
 """The letter type of mail between players."""
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 from realmkeep import Letter
@@ -45,3 +46,15 @@ class MailLetter(Letter, kind="mail", version=1):
         """The contents in the words of the protocol."""
         fields = {"gold": self.gold, "item": self.item, "count": self.count, "serial": self.serial}
         return {name: value for name, value in fields.items() if value is not None}
+
+
+@MailLetter.conserved("gold")
+def gold_in(letter: MailLetter) -> int:
+    """The gold that a letter carries."""
+    return letter.gold or 0
+
+
+@MailLetter.serials
+def serial_in(letter: MailLetter) -> Iterator[int | None]:
+    """The serial of the item that a letter carries."""
+    yield letter.serial

@@ -1,5 +1,6 @@
 """The player's record: the specification's fields and those of this game, each with its tier."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from realmkeep import CHECKPOINT, IMMEDIATE, Part, Record, drops_to, durable, ephemeral, rises
@@ -106,6 +107,19 @@ class Player(Record, kind="player", version=3):
     def dead(self) -> bool:
         """Whether the player has fallen and not yet respawned."""
         return self.hp <= 0
+
+
+@Player.conserved("gold")
+def gold_of(player: Player) -> int:
+    """All gold of a player."""
+    return player.gold + player.bank_gold
+
+
+@Player.serials
+def serials_of(player: Player) -> Iterator[int | None]:
+    """The serials of all items of a player; None for an item without."""
+    for item in (*player.inventory, *player.equipment.values(), *player.bank, *player.parcels):
+        yield item.serial
 
 
 def level_of(xp: int) -> int:

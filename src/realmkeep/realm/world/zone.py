@@ -1,5 +1,7 @@
 """The part of a zone that outlives a restart."""
 
+from collections.abc import Iterator
+
 from realmkeep import IMMEDIATE, Part, Record, durable
 from realmkeep.records import Keyword
 
@@ -23,3 +25,10 @@ class Zone(Record, kind="zone", version=1, suffix="objects"):
 
     ground: list[GroundItem] = durable(default_factory=list[GroundItem], tier=IMMEDIATE)
     respawns: dict[str, int] = durable(default_factory=dict[str, int])
+
+
+@Zone.serials
+def serials_on_the_ground(zone: Zone) -> Iterator[int]:
+    """The serials of the items that lie in a zone."""
+    for item in zone.ground:
+        yield item.serial
