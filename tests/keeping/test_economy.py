@@ -261,6 +261,15 @@ async def test_a_duplicate_in_the_store_is_reported_by_the_login(caplog: pytest.
         assert "shows serials that exist twice" in caplog.text
 
 
+async def test_a_tool_may_save_what_it_wants() -> None:
+    async with Lab(journal=JournalConfig()) as lab:
+        one, _ = await traders(lab)
+        await one.logout()
+        await lab.keeper.table(Trader).save(1, Trader(gold=1))
+        (entry,) = entries(lab)
+        assert set(entry.minted) == {("gold", -49, "saved by a tool", 0), ("", -1, "saved by a tool", 7)}
+
+
 async def test_an_item_of_an_ended_session_is_no_duplicate() -> None:
     async with Lab() as lab:
         one, two = await traders(lab)

@@ -75,18 +75,20 @@ async def _measure(url: str, seconds: float, rounds: int) -> JournalReport:
             await stack.enter_async_context(opened_keeper(url, _config(name), journal=journal))
             for name, journal in (("bench-plain", None), (JOURNAL, JournalConfig()))
         ]
-        markets: list[TradingPairs] = []
+        markets: list[tuple[TradingPairs, TradingPairs]] = []
         for number, (keeper, storage) in enumerate(opened):
             players = range(number * 2 * TRADERS, (number + 1) * 2 * TRADERS)
             await populate(storage, players)
-            markets.append(TradingPairs(keeper, await log_in(keeper, players)))
+            crowd = await log_in(keeper, players)
+            # In turns each of a pair begins: the first seller gives away an item more if a round has an odd number of trades.
+            markets.append((TradingPairs(keeper, crowd), TradingPairs(keeper, crowd[::-1])))
             keeper.gc.warmed_up()
         keeper, storage = opened[1]
         journal = engine_of(keeper).journal
         rates: list[list[float]] = [[], []]
         for turn in range(-1, rounds):  # the first one warms up
             for which in (0, 1) if turn % 2 else (1, 0):
-                rate, _ = await markets[which].trade_for(TRADERS, seconds)
+                rate, _ = await markets[which][turn % 2].trade_for(TRADERS, seconds)
                 if turn >= 0:
                     rates[which].append(rate)
             await storage.write([Transaction((), (Delete(server_journal(JOURNAL)),))])

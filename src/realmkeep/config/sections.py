@@ -364,9 +364,13 @@ class JournalConfig(Section, frozen=True, kw_only=True):
     url: Annotated[
         str,
         Meta(
-            pattern=r"^file:///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z",
+            pattern=r"^(file:///[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+|s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9._/-]*)?"
+            r"|postgresql://[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+)\Z",
             description="The archive of the journal, on another disk than the store.",
-            extra={"allowed": "file:///directory"},
+            extra={
+                "allowed": "file:///directory, s3://bucket/prefix or postgresql://user@host/database",
+                "mask": mask_url,
+            },
         ),
     ] = "file:///realm-data/journal"
     interval_s: Annotated[

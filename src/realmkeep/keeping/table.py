@@ -113,6 +113,7 @@ class Table(Generic[R]):
 
     async def _replace(self, session: Session[R], record: R) -> None:
         def replace(live: R) -> None:
+            self._engine.commits.tx.adjust("saved by a tool")
             for field in live.__realmkeep__.durable:
                 setattr(live, field.name, getattr(record, field.name))
 

@@ -6,8 +6,9 @@ from realmkeep import IMMEDIATE, Record, durable
 from realmkeep.config import JournalConfig, KeeperConfig
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.writing.journal_entries import CommitEntry, JournalEntry, decode_entry
+from realmkeep.operations.journal.archive import Archive
 from realmkeep.operations.journal.archiver import Archiver
-from realmkeep.operations.journal.archives import Archive, FileArchive
+from realmkeep.operations.journal.archives import FileArchive
 from realmkeep.operations.journal.segments import read_segment
 
 SERVER = "town-1"

@@ -19,7 +19,7 @@ import msgspec
 from realmkeep.keeping.live.op_ring import OpRing, RingState
 from realmkeep.keeping.recovery.stored_ownership import StoredOwnership
 from realmkeep.keeping.recovery.verdict import Verdict, Wrote
-from realmkeep.storage import Append, DropFirst, Extend, Guard, Put, Transaction
+from realmkeep.storage import Advance, Append, DropFirst, Extend, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -118,7 +118,9 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         ring = next((member.session.ring for member in write.members), None) if releases else None
         if ring is not None:
             size += ring.size_bytes
-        if write.has_extra or write.has_entry:
+        if isinstance(transaction, Advance):
+            size += len(transaction.entry.value) if transaction.entry is not None else 0
+        elif write.has_extra or write.has_entry:
             size += sum(len(each.value) for each in transaction.effects if isinstance(each, (Put, Append)))
         return cls(
             write.order,

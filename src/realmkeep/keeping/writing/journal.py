@@ -6,6 +6,8 @@ The entries wait in a list of the store for an archiver. Too long a backlog make
 from __future__ import annotations
 
 import logging
+from itertools import compress
+from operator import is_not
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -267,20 +269,18 @@ class Journal:
 
 
 def _changed_fields(fork: Fork[Any]) -> dict[str, Any]:
-    record = fork.record
+    record, before = fork.record, fork.values
     blueprint, after = record.__blueprint__, astuple(record)
-    names = blueprint.names
-    changed: dict[str, Any] = {
-        name: (was, now)
-        for name, was, now in zip(names, fork.values, after, strict=True)
-        if was is not now and was != now
-    }
-    for index, contents in zip(
-        blueprint.containers, fork.contents, strict=True
-    ):  # a container may be changed in its place
-        changed.pop(names[index], None)
-        if contents != after[index]:
-            changed[names[index]] = difference(contents, after[index])
+    names, containers = blueprint.names, blueprint.containers
+    changed: dict[str, Any] = {}
+    for at in compress(
+        range(len(names)), map(is_not, before, after)
+    ):  # at the speed of C for the many that are the same
+        if at not in containers and before[at] != after[at]:
+            changed[names[at]] = (before[at], after[at])
+    for at, contents in zip(containers, fork.contents, strict=True):  # a container may be changed in its place
+        if contents != after[at]:
+            changed[names[at]] = difference(contents, after[at])
     return changed
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from realmkeep.keeping import Keeper
-    from realmkeep.operations.journal.archives import Archive
+    from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.journal.segments import Manifest
 
 log = logging.getLogger("realmkeep.operations.journal")

@@ -1,16 +1,18 @@
-"""Where segments are archived: the protocol, files, and the URL of an archive."""
+"""The archive of a URL, and the archive in files."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from realmkeep import keys
+from realmkeep.config import mask_url
 from realmkeep.errors import ConfigError, FileRefused, InvalidKey, JournalDamaged, JournalUnavailable
 from realmkeep.files import make_directory, read_file, replace_file
+from realmkeep.operations.journal.archive import DIGITS, MANIFEST_ENDS, SEGMENT_ENDS, Archive, another_segment
 from realmkeep.operations.journal.segments import SEGMENT_BYTES_MAX, TRY, Manifest
 
 if TYPE_CHECKING:
@@ -19,76 +21,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
-DIGITS: Final = 10
-SEGMENT_ENDS: Final = ".jsonl.zst"
-MANIFEST_ENDS: Final = ".json"
 MANIFEST_NAME: Final = re.compile(rf"(\d{{{DIGITS}}})\.json")
 
 
-class Archive(Protocol):
-    """The segments of every server's journal."""
-
-    async def servers(self) -> Sequence[str]:
-        """The names of the servers that have segments.
-
-        Raises:
-            JournalUnavailable: The archive cannot be reached.
-        """
-        ...
-
-    async def numbers(self, server: str) -> Sequence[int]:
-        """The numbers of a server's complete segments, in order.
-
-        Raises:
-            JournalUnavailable: The archive cannot be reached.
-        """
-        ...
-
-    async def manifest(self, server: str, number: int) -> Manifest:
-        """The manifest of a segment.
-
-        Raises:
-            JournalDamaged: It is missing or cannot be read.
-            JournalUnavailable: The archive cannot be reached.
-        """
-        ...
-
-    async def read(self, manifest: Manifest) -> bytes:
-        """The bytes of a segment.
-
-        Raises:
-            JournalDamaged: It is missing.
-            JournalUnavailable: The archive cannot be reached.
-        """
-        ...
-
-    async def put(self, manifest: Manifest, packed: bytes) -> None:
-        """Keep a segment, then its manifest; both are durable on return. The same segment may be put again after a failure.
-
-        Raises:
-            JournalDamaged: The archive has another segment of this number.
-            JournalUnavailable: It cannot be written now.
-        """
-        ...
-
-    async def remove(self, manifest: Manifest) -> None:
-        """Remove a segment, its manifest first.
-
-        Raises:
-            JournalUnavailable: The archive cannot be changed now.
-        """
-        ...
-
-    async def close(self) -> None:
-        """End its connections."""
-        ...
-
-
 def open_archive(url: str) -> Archive:
-    """The archive of a URL: `file:///relative/directory` or `file:////absolute/directory`.
+    """The archive of a URL: `file:///relative`, `file:////absolute`, `s3://bucket/prefix` or `postgresql://user@host/database`.
 
     Raises:
         ConfigError: The URL has another form.
+        StorageMisconfigured: A package of this kind of archive is not installed.
+        JournalUnavailable: The URL of a bucket, or its variables, cannot be used.
     """
     try:
         parts = urlsplit(url)
@@ -96,7 +38,17 @@ def open_archive(url: str) -> Archive:
         raise ConfigError("journal.url is malformed", hint="such as file:///realm-data/journal") from None
     if parts.scheme == "file" and not parts.netloc and len(parts.path) > 1:
         return FileArchive(Path(unquote(parts.path[1:])))
-    raise ConfigError(f"journal.url = {url!r:.80} names no archive", hint="such as file:///realm-data/journal")
+    if parts.scheme == "s3":
+        from realmkeep.operations.journal.bucket_archive import BucketArchive  # noqa: PLC0415 - an extra
+
+        return BucketArchive(url)
+    if parts.scheme == "postgresql":
+        from realmkeep.operations.journal.postgres_archive import PostgresArchive  # noqa: PLC0415 - an extra
+
+        return PostgresArchive(url)
+    raise ConfigError(
+        f"journal.url = {mask_url(url)!r:.80} names no archive", hint="such as file:///realm-data/journal"
+    )
 
 
 class FileArchive:
@@ -179,13 +131,6 @@ class FileArchive:
             raise JournalUnavailable(
                 f"the archive of the journal: {error}", hint="make room on its disk, or name another journal.url"
             ) from error
-
-
-def another_segment(where: str) -> JournalDamaged:
-    """The error for two different segments of one number."""
-    return JournalDamaged(
-        f"{where} is another segment", hint="two stores share this archive: give each realm a journal.url of its own"
-    )
 
 
 def _server_names(directory: Path) -> list[str]:

@@ -23,7 +23,7 @@ from realmkeep.records import IMMEDIATE
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from realmkeep.operations.journal.archives import Archive
+    from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.journal.segments import Manifest
     from realmkeep.records import Record
     from realmkeep.storage import Storage

@@ -11,7 +11,7 @@ from realmkeep.errors import JournalDamaged
 from realmkeep.operations.journal.segments import number_of, read_segment
 
 if TYPE_CHECKING:
-    from realmkeep.operations.journal.archives import Archive
+    from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.journal.segments import Manifest
     from realmkeep.storage import Storage
 
