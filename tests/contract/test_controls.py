@@ -348,6 +348,7 @@ CONTROLS: list[tuple[type[MemoryStorage] | type[MemoryStore], str]] = [
 
 class ControlBackend(Backend):
     opens_twice = True
+    histories = 120  # a fault that few histories touch is found, too
 
     def __init__(self, broken: type[MemoryStorage] | type[MemoryStore]) -> None:
         self._fake = FakeClock()

@@ -367,7 +367,7 @@ async def test_a_primary_without_a_replica_is_refused_but_where_the_url_allows_i
         await asyncio.to_thread(primary.ask, "CONFIG", "SET", "min-replicas-to-write", 1)
 
 
-class Purse(Record, kind="purse", version=1):
+class Purse(Record, kind="pouch", version=1):
     gold: int = durable(default=0, ge=0)
 
 
@@ -410,7 +410,7 @@ async def test_after_a_failover_every_server_writes_again_what_was_lost_before_p
         await patiently(lambda: north.commit(earn, ada))
     storage = open_storage(url)
     await storage.connect()
-    assert b'"gold":2' in (await storage.load("purse:1") or b"")
+    assert b'"gold":2' in (await storage.load("pouch:1") or b"")
     await storage.disconnect()
 
 

@@ -15,12 +15,12 @@ from realmkeep.records import IMMEDIATE, Record, durable
 from realmkeep.testing.lab import Lab
 
 
-class Trader(Record, kind="trader", version=1):
+class Trader(Record, kind="hawker", version=1):
     gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
     items: list[int] = durable(default_factory=list[int])
 
 
-class Parcel(Letter, kind="parcel"):
+class Parcel(Letter, kind="bundle"):
     gold: int = 0
     item: int | None = None
 

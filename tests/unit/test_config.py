@@ -316,7 +316,18 @@ def test_a_printed_configuration_is_toml_with_every_value_and_its_source() -> No
     printed = str(config)
     assert tomllib.loads(printed) == {
         name: msgspec.to_builtins(getattr(config, name))
-        for name in ("store", "records", "keeper", "auth", "network", "operations", "backup", "operators", "journal")
+        for name in (
+            "store",
+            "records",
+            "keeper",
+            "auth",
+            "network",
+            "operations",
+            "backup",
+            "operators",
+            "journal",
+            "console",
+        )
     }
     assert "grace_s = 5.0  # realmkeep.toml" in printed
     assert "strict = true  # environment REALMKEEP_KEEPER__STRICT" in printed
