@@ -23,20 +23,21 @@ STEPS = ("read", "half a segment", "segment", "half a manifest", "manifest", "ar
 
 
 class Killer:
-    """Counts how often a step is reached, and kills the process at the wanted time."""
+    """Counts how often a step is reached once a payment is acknowledged, and kills the process at the wanted time."""
 
     def __init__(self, step: str, rounds: int) -> None:
         self.step = step
         self.left = rounds
+        self.is_armed = False
 
     def at(self, step: str) -> None:
-        if step == self.step:
+        if step == self.step and self.is_armed:
             self.left -= 1
             if not self.left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def is_next_at(self, step: str) -> bool:
-        return step == self.step and self.left == 1
+        return step == self.step and self.is_armed and self.left == 1
 
 
 class MortalArchive(FileArchive):
@@ -83,7 +84,7 @@ class MortalArchiver(Archiver):
         killer.at("dropped")
 
 
-async def play(keeper: Keeper, first: int, ended: asyncio.Event) -> None:
+async def play(keeper: Keeper, first: int, ended: asyncio.Event, killer: Killer) -> None:
     sessions: list[Session[Purse]] = [
         await keeper.login(Purse, number, create=lambda: Purse(gold=1_000_000)) for number in range(8)
     ]
@@ -95,6 +96,7 @@ async def play(keeper: Keeper, first: int, ended: asyncio.Event) -> None:
             await keeper.commit(partial(pay, note=str(payment)), one, two)
             sys.stdout.write(f"{payment}\n")
             sys.stdout.flush()
+            killer.is_armed = True
             payment += 4
 
     await asyncio.gather(*map(trader, range(4)))
@@ -111,7 +113,7 @@ async def main(url: str, directory: Path, first: int, step: str, rounds: int) ->
         await keeper.close()
         return
     ended = asyncio.Event()
-    playing = asyncio.create_task(play(keeper, first, ended))
+    playing = asyncio.create_task(play(keeper, first, ended, killer))
     while True:
         await archiver.archive_some()
         assert archiver.trouble == ""
