@@ -137,7 +137,7 @@ def test_an_earlier_commit_is_measured_by_its_own_benchmark(tmp_path: Path) -> N
 
 
 def test_sessions_measures_what_a_session_costs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sessions, "COUNTED", 1500)  # fewer would be charged with the buffers of the connections
+    monkeypatch.setattr(sessions, "COUNTED", 400)
     figures = sessions.bench_sessions(sessions=60, directory=tmp_path)
     assert 0 < figures.session_bytes < 2048, "memory is no matter of time: the promise of the design"
     assert figures.record_bytes > 0

@@ -101,8 +101,7 @@ def test_a_server_on_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.backend("postgresql")
 def test_two_servers_on_a_postgres(tmp_path: Path) -> None:
-    # One of five drills waited for longer than a minute for the players of one server: an open fault, see CHANGELOG.
-    check(tmp_path, "postgresql", [name for name in KILLS if name != "server-pause"])
+    check(tmp_path, "postgresql", KILLS)
 
 
 @pytest.mark.backend("sqlite")

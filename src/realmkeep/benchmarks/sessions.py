@@ -81,6 +81,8 @@ async def _memory(storage: Storage, keeper: Keeper, players: range) -> tuple[int
         gc.collect()
         before = tracemalloc.get_traced_memory()[0]
         crowd = await log_in(keeper, counted)
+        for session in crowd:
+            await session.open_letters()  # a login looks for letters in the background
         gc.collect()
         of_sessions = tracemalloc.get_traced_memory()[0] - before
         del crowd
