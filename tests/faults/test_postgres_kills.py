@@ -5,10 +5,13 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from faults.postgres_proxy import PostgresProxy
+from realmkeep.clock import SystemClock
 from realmkeep.errors import OutcomeUnknown, StorageUnavailable
 from realmkeep.storage import (
     Append,
@@ -23,6 +26,8 @@ from realmkeep.storage import (
     open_storage,
 )
 from realmkeep.storage.postgres import PostgresStorage
+from realmkeep.storage.postgres.address import parse_postgres_url
+from realmkeep.storage.postgres.connection import open_connection
 from realmkeep.storage.postgres.readers import READERS_MAX
 from realmkeep.testing.postgres_server import PostgresServer
 
@@ -284,6 +289,22 @@ async def test_a_server_that_says_nothing_is_given_up(server: PostgresServer) ->
     await asyncio.to_thread(server.resume)
     await until_back(storage)
     assert await storage.load("rev") in {b"1", b"2"}
+    await storage.disconnect()
+
+
+async def test_a_server_that_stands_still_in_a_transaction_does_not_hold_its_locks(server: PostgresServer) -> None:
+    storage = open_storage(server.url)
+    await storage.connect()
+    await storage.write([Transaction((), (Put("rev", b"1"), Put("twin", b"1")))])
+    clock = SystemClock()
+    paused = await open_connection(parse_postgres_url(urlsplit(server.url)), clock)
+    await paused.run_script("session")
+    await paused.begin(("lock", (["rev", "twin"],)), ("now", ()))
+    (outcome,) = await storage.write([FAST])
+    assert isinstance(outcome, Committed), outcome
+    with pytest.raises(psycopg.OperationalError):
+        await paused.commit()
+    await paused.close()
     await storage.disconnect()
 
 

@@ -209,8 +209,8 @@ async def test_a_renewed_certificate_is_used_for_new_connections_and_a_bad_one_i
         following = asyncio.create_task(follow_certificate(secure.certificate, clock))
         _, first = await secure.connect(trust(made))
         renewed = await asyncio.to_thread(make, made.cert.parent)
-        await clock.advance(CERTIFICATE_READ_S + 1)
         context = secure.certificate.context
+        await clock.advance(CERTIFICATE_READ_S + 1)
         async with asyncio.timeout(20):
             while secure.certificate.context is context:
                 await asyncio.sleep(0.01)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeAlias
 
 import psycopg
-from psycopg import AsyncConnection, AsyncCursor, pq
+from psycopg import AsyncClientCursor, AsyncConnection, pq
 from psycopg.conninfo import make_conninfo
 
 from realmkeep.clock import Clock
@@ -18,7 +18,7 @@ from realmkeep.storage.postgres.dialects import POSTGRESQL, Dialect, dialect_of
 from realmkeep.storage.postgres.errors import translate
 
 IDENTIFY: Final = b"SELECT version(), to_regclass('sys.jobs') IS NOT NULL"
-BEGIN: Final = b"BEGIN ISOLATION LEVEL REPEATABLE READ"
+BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 PREPARE_AFTER: Final = 2  # uses of a statement; then the server parses and plans it no more
 
 Row: TypeAlias = tuple[Any, ...]  # each caller knows the columns of its statement
@@ -103,10 +103,13 @@ class PostgresConnection:
     async def begin(self, *statements: Statement) -> list[list[Row]]:
         """Begin a transaction and execute statements in it, in one round trip; return the rows of each.
 
+        One simple query carries them. A pipeline would end with a Flush, which stops the server's clock for
+        `idle_in_transaction_session_timeout`: the locks of a process that stands still here would be kept.
+
         Raises:
             psycopg.Error: The server refused it, or the connection ended. The transaction must be rolled back.
         """
-        return await self._timed(self._together(BEGIN, statements, b""))
+        return await self._timed(self._begin(statements))
 
     async def commit(self, *statements: Statement) -> None:
         """Execute statements and commit the transaction, in one round trip.
@@ -114,7 +117,7 @@ class PostgresConnection:
         Raises:
             psycopg.Error: The server refused it, or the connection ended. The transaction must be rolled back.
         """
-        await self._timed(self._together(b"", statements, b"COMMIT"))
+        await self._timed(self._commit(statements))
 
     async def roll_back(self) -> None:
         """End a transaction, if there is one, and undo it.
@@ -163,27 +166,31 @@ class PostgresConnection:
         cursor = await self._driver.execute(text.encode(), parameters, binary=True)
         return await cursor.fetchall() if cursor.description else []
 
-    async def _together(self, before: bytes, statements: Sequence[Statement], after: bytes) -> list[list[Row]]:
+    async def _begin(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        cursor = AsyncClientCursor(self._driver)
+        texts = [BEGIN, *(self.dialect.statement(name) for name, _ in statements)]
+        await cursor.execute(";".join(texts).encode(), [each for _, given in statements for each in given])
+        found: list[list[Row]] = []
+        while cursor.nextset():
+            found.append(await cursor.fetchall() if cursor.description else [])
+        return found
+
+    async def _commit(self, statements: Sequence[Statement]) -> None:
         """Send statements at once. They are not prepared: an error would skip the preparation of those behind it."""
         failure: psycopg.Error | None = None
-        cursors: list[AsyncCursor[Row]] = []
         try:
             async with self._driver.pipeline():
                 try:
-                    if before:
-                        await self._driver.execute(before, prepare=False)
                     for name, parameters in statements:
                         text = self.dialect.statement(name).encode()
-                        cursors.append(await self._driver.execute(text, parameters, prepare=False, binary=True))
-                    if after:
-                        await self._driver.execute(after, prepare=False)
+                        await self._driver.execute(text, parameters, prepare=False, binary=True)
+                    await self._driver.execute(b"COMMIT", prepare=False)
                 except psycopg.Error as error:  # of an earlier statement; those behind it say no more than "aborted"
                     failure = error
         except psycopg.Error as error:
             raise failure or error from None
         if failure:
             raise failure
-        return [await cursor.fetchall() if cursor.description else [] for cursor in cursors]
 
     def _watch(self) -> None:
         if self._on_end is not None and not self._driver.closed:

@@ -280,7 +280,7 @@ class PostgresWriter:
         return await self._decide(keys_of(transactions), lambda rows: [apply(rows, each) for each in transactions])
 
     async def _decide(self, keys: Sequence[str], do: Callable[[LockedRows], T]) -> T:
-        stored, answer = await self._connection.begin(("lock", (texts(keys),)), ("now", ()))
+        stored, answer = await self._connection.begin(("lock", ([*keys],)), ("now", ()))
         ((now_us, is_isolated, promise),) = answer
         self._check_promise(promise, is_isolated=is_isolated)
         are_locked = self._connection.dialect.locks_rows

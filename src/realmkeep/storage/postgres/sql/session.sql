@@ -3,3 +3,5 @@ SET default_transaction_isolation = 'repeatable read';
 -- The statements are the same for each chunk, and so are their best plans.
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off;
+-- A server that stands still between its locks and its COMMIT holds them no longer than this: nothing of it happened.
+SET idle_in_transaction_session_timeout = '2s';
