@@ -98,7 +98,7 @@ def need_reason(how: Changing) -> None:
 async def _acted(config: "Config", players: "Players", how: Reading, work: Callable[[Acting], Awaitable[T]]) -> T:
     from realmkeep.operations.operators.acts import Acts  # noqa: PLC0415 - as above
 
-    async with opened(config) as (keeper, operators):
+    async with opened(config, changes=isinstance(how, Changing)) as (keeper, operators):
         by = await log_in(config, operators, how)
         return await work(Acting(keeper, Acts(keeper, players, config.operators), operators, by, config))
 
@@ -119,8 +119,12 @@ async def log_in(config: "Config", operators: "Operators", how: Reading) -> "Ope
 
 
 @asynccontextmanager
-async def opened(config: "Config") -> AsyncGenerator["tuple[Keeper, Operators]"]:
+async def opened(config: "Config", *, changes: bool) -> AsyncGenerator["tuple[Keeper, Operators]"]:
     """A keeper of this command, beside the servers of the realm, and the realm's operators.
+
+    Args:
+        config: The settings.
+        changes: The command changes records: its commits stand in the journal of a server.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -130,6 +134,7 @@ async def opened(config: "Config") -> AsyncGenerator["tuple[Keeper, Operators]"]
     from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
     from realmkeep.keeping import Keeper  # noqa: PLC0415 - as above
     from realmkeep.keys import server_control, server_notices  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.joining import join_journal  # noqa: PLC0415 - as above
     from realmkeep.operations.operators.operators import Operators  # noqa: PLC0415 - as above
     from realmkeep.storage import Delete, Transaction  # noqa: PLC0415 - as above
     from realmkeep.storage.beside import connect_beside  # noqa: PLC0415 - as above
@@ -138,10 +143,13 @@ async def opened(config: "Config") -> AsyncGenerator["tuple[Keeper, Operators]"]
     storage = await connect_beside(config.store.url, clock=clock)
     try:
         own = msgspec.structs.replace(config.keeper, name=name)
+        journal = config.journal if changes and config.journal.enabled else None
         keeper = await Keeper.open(
-            storage, config=own, records=config.records, clock=clock, rescue_path=Path(os.devnull)
+            storage, config=own, records=config.records, clock=clock, rescue_path=Path(os.devnull), journal=journal
         )
         try:
+            if journal is not None:
+                await join_journal(keeper, config.keeper.name)
             yield keeper, Operators(storage, config.auth, clock, server=name)
         finally:
             await keeper.close()

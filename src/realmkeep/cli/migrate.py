@@ -142,7 +142,7 @@ async def _run(
 ) -> "MigrationReport":
     from realmkeep.operations.migrate.running import MigrationRun  # noqa: PLC0415 - as above
 
-    async with opened(config) as (keeper, _):
+    async with opened(config, changes=False) as (keeper, _):
         return await MigrationRun(keeper, classes).run(lambda done: progress(done, total))
 
 

@@ -68,7 +68,7 @@ async def _added(config: "Config", name: str, role: RoleWord, password: str, how
     from realmkeep.operations.operators.acts import new_act_id  # noqa: PLC0415 - a command imports when it runs
     from realmkeep.operations.operators.roles import Role  # noqa: PLC0415 - as above
 
-    async with opened(config) as (_, operators):
+    async with opened(config, changes=False) as (_, operators):
         by, reason = None, how.reason or "the first operator"
         if await operators.list():
             need_reason(how)

@@ -80,6 +80,7 @@ def test_an_edit_of_a_stored_player_shows_the_difference_first(run: Run) -> None
     code, out, err = run("player", "edit", "7", "gold", "50", *YES)
     assert (code, err) == (0, "")
     assert out.splitlines()[:3] == ["player 7, stored: gold", "- 5", "+ 50"]
+    assert "gold: 5 -> 50" in run("player", "history", "7")[1]
     assert run("player", "edit", "7", "settings.music", "false", *YES)[0] == 0
     assert run("player", "edit", "7", "name", "Ada L", *YES)[0] == 0
     code, out, _ = run("player", "show", "7", "--json")

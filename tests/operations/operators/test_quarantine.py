@@ -6,8 +6,11 @@ import pytest
 
 from keeping.game import Player
 from operations.operators.people import ADMIN, SUPPORT, VIEWER, acts_at, audited
+from realmkeep.config import JournalConfig
 from realmkeep.errors import ActRefused, NotGranted, OpReused, Quarantined
 from realmkeep.keeping import Keeper
+from realmkeep.keeping.writing.journal_entries import CommitEntry, SnapshotEntry, decode_entry
+from realmkeep.keys import server_journal
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.quarantine import Quarantine
 from realmkeep.storage import Put, Transaction
@@ -55,6 +58,20 @@ async def test_a_mended_record_can_be_played_again() -> None:
         assert (ada.record.gold, (await at(lab.keeper).show(VIEWER, "rover:1")).error) == (5, "")
         (entry,) = await audited(lab)
         assert (entry.act, entry.target, entry.details["before"]) == ("mend", "rover:1", digest)
+
+
+async def test_the_journal_has_mended_and_discarded_records() -> None:
+    async with Lab(journal=JournalConfig()) as lab:
+        digest = await broken(lab)
+        await at(lab.keeper).mend(ADMIN, "rover:1", MENDED, digest=digest, reason="x", act_id="1")
+        await lab.line().write([Transaction([], [Put("rover:1", BROKEN)])])
+        await at(lab.keeper).discard(ADMIN, "rover:1", digest=digest, reason="y", act_id="2")
+        stored = await lab.line().load_list(server_journal("lab-1"))
+        mended, gone = [decode_entry(each) for each in stored][-2:]
+        assert isinstance(mended, SnapshotEntry)
+        assert (mended.why, mended.stored["gold"]) == ("mended", 5)
+        assert isinstance(gone, CommitEntry)
+        assert (gone.fn, gone.deleted, gone.reason) == ("discard", ("rover:1",), "a-admin: y")
 
 
 async def test_other_bytes_than_those_shown_are_not_replaced() -> None:

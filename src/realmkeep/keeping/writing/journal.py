@@ -20,6 +20,7 @@ from realmkeep.keeping.writing.economy import BALANCED, Minted
 from realmkeep.keeping.writing.journal_entries import (
     CREATED,
     INTERVAL,
+    MENDED,
     RELEASE,
     CommitEntry,
     GapEntry,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.economy import Balance
     from realmkeep.keys import RecordKeys
-    from realmkeep.records import Fork, Record
+    from realmkeep.records import Fork, Held, Record
     from realmkeep.storage import Effect, Storage
 
 log = logging.getLogger("realmkeep.keeping")
@@ -126,10 +127,14 @@ class Journal:
             self.appended_bytes += sum(map(len, page))
             start += len(page)
 
+    def write_for(self, server: str) -> None:
+        """Write into the list of another server from now on: a command has no archiver of its own."""
+        self.key = keys.server_journal(server)
+
     @property
     def backlog_bytes(self) -> int:
         """The bytes that wait for the archiver, at most."""
-        return self.appended_bytes - self._archived_bytes
+        return max(0, self.appended_bytes - self._archived_bytes)  # a command may have written into the list, too
 
     def archived(self, size: int) -> None:
         """Note that the archiver has dropped entries of `size` bytes."""
@@ -241,6 +246,32 @@ class Journal:
         )
         minted += () if held is None else tuple(Minted("", 1, CREATED, serial) for serial in held.serials)
         return self._whole(key, stored, revision, self._clock.wall_us(), CREATED, minted)
+
+    def replaced(self, key: str, stored: bytes, revision: int) -> Append | None:
+        """The addition for a record whose bytes an operator replaced; None in a gap, and without a journal."""
+        return self._whole(key, stored, revision, self._clock.wall_us(), MENDED) if self.is_on else None
+
+    def deleted(
+        self, key: str, *, fn: str, reason: str, held: Sequence[Held | None] = (), because: str = ""
+    ) -> Append | None:
+        """The addition for a record that is deleted without a commit; None in a gap, and without a journal.
+
+        Args:
+            key: The record's key.
+            fn: The name of the act, in the place of a function's.
+            reason: The reason of the act.
+            held: The contents that go with it; all of it is destroyed.
+            because: The reason of that, by which an audit sums up.
+        """
+        if not self.is_on:
+            return None
+        self._seq += 1
+        entry = CommitEntry(self._run, self._seq, self._clock.wall_us(), fn, (), reason=reason, deleted=(key,))
+        for each in held:
+            if each is not None:
+                amounts = [Minted(name, -amount, because) for name, amount in each.amounts.items() if amount]
+                entry.minted += (*amounts, *(Minted("", -1, because, serial) for serial in each.serials))
+        return self._append(_encoded(entry))
 
     def _whole(
         self, key: str, stored: bytes, revision: int, now_us: int, why: str, minted: tuple[Minted, ...] = ()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 RELEASE: Final = "release"
 INTERVAL: Final = "interval"
 CREATED: Final = "created"
+MENDED: Final = "mended"
 
 
 class RecordChange(msgspec.Struct, omit_defaults=True, gc=False):
@@ -83,7 +84,7 @@ class SnapshotEntry(msgspec.Struct, tag="snapshot", omit_defaults=True, gc=False
         run: As in `CommitEntry`, as are `seq` and `at`.
         key: The record's key.
         rev: The revision of this state.
-        why: `release`, `interval` or `created`.
+        why: `release`, `interval`, `created` or `mended`.
         stored: The record as it is stored: a JSON object, or the text of an s-expression.
         minted: Of a new record: what it holds, as in `CommitEntry`, for the reason `created`.
     """

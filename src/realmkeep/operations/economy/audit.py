@@ -15,10 +15,9 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import InvalidKey, RecordError
 from realmkeep.keeping.letters.kept_letters import LISTS as LETTER_LISTS
-from realmkeep.keeping.live.envelope import open_envelope
-from realmkeep.keeping.live.letter_types import RETURNED, Returned, open_letter
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.keeping.writing.journal_entries import CommitEntry, SnapshotEntry
+from realmkeep.operations.economy.letters import held_in_letter, letters_by_kind
 from realmkeep.records import held_by, load
 from realmkeep.storage import load_each
 from realmkeep.storage.reading import UNREADABLE
@@ -168,7 +167,7 @@ class _Counting:
         self._storage = storage
         self._game = game
         self._classes = {(cls.__realmkeep__.kind, cls.__realmkeep__.suffix): cls for cls in game.holdings.records}
-        self._letters = {cls.__letter__.kind: cls for cls in (*game.holdings.letters, Returned)}
+        self._letters = letters_by_kind(game.holdings)
         self._found = found
         self.records, self.by_kind, self.totals = Counter[str](), Counter[str](), Counter[str]()
         self.unreadable: list[str] = []
@@ -222,7 +221,7 @@ class _Counting:
             if _role(key) in LETTER_LISTS:
                 for entry in await self._storage.load_list(key):
                     try:
-                        found += [(key, held)] if (held := self._of_letter(entry)) is not None else []
+                        found += [(key, held)] if (held := held_in_letter(entry, self._letters)) is not None else []
                     except (RecordError, *UNDECODABLE):
                         self.unreadable.append(key)
         return found
@@ -234,16 +233,6 @@ class _Counting:
             return None
         loaded = load(value, cls, limits=self._game.limits, accept_unchecked=self._game.accept_unchecked)
         return held_by(cls.__realmkeep__, loaded.require())
-
-    def _of_letter(self, stored: bytes) -> Held | None:
-        letter = open_envelope(stored)
-        cls = self._letters.get(letter.kind)
-        if cls is None:
-            return None
-        opened = open_letter(letter, cls)
-        if letter.kind == RETURNED and isinstance(opened, Returned):
-            return self._of_letter(opened.envelope.encode())
-        return held_by(cls.__letter__, opened)
 
 
 async def _flows(history: History | None, until_us: int | None) -> tuple[tuple[Flow, ...], dict[str, int]]:

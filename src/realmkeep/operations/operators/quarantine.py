@@ -246,19 +246,27 @@ class Quarantine:
                 owned, updated = await load_each(self._storage, [at.owner, at.updated])
                 free = await self._free(at, owned)
                 guards += [Guard(at.owner, owned), Guard(at.updated, updated), *free]
-                moved = [*self._moved(at, updated, act), Delete(at.owner)]
+                moved = [*self._moved(at, updated, effects, f"{by.name}: {reason}"), Delete(at.owner)]
             outcome, beside = self._book.done(order, details, found)
             if await self._committed(guards, [*effects, *moved], beside, at.record):
                 return outcome
         raise _contended()
 
-    def _moved(self, at: RecordKeys, updated: bytes | None, act: str) -> list[Effect]:
-        """The next revision: later than that of any former owner, whose late writes are then refused."""
-        now_us = self._engine.clock.wall_us()
-        if act == "discard":
+    def _moved(self, at: RecordKeys, updated: bytes | None, effects: Sequence[Effect], reason: str) -> list[Effect]:
+        """The next revision, and the entry of the journal.
+
+        The revision is later than that of any former owner, whose late writes are then refused.
+        """
+        now_us, journal = self._engine.clock.wall_us(), self._engine.journal
+        mended = next((each.value for each in effects if isinstance(each, Put) and each.key == at.record), None)
+        if mended is None:
             ahead = now_us + int(DELETED_KEEP_S * 1_000_000)
-            return [Put(at.updated, b"%d" % ahead, expire_s=DELETED_KEEP_S)]
-        return [Put(at.updated, b"%d" % max(now_us, (stored_number(updated) or 0) + 1))]
+            moved = Put(at.updated, b"%d" % ahead, expire_s=DELETED_KEEP_S)
+            entry = journal.deleted(at.record, fn="discard", reason=reason)
+        else:
+            revision = max(now_us, (stored_number(updated) or 0) + 1)
+            moved, entry = Put(at.updated, b"%d" % revision), journal.replaced(at.record, mended, revision)
+        return [moved] if entry is None else [moved, entry]
 
     async def _free(self, at: RecordKeys, owned: bytes | None) -> list[Guard]:
         """The guards under which no live server owns the record.

@@ -15,6 +15,7 @@ from realmkeep.errors import (
     AccountError,
     ActRefused,
     CommitRefused,
+    NotConserved,
     RealmkeepError,
     RecordError,
     SessionFrozen,
@@ -91,7 +92,7 @@ class OrderRunner:
             await commit_for_operator(self._keeper, function, session)
         except ActRefused as error:
             return await self.book.refuse(order, error)
-        except (RecordError, SessionFrozen) as error:
+        except (NotConserved, RecordError, SessionFrozen) as error:
             return await self.book.refuse(order, ActRefused(error.message, hint=error.hint))
         except CommitRefused:  # the trail has moved, or so has a commit on which this one was built
             self._tell_game(session)
@@ -133,7 +134,7 @@ class OrderRunner:
         made.append(outcome)
         self._keeper.tx.add(*renaming, *beside)
         self._keeper.tx.explain(f"{order.operator}: {order.reason}")
-        self._keeper.tx.adjust("an act of an operator")
+        self._keeper.tx.adjust(f"{order.act} by {order.operator}")
         self._tell_game(session)
 
     def _tell_game(self, session: Session[Any]) -> None:

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import ActRefused, NoSuchAccount, StorageUnavailable
+from realmkeep.errors import ActRefused, NoSuchAccount
 from realmkeep.keeping.keeper import engine_of
-from realmkeep.keeping.ownership.lease import Owner
 from realmkeep.operations.backup.catalogue import list_backups
 from realmkeep.operations.backup.erasures import note_erasure
 from realmkeep.operations.operators.acts import checked_reason
-from realmkeep.operations.operators.orders import Forget, Order, OrderBook, Outcome
+from realmkeep.operations.operators.orders import Forget, Outcome
 from realmkeep.operations.operators.roles import check_grant
+from realmkeep.operations.privacy.deleting import PlayerDeletion
 from realmkeep.operations.privacy.exporting import references
 from realmkeep.operations.privacy.scope import find_person, find_traces
-from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, Unknown, load_each
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,17 +25,12 @@ if TYPE_CHECKING:
     from realmkeep import Keeper
     from realmkeep.accounts.admin import Beside
     from realmkeep.config import BackupConfig
-    from realmkeep.keys import RecordKeys
     from realmkeep.operations.backup.holdings import Holdings
     from realmkeep.operations.operators.acts import Acts
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.privacy.scope import Person
-    from realmkeep.storage import Effect
 
 DAY_US: Final = 86_400 * 1_000_000
-DELETED_KEEP_S: Final = 60.0  # as `keeper.tx.delete` leaves the revision of a deleted record
-TURNS_MAX: Final = 200
-AGAIN_S: Final = 0.25  # while a server lets a record go
 
 
 class HeldBackup(msgspec.Struct, frozen=True):
@@ -107,7 +101,7 @@ class Erasing:
         self._directory = directory
         self._storage = engine.storage
         self._clock = engine.clock
-        self._book = OrderBook(engine.storage, engine.clock, keeper.name)
+        self._deletion = PlayerDeletion(keeper, acts, holdings)
 
     async def plan(self, by: Operator, name: str) -> ErasurePlan:
         """All that the erasure of a person will reach. Nothing is changed.
@@ -169,7 +163,9 @@ class Erasing:
             await self._forget(by, key, person, reason, act_id)
         entry = 0
         for at in person.players:
-            entry = (await self._delete(by, at, plan, reason, act_id)).entry
+            copies = [key for key in plan.copies if keys.parse(key).id == at.id and keys.parse(key).kind == at.kind]
+            done = await self._deletion.delete(by, at, copies, reason=reason, act_id=f"{act_id}:{at.record}")
+            entry = done.entry
         if person.account is not None:
             entry = (await self._delete_account(by, person.account.username, reason, act_id)).entry
         if self._holdings.erase_elsewhere is not None:
@@ -192,48 +188,6 @@ class Erasing:
         )
         change = Forget(fields=tuple(self._holdings.refers[cls]), ids=tuple(sorted(person.ids)))
         await self._acts.on_record(by, "erase", cls, parsed.id, change, reason, f"{act_id}:{key}")
-
-    async def _delete(self, by: Operator, at: RecordKeys, plan: ErasurePlan, reason: str, act_id: str) -> Outcome:
-        """Delete a player with all keys beside it, once no server owns it."""
-        order = Order(
-            act_id=f"{act_id}:{at.record}", act="erase", operator=by.name, role=by.role, target=at.record, reason=reason
-        )
-        copies = [key for key in plan.copies if keys.parse(key).id == at.id and keys.parse(key).kind == at.kind]
-        beside = [at.record, at.version, at.ops, at.inbox, at.kept, at.left, *copies]
-        for _ in range(TURNS_MAX):
-            found = await self._book.look(order)
-            if isinstance(found, Outcome):
-                return found.require()
-            (owned,) = await load_each(self._storage, [at.owner])
-            if owned is not None:
-                await self._let_go(by, at, owned, reason)
-                continue
-            ahead = self._clock.wall_us() + int(DELETED_KEEP_S * 1_000_000)
-            effects: list[Effect] = [Delete(key) for key in beside]
-            effects.append(Put(at.updated, b"%d" % ahead, expire_s=DELETED_KEEP_S))
-            outcome, more = self._book.done(order, {"keys": len(beside)}, found)
-            guards = [Guard(at.owner, None), *(each for each in more if isinstance(each, Guard))]
-            effects += [each for each in more if not isinstance(each, Guard)]
-            (written,) = await self._storage.write([Transaction(guards, effects)])
-            match written:
-                case Committed():
-                    await self._storage.flush()
-                    return outcome
-                case Refused():
-                    continue
-                case Failed() | Unknown():
-                    raise written.error
-        raise StorageUnavailable(f"{at.record} was taken again and again", hint="ask again with the same id")
-
-    async def _let_go(self, by: Operator, at: RecordKeys, owned: bytes, reason: str) -> None:
-        """Have the owner save the player and give it up; a dead owner's claim is taken over and released."""
-        owner = Owner.read(owned, at.owner)
-        try:
-            await self._acts.release(by, at.id, reason=reason)
-        except ActRefused:  # a dead server's: the act has claimed and released it
-            if owner is None:
-                raise
-        await self._clock.sleep(AGAIN_S)
 
     async def _delete_account(self, by: Operator, username: str, reason: str, act_id: str) -> Outcome:
         async def change(beside: Beside) -> None:
