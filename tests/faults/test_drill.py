@@ -96,12 +96,16 @@ def test_two_servers_on_a_realm_of_a_cluster(tmp_path: Path) -> None:
 
 @pytest.mark.backend("sqlite")
 def test_a_server_on_a_file(tmp_path: Path) -> None:
-    check(tmp_path, "sqlite", ["server-kill", "servers-kill", "server-kill-at-point", "fsync-fail", "disk-full"])
+    check(
+        tmp_path,
+        "sqlite",
+        ["server-kill", "servers-kill", "server-kill-at-point", "fsync-fail", "disk-full", "power-cut"],
+    )
 
 
 @pytest.mark.backend("postgresql")
 def test_two_servers_on_a_postgres(tmp_path: Path) -> None:
-    check(tmp_path, "postgresql", KILLS)
+    check(tmp_path, "postgresql", [*KILLS, "power-cut"])
 
 
 @pytest.mark.backend("sqlite")

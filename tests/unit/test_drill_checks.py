@@ -81,10 +81,10 @@ def test_a_revision_that_goes_back_and_a_record_that_cannot_be_read_are_noticed(
 
 def lose(window: Window, *, earned_s: float, struck_s: float) -> Window:
     """A change is told, its server dies, and the next login does not find it."""
-    window.entered(0, "north", 0, 0.0)
+    window.entered(0, "north", 0, 1, 0.0)
     window.earned(0, "north", 1, earned_s)
     window.struck("north", struck_s)
-    window.entered(0, "north", 0, struck_s + 10)
+    window.entered(0, "north", 0, 2, struck_s + 10)
     return window
 
 
@@ -104,6 +104,17 @@ def test_an_outage_is_no_part_of_the_age() -> None:
     assert (round(window.worst_s, 3), window.violations) == (1.5, [])
 
 
+def test_a_loss_that_is_seen_before_an_outage_is_over_is_measured_without_it() -> None:
+    window = Window(2.0)
+    window.entered(0, "north", 0, 1, 0.0)
+    window.earned(0, "north", 1, 1.0)
+    window.away(2.0)
+    window.entered(0, "south", 0, 2, 9.0)
+    window.back(9.5)
+    assert (window.worst_s, window.violations) == (1.0, [])
+    assert window.age_s(1.0, 11.5) == 3.0
+
+
 def test_a_machine_that_was_late_stood_still() -> None:
     window = Window(2.0)
     window.beat(1.0, 1.0 + LATE_S)  # on time
@@ -114,12 +125,46 @@ def test_a_machine_that_was_late_stood_still() -> None:
 
 def test_a_change_that_is_kept_or_of_a_session_that_has_moved_on_is_not_lost() -> None:
     window = Window(2.0)
-    window.entered(0, "north", 0, 0.0)
+    window.entered(0, "north", 0, 1, 0.0)
     window.earned(0, "north", 1, 1.0)
-    window.entered(0, "south", 1, 9.0)
+    window.entered(0, "south", 1, 2, 9.0)
     window.earned(0, "north", 2, 9.5)
-    window.entered(0, "south", 1, 20.0)
+    window.entered(0, "south", 1, 2, 20.0)
     assert (window.worst_s, window.violations) == (0.0, [])
+
+
+def test_a_client_that_logs_in_again_to_a_live_session_has_saved_nothing_by_that() -> None:
+    window = Window(2.0)
+    window.entered(0, "north", 0, 1, 0.0)
+    window.earned(0, "north", 1, 1.0)
+    window.entered(0, "north", 1, 1, 5.0)  # the client had no answer in time; a busy machine does that to all of them
+    window.struck("north", 6.0)
+    window.entered(0, "north", 0, 2, 9.0)
+    assert round(window.worst_s, 3) == 5.0
+    assert check_of(window.violations[0]) == "window"
+
+
+def test_a_server_that_slept_answers_from_a_session_that_was_taken_over_and_nothing_is_lost_by_that() -> None:
+    window = Window(2.0)
+    window.entered(0, "north", 3, 1, 0.0)
+    window.struck("north", 1.0)
+    window.entered(0, "south", 3, 2, 12.0)
+    window.earned(0, "south", 9, 13.0)
+    window.entered(0, "north", 3, 1, 20.0)
+    window.earned(0, "south", 10, 21.0)
+    assert (window.worst_s, window.violations) == (0.0, [])
+    window.struck("south", 22.0)
+    window.entered(0, "south", 9, 3, 23.0)  # the session of the south went on counting
+    assert round(window.worst_s, 3) == 1.0
+
+
+def test_a_store_that_syncs_late_may_lose_its_seconds_on_top_of_the_interval_but_only_with_the_power() -> None:
+    window = Window(2.0, power_loss_s=2.0)
+    window.powerless(4.9, 5.1)
+    lose(window, earned_s=1.5, struck_s=5.0)
+    assert (round(window.worst_s, 3), window.violations) == (3.5, [])
+    lose(window, earned_s=11.5, struck_s=15.0)
+    assert len(window.violations) == 1
 
 
 def test_only_promises_of_the_last_moment_before_the_power_went_are_taken_back_as_far_as_they_are_lost() -> None:

@@ -75,7 +75,7 @@ class Drill:
         self._realm = realm
         self._plan = plan
         self._report = report
-        self._loss_s = loss_s
+        self._loss_s = realm.told.window.power_loss_s = loss_s
         self._progress = progress
         self._has_whole_log = True
 
@@ -137,9 +137,11 @@ class Drill:
         """Strike until the measurements say that all of it happened; return them."""
         realm = self._realm
         for _ in range(TRIES):
-            begun_s = realm.clock.monotonic_s()
             faults: list[Fault] = [FAULTS[name](realm) for name in names]
             realm.told.note(do="strike", faults=names)
+            is_outage = any(fault.harm not in {Harm.SERVER, Harm.CLIENTS} for fault in faults)
+            if is_outage:
+                realm.told.window.away(realm.clock.monotonic_s())
             for fault in faults:
                 await fault.begin()
             for fault in faults:
@@ -149,8 +151,8 @@ class Drill:
             await realm.play(RECOVERED)
             now_s = realm.clock.monotonic_s()
             verdict.recovery_s = max(verdict.recovery_s, round(now_s - ended_s, 2))
-            if any(fault.harm not in {Harm.SERVER, Harm.CLIENTS} for fault in faults):
-                realm.told.window.outage(begun_s, now_s)
+            if is_outage:
+                realm.told.window.back(now_s)
             if any(isinstance(fault, FAULTS["power-cut"]) or fault.expects for fault in faults):
                 self._has_whole_log = False
             evidence = "; ".join(seen for fault in faults for seen in fault.evidence)
@@ -220,7 +222,7 @@ async def run_drill(
     began_s = clock.monotonic_s()
     report = StoreReport(kind.name, "", kind.loss_s == 0, [plan.seed], 0.0, 0, plan.bots, FLUSH_S, plan.game)
     history = b""
-    with tempfile.TemporaryDirectory(prefix="rk-drill-") as directory, _shim(kind, Path(directory)) as shim:
+    with tempfile.TemporaryDirectory(prefix="rk-drill-") as directory, _shim(kind) as shim:
         opened = _Opening(plan, kind, Path(directory), config or KeeperConfig(), shim)
         try:
             async with opened.realm("drill") as realm:
@@ -326,13 +328,16 @@ def _check(plan: DrillPlan, kind: StoreKind) -> None:
 
 
 @contextmanager
-def _shim(kind: StoreKind, directory: Path) -> Generator[DiskShim | None]:
+def _shim(kind: StoreKind) -> Generator[DiskShim | None]:
     """Put a shim between the store and its disk, where there is a compiler; its variables go to every process."""
     if not kind.shim_files or find_compiler() is None:
         yield None
         return
     before = dict(os.environ)
-    with DiskShim(directory / "shim", files=kind.shim_files, clock=kind.shim_clock) as shim:
+    with (
+        tempfile.TemporaryDirectory(prefix="rk-shim-") as directory,  # the user of a store's processes can enter it
+        DiskShim(Path(directory), files=kind.shim_files, clock=kind.shim_clock, owner=kind.user) as shim,
+    ):
         os.environ.update(shim.environment)
         try:
             yield shim

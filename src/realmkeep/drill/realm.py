@@ -384,6 +384,8 @@ async def open_realm(
         store_directory = directory / "store"
         store_directory.mkdir(exist_ok=True)
         store = await asyncio.to_thread(make_store, store_directory)
+        if shim is not None:
+            shim.settle()
         link = await _store_link(store, Path(private)) if network else None
         url = store.url if link is None else link_url(store, link)
         realm = Realm(

@@ -201,7 +201,7 @@ class PostgresServer:
 
     @property
     def _data(self) -> Path:
-        return self.directory / "data"
+        return self.directory / "pgdata"
 
     @property
     def _identity(self) -> dict[str, Any]:

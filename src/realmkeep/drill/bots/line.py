@@ -37,6 +37,11 @@ class Line:
         return not self._reading.done()
 
     @property
+    def heard_s(self) -> float:
+        """The time of the server's last report."""
+        return self._heard_s
+
+    @property
     def unanswered(self) -> int:
         """The number of requests without an answer."""
         return len(self._asked)

@@ -101,7 +101,7 @@ class Told:
     def _promised(self, do: str, server: str, asked: Answer, answer: Answer) -> None:
         now_s = self.clock.monotonic_s()
         if do == "login":
-            self.window.entered(asked["who"], server, answer["xp"], now_s)
+            self.window.entered(asked["who"], server, answer["xp"], answer["claim"], now_s)
         elif do == "earn":
             self.window.earned(asked["who"], server, answer["xp"], now_s)
         elif do == "die":
@@ -133,6 +133,7 @@ class Told:
     def powerless(self, at_s: float, read_s: float) -> None:
         """The power was lost; every answer that was read until `read_s` was sent before."""
         self.power_lost_s.append((at_s, read_s))
+        self.window.powerless(at_s, read_s)
 
     def forgive(self, kept: Callable[[Promise], bool], loss_s: float) -> float:
         """Take back the promises of the time before the last loss of power, as far as the store has lost them.

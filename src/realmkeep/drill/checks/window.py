@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final
 
 DISK_S: Final = 0.75  # a batched change is handed to the store this long before its interval ends; excess comes on top
@@ -23,35 +24,65 @@ class Window:
 
     Attributes:
         promised_s: The interval of the settings.
+        power_loss_s: The seconds of acknowledged changes that the store may lose with the power, on top of the interval.
         worst_s: The age of the oldest change that was lost, at the crash, without the time in which the store was away.
         violations: Losses that were older than promised.
     """
 
     promised_s: float
+    power_loss_s: float = 0.0
     worst_s: float = 0.0
     violations: list[str] = field(default_factory=list[str])
     _earned: dict[int, list[Earned]] = field(default_factory=lambda: defaultdict(list))
     _home: dict[int, str] = field(default_factory=dict[int, str])
+    _claims: dict[int, int] = field(default_factory=dict[int, int])
     _struck: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _outages: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    _powerless: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    _away_s: float = inf
 
     def earned(self, who: int, server: str, xp: int, at_s: float) -> None:
         """A client was told of a change; one of a session that has moved on is not a change of the record."""
         if self._home.get(who) == server:
             self._earned[who].append(Earned(at_s, server, xp))
 
-    def entered(self, who: int, server: str, xp: int, at_s: float) -> None:
-        """A client has logged in, and sees the record as it is now."""
-        self._home[who] = server
-        lost = [change for change in self._earned[who] if change.xp > xp]
-        self._earned[who] = [Earned(at_s, server, xp)]
+    def entered(self, who: int, server: str, xp: int, claim: int, at_s: float) -> None:
+        """A client has logged in, and sees the record as it is now.
+
+        Args:
+            who: The player.
+            server: The server that answered.
+            xp: The progress that the client sees.
+            claim: The fencing token of the session. An older one is of a session that another server has taken over: what
+                that server still has in memory says nothing about a loss.
+            at_s: The time of the answer.
+        """
+        known = self._claims.get(who, 0)
+        if claim < known:
+            return
+        earned = self._earned[who]
+        lost = [change for change in earned if change.xp > xp]
+        # The session of a known claim has been in memory all the time, so its older changes may be unsaved until now.
+        unsaved = [change for change in earned if change.xp <= xp] if claim == known else []
+        self._home[who], self._claims[who] = server, claim
+        self._earned[who] = [*unsaved, Earned(at_s, server, xp)]
         for change in lost[:1]:  # the oldest
             ends = [struck_s for struck_s in self._struck[change.server] if struck_s >= change.at_s]
-            age_s = self.age_s(change.at_s, min(ends, default=at_s))
-            self.worst_s = max(self.worst_s, age_s)
-            if age_s > self.promised_s + DISK_S:
-                told = f"a change that was {age_s:.2f} s old is lost; {self.promised_s:g} s are promised"
-                self.violations.append(f"window: hero {who}: {told}")
+            self._lose(who, change.at_s, min(ends, default=at_s))
+
+    def _lose(self, who: int, earned_s: float, lost_s: float) -> None:
+        age_s = self.age_s(earned_s, lost_s)
+        self.worst_s = max(self.worst_s, age_s)
+        has_power = not any(from_s <= lost_s <= to_s for from_s, to_s in self._powerless)
+        promised_s = self.promised_s + (0.0 if has_power else self.power_loss_s)
+        if age_s > promised_s + DISK_S:
+            told = f"a change that was {age_s:.2f} s old is lost; {promised_s:g} s are promised"
+            self.violations.append(f"window: hero {who}: {told}")
+
+    def powerless(self, from_s: float, to_s: float) -> None:
+        """The power was lost, and every process dead by `to_s`; a store that syncs late may have lost claims, too."""
+        self._powerless.append((from_s, to_s))
+        self._claims.clear()
 
     def struck(self, server: str, at_s: float) -> None:
         """A server was stopped, killed or cut off."""
@@ -61,6 +92,15 @@ class Window:
         """The store, its disk or the machine did not work for this time."""
         self._outages.append((from_s, to_s))
 
+    def away(self, from_s: float) -> None:
+        """The store or its disk stops to work; a client may notice a loss before `back` says until when."""
+        self._away_s = from_s
+
+    def back(self, to_s: float) -> None:
+        """It works again."""
+        self.outage(self._away_s, to_s)
+        self._away_s = inf
+
     def beat(self, before_s: float, now_s: float) -> None:
         """Two moments at which the drill or a server was running; a long time between them is an outage."""
         if now_s - before_s > LATE_S:
@@ -69,7 +109,7 @@ class Window:
     def age_s(self, from_s: float, to_s: float) -> float:
         """Return the time between two moments, without the outages in it."""
         age_s, at_s = 0.0, from_s
-        for start_s, end_s in sorted(self._outages):
+        for start_s, end_s in sorted([*self._outages, (self._away_s, inf)]):
             if end_s > at_s and start_s < to_s:
                 age_s += max(0.0, start_s - at_s)
                 at_s = min(to_s, end_s)

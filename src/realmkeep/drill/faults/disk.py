@@ -3,15 +3,20 @@
 import asyncio
 from typing import Final, cast
 
+from realmkeep.drill.bots.client import POLL_S
+from realmkeep.drill.checks.contents import NotReadable
 from realmkeep.drill.disk.disk_shim import DiskShim
 from realmkeep.drill.faults.fault import Fault, Harm, registered
 from realmkeep.drill.faults.stores import DEAD, WAIT_S_MAX, start_store, until, until_it_runs
 from realmkeep.drill.processes import state_of
+from realmkeep.drill.realm import Realm
 from realmkeep.drill.stores.store import Commanded, Trait
 
 SLOW_S: Final = 0.3
 SLOW_FSYNCS: Final = 3
+RECOVERS_S: Final = 3.0  # then an operator helps
 POWER_TRIES: Final = 40
+POWER_FSYNC_S: Final = 0.05  # so that the power goes while the store waits for an fsync
 HOUR_S: Final = 3600.0
 
 
@@ -100,10 +105,30 @@ class DiskFull(_Disk):
 
 
 async def revive(fault: Fault) -> None:
-    """Start a store of the drill's own that has ended, as its supervisor would."""
+    """Return when a store of the drill's own answers again.
+
+    One that has ended is started, as its supervisor would. One that runs and does not answer is started again, as an operator
+    would: a Postgres 18 whose fsyncs failed while it recovered stays "in recovery mode" when they succeed again.
+    """
     realm = fault.realm
-    if Trait.PROCESS in realm.traits and Trait.SHARED in realm.traits and realm.store.pid() is None:
-        await start_store(fault)
+    if not {Trait.PROCESS, Trait.SHARED} <= realm.traits:
+        return
+    began_s = realm.clock.monotonic_s()
+    while not await asyncio.to_thread(_answers, realm):
+        if realm.store.pid() is None:
+            await start_store(fault)
+        elif realm.clock.monotonic_s() - began_s > RECOVERS_S:
+            await asyncio.to_thread(realm.store.kill)
+        else:
+            await realm.clock.sleep(POLL_S)
+
+
+def _answers(realm: Realm) -> bool:
+    try:
+        realm.store.read(realm.game.keys)
+    except NotReadable:
+        return False
+    return True
 
 
 @registered
@@ -112,38 +137,51 @@ class PowerCut(_Disk):
 
     name = "power-cut"
     what = "the machine loses power: every process dies, and each file is cut back to what was fsynced"
-    needs = frozenset({Trait.SHIM, Trait.PROCESS, Trait.COMMANDS})
+    needs = frozenset({Trait.SHIM, Trait.OWN})
     lasting = False
 
     async def begin(self) -> None:
-        """Stop the store when something is written and not synced, kill everything, and cut."""
+        """Stop the store while it waits for an fsync, kill everything, and cut."""
         realm = self.realm
-        pid = await until_it_runs(self)
-        self.shim.slow(0.05)
+        pid = await until_it_runs(self) if Trait.PROCESS in realm.traits else None
+        self.shim.slow(POWER_FSYNC_S)
         for _ in range(POWER_TRIES):
-            began = self.shim.began
+            began, ended = self.shim.began, self.shim.ended
             async with realm.clock.timeout(WAIT_S_MAX):
                 while self.shim.began == began:
                     await realm.clock.sleep(0)
-            await asyncio.to_thread(realm.store.pause)
-            if self._unsynced() > 0:
+            await self._stop()
+            if self.shim.unsynced and self.shim.began - began > self.shim.ended - ended:
                 break
-            await asyncio.to_thread(realm.store.resume)
+            await self._go_on()
         cut_s = realm.clock.monotonic_s()
         for name in [*realm.lines]:
             await realm.kill(name)
-        await asyncio.to_thread(realm.store.kill)
-        while state_of(pid) not in DEAD:
-            await realm.clock.sleep(0)
+        if pid is not None:
+            await asyncio.to_thread(realm.store.kill)
+            while state_of(pid) not in DEAD:
+                await realm.clock.sleep(0)
         self.shim.slow(0)
         cut = await asyncio.to_thread(self.shim.cut, realm.store.directory)
         realm.told.powerless(cut_s, realm.clock.monotonic_s())
         if cut > 0:
-            self.saw(f"{cut} bytes that were not synced are gone; {len(realm.servers)} servers and the store died")
+            died = f"{len(realm.servers)} servers" + (" and the store" if pid is not None else "")
+            self.saw(f"{cut} bytes that were not synced are gone; {died} died")
 
-    def _unsynced(self) -> int:
-        files = self.realm.store.directory.rglob("*.incr.aof")
-        return sum(max(0, path.stat().st_size - self.shim.durable_bytes(path)) for path in files)
+    async def _stop(self) -> None:
+        """Stop each process that writes the store's files."""
+        if Trait.PROCESS in self.realm.traits:
+            await asyncio.to_thread(self.realm.store.pause)
+        else:
+            for name in self.realm.lines:
+                self.realm.servers[name].pause()
+
+    async def _go_on(self) -> None:
+        if Trait.PROCESS in self.realm.traits:
+            await asyncio.to_thread(self.realm.store.resume)
+        else:
+            for name in self.realm.lines:
+                self.realm.servers[name].resume()
 
     async def end(self) -> None:
         """Power is back."""

@@ -161,6 +161,8 @@ class _Swap(Fault):
             while state_of(pid) not in DEAD:
                 await realm.clock.sleep(POLL_S)
             change(realm.store.directory)
+            if realm.shim is not None:
+                realm.shim.settle()
         finally:
             for server in realm.servers.values():
                 server.resume()

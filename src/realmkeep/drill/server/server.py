@@ -19,6 +19,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.drill.server.points import DeathPoints
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
 from realmkeep.keeping import Hooks, Keeper, Session, heal
+from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.records import Record
 from realmkeep.storage import Storage
 from realmkeep.testing.drill import GameRefused
@@ -150,12 +151,13 @@ class DrillServer:
         return session
 
     async def do_login(self, who: int) -> dict[str, Any]:
-        """Log a player in; one that is connected already is taken over."""
+        """Log a player in; one that is connected already is taken over. The answer names the claim of the session."""
         live = self.keeper.session(self.player, who)
         if live is None or not live.connected:
             self.stamp(await self.keeper.login(self.player, who, create=lambda: self.new_player(who)))
         self._callers[who] = CALLER.get()
-        return {"xp": self.xp_of(self.here(who).record)}
+        session = self.here(who)
+        return {"xp": self.xp_of(session.record), "claim": token_of(session.claim)}
 
     async def do_logout(self, who: int) -> dict[str, Any]:
         """Log a player out."""

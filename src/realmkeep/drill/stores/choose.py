@@ -34,6 +34,7 @@ class StoreKind:
         shim_files: What the paths of its files contain, for the shim; empty: it cannot have one.
         shim_clock: What the name of its program contains.
         loss_s: The seconds of acknowledged operations that it may lose with the power.
+        user: The user that runs it, if the drill is root's; empty for the same.
         lease_s: The length of a lease: longer than the store is away when it fails over.
     """
 
@@ -45,6 +46,7 @@ class StoreKind:
     shim_files: str = ""
     shim_clock: str = ""
     loss_s: float = 0.0
+    user: str = ""
     lease_s: float = 1.2
 
 
@@ -64,7 +66,9 @@ OWN_STORES: Final = {
     "redis-everysec": StoreKind("redis-everysec", _EVERYSEC, 2, 0, IMPATIENT, AOF, "valkey", 2.0),
     "redis-cluster": StoreKind("redis-cluster", ClusterStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
     "redis-sentinel": StoreKind("redis-sentinel", SentinelStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
-    "postgresql": StoreKind("postgresql", _postgres, 2, 0, "&timeout_s=0.6&connect_timeout=1"),
+    "postgresql": StoreKind(
+        "postgresql", _postgres, 2, 0, "&timeout_s=0.6&connect_timeout=1", "/pgdata/", "postgres", user="nobody"
+    ),  # it refuses to run as root
 }
 
 

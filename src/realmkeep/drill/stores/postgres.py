@@ -18,7 +18,14 @@ class PostgresStore(PostgresServer):
         super().__init__(settings={"max_connections": "300", **settings})  # a busy machine ends connections late
         self.make()
         lossless = settings.get("synchronous_commit") != "off"
-        traits = {Trait.OWN, Trait.PROCESS, Trait.SHARED, Trait.LINK, *([Trait.LOSSLESS] if lossless else [])}
+        traits = {
+            Trait.OWN,
+            Trait.PROCESS,
+            Trait.SHARED,
+            Trait.LINK,
+            Trait.SHIM,
+            *([Trait.LOSSLESS] if lossless else []),
+        }
         self.traits = frozenset(traits)
 
     @property
