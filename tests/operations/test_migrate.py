@@ -114,6 +114,36 @@ async def test_a_record_that_cannot_be_migrated_is_named_and_keeps_its_bytes() -
         assert report.migrated["migrated-knight"] == 2
 
 
+def test_a_class_that_older_code_may_not_read_is_found() -> None:
+    class Sheath(Part):
+        worn: bool = False
+
+    class Was(Record, kind="readable-layout", version=1):
+        name: str = durable(default="")
+        sheath: Sheath | None = durable(default=None)
+
+    class Added(Record, kind="readable-layout", version=2, readable_by=1):
+        name: str = durable(default="")
+        fame: int = durable(default=0)
+        sheath: Sheath | None = durable(default=None)
+
+    class Dropped(Record, kind="readable-layout", version=2, readable_by=1):
+        fame: int = durable()
+        sheath: Sheath | None = durable(default=None)
+
+    class Later(Record, kind="readable-layout", version=2, readable_by=2):
+        fame: int = durable()
+
+    known = {"readable-layout": layout_of(Was)}
+    assert [found.needs_version for found in compare([Added], known)] == [False]
+    *_, found = compare([Dropped], known)
+    assert (found.needs_version, found.what) == (
+        True,
+        "readable_by=1 does not hold for version 1: fame is new and has no default; name was str, optional, and is absent",
+    )
+    assert [found.needs_version for found in compare([Later], known)] == [False]
+
+
 def classes() -> tuple[type[Record], type[Record], type[Record]]:
     """One class, the same with a retyped field of a part, and the same under a new version."""
 

@@ -15,6 +15,7 @@ from realmkeep.records.fields import (
     OK,
     QUARANTINE,
     REJECT,
+    RESERVED_NAMES,
     FieldInfo,
     Keyword,
     RecordInfo,
@@ -41,7 +42,7 @@ from realmkeep.records.marking import (
     take_marks,
 )
 from realmkeep.records.migrations import check_all, check_migrations
-from realmkeep.records.record import Part, Record
+from realmkeep.records.record import Part, Record, unknown_fields, written_version
 from realmkeep.records.schema import Schema
 from realmkeep.records.sexpr.names import Colon, Symbol, key_name, key_text, string_text
 from realmkeep.records.sexpr.reader import NIL, Datum
@@ -59,6 +60,7 @@ __all__ = [
     "OK",
     "QUARANTINE",
     "REJECT",
+    "RESERVED_NAMES",
     "Codec",
     "Colon",
     "Datum",
@@ -100,6 +102,8 @@ __all__ = [
     "rises",
     "string_text",
     "take_marks",
+    "unknown_fields",
     "validate_encoded",
     "written_checksum",
+    "written_version",
 ]

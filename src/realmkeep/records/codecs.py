@@ -13,7 +13,7 @@ from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records import json_codec, json_reader
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.migrations import Plain
-from realmkeep.records.record import Record, unknown_fields
+from realmkeep.records.record import Record, unknown_fields, written_version
 from realmkeep.records.sexpr import codec as sexpr_codec
 
 Codec: TypeAlias = Literal["json", "sexpr"]
@@ -40,7 +40,9 @@ def encode(record: Record, codec: Codec = "json", *, limits: Limits = DEFAULT_LI
 
 def _encode_sexpr(record: Record, limits: Limits) -> bytes:
     # JSON's encoder checks every value. Sets and dictionaries are sorted: equal records are equal bytes.
-    json_codec.encode(record, limits)
+    checked = json_codec.encode(record, limits)
+    if written_version(record) != record.__realmkeep__.version:
+        return checked  # of a newer version: it is written back in the notation in which it was found
     fields: dict[str, Any] = msgspec.to_builtins(record, order="deterministic") | unknown_fields(record)
     del fields["version"]
     stored = sexpr_codec.encode(fields, record.__realmkeep__)

@@ -14,7 +14,7 @@ from realmkeep.callables import fault_of
 from realmkeep.errors import DefinitionError, InvalidKey
 from realmkeep.keys import COMPANIONS, check_kind
 from realmkeep.records.bounds import Bounds, BoundsCompiler
-from realmkeep.records.fields import MISSING, FieldInfo, RecordInfo, as_field
+from realmkeep.records.fields import MISSING, RESERVED_NAMES, FieldInfo, RecordInfo, as_field
 from realmkeep.records.narrowing import bounded_decoder
 from realmkeep.records.schema import type_text
 from realmkeep.records.storable import (
@@ -28,7 +28,6 @@ from realmkeep.records.storable import (
     resolved,
 )
 
-RESERVED_NAMES: Final = frozenset({"version", "crc"})  # every stored record has these beside its fields
 _SCALARS: Final = (bool, int, float, str)
 _NUMBERS: Final = (int, float)
 _ANNOTATIONS: Final = ("__annotations__", "__annotate__", "__annotate_func__")
@@ -46,6 +45,7 @@ class Blueprint:
         nan_hides_in: The fields with a float that may be None: there a NaN, which JSON writes as null, looks valid.
         decoder: Reads the JSON of the current version, without the checksum.
         json_start: The first bytes of that JSON.
+        json_end: Its `readable_by`, behind the fields and before the checksum; empty if no older version may read it.
         bounds: The bounds of the durable fields, compiled.
         bounded_decoder: A decoder that also checks the bounds that types can express.
         remaining_bounds: The bounds that types cannot express.
@@ -57,6 +57,7 @@ class Blueprint:
     nan_hides_in: tuple[str, ...]
     decoder: "msgspec.json.Decoder[Any]"
     json_start: bytes
+    json_end: bytes
     bounds: Bounds
     bounded_decoder: "msgspec.json.Decoder[Any]"
     remaining_bounds: Bounds
@@ -239,12 +240,13 @@ def build_record_info(
     *,
     keep_unknown: bool,
     journal: bool = True,
+    readable_by: int | None = None,
     internal: bool,
 ) -> RecordInfo:
-    """Check the kind, version and suffix of a record class, and number its durable fields.
+    """Check the kind, versions and suffix of a record class, and number its durable fields.
 
     Raises:
-        DefinitionError: The kind, version or suffix is malformed.
+        DefinitionError: The kind, a version or the suffix is malformed.
     """
     try:
         check_kind(kind, internal=internal)
@@ -259,12 +261,26 @@ def build_record_info(
         )
     if type(version) is not int or not 1 <= version < 2**31:
         raise DefinitionError(f"{name}: version {version!r} is not a whole number from 1", hint="write version=1")
+    if readable_by is not None and (type(readable_by) is not int or not 1 <= readable_by <= version):
+        raise DefinitionError(
+            f"{name}: readable_by {readable_by!r} is not a whole number from 1 to its version, {version}",
+            hint="give the oldest version whose code may read and write back these records, or leave it out",
+        )
     indexed = {
         info.name: replace(_with_fitting_default(name, info), index=index)
         for index, info in enumerate(info for info in fields.values() if info.durable)
     }
     ordered = {field_name: indexed.get(field_name, info) for field_name, info in fields.items()}
-    return RecordInfo(kind, version, suffix, MappingProxyType(ordered), tuple(indexed.values()), keep_unknown, journal)
+    return RecordInfo(
+        kind,
+        version,
+        suffix,
+        MappingProxyType(ordered),
+        tuple(indexed.values()),
+        keep_unknown,
+        journal,
+        None if readable_by == version else readable_by,
+    )
 
 
 def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
@@ -284,6 +300,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
     number_keys = any(has_number_keys(field.type) for field in info.durable)
     nan_hides_in = tuple(field.name for field in info.durable if may_hide_nan(field.type))
     start = b'{"version":%d' % info.version
+    end = b"" if info.readable_by is None else b',"readable_by":%d' % info.readable_by
     compiler = BoundsCompiler(lambda part: getattr(part, "__realmkeep_part__"))  # noqa: B009 - known to be a Part
     compiled = [(field.name, compiler.field(field, cls.__name__)) for field in info.durable]
     checks = [(name, check) for name, check in compiled if check is not None]
@@ -295,6 +312,7 @@ def blueprint(cls: Any, info: RecordInfo) -> Blueprint:
         nan_hides_in,
         decoder,
         start,
+        end,
         Bounds(checks),
         decoder_with_bounds,
         Bounds((name, check) for name, check in checks if name in unchecked),

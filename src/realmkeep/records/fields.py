@@ -129,6 +129,10 @@ class FieldInfo:
     on_invalid: Validity = REJECT
 
 
+RESERVED_NAMES: Final = frozenset({"version", "crc", "readable_by"})
+"""The names that a stored record has beside its fields."""
+
+
 @dataclass(frozen=True)
 class RecordInfo:
     """The declaration of a record class; every subclass of `Record` carries one as `__realmkeep__`.
@@ -141,6 +145,7 @@ class RecordInfo:
         durable: The durable ones, in that order: the order in which they are stored.
         keep_unknown: Stored keys without a field are kept and written back, instead of refused.
         journal: The journal has the commits and snapshots of its records.
+        readable_by: The oldest version that may read, and write back, what this one writes; None if no older one may.
         migrations: `migrations[n]` takes a plain dictionary of version n to version n + 1; filled by `@Player.migration(n)`.
         former: `former[n]` has the types, at version n, of fields that the step from n changes or removes.
         rules: The functions across fields. Validation runs them after the fields' own bounds; `@Player.rule` adds one.
@@ -155,6 +160,7 @@ class RecordInfo:
     durable: tuple[FieldInfo, ...]
     keep_unknown: bool = False
     journal: bool = True
+    readable_by: int | None = None
     migrations: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = field(default_factory=dict)
     former: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     rules: list[Callable[[Any], Any]] = field(default_factory=list)

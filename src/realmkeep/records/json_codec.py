@@ -1,13 +1,14 @@
 """Records as JSON, the default: `{"version":3,"name":"Ada",...,"crc":"89abcdef"}`, readable with any Redis client.
 
-After `version` come the fields in the order of their definition, then the unknown ones that are kept, without blanks.
-Entries of sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight
+After `version` come the fields in the order of their definition, then the unknown ones that are kept, in the order in which
+they were found, then `readable_by` if versions older than `version` may read the record, without blanks. Entries of sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight
 small hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes before its `,"crc"`. Only this written form
 is compared, so every change of one byte is seen.
 """
 
 from binascii import hexlify
-from typing import Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,7 +16,7 @@ from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records.checksum import crc32
 from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
-from realmkeep.records.marking import marks_of
+from realmkeep.records.marking import Marks, marks_of
 from realmkeep.records.record import Record, unknown_fields
 from realmkeep.records.unstorable import is_storable, unstorable
 
@@ -28,6 +29,7 @@ _TAIL_BYTES: Final = len(b',"crc":"89abcdef"}')
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
 _encode: Final = _encoder.encode
 _encode_into: Final = _encoder.encode_into
+_encode_as_ordered: Final = msgspec.json.Encoder().encode
 _join: Final = b"".join
 _buffers: Final = [bytearray()]  # spare buffers: at most as many as threads encoded at once
 _take_buffer: Final = _buffers.pop  # popping and appending are atomic
@@ -84,6 +86,23 @@ def _with_number_keys(record: Record) -> bytes:
 
 def _check_by_decoding(record: Record, bare: bytearray, stored: bytes, crc: int, limits: Limits) -> bytes:
     """Prove that the bytes can be loaded, by decoding them; `bare` is the object without its checksum."""
+    blueprint, marks = record.__blueprint__, marks_of(record)
+    is_plain = not (marks.unknown or marks.newer or blueprint.json_end)
+    if is_plain or marks.checked_beside_crc != crc:
+        _check_fields(record, bare, crc, marks, is_plain=is_plain)
+    if not is_plain:
+        fields = bytes(bare[len(blueprint.json_start) : -1])
+        if marks.newer is not None:
+            stored = marks.newer.encode(record, fields, limits)
+        else:
+            info = record.__realmkeep__
+            stored = join_json(info.version, fields, marks.unknown, info.readable_by)
+    if len(stored) > limits.bytes_safe_max:
+        _check_size(record, stored, limits)
+    return stored
+
+
+def _check_fields(record: Record, bare: bytearray, crc: int, marks: Marks, *, is_plain: bool) -> None:
     blueprint = record.__blueprint__
     try:
         blueprint.bounded_decoder.decode(bare)
@@ -97,15 +116,26 @@ def _check_by_decoding(record: Record, bare: bytearray, stored: bytes, crc: int,
     for name in blueprint.nan_hides_in:
         if not is_storable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
             raise unstorable(record, ValueError("a value that JSON cannot hold"))
-    marks = marks_of(record)
     marks.within_bounds = within
-    if marks.unknown:
-        stored = with_crc(bytes(bare[:-1]) + b"," + _encode(marks.unknown)[1:])
-    elif not blueprint.nan_hides_in:  # there, a NaN and a None give the same bytes, so each encoding is checked
-        marks.checked_crc = crc
-    if len(stored) > limits.bytes_safe_max:
-        _check_size(record, stored, limits)
-    return stored
+    if not blueprint.nan_hides_in:  # there, a NaN and a None give the same bytes, so each encoding is checked
+        if is_plain:
+            marks.checked_crc = crc
+        else:
+            marks.checked_beside_crc = crc
+
+
+def join_json(version: int, fields: bytes, unknown: Mapping[str, Any], readable_by: int | None) -> bytes:
+    """Join the parts of a stored record.
+
+    Args:
+        version: Its version.
+        fields: The fields that the class declares, as JSON, each after a comma.
+        unknown: Those that it does not declare, in their order.
+        readable_by: The oldest version that may read it; None if no older one may.
+    """
+    kept = b"," + _encode_as_ordered(dict(unknown))[1:-1] if unknown else b""
+    end = b"" if readable_by is None else b',"readable_by":%d' % readable_by
+    return with_crc(b'{"version":%d%b%b%b}' % (version, fields, kept, end))
 
 
 def with_crc(bare: bytes) -> bytes:
@@ -121,7 +151,7 @@ def _check_size(record: Record, stored: bytes, limits: Limits) -> None:
     if len(stored) > limits.bytes_max:
         excess = f"{len(stored)} bytes, more than the {limits.bytes_max} allowed"
     else:
-        nodes = count_nodes(stored)
+        nodes = count_nodes(stored) if stored.startswith(b"{") else 0  # s-expressions were read by their own caps
         if nodes <= limits.nodes_max:
             return
         excess = f"{nodes} values and keys, more than the {limits.nodes_max} allowed"
@@ -181,7 +211,10 @@ def decode_record(stored: bytes, cls: type[R], limits: Limits = DEFAULT_LIMITS) 
     blueprint = cls.__blueprint__
     if not stored.startswith(blueprint.json_start) or not check_crc(stored):
         return None
-    bare = stored[:-_TAIL_BYTES] + b"}"
+    bare, end = stored[:-_TAIL_BYTES], blueprint.json_end
+    if not bare.endswith(end):
+        return None
+    bare = bare[: len(bare) - len(end)] + b"}"
     try:
         record: R = blueprint.decoder.decode(bare)
     except (msgspec.MsgspecError, ValueError):

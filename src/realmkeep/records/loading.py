@@ -14,7 +14,8 @@ from realmkeep.records.fields import CLAMP, QUARANTINE, REJECT, Validity
 from realmkeep.records.issues import Issue, gravest_outcome, short_repr
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import peek_marks, put_back_marks
-from realmkeep.records.migrations import Plain, migrate, stored_version
+from realmkeep.records.migrations import Plain, migrate, stored_version, take_readable_by
+from realmkeep.records.newer import keep_newer
 from realmkeep.records.record import Record, set_unknown_fields
 from realmkeep.records.storable import field_type
 from realmkeep.records.validation import validate
@@ -75,13 +76,14 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
 
     Returns:
         The record, or the issues that exclude it. `QUARANTINE`: a stored key that the class does not declare, unless it
-        keeps unknown ones, and two keys of a dictionary that mean the same (`"0"` and `"-0"` for whole numbers).
+        keeps unknown ones or the record is of a newer version that is readable by this one; and two keys of a dictionary
+        that mean the same (`"0"` and `"-0"` for whole numbers).
         `REJECT`: a value of another type than its field, and a missing field without a default.
 
     Raises:
         RecordTooLarge: More bytes, nodes or nesting than `limits` allows, as stored or as migrated.
         Corrupt: Malformed, truncated, not a record, or the checksum is wrong or missing.
-        RecordTooNew: The schema version is newer than the code's.
+        RecordTooNew: The schema version is newer than the code's, and not readable by it.
         MigrationFailed: A migration step is missing, raised, or did not return a record.
         Unstorable: A rule mended the record with a value that cannot be stored.
     """
@@ -91,7 +93,8 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
             return _validated(record, (), None, limits)
     plain = decode(stored, cls, limits=limits, accept_unchecked=accept_unchecked)
     info = cls.__realmkeep__
-    version = stored_version(plain, info)
+    newer = take_readable_by(plain, info)
+    version = info.version if newer else stored_version(plain, info)
     migrated_from = None
     if version < info.version:
         plain = migrate(plain, info, limits=limits)
@@ -100,7 +103,7 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
     names = {"version", *cls.__blueprint__.names}
     unknown = {name: value for name, value in plain.items() if name not in names}
     issues: list[Issue] = []
-    if unknown and not info.keep_unknown:
+    if unknown and not info.keep_unknown and newer is None:
         rule = f"a field of {cls.__name__}, removed by a migration, or kept by keep_unknown"
         issues += [Issue(name, short_repr(value), rule, QUARANTINE) for name, value in unknown.items()]
     known = {name: value for name, value in plain.items() if name in names}
@@ -110,7 +113,9 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
         issues += _misfits(known, cls)
         return Loaded(None, gravest_outcome(issues), tuple(issues), migrated_from, changed=False, kind=info.kind)
     issues += _colliding_keys(known, record)
-    if unknown:
+    if newer is not None:
+        keep_newer(record, stored, unknown, newer, limits)
+    elif unknown:
         set_unknown_fields(record, unknown)
     return _validated(record, tuple(issues), migrated_from, limits)
 

@@ -9,6 +9,7 @@ import msgspec
 from realmkeep.errors import Unstorable
 from realmkeep.records.fields import IMMEDIATE, FieldInfo, RecordInfo, Tier
 from realmkeep.records.issues import short_repr
+from realmkeep.records.limits import Limits
 
 _NO_TIER: Final = 99  # less urgent than any
 _ALL: Final = -1  # every bit
@@ -49,6 +50,19 @@ class AssignmentObserver(Observer, Protocol):
         ...
 
 
+class NewerForm(Protocol):
+    """The stored form of a record that a newer version wrote."""
+
+    @property
+    def version(self) -> int:
+        """Its stored version."""
+        ...
+
+    def encode(self, record: Any, fields: bytes, limits: Limits) -> bytes:
+        """Encode it with the fields of this code, which stand in `fields` as JSON, and those that only the newer one knows."""
+        ...
+
+
 class Marks:
     """A record's bookkeeping, outside its fields.
 
@@ -62,12 +76,16 @@ class Marks:
         checked_crc: The CRC of the record's bytes when they were last found to be storable, or -1.
         within_bounds: The bytes of `checked_crc` were within the bounds that types can express.
         unknown: Stored fields that the class does not declare and keeps; empty for most.
+        newer: The form of a record that a newer version wrote, as it is written back; None for most.
+        checked_beside_crc: As `checked_crc`, for a record with more than its fields, which encoding treats apart.
     """
 
     __slots__ = (
         "assignment_observer",
+        "checked_beside_crc",
         "checked_crc",
         "mask",
+        "newer",
         "observer",
         "quiet",
         "takes",
@@ -86,6 +104,8 @@ class Marks:
         self.checked_crc = -1
         self.within_bounds = False
         self.unknown: Mapping[str, Any] = {}
+        self.newer: NewerForm | None = None
+        self.checked_beside_crc = -1
 
 
 class Markable:

@@ -154,6 +154,30 @@ def stored_version(plain: Plain, info: RecordInfo) -> int:
     return version
 
 
+def take_readable_by(plain: Plain, info: RecordInfo) -> tuple[int, int] | None:
+    """Take `readable_by` out of a decoded record; return the newer version that wrote it, and `readable_by`, if it permits that.
+
+    Args:
+        plain: A decoded record, of any version; `readable_by` is removed from it.
+        info: The record's declaration.
+
+    Returns:
+        None if the record is of this version or an older one, or of a newer one that only newer code may read.
+
+    Raises:
+        Corrupt: `readable_by` is not a whole number from 1 to the version.
+    """
+    version, readable_by = plain.get("version"), plain.pop("readable_by", None)
+    if readable_by is None or type(version) is not int:
+        return None
+    if type(readable_by) is not int or not 1 <= readable_by <= version:
+        raise Corrupt(
+            f"{info.kind}: readable_by is {short_repr(readable_by)}, not a whole number from 1 to {version}",
+            hint="the bytes are kept; restore this record from a backup",
+        )
+    return (version, readable_by) if readable_by <= info.version < version <= VERSION_MAX else None
+
+
 def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
     """Return the record at the current version; `plain` is not changed, and the result does not refer to it.
 

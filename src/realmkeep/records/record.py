@@ -24,6 +24,7 @@ from realmkeep.records.forking import Fork, fork_of, restore
 from realmkeep.records.marking import (
     AssignmentPlan,
     Markable,
+    NewerForm,
     assignment,
     delete,
     fit_value,
@@ -101,6 +102,7 @@ class RecordMeta(msgspec.StructMeta):
         suffix: str = "",
         keep_unknown: bool = False,
         journal: bool = True,
+        readable_by: int | None = None,
     ) -> M:
         """Check the class body and make the class."""
         inherited: dict[str, FieldInfo] = {}
@@ -113,7 +115,7 @@ class RecordMeta(msgspec.StructMeta):
             inherited |= getattr(base, "__shared__", {})
         fields = inherited | collect_fields(name, namespace, {taken for base in bases for taken in dir(base)})
         if kind is None:
-            if version is not None or suffix or keep_unknown or not journal:
+            if version is not None or suffix or keep_unknown or not journal or readable_by is not None:
                 raise DefinitionError(f"{name} has no kind", hint=f'write class {name}(Record, kind="...", version=1)')
             cls = super().__new__(mcls, name, bases, namespace, kw_only=True, dict=True)
             cast("Any", cls).__shared__ = fields
@@ -127,6 +129,7 @@ class RecordMeta(msgspec.StructMeta):
             fields,
             keep_unknown=keep_unknown,
             journal=journal,
+            readable_by=readable_by,
             internal=internal,
         )
         _add_generated_attributes(namespace, name, info)
@@ -224,6 +227,9 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         suffix: The last part of its record key: `objects` for `zone:town:objects`.
         keep_unknown: Stored fields that the class does not declare are kept and written back, instead of refused.
         journal: False leaves its records out of the journal, if the keeper writes one.
+        readable_by: The oldest version whose code may read what this version writes, and write it back with the fields that
+            it does not know; without it, only this version and newer ones. It permits added fields with a default, and
+            nothing else; the guide of migrations has the rules.
     """
 
     __realmkeep__: ClassVar[RecordInfo]
@@ -348,7 +354,10 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:
-    """The stored fields, kept by `keep_unknown`, that the record's class does not declare."""
+    """The stored fields that the record's class does not declare: kept by `keep_unknown`, or of a newer version.
+
+    Those of a newer version that was found as an s-expression are texts in that notation; others are plain values.
+    """
     marks = found_marks(record)
     return NOTHING_UNKNOWN if marks is None else MappingProxyType(marks.unknown)
 
@@ -362,4 +371,22 @@ def set_unknown_fields(record: Record, unknown: Mapping[str, Any]) -> None:
     """
     marks = marks_of(record)
     marks.unknown = dict(unknown)
-    marks.checked_crc = -1
+    marks.checked_crc = marks.checked_beside_crc = -1
+
+
+def set_newer(record: Record, form: NewerForm) -> None:
+    """Note that a newer version wrote the record: it is written back under that version.
+
+    Args:
+        record: A record with the fields of its class; `set_unknown_fields` keeps the others.
+        form: Its stored form.
+    """
+    marks = marks_of(record)
+    marks.newer = form
+    marks.checked_crc = marks.checked_beside_crc = -1
+
+
+def written_version(record: Record) -> int:
+    """The version under which the record is written: its class's, or the newer one under which it was stored."""
+    marks = found_marks(record)
+    return record.__realmkeep__.version if marks is None or marks.newer is None else marks.newer.version

@@ -17,6 +17,7 @@ from realmkeep.keeping.ownership.lease import LeaseState
 from realmkeep.keeping.recovery.former_rescues import locked
 from realmkeep.keeping.recovery.rescue_file import Undelivered, Unsavable, append_lines, encode_line, readable
 from realmkeep.keeping.writing.staging import created_or_deleted
+from realmkeep.records import unknown_fields
 from realmkeep.storage import Transaction
 
 if TYPE_CHECKING:
@@ -203,8 +204,8 @@ def _unsavable(session: Session[Any], error: Exception, store_id: str) -> Unsava
         why=str(error),
         owner=session.claim.decode(errors="replace"),
         durable_revision=session.durable_revision,
-        version=session.record.__realmkeep__.version,
-        state=readable(msgspec.structs.asdict(session.record)),
+        version=session.version,
+        state=readable({**msgspec.structs.asdict(session.record), **unknown_fields(session.record)}),
         ops=session.ring.encode().decode(),
         store_id=store_id,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from realmkeep.errors import OwnershipLost, SessionEnded, SessionFrozen, TierViolation
 from realmkeep.keeping.live.op_ring import Receipt
 from realmkeep.keeping.live.session_states import OVER, WRITABLE, SessionState, next_state
-from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks
+from realmkeep.records import FieldInfo, Record, Tier, observe, peek_marks, put_back_marks, written_version
 from realmkeep.storage import OwnedKeys
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Session(Generic[R_co]):
             happen.
         committing: The function of a commit runs, so changes need no mark of their own.
         dirty_of_kind: The dirty sessions of its kind, which are counted so.
+        version: The schema version under which its record is written; a newer one than the class's if a newer release stored it.
         snapshot_due_s: From this monotonic time on, its next write adds a snapshot to the journal.
     """
 
@@ -108,6 +109,7 @@ class Session(Generic[R_co]):
         "snapshot_due_s",
         "state",
         "stored_version",
+        "version",
     )
 
     def __init__(
@@ -132,6 +134,7 @@ class Session(Generic[R_co]):
         self.revision = revision
         self.durable_revision = revision
         self.stored_version = stored_version
+        self.version = written_version(record)
         self.ring = ring
         self.shared = shared
         self.resumed = False

@@ -216,7 +216,7 @@ class Stager:
             line: The addition to its stored op ring.
         """
         follows, version_was = session.revision, session.stored_version
-        version = session.record.__realmkeep__.version
+        version = session.version
         # Not below the token of the claim, so that the next claim takes a later one even if a clock was set back in between.
         leaves = max(now_us, follows + 1, session.revision_min)
         member = WriteMember(

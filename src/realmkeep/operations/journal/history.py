@@ -18,7 +18,7 @@ from realmkeep.keeping.writing.journal_entries import (
     decode_entry,
 )
 from realmkeep.operations.journal.segments import read_segment, records_of
-from realmkeep.records import IMMEDIATE
+from realmkeep.records import IMMEDIATE, RESERVED_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -242,7 +242,7 @@ class RecordState:
         if not isinstance(stored, dict) or rev < self.rev:
             return
         held = cast("dict[str, Any]", stored)
-        self.fields = {name: value for name, value in held.items() if name not in {"version", "crc"}}
+        self.fields = {name: value for name, value in held.items() if name not in RESERVED_NAMES}
         self.as_of_us = dict.fromkeys(self.fields, at_us)
         self.rev, self.is_whole = rev, True
         self.unsure.clear()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "record_layouts.json"
 FILE_BYTES_MAX: Final = 4 * 1024**2
+OPTIONAL: Final = ", optional"
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -44,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
     Attributes:
         kind: The kind of the class.
         what: The sentence.
-        needs_version: The class changed without a new version.
+        needs_version: The class changed without a new version, or allows readers that its change excludes.
     """
 
     kind: str
@@ -64,7 +65,7 @@ def layout_of(cls: type[Record]) -> Layout:
 
 def _declared(field: Any) -> str:
     optional = field.default is not MISSING or field.default_factory is not None
-    return f"{type_text(field.type)}{', optional' if optional else ''}"
+    return f"{type_text(field.type)}{OPTIONAL if optional else ''}"
 
 
 def _add_parts(annotation: Any, parts: dict[str, dict[str, str]]) -> None:
@@ -119,7 +120,22 @@ def compare(classes: Iterable[type[Record]], known: dict[str, Layout]) -> list[F
             findings.append(Finding(kind, f"version {now.version} has changed: {changes}", needs_version=True))
         elif now != was:
             findings.append(Finding(kind, f"version {now.version} follows {was.version}", needs_version=False))
+            readable_by = cls.__realmkeep__.readable_by
+            if readable_by is not None and readable_by <= was.version and (lost := _unreadable(was, now)):
+                what = f"readable_by={readable_by} does not hold for version {was.version}: {'; '.join(lost)}"
+                findings.append(Finding(kind, what, needs_version=True))
     return findings
+
+
+def _unreadable(was: Layout, now: Layout) -> list[str]:
+    """The changes that code of the former layout cannot read and write back: all but added fields with a default."""
+    added = sorted(now.fields.keys() - was.fields.keys())
+    kept = {name: declared for name, declared in now.fields.items() if name in was.fields}
+    parts = {name: fields for name, fields in now.parts.items() if name in was.parts}
+    return [
+        *[f"{name} is new and has no default" for name in added if not now.fields[name].endswith(OPTIONAL)],
+        *_changes(was, Layout(now.version, kept, parts)),
+    ]
 
 
 def _changes(was: Layout, now: Layout) -> list[str]:

@@ -16,7 +16,7 @@ from realmkeep.keeping.scan import scan
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.privacy.references import forget_players
 from realmkeep.operations.privacy.scope import find_person, find_traces
-from realmkeep.records import load
+from realmkeep.records import load, unknown_fields
 
 if TYPE_CHECKING:
     from realmkeep import Keeper, Record
@@ -159,7 +159,8 @@ async def _record(keeper: Keeper, cls: type[Record], at: RecordKeys) -> Exported
     error = ""
     try:
         loaded = load(stored, cls, limits=limits_of(engine.records), accept_unchecked=engine.records.accept_unchecked)
-        fields = msgspec.to_builtins(loaded.require(), str_keys=True)
+        record = loaded.require()
+        fields = {**msgspec.to_builtins(record, str_keys=True), **unknown_fields(record)}
     except RecordError as refused:
         error = refused.message
     waiting = [*await engine.storage.load_list(at.inbox), *await engine.storage.load_list(at.kept)]

@@ -91,8 +91,13 @@ def keyword_text(name: str) -> str | None:
     if _PLAIN.fullmatch(name):
         return f":{name}"
     if _ASCII.fullmatch(name):
-        return f":|{_escaped(invert(name), '|')}|"
+        return f":{quoted_symbol(invert(name))}"
     return None
+
+
+def quoted_symbol(name: str) -> str:
+    """Write a symbol by Lisp's own name of it, so that no reader changes its letters or takes it for a number."""
+    return f"|{_escaped(name, '|')}|"
 
 
 def string_text(text: str) -> str:
