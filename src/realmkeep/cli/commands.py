@@ -24,6 +24,7 @@ COMMANDS: Final = (
     Command("audit", "realmkeep.cli.audit:app", "List the acts of operators, and verify that none was changed."),
     Command("backup", "realmkeep.cli.backup:app", "Make, list, verify, prune and restore backups of a store."),
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),
+    Command("board", "realmkeep.cli.board:app", "Show the ranks of records, and end the season of a board."),
     Command("crowd", "realmkeep.cli.crowd:crowd", "Let bots play in a realm, and check that all is conserved."),
     Command("deploy", "realmkeep.cli.deploy:app", "Write the files of a deployment: units, containers, monitoring."),
     Command("dev-cluster", "realmkeep.cli.dev_cluster:dev_cluster", "Run a Valkey cluster of six on this machine."),

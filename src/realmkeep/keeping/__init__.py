@@ -1,6 +1,7 @@
 """When it is kept: sessions, tiers, write-behind, ownership. The only place where records and storage meet."""
 
 from realmkeep.keeping.answers import Ack, Answer, Pending, Rejected, Undecided, answer
+from realmkeep.keeping.boards.board import Board, Season, Standing
 from realmkeep.keeping.keeper import Keeper
 from realmkeep.keeping.lifecycle.shutdown import CloseReport
 from realmkeep.keeping.live.counters import KeeperStatus
@@ -19,6 +20,7 @@ from realmkeep.keeping.writing.commit import Tx
 __all__ = [
     "Ack",
     "Answer",
+    "Board",
     "CloseReport",
     "Directory",
     "Histogram",
@@ -34,7 +36,9 @@ __all__ = [
     "RescueReport",
     "Returned",
     "ScannedRecord",
+    "Season",
     "Session",
+    "Standing",
     "Table",
     "Tx",
     "Undecided",

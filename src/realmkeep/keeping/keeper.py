@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realmkeep.clock import Clock
+    from realmkeep.keeping.boards.board import Board
     from realmkeep.keeping.live.counters import KeeperStatus
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
@@ -100,7 +101,6 @@ class Keeper:
             clock: The system's, unless a test turns it.
             rescue_path: The file to which `close` writes the states that could not be saved; `rescue.jsonl` in the working
                 directory without it, `os.devnull` for no file. The file of an earlier run is delivered first, and moved aside.
-
             journal: Its limits, to write a journal; None writes none. Without an archiver
                 (`realmkeep.operations.journal`) it ends with a gap.
 
@@ -316,6 +316,19 @@ class Keeper:
         """
         check_record(cls, "keeper.unowned")
         return UnownedRecords(cls, self._engine.storage, records=self._engine.records, clock=self._engine.clock)
+
+    def board(self, name: str, *, season: str = "") -> Board:
+        """The board of the field with `durable(ranked=name)`; `Board.covers` says which records it ranks.
+
+        Args:
+            name: The board's name.
+            season: The name of a season that has ended; empty for the one that runs.
+
+        Raises:
+            Misuse: No field is ranked on it.
+            DefinitionError: Fields of two classes are.
+        """
+        return self._engine.board(name, season)
 
     @overload
     async def commit(

@@ -32,6 +32,7 @@ _SCALARS: Final = (bool, int, float, str)
 _NUMBERS: Final = (int, float)
 _ANNOTATIONS: Final = ("__annotations__", "__annotate__", "__annotate_func__")
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_BOARD: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ def collect_fields(name: str, namespace: dict[str, Any], taken: Iterable[str]) -
         info = replace(declared, name=field_name, type=annotation)
         _check_default(where, info)
         _check_trigger(where, info)
+        _check_board(where, info, fields.values())
         fields[field_name] = info
     for key in _ANNOTATIONS:
         namespace.pop(key, None)
@@ -174,6 +176,20 @@ def _check_trigger(where: str, info: FieldInfo) -> None:
         )
 
 
+def _check_board(where: str, info: FieldInfo, others: Iterable[FieldInfo]) -> None:
+    if info.ranked is None:
+        return
+    if not isinstance(info.ranked, str) or not _BOARD.fullmatch(info.ranked):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise DefinitionError(
+            f"{where}: {info.ranked!r:.80} names no board",
+            hint="small letters, digits and '_', at most 64, from a letter",
+        )
+    if info.type is not int:
+        raise DefinitionError(f"{where}: a board ranks by whole numbers", hint="declare the field as int")
+    if any(other.ranked == info.ranked for other in others):
+        raise DefinitionError(f"{where}: another field has the board {info.ranked!r}", hint="one field for each board")
+
+
 def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
     """Collect the fields of a Part from its body, and replace their annotations and defaults by msgspec's form.
 
@@ -190,10 +206,10 @@ def part_fields(name: str, namespace: dict[str, Any]) -> tuple[FieldInfo, ...]:
         given = namespace.pop(field_name, MISSING)
         declared = as_field(given) or FieldInfo(field_name, durable=True, tier=None, default=given)
         _check_name(where, field_name, ())
-        if not declared.durable or declared.trigger is not None:
+        if not declared.durable or declared.trigger is not None or declared.ranked is not None:
             raise DefinitionError(
                 f"{where}: a Part is stored whole and never assigned to",
-                hint="ephemeral() and immediate_when belong to fields of the record that holds it",
+                hint="ephemeral(), immediate_when and ranked belong to fields of the record that holds it",
             )
         info = replace(declared, name=field_name, type=annotation, tier=None, index=len(fields))
         _check_default(where, info)
@@ -352,6 +368,24 @@ def register_kind(cls: type, info: RecordInfo) -> None:
             hint="both classes would write the same keys: give one another kind or suffix",
         )
     _kinds[key] = cls
+
+
+def ranked_field(board: str) -> tuple[Any, FieldInfo] | None:
+    """The record class and the field that a board ranks; None if no class has such a field.
+
+    Raises:
+        DefinitionError: Two classes name this board: their ids would be mixed.
+    """
+    classes: tuple[Any, ...] = registered()
+    found = [(cls, field) for cls in classes for field in _durable(cls) if field.ranked == board]
+    if len(found) > 1:
+        one, other = found[0][0].__qualname__, found[1][0].__qualname__
+        raise DefinitionError(f"{other}: {one} has the board {board!r} already", hint="give one another name")
+    return found[0] if found else None
+
+
+def _durable(cls: Any) -> tuple[FieldInfo, ...]:
+    return cls.__realmkeep__.durable
 
 
 def registered() -> tuple[type, ...]:

@@ -112,6 +112,7 @@ class FieldInfo:
         length_max: Most characters of a text, entries of a container.
         known: The game's test for an allowed value, called at each check; None allows all.
         on_invalid: The outcome for a stored value outside its bounds.
+        ranked: The board that ranks the records by this field, or None.
     """
 
     name: str
@@ -127,6 +128,7 @@ class FieldInfo:
     length_max: int | None = None
     known: Callable[[Any], bool] | None = None
     on_invalid: Validity = REJECT
+    ranked: str | None = None
 
 
 RESERVED_NAMES: Final = frozenset({"version", "crc", "readable_by"})
@@ -179,6 +181,7 @@ def durable(
     length_max: int | None = ...,
     known: Callable[[Any], bool] | None = ...,
     on_invalid: Validity = ...,
+    ranked: str | None = ...,
 ) -> T: ...
 @overload
 def durable(
@@ -191,6 +194,7 @@ def durable(
     length_max: int | None = ...,
     known: Callable[[Any], bool] | None = ...,
     on_invalid: Validity = ...,
+    ranked: str | None = ...,
 ) -> Container: ...
 @overload
 def durable(
@@ -203,6 +207,7 @@ def durable(
     length_max: int | None = ...,
     known: Callable[[Any], bool] | None = ...,
     on_invalid: Validity = ...,
+    ranked: str | None = ...,
 ) -> T: ...
 @overload
 def durable(
@@ -214,6 +219,7 @@ def durable(
     length_max: int | None = ...,
     known: Callable[[Any], bool] | None = ...,
     on_invalid: Validity = ...,
+    ranked: str | None = ...,
 ) -> Any: ...
 def durable(
     *,
@@ -226,6 +232,7 @@ def durable(
     length_max: int | None = None,
     known: Callable[[Any], bool] | None = None,
     on_invalid: Validity = REJECT,
+    ranked: str | None = None,
 ) -> Any:
     """Declare a stored field: progress, or anything that accumulates.
 
@@ -242,6 +249,7 @@ def durable(
             check, so the game may read its lists later.
         on_invalid: `CLAMP`, `QUARANTINE` or `REJECT`: the outcome for a stored value that breaks these bounds. Only `ge`
             and `le` can clamp: to shorten a text or to drop an entry would destroy property.
+        ranked: The board that ranks the records of this class by the field, a whole number: `keeper.board(name)`.
     """
     trigger = immediate_when
     if trigger is not None and not isinstance(trigger, Trigger):
@@ -258,6 +266,7 @@ def durable(
         length_max=length_max,
         known=known,
         on_invalid=on_invalid,
+        ranked=ranked,
     )
 
 

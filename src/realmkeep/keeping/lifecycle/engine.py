@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from realmkeep.background import Background
+from realmkeep.keeping.boards.board import open_board
+from realmkeep.keeping.boards.memory_boards import MemoryBoards
 from realmkeep.keeping.letters.inboxes import InboxDrainer
 from realmkeep.keeping.letters.notice_listener import POLL_S, NoticeListener
 from realmkeep.keeping.lifecycle.aftermath import WriteAftermath
@@ -42,6 +44,7 @@ from realmkeep.keeping.writing.write_queue import WriteQueue
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
+    from realmkeep.keeping.boards.board import Board, BoardSource
     from realmkeep.keeping.live.hooks import Hooks
     from realmkeep.storage import Storage
 
@@ -52,7 +55,10 @@ class Engine:
     Attributes:
         unrecovered: Records of a former run that cannot be used, each with the reason.
         former: The rescue files of former runs, as far as they are not settled.
+        boards: Where boards come from; None until somebody asks.
     """
+
+    boards: BoardSource | None = None
 
     def __init__(
         self,
@@ -142,6 +148,13 @@ class Engine:
             open_letters=self.inboxes.open,
             recall=self.commits.recall,
         )
+
+    def board(self, name: str, season: str) -> Board:
+        """As `Keeper.board`."""
+        if self.boards is None:
+            self.boards = boards = MemoryBoards(self.sessions, self.clock)
+            self.background.run_forever("boards", boards.keep_looking)
+        return open_board(self.boards, name, season)
 
     @property
     def name(self) -> str:

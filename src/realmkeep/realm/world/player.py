@@ -69,7 +69,7 @@ class Player(Record, kind="player", version=3):
     hp: int = durable(default=100, ge=0, immediate_when=drops_to(0))
     combat_until_us: int = durable(default=0, ge=0)  # wall time: leaving does not end a fight, nor does a crash
     deaths: int = durable(default=0, ge=0)
-    xp: int = durable(default=0, ge=0)
+    xp: int = durable(default=0, ge=0, ranked="xp")
     lifetime_xp: int = durable(default=0, ge=0)
     level: int = durable(default=1, ge=1, immediate_when=rises)
     attack_level: int = durable(default=1, ge=1, immediate_when=rises)

@@ -1,0 +1,1 @@
+"""Boards: the records of a class, ranked by one of their fields."""
