@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from realmkeep.callables import name_of
 from realmkeep.clock import SystemClock
 from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
-from realmkeep.errors import RateLimited
 from realmkeep.keeping.lifecycle import shutdown
 from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
+from realmkeep.keeping.lifecycle.committing import CommitEntry
 from realmkeep.keeping.lifecycle.degraded import degraded_reasons
 from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.keeping.lifecycle.entering import SessionEntry
@@ -20,8 +20,6 @@ from realmkeep.keeping.live.arguments import check_commit, check_opening, check_
 from realmkeep.keeping.live.gc_policy import GcPolicy
 from realmkeep.keeping.live.hooks import Hooks
 from realmkeep.keeping.live.letter_types import check_letter_types
-from realmkeep.keeping.live.op_ring import Op, Receipt
-from realmkeep.keeping.live.rate_limit import CommitRateLimiter
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.keeping.ownership.directory import Whereabouts, find_owner
 from realmkeep.keeping.recovery.former_rescues import deliver_former
@@ -40,6 +38,7 @@ if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.keeping.boards.board import Board
     from realmkeep.keeping.live.counters import KeeperStatus
+    from realmkeep.keeping.live.op_ring import Op, Receipt
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
 
@@ -74,6 +73,7 @@ class Keeper:
         self.server_config = ServerConfig(engine.storage)
         self.gc = GcPolicy(engine.clock, engine.counters)
         self._entry = SessionEntry(engine)
+        self._commit = CommitEntry(engine, self._entry).commit
 
     @classmethod
     @awaitable_context
@@ -424,35 +424,6 @@ class Keeper:
             Misuse: No function of a commit of this keeper is running.
         """
         return self._engine.commits.tx
-
-    async def _commit(
-        self, fn: Callable[..., T], sessions: Sequence[Session[Any]], ops: Sequence[Op | None]
-    ) -> Receipt[T]:
-        engine, commits = self._engine, self._engine.commits
-        check_commit(fn, sessions, ops, engine.calls)
-        if ops and (known := commits.repeated(sessions, ops)) is not None:
-            return await commits.repeat(*known)  # also while closing: it is durable, so the client must get its result
-        self._entry.check_open()
-        first = sessions[0]
-        if not first.shared:
-            if (bucket := first.limiter) is None:
-                bucket = first.limiter = CommitRateLimiter()
-            if not bucket.take_now(engine.clock.monotonic_s(), engine.config.tier1_rate_per_s):
-                try:
-                    await bucket.wait_turn(engine.clock, engine.config, first.keys.record)
-                except RateLimited:
-                    engine.counters.rate_limited += 1
-                    raise
-                self._entry.check_open()
-                if ops and (known := commits.repeated(sessions, ops)) is not None:
-                    return await commits.repeat(*known)
-        try:
-            write, result = commits.run(fn, sessions, ops)
-        except Exception as error:
-            engine.counters.note_refusal(error)
-            raise
-        engine.counters.commits += 1
-        return await commits.wait(write, Receipt(result, repeated=False))
 
     def _open_engine(self) -> Engine:
         self._entry.check_open()
