@@ -7,7 +7,7 @@ player:7:updated    its revision        server:town-1:lease  server:town-1:notic
 player:7:owner      its owner           account:ada    server:synced
 player:7:ops        operations applied  corrupt:player:7:9f86d081884c7d65
 player:7:inbox      letters             player:7:left    its last owner, for a short time
-player:7:kept       letters that could not be applied yet
+player:7:kept       letters that could not be applied yet    player:7:notes   notes of operators
 temp:1732371000123456:c0ffee:player:7
 server:town-1:throttle:accounts         server:sealed:9f86d081884c7d65
 server:town-1:journal   server:town-1:journaled
@@ -27,7 +27,7 @@ from realmkeep.errors import InvalidKey
 
 RESERVED_KINDS: Final = frozenset({"account", "operator", "server", "corrupt", "temp"})
 _INTERNAL_KINDS: Final = frozenset({"account", "operator", "server"})
-COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left", "kept"})
+COMPANIONS: Final = frozenset({"version", "updated", "owner", "ops", "inbox", "left", "kept", "notes"})
 ID_CHARS_MAX: Final = 128  # an id is a number, a UUID or a short name; a longer one is a mistake
 SERVER_CONFIG: Final = "server:config"
 SERVER_ID_COUNTER: Final = "server:id-counter"
@@ -150,6 +150,11 @@ class RecordKeys:
     def kept(self) -> str:
         """The key of its kept letters: a list of those that could not be applied, or that the game wants later."""
         return f"{self.kind}:{self.id}:kept"
+
+    @cached_property
+    def notes(self) -> str:
+        """The key of a list: the notes of operators on it."""
+        return f"{self.kind}:{self.id}:notes"
 
     @cached_property
     def left(self) -> str:
@@ -328,7 +333,7 @@ class ParsedKey:
     """A key taken apart.
 
     Attributes:
-        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`), `account`, `operator`, `lease`,
+        role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`, `notes`), `account`, `operator`, `lease`,
             `notices`, `control`, `throttle`, `sealed`, `journal`, `journaled`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`,
             `account-notices`, `skeletons`, `skeleton`, `sent`, `act`, `audit`, `audit-head`, `restoring`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.

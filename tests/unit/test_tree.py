@@ -75,6 +75,7 @@ AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
     "confirming.py": "whatever ends it reaches those who wait for it",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
+    "searches.py": "the step is awaited by the page that asks next; if none does, its error is of no interest",
     "shutdown.py": "the releases are gathered",
     "guest_port.py": "awaited at the end of the port's block",
     "readers.py": "awaited by the reader, and at the end by `close`",

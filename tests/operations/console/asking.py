@@ -1,30 +1,58 @@
 """A console without a network, and a browser without a screen."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import msgspec
 
+from keeping.game import Player
 from operations.operators.people import PASSWORD, PLAYERS
 from realmkeep.accounts import Accounts, Argon2Cost, hash_password, open_accounts
+from realmkeep.accounts.account import Account
 from realmkeep.config import AuthConfig, Config, ConsoleConfig
+from realmkeep.keeping import Keeper
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.operations.console import Console, Page, console
+from realmkeep.operations.console.routes import ConsoleRoute
+from realmkeep.operations.operators.notes import Note
 from realmkeep.operations.operators.operator import Operator
 from realmkeep.operations.operators.operators import Operators
 from realmkeep.operations.operators.players import LiveGame
 from realmkeep.operations.operators.roles import Role
+from realmkeep.storage import Append, Committed, Put, Transaction
 from realmkeep.testing.lab import Lab
 
 HOST = "127.0.0.1:9465"
 HASHED = hash_password(PASSWORD, Argon2Cost(memory_kib=1024, passes=1, lanes=1))  # each test signs operators in
+
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+PARTS = {"id": "7", "name": "ada", "key": "rover:9", "token": "x"}  # of the paths in the table
+
+
+def path_of(route: ConsoleRoute) -> str:
+    """The path of a route for the things of `hostile_things`; a new parameter of a path needs an entry in `PARTS`."""
+    return re.sub(r"\{(\w+)\}", lambda found: quote(PARTS[found[1]], safe=""), route.path)
+
+
+async def hostile_things(keeper: Keeper) -> None:
+    """A live player 7 with a hostile name and a note, her account `ada`, and a record that cannot be used."""
+    engine = engine_of(keeper)
+    await keeper.login(Player, 7, create=lambda: Player(name=HOSTILE, gold=10))
+    accounts = UnownedRecords(Account, engine.storage, clock=engine.clock)
+    await accounts.create("ada", Account(username="ada", character_ids=[7], locked=HOSTILE, password_hash="x"))
+    note = msgspec.json.encode(Note(1, HOSTILE, HOSTILE))
+    copy = b'{"version":1,"name":"%s","gold":-1}' % HOSTILE.encode()
+    effects = [Append("rover:7:notes", note), Put("rover:9", copy), Put(f"corrupt:rover:9:{'0' * 16}", copy)]
+    assert await engine.storage.write([Transaction((), effects)]) == [Committed()]
 
 
 @dataclass
@@ -74,7 +102,7 @@ class Browser:
             "type": "http",
             "method": method,
             "scheme": self.scheme,
-            "path": self.root + path,
+            "path": unquote(self.root + path),
             "root_path": self.root,
             "query_string": query.encode(),
             "headers": [(n.replace("_", "-").encode(), v.encode("latin-1")) for n, v in sent.items() if v],

@@ -1,18 +1,22 @@
-"""The console in a real browser: every page, both schemes, a phone, the keyboard; no message, no other place, no axe finding."""
+"""The console in a real browser: every page of the table, both schemes, a phone, the keyboard.
+
+No message of the browser, no request to another place, no finding of axe, and names of players are text.
+"""
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+import pytest_asyncio
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
 
-from keeping.game import Player
-from operations.console.asking import HASHED
+from operations.console.asking import HASHED, hostile_things, path_of
 from operations.operators.people import PASSWORD, PLAYERS
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.config import AuthConfig, Config, ConsoleConfig
@@ -24,21 +28,53 @@ from realmkeep.operations.console.routes import ROUTES
 from realmkeep.operations.operators.operator import Operator
 from suite.engines import needed
 
+pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
+
 AXE = Path(__file__).with_name("axe") / "axe.min.js"
-HOSTILE = "<img src=x onerror=alert(1)>"
-PAGES = [route.path for route in ROUTES if route.label] + ["/players?q=7&by=id", "/players/7", "/nowhere"]
 LIMIT_MS = 20_000
+BEYOND_THE_TABLE = ["/players?q=7&by=id", "/players?q=ada", "/accounts?q=ada", "/nowhere"]
+WIDE, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
 
 
-@asynccontextmanager
-async def realm(tmp_path: Path) -> AsyncGenerator[str]:
-    auth = AuthConfig(key_file=str(tmp_path / "keys"))
+@dataclass
+class Seen:
+    """A browser at a console, and everything that it said or asked elsewhere."""
+
+    url: str
+    chromium: Browser
+    said: list[str] = field(default_factory=list[str])
+
+    @asynccontextmanager
+    async def page(self) -> AsyncGenerator[Page]:
+        """A page of a browser that has not signed in."""
+        page = await self.chromium.new_page(color_scheme="light", reduced_motion="reduce", viewport=WIDE)
+        page.set_default_timeout(LIMIT_MS)
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        page.on(
+            "request", lambda asked: None if asked.url.startswith((self.url, "data:")) else self.said.append(asked.url)
+        )
+        yield page
+        await page.close()
+
+
+async def sign_in(page: Page) -> None:
+    await page.keyboard.type("ann")  # the first field has the focus
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Seen]:
+    auth = AuthConfig(key_file=str(tmp_path_factory.mktemp("console") / "keys"))
     async with Keeper.open("memory://") as keeper:
         storage, clock = engine_of(keeper).storage, engine_of(keeper).clock
         await UnownedRecords(Operator, storage, clock=clock).create(
             "ann", Operator(name="ann", role="admin", password_hash=HASHED)
         )
-        await keeper.login(Player, 7, create=lambda: Player(name=HOSTILE, gold=10))
+        await hostile_things(keeper)
         accounts: Accounts = await asyncio.to_thread(
             partial(open_accounts, storage, auth, server_name=keeper.name, clock=clock)
         )
@@ -47,62 +83,55 @@ async def realm(tmp_path: Path) -> AsyncGenerator[str]:
             ConsoleConfig(listen="127.0.0.1:0"),
             lambda hosts: console(keeper, accounts, PLAYERS, config=config, hosts=hosts),
         )
-        async with made as (url, _):
-            yield url
+        async with made as (url, _), async_playwright() as browsers:
+            chromium = await browsers.chromium.launch(executable_path=needed("chromium"), args=["--no-sandbox"])
+            yield Seen(url, chromium)
+            await chromium.close()
 
 
-async def findings(page: Page) -> list[Any]:
+async def findings(page: Page, **options: Any) -> list[Any]:
     """The rules of axe that the page breaks. Its script is evaluated by the test, so the page's own policy stays."""
     await page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = await page.evaluate("axe.run({resultTypes: ['violations']})")
+    found = await page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **options})
     return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
 
 
-@pytest.mark.needs("chromium")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_every_page_is_quiet_local_accessible_and_fits_a_phone(tmp_path: Path, scheme: Any) -> None:
-    said: list[str] = []
-    async with realm(tmp_path) as url, async_playwright() as browsers:
-        chromium = await browsers.chromium.launch(executable_path=needed("chromium"), args=["--no-sandbox"])
-        page = await chromium.new_page(color_scheme=scheme, viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(LIMIT_MS)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: said.append(dialog.message))
-        page.on("request", lambda asked: None if asked.url.startswith((url, "data:")) else said.append(asked.url))
-        await page.goto(f"{url}/players/7")
-        assert await findings(page) == []
-        await page.keyboard.type("ann")  # the first field has the focus
-        await page.keyboard.press("Tab")
-        await page.keyboard.type(PASSWORD)
-        await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE)
-        for path in PAGES:
-            await page.set_viewport_size({"width": 1280, "height": 900})
-            await page.goto(url + path)
+async def check_page(page: Page, path: str) -> None:
+    """Look at the page in both schemes and in the width of a phone."""
+    assert await findings(page) == [], path
+    await page.emulate_media(color_scheme="dark")
+    assert await findings(page, runOnly=["color-contrast"]) == [], f"{path} in the dark"
+    await page.set_viewport_size(PHONE)
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+    await page.set_viewport_size(WIDE)
+    await page.emulate_media(color_scheme="light")
+
+
+async def test_every_page_is_quiet_local_accessible_and_fits_a_phone(seen: Seen) -> None:
+    whole = 0
+    async with seen.page() as page:
+        await page.goto(f"{seen.url}/players/7")
+        await check_page(page, "/login")
+        await sign_in(page)
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("<img")
+        for path in [*(path_of(route) for route in ROUTES if route.method == "GET"), *BEYOND_THE_TABLE]:
+            await page.goto(seen.url + path)
+            if not await page.evaluate("document.doctype !== null"):
+                continue  # a part of a page, or JSON
+            whole += 1
             if path == "/":
                 await expect(page.locator(".charts[data-drawn]")).to_be_visible()
-            assert await findings(page) == [], path
-            await page.set_viewport_size({"width": 360, "height": 740})
-            assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-        await chromium.close()
-    unexpected = [each for each in said if "404" not in each]
-    assert unexpected == []
+            await check_page(page, path)
+    assert whole > len([route for route in ROUTES if route.label])
+    assert [each for each in seen.said if "404" not in each and "410" not in each] == []
 
 
-@pytest.mark.needs("chromium")
-async def test_an_edit_is_made_with_the_keyboard_alone(tmp_path: Path) -> None:
-    async with realm(tmp_path) as url, async_playwright() as browsers:
-        chromium = await browsers.chromium.launch(executable_path=needed("chromium"), args=["--no-sandbox"])
-        page = await chromium.new_page()
-        page.set_default_timeout(LIMIT_MS)
-        await page.goto(f"{url}/login")
-        await page.keyboard.type("ann")
-        await page.keyboard.press("Tab")
-        await page.keyboard.type(PASSWORD)
-        await page.keyboard.press("Enter")
+async def test_an_edit_is_made_with_the_keyboard_alone(seen: Seen) -> None:
+    async with seen.page() as page:
+        await page.goto(f"{seen.url}/login")
+        await sign_in(page)
         await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
-        await page.goto(f"{url}/players/7")
+        await page.goto(f"{seen.url}/players/7")
         await page.keyboard.press("Tab")
         await expect(page.locator(".skip")).to_be_focused()
         await page.locator("summary", has_text="Edit a field").focus()
@@ -118,4 +147,31 @@ async def test_an_edit_is_made_with_the_keyboard_alone(tmp_path: Path) -> None:
             await page.keyboard.press("Tab")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("status")).to_contain_text(re.compile("Done: gold is changed"))
-        await chromium.close()
+
+
+async def test_a_record_is_mended_while_the_loading_path_judges_what_is_typed(seen: Seen) -> None:
+    async with seen.page() as page:
+        await page.goto(f"{seen.url}/quarantine/rover%3A9")
+        await sign_in(page)
+        await expect(page.locator("h1")).to_contain_text("cannot be used")
+        area, verdict = page.get_by_label("New content"), page.locator("#verdict")
+        await area.fill('{"version": 1, "name": "Zoe", "gold": -1}')
+        await expect(verdict).to_contain_text("refuses")
+        await area.fill('{"version": 1, "name": "Zoe", "gold": 1}')
+        await expect(verdict).to_contain_text("accepts")
+        mending = page.locator("form", has=area)
+        await mending.get_by_label("Reason").fill("ticket 82")
+        await mending.get_by_label("Type rover:9").fill("rover:9")
+        await mending.get_by_label("Your password").fill(PASSWORD)
+        await mending.get_by_role("button", name="Mend").click()
+        await expect(page.locator("h1")).to_contain_text("can be used")
+
+
+async def test_the_account_of_a_player_with_another_name_is_looked_for_on_the_page(seen: Seen) -> None:
+    async with seen.page() as page:
+        await page.goto(f"{seen.url}/players/7")
+        await sign_in(page)
+        await page.get_by_text("Look for its account").click()
+        await page.get_by_role("link", name="ada", exact=True).click()
+        await expect(page.locator("summary", has_text="Ban")).to_be_visible()
+    assert [each for each in seen.said if "404" not in each and "410" not in each] == []

@@ -1,9 +1,14 @@
 """Which requests the console answers at all, and with which headers."""
 
+import html
+from functools import partial
+
 import pytest
 
-from operations.console.asking import HOST, Browser, Realm
+from operations.console.asking import HOST, HOSTILE, Browser, Realm, hostile_things, path_of
 from realmkeep.operations.console.gate import POLICY, host_of
+from realmkeep.operations.console.routes import ROUTES
+from realmkeep.operations.operators.roles import Role
 
 
 @pytest.mark.parametrize(
@@ -11,9 +16,10 @@ from realmkeep.operations.console.gate import POLICY, host_of
 )
 async def test_a_name_that_is_not_the_consoles_is_refused(kept: Realm, host: str) -> None:
     """DNS rebinding: a web page's own host name resolves to 127.0.0.1."""
-    browser = Browser(kept.app)
-    assert (await browser.get("/login", host=host)).status == 421
-    assert (await browser.post("/login", {"name": "admin"}, host=host, origin=f"http://{host}")).status == 421
+    browser = await kept.browser(Role.ADMIN)
+    for route in ROUTES:
+        asked = browser.get if route.method == "GET" else partial(browser.post, origin=f"http://{host}")
+        assert (await asked(path_of(route), host=host)).status == 421, route.path
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9465", "127.0.0.1", "[::1]:9465"])
@@ -39,7 +45,7 @@ async def test_a_change_that_no_page_of_the_console_sends_is_refused(kept: Realm
     browser = Browser(kept.app)
     assert (await browser.sign_in("admin")).status == 303
     signed_in = browser.cookie
-    for path in ("/login", "/logout", "/players/1/kick"):
+    for path in [path_of(route) for route in ROUTES if route.method == "POST"]:
         assert (await browser.post(path, {"reason": "x"}, **headers)).status == 403
     browser.cookie = signed_in
     assert (await browser.get("/")).status == 200, "the forged logout changed nothing"
@@ -57,14 +63,29 @@ async def test_an_older_browser_is_known_by_its_origin_and_a_newer_one_by_its_si
 
 
 async def test_every_answer_forbids_scripts_frames_and_places_of_others(kept: Realm) -> None:
-    browser = await kept.browser(None)
-    for path in ("/login", "/", "/nowhere", "/first/x"):
+    browser = await kept.browser(Role.ADMIN)
+    await hostile_things(kept.lab.keeper)
+    for path in [*(path_of(route) for route in ROUTES if route.method == "GET"), "/nowhere"]:
         headers = (await browser.get(path)).headers
         assert headers["content-security-policy"] == POLICY
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
     assert "unsafe" not in POLICY
     assert (await browser.get("/login", host="evil.example")).headers["content-security-policy"] == POLICY
+
+
+async def test_a_hostile_name_is_text_on_every_page(kept: Realm) -> None:
+    browser, shown = await kept.browser(Role.ADMIN), 0
+    await hostile_things(kept.lab.keeper)
+    for path in [
+        *(path_of(route) for route in ROUTES if route.method == "GET"),
+        f"/players?q={HOSTILE}",
+        f"/{HOSTILE}",
+    ]:
+        text = (await browser.get(path)).text
+        assert HOSTILE not in text, path
+        shown += html.escape(HOSTILE) in text
+    assert shown >= 4, "they are there: player, account, note, copy"
 
 
 async def test_files_are_compressed_kept_by_browsers_and_no_other_file_is_sent(kept: Realm) -> None:

@@ -165,3 +165,43 @@ async def test_an_edit_is_previewed_checked_and_made_for_the_value_that_was_show
 async def test_the_backups_are_listed(kept: Realm) -> None:
     browser = await kept.browser(Role.VIEWER)
     assert "There is no backup" in (await browser.get("/backups")).text
+
+
+async def test_a_player_is_moved_renamed_released_and_noted(kept: Realm) -> None:
+    await stored(kept, 7, "Ada")
+    await account(kept, "ada", 7)
+    session = await kept.lab.keeper.login(Player, 7, create=Player)
+    browser = await kept.browser(Role.ADMIN)
+    assert (await browser.post("/players/7/move", {"place": "4", "reason": "stuck"})).status == 303
+    assert session.record.x == 4
+    rename = {"name": "Adelaide", "reason": "asked for it", "typed": "7", "account": "ada"}
+    assert (await browser.post("/players/7/rename", {**rename, "typed": "ada"})).status == 409
+    assert (await browser.post("/players/7/rename", rename)).status == 303
+    assert (await kept.accounts.account("adelaide")).character_ids == [7]
+    assert (await browser.post("/players/7/release", {"reason": "stuck"})).status == 303
+    assert session.ended
+    for text in ("first", "second <b>"):
+        assert (await browser.post("/players/7/note", {"text": text})).status == 303
+    assert (await browser.post("/players/7/note", {"text": " "})).status == 409
+    assert (await browser.post("/players/8/note", {"text": "x"})).status == 409
+    shown = (await browser.get("/players/7")).text
+    assert shown.index("second &lt;b&gt;") < shown.index("first")
+    assert [each.act for each in await audited(kept.lab)] == ["move", "rename", "release", "note", "note"]
+
+
+async def test_an_account_of_another_name_is_looked_for_and_acts_name_it(kept: Realm) -> None:
+    await stored(kept, 7, "Ada")
+    for number in range(3):
+        await account(kept, f"other{number}", number)
+    await account(kept, "lovelace", 70, 7)
+    browser = await kept.browser(Role.ADMIN)
+    assert "Look for its account" in (await browser.get("/players/7")).text
+    ban = {"reason": "x", "days": "3", "typed": "7"}
+    assert (await browser.post("/players/7/ban", ban)).status == 409, "no account is known"
+    assert (await browser.post("/players/7/ban", {**ban, "account": "other0"})).status == 409, "that of another player"
+    found = (await browser.get("/players/7/account")).text
+    assert re.findall(r"account=(\w+)", found) == ["lovelace"]
+    assert "Look for its account" not in (await browser.get("/players/7?account=lovelace")).text
+    assert (await browser.post("/players/7/ban", {**ban, "account": "lovelace"})).status == 303
+    assert (await kept.accounts.account("lovelace")).ban is not None
+    assert "No account has this player" in (await browser.get("/players/8/account")).text

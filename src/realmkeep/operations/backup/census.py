@@ -31,7 +31,7 @@ PAGE_KEYS: Final = 500  # values in memory at once: 32 MiB of the largest record
 NAMED_MAX: Final = 100  # of unreadable keys and doubled serials in a manifest
 DIGEST_BITS: Final = 256
 RECORDS: Final = frozenset({"record", "account", "operator"})
-LISTS: Final = frozenset({*LETTER_LISTS, "notices", "control", "audit", "journal"})
+LISTS: Final = frozenset({*LETTER_LISTS, "notes", "notices", "control", "audit", "journal"})
 # These keys expire, so they may be absent from one restore and not from the next.
 PASSING: Final = frozenset(
     {"lease", "left", "throttle", "sealed", "sent", "act", "corrupt", "temp", "synced", "account-notices"}

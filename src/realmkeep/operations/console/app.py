@@ -21,8 +21,11 @@ from realmkeep.operations.console.searches import Searches
 from realmkeep.operations.console.visit import Desk, NavigationLink, Visit
 from realmkeep.operations.guest_port import LOOPBACK_NAMES
 from realmkeep.operations.metrics.observed import ObservedServer
+from realmkeep.operations.operators.account_acts import AccountActs
 from realmkeep.operations.operators.acts import Acts
+from realmkeep.operations.operators.notes import Notes
 from realmkeep.operations.operators.operators import Operators
+from realmkeep.operations.operators.quarantine import Quarantine
 from realmkeep.operations.operators.roles import Role
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from realmkeep.accounts import Accounts
     from realmkeep.keeping import Keeper
     from realmkeep.operations.operators.players import LiveGame, Players
+    from realmkeep.records import Record
 
 STORE_WITHIN_S: Final = 1.0  # a page of a realm whose store is away is needed most
 LOOK_AGAIN_S: Final = 2.0  # a disabled operator, or another role, counts after this time at the latest
@@ -100,6 +104,7 @@ def console(
     config: Config | None = None,
     observed: ObservedServer | None = None,
     live: LiveGame | None = None,
+    records: Iterable[type[Record]] = (),
     pages: Iterable[Page] = (),
     hosts: Iterable[str] = LOOPBACK_NAMES,
 ) -> Console:
@@ -114,6 +119,7 @@ def console(
         config: The settings: `auth` and `operators` for logins and limits, `backup` for the list of backups, `console`.
         observed: The server with figures of the game's own, as for `operations_port`; it is started.
         live: The game's reactions to acts on live players.
+        records: The game's record classes beside that of its players, for the quarantine.
         pages: Pages of the game's own.
         hosts: The names by which browsers ask for it; requests to others are refused.
     """
@@ -123,18 +129,22 @@ def console(
     observed.start()
     history = History(observed, players.record.__realmkeep__.kind)
     engine.background.run_forever("history of the console", history.keep_sampling)
+    acts = Acts(keeper, players, config.operators, live=live)
     desk = Desk(
         keeper=keeper,
         engine=engine,
         accounts=accounts,
         players=players,
-        acts=Acts(keeper, players, config.operators, live=live),
+        acts=acts,
         operators=Operators(engine.storage, config.auth, engine.clock, server=keeper.name),
         observed=observed,
         history=history,
         logins=ConsoleLogins(engine.clock),
         first_link=FirstLink(engine.clock),
-        searches=Searches(engine.storage),
+        searches=Searches(engine.clock),
+        quarantine=Quarantine(keeper, [*records, players.record]),
+        account_acts=AccountActs(acts, config.auth),
+        notes=Notes(keeper, acts),
         config=config,
         secure=config.console.behind_proxy or bool(config.console.tls_cert),
     )

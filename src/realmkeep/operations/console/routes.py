@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from realmkeep.operations.console.pages import entering, overview, players, trails
+from realmkeep.operations.console.pages import accounts, entering, overview, players, quarantine, trails
 from realmkeep.operations.operators.roles import GRANTS, Role
 
 if TYPE_CHECKING:
@@ -46,12 +46,30 @@ ROUTES: Final = (
     ConsoleRoute("GET", "/series", Role.VIEWER, overview.send_series),
     ConsoleRoute("GET", "/players", GRANTS["find"], players.search, "Players"),
     ConsoleRoute("GET", "/players/{id}", GRANTS["show"], players.show),
+    ConsoleRoute("GET", "/players/{id}/account", GRANTS["show"], players.find_account),
+    ConsoleRoute("POST", "/players/{id}/note", GRANTS["note"], players.note),
     ConsoleRoute("POST", "/players/{id}/kick", GRANTS["kick"], players.kick),
     ConsoleRoute("POST", "/players/{id}/gift", GRANTS["gift"], players.gift),
     ConsoleRoute("POST", "/players/{id}/ban", GRANTS["ban"], players.ban),
     ConsoleRoute("POST", "/players/{id}/unban", GRANTS["unban"], players.unban),
+    ConsoleRoute("POST", "/players/{id}/move", GRANTS["move"], players.move),
+    ConsoleRoute("POST", "/players/{id}/release", GRANTS["release"], players.release),
+    ConsoleRoute("POST", "/players/{id}/rename", GRANTS["rename"], players.rename),
     ConsoleRoute("POST", "/players/{id}/preview", GRANTS["edit"], players.preview),
     ConsoleRoute("POST", "/players/{id}/edit", GRANTS["edit"], players.edit),
+    ConsoleRoute("GET", "/accounts", GRANTS["find"], accounts.search, "Accounts"),
+    ConsoleRoute("GET", "/accounts/{name}", GRANTS["show"], accounts.show),
+    ConsoleRoute("POST", "/accounts/{name}/ban", GRANTS["ban"], accounts.ban),
+    ConsoleRoute("POST", "/accounts/{name}/unban", GRANTS["unban"], accounts.unban),
+    ConsoleRoute("POST", "/accounts/{name}/lock", GRANTS["lock"], accounts.lock),
+    ConsoleRoute("POST", "/accounts/{name}/unlock", GRANTS["unlock"], accounts.unlock),
+    ConsoleRoute("POST", "/accounts/{name}/sign-out", GRANTS["sign-out"], accounts.sign_out),
+    ConsoleRoute("POST", "/accounts/{name}/reset-password", GRANTS["reset-password"], accounts.reset_password),
+    ConsoleRoute("GET", "/quarantine", GRANTS["show"], quarantine.show_list, "Quarantine"),
+    ConsoleRoute("GET", "/quarantine/{key}", GRANTS["show"], quarantine.show),
+    ConsoleRoute("POST", "/quarantine/{key}/judge", GRANTS["mend"], quarantine.judge),
+    ConsoleRoute("POST", "/quarantine/{key}/mend", GRANTS["mend"], quarantine.mend),
+    ConsoleRoute("POST", "/quarantine/{key}/discard", GRANTS["discard"], quarantine.discard),
     ConsoleRoute("GET", "/audit", GRANTS["read-audit"], trails.show_audit, "Audit"),
     ConsoleRoute("GET", "/backups", Role.VIEWER, trails.show_backups, "Backups"),
 )

@@ -1,95 +1,123 @@
-"""Searches for keys by a prefix: each goes on where it stopped, so no page waits for the rest of the store."""
+"""Searches of the store: each goes on where it stopped, so no page waits for the rest of the store."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from realmkeep import keys
-from realmkeep.errors import InvalidKey
+import asyncio
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from realmkeep.storage import Storage
+    from realmkeep.clock import Clock
+
+T = TypeVar("T")
 
 PAGE_ROWS: Final = 50
+LOOK_S: Final = 0.3  # a page looks no longer: it shows what was found, and the search goes on
 KEPT_MAX: Final = 16  # searches that can go on
 FOUND_MAX: Final = 10_000  # of one search; beyond it, a longer prefix is wanted
-GLOB: Final = str.maketrans(
-    {"*": "?", "[": "?", "]": "?", "\\": "?"}
-)  # characters of a pattern match themselves, and others
+LITERAL: Final = str.maketrans({each: f"\\{each}" for each in "*?\\"})  # in a pattern of `Storage.keys`
 
 
-class FoundPage(NamedTuple):
+class FoundPage(NamedTuple, Generic[T]):
     """One page of a search.
 
     Attributes:
-        ids: The ids on it.
-        more: There are further pages.
+        rows: The things on it.
+        more: There is a next page.
+        looking: The search has not ended, and this page is not full: it may have more in a moment.
     """
 
-    ids: list[str]
+    rows: list[T]
     more: bool
+    looking: bool
 
 
-class _Search:
-    def __init__(self, found: AsyncIterator[str], role: str, prefix: str) -> None:
+class _Search(Generic[T]):
+    """One search. At most one step of it is under way: the one to the next thing found."""
+
+    def __init__(self, found: AsyncIterator[T]) -> None:
         self._found = found
-        self._role = role
-        self._prefix = prefix
-        self._ids: list[str] = []
+        self._rows: list[T] = []
+        self._step: asyncio.Task[T | None] | None = None
+        self._turn = asyncio.Lock()
         self._ended = False
 
-    async def page(self, number: int) -> FoundPage:
+    async def page(self, number: int, clock: Clock) -> FoundPage[T]:
         first, last = number * PAGE_ROWS, (number + 1) * PAGE_ROWS
-        while len(self._ids) <= last and not self._ended:
+        async with self._turn:
             try:
-                key = await anext(self._found)
-            except StopAsyncIteration:
-                self._ended = True
-                break
-            try:
-                parsed = keys.parse(key)
-            except InvalidKey:
-                continue
-            if parsed.role == self._role and parsed.id.startswith(self._prefix):
-                self._ids.append(parsed.id)
-            self._ended = len(self._ids) >= FOUND_MAX
-        return FoundPage(self._ids[first:last], len(self._ids) > last)
+                async with clock.timeout(LOOK_S):
+                    while len(self._rows) <= last and not self._ended:
+                        await self._look()
+            except TimeoutError:
+                pass  # the step goes on, and the next page finds its result
+        rows = self._rows[first:last]
+        return FoundPage(rows, len(self._rows) > last, not self._ended and len(self._rows) <= last)
+
+    async def _look(self) -> None:
+        if self._step is None:
+            self._step = asyncio.create_task(self._next(), name="search of the console")
+            self._step.add_done_callback(_drop)
+        await asyncio.wait({self._step})  # a page that is over leaves it alone
+        step, self._step = self._step, None
+        found = step.result()
+        if found is None:
+            self._ended = True
+        else:
+            self._rows.append(found)
+            self._ended = len(self._rows) >= FOUND_MAX
+
+    async def _next(self) -> T | None:
+        return await anext(self._found, None)
+
+    def end(self) -> None:
+        if self._step is not None:
+            self._step.cancel()
+
+
+def _drop(step: asyncio.Task[object]) -> None:
+    """Take the exception of a step, also if no page asks for its result any more."""
+    if not step.cancelled():
+        step.exception()
 
 
 class Searches:
     """The last searches at one console.
 
     Args:
-        storage: The store. It looks for the keys, a few hundred at a time.
+        clock: The clock.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._kept: dict[tuple[str, str], _Search] = {}
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._kept: dict[tuple[str, ...], _Search[str]] = {}
 
-    async def page(self, kind: str, role: str, prefix: str, number: int) -> FoundPage:
-        """A page of the ids that begin with a prefix; the first page begins a new search.
+    async def page(
+        self, name: tuple[str, ...], begin: Callable[[], AsyncIterator[str]], number: int, *, anew: bool
+    ) -> FoundPage[str]:
+        """A page of a search, within `LOOK_S`.
 
         Args:
-            kind: The kind of the keys.
-            role: The role of the keys, as `keys.parse` names it: `record` or `account`.
-            prefix: The beginning of the ids.
+            name: Names the search.
+            begin: Begins it.
             number: 0 for the first page.
+            anew: Begin it anew.
 
         Raises:
             StorageError: The store cannot be reached.
         """
-        name = (kind, prefix)
-        if number == 0 or name not in self._kept:
-            self._kept.pop(name, None)
+        if anew or name not in self._kept:
+            self._forget(name)
             while len(self._kept) >= KEPT_MAX:
-                del self._kept[next(iter(self._kept))]
-            self._kept[name] = _Search(self._storage.keys(f"{kind}:{prefix.translate(GLOB)}*"), role, prefix)
-        search = self._kept[name]
+                self._forget(next(iter(self._kept)))
+            self._kept[name] = _Search(begin())
         try:
-            return await search.page(number)
-        except BaseException:
-            self._kept.pop(name, None)  # its iterator has ended
+            return await self._kept[name].page(number, self._clock)
+        except Exception:
+            self._forget(name)  # its iterator has ended
             raise
+
+    def _forget(self, name: tuple[str, ...]) -> None:
+        if (search := self._kept.pop(name, None)) is not None:
+            search.end()

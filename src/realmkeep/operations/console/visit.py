@@ -38,10 +38,13 @@ if TYPE_CHECKING:
     from realmkeep.operations.console.logins import ConsoleLogin, ConsoleLogins
     from realmkeep.operations.console.searches import Searches
     from realmkeep.operations.metrics.observed import ObservedServer
+    from realmkeep.operations.operators.account_acts import AccountActs
     from realmkeep.operations.operators.acts import Acts
+    from realmkeep.operations.operators.notes import Notes
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.operators.operators import Operators
     from realmkeep.operations.operators.players import Players
+    from realmkeep.operations.operators.quarantine import Quarantine
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +78,7 @@ class Desk:
     Attributes:
         secure: Browsers reach it by TLS, so that cookies are sent by TLS alone.
         links: The navigation.
+        issued_passwords: The new passwords of the last resets, by the id of the act, for a second click on the same form.
     """
 
     keeper: Keeper
@@ -88,9 +92,13 @@ class Desk:
     logins: ConsoleLogins
     first_link: FirstLink
     searches: Searches
+    quarantine: Quarantine
+    account_acts: AccountActs
+    notes: Notes
     config: Config
     secure: bool
     links: Sequence[NavigationLink] = field(default=())
+    issued_passwords: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def cookie(self) -> str:

@@ -1,4 +1,4 @@
-"""Acts on accounts: lock, sign out, a new password."""
+"""Acts on accounts: ban, lock, sign out, a new password."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import msgspec
 from realmkeep.accounts import Argon2Cost, Pbkdf2Cost, fold_username, hash_password
 from realmkeep.accounts.password_rules import PasswordRules
 from realmkeep.errors import ActRefused, NoSuchAccount
+from realmkeep.operations.operators.bans import banning, check_ban, unbanning
 from realmkeep.operations.operators.roles import check_grant
 
 if TYPE_CHECKING:
@@ -93,6 +94,33 @@ class AccountActs:
             ban_until_s=None if account.ban is None else account.ban.until_s,
             locked=account.locked,
         )
+
+    async def ban(
+        self, by: Operator, username: str, *, reason: str, lasts_s: float | None = None, act_id: str = ""
+    ) -> Outcome:
+        """Ban an account, as `Acts.ban` that of a player.
+
+        Raises:
+            NotGranted, OpReused: As all acts.
+            ActRefused: As all acts; also if there is no such account.
+            StorageError: The store cannot be reached.
+        """
+        check_ban(by, lasts_s)
+        change = banning(self._accounts, username, reason, self._acts.until_s(lasts_s))
+        name = fold_username(username)
+        return await self._acts.on_account(by, "ban", name, {"lasts_s": lasts_s}, reason, act_id, change)
+
+    async def unban(self, by: Operator, username: str, *, reason: str, act_id: str = "") -> Outcome:
+        """Lift the ban of an account; without a ban nothing changes.
+
+        Raises:
+            NotGranted, OpReused: As all acts.
+            ActRefused: As all acts; also if there is no such account.
+            StorageError: The store cannot be reached.
+        """
+        check_grant(by, "unban")
+        change = unbanning(self._accounts, username)
+        return await self._acts.on_account(by, "unban", fold_username(username), {}, reason, act_id, change)
 
     async def lock(self, by: Operator, username: str, *, reason: str, act_id: str = "") -> Outcome:
         """Lock an account that may be in foreign hands: its sessions end, and no login succeeds until `unlock`.

@@ -11,6 +11,7 @@ from realmkeep.errors import ActPending, ActRefused, AlreadyOwned, NoSuchAccount
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
 from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditTrail
+from realmkeep.operations.operators.bans import banning, check_ban, unbanning
 from realmkeep.operations.operators.control import send_order
 from realmkeep.operations.operators.editing import edited, top_field
 from realmkeep.operations.operators.finding import find_players, look_at
@@ -25,7 +26,7 @@ from realmkeep.operations.operators.orders import (
     Release,
     Rename,
 )
-from realmkeep.operations.operators.roles import SUPPORT_BAN_S_MAX, check_grant
+from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.operators.running import OrderRunner
 from realmkeep.records import IMMEDIATE
 
@@ -106,8 +107,14 @@ class Acts:
         async for found in find_players(self._engine.storage, self._players, self._engine.records, self.accounts, text):
             yield found
 
-    async def show(self, by: Operator, player: int | str) -> PlayerView:
+    async def show(self, by: Operator, player: int | str, *, account: str | None = None) -> PlayerView:
         """One player: its record or the error that it gives, owner, revision, account and waiting letters.
+
+        Args:
+            by: The operator.
+            player: Id or name.
+            account: The name of an account that may have the player: then only this account and the one with the player's name are
+                looked at. None: otherwise every account is read, which takes long in a large realm.
 
         Raises:
             NotGranted: The role is too low.
@@ -115,7 +122,11 @@ class Acts:
             StorageError: The store cannot be reached.
         """
         check_grant(by, "show")
-        return await look_at(self._engine, self._players, self.accounts, await self.player_id(player))
+        return await look_at(self._engine, self._players, self.accounts, await self.player_id(player), account=account)
+
+    def until_s(self, lasts_s: float | None) -> int | None:
+        """The end of a ban that begins now, in seconds since the Unix epoch; None for one without an end."""
+        return None if lasts_s is None else self._engine.clock.wall_us() // 1_000_000 + int(lasts_s)
 
     @property
     def player_class(self) -> type[Record]:
@@ -238,8 +249,18 @@ class Acts:
         """
         return await self._on_player(by, "release", player, Release(), reason, act_id)
 
-    async def rename(self, by: Operator, player: int | str, name: str, *, reason: str, act_id: str = "") -> Outcome:
+    async def rename(
+        self, by: Operator, player: int | str, name: str, *, reason: str, account: str | None = None, act_id: str = ""
+    ) -> Outcome:
         """Give a player another name, and its account the same one; sessions of the account end within two seconds.
+
+        Args:
+            by: The operator.
+            player: Id or name.
+            name: The new name.
+            reason: For the audit trail.
+            account: As for `show`.
+            act_id: The id of the act; empty for a new one.
 
         Raises:
             NotGranted, OpReused: As all acts.
@@ -248,7 +269,7 @@ class Acts:
             StorageError: The store cannot be reached.
         """
         check_grant(by, "rename")
-        view = await look_at(self._engine, self._players, self.accounts, await self.player_id(player))
+        view = await self.show(by, player, account=account)
         return await self._on_player(by, "rename", player, Rename(name=name, account=view.account), reason, act_id)
 
     async def ban(
@@ -268,15 +289,9 @@ class Acts:
             ActRefused: As all acts; also if the player has no account.
             StorageError: The store cannot be reached.
         """
-        amount = float("inf") if lasts_s is None else lasts_s
-        check_grant(by, "ban", amount=amount, support_max=SUPPORT_BAN_S_MAX)
+        check_ban(by, lasts_s)
         username = await self.account_of(player)
-        now_s = self._engine.clock.wall_us() // 1_000_000
-        until_s = None if lasts_s is None else now_s + int(lasts_s)
-
-        async def change(beside: Beside) -> None:
-            await self.accounts.ban(username, reason, until_s=until_s, beside=beside)
-
+        change = banning(self.accounts, username, reason, self.until_s(lasts_s))
         return await self.on_account(by, "ban", username, {"lasts_s": lasts_s}, reason, act_id, change)
 
     async def unban(self, by: Operator, player: int | str, *, reason: str, act_id: str = "") -> Outcome:
@@ -289,11 +304,7 @@ class Acts:
         """
         check_grant(by, "unban")
         username = await self.account_of(player)
-
-        async def change(beside: Beside) -> None:
-            await self.accounts.lift_ban(username, beside=beside)
-
-        return await self.on_account(by, "unban", username, {}, reason, act_id, change)
+        return await self.on_account(by, "unban", username, {}, reason, act_id, unbanning(self.accounts, username))
 
     async def player_id(self, player: int | str) -> int | str:
         """The id of a player that is named by id, or by the name of its account.
@@ -320,7 +331,7 @@ class Acts:
             ActRefused: There is no such player, or no account has it.
             StorageError: The store cannot be reached.
         """
-        view = await look_at(self._engine, self._players, self.accounts, await self.player_id(player))
+        view = await self.look(await self.player_id(player))
         if not view.account:
             raise ActRefused(f"no account has {view.key}", hint="name the account itself")
         return view.account

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from realmkeep import keys
 from realmkeep.accounts.account import Account
 from realmkeep.accounts.usernames import fold_username
 from realmkeep.errors import NoSuchAccount, RealmkeepError, RecordError
@@ -109,8 +110,18 @@ async def _characters(accounts: AccountAdmin, name: str) -> set[str]:
         return set()
 
 
-async def look_at(engine: Engine, players: Players, accounts: AccountAdmin, id_: int | str) -> PlayerView:
+async def look_at(
+    engine: Engine, players: Players, accounts: AccountAdmin, id_: int | str, *, account: str | None = None
+) -> PlayerView:
     """The player of `Acts.show`, which exists.
+
+    Args:
+        engine: The engine of any keeper of the realm.
+        players: The game's word.
+        accounts: The accounts.
+        id_: The id of the player.
+        account: The name of an account that may have the player: then only this account and the one with the player's name are
+            looked at. None: otherwise every account is read.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -119,7 +130,10 @@ async def look_at(engine: Engine, players: Players, accounts: AccountAdmin, id_:
     stored, owned, version, updated = await load_each(engine.storage, [at.record, at.owner, at.version, at.updated])
     owner = Owner.read(owned, at.owner)
     record, error = _loaded(engine, players.record, stored)
-    account = await _account_with(engine.storage, accounts, id_, getattr(record, players.name, ""))
+    name = getattr(record, players.name, "")
+    found = await _account_of(accounts, id_, *([name] if not account else [account, name]))
+    if found is None and account is None:
+        found = await _account_by_scan(engine.storage, id_)
     return PlayerView(
         id=at.id,
         key=at.record,
@@ -130,9 +144,9 @@ async def look_at(engine: Engine, players: Players, accounts: AccountAdmin, id_:
         fields=() if record is None else fields_of(record),
         letters=len(await engine.storage.load_list(at.inbox)),
         kept=len(await engine.storage.load_list(at.kept)),
-        account="" if account is None else account.username,
-        ban="" if account is None or account.ban is None else account.ban.reason,
-        ban_until_s=None if account is None or account.ban is None else account.ban.until_s,
+        account="" if found is None else found.username,
+        ban="" if found is None or found.ban is None else found.ban.reason,
+        ban_until_s=None if found is None or found.ban is None else found.ban.until_s,
     )
 
 
@@ -162,20 +176,38 @@ def fields_of(record: Record) -> tuple[FieldView, ...]:
     )
 
 
-async def _account_with(storage: Storage, accounts: AccountAdmin, id_: int | str, name: str) -> Account | None:
-    """The account that has this character: the one of the same name, as in most games, or the first that a scan finds."""
-    try:
-        same = await accounts.account(name)
-        if str(id_) in map(str, same.character_ids):
-            return same
-    except (NoSuchAccount, RealmkeepError) as error:
-        if error.retryable:
-            raise
+async def _account_of(accounts: AccountAdmin, id_: int | str, *names: str) -> Account | None:
+    """The account of one of these names that has this character. In most games it has the name of the character."""
+    for name in names:
+        try:
+            found = await accounts.account(name)
+        except (NoSuchAccount, RealmkeepError) as error:
+            if error.retryable:
+                raise
+            continue
+        if str(id_) in map(str, found.character_ids):
+            return found
+    return None
+
+
+async def accounts_with(storage: Storage, id_: int | str) -> AsyncIterator[str]:
+    """The names of the accounts that have this character. Reads every account, and decodes those that have its id in their bytes.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    sought = str(id_).encode()
 
     def read(_: RecordKeys, stored: bytes | None) -> Account | None:
-        return None if stored is None else load(stored, Account).require()
+        return None if stored is None or sought not in stored else load(stored, Account).require()
 
     async for each in scan(Account, storage, read):
         if each.record is not None and str(id_) in map(str, each.record.character_ids):
-            return each.record
+            yield each.record.username
+
+
+async def _account_by_scan(storage: Storage, id_: int | str) -> Account | None:
+    async for name in accounts_with(storage, id_):
+        stored = await storage.load(keys.account(name))
+        return None if stored is None else load(stored, Account).require()
     return None

@@ -56,6 +56,7 @@ class QuarantineView(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: The record's key, or that of a kept copy.
         digest: Names these very bytes, for `mend` and `discard`.
+        bytes_count: Their number.
         content: The bytes as text.
         error: The sentence of the loading path; empty if the record can be used.
         issues: Each broken rule.
@@ -64,6 +65,7 @@ class QuarantineView(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str
     digest: str
+    bytes_count: int
     content: str
     error: str
     issues: tuple[IssueView, ...]
@@ -96,18 +98,27 @@ class Quarantine:
         """
         check_grant(by, "show")
         async for key in self._storage.keys("corrupt:*"):
-            try:
-                parsed = keys.parse(key)
-            except InvalidKey:
-                continue
-            suffix = next(
-                (cls.__realmkeep__.suffix for cls in self._classes.values() if cls.__realmkeep__.kind == parsed.kind),
-                "",
-            )
-            at = keys.record_keys(parsed.kind, parsed.id, suffix=suffix, internal=True)
-            (stored,) = await load_each(self._storage, [at.record])
-            unusable = stored is not None and bool(self._judged(at.kind, suffix, stored)[0])
-            yield KeptCopy(key, at.record, unusable)
+            if (copy := await self.copy_at(key)) is not None:
+                yield copy
+
+    async def copy_at(self, key: str) -> KeptCopy | None:
+        """The copy with this key; None if it is no key of a copy.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        try:
+            parsed = keys.parse(key)
+        except InvalidKey:
+            return None
+        suffix = next(
+            (cls.__realmkeep__.suffix for cls in self._classes.values() if cls.__realmkeep__.kind == parsed.kind),
+            "",
+        )
+        at = keys.record_keys(parsed.kind, parsed.id, suffix=suffix, internal=True)
+        (stored,) = await load_each(self._storage, [at.record])
+        unusable = stored is not None and bool(self._judged(at.kind, suffix, stored)[0])
+        return KeptCopy(key, at.record, unusable)
 
     async def show(self, by: Operator, key: str) -> QuarantineView:
         """The bytes at the key of a record, or of a kept copy, with everything that is wrong with them.
@@ -130,6 +141,7 @@ class Quarantine:
         return QuarantineView(
             key=key,
             digest=_digest(stored),
+            bytes_count=len(stored),
             content=stored.decode(errors="backslashreplace"),
             error=error,
             issues=issues,

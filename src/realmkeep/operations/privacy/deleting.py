@@ -65,7 +65,7 @@ class PlayerDeletion:
             StorageError: The store cannot be reached; ask again.
         """
         order = Order(act_id=act_id, act="erase", operator=by.name, role=by.role, target=at.record, reason=reason)
-        beside = [at.record, at.version, at.ops, at.inbox, at.kept, at.left, *copies]
+        beside = [at.record, at.version, at.ops, at.inbox, at.kept, at.notes, at.left, *copies]
         for _ in range(TURNS_MAX):
             found = await self._book.look(order)
             if isinstance(found, Outcome):

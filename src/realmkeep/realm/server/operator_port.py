@@ -11,6 +11,7 @@ import structlog
 
 from realmkeep import Config
 from realmkeep.errors import ConfigError
+from realmkeep.operations.backup.holdings import load_holdings
 from realmkeep.operations.backup.schedule import is_scheduled
 from realmkeep.operations.operators.players import load_players
 from realmkeep.realm.server.operated_players import live_game
@@ -68,6 +69,7 @@ async def open_operator_ports(stack: AsyncExitStack, config: Config, realm: Real
             config=config,
             observed=observed or _observed(config, realm),
             live=live_game(game),
+            records=load_holdings(config.backup.holdings).records,
             pages=live_map.pages(),
             hosts=hosts,
         ),

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from realmkeep.accounts import fold_username
 from realmkeep.errors import ActRefused, RealmkeepError
 from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.operations.console.forms import act_id, asked, check_typed, done
 from realmkeep.operations.console.live_view import live_view
+from realmkeep.operations.console.looking import ids_beginning, is_stored
+from realmkeep.operations.console.pages.accounts import FOR_EVER, ban_days, ban_seconds, found_accounts
 from realmkeep.operations.operators.acts import new_act_id
-from realmkeep.operations.operators.roles import DAY_S, SUPPORT_BAN_S_MAX, Role
+from realmkeep.operations.operators.bans import check_ban
+from realmkeep.operations.operators.finding import accounts_with
+from realmkeep.operations.operators.roles import Role
 from realmkeep.storage import load_each
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from realmkeep.operations.console.forms import Asked
     from realmkeep.operations.console.visit import Visit
     from realmkeep.operations.operators.finding import PlayerView
     from realmkeep.operations.operators.orders import Outcome
-
-BAN_DAYS: Final = (1, 3, 7, 30, 365)
-PREFIX_CHARS_MAX: Final = 64
-PAGES_MAX: Final = 200
 
 
 async def search(visit: Visit) -> Response:
@@ -32,19 +34,30 @@ async def search(visit: Visit) -> Response:
     Raises:
         StorageError: The store cannot be reached.
     """
-    query = visit.request.query_params
-    text, by = query.get("q", "").strip()[:PREFIX_CHARS_MAX], query.get("by", "account")
-    page = query.get("page", "0")
-    number = min(int(page), PAGES_MAX) if page.isascii() and page.isdigit() and len(page) < 6 else 0
-    rows: list[dict[str, str]] = []
-    more = False
-    if text and ":" not in text:
-        kind = visit.desk.players.record.__realmkeep__.kind
-        looked = ("account", "account", fold_username(text)) if by == "account" else (kind, "record", text)
-        found = await visit.desk.searches.page(*looked, number)
-        more = found.more
-        rows = await (_accounts(visit, found.ids) if by == "account" else _records(visit, found.ids))
-    return visit.render("players.html", title="Players", q=text, by=by, rows=rows, number=number, more=more)
+    page, by = asked(visit), visit.request.query_params.get("by", "account")
+    if by == "account":
+        found, more, looking = await found_accounts(visit, fold_username(page.text))
+        rows = await _accounts(visit, found)
+    else:
+        found, more, looking = await _found_ids(visit, page)
+        rows = await _records(visit, found)
+    return visit.render(
+        "players.html", title="Players", q=page.text, by=by, rows=rows, number=page.number, more=more, looking=looking
+    )
+
+
+async def _found_ids(visit: Visit, page: Asked) -> tuple[list[str], bool, bool]:
+    """As `found_accounts`, of ids of players."""
+    text, storage = page.text, visit.desk.engine.storage
+    if not text or ":" in text:
+        return [], False, False
+    kind, suffix = visit.desk.players.record.__realmkeep__.kind, visit.desk.players.record.__realmkeep__.suffix
+    found = await visit.desk.searches.page(
+        (kind, text), lambda: ids_beginning(storage, kind, "record", text), page.number, anew=page.anew
+    )
+    key = f"{kind}:{text}:{suffix}" if suffix else f"{kind}:{text}"
+    exact = [text] if page.number == 0 and await is_stored(storage, key) else []
+    return [*exact, *found.rows], found.more, found.looking
 
 
 async def _accounts(visit: Visit, names: list[str]) -> list[dict[str, str]]:
@@ -85,19 +98,39 @@ async def show(visit: Visit) -> Response:
         ActRefused: There is no such player.
         StorageError: The store cannot be reached.
     """
-    view = await visit.desk.acts.show(visit.by, visit.request.path_params["id"])
-    live = live_view(visit.desk.engine, view.key)
-    fields = view.fields if live is None else live.fields
+    desk = visit.desk
+    near = visit.request.query_params.get("account", "")
+    view = await desk.acts.show(visit.by, visit.request.path_params["id"], account=near)
+    live = live_view(desk.engine, view.key)
     return visit.render(
         "player.html",
         title=_name(visit, view),
         view=view,
         live=live,
-        fields=fields,
+        fields=view.fields if live is None else live.fields,
+        notes=await desk.notes.of_player(visit.by, view.id),
         act_id=new_act_id(),
-        days=[each for each in BAN_DAYS if visit.role is Role.ADMIN or each * DAY_S <= SUPPORT_BAN_S_MAX],
-        gift_max=None if visit.role is Role.ADMIN else visit.desk.config.operators.support_gift_max,
+        days=ban_days(visit),
+        for_ever=FOR_EVER,
+        gift_max=None if visit.role is Role.ADMIN else desk.config.operators.support_gift_max,
+        moves=desk.players.move is not None,
+        gifts=desk.players.gift is not None,
     )
+
+
+async def find_account(visit: Visit) -> Response:
+    """The account of a player whose name is not that of its account: the store looks for it, a page of accounts at a time.
+
+    Raises:
+        ActRefused: There is no such player.
+        StorageError: The store cannot be reached.
+    """
+    desk, player = visit.desk, _id(visit)
+    page = asked(visit)
+    found = await desk.searches.page(
+        ("account of", player), lambda: accounts_with(desk.engine.storage, player), 0, anew=page.anew
+    )
+    return visit.render("account_of.html", player=player, found=found.rows, looking=found.looking and not found.rows)
 
 
 async def kick(visit: Visit) -> Response:
@@ -108,8 +141,8 @@ async def kick(visit: Visit) -> Response:
         StorageError: The store cannot be reached.
     """
     form = await visit.form()
-    outcome = await visit.desk.acts.kick(visit.by, _id(visit), reason=form.get("reason", ""), act_id=_act_id(form))
-    return _done(visit, "kicked", outcome)
+    outcome = await visit.desk.acts.kick(visit.by, _id(visit), reason=form.get("reason", ""), act_id=act_id(form))
+    return _done(visit, form, "kicked", outcome)
 
 
 async def gift(visit: Visit) -> Response:
@@ -125,9 +158,9 @@ async def gift(visit: Visit) -> Response:
         raise ActRefused(f"{amount!r:.40} is no amount", hint="a whole number from 1")
     thing = form.get("thing", "").strip()
     outcome = await visit.desk.acts.gift(
-        visit.by, _id(visit), thing, int(amount), reason=form.get("reason", ""), act_id=_act_id(form)
+        visit.by, _id(visit), thing, int(amount), reason=form.get("reason", ""), act_id=act_id(form)
     )
-    return _done(visit, f"given {int(amount):,} {thing}", outcome)
+    return _done(visit, form, f"given {int(amount):,} {thing}", outcome)
 
 
 async def ban(visit: Visit) -> Response:
@@ -138,15 +171,14 @@ async def ban(visit: Visit) -> Response:
         StorageError: The store cannot be reached.
     """
     form = await visit.form()
-    days = form.get("days", "")
-    if days not in {*map(str, BAN_DAYS), "for ever"}:
-        raise ActRefused(f"{days!r:.40} is no time of a ban", hint="choose one of the list")
-    _check_typed(visit, form)
-    lasts_s = None if days == "for ever" else float(days) * DAY_S
-    outcome = await visit.desk.acts.ban(
-        visit.by, _id(visit), reason=form.get("reason", ""), lasts_s=lasts_s, act_id=_act_id(form)
+    lasts_s = ban_seconds(form)
+    check_typed(form, _id(visit))
+    check_ban(visit.by, lasts_s)
+    account = await _account(visit, form)
+    outcome = await visit.desk.account_acts.ban(
+        visit.by, account, reason=form.get("reason", ""), lasts_s=lasts_s, act_id=act_id(form)
     )
-    return _done(visit, f"banned {days if lasts_s is None else f'for {days} days'}", outcome)
+    return _done(visit, form, "banned" if lasts_s is None else f"banned for {form['days']} days", outcome)
 
 
 async def unban(visit: Visit) -> Response:
@@ -157,8 +189,82 @@ async def unban(visit: Visit) -> Response:
         StorageError: The store cannot be reached.
     """
     form = await visit.form()
-    outcome = await visit.desk.acts.unban(visit.by, _id(visit), reason=form.get("reason", ""), act_id=_act_id(form))
-    return _done(visit, "the ban is lifted", outcome)
+    account = await _account(visit, form)
+    outcome = await visit.desk.account_acts.unban(visit.by, account, reason=form.get("reason", ""), act_id=act_id(form))
+    return _done(visit, form, "the ban is lifted", outcome)
+
+
+async def _account(visit: Visit, form: dict[str, str]) -> str:
+    """The account of the player, which the page has found.
+
+    Raises:
+        ActRefused: No account has the player any more.
+        StorageError: The store cannot be reached.
+    """
+    view = await visit.desk.acts.show(visit.by, _id(visit), account=form.get("account", ""))
+    if not view.account:
+        raise ActRefused(f"no account of this name has {view.key}", hint="look for its account on the player's page")
+    return view.account
+
+
+async def release(visit: Visit) -> Response:
+    """Disconnect a player, and have its server save the record and give it up.
+
+    Raises:
+        OperatorError: As all acts.
+        StorageError: The store cannot be reached.
+    """
+    form = await visit.form()
+    outcome = await visit.desk.acts.release(visit.by, _id(visit), reason=form.get("reason", ""), act_id=act_id(form))
+    return _done(visit, form, "released", outcome)
+
+
+async def move(visit: Visit) -> Response:
+    """Put a player somewhere.
+
+    Raises:
+        OperatorError: As all acts.
+        StorageError: The store cannot be reached.
+    """
+    form = await visit.form()
+    place = form.get("place", "").strip()
+    outcome = await visit.desk.acts.move(
+        visit.by, _id(visit), place, reason=form.get("reason", ""), act_id=act_id(form)
+    )
+    return _done(visit, form, f"moved to {place}", outcome)
+
+
+async def rename(visit: Visit) -> Response:
+    """Give a player and its account another name.
+
+    Raises:
+        OperatorError: As all acts.
+        StorageError: The store cannot be reached.
+    """
+    form = await visit.form()
+    check_typed(form, _id(visit))
+    name = form.get("name", "").strip()
+    outcome = await visit.desk.acts.rename(
+        visit.by,
+        _id(visit),
+        name,
+        reason=form.get("reason", ""),
+        account=form.get("account", ""),
+        act_id=act_id(form),
+    )
+    return _done(visit, {}, f"renamed to {name}", outcome)
+
+
+async def note(visit: Visit) -> Response:
+    """Add a note for other operators.
+
+    Raises:
+        OperatorError: As all acts.
+        StorageError: The store cannot be reached.
+    """
+    form = await visit.form()
+    outcome = await visit.desk.notes.add(visit.by, _id(visit), form.get("text", ""), act_id=act_id(form))
+    return _done(visit, form, "noted", outcome)
 
 
 async def preview(visit: Visit) -> Response:
@@ -193,7 +299,7 @@ async def edit(visit: Visit) -> Response:
         StorageError: The store cannot be reached.
     """
     form = await visit.form()
-    _check_typed(visit, form)
+    check_typed(form, _id(visit))
     await visit.check_password(form)
     expected = (_value(form.get("before", "")),) if form.get("guarded") else None
     outcome = await visit.desk.acts.edit(
@@ -203,14 +309,9 @@ async def edit(visit: Visit) -> Response:
         _value(form.get("value", "")),
         reason=form.get("reason", ""),
         expected=expected,
-        act_id=_act_id(form),
+        act_id=act_id(form),
     )
-    return _done(visit, f"{form.get('field', '')} is changed", outcome)
-
-
-def _check_typed(visit: Visit, form: dict[str, str]) -> None:
-    if form.get("typed", "").strip() != _id(visit):
-        raise ActRefused("the id that was typed is not that of the player", hint="type it as the page shows it")
+    return _done(visit, form, f"{form.get('field', '')} is changed", outcome)
 
 
 def _value(text: str) -> Any:
@@ -221,18 +322,15 @@ def _value(text: str) -> Any:
         return text
 
 
-def _done(visit: Visit, said: str, outcome: Outcome) -> Response:
-    visit.tell(f"Done: {said}, by {outcome.server}; audit entry {outcome.entry}.")
-    return visit.redirect("/players/{}", _id(visit))
+def _done(visit: Visit, form: dict[str, str], said: str, outcome: Outcome) -> Response:
+    path, parts = "/players/{}", [_id(visit)]
+    if form.get("account"):
+        path, parts = "/players/{}?account={}", [_id(visit), form["account"]]
+    return done(visit, said, outcome, path, *parts)
 
 
 def _id(visit: Visit) -> str:
     return visit.request.path_params["id"]
-
-
-def _act_id(form: dict[str, str]) -> str:
-    act_id = form.get("act_id", "")
-    return act_id if len(act_id) == 16 and act_id.isalnum() else new_act_id()
 
 
 def _name(visit: Visit, view: PlayerView) -> str:

@@ -1,0 +1,108 @@
+"""Notes of operators on players: a list beside the record, to which is only appended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from realmkeep.errors import StorageUnavailable
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.operations.operators.acts import checked_reason, new_act_id
+from realmkeep.operations.operators.orders import Order, OrderBook, Outcome
+from realmkeep.operations.operators.roles import check_grant
+from realmkeep.storage import Append, Committed, Failed, Guard, Present, Refused, Transaction, Unknown
+
+if TYPE_CHECKING:
+    from realmkeep import Keeper
+    from realmkeep.operations.operators.acts import Acts
+    from realmkeep.operations.operators.operator import Operator
+
+TURNS_MAX: Final = 20
+SHOWN_MAX: Final = 100  # the newest of them
+
+
+class Note(msgspec.Struct, frozen=True):
+    """One note.
+
+    Attributes:
+        at_us: In microseconds since the Unix epoch.
+        operator: The operator who wrote it.
+        text: Its text.
+    """
+
+    at_us: int
+    operator: str
+    text: str
+
+
+class Notes:
+    """The notes on players. They belong to no record, so they change no player, live or stored.
+
+    Args:
+        keeper: Any keeper of the realm.
+        acts: Knows the players.
+    """
+
+    def __init__(self, keeper: Keeper, acts: Acts) -> None:
+        engine = engine_of(keeper)
+        self._acts = acts
+        self._storage, self._clock = engine.storage, engine.clock
+        self._book = OrderBook(engine.storage, engine.clock, keeper.name)
+
+    async def of_player(self, by: Operator, player: int | str) -> list[Note]:
+        """The newest hundred notes on a player, the last one first.
+
+        Raises:
+            NotGranted: The role is too low.
+            StorageError: The store cannot be reached.
+        """
+        check_grant(by, "show")
+        stored = await self._storage.load_list(keys_of(self._acts.player_class, player).notes)
+        return [msgspec.json.decode(each, type=Note) for each in stored[: -SHOWN_MAX - 1 : -1]]
+
+    async def add(self, by: Operator, player: int | str, text: str, *, act_id: str = "") -> Outcome:
+        """Add a note on a player, with its entry in the audit trail.
+
+        Args:
+            by: The operator.
+            player: Id or name.
+            text: 1 to 300 printable characters.
+            act_id: The id of the act; empty for a new one.
+
+        Raises:
+            NotGranted, OpReused: As all acts.
+            ActRefused: There is no such player, or no text.
+            StorageError: The store cannot be reached.
+        """
+        check_grant(by, "note")
+        at = keys_of(self._acts.player_class, await self._acts.player_id(player))
+        order = Order(
+            act_id=act_id or new_act_id(),
+            act="note",
+            operator=by.name,
+            role=by.role,
+            target=at.record,
+            reason=checked_reason(text),
+        )
+        note = msgspec.json.encode(Note(self._clock.wall_us(), by.name, order.reason))
+        for _ in range(TURNS_MAX):
+            found = await self._book.look(order)
+            if isinstance(found, Outcome):
+                return found.require()
+            outcome, also = self._book.done(order, {}, found)
+            guards = [each for each in also if isinstance(each, Guard)]
+            effects = [each for each in also if not isinstance(each, Guard)]
+            made = Transaction(guards, [Append(at.notes, note), *effects], [Present(at.record)])
+            (written,) = await self._storage.write([made])
+            match written:
+                case Committed():
+                    if self._storage.capability.loss_window_s != 0:
+                        await self._storage.flush()
+                    return outcome
+                case Refused():
+                    continue
+                case Failed() | Unknown():
+                    raise written.error
+        raise StorageUnavailable(f"other acts were faster {TURNS_MAX} times in a row", hint="ask again")
