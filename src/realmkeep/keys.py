@@ -15,6 +15,7 @@ server:account-notices  server:skeletons server:skeleton:9f86d081884c7d65
 server:sent:9f86d081884c7d65            server:restoring
 server:town-1:control                   operator:ann
 server:audit    server:audit-head       server:act:9f86d081884c7d65
+server:erasing:9f86d081884c7d65
 ```
 """
 
@@ -273,6 +274,15 @@ def act(digest: str) -> str:
     return f"server:act:{_check_digest(digest)}"
 
 
+def erasing(digest: str) -> str:
+    """Return the key of an erasure that the cold tier may lack.
+
+    Raises:
+        InvalidKey: The digest is malformed.
+    """
+    return f"server:erasing:{_check_digest(digest)}"
+
+
 def account_skeleton(digest: str) -> str:
     """Return the key that names the account with a given skeleton of user names.
 
@@ -335,10 +345,10 @@ class ParsedKey:
     Attributes:
         role: `record`, a companion (`version`, `updated`, `owner`, `ops`, `inbox`, `left`, `kept`, `notes`), `account`, `operator`, `lease`,
             `notices`, `control`, `throttle`, `sealed`, `journal`, `journaled`, `config`, `id-counter`, `store-id`, `store-runs`, `synced`,
-            `account-notices`, `skeletons`, `skeleton`, `sent`, `act`, `audit`, `audit-head`, `restoring`, `corrupt` or `temp`.
+            `account-notices`, `skeletons`, `skeleton`, `sent`, `act`, `erasing`, `audit`, `audit-head`, `restoring`, `corrupt` or `temp`.
         kind: The record's kind; the reserved kind for the others.
-        id: The record's id, the user name, the operator's or the server's name, the digest of a `sealed`, `skeleton`, `sent` or
-            `act` key; for `temp` the key that it stages; empty for singletons.
+        id: The record's id, the user name, the operator's or the server's name, the digest of a `sealed`, `skeleton`, `sent`,
+            `act` or `erasing` key; for `temp` the key that it stages; empty for singletons.
         suffix: The suffix of a record's key (`objects`), the digest of a `corrupt` one, the table of a `throttle` one, the
             unique part of a `temp` one.
         staged_us: The time when a `temp` key was staged, in microseconds since the epoch; None for the others.
@@ -403,7 +413,7 @@ def _parse_server(parts: list[str]) -> ParsedKey | None:
     match parts:
         case [name, ("lease" | "notices" | "control" | "journal" | "journaled") as role]:
             return ParsedKey(role, "server", check_id(name, what="server name"))
-        case [("sealed" | "skeleton" | "sent" | "act") as role, digest]:
+        case [("sealed" | "skeleton" | "sent" | "act" | "erasing") as role, digest]:
             return ParsedKey(role, "server", _check_digest(digest))
         case [name, "throttle", table]:
             return ParsedKey("throttle", "server", check_id(name, what="server name"), check_kind(table))

@@ -327,6 +327,7 @@ def test_a_printed_configuration_is_toml_with_every_value_and_its_source() -> No
             "operators",
             "journal",
             "console",
+            "archive",
         )
     }
     assert "grace_s = 5.0  # realmkeep.toml" in printed

@@ -136,16 +136,25 @@ async def opened(config: "Config", *, changes: bool) -> AsyncGenerator["tuple[Ke
     from realmkeep.keys import server_control, server_notices  # noqa: PLC0415 - as above
     from realmkeep.operations.journal.joining import join_journal  # noqa: PLC0415 - as above
     from realmkeep.operations.operators.operators import Operators  # noqa: PLC0415 - as above
-    from realmkeep.storage import Delete, Transaction  # noqa: PLC0415 - as above
+    from realmkeep.storage import Delete, Transaction, open_cold_store  # noqa: PLC0415 - as above
     from realmkeep.storage.beside import connect_beside  # noqa: PLC0415 - as above
 
     clock, name = SystemClock(), f"command-{secrets.token_hex(4)}"
     storage = await connect_beside(config.store.url, clock=clock)
+    cold = open_cold_store(config.archive.url, clock=clock) if config.archive.url else None
     try:
+        if cold is not None:  # a frozen player is thawed for the act
+            await cold.connect()
         own = msgspec.structs.replace(config.keeper, name=name)
         journal = config.journal if changes and config.journal.enabled else None
         keeper = await Keeper.open(
-            storage, config=own, records=config.records, clock=clock, rescue_path=Path(os.devnull), journal=journal
+            storage,
+            config=own,
+            records=config.records,
+            clock=clock,
+            rescue_path=Path(os.devnull),
+            journal=journal,
+            cold=cold,
         )
         try:
             if journal is not None:
@@ -156,6 +165,8 @@ async def opened(config: "Config", *, changes: bool) -> AsyncGenerator["tuple[Ke
             own_lists = [Delete(server_notices(name)), Delete(server_control(name))]
             await storage.write([Transaction([], own_lists)])
     finally:
+        if cold is not None:
+            await cold.disconnect()
         await storage.disconnect()
 
 

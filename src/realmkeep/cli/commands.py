@@ -21,6 +21,7 @@ class Command(NamedTuple):
 
 COMMANDS: Final = (
     Command("account", "realmkeep.cli.account:app", "Show, lock and sign out accounts; reset a password."),
+    Command("archive", "realmkeep.cli.archive:app", "Compare, freeze and rebuild with the cold tier behind the store."),
     Command("audit", "realmkeep.cli.audit:app", "List the acts of operators, and verify that none was changed."),
     Command("backup", "realmkeep.cli.backup:app", "Make, list, verify, prune and restore backups of a store."),
     Command("bench", "realmkeep.cli.bench:app", "Measure Realmkeep's speed on this machine."),

@@ -84,12 +84,19 @@ async def _opened(
 
     clock = SystemClock()
     if backup is None:
+        from realmkeep.storage import open_cold_store  # noqa: PLC0415 - as above
         from realmkeep.storage.beside import connect_beside  # noqa: PLC0415 - as above
+        from realmkeep.storage.cold import ThawedStorage  # noqa: PLC0415 - as above
 
         storage = await connect_beside(config.store.url, clock=clock)
+        cold = open_cold_store(config.archive.url, clock=clock) if config.archive.url else None
         try:
-            yield storage, None
+            if cold is not None:
+                await cold.connect()
+            yield storage if cold is None else ThawedStorage(storage, cold), None  # frozen players hold something, too
         finally:
+            if cold is not None:
+                await cold.disconnect()
             await storage.disconnect()
         return
     from realmkeep.operations.backup.catalogue import find_backup  # noqa: PLC0415 - as above

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.op_ring import Op, Receipt
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
+    from realmkeep.storage.cold import ColdStore
 
 
 T = TypeVar("T")
@@ -87,6 +88,7 @@ class Keeper:
         clock: Clock | None = None,
         rescue_path: Path | None = None,
         journal: JournalConfig | None = None,
+        cold: ColdStore | None = None,
     ) -> Self:
         """Open the store and take this server's name.
 
@@ -103,6 +105,8 @@ class Keeper:
                 directory without it, `os.devnull` for no file. The file of an earlier run is delivered first, and moved aside.
             journal: Its limits, to write a journal; None writes none. Without an archiver
                 (`realmkeep.operations.journal`) it ends with a gap.
+            cold: The cold tier, connected here, from which frozen records come back; None for a server without one. Without an
+                archiver (`realmkeep.operations.archive`) its changes do not get there.
 
         Raises:
             Misuse: An argument is of another type.
@@ -118,7 +122,8 @@ class Keeper:
         clock = clock or SystemClock()
         store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
         await store.connect()
-        engine = Engine(store, clock, config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks(), journal)
+        parts = (config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
+        engine = Engine(store, clock, *parts, journal, cold)
         path = rescue_path or shutdown.RESCUE_FILE
         try:
             await check_complete(store)
@@ -286,6 +291,19 @@ class Keeper:
         """
         check_record(cls, "keeper.sessions")
         return [session for session in self._engine.sessions.live() if type(session.record) is cls]
+
+    async def note_created(self, cls: type[R], id: int | str) -> None:  # noqa: A002 - the field's own name
+        """Tell the cold tier of a record that was just created beside this keeper, as `Accounts.create` makes a character.
+
+        Without it the record reaches the cold tier with the next sweep, and holds up the changes of its player until then.
+        Nothing happens without a cold tier.
+
+        Raises:
+            InvalidKey: The id is malformed.
+            StorageError: The store cannot be reached.
+        """
+        if (feed := self._engine.changes) is not None:
+            await feed.note_stored(keys_of(cls, id))
 
     async def whereabouts(self, cls: type[R], id: int | str) -> Whereabouts | None:  # noqa: A002 - the field's own name
         """The server that owns a record, on which its player is live; None if none does.

@@ -44,7 +44,7 @@ class Table(Generic[R]):
         live = engine.sessions.get(record_keys.record)
         if live is None:
             await engine.barrier.wait_until_passed()
-        stored = engine.stager.encode(live) if live is not None else await engine.storage.load(record_keys.record)
+        stored = engine.stager.encode(live) if live is not None else await engine.reads.load(record_keys.record)
         return None if stored is None else await engine.claims.read_record(self._cls, record_keys, stored)
 
     async def exists(self, id: int | str) -> bool:  # noqa: A002 - the field's own name
@@ -72,7 +72,7 @@ class Table(Generic[R]):
             StorageError: The store cannot be reached; raised while iterating.
         """
         await self._engine.barrier.wait_until_passed()
-        async for each in scan(self._cls, self._engine.storage, self._read):
+        async for each in scan(self._cls, self._engine.reads, self._read):
             yield each
 
     def _read(self, record_keys: RecordKeys, stored: bytes | None) -> R | None:

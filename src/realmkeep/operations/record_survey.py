@@ -13,6 +13,7 @@ from realmkeep.errors import InvalidKey, RecordError
 from realmkeep.operations.operators.operator import Operator
 from realmkeep.records import load
 from realmkeep.storage import load_each
+from realmkeep.storage.cold import Stub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +40,7 @@ class Survey(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         keys: The number of all keys.
         records: Records that can be used, by kind.
-        versions: Records by kind and stored version (`player 2`).
+        versions: Records by kind and stored version (`player 2`), or `frozen`.
         behind: Records of an older version than the code's, by kind.
         mended: Records that loading mends or clamps.
         unusable: Records that it refuses; the first hundred.
@@ -138,6 +139,10 @@ class RecordSurvey:
         cls = self._classes.get(kind)
         if cls is None:
             self._unknown[kind] += 1
+            return
+        if Stub.read(stored) is not None:  # its bytes are in the cold tier
+            self._records[kind] += 1
+            self._versions[f"{kind} frozen"] += 1
             return
         try:
             loaded = load(stored, cls, limits=self._limits, accept_unchecked=self._accept_unchecked)

@@ -1,5 +1,6 @@
 """The stores: the `Storage` protocol and one module for each backend. It knows keys and bytes, no records."""
 
+from realmkeep.storage.cold import ColdStore, open_cold_store
 from realmkeep.storage.protocol import (
     Advance,
     AnyTransaction,
@@ -32,6 +33,7 @@ __all__ = [
     "AnyTransaction",
     "Append",
     "Capability",
+    "ColdStore",
     "Committed",
     "Delete",
     "DropFirst",
@@ -51,5 +53,6 @@ __all__ = [
     "Unknown",
     "WriteOutcome",
     "load_each",
+    "open_cold_store",
     "open_storage",
 ]

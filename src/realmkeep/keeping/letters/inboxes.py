@@ -327,7 +327,7 @@ class InboxDrainer:
 
         def give_back(_: Record) -> None:
             tx = self._commits.tx
-            tx.drop_letters(source, 1)
+            tx.drop_letters(source, 1, spent=(stored,))
             if not known:  # known: it went back before, and a store that lost its last writes shows it again
                 ring.add_letters([letter.id], safe_s=self._loss_probe.safe_s)
                 tx.effects.append(Append(sender.inbox, back))

@@ -81,7 +81,7 @@ class LetterBatch:
                 self.ids.append(letter.id)
         self.failed = None
         self._session.ring.add_letters(self.ids, safe_s=self._safe_s)
-        self._commits.tx.drop_letters(self._source, len(self._letters), self.ids)
+        self._commits.tx.drop_letters(self._source, len(self._letters), self.ids, self._letters)
 
     def _count_opened(self, content: Any) -> None:
         """Count what a letter brings into the record; that of a returned letter is in the letter that it returns."""

@@ -1,4 +1,4 @@
-"""The steps after a durable write: after a commit, and after the release of a record."""
+"""The steps after a durable write: after a commit, a batched write, and the release of a record."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.recovery.store_loss import StoreLoss
+    from realmkeep.keeping.writing.change_feed import ChangeFeed
     from realmkeep.keeping.writing.staging import StagedWrite
 
 
@@ -34,6 +35,7 @@ class WriteAftermath:
         clock: Clock,
         counters: Counters,
         commit_s: Histogram,
+        changes: ChangeFeed | None,
     ) -> None:
         self._sessions = sessions
         self._store_loss = store_loss
@@ -42,6 +44,13 @@ class WriteAftermath:
         self._clock = clock
         self._counters = counters
         self._commit_s = commit_s
+        self._changes = changes
+
+    def flushed(self, write: StagedWrite) -> None:
+        """Count the batched write."""
+        self._counters.flushes += 1
+        if self._changes is not None:
+            self._changes.landed(write)
 
     def committed(self, write: StagedWrite) -> None:
         """Remember the commit while a crash of the store may take it, and tell the receivers of its letters."""
@@ -49,6 +58,8 @@ class WriteAftermath:
             self._counters.commits_durable += 1
             self._commit_s.add(self._clock.monotonic_s() - write.queued_s)
             self._store_loss.remember(write)
+            if self._changes is not None:
+                self._changes.landed(write)
             if write.receivers:
                 self._counters.letters_sent += len(write.receivers)
                 self._inboxes.delivered(write.receivers)
@@ -64,6 +75,8 @@ class WriteAftermath:
             if peek_marks(session.record):
                 self._sessions.report_change_while_leaving(session)
             self._store_loss.released(write)
+            if self._changes is not None:
+                self._changes.landed(write)
         except Exception as error:  # noqa: BLE001 - as above
             self._background.report_failure("what follows a release", error)
         self._sessions.dismiss(session, SessionEvent.RELEASED)

@@ -28,6 +28,7 @@ REASONS: Final = (
     "rescue_undelivered",
     "unrecovered_records",
     "journal_gap",
+    "archive_behind",
 )
 """The codes of all reasons."""
 
@@ -64,6 +65,8 @@ def degraded_reasons(engine: Engine) -> Iterator[Reason]:
         yield Reason("no_ids", engine.ids.trouble)
     if engine.journal.full_since_us:
         yield Reason("journal_gap", "the journal has a gap: too much of it waits in the store for its archive")
+    if engine.changes is not None and engine.changes.trouble:
+        yield Reason("archive_behind", engine.changes.trouble)
     yield from _reasons_of_records(engine)
 
 

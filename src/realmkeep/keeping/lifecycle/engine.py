@@ -31,6 +31,7 @@ from realmkeep.keeping.recovery.former_rescues import Former
 from realmkeep.keeping.recovery.look_back import LookBack
 from realmkeep.keeping.recovery.resolver import Resolver
 from realmkeep.keeping.recovery.store_loss import StoreLoss
+from realmkeep.keeping.writing.change_feed import ChangeFeed
 from realmkeep.keeping.writing.commit import Commits
 from realmkeep.keeping.writing.commit_results import ResultRecorder
 from realmkeep.keeping.writing.economy import Economy
@@ -40,13 +41,16 @@ from realmkeep.keeping.writing.outage import OutageWatch
 from realmkeep.keeping.writing.pending_watch import PendingWatch
 from realmkeep.keeping.writing.staging import Stager
 from realmkeep.keeping.writing.write_queue import WriteQueue
+from realmkeep.storage.cold import ThawedStorage
 
 if TYPE_CHECKING:
     from realmkeep.clock import Clock
     from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
     from realmkeep.keeping.boards.board import Board, BoardSource
     from realmkeep.keeping.live.hooks import Hooks
+    from realmkeep.records import Limits
     from realmkeep.storage import Storage
+    from realmkeep.storage.cold import ColdStore
 
 
 class Engine:
@@ -56,6 +60,9 @@ class Engine:
         unrecovered: Records of a former run that cannot be used, each with the reason.
         former: The rescue files of former runs, as far as they are not settled.
         boards: Where boards come from; None until somebody asks.
+        cold: The cold tier; None without one.
+        reads: The store as tools read it: the bytes of a frozen record come from the cold tier.
+        changes: The acknowledged changes for the cold tier; None without one.
     """
 
     boards: BoardSource | None = None
@@ -68,9 +75,11 @@ class Engine:
         records: RecordsConfig,
         hooks: Hooks,
         journal: JournalConfig | None = None,
+        cold: ColdStore | None = None,
     ) -> None:
         limits = limits_of(records)
-        self.storage, self.clock, self.config, self.records = storage, clock, config, records
+        self.storage, self.clock, self.config, self.records, self.cold = storage, clock, config, records, cold
+        self.reads: Storage = storage if cold is None else ThawedStorage(storage, cold)
         self.unrecovered: dict[str, str] = {}
         self.former = Former(Path(os.devnull))
         self.background = background = Background("the keeper", clock)
@@ -89,21 +98,11 @@ class Engine:
         self.loss_probe = loss_probe = LossProbe(clock, lambda: storage.capability.loss_window_s)
         self.ids = IdCounter(storage, barrier)
         self.lease = LeaseHolder(storage, clock, config, sessions, answers, loss_probe, barrier, self.ids)
-        self.claims = Claims(
-            storage,
-            clock,
-            self.lease,
-            limits=limits,
-            encoder=encoder,
-            barrier=barrier,
-            safe_point=safe_point,
-            accept_unchecked=records.accept_unchecked,
-            entry_of_new=self.journal.new_record,
-        )
+        self.claims = self._claims(limits)
         # writing
         self.stager = stager = Stager(encoder, safe_point, self.lease.identity, self.journal)
         self.queue = queue = WriteQueue(storage, clock, loss_probe, background, measures, depth_max=config.queue_max)
-        self.flusher = Flusher(sessions, schedule, queue, stager, clock, config, counters, measures)
+        self.changes = None if cold is None else ChangeFeed(storage, clock, queue, loss_probe)
         self.pending_watch = PendingWatch(queue, clock, config.pending_after_s)
         self.outage = OutageWatch(clock, answers, queue, asked_every_s=POLL_S, patience_s=config.pending_after_s)
         results = ResultRecorder(counters, strict=config.strict)
@@ -123,13 +122,29 @@ class Engine:
         )
         self.look_back = LookBack(clock, sessions, self.lease, loss_probe, store_loss, queue)
         # lifecycle
-        aftermath = WriteAftermath(sessions, store_loss, inboxes, background, clock, counters, measures.commit_s)
+        commit_s = measures.commit_s
+        aftermath = WriteAftermath(sessions, store_loss, inboxes, background, clock, counters, commit_s, self.changes)
+        self.flusher = Flusher(sessions, schedule, queue, stager, clock, config, measures, aftermath.flushed)
         self.exit = SessionExit(sessions, background, queue, stager, aftermath, hooks, clock, grace_s=config.grace_s)
         # The calls upwards: of the queue, of the commits, of the notices, and of a session.
         queue.resolver = Resolver(storage, clock, sessions, store_loss, counters)
         commits.on_landed = aftermath.committed
         self.notices.on_wanted = self.exit.requested
         self.calls = self._calls_of_a_session()
+
+    def _claims(self, limits: Limits) -> Claims:
+        return Claims(
+            self.storage,
+            self.clock,
+            self.lease,
+            limits=limits,
+            encoder=self.encoder,
+            barrier=self.barrier,
+            safe_point=self.safe_point,
+            accept_unchecked=self.records.accept_unchecked,
+            entry_of_new=self.journal.new_record,
+            cold=self.cold,
+        )
 
     def _calls_of_a_session(self) -> KeeperCalls:
         sessions, session_exit = self.sessions, self.exit

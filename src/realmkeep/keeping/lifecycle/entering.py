@@ -300,6 +300,8 @@ class SessionEntry:
             engine.sessions.escalate(session)
         else:
             engine.stager.take_as_stored(session)
+        if engine.changes is not None:
+            engine.changes.claimed(claimed, lambda: engine.stager.encode(session))
         return session
 
     def _nobody_waits(self, entry: asyncio.Task[Session[Any] | None]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, Self, TypeVar
 
 from realmkeep import keys
 from realmkeep.callables import discard
@@ -26,9 +26,11 @@ from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.ownership.loss_probe import is_older
 from realmkeep.keeping.ownership.revisions import claimable_number, stored_number
+from realmkeep.keeping.ownership.thawing import Thawed, check_not_lost, thaw
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
+from realmkeep.storage.cold import Stub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from realmkeep.keys import RecordKeys
     from realmkeep.records import Limits, Loaded
     from realmkeep.storage import Append, Effect, Storage
+    from realmkeep.storage.cold import ColdRow, ColdStore
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,7 @@ class Claimed(NamedTuple, Generic[R]):
         changed: It was migrated or mended: write it at once.
         migrated_from: The stored schema version, if it was older than the code's; else None.
         is_new: It was made by `create`.
+        found: The record as the store had it; of a frozen one, as the cold tier had it.
     """
 
     record: R
@@ -72,15 +76,29 @@ class Claimed(NamedTuple, Generic[R]):
     changed: bool
     migrated_from: int | None = None
     is_new: bool = False
+    found: StoredRecord | None = None
 
 
-class _StoredRecord(NamedTuple):
+class StoredRecord(NamedTuple):
+    """The values of a record in the store, all of one moment.
+
+    Attributes:
+        thawed: Its row in the cold tier, whose values stand here, and the stub in their place in the store; None if it is not frozen.
+    """
+
     owner: bytes | None
     record: bytes | None
     updated: bytes | None
     version: bytes | None
     ops: bytes | None
     left: bytes | None = None
+    thawed: Thawed | None = None
+
+    @classmethod
+    def of(cls, found: list[bytes | None]) -> Self:
+        """The values of owner, record, revision, version and ops, and perhaps of the last owner."""
+        owner, record, updated, version, ops, *left = found
+        return cls(owner, record, updated, version, ops, left[0] if left else None)
 
     @property
     def revision(self) -> int:
@@ -124,6 +142,7 @@ class Claims:
         safe_point: Waits until another server's write is safe.
         accept_unchecked: As `records.accept_unchecked`.
         entry_of_new: Returns the entry of the journal for a new record: it, its key, bytes and revision; None for none.
+        cold: The cold tier, from which frozen records come back; None if this server has none.
     """
 
     def __init__(
@@ -138,6 +157,7 @@ class Claims:
         safe_point: SafePoint,
         accept_unchecked: bool,
         entry_of_new: Callable[[Record, str, bytes, int], Append | None],
+        cold: ColdStore | None = None,
     ) -> None:
         self._storage = storage
         self._entry_of_new = entry_of_new
@@ -148,6 +168,7 @@ class Claims:
         self._barrier = barrier
         self._safe_point = safe_point
         self._accept_unchecked = accept_unchecked
+        self._cold = cold
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
         """Own the record, or make it; None if it is absent and `create` is None.
@@ -157,8 +178,9 @@ class Claims:
             Misuse: `create` makes records of another class.
             Quarantined: The stored record cannot be used; its bytes are kept.
             RecordError: The new record cannot be stored.
-            StorageError: The store cannot be reached.
+            StorageError: The store cannot be reached; or the record is frozen, and the cold tier cannot.
         """
+        was_stub: bytes | None = None
         for _ in range(CLAIM_ATTEMPTS):
             run = self._barrier.passed_run
             stored = await self._stored(record_keys)
@@ -172,8 +194,15 @@ class Claims:
             if stored.record is None:
                 if create is None:
                     return None
+                await check_not_lost(self._cold, self._clock, record_keys.record)
                 claimed = self._made(record_keys, stored, _of(cls, create(), record_keys))
             else:
+                if (stub := Stub.read(stored.record)) is not None:
+                    row = await thaw(self._cold, record_keys.record, stub, is_final=was_stub == stored.record)
+                    was_stub = stored.record
+                    if row is None:
+                        continue
+                    stored = _of_row(stored, row)
                 claimed = await self._loaded(cls, record_keys, stored)
             if await self._own(claimed, stored, lease_guards):
                 return claimed
@@ -182,7 +211,7 @@ class Claims:
             hint="try again",
         )
 
-    async def _stored(self, record_keys: RecordKeys) -> _StoredRecord:
+    async def _stored(self, record_keys: RecordKeys) -> StoredRecord:
         """The stored values of a record, all read at one moment.
 
         A store that promised to lose nothing has no barrier. So its identity and the newest acknowledged write of this server
@@ -197,14 +226,14 @@ class Claims:
         newest = self._lease.newest_write
         try:
             if self._barrier.needed:
-                return _StoredRecord(*await self._storage.load_many(beside))
+                return StoredRecord.of(await self._storage.load_many(beside))
             probes = [SERVER_STORE_ID, *([] if newest is None else [newest.key])]
             *found, store_id = await self._storage.load_many([*beside, *probes[::-1]])
             lacks = newest is not None and is_older(found.pop(), newest.revision)
             if lacks or store_id != self._lease.store_id:
                 self._lease.suspect_loss()
             if not self._lease.loss_suspected:
-                return _StoredRecord(*found)
+                return StoredRecord.of(found)
         except WrongType as error:
             raise Corrupt(
                 f"{record_keys.record} cannot be used: {error.message}",
@@ -215,7 +244,7 @@ class Claims:
             hint="keeper.degraded says more; the store is compared with the live records first",
         )
 
-    def _is_of_others(self, stored: _StoredRecord) -> bool:
+    def _is_of_others(self, stored: StoredRecord) -> bool:
         """Whether another server, or a former incarnation of this one, wrote it lately; it may die together with the store."""
         ours = self._lease.identity
         is_owned = stored.owner is not None and not stored.owner.startswith(ours)
@@ -276,13 +305,13 @@ class Claims:
             log.warning("the lease of %s stands still, so %s passes on", owner.server, record_keys.record)
         return [Guard(lease_key, found)]
 
-    def _made(self, record_keys: RecordKeys, stored: _StoredRecord, record: R) -> Claimed[R]:
+    def _made(self, record_keys: RecordKeys, stored: StoredRecord, record: R) -> Claimed[R]:
         """A record that does not exist yet. Its revision goes on from one that was deleted under the same id."""
         revision = max(self._clock.wall_us(), stored.revision + 1, stored.token + 1)
         version = record.__realmkeep__.version
         return Claimed(record, record_keys, revision, revision, version, OpRing(), changed=False, is_new=True)
 
-    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: _StoredRecord) -> Claimed[R]:
+    async def _loaded(self, cls: type[R], record_keys: RecordKeys, stored: StoredRecord) -> Claimed[R]:
         blob = stored.record or b""
         try:
             revision, former = stored.revision, stored.token
@@ -295,7 +324,7 @@ class Claims:
         token = max(self._clock.wall_us(), revision + 1, former + 1)
         version = stored_number(stored.version) or 0
         record, migrated_from = loaded.require(), loaded.migrated_from
-        return Claimed(record, record_keys, token, revision, version, ring, loaded.changed, migrated_from)
+        return Claimed(record, record_keys, token, revision, version, ring, loaded.changed, migrated_from, found=stored)
 
     async def read_record(self, cls: type[R], record_keys: RecordKeys, blob: bytes) -> R:
         """The record that these bytes hold, without owning it.
@@ -324,10 +353,11 @@ class Claims:
             hint=f"a copy is kept under {kept_at} for a week; {error.hint or 'mend or restore the record'}",
         )
 
-    async def _own(self, claimed: Claimed[R], stored: _StoredRecord, lease_guards: list[Guard]) -> bool:
+    async def _own(self, claimed: Claimed[R], stored: StoredRecord, lease_guards: list[Guard]) -> bool:
         """Write the owner key, if nothing changed since it was read; False if something did."""
         record_keys = claimed.keys
-        guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, stored.updated), *lease_guards]
+        updated = stored.updated if stored.thawed is None else stored.thawed.updated
+        guards = [Guard(record_keys.owner, stored.owner), Guard(record_keys.updated, updated), *lease_guards]
         owner = self._lease.owner_key(claimed.token)
         effects: list[Effect] = [Put(record_keys.owner, owner)]
         if stored.record is None:
@@ -341,6 +371,9 @@ class Claims:
                 Put(record_keys.version, b"%d" % claimed.stored_version),
                 Put(record_keys.updated, b"%d" % claimed.revision),
             ]
+        if stored.thawed is not None:
+            guards.append(Guard(record_keys.record, stored.thawed.stub))
+            effects += stored.thawed.effects(record_keys)
         (outcome,) = await self._storage.write([Transaction(guards, effects)])
         if isinstance(outcome, Committed):
             if stored.record is None:
@@ -350,6 +383,15 @@ class Claims:
             raise outcome.error
         # No session uses a claim that was refused or whose answer was lost, so the next attempt reads the store anew.
         return False
+
+
+def _of_row(stored: StoredRecord, row: ColdRow) -> StoredRecord:
+    """A frozen record as the thaw leaves it in the store."""
+    revision = max(row.revision, stored.revision)  # a key of the revision beside a stub is of another program
+    thawed = Thawed(stored.record or b"", stored.updated, row, revision)
+    return stored._replace(
+        record=row.body, updated=b"%d" % revision, version=b"%d" % row.version, ops=row.ops or None, thawed=thawed
+    )
 
 
 def _of(cls: type[R], record: R, record_keys: RecordKeys) -> R:

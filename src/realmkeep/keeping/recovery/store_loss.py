@@ -379,9 +379,9 @@ class StoreLoss:
                 raise StorageUnavailable(f"the recovery was interrupted: {interrupted}", hint="it is tried again")
 
     def _staged(self, session: Session[Any], stored: Mapping[str, StoredOwnership]) -> Transaction | None:
-        owner, revision = stored[session.keys.record]
+        held = stored[session.keys.record]
         try:
-            return self._stager.rewrite(session, owner, revision or 0, self._clock.wall_us())
+            return self._stager.rewrite(session, held.owner, held.updated, self._clock.wall_us())
         except RecordError as error:
             self._freeze(session, error)
             return None

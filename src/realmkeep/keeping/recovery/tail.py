@@ -162,8 +162,8 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
             keys = part.keys
             if keys.record in self.left_out:
                 continue
-            owner, revision = stored[keys.record]
-            guards += [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)]
+            held = stored[keys.record]
+            guards += [Guard(keys.owner, held.owner), Guard(keys.updated, held.updated)]
             restored += self._restored(part, stored[keys.record])
             stored[keys.record] = StoredOwnership(None if self.releases else part.claim, part.leaves)
         beside = [each for each in self.beside if each.key not in self.broken and not self._is_left_out(each.key)]
@@ -179,7 +179,7 @@ class Entry(msgspec.Struct, gc=False):  # the tail keeps thousands a second: no 
         written = {effect.key for effect in effects if not isinstance(effect, Extend)}
         if keys.version not in written:  # an earlier write, of this record alone, may have migrated it
             yield Put(keys.version, b"%d" % part.version)
-        is_next = stored == (claim, part.step.follows)
+        is_next = stored == StoredOwnership(claim, part.step.follows)
         # Writes before this one are lost, too: their operations must be known when a client repeats one.
         if not is_next and keys.ops not in written and (ring := _ring(part.ring)):
             yield Put(keys.ops, ring.encode())

@@ -67,6 +67,7 @@ class Tx(EconomyTx):
         "guards",
         "opened",
         "receivers",
+        "spent",
     )
 
     def __init__(
@@ -84,6 +85,7 @@ class Tx(EconomyTx):
         self.deleted: list[RecordKeys] = []
         self.created: list[tuple[RecordKeys, bytes]] = []
         self.opened: list[str] = []
+        self.spent: Sequence[bytes] = ()
 
     @property
     def is_bare(self) -> bool:
@@ -198,10 +200,14 @@ class Tx(EconomyTx):
         self.guards += [each for each in more if isinstance(each, Guard)]
         self.effects += [each for each in more if not isinstance(each, Guard)]
 
-    def drop_letters(self, inbox: str, count: int, opened: Sequence[str] = ()) -> None:
-        """Drop the first letters of a list, of which this commit applies those with the ids `opened`; for keeping alone."""
+    def drop_letters(self, inbox: str, count: int, opened: Sequence[str] = (), spent: Sequence[bytes] = ()) -> None:
+        """Drop the first letters of a list, of which this commit applies those with the ids `opened`; for keeping alone.
+
+        `spent` are those that lie in no list afterwards: they are applied, or go back.
+        """
         self.effects.append(DropFirst(inbox, count))
         self.opened.extend(opened)
+        self.spent = spent
 
     def close(self) -> None:
         """Refuse every further addition."""
@@ -400,6 +406,7 @@ class Commits:
         )
         if tx is not None:
             write.has_extra, write.receivers, write.deleted = bool(tx.effects), tx.delivered, tx.deleted
+            write.created, write.spent = [keys for keys, _ in tx.created], tx.spent
         for session, op in zip(sessions, ops, strict=True):
             if op is not None:
                 session.ring.attach_write(op, write)

@@ -12,9 +12,10 @@ from realmkeep.keeping.writing.write_queue import BATCH_WRITES, BATCHES_IN_FLIGH
 from realmkeep.records import Tier, peek_marks, written_checksum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from realmkeep.clock import Clock
     from realmkeep.config import KeeperConfig
-    from realmkeep.keeping.live.counters import Counters
     from realmkeep.keeping.live.flush_schedule import FlushSchedule
     from realmkeep.keeping.live.measures import Measures
     from realmkeep.keeping.live.registry import SessionRegistry
@@ -46,15 +47,15 @@ class Flusher:
         stager: Stager,
         clock: Clock,
         config: KeeperConfig,
-        counters: Counters,
         measures: Measures,
+        on_landed: Callable[[StagedWrite], None],
     ) -> None:
         self._sessions = sessions
         self._schedule = schedule
         self._queue = queue
         self._stager = stager
         self._clock = clock
-        self._counters = counters
+        self._on_landed = on_landed
         self._measures = measures
         self._slice_s = config.slice_ms / 1000
         self._sweep_s = config.sweep_interval_s
@@ -116,11 +117,8 @@ class Flusher:
         else:
             if session.frozen is not None:
                 self._sessions.thaw(session)
-            write.on_landed = self._count_flush
+            write.on_landed = self._on_landed
             self._queue.put(write)
-
-    def _count_flush(self, _write: StagedWrite) -> None:
-        self._counters.flushes += 1
 
     async def _breathe(self) -> None:
         """Yield to the event loop, because the slice is used up."""

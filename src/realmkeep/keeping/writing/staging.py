@@ -76,6 +76,8 @@ class StagedWrite(PendingWrite):
         has_entry: It has an entry of the journal.
         receivers: The records to which it delivers letters.
         deleted: The records that it deletes.
+        created: The records that it creates.
+        spent: Letters that it opens or returns.
         on_landed: Called once it is durable, before waiting callers are told.
     """
 
@@ -86,6 +88,8 @@ class StagedWrite(PendingWrite):
     releases: bool = False
     receivers: Sequence[RecordKeys] = ()
     deleted: Sequence[RecordKeys] = ()
+    created: Sequence[RecordKeys] = ()
+    spent: Sequence[bytes] = ()
 
     def settle(self) -> None:
         """End the write as landed: the revisions of its members are durable."""
@@ -110,7 +114,7 @@ class StagedWrite(PendingWrite):
             if landed and session.last_write is self:
                 session.last_write = None
         self.transaction = NOTHING
-        self.members = self.receivers = self.deleted = ()
+        self.members = self.receivers = self.deleted = self.created = self.spent = ()
         self.on_landed = None
 
 
@@ -249,7 +253,7 @@ class Stager:
         self,
         session: Session[Any],
         owner: bytes | None,
-        revision: int,
+        updated: bytes | None,
         now_us: int,
     ) -> Transaction:
         """A transaction that replaces the older state of a session in a store that lost writes.
@@ -267,9 +271,7 @@ class Stager:
             effects.append(Put(keys.owner, session.claim))
         if session.ring:
             effects.append(Put(keys.ops, session.ring.encode()))
-        return Transaction(
-            [Guard(keys.owner, owner), Guard(keys.updated, b"%d" % revision if revision else None)], effects
-        )
+        return Transaction([Guard(keys.owner, owner), Guard(keys.updated, updated)], effects)
 
     def alone(self, session: Session[Any], *, now_us: int, queued_s: float, releases: bool = False) -> StagedWrite:
         """A write of one session in its present state.

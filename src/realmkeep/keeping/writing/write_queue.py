@@ -152,6 +152,16 @@ class WriteQueue:
         ahead.extend(self._waiting)
         return ahead
 
+    @property
+    def order(self) -> int:
+        """The place of the write that was queued last."""
+        return self._order
+
+    @property
+    def settled_order(self) -> int:
+        """The place up to which the outcome of every write is known."""
+        return min((write.order for write in self.oldest()), default=self._order + 1) - 1
+
     def put(self, write: StagedWrite) -> None:
         """Append a write; it is sent with the others of the same turn of the event loop."""
         self._order += 1

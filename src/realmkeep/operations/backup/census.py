@@ -19,6 +19,7 @@ from realmkeep.operations.backup.holdings import Holdings, Tally
 from realmkeep.operations.operators.operator import Operator
 from realmkeep.records import Limits, load
 from realmkeep.storage import load_each
+from realmkeep.storage.cold import Stub
 from realmkeep.storage.reading import UNREADABLE
 
 if TYPE_CHECKING:
@@ -194,6 +195,9 @@ class _Counting:
         cls = self._classes.get(kind)
         if cls is None:
             self._unknown[kind] += 1
+            return
+        if Stub.read(value) is not None:  # its bytes are in the cold tier, which has backups of its own
+            self._versions[f"{kind} frozen"] += 1
             return
         try:
             loaded = load(value, cls, limits=self._limits, accept_unchecked=self._accept_unchecked)

@@ -15,6 +15,7 @@ from realmkeep.operations.operators.operator import Operator
 from realmkeep.operations.record_survey import NAMED_MAX, PAGE_KEYS, RECORDS, Unusable, kind_of
 from realmkeep.records import load
 from realmkeep.storage import load_each
+from realmkeep.storage.cold import Stub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -100,6 +101,8 @@ class MigrationRun:
         cls = self._class_at(key)
         assert cls is not None  # `_pages` gives no other
         records = self._engine.records
+        if Stub.read(stored) is not None:  # it is migrated when it is thawed
+            return
         try:
             loaded = load(stored, cls, limits=limits_of(records), accept_unchecked=records.accept_unchecked)
             loaded.require()

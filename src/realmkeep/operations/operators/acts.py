@@ -104,7 +104,7 @@ class Acts:
             StorageError: The store cannot be reached.
         """
         check_grant(by, "find")
-        async for found in find_players(self._engine.storage, self._players, self._engine.records, self.accounts, text):
+        async for found in find_players(self._engine.reads, self._players, self._engine.records, self.accounts, text):
             yield found
 
     async def show(self, by: Operator, player: int | str, *, account: str | None = None) -> PlayerView:

@@ -127,7 +127,7 @@ async def look_at(
         StorageError: The store cannot be reached.
     """
     at = keys_of(players.record, id_)
-    stored, owned, version, updated = await load_each(engine.storage, [at.record, at.owner, at.version, at.updated])
+    stored, owned, version, updated = await load_each(engine.reads, [at.record, at.owner, at.version, at.updated])
     owner = Owner.read(owned, at.owner)
     record, error = _loaded(engine, players.record, stored)
     name = getattr(record, players.name, "")

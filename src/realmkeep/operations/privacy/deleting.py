@@ -9,6 +9,7 @@ from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.keeping.ownership.lease import Owner
+from realmkeep.operations.archive.erasing import Intent, find_intent, finish
 from realmkeep.operations.economy.letters import held_in_letter, letters_by_kind
 from realmkeep.operations.operators.orders import Order, OrderBook, Outcome
 from realmkeep.records import held_by, load
@@ -45,6 +46,8 @@ class PlayerDeletion:
         self._storage = engine.storage
         self._clock = engine.clock
         self._journal = engine.journal
+        self._cold = engine.cold
+        self._reads = engine.reads
         self._records = engine.records
         self._letters = letters_by_kind(holdings)
         self._book = OrderBook(engine.storage, engine.clock, keeper.name)
@@ -62,18 +65,21 @@ class PlayerDeletion:
         Raises:
             OpReused: The id is that of another act.
             ActPending: Its server has not let it go; ask again.
-            StorageError: The store cannot be reached; ask again.
+            StorageError: The store cannot be reached, or its cold tier; ask again.
         """
         order = Order(act_id=act_id, act="erase", operator=by.name, role=by.role, target=at.record, reason=reason)
         beside = [at.record, at.version, at.ops, at.inbox, at.kept, at.notes, at.left, *copies]
         for _ in range(TURNS_MAX):
             found = await self._book.look(order)
             if isinstance(found, Outcome):
+                await self._erase_cold(at)
                 return found.require()
             stored, owned, updated = await load_each(self._storage, [at.record, at.owner, at.updated])
             if owned is not None:
                 await self._let_go(by, at, owned, reason)
                 continue
+            if stored is not None and self._cold is not None:  # a frozen player holds what its row has
+                stored = await self._reads.load(at.record)
             held, needs = await self._contents(at, stored)
             ahead = self._clock.wall_us() + int(DELETED_KEEP_S * 1_000_000)
             outcome, more = self._book.done(order, {"keys": len(beside)}, found)
@@ -88,16 +94,27 @@ class PlayerDeletion:
             told = f"{by.name}: {reason}"
             entry = self._journal.deleted(at.record, fn="erase", reason=told, held=held, because=f"erase by {by.name}")
             effects += [] if entry is None else [entry]
+            effects += [] if self._cold is None else [Intent(at.record, ahead).put]
             (written,) = await self._storage.write([Transaction(guards, effects, needs)])
             match written:
                 case Committed():
                     await self._storage.flush()
+                    await self._erase_cold(at)
                     return outcome
                 case Refused():
                     continue
                 case Failed() | Unknown():
                     raise written.error
         raise StorageUnavailable(f"{at.record} was taken again and again", hint="ask again with the same id")
+
+    async def _erase_cold(self, at: RecordKeys) -> None:
+        """Finish the erasure in the cold tier, if its intent is still there.
+
+        Raises:
+            StorageError: A store cannot be reached; the intent stays.
+        """
+        if self._cold is not None and (intent := await find_intent(self._storage, at.record)) is not None:
+            await finish(self._storage, self._cold, intent)
 
     async def _contents(self, at: RecordKeys, stored: bytes | None) -> tuple[list[Held | None], list[Need]]:
         """What the record and its letters hold, and the needs under which no letter has come since.

@@ -10,14 +10,16 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import ActRefused, NoSuchAccount
 from realmkeep.keeping.keeper import engine_of
+from realmkeep.operations.archive.erasing import Intent, finish
 from realmkeep.operations.backup.catalogue import list_backups
 from realmkeep.operations.backup.erasures import note_erasure
 from realmkeep.operations.operators.acts import checked_reason
 from realmkeep.operations.operators.orders import Forget, Outcome
 from realmkeep.operations.operators.roles import check_grant
-from realmkeep.operations.privacy.deleting import PlayerDeletion
+from realmkeep.operations.privacy.deleting import DELETED_KEEP_S, PlayerDeletion
 from realmkeep.operations.privacy.exporting import references
 from realmkeep.operations.privacy.scope import find_person, find_traces
+from realmkeep.storage import Transaction
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,6 +103,7 @@ class Erasing:
         self._directory = directory
         self._storage = engine.storage
         self._clock = engine.clock
+        self._cold = engine.cold
         self._deletion = PlayerDeletion(keeper, acts, holdings)
 
     async def plan(self, by: Operator, name: str) -> ErasurePlan:
@@ -194,7 +197,16 @@ class Erasing:
             await self._acts.accounts.delete(username, beside=beside)
 
         at = f"{act_id}:account"
+        cold, intent = (
+            self._cold,
+            Intent(keys.account(username), self._clock.wall_us() + int(DELETED_KEEP_S * 1_000_000)),
+        )
+        if cold is not None:  # an account that a crash keeps alive has its row again after the next sweep
+            await self._storage.write([Transaction((), (intent.put,))])
         try:
-            return await self._acts.on_account(by, "erase", username, {"step": "account"}, reason, at, change)
+            done = await self._acts.on_account(by, "erase", username, {"step": "account"}, reason, at, change)
         except NoSuchAccount as error:
             raise ActRefused(error.message, hint="it was deleted meanwhile") from error
+        if cold is not None:
+            await finish(self._storage, cold, intent)
+        return done

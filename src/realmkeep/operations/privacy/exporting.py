@@ -154,7 +154,7 @@ def _account(person: Person) -> ExportedAccount | None:
 
 async def _record(keeper: Keeper, cls: type[Record], at: RecordKeys) -> ExportedRecord:
     engine = engine_of(keeper)
-    stored = await engine.storage.load(at.record) or b""
+    stored = await engine.reads.load(at.record) or b""
     fields: dict[str, Any] = {}
     error = ""
     try:
@@ -198,7 +198,7 @@ async def references(keeper: Keeper, holdings: Holdings, person: Person) -> list
             loaded = load(stored, cls, limits=limits_of(records), accept_unchecked=records.accept_unchecked)
             return loaded.require()
 
-        async for each in scan(cls, engine.storage, read):
+        async for each in scan(cls, engine.reads, read):
             if each.record is None:
                 continue
             named = forget_players(each.record, fields, person.ids.__contains__)

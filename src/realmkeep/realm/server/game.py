@@ -13,6 +13,7 @@ from realmkeep.accounts import Accounts
 from realmkeep.background import STEADY_S, Background
 from realmkeep.clock import Clock
 from realmkeep.errors import NoMoreIds, NoSuchAccount, Quarantined, RecordError
+from realmkeep.operations.archive.archiver import ColdArchiver
 from realmkeep.operations.backup.schedule import BackupSchedule
 from realmkeep.operations.journal.archiver import Archiver
 from realmkeep.rate_limited_log import RateLimitedLog
@@ -44,6 +45,7 @@ class Game:
         refilling: Whether an allocation of serials is under way.
         backups: The schedule of backups; None if this server makes none.
         archiver: Archives the journal; None if this server writes none.
+        cold_archiver: Keeps the cold tier; None if this server has none.
         strangers_log: Bounds the log lines that a client without a session may cause at will.
         arrivals_log: Bounds the log lines about logins and logouts.
     """
@@ -61,6 +63,7 @@ class Game:
     refilling: bool = False
     backups: BackupSchedule | None = None
     archiver: Archiver | None = None
+    cold_archiver: ColdArchiver | None = None
 
     def __post_init__(self) -> None:
         self.background = Background("the realm", self.clock)

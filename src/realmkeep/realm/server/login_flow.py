@@ -160,7 +160,10 @@ class LoginFlow:
             player_id = await self._game.keeper.allocate_id()
             return player_id, new_player(self._game.world, player_id, fold_username(shown.username))
 
-        return await accounts.create(shown.username, shown.password, address=peer.host, character=character)
+        made = await accounts.create(shown.username, shown.password, address=peer.host, character=character)
+        if made.character_id is not None:
+            await self._game.keeper.note_created(Player, made.character_id)
+        return made
 
     def _charge(self, login: Login) -> None:
         """Charge a login to its player's message allowance, so that repeated logins do not raise the allowance."""

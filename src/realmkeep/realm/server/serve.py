@@ -19,6 +19,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import NetworkConfig, mask_url
 from realmkeep.errors import ConfigError, FileRefused
 from realmkeep.files import make_directory
+from realmkeep.realm.server.archive import kept_archive, opened_cold_store, ship_last_cut
 from realmkeep.realm.server.backups import scheduled_backups
 from realmkeep.realm.server.bounded_selector import loop_factory
 from realmkeep.realm.server.descriptors import connections_max
@@ -35,7 +36,7 @@ from realmkeep.realm.wire.bound_sockets import EVERYWHERE
 from realmkeep.realm.wire.tls import Certificate
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
-from realmkeep.storage import Capability, Storage, open_storage
+from realmkeep.storage import Capability, ColdStore, Storage, open_storage
 
 RESCUE_FILE: Final = "rescue.jsonl"
 
@@ -159,7 +160,8 @@ async def _serve(
     report: CloseReport | None = None
     try:
         async with AsyncExitStack() as stack:
-            keeper, realm = await _open(stack, options, storage, accounts, world)
+            cold = await opened_cold_store(stack, options.config, SystemClock())
+            keeper, realm = await _open(stack, options, storage, accounts, world, cold)
             obey_operators(realm.game, options.config)
             keeper.gc.warmed_up()
             operators = await open_operator_ports(stack, options.config, realm)
@@ -168,7 +170,7 @@ async def _serve(
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
                 log.info("ready", **told)
-            async with _status_line(realm, line), _beside(realm, options.config):
+            async with _status_line(realm, line), _beside(realm, options.config, cold):
                 await keep_server_file(
                     options.directory,
                     lambda: _server_file(options, realm, storage.capability, operators),
@@ -183,6 +185,7 @@ async def _serve(
             except Exception as error:
                 log.error("the shutdown could not be announced to every player", exc_info=error)
             report = await keeper.close()
+            await ship_last_cut(realm.game)
             realm.hang_up()
         await asyncio.to_thread(remove_server_file, options.directory)
     except Exception as error:
@@ -194,14 +197,23 @@ async def _serve(
 
 
 @asynccontextmanager
-async def _beside(realm: Realm, config: Config) -> AsyncGenerator[None]:
-    """The work beside the game, for the block: backups, and the archive of the journal."""
-    async with archived_journal(realm.game, config), scheduled_backups(realm.game, config):
+async def _beside(realm: Realm, config: Config, cold: ColdStore | None) -> AsyncGenerator[None]:
+    """The work beside the game, for the block: backups, the archive of the journal, and the cold tier."""
+    async with (
+        kept_archive(realm.game, cold, config),
+        archived_journal(realm.game, config),
+        scheduled_backups(realm.game, config),
+    ):
         yield
 
 
 async def _open(
-    stack: AsyncExitStack, options: ServeOptions, storage: Storage, accounts: Accounts, world: World
+    stack: AsyncExitStack,
+    options: ServeOptions,
+    storage: Storage,
+    accounts: Accounts,
+    world: World,
+    cold: ColdStore | None,
 ) -> tuple[Keeper, Realm]:
     config, directory = options.config, options.directory
     stack.push_async_callback(storage.disconnect)
@@ -214,6 +226,7 @@ async def _open(
         clock=SystemClock(),
         rescue_path=directory / RESCUE_FILE,
         journal=config.journal if config.journal.enabled else None,
+        cold=cold,
     )
     stack.push_async_callback(keeper.close)
     await asyncio.to_thread(remove_server_file, directory)  # left by a killed run; waiting programs need the new one

@@ -1,0 +1,202 @@
+"""The sweep: compares every record of the hot store with the cold tier, and ships what no server is going to ship.
+
+A server that crashed has taken the changes of its last seconds along; the records are in the hot store, and no live server has
+them in a cut. All differences that a sweep finds become durable in one transaction, with the claimed states that hold this
+server's own cut back, so that both halves of a trade arrive together.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from realmkeep import keys
+from realmkeep.errors import StorageError
+from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.live.envelope import letter_id
+from realmkeep.keeping.ownership.lease import Lease, Owner
+from realmkeep.keeping.writing.change_feed import Change
+from realmkeep.operations.archive.erasing import finish_erasures
+from realmkeep.operations.archive.reading import PAGE_RECORDS, all_keys, read_records
+from realmkeep.operations.archive.shipping import feed_of
+from realmkeep.storage import load_each
+from realmkeep.storage.cold import ColdBatch, ColdLetter, ColdRow
+
+if TYPE_CHECKING:
+    from realmkeep.keeping import Keeper
+    from realmkeep.keys import RecordKeys
+    from realmkeep.operations.archive.reading import HotRecord
+    from realmkeep.operations.archive.shipping import Shipper
+    from realmkeep.storage.cold import ColdStore
+
+log = logging.getLogger("realmkeep.operations.archive")
+
+BATCH_BYTES: Final = 64 * 1024 * 1024  # only the first sweep of a large store finds more: it ships in parts
+UNOWNED: Final = frozenset({"account", "operator"})  # records that no server owns, and that are never frozen
+
+
+class SweepReport(msgspec.Struct, kw_only=True):
+    """The findings of a sweep.
+
+    Attributes:
+        records: Records that it compared.
+        frozen: Records that are frozen.
+        shipped: Rows that it raised.
+        noted: Records of this server that its next cut has.
+        left: Records that a live server has changed; its own cut brings them.
+        letters: Letters in inboxes that the cold tier has now.
+        erasures: Erasures that it finished.
+        parts: Transactions; more than one only where very much was missing.
+    """
+
+    records: int = 0
+    frozen: int = 0
+    shipped: int = 0
+    noted: int = 0
+    left: int = 0
+    letters: int = 0
+    erasures: int = 0
+    parts: int = 0
+
+
+class Sweeper:
+    """Sweeps the hot store of one keeper.
+
+    Args:
+        keeper: The keeper.
+        cold: The cold tier.
+        shipper: Has the claimed states that wait.
+    """
+
+    def __init__(self, keeper: Keeper, cold: ColdStore, shipper: Shipper) -> None:
+        engine = engine_of(keeper)
+        self._engine = engine
+        self._storage = engine.storage
+        self._clock = engine.clock
+        self._cold = cold
+        self._feed = feed_of(keeper)
+        self._shipper = shipper
+        self._leases: dict[str, bool] = {}
+
+    async def sweep(self) -> SweepReport:
+        """Compare everything once.
+
+        Raises:
+            StorageError: A store cannot be reached; nothing of the sweep is half done that matters.
+        """
+        report = SweepReport()
+        self._leases = {}
+        run = self._engine.barrier.passed_run
+        report.erasures = await finish_erasures(self._storage, self._cold)
+        found: list[ColdRow] = []
+        letters: list[ColdLetter] = []
+        page: list[RecordKeys] = []
+        started_us = self._clock.wall_us()
+        async for key, parsed in all_keys(self._storage):
+            if parsed.role == "inbox":
+                letters += await self._letters(key, f"{parsed.kind}:{parsed.id}")
+            elif parsed.role in UNOWNED:
+                found += await self._account(key, started_us)
+            elif parsed.role == "record":
+                page.append(keys.record_keys(parsed.kind, parsed.id, suffix=parsed.suffix))
+            if len(page) == PAGE_RECORDS:
+                found += await self._differing(page, report)
+                page = []
+            if sum([row.size_bytes for row in found]) > BATCH_BYTES:
+                await self._ship(found, letters, report, run)
+                found, letters = [], []
+        found += await self._differing(page, report)
+        await self._ship(found, letters, report, run, {"swept": started_us})
+        await self._cold.tidy()
+        return report
+
+    async def _differing(self, page: list[RecordKeys], report: SweepReport) -> list[ColdRow]:
+        """The records of a page that this sweep has to ship; those of this server are given to its feed."""
+        hot = await read_records(self._storage, page)
+        heads = await self._cold.heads([each.record for each in page])
+        rows: list[ColdRow] = []
+        for record, head in zip(hot, heads, strict=True):
+            if record.record is None:
+                continue
+            report.records += 1
+            if record.stub is not None:
+                report.frozen += 1
+                continue
+            row = record.row()
+            same = head is not None and (head.revision, head.digest) == (row.revision, row.digest)
+            if same or (head is not None and head.revision > row.revision):
+                continue
+            owner = await self._live_owner(record)
+            if owner is None:
+                rows.append(row)
+            elif owner == self._engine.name:
+                report.noted += 1
+                self._feed.note(Change(row.key, record.keys.ops, row.revision, row.version, row.body, None, row.ops))
+            else:
+                report.left += 1
+        return rows
+
+    async def _live_owner(self, record: HotRecord) -> str | None:
+        """The live server that owns a record; None if none does."""
+        owner = Owner.read(record.owner, record.keys.owner)
+        if owner is None:
+            return None
+        if owner.server == self._engine.name:
+            return owner.server if record.keys.record in self._engine.sessions else None
+        lives = self._leases.get(f"{owner.server}/{owner.incarnation}")
+        if lives is None:
+            key = keys.server_lease(owner.server)
+            (stored,) = await load_each(self._storage, [key])
+            lives = stored is not None and Lease.decode(stored, key).incarnation == owner.incarnation
+            self._leases[f"{owner.server}/{owner.incarnation}"] = lives
+        return owner.server if lives else None
+
+    async def _letters(self, key: str, receiver: str) -> list[ColdLetter]:
+        stored = await self._storage.load_list(key)
+        return [ColdLetter(id_, receiver, each) for each in stored if (id_ := letter_id(each))]
+
+    async def _account(self, key: str, revision: int) -> list[ColdRow]:
+        """An account has no revision: its row has the moment of the sweep that found it changed."""
+        (stored,) = await load_each(self._storage, [key])
+        (head,) = await self._cold.heads([key])
+        if stored is None:
+            return []
+        row = ColdRow(key, revision, 0, stored)
+        return [] if head is not None and head.digest == row.digest else [row]
+
+    async def _ship(
+        self,
+        found: list[ColdRow],
+        letters: list[ColdLetter],
+        report: SweepReport,
+        run: str,
+        marks: dict[str, int] | None = None,
+    ) -> None:
+        """Ship what was found, once no crash of the hot store can take it, and nothing of it has changed meanwhile."""
+        if not await self._engine.safe_point.reached(run):
+            raise StorageError("the hot store was restarted during the sweep", hint="the next sweep compares again")
+        rows = await self._unchanged(found)
+        claimed = {row.key: row for row in await self._shipper.claimed_rows()}
+        rows = [*[row for row in rows if row.key not in claimed], *claimed.values()]
+        written = await self._cold.write(ColdBatch(rows, letters, (), marks or {}, repairs=True))
+        report.shipped += written.rows
+        report.letters += len(letters)
+        report.parts += 1
+        if written.rows:
+            log.info("the sweep has shipped %d records", written.rows)
+
+    async def _unchanged(self, found: list[ColdRow]) -> list[ColdRow]:
+        """The rows whose records are as they were read: all of these are of one moment."""
+        updated = [":".join([*row.key.split(":")[:2], "updated"]) for row in found]
+        kept: list[ColdRow] = []
+        for start in range(0, len(found), 1000):
+            now = await load_each(self._storage, updated[start : start + 1000])
+            some = found[start : start + 1000]
+            kept += [
+                row
+                for row, stored in zip(some, now, strict=True)
+                if row.key.split(":")[0] in UNOWNED or stored is None or stored == b"%d" % row.revision
+            ]
+        return kept

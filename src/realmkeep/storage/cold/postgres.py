@@ -1,0 +1,322 @@
+"""A cold store in PostgreSQL: the specification's table `players`, and `records` for every other record."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+
+from realmkeep.errors import StorageMisconfigured, StorageUnavailable
+from realmkeep.storage.cold.protocol import ColdBatch, ColdHead, ColdLetter, ColdRow, ColdWritten
+from realmkeep.storage.postgres.arrays import bigints, byteas, texts
+from realmkeep.storage.postgres.connection import open_connection, storage_error
+from realmkeep.storage.postgres.dialects import POSTGRESQL
+from realmkeep.storage.postgres.errors import is_conflict
+from realmkeep.storage.postgres.readers import ReaderPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from realmkeep.clock import Clock
+    from realmkeep.storage.postgres.address import PostgresAddress
+    from realmkeep.storage.postgres.connection import PostgresConnection, Row
+
+CHUNK_ROWS: Final = 1000  # a statement: about a megabyte, a tenth of a second
+PAGE_ROWS: Final = 5000
+ATTEMPTS: Final = 8  # each lost to another writer of the same rows
+_PLAYER: Final = re.compile(r"player:(0|[1-9][0-9]{0,17})")  # `player:007` is another record than `player:7`
+_NO_JSON: Final = re.compile(rb"\\u0000|\x00")
+
+
+class PostgresColdStore:
+    """A `ColdStore` in a database.
+
+    Args:
+        address: The database.
+        clock: The clock.
+    """
+
+    def __init__(self, address: PostgresAddress, *, clock: Clock) -> None:
+        self._address = address
+        self._clock = clock
+        self._readers = ReaderPool(address, POSTGRESQL, clock)
+        self._writer: PostgresConnection | None = None
+        self._turn = asyncio.Lock()
+        self._is_open = False
+
+    def __repr__(self) -> str:
+        return f"<PostgresColdStore {self._address} {'open' if self._is_open else 'closed'}>"
+
+    async def connect(self) -> None:
+        """As `ColdStore.connect`."""
+        if not self._is_open:
+            self._readers = ReaderPool(self._address, POSTGRESQL, self._clock)
+            self._is_open = True  # also if it cannot be reached now: each later call tries again
+        async with self._turn:
+            await self._connected()
+
+    async def disconnect(self) -> None:
+        """As `ColdStore.disconnect`."""
+        self._is_open = False
+        async with self._turn:
+            await self._hang_up()
+        await self._readers.close()
+
+    async def write(self, batch: ColdBatch) -> ColdWritten:
+        """As `ColdStore.write`."""
+        unreadable = {row.key for row in batch.rows if row.body is not None and not _json(row.body)}
+        self._check_open()
+        for _ in range(ATTEMPTS):
+            async with self._turn:
+                connection = await self._connected()
+                try:
+                    raised = await self._write(connection, batch, unreadable)
+                except psycopg.DataError as error:
+                    await self._undo(connection, error)
+                    refused = {key async for key in self._refused(connection, batch, unreadable)}
+                    if not refused:
+                        raise storage_error(error, self._address, sent=False) from error
+                    unreadable |= refused
+                except psycopg.Error as error:
+                    await self._undo(connection, error)
+                    if not is_conflict(error):
+                        raise storage_error(error, self._address, sent=True) from error
+                except BaseException:  # cancelled: the connection is in the middle of a transaction
+                    await self._hang_up()
+                    raise
+                else:
+                    return ColdWritten(raised, tuple(sorted(unreadable)))
+        raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
+
+    async def _write(self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]) -> int:
+        raised = 0
+        await connection.ask("cold_begin")
+        players, others = _by_table(batch.rows)
+        for table, rows in (("cold_players", players), ("cold_records", others)):
+            for start in range(0, len(rows), CHUNK_ROWS):
+                some = rows[start : start + CHUNK_ROWS]
+                ids = bigints([at for at, _ in some if isinstance(at, int)])
+                keys = ids if table == "cold_players" else texts([row.key for _, row in some])
+                written = await connection.ask(
+                    table, keys, *_columns([row for _, row in some], unreadable), batch.repairs
+                )
+                raised += len(written)
+        if batch.letters:
+            letters = batch.letters
+            told = texts([each.id for each in letters]), texts([each.receiver for each in letters])
+            await connection.ask("cold_letters", *told, byteas([each.stored for each in letters]))
+        if batch.opened:
+            await connection.ask("cold_opened", texts([*dict.fromkeys(batch.opened)]))
+        if batch.marks:
+            await connection.ask("cold_marks", texts([*batch.marks]), bigints([*batch.marks.values()]))
+        await connection.ask("cold_commit")
+        return raised
+
+    async def _refused(
+        self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]
+    ) -> AsyncIterator[str]:
+        """The keys of the rows that the database does not take for JSON, found by halves."""
+        asked = [[row for row in batch.rows if row.body is not None and row.key not in unreadable]]
+        while asked:
+            rows = asked.pop()
+            try:
+                await connection.ask("cold_is_json", texts([_json(row.body or b"") for row in rows]))
+            except psycopg.DataError:
+                if len(rows) == 1:
+                    yield rows[0].key
+                else:
+                    asked += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+
+    async def rows(self, keys: Sequence[str]) -> list[ColdRow | None]:
+        """As `ColdStore.rows`."""
+        found: dict[str, ColdRow] = {}
+        for key, revision, version, digest, body, ops in await self._read("rows", keys):
+            found[key] = ColdRow(key, revision, version, bytes(body) if digest else None, bytes(ops))
+        return [found.get(key) for key in keys]
+
+    async def heads(self, keys: Sequence[str]) -> list[ColdHead | None]:
+        """As `ColdStore.heads`."""
+        found = {row[0]: _head(row) for row in await self._read("heads", keys)}
+        return [found.get(key) for key in keys]
+
+    async def all_heads(self) -> AsyncIterator[list[ColdHead]]:
+        """As `ColdStore.all_heads`."""
+        for table, first in (("players", -1), ("records", "")):
+            after: int | str = first
+            while page := await self._ask(f"cold_page_of_{table}", after, PAGE_ROWS):
+                yield [_head(_keyed(row)) for row in page]
+                after = page[-1][0]
+
+    async def unopened(self, after: int, count: int) -> list[tuple[int, ColdLetter]]:
+        """As `ColdStore.unopened`."""
+        rows = await self._ask("cold_unopened", after, count)
+        return [(place, ColdLetter(id_, receiver, bytes(stored))) for place, id_, receiver, stored in rows]
+
+    async def marks(self) -> dict[str, int]:
+        """As `ColdStore.marks`."""
+        return dict(await self._ask("cold_read_marks"))  # two columns
+
+    async def erase(self, key: str, revision: int) -> None:
+        """As `ColdStore.erase`."""
+        self._check_open()
+        player = _player_id(key)
+        kind, id_, *_ = key.split(":")
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                await connection.ask("cold_begin")
+                if player is not None:
+                    await connection.ask("cold_erase_player", player, revision)
+                else:
+                    await connection.ask("cold_erase_record", key, kind, id_, revision)
+                await connection.ask("cold_erase_letters", key)
+                await connection.ask("cold_note_erasure", key)
+                await connection.ask("cold_commit")
+            except psycopg.Error as error:
+                await self._undo(connection, error)
+                raise storage_error(error, self._address, sent=True) from error
+            except BaseException:
+                await self._hang_up()
+                raise
+
+    async def tidy(self) -> None:
+        """As `ColdStore.tidy`."""
+        self._check_open()
+        async with self._turn:
+            connection = await self._connected()
+            try:
+                await connection.ask("cold_tidy")
+            except psycopg.Error as error:
+                await self._undo(connection, error)
+                raise storage_error(error, self._address, sent=True) from error
+
+    async def _read(self, what: str, keys: Sequence[str]) -> list[Row]:
+        """The rows of players and of other records, each with its key first."""
+        found: list[Row] = []
+        for start in range(0, len(keys), CHUNK_ROWS):
+            some = keys[start : start + CHUNK_ROWS]
+            players = {key: at for key in some if (at := _player_id(key)) is not None}
+            others = [key for key in some if key not in players]
+            if players:
+                found += map(_keyed, await self._ask(f"cold_player_{what}", bigints([*players.values()])))
+            if others:
+                found += await self._ask(f"cold_record_{what}", texts(others))
+        return found
+
+    async def _ask(self, name: str, *parameters: object) -> list[Row]:
+        self._check_open()
+        return await self._readers.ask(name, *parameters)
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StorageUnavailable(f"the store {self._address} is not connected", hint="await cold.connect() first")
+
+    async def _connected(self) -> PostgresConnection:
+        """The connection for writes, made anew if it has ended; its tables exist."""
+        if self._writer is not None and not self._writer.is_over:
+            return self._writer
+        connection: PostgresConnection | None = None
+        try:
+            connection = await open_connection(self._address, self._clock)
+            if connection.dialect is not POSTGRESQL:
+                raise StorageMisconfigured(
+                    f"the cold store is a {connection.dialect.name}, with which it was never run", hint="use PostgreSQL"
+                )
+            ((is_standby,),) = await connection.ask("role")
+            if is_standby:
+                raise StorageUnavailable(f"the store {self._address} is a standby", hint="name its primary")
+            await _make_tables(connection)
+        except (psycopg.Error, OSError, TimeoutError, StorageUnavailable, StorageMisconfigured) as error:
+            if connection is not None:
+                await connection.close()
+            raise storage_error(error, self._address, sent=False) from error
+        except BaseException:
+            if connection is not None:
+                await connection.close()
+            raise
+        self._writer = connection
+        return connection
+
+    async def _undo(self, connection: PostgresConnection, error: Exception) -> None:
+        """Roll back; a connection that cannot is given up."""
+        try:
+            await connection.roll_back()
+        except psycopg.Error as lost:
+            lost.__cause__ = error
+            await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(psycopg.Error):  # it has ended already
+                await writer.close()
+
+
+async def _make_tables(connection: PostgresConnection) -> None:
+    """Make the tables that are absent; another server may make them in this moment."""
+    ((exist,),) = await connection.ask("cold_exist")
+    for _ in range(0 if exist else ATTEMPTS):
+        try:
+            await connection.run_script("cold_schema")
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject):
+            continue
+        return
+
+
+def _player_id(key: str) -> int | None:
+    found = _PLAYER.fullmatch(key)
+    return None if found is None else int(found[1])
+
+
+def _keyed(row: Row) -> Row:
+    """A row with its key first; a row of `players` has a number there."""
+    return (f"player:{row[0]}", *row[1:]) if isinstance(row[0], int) else row
+
+
+def _head(row: Row) -> ColdHead:
+    return ColdHead(row[0], row[1], bytes(row[2]))
+
+
+def _by_table(rows: Sequence[ColdRow]) -> tuple[list[tuple[int | str, ColdRow]], list[tuple[int | str, ColdRow]]]:
+    """The rows of `players` and of `records`, the newest of each key, in the order in which every server locks them."""
+    newest: dict[str, ColdRow] = {}
+    for row in rows:
+        if (known := newest.get(row.key)) is None or known.revision <= row.revision:
+            newest[row.key] = row
+    players: list[tuple[int | str, ColdRow]] = []
+    others: list[tuple[int | str, ColdRow]] = []
+    for row in newest.values():
+        player = _player_id(row.key)
+        (others if player is None else players).append((row.key if player is None else player, row))
+    return sorted(players, key=lambda each: int(each[0])), sorted(others, key=lambda each: str(each[0]).encode())
+
+
+def _columns(rows: Sequence[ColdRow], unreadable: set[str]) -> tuple[object, ...]:
+    return (
+        bigints([row.version for row in rows]),
+        texts([_text(row, unreadable) for row in rows]),
+        bigints([row.revision for row in rows]),
+        byteas([row.body or b"" for row in rows]),
+        byteas([row.ops for row in rows]),
+        byteas([row.digest for row in rows]),
+    )
+
+
+def _text(row: ColdRow, unreadable: set[str]) -> str:
+    """The copy for queries; empty if it cannot be JSON of the database."""
+    if row.body is None:
+        return "{}"
+    return "" if row.key in unreadable else _json(row.body)
+
+
+def _json(body: bytes) -> str:
+    """The bytes of a record as JSON that the database may take; empty if it certainly does not."""
+    if not body.startswith(b"{") or _NO_JSON.search(body):
+        return ""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return ""

@@ -1,0 +1,1 @@
+INSERT INTO erasures (key) VALUES (%b) ON CONFLICT (key) DO NOTHING

@@ -1,0 +1,1 @@
+SELECT player_id, revision, digest FROM players WHERE player_id > %b ORDER BY player_id LIMIT %b

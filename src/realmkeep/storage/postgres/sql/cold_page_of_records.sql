@@ -1,0 +1,1 @@
+SELECT key, revision, digest FROM records WHERE key > %b ORDER BY key LIMIT %b

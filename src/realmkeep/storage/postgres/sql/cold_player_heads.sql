@@ -1,0 +1,1 @@
+SELECT player_id, revision, digest FROM players WHERE player_id = ANY (%b::bigint[])

@@ -1,0 +1,1 @@
+SELECT key, revision, version, digest, body, ops FROM records WHERE key = ANY (%b::text[])
