@@ -74,6 +74,7 @@ def code_lines(function: Function) -> int:
 AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
     "confirming.py": "whatever ends it reaches those who wait for it",
+    "draining.py": "each logs its own failure, and all are gathered",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
     "searches.py": "the step is awaited by the page that asks next; if none does, its error is of no interest",
     "shutdown.py": "the releases are gathered",

@@ -11,7 +11,7 @@ from realmkeep.keeping.live.measures import Histogram
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
 from realmkeep.keeping.operating import heal
-from realmkeep.keeping.ownership.directory import Directory, Whereabouts
+from realmkeep.keeping.ownership.directory import Directory, ServerInfo, Whereabouts
 from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import ScannedRecord
 from realmkeep.keeping.table import Table
@@ -37,6 +37,7 @@ __all__ = [
     "Returned",
     "ScannedRecord",
     "Season",
+    "ServerInfo",
     "Session",
     "Standing",
     "Table",

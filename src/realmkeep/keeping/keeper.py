@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from realmkeep.callables import name_of
-from realmkeep.clock import SystemClock
 from realmkeep.config import JournalConfig, KeeperConfig, RecordsConfig
-from realmkeep.keeping.lifecycle import shutdown
+from realmkeep.keeping.lifecycle import draining, shutdown
 from realmkeep.keeping.lifecycle.awaitable_context import awaitable_context
 from realmkeep.keeping.lifecycle.committing import CommitEntry
 from realmkeep.keeping.lifecycle.degraded import degraded_reasons
-from realmkeep.keeping.lifecycle.engine import Engine
 from realmkeep.keeping.lifecycle.entering import SessionEntry
 from realmkeep.keeping.lifecycle.reclaiming import recover
 from realmkeep.keeping.lifecycle.status import status_of
-from realmkeep.keeping.live.arguments import check_commit, check_opening, check_record, check_type
+from realmkeep.keeping.live.arguments import check_commit, check_drain, check_opening, check_record, check_type
 from realmkeep.keeping.live.gc_policy import GcPolicy
-from realmkeep.keeping.live.hooks import Hooks
 from realmkeep.keeping.live.letter_types import check_letter_types
 from realmkeep.keeping.live.record_keys import keys_of
+from realmkeep.keeping.opening import open_engine
 from realmkeep.keeping.ownership.directory import Whereabouts, find_owner
-from realmkeep.keeping.recovery.former_rescues import deliver_former
 from realmkeep.keeping.sending import LetterSender
-from realmkeep.keeping.server_config import ServerConfig, check_complete, read_store_id
+from realmkeep.keeping.server_config import ServerConfig
 from realmkeep.keeping.table import Table
 from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.records import Record, check_all
-from realmkeep.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -37,10 +34,13 @@ if TYPE_CHECKING:
 
     from realmkeep.clock import Clock
     from realmkeep.keeping.boards.board import Board
+    from realmkeep.keeping.lifecycle.engine import Engine
     from realmkeep.keeping.live.counters import KeeperStatus
+    from realmkeep.keeping.live.hooks import Hooks
     from realmkeep.keeping.live.op_ring import Op, Receipt
     from realmkeep.keeping.live.session import Session
     from realmkeep.keeping.writing.commit import Tx
+    from realmkeep.storage import Storage
     from realmkeep.storage.cold import ColdStore
 
 
@@ -119,27 +119,8 @@ class Keeper:
         check_type(journal, (JournalConfig,), "Keeper.open(journal=)", "pass a JournalConfig, or None")
         check_all()
         check_letter_types()
-        clock = clock or SystemClock()
-        store = open_storage(storage, clock=clock) if isinstance(storage, str) else storage
-        await store.connect()
-        parts = (config or KeeperConfig(), records or RecordsConfig(), hooks or Hooks())
-        engine = Engine(store, clock, *parts, journal, cold)
         path = rescue_path or shutdown.RESCUE_FILE
-        try:
-            await check_complete(store)
-            store_id = engine.store_loss.store_id = await read_store_id(store)
-            if path != shutdown.NOWHERE:  # before the name is taken: until then the records are kept from others
-                engine.former = await deliver_former(store, path, store_id.decode(errors="replace"), clock)
-            await engine.lease.take_name()
-            await engine.ids.check_counter()
-            if engine.journal.is_on:
-                await engine.journal.open(await engine.ids.allocate_ids(1))
-        except BaseException:
-            engine.lease.forget_name()
-            if isinstance(storage, str):
-                await shutdown.disconnect_storage(store)
-            raise
-        engine.start()
+        engine = await open_engine(storage, config, records, hooks, clock, journal, cold, path)
         return cls(engine, owns_storage=isinstance(storage, str), rescue_path=path)
 
     async def __aenter__(self) -> Self:
@@ -462,6 +443,36 @@ class Keeper:
         """
         check_type(count, (int,), "allocate_id", "pass how many numbers to take", needed=True)
         return await self._engine.ids.allocate_ids(count)
+
+    async def drain(
+        self, *, to: str = "", per_s: float | None = None, deadline_s: float | None = None
+    ) -> shutdown.CloseReport:
+        """Let go of every player, one after another, and close. Other servers can log in each as soon as it is released.
+
+        The lease says `draining` first, for `Directory` and gateways. From then on a login here is `ShuttingDown`, also of a
+        player in grace; commits of live sessions go on. Then each session has its hook of `on_drain` and is released: players
+        first, then held records. At the end the keeper closes. `close` during a drain takes over the rest at once.
+
+        Args:
+            to: The name of the server to which players are sent: the hooks, `Directory` and the refused logins tell it. Empty:
+                any other server.
+            per_s: Most sessions to release in a second, so that the other servers are not flooded; None: as many as the store
+                takes.
+            deadline_s: Seconds for the releases and the close, without those that the pace takes; as for `close`.
+
+        Returns:
+            The report of the close, with all released sessions.
+
+        Raises:
+            Misuse: An argument is of another type, or `to` is no name of another server; `per_s` is not above 0.
+        """
+        check_drain(self.name, to, per_s)
+        check_type(deadline_s, (int, float), "deadline_s", "pass seconds, or leave it out")
+        released = 0
+        if self._report is None and not self._engine.sessions.closing:
+            released, deadline_s = await draining.drain_sessions(self._engine, to, per_s, deadline_s)
+        report = await self.close(deadline_s=deadline_s)
+        return dataclasses.replace(report, released=report.released + released)
 
     async def close(self, *, deadline_s: float | None = None) -> shutdown.CloseReport:
         """Accept nothing new, save everything, release every record, drop the name. Closing twice does nothing more.

@@ -58,6 +58,21 @@ class SessionEntry:
         if self._engine.sessions.closing:
             raise ShuttingDown(f"the keeper {self._engine.name} is closing", hint="connect to another server")
 
+    def check_admits(self) -> None:
+        """As `check_open`; and no session begins or is resumed while the keeper drains.
+
+        Raises:
+            Misuse: As `check_open`.
+            ShuttingDown: The keeper closes or drains.
+        """
+        self.check_open()
+        sessions = self._engine.sessions
+        if sessions.draining:
+            raise ShuttingDown(
+                f"the keeper {self._engine.name} is draining",
+                hint=f"connect to {sessions.drains_to or 'another server'}",
+            )
+
     async def enter(
         self,
         cls: type[R],
@@ -96,6 +111,7 @@ class SessionEntry:
             if (entering := engine.sessions.entering.get(record_keys.record)) is not None:
                 await asyncio.wait([entering])
             elif live is None:
+                self.check_admits()
                 break
             elif (taken := self._take_over(live, shared=shared, lent=lent, connected=take_over)) is not None:
                 return taken
@@ -200,6 +216,7 @@ class SessionEntry:
 
         Raises:
             AlreadyOwned: It is connected.
+            ShuttingDown: The keeper drains.
         """
         if live.state is SessionState.LEAVING:
             return None
@@ -211,11 +228,13 @@ class SessionEntry:
         if shared and live.shared:
             return live
         if live.state is SessionState.GRACE and not shared:
+            self.check_admits()
             live.resumed = True
             live.connection += 1
             live.resume()
             return live
         if connected and not (shared or live.shared):
+            self.check_admits()
             live.disconnect()  # its hooks close the old connection, and may do more
             return None
         raise AlreadyOwned(
@@ -246,9 +265,9 @@ class SessionEntry:
             session.borrowers = int(lent)
             if away:
                 engine.exit.disconnect(session)
-            if engine.sessions.closing or key in self._unwanted:
+            if engine.sessions.closing or engine.sessions.draining or key in self._unwanted:
                 await engine.exit.release(session, patient=True)
-                self.check_open()
+                self.check_admits()
             else:
                 engine.inboxes.notice(session, kept=True)  # in the background, so that a full inbox delays no login
             return session

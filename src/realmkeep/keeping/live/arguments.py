@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from realmkeep import keys
 from realmkeep.callables import fault_of
 from realmkeep.config import KeeperConfig, RecordsConfig
-from realmkeep.errors import Misuse
+from realmkeep.errors import InvalidKey, Misuse
 from realmkeep.keeping.live.op_ring import Op
 from realmkeep.keeping.live.session import Session
 from realmkeep.records import Record
@@ -66,6 +67,31 @@ def check_opening(
 def _has(value: object, *methods: str) -> bool:
     """Whether it is an object with these methods, and not a class that was not called."""
     return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in methods)
+
+
+def check_drain(name: str, to: object, per_s: object) -> None:
+    """Refuse a drain to a server that cannot be, or at no pace.
+
+    Args:
+        name: The name of this server.
+        to: The name of the other, or nothing.
+        per_s: The pace.
+
+    Raises:
+        Misuse: `to` is no name of another server, or `per_s` no number above 0.
+    """
+    check_type(to, (str,), "drain(to=)", "pass the name of a server, keeper.name of its settings", needed=True)
+    check_type(per_s, (int, float), "drain(per_s=)", "pass sessions a second, or leave it out")
+    try:
+        wrong = to == name
+        if to:
+            keys.server_lease(cast("str", to))
+    except InvalidKey as error:
+        raise Misuse(f"drain(to=) got {shown(to)}: {error.message}", hint="pass the name of a server") from error
+    if wrong:
+        raise Misuse(f"drain(to=) got {shown(to)}, this server's own name", hint="pass another server, or leave it out")
+    if per_s is not None and not cast("float", per_s) > 0:
+        raise Misuse(f"drain(per_s=) got {shown(per_s)}", hint="pass a number above 0, or leave it out")
 
 
 def check_commit(

@@ -27,6 +27,7 @@ H = TypeVar("H")
 SessionHook: TypeAlias = Callable[[Session[R]], object]
 ErrorHook: TypeAlias = Callable[[Session[R], RealmkeepError], object]
 ReasonHook: TypeAlias = Callable[[Session[R], str], object]
+DrainHook: TypeAlias = Callable[[Session[R], str], object]
 LetterHook: TypeAlias = Callable[[R, Any], object]
 SettledLetterHook: TypeAlias = Callable[[Session[R], Any, Any], object]
 
@@ -34,7 +35,7 @@ TypedLetterHook: TypeAlias = Callable[[R, L], object]
 TypedSettledHook: TypeAlias = Callable[[Session[R], L, Any], object]
 
 Event: TypeAlias = Literal[
-    "disconnect", "resume", "evict", "release_requested", "frozen", "lost_ownership", "letter_settled"
+    "disconnect", "resume", "evict", "release_requested", "drain", "frozen", "lost_ownership", "letter_settled"
 ]
 
 ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
@@ -42,6 +43,7 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "resume": ("session",),
     "evict": ("session",),
     "release_requested": ("session",),
+    "drain": ("session", "to"),
     "frozen": ("session", "error"),
     "lost_ownership": ("session", "reason"),
     "letter": ("record", "letter"),
@@ -104,6 +106,14 @@ class Hooks:
         question; only `on_evict` runs.
         """
         return self._hook("release_requested", cls)
+
+    def on_drain(self, cls: type[R]) -> Callable[[DrainHook[R]], DrainHook[R]]:
+        """Run a function when `keeper.drain` lets a record of `cls` go, before its final snapshot is made.
+
+        It gets the session and the name of the server to which players are sent, which is empty if any will do: tell the client
+        to connect there, and take the player out of the game.
+        """
+        return self._hook("drain", cls)
 
     def on_frozen(self, cls: type[R]) -> Callable[[ErrorHook[R]], ErrorHook[R]]:
         """Run a function when a record cannot be saved in its present state; it gets the session and the error."""

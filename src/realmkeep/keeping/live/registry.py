@@ -36,6 +36,8 @@ class SessionRegistry:
     Attributes:
         entering: The tasks that claim and load a record now, by its key.
         closing: No session begins any more.
+        draining: As `closing`, while the sessions here are still written; each is released in its turn.
+        drains_to: The server to which a drain sends players; empty if any will do.
         dirty: The sessions with changes that are not durable yet, by kind.
         frozen: The sessions whose records cannot be saved as they are, the oldest first.
         census: How many sessions have come into each state and not left it, by kind.
@@ -50,6 +52,8 @@ class SessionRegistry:
         self._ended: dict[str, asyncio.Event] = {}
         self.entering: dict[str, asyncio.Task[Any]] = {}
         self.closing = False
+        self.draining = False
+        self.drains_to = ""
         self.dirty: defaultdict[str, set[Session[Any]]] = defaultdict(set)
         self.frozen: dict[Session[Any], None] = {}
         self.census: Counter[tuple[str, SessionState]] = Counter()

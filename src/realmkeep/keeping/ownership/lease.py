@@ -12,7 +12,7 @@ import os
 import secrets
 import socket
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -92,6 +92,8 @@ class Lease(msgspec.Struct, frozen=True):
         process: Tells its process from any other (`ServerProcess`); empty if an older release wrote it.
         address: `keeper.address`.
         version: `keeper.version`.
+        state: `open`, or `draining` while the server lets go of its players and lets nobody in.
+        drains_to: The server to which it sends them; empty if any will do.
     """
 
     incarnation: str
@@ -103,6 +105,8 @@ class Lease(msgspec.Struct, frozen=True):
     process: str = ""
     address: str = ""
     version: str = ""
+    state: Literal["open", "draining"] = "open"
+    drains_to: str = ""
 
     @property
     def renewed_us(self) -> float:
@@ -211,6 +215,7 @@ class LeaseHolder:
         self._foreign: dict[str, int] = {}
         self.watch = LeaseWatch(clock)
         self._run = ""
+        self._renewing = asyncio.Lock()
 
     @property
     def ttl_s(self) -> float:
@@ -301,7 +306,7 @@ class LeaseHolder:
         process = this_process().encode()
         lease = Lease(
             self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process,
-            self._config.address, self._config.version,
+            self._config.address, self._config.version, "draining" if self._sessions.draining else "open", self._sessions.drains_to,
         )  # fmt: skip
         value = msgspec.json.encode(lease)
         effects = [Put(self._key, value, expire_s=ttl_s)]
@@ -324,13 +329,23 @@ class LeaseHolder:
             if self._state is not LeaseState.HELD:
                 return
             try:
-                async with self._clock.timeout(self._config.heartbeat_s):
+                async with self._clock.timeout(self._config.heartbeat_s), self._renewing:
                     await self._renew()
                 self._answers.note_answer(self._question)
                 wait_s = self._config.heartbeat_s
             except (RealmkeepError, TimeoutError) as error:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
                 self._answers.note_failure(self._question, error)
+
+    async def announce_drain(self) -> None:
+        """Renew the lease now, so that the store has its state.
+
+        Raises:
+            StorageError: The store cannot be reached; the next beat says it.
+            TimeoutError: It did not answer within a beat.
+        """
+        async with self._clock.timeout(self._config.heartbeat_s), self._renewing:
+            await self._renew()
 
     async def _pause(self, wait_s: float) -> None:
         """Wait for the next beat, which follows a restart of the store soon."""

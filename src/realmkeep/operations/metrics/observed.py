@@ -109,6 +109,8 @@ class ObservedServer:
         engine = self.engine
         if engine.sessions.closing:
             yield "the keeper is closing"
+        elif engine.sessions.draining:
+            yield "the keeper is draining"
         if engine.store_loss.halted:
             yield engine.store_loss.halted
         if not self.store_answers:

@@ -184,7 +184,7 @@ async def _serve(
                 await realm.stop()
             except Exception as error:
                 log.error("the shutdown could not be announced to every player", exc_info=error)
-            report = await keeper.close()
+            report = await keeper.drain()
             await ship_last_cut(realm.game)
             realm.hang_up()
         await asyncio.to_thread(remove_server_file, options.directory)
