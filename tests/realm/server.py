@@ -23,8 +23,9 @@ SETTINGS = {
 class Server:
     """One server process and its clients; what it prints stands in `log_path`."""
 
-    def __init__(self, directory: Path, *flags: str, **settings: str) -> None:
+    def __init__(self, directory: Path, *flags: str, command: str = "serve", **settings: str) -> None:
         self.directory = directory
+        self.command = command
         self.flags = flags
         self.log_path = directory / "log"
         own = {f"REALMKEEP_{key}": value for key, value in settings.items()}
@@ -49,8 +50,10 @@ class Server:
         """Returns when `server.json` says that it listens; the second time on the same ports."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.file.unlink(missing_ok=True)
-        ports = ["--tcp-port", str(self.told.get("tcp", 0)), "--udp-port", str(self.told.get("udp", 0))]
-        command = [sys.executable, "-m", "realmkeep.cli", "serve", "--data", str(self.directory)]
+        ports = ["--tcp-port", str(self.told.get("tcp", 0))]
+        if self.command == "serve":
+            ports += ["--udp-port", str(self.told.get("udp", 0))]
+        command = [sys.executable, "-m", "realmkeep.cli", self.command, "--data", str(self.directory)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *ports, *self.flags],
@@ -104,9 +107,9 @@ class Server:
 
 
 @contextmanager
-def running(directory: Path, *flags: str, **settings: str) -> Generator[Server]:
+def running(directory: Path, *flags: str, command: str = "serve", **settings: str) -> Generator[Server]:
     """A server that is stopped, with its store, at the end, and must have ended well."""
-    server = Server(directory, *flags, **settings).start()
+    server = Server(directory, *flags, command=command, **settings).start()
     try:
         yield server
     finally:

@@ -32,6 +32,7 @@ COMMANDS: Final = (
     Command("doctor", "realmkeep.cli.doctor:doctor", "Examine the store and this machine; say what to mend, and how."),
     Command("drill", "realmkeep.cli.drill:drill", "Break real servers and stores under a crowd; say what was lost."),
     Command("economy", "realmkeep.cli.economy:app", "Count all gold and items; find those that exist twice."),
+    Command("gateway", "realmkeep.cli.gateway:gateway", "Send clients to the servers of a realm."),
     Command("item", "realmkeep.cli.history:items", "Trace an item through the commits that moved it."),
     Command("journal", "realmkeep.cli.journal:app", "Check the archive of the journal."),
     Command("keys", "realmkeep.cli.keys:app", "Load every record of a store as a login would."),

@@ -20,6 +20,7 @@ def crowd(
     tcp_port: int | None = None,
     udp_port: int | None = None,
     data: Path = Path("realm-data"),
+    gateway: bool = False,
     udp: bool = False,
     tls: bool = False,
     tls_ca: Path | None = None,
@@ -41,6 +42,7 @@ def crowd(
         tcp_port: The server's TCP port; default: as above.
         udp_port: The server's UDP port; default: as above.
         data: The directory of a server on this machine.
+        gateway: The address is that of a gateway; a server.json of a gateway says so itself.
         udp: Use UDP instead of TCP.
         tls: Use TLS over TCP; a server on this machine is trusted by its own certificate.
         tls_ca: PEM file of the authority to trust, instead of the system's.
@@ -62,17 +64,20 @@ def crowd(
     from realmkeep.realm.server.server_file import SERVER_FILE, read_server_file  # noqa: PLC0415 - as above
 
     own_cert: str | None = None
-    if host is None or (udp_port if udp else tcp_port) is None:
+    through = gateway
+    if host is None or (udp_port if udp and not gateway else tcp_port) is None:
         told = read_server_file(data)
         if told is None:
             raise ConfigError(
                 f"no realm was found: there is no {data / SERVER_FILE}",
                 hint="start `realmkeep serve`, or give --host and a port",
             )
-        own_cert = told.tls_cert
+        own_cert, through = told.tls_cert, gateway or told.gateway
         host, tcp_port, udp_port = host or told.host, tcp_port or told.tcp, udp_port or told.udp
     context = client_tls_context(tls_ca, own_cert) if tls or tls_ca is not None or own_cert is not None else None
-    server = RealmAddress(host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp, tls=context)
+    server = RealmAddress(
+        host, tcp_port or 0, udp_port or 0, udp=udp, sealed=sealed, lisp=lisp, tls=context, gateway=through
+    )
     plan = CrowdPlan(bots, duration, name, journal, seed)
     try:
         with progress_bar(quiet=json or not sys.stderr.isatty()) as progress:

@@ -12,6 +12,7 @@ Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
 
 def serve(
     *,
+    name: str | None = None,
     store: str | None = None,
     data: Path = Path("realm-data"),
     host: str = "127.0.0.1",
@@ -28,6 +29,7 @@ def serve(
     and exits with 0; a second one ends the server at once. All other settings: realmkeep.toml or REALMKEEP_*.
 
     Args:
+        name: The server's name; by default keeper.name. Each server of a realm has its own, and a directory of its own.
         store: URL of the store; by default from the settings, else an embedded one in DATA/store.
         data: The directory of the server's keys and its own store.
         host: A name or an address to listen on, with both transports; '' is every address of this machine.
@@ -45,5 +47,5 @@ def serve(
 
     paths = {"network.tls_cert": tls_cert, "network.tls_key": tls_key}
     flags = {key: None if path is None else str(path) for key, path in paths.items()}
-    config = in_directory(config_with(store, **flags, **{"console.listen": console}), data)
+    config = in_directory(config_with(store, **flags, **{"console.listen": console, "keeper.name": name}), data)
     sys.exit(run(ServeOptions(config, data, ListenAddress(host, tcp_port, udp_port), log_format)))

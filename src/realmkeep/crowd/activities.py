@@ -163,6 +163,15 @@ async def wander(bot: Bot) -> None:
     await go_near(bot, *MARKET, 8)
 
 
+async def travel(bot: Bot) -> None:
+    """Go to another server of the realm; mostly with the connection still open."""
+    others = sorted(bot.crowd.servers - {bot.server})
+    if others:
+        await bot.travel(bot.random.choice(others), hang_up=bot.random.random() < 0.4)
+
+
+TRAVELS: Final[tuple[Activity, float]] = (travel, 0.7)
+"""Added to the others where a gateway knows several servers."""
 ACTIVITIES: Final[tuple[tuple[Activity, float], ...]] = (
     (wander, 1.0),
     (shop, 2.0),

@@ -1,12 +1,12 @@
 """One bot: it logs in, acts, drops its connections, and always finds out the outcome of its tier-1 operations."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
 
 from realmkeep.clock import Clock
-from realmkeep.crowd.client import BotConnection, Disconnected, LoginResult, RealmAddress
+from realmkeep.crowd.client import BotConnection, Disconnected, LoginResult, RealmAddress, find_server
 from realmkeep.crowd.journal import Journal
 from realmkeep.crowd.ledger import Ledger
 from realmkeep.crowd.tally import Tally
@@ -44,6 +44,7 @@ class Crowd:
         members: The ids of the logged-in players.
         end_s: Monotonic time after which no bot begins a new activity.
         checking: Whether the final check has begun: bots then keep their connections.
+        servers: The names of the servers to which a gateway has sent bots.
     """
 
     server: RealmAddress
@@ -55,6 +56,7 @@ class Crowd:
     members: list[int]
     end_s: float = float("inf")
     checking: bool = False
+    servers: set[str] = field(default_factory=set[str])
 
     @property
     def over(self) -> bool:
@@ -71,6 +73,7 @@ class Bot:
         terms: The terms of the latest trade offers.
         fought_s: Monotonic time of its last blow.
         brave: Whether it continues to fight when weak and without food.
+        server: The name of its server; empty without a gateway.
     """
 
     def __init__(self, crowd: Crowd, username: str, password: str, random: Random) -> None:
@@ -82,6 +85,8 @@ class Bot:
         self.terms = ""
         self.fought_s = float("-inf")
         self.brave = random.random() < BRAVE
+        self.server = ""
+        self._wish = ""
         self._password = password
         self._ticket = ""
         self._connection: BotConnection | None = None
@@ -157,6 +162,26 @@ class Bot:
             self._connection.send_unanswered(intent)
         self.close_connection()
 
+    async def travel(self, server: str, *, hang_up: bool) -> None:
+        """Log in at another server, which fetches the player from this one.
+
+        Args:
+            server: Its name; the gateway sends the bot elsewhere if that server is away.
+            hang_up: Close the connection first. Otherwise the player is still connected here when it arrives there.
+
+        Raises:
+            Disconnected: As for `log_in`.
+        """
+        former = self._connection
+        self._connection, self._wish = None, server
+        try:
+            if hang_up and former is not None:
+                former.close()
+            await self.log_in()
+        finally:
+            if former is not None:
+                former.close()
+
     async def log_out(self) -> None:
         """Log out.
 
@@ -185,7 +210,8 @@ class Bot:
         Raises:
             Disconnected: The server cannot be reached.
         """
-        connection = BotConnection(self.crowd.server, self._hear, self.crowd.clock)
+        server = self.crowd.server
+        connection = BotConnection(replace(server, udp=server.udp and not server.gateway), self._hear, self.crowd.clock)
         try:
             await connection.open()
             await connection.say_hello()
@@ -199,7 +225,10 @@ class Bot:
             Disconnected: The server cannot be reached.
         """
         self.close_connection()
-        connection = BotConnection(self.crowd.server, self._hear, self.crowd.clock)
+        name, server = "", self.crowd.server
+        if server.gateway:
+            name, server = await find_server(server, self.username, self._wish, self.crowd.clock)
+        connection = BotConnection(server, self._hear, self.crowd.clock)
         await connection.open()
         self._connection = connection
         credentials = {"username": self.username, "password": self._password}
@@ -212,6 +241,9 @@ class Bot:
             self.close_connection()
             return entered
         self._ticket = entered.ticket
+        self.crowd.tally.travels += self.server not in {"", name}
+        self.server, self._wish = name, ""
+        self.crowd.servers.add(name)
         first = not self.state
         self.state = entered.answer["state"]
         self._op_id = max(self._op_id, entered.answer["last_op"])

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class RealmAddress:
         sealed: Whether to seal credentials.
         lisp: Whether to write s-expressions instead of JSON.
         tls: The TLS context for TCP; None: without TLS.
+        gateway: It is the address of a gateway, which tells the server for each player.
     """
 
     host: str
@@ -46,6 +47,7 @@ class RealmAddress:
     sealed: bool = False
     lisp: bool = False
     tls: ssl.SSLContext | None = None
+    gateway: bool = False
 
 
 def client_tls_context(authority: Path | None, own: str | None) -> ssl.SSLContext:
@@ -185,6 +187,18 @@ class BotConnection:
             ticket = sealed.open_ticket(answer["sealed_ticket"])
         return LoginResult(answer, ticket)
 
+    async def ask_route(self, username: str, wish: str) -> Message:
+        """Ask a gateway for the server of a player; returns `redirect` or `auth_fail`.
+
+        Args:
+            username: The player's.
+            wish: The server to which the player wants to go; empty for the one that has it.
+
+        Raises:
+            Disconnected: No answer came.
+        """
+        return await self._ask({"type": "login", "username": username, **({"server": wish} if wish else {})}, "auth")
+
     async def act(self, intent: Message) -> Message:
         """Send an intent with an `op_id`; returns the final `ack`, `nack` or `error`.
 
@@ -244,7 +258,7 @@ class BotConnection:
         message = decode(encoded, bytes_max=MESSAGE_BYTES_MAX)
         kind = message["type"]
         key: object = kind
-        if kind in {"auth_ok", "auth_fail"}:
+        if kind in {"auth_ok", "auth_fail", "redirect"}:
             key = "auth"
         elif kind in {"ack", "nack", "error"} and message.get("op_id") is not None:
             key = message["op_id"]
@@ -259,3 +273,27 @@ class BotConnection:
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(Disconnected("the server hung up"))
+
+
+async def find_server(gateway: RealmAddress, username: str, wish: str, clock: Clock) -> tuple[str, RealmAddress]:
+    """The name and address of the server for a player, as a gateway tells them.
+
+    Args:
+        gateway: The gateway; it is asked over TCP.
+        username: The player's.
+        wish: As for `BotConnection.ask_route`.
+        clock: The clock.
+
+    Raises:
+        Disconnected: The gateway does not answer, or no server lets players in.
+    """
+    connection = BotConnection(replace(gateway, udp=False), lambda _: None, clock)
+    try:
+        await connection.open()
+        answer = await connection.ask_route(username, wish)
+    finally:
+        connection.close()
+    if answer["type"] != "redirect":
+        raise Disconnected(f"the gateway: {answer.get('reason')}")
+    place = {"host": answer["host"], "tcp_port": answer["tcp"], "udp_port": answer["udp"]}
+    return answer["server"], replace(gateway, gateway=False, **place)

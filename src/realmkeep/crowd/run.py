@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Final
 
 from realmkeep.clock import Clock
-from realmkeep.crowd.activities import ACTIVITIES, answer_trades
+from realmkeep.crowd.activities import ACTIVITIES, TRAVELS, answer_trades
 from realmkeep.crowd.bot import Bot, Crowd
 from realmkeep.crowd.client import Disconnected, RealmAddress
 from realmkeep.crowd.journal import Journal
@@ -150,8 +150,9 @@ async def _play(
 
 
 async def _one_bot(bot: Bot) -> None:
-    activities = [activity for activity, _ in ACTIVITIES]
-    weights = [weight for _, weight in ACTIVITIES]
+    possible = [*ACTIVITIES, TRAVELS] if bot.crowd.server.gateway else ACTIVITIES
+    activities = [activity for activity, _ in possible]
+    weights = [weight for _, weight in possible]
     clock = bot.crowd.clock
     while not bot.crowd.over:
         await clock.sleep(bot.random.uniform(0, 2 * PAUSE_S))

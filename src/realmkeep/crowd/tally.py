@@ -27,6 +27,7 @@ class Tally:
         events: Messages that answered no request, by kind.
         repeated: Acknowledgements marked `repeated`: operations that were sent again after a lost answer.
         drops: Connections that bots dropped without a logout.
+        travels: Logins at another server than before.
         resumed: Logins that resumed a session.
         lost: Connections that ended without the bot's doing.
         uncertain: Tier-2 operations with a lost answer, so with an unknown outcome.
@@ -38,6 +39,7 @@ class Tally:
     events: Counter[str] = field(default_factory=Counter[str])
     repeated: int = 0
     drops: int = 0
+    travels: int = 0
     resumed: int = 0
     lost: int = 0
     uncertain: int = 0
@@ -69,6 +71,7 @@ class Tally:
             "events": dict(self.events),
             "repeated": self.repeated,
             "drops": self.drops,
+            "travels": self.travels,
             "resumed": self.resumed,
             "lost": self.lost,
             "uncertain": self.uncertain,

@@ -10,11 +10,12 @@ from realmkeep.keeping.live.letter_types import Letter, Returned
 from realmkeep.keeping.live.measures import Histogram
 from realmkeep.keeping.live.op_ring import Op, Receipt
 from realmkeep.keeping.live.session import Session
-from realmkeep.keeping.operating import heal
+from realmkeep.keeping.operating import announce_address, heal
 from realmkeep.keeping.ownership.directory import Directory, ServerInfo, Whereabouts
 from realmkeep.keeping.recovery.rescue import LeftBehind, RescueReport, restore_rescued
 from realmkeep.keeping.scan import ScannedRecord
 from realmkeep.keeping.table import Table
+from realmkeep.keeping.unowned_records import UnownedRecords
 from realmkeep.keeping.writing.commit import Tx
 
 __all__ = [
@@ -43,7 +44,9 @@ __all__ = [
     "Table",
     "Tx",
     "Undecided",
+    "UnownedRecords",
     "Whereabouts",
+    "announce_address",
     "answer",
     "heal",
     "restore_rescued",

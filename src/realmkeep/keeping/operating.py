@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from realmkeep.errors import CommitPending, ShuttingDown
+from realmkeep.errors import CommitPending, Misuse, ShuttingDown
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.op_ring import Receipt
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ADDRESS_CHARS_MAX: Final = 200  # as of `keeper.address`
+
 
 def heal(keeper: Keeper) -> None:
     """Allow all live sessions to be written again, over a store that lost writes although it is set to lose none.
@@ -25,6 +27,27 @@ def heal(keeper: Keeper) -> None:
     """
     loss = engine_of(keeper).store_loss
     loss.allowed = loss.allowed or bool(loss.halted)
+
+
+async def announce_address(keeper: Keeper, address: str) -> None:
+    """Tell the realm where clients reach this server: `Directory` and `keeper.whereabouts` tell it from now on.
+
+    For a server that knows it only once it listens; otherwise `keeper.address` of the settings says it from the start.
+
+    Args:
+        keeper: The keeper.
+        address: Up to 200 printable characters of ASCII without blanks.
+
+    Raises:
+        Misuse: It is none.
+        StorageError: The store cannot be reached; the next beat of the lease says it.
+        TimeoutError: The store did not answer within a beat; as above.
+    """
+    if not (address.isascii() and address.isprintable() and " " not in address and len(address) <= ADDRESS_CHARS_MAX):
+        raise Misuse(f"announce_address got {address!r:.80}", hint="pass up to 200 printable characters without blanks")
+    lease = engine_of(keeper).lease
+    lease.address = address
+    await lease.announce()
 
 
 async def commit_for_operator(keeper: Keeper, fn: Callable[[Any], T], session: Session[Any]) -> T:

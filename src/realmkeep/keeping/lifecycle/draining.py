@@ -49,7 +49,7 @@ async def drain_sessions(engine: Engine, to: str, per_s: float | None, deadline_
     engine.sessions.draining, engine.sessions.drains_to = True, to
     log.info("%s drains; %d sessions", engine.name, len(engine.sessions))
     try:
-        await engine.lease.announce_drain()
+        await engine.lease.announce()
     except (RealmkeepError, TimeoutError) as error:  # the next beat says it
         log.warning("other servers do not know yet that %s drains: %s", engine.name, error)
     begun_s = clock.monotonic_s()

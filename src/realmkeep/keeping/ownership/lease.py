@@ -176,6 +176,7 @@ class LeaseHolder:
 
     Attributes:
         name: The server's name.
+        address: Where clients and gateways reach it.
         incarnation: Which run of the server this is.
         renewed_s: When the renewal was sent that the store took last, on the monotonic clock.
         look_back_due: Set when the store may have lost an acknowledged write, or the lease had run out before it was renewed.
@@ -205,6 +206,7 @@ class LeaseHolder:
         self._value: bytes | None = None
         self._beat = 0
         self.name = config.name
+        self.address = config.address
         self.incarnation = secrets.token_hex(4)
         self.renewed_s = float("-inf")
         self.look_back_due = asyncio.Event()
@@ -306,7 +308,7 @@ class LeaseHolder:
         process = this_process().encode()
         lease = Lease(
             self.incarnation, self._beat + 1, socket.gethostname(), os.getpid(), expires_us, ttl_s, process,
-            self._config.address, self._config.version, "draining" if self._sessions.draining else "open", self._sessions.drains_to,
+            self.address, self._config.version, "draining" if self._sessions.draining else "open", self._sessions.drains_to,
         )  # fmt: skip
         value = msgspec.json.encode(lease)
         effects = [Put(self._key, value, expire_s=ttl_s)]
@@ -337,8 +339,8 @@ class LeaseHolder:
                 wait_s = min(RETRY_S, self._config.heartbeat_s)
                 self._answers.note_failure(self._question, error)
 
-    async def announce_drain(self) -> None:
-        """Renew the lease now, so that the store has its state.
+    async def announce(self) -> None:
+        """Renew the lease now, so that the store has its state and address.
 
         Raises:
             StorageError: The store cannot be reached; the next beat says it.

@@ -29,6 +29,7 @@ class GameHooks:
         self.hooks = hooks = Hooks()
         hooks.on_resume(Player)(self._resume)
         hooks.on_evict(Player)(self._evict)
+        hooks.on_release_requested(Player)(self._hand_over)
         hooks.on_lost_ownership(Player)(self._lose)
         hooks.on_frozen(Player)(self._warn)
         hooks.on_letter(Player, MailLetter)(self._open_mail)
@@ -41,6 +42,18 @@ class GameHooks:
     def _resume(self, session: Session[Player]) -> None:
         """Move a player that resumes in a dangerous zone to safety."""
         flee(self.game, session.record)
+
+    def _hand_over(self, session: Session[Player]) -> None:
+        """Let a player go who has logged in at another server, as a second login here takes over from the first."""
+        connection = self.game.connections.by_id.get(session.record.player_id)
+        if connection is None or connection.session is not session:
+            session.disconnect()
+            return
+        peer = connection.peer
+        self.game.disconnect_player(connection)
+        if peer is not None:
+            peer.send({"type": "goodbye", "reason": "taken_over"})
+            peer.close()
 
     def _evict(self, session: Session[Player]) -> None:
         """Take a player whose grace is over out of the game; its final snapshot is in a safe zone."""

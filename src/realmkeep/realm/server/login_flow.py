@@ -32,6 +32,7 @@ from realmkeep.realm.world.player import Player
 from realmkeep.realm.world.state import state
 
 LOGIN_PRICE: Final = 20.0  # messages: ten logins of one player a second
+HAND_OVER_S: Final = 2.0  # for another server to let the player go
 PENDING_MAX: Final = 1_024  # logins under way; beyond it clients would give up before their turn
 
 log = structlog.get_logger("realm.login")
@@ -179,7 +180,7 @@ class LoginFlow:
         live = keeper.session(Player, login.character_id)
         if live is not None and live.connected:
             return live, True
-        session = await keeper.login(Player, login.character_id)
+        session = await keeper.login(Player, login.character_id, wait_s=HAND_OVER_S)
         if session is None:
             raise Quarantined(
                 f"the character {login.character_id} of {login.username} does not exist",

@@ -118,11 +118,11 @@ class Realm:
             self.sockets = await bind_sockets(address.host, address.tcp_port, address.udp_port)
             await self.tcp.listen(self.sockets.tcp)
         except CannotListen as refused:
-            raise _cannot_listen(refused) from refused
+            raise cannot_listen(refused) from refused
         except OSError as error:  # two servers can bind the same TCP port, but only one can listen
             assert self.sockets is not None
             self.sockets.close()
-            raise _cannot_listen(CannotListen("tcp", f"{address.host}:{self.sockets.tcp_port}", error)) from error
+            raise cannot_listen(CannotListen("tcp", f"{address.host}:{self.sockets.tcp_port}", error)) from error
         self.udp.listen([UdpSocket(bound, number) for number, bound in enumerate(self.sockets.udp)])
 
     @property
@@ -245,7 +245,8 @@ async def follow_certificate(certificate: Certificate, clock: Clock) -> None:
             log.error("the new TLS certificate cannot be used; the earlier one stays in use", error=str(error))
 
 
-def _cannot_listen(refused: CannotListen) -> ConfigError:
+def cannot_listen(refused: CannotListen) -> ConfigError:
+    """The error for an address that cannot be listened on."""
     # An unknown name has a negative errno and its own text; for the other errors asyncio's text does not name the protocol.
     kind, error = refused.kind, refused.error
     why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)

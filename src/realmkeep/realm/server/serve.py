@@ -17,8 +17,9 @@ from realmkeep import CloseReport, Config, Keeper
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.clock import SystemClock
 from realmkeep.config import NetworkConfig, mask_url
-from realmkeep.errors import ConfigError, FileRefused
+from realmkeep.errors import ConfigError, FileRefused, StorageError
 from realmkeep.files import make_directory
+from realmkeep.keeping import announce_address
 from realmkeep.realm.server.archive import kept_archive, opened_cold_store, ship_last_cut
 from realmkeep.realm.server.backups import scheduled_backups
 from realmkeep.realm.server.bounded_selector import loop_factory
@@ -33,6 +34,7 @@ from realmkeep.realm.server.server_file import ServerFile, keep_server_file, rem
 from realmkeep.realm.server.stop_signals import StopSignals, ignore_stop_signals
 from realmkeep.realm.server.terminal import LiveLine, flush_or_discard
 from realmkeep.realm.wire.bound_sockets import EVERYWHERE
+from realmkeep.realm.wire.server_address import ServerAddress
 from realmkeep.realm.wire.tls import Certificate
 from realmkeep.realm.world.content import World
 from realmkeep.realm.world.world_file import shipped_world
@@ -113,7 +115,7 @@ def serve(options: ServeOptions) -> int:
         ) from error
     options = replace(options, address=replace(options.address, connections_max=connections_max()))
     config = options.config
-    options = replace(options, certificate=_certificate(config.network))
+    options = replace(options, certificate=read_certificate(config.network))
     clock = SystemClock()
     storage = open_storage(config.store.url, clock=clock)
     accounts = open_accounts(storage, config.auth, server_name=config.keeper.name, clock=clock, records=config.records)
@@ -130,8 +132,8 @@ def serve(options: ServeOptions) -> int:
     return 0 if report.clean else 1
 
 
-def _certificate(network: NetworkConfig) -> Certificate | None:
-    """The certificate of the settings; None if they name none.
+def read_certificate(network: NetworkConfig) -> Certificate | None:
+    """The certificate of TLS over TCP in the settings; None if they name none.
 
     Raises:
         ConfigError: The certificate cannot be used.
@@ -170,6 +172,7 @@ async def _serve(
                 sys.stderr.write(f"\n{banner(told)}\n")
             else:
                 log.info("ready", **told)
+            await _announce_address(keeper, options, realm)
             async with _status_line(realm, line), _beside(realm, options.config, cold):
                 await keep_server_file(
                     options.directory,
@@ -194,6 +197,18 @@ async def _serve(
         log.error("closed, but the cleanup failed", error=str(error), exc_info=not isinstance(error, OSError))
     log.info("closed", released=report.released)
     return report
+
+
+async def _announce_address(keeper: Keeper, options: ServeOptions, realm: Realm) -> None:
+    """Tell gateways where this server listens, unless the settings do, or it listens on every address of the machine."""
+    host, sockets = options.address.host, realm.sockets
+    assert sockets is not None  # it listens
+    if options.config.keeper.address or host in EVERYWHERE:
+        return
+    try:
+        await announce_address(keeper, str(ServerAddress(host, sockets.tcp_port, sockets.udp_port)))
+    except (StorageError, TimeoutError) as error:
+        log.warning("gateways do not know the address of this server yet", error=str(error))
 
 
 @asynccontextmanager

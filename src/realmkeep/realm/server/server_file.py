@@ -19,7 +19,7 @@ log = structlog.get_logger("realm.serve")
 
 
 class ServerFile(msgspec.Struct):
-    """The contents of `server.json`: ports, public key, the store's URL, an embedded store's pid, the TLS certificate, the addresses of metrics and console."""
+    """The contents of `server.json`: ports, public key, the store's URL, an embedded store's pid, the TLS certificate, the addresses of metrics and console, whether it is a gateway."""
 
     pid: int
     host: str
@@ -31,6 +31,7 @@ class ServerFile(msgspec.Struct):
     tls_cert: str | None = None
     operations: str | None = None
     console: str | None = None
+    gateway: bool = False
 
 
 def write_server_file(directory: Path, told: ServerFile) -> None:

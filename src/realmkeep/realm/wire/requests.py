@@ -23,13 +23,18 @@ class HelloRequest(Struct, frozen=True):
 
 
 class CredentialsRequest(Struct, frozen=True):
-    """The fields of `register` and `login`: plain credentials, or sealed ones in `encrypted_payload`."""
+    """The fields of `register` and `login`: plain credentials, or sealed ones in `encrypted_payload`.
+
+    Attributes:
+        server: At a gateway: the server to which the player wants to go.
+    """
 
     username: Text | None = None
     password: Text | None = None
     ticket: Text | None = None
     encrypted_payload: Hex | None = None
     challenge: Text | None = None
+    server: Text | None = None
 
 
 class RegisterRequest(CredentialsRequest, frozen=True):
