@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import pytest
-
 from lab import LabPeer
+
 from realmkeep import Keeper, KeeperConfig
 from realmkeep.accounts import Account
 from realmkeep.background import Background
@@ -184,7 +184,10 @@ async def test_a_gateway_answers_logins_alone_and_one_at_a_time_for_a_client(rea
         ("localhost:7777", ServerAddress("localhost", 7777, 7777)),
         ("10.0.0.1:1/65535", ServerAddress("10.0.0.1", 1, 65535)),
         ("[::1]:1/2", ServerAddress("::1", 1, 2)),
-        *[(text, None) for text in ("", "x", "x:0", "x:65536", "x:1/0", "::1:7777", "x:1/2/3", "a b:1", "[fe80::1%eth0]:1")],
+        *[
+            (text, None)
+            for text in ("", "x", "x:0", "x:65536", "x:1/0", "::1:7777", "x:1/2/3", "a b:1", "[fe80::1%eth0]:1")
+        ],
     ],
 )
 def test_an_address_is_read_back_as_it_was_written(text: str, found: ServerAddress | None) -> None:

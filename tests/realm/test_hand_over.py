@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lab import Lab
+
 from realmkeep.realm.world.player import Player
 
 ADA, BOB = 1, 2
