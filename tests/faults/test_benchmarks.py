@@ -183,6 +183,15 @@ def test_metrics_measures_counting_and_the_scrape(
     assert told["scrape_bytes"] > 5_000
 
 
+def test_console_measures_ticks_and_pages(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    few = ["--live", "5", "--stored", "60", "--operators", "2", "--seconds", "0.4", "--rounds", "1"]
+    app(["bench", "console", *few, "--directory", str(tmp_path), "--json"], result_action="return_value")
+    told = json.loads(capsys.readouterr().out)
+    assert told["pages"]["overview"]["asked"] >= 2
+    assert told["tick_late_ms_p99_with"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_records_measures_every_contender(capsys: pytest.CaptureFixture[str]) -> None:
     app(["bench", "records", "--seconds", "0.001", "--json"], result_action="return_value")
     report = msgspec.json.decode(capsys.readouterr().out, type=records.RecordsReport)

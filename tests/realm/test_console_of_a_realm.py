@@ -9,9 +9,13 @@ import urllib.parse
 import urllib.request
 from pathlib import Path
 
+import pytest
+from playwright.async_api import async_playwright, expect
 from server import SETTINGS, running
 
+from operations.console.browsing import Seen, check_page
 from operations.metrics.scraping import get
+from suite.engines import needed
 
 
 async def test_a_server_prints_its_console_and_the_link_for_the_first_operator_once(tmp_path: Path) -> None:
@@ -43,6 +47,35 @@ async def test_a_server_prints_its_console_and_the_link_for_the_first_operator_o
         server.start()
         assert "/first/" not in server.log
         assert server.told["console"] in server.log
+
+
+@pytest.mark.needs("chromium")
+async def test_the_live_map_shows_a_player_in_a_browser_and_leads_to_its_page(tmp_path: Path) -> None:
+    with running(tmp_path, CONSOLE__LISTEN="127.0.0.1:0", OPERATIONS__LISTEN="") as server:
+        link = re.search(r"http://127\.0\.0\.1:\d+/first/[\w-]{43}", server.log)
+        assert link is not None, server.log
+        await server.player("ada")
+        async with async_playwright() as browsers:
+            chromium = await browsers.chromium.launch(executable_path=needed("chromium"), args=["--no-sandbox"])
+            seen = Seen(server.told["console"], chromium)
+            async with seen.page() as page:
+                await page.goto(link[0])
+                for label in ("Name", "Password", "Password again"):
+                    await page.get_by_label(label, exact=True).fill(
+                        "quiet lantern over marsh"[: 5 if label == "Name" else 30]
+                    )
+                await page.keyboard.press("Enter")
+                await page.get_by_role("link", name="Live map").click()
+                await expect(page.locator("canvas[data-players='1']")).to_be_visible()
+                await expect(page.locator("#map-zones")).to_contain_text("town (safe)1 players, 0 monsters")
+                await check_page(page, "/map")
+                place = await page.evaluate("document.getElementById('map').dataset.at")
+                await page.locator("canvas").click(
+                    position={"x": float(place.split()[0]), "y": float(place.split()[1])}
+                )
+                await expect(page.get_by_role("heading", level=1)).to_contain_text("ada")
+            assert seen.unexpected == []
+            await chromium.close()
 
 
 def test_without_the_setting_there_is_none_and_a_wrong_one_stops_the_start(tmp_path: Path) -> None:

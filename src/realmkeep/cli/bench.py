@@ -154,6 +154,36 @@ def metrics(*, players: Players = 50_000, json: bool = False) -> None:
 
 
 @app.command
+def console(
+    *,
+    live: Players = 50_000,
+    stored: Players = 1_000_000,
+    operators: Players = 5,
+    seconds: Seconds = 20.0,
+    rounds: Players = 3,
+    directory: Directory = Path(),
+    json: bool = False,
+) -> None:
+    """How long the pages of the console take, and how late the ticks of a game are while operators browse.
+
+    Args:
+        live: The number of live players.
+        stored: The number of stored players, each with an account.
+        operators: The number of operators who browse at once.
+        seconds: The duration of each half of a round: without operators, and with them.
+        rounds: The number of rounds.
+        directory: A directory for the store's files.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.console import bench_console  # noqa: PLC0415 - an extra
+
+    _print(
+        bench_console(directory, live=live, stored=stored, operators=operators, seconds=seconds, rounds=rounds),
+        json=json,
+    )
+
+
+@app.command
 def journal(
     *,
     seconds: Seconds = 1.0,

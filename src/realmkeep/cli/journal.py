@@ -2,19 +2,64 @@
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from realmkeep.cli.exit_codes import FINDINGS, exit_codes
+from realmkeep.keeping.writing.journal_entries import encode_entry
 
 if TYPE_CHECKING:
     from realmkeep.config import Config
+    from realmkeep.operations.journal.history import Found
     from realmkeep.operations.journal.replaying import ReplayReport
     from realmkeep.operations.journal.verifying import ArchiveReport
 
 app = App(name="journal", help="The archive of the journal: what every commit changed, in a chain of segments.")
+
+
+@app.command
+def recent(
+    key: str,
+    /,
+    *,
+    count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 100,
+    archive: str | None = None,
+    json: bool = False,
+) -> None:
+    """Show the newest entries about a record in the archive, the last one first; older segments are not read.
+
+    `realmkeep player history` shows all of them, with those that still wait in the store. Exits with 1 if there is none.
+
+    Args:
+        key: The key of the record, such as player:7.
+        count: How many.
+        archive: URL of the archive; by default from the settings.
+        json: Print JSON instead of lines.
+    """
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
+
+    with exit_codes():
+        found = asyncio.run(_recent(config_with(None, **{"journal.url": archive}), key, count))
+    if json:
+        rows = [{"server": each.server, "entry": each.entry} for each in found]
+        sys.stdout.write(msgspec.json.encode(rows).decode() + "\n")
+    else:
+        sys.stdout.writelines(f"{each.server}  {encode_entry(each.entry).decode()}\n" for each in found)
+    sys.exit(0 if found else FINDINGS)
+
+
+async def _recent(config: "Config", key: str, count: int) -> "list[Found]":
+    from realmkeep.operations.journal.archives import open_archive  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.recent import recent_entries  # noqa: PLC0415 - as above
+
+    opened = open_archive(config.journal.url)
+    try:
+        return await recent_entries(opened, key, count)
+    finally:
+        await opened.close()
 
 
 @app.command

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from realmkeep.keeping import RescueReport
     from realmkeep.keeping.ownership.id_survey import IdSurvey
     from realmkeep.operations.copying.copying import CopyReport
+    from realmkeep.operations.store_sizes import StoreSizes
 
 MIB = 1024**2
 
@@ -153,6 +154,37 @@ def ids(*, fix: bool = False, store: str | None = None, json: bool = False) -> N
     else:
         sys.stdout.write(_said_of(survey, fix=fix))
     sys.exit(0 if fix or survey.verdict == "fine" else 1)
+
+
+@app.command
+def sizes(*, store: str | None = None, json: bool = False) -> None:
+    """Measure every value of the store: keys and bytes by kind, and the largest values. Servers may run; nothing is written.
+
+    Args:
+        store: URL of the store; by default from the settings.
+        json: Print JSON instead of lines.
+    """
+    from realmkeep.cli.exit_codes import exit_codes  # noqa: PLC0415 - as above
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.clock import SystemClock  # noqa: PLC0415 - as above
+    from realmkeep.operations.store_sizes import measure_sizes  # noqa: PLC0415 - as above
+    from realmkeep.storage.beside import connect_beside  # noqa: PLC0415 - as above
+
+    async def measure() -> "StoreSizes":
+        storage = await connect_beside(config_with(store).store.url, clock=SystemClock())
+        try:
+            return await measure_sizes(storage)
+        finally:
+            await storage.disconnect()
+
+    with exit_codes():
+        found = asyncio.run(measure())
+    if json:
+        sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
+        return
+    lines = [f"{each.bytes_count:>16,} bytes {each.keys:>12,} keys  {each.kind} {each.role}" for each in found.kinds]
+    lines += [f"{size:>16,} bytes  {key if key.isprintable() else ascii(key)}" for key, size in found.largest]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
 
 
 @app.command

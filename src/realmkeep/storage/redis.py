@@ -6,7 +6,7 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from typing import ClassVar, Final, cast
+from typing import Any, ClassVar, Final, cast
 from urllib.parse import SplitResult
 
 import msgspec
@@ -121,6 +121,20 @@ class RedisStorage:
             if is_forbidden(error.__cause__):
                 return {}
             raise
+
+    async def slow_log(self, count: int) -> list[tuple[int, int, str]]:
+        """Return the server's slowest commands of late: time in s, duration in us, name. Empty if its user may not ask.
+
+        Raises:
+            StorageUnavailable: The store cannot be reached.
+        """
+        try:
+            entries = cast("list[list[Any]]", await self._ask("SLOWLOG", "GET", count))
+        except StorageError as error:
+            if is_forbidden(error.__cause__):
+                return []
+            raise
+        return [(each[1], each[2], each[3][0].decode(errors="replace").upper()) for each in entries]
 
     async def connect(self) -> None:
         """Connect, wait while the store loads (within `connect_timeout_s`), check its promises, load the script."""

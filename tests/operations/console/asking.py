@@ -16,7 +16,7 @@ from keeping.game import Player
 from operations.operators.people import PASSWORD, PLAYERS
 from realmkeep.accounts import Accounts, Argon2Cost, hash_password, open_accounts
 from realmkeep.accounts.account import Account
-from realmkeep.config import AuthConfig, Config, ConsoleConfig
+from realmkeep.config import AuthConfig, BackupConfig, Config, ConsoleConfig
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.unowned_records import UnownedRecords
@@ -35,7 +35,7 @@ HASHED = hash_password(PASSWORD, Argon2Cost(memory_kib=1024, passes=1, lanes=1))
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-PARTS = {"id": "7", "name": "ada", "key": "rover:9", "token": "x"}  # of the paths in the table
+PARTS = {"id": "7", "name": "ada", "key": "rover:9", "token": "x", "report": "doctor"}  # of the paths in the table
 
 
 def path_of(route: ConsoleRoute) -> str:
@@ -146,13 +146,12 @@ async def realm(
     pages: Iterable[Page] = (),
     live: LiveGame | None = None,
     settings: ConsoleConfig | None = None,
+    config: Config | None = None,
 ) -> AsyncGenerator[Realm]:
     """A realm with an operator of each role, or with none, and its console."""
     auth = AuthConfig(hash="pbkdf2-sha256", key_file=str(directory / "keys"))
-    config = Config(auth=auth, console=settings or ConsoleConfig())
-    config = msgspec.structs.replace(
-        config, backup=msgspec.structs.replace(config.backup, directory=str(directory / "backups"))
-    )
+    base = config or Config(backup=BackupConfig(directory=str(directory / "backups")))
+    config = msgspec.structs.replace(base, auth=auth, console=settings or ConsoleConfig())
     storage = engine_of(lab.keeper).storage
     accounts = await asyncio.to_thread(partial(open_accounts, storage, auth, server_name="lab-1", clock=lab.clock))
     book = Operators(storage, auth, lab.clock, server="lab-1")

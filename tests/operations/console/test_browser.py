@@ -6,17 +6,14 @@ No message of the browser, no request to another place, no finding of axe, and n
 import asyncio
 import re
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, ViewportSize, async_playwright, expect
+from playwright.async_api import Page, async_playwright, expect
 
 from operations.console.asking import HASHED, hostile_things, path_of
+from operations.console.browsing import Seen, check_page
 from operations.operators.people import PASSWORD, PLAYERS
 from realmkeep.accounts import Accounts, open_accounts
 from realmkeep.config import AuthConfig, Config, ConsoleConfig
@@ -30,33 +27,7 @@ from suite.engines import needed
 
 pytestmark = [pytest.mark.needs("chromium"), pytest.mark.asyncio(loop_scope="module")]
 
-AXE = Path(__file__).with_name("axe") / "axe.min.js"
-LIMIT_MS = 20_000
 BEYOND_THE_TABLE = ["/players?q=7&by=id", "/players?q=ada", "/accounts?q=ada", "/nowhere"]
-WIDE, PHONE = ViewportSize(width=1280, height=900), ViewportSize(width=360, height=740)
-
-
-@dataclass
-class Seen:
-    """A browser at a console, and everything that it said or asked elsewhere."""
-
-    url: str
-    chromium: Browser
-    said: list[str] = field(default_factory=list[str])
-
-    @asynccontextmanager
-    async def page(self) -> AsyncGenerator[Page]:
-        """A page of a browser that has not signed in."""
-        page = await self.chromium.new_page(color_scheme="light", reduced_motion="reduce", viewport=WIDE)
-        page.set_default_timeout(LIMIT_MS)
-        page.on("console", lambda message: self.said.append(message.text))
-        page.on("pageerror", lambda error: self.said.append(str(error)))
-        page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        page.on(
-            "request", lambda asked: None if asked.url.startswith((self.url, "data:")) else self.said.append(asked.url)
-        )
-        yield page
-        await page.close()
 
 
 async def sign_in(page: Page) -> None:
@@ -89,24 +60,6 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Seen]
             await chromium.close()
 
 
-async def findings(page: Page, **options: Any) -> list[Any]:
-    """The rules of axe that the page breaks. Its script is evaluated by the test, so the page's own policy stays."""
-    await page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = await page.evaluate("options => axe.run(options)", {"resultTypes": ["violations"], **options})
-    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
-
-
-async def check_page(page: Page, path: str) -> None:
-    """Look at the page in both schemes and in the width of a phone."""
-    assert await findings(page) == [], path
-    await page.emulate_media(color_scheme="dark")
-    assert await findings(page, runOnly=["color-contrast"]) == [], f"{path} in the dark"
-    await page.set_viewport_size(PHONE)
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
-    await page.set_viewport_size(WIDE)
-    await page.emulate_media(color_scheme="light")
-
-
 async def test_every_page_is_quiet_local_accessible_and_fits_a_phone(seen: Seen) -> None:
     whole = 0
     async with seen.page() as page:
@@ -123,7 +76,7 @@ async def test_every_page_is_quiet_local_accessible_and_fits_a_phone(seen: Seen)
                 await expect(page.locator(".charts[data-drawn]")).to_be_visible()
             await check_page(page, path)
     assert whole > len([route for route in ROUTES if route.label])
-    assert [each for each in seen.said if "404" not in each and "410" not in each] == []
+    assert seen.unexpected == []
 
 
 async def test_an_edit_is_made_with_the_keyboard_alone(seen: Seen) -> None:
@@ -174,4 +127,4 @@ async def test_the_account_of_a_player_with_another_name_is_looked_for_on_the_pa
         await page.get_by_text("Look for its account").click()
         await page.get_by_role("link", name="ada", exact=True).click()
         await expect(page.locator("summary", has_text="Ban")).to_be_visible()
-    assert [each for each in seen.said if "404" not in each and "410" not in each] == []
+    assert seen.unexpected == []

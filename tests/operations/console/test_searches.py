@@ -43,18 +43,41 @@ async def test_a_page_shows_what_was_found_in_time_and_the_next_look_goes_on() -
     assert (store.asked, store.given) == (1, PAGE_ROWS + 1), "it looks no further than a page needs"
 
 
-async def test_a_search_that_begins_anew_or_is_pushed_out_by_others_asks_no_further() -> None:
+async def look(searches: Searches, clock: FakeClock, store: SlowStore, name: str) -> None:
+    looking = asyncio.create_task(searches.page((name,), store.keys, 0, anew=True))
+    await clock.advance(LOOK_S)
+    assert (await looking).looking
+
+
+async def test_two_operators_who_search_for_the_same_at_once_share_the_search() -> None:
+    clock, store = FakeClock(), SlowStore()
+    searches = Searches(clock)
+    both = [asyncio.create_task(searches.page(("a",), store.keys, 0, anew=True)) for _ in range(2)]
+    await clock.advance(LOOK_S)
+    assert [(await each).looking for each in both] == [True, True]
+    assert store.asked == 1
+
+
+async def test_a_search_that_is_pushed_out_by_others_asks_no_further_and_its_page_ends() -> None:
     clock, stores = FakeClock(), [SlowStore() for _ in range(KEPT_MAX + 1)]
     searches = Searches(clock)
-    for number, store in enumerate([*stores, stores[-1]]):
-        looking = asyncio.create_task(searches.page((str(min(number, KEPT_MAX)),), store.keys, 0, anew=True))
-        await clock.advance(LOOK_S)
-        assert (await looking).looking
-    for store in (stores[0], stores[-1]):
-        store.may_go.release()
+    first = asyncio.create_task(searches.page(("0",), stores[0].keys, 0, anew=True))
+    for number, store in enumerate(stores[1:], 1):
+        await look(searches, clock, store, str(number))
+    assert (await first).rows == []
+    stores[0].may_go.release()
     await clock.advance(0)
-    assert [store.given for store in (stores[0], stores[-1])] == [0, 1]
-    assert stores[-1].asked == 2
+    assert stores[0].given == 0
+
+
+async def test_a_search_begins_anew_when_no_step_of_it_is_under_way() -> None:
+    clock, store = FakeClock(), SlowStore(keys=3)
+    searches = Searches(clock)
+    for _ in range(6):
+        store.may_go.release()
+    for again in (1, 2):
+        assert len((await searches.page(("a",), store.keys, 0, anew=True)).rows) == 3
+        assert store.asked == again
 
 
 async def test_a_store_that_is_away_ends_the_search_and_the_next_one_begins_anew() -> None:

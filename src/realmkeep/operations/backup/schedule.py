@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import subprocess
-import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from realmkeep.operations.backup.catalogue import backup_ages
+from realmkeep.operations.child_process import PROGRAM, ChildOutput, ChildProcess, child_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,9 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("realmkeep.operations.backup")
 
 DELAY_S: Final = 300.0  # after a start, when players come back; and after a failure
-STOP_S_MAX: Final = 2.0  # the players are saved after this
-NICE: Final = 10  # the game comes first
-CHILD: Final = (sys.executable, "-m", "realmkeep.cli", "backup", "create", "--prune", "--json")
+CHILD: Final = (*PROGRAM, "backup", "create", "--prune", "--json")
 TRY_LATER: Final = 75
 US: Final = 1_000_000
 
@@ -60,13 +54,7 @@ class BackupSchedule:
         self._clock = clock
         self._interval_s = config.backup.interval_s
         self._directory = Path(config.backup.directory)
-        inherited = {**(os.environ if environment is None else environment)}
-        inherited.pop("REALMKEEP_STORE__URL_FILE", None)  # one source for one setting
-        self._environment = {
-            **inherited,
-            "REALMKEEP_STORE__URL": config.store.url,  # no argument: others could read its password there
-            "REALMKEEP_BACKUP__DIRECTORY": str(self._directory),
-        }
+        self._environment = child_environment(config, environment)
         self.trouble = ""
 
     async def run(self) -> None:
@@ -87,63 +75,24 @@ class BackupSchedule:
 
     async def _make_backup(self) -> None:
         started_s = self._clock.monotonic_s()
-        child = _Child(self._environment)
+        child = ChildProcess(CHILD, self._environment)
         try:
-            code, said, errors = await asyncio.to_thread(child.run)
+            ended = await asyncio.to_thread(child.run)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(child.end))
             raise
-        self._report(code, said, errors, self._clock.monotonic_s() - started_s)
+        self._report(ended, self._clock.monotonic_s() - started_s)
 
-    def _report(self, code: int, said: bytes, errors: bytes, took_s: float) -> None:
-        reason = (errors.decode(errors="replace").strip().splitlines() or [""])[-1].removeprefix("realmkeep: ")
-        if code == 0:
+    def _report(self, ended: ChildOutput, took_s: float) -> None:
+        if ended.code == 0:
             self.trouble = ""
-            name = msgspec.json.decode(said)["manifest"]["name"]
+            name = msgspec.json.decode(ended.said)["manifest"]["name"]
             log.info("the backup %s was made and read in %.1f s", name, took_s)
-        elif code == TRY_LATER and reason:  # another process makes one
-            log.warning("no backup was made: %s", reason)
+        elif ended.code == TRY_LATER and ended.reason:  # another process makes one
+            log.warning("no backup was made: %s", ended.reason)
         else:
-            how = f"the child process was killed by signal {-code}" if code < 0 else reason or _why(said)
-            self.trouble = f"the last backup failed or is inconclusive: {how}"
+            self.trouble = f"the last backup failed or is inconclusive: {ended.reason or _why(ended.said)}"
             log.error("%s", self.trouble)
-
-
-class _Child:
-    """One child process. Its methods block, each in a thread of its own: a cancelled wait does not stop its thread."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._is_over = False
-
-    def run(self) -> tuple[int, bytes, bytes]:
-        """Start it, unless `end` was called, and wait for its end; return its exit code and its output."""
-        with self._lock:
-            if self._is_over:
-                return 0, b"", b""
-            process = self._process = subprocess.Popen(  # noqa: S603 - this very program
-                CHILD,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C is the server's
-            )
-        os.setpriority(os.PRIO_PROCESS, process.pid, NICE)
-        said, errors = process.communicate()
-        return process.returncode, said, errors
-
-    def end(self) -> None:
-        """End it: it removes what it made, and stops its scratch store. One that takes long ends after the server."""
-        with self._lock:
-            self._is_over = True
-            process = self._process
-        if process is not None:
-            process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=STOP_S_MAX)
 
 
 def _why(said: bytes) -> str:

@@ -16,6 +16,7 @@ from realmkeep.operations.console.first_link import FirstLink
 from realmkeep.operations.console.gate import Gate
 from realmkeep.operations.console.history import History
 from realmkeep.operations.console.logins import ConsoleLogins
+from realmkeep.operations.console.reports import Reports
 from realmkeep.operations.console.routes import ROUTES, ConsoleRoute
 from realmkeep.operations.console.searches import Searches
 from realmkeep.operations.console.visit import Desk, NavigationLink, Visit
@@ -145,6 +146,7 @@ def console(
         quarantine=Quarantine(keeper, [*records, players.record]),
         account_acts=AccountActs(acts, config.auth),
         notes=Notes(keeper, acts),
+        reports=Reports(config, engine.clock, engine.background),
         config=config,
         secure=config.console.behind_proxy or bool(config.console.tls_cert),
     )

@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from realmkeep.operations.console.pages import accounts, entering, overview, players, quarantine, trails
+from realmkeep.operations.console.pages import (
+    accounts,
+    economy,
+    entering,
+    histories,
+    overview,
+    players,
+    quarantine,
+    servers,
+    store,
+    trails,
+)
 from realmkeep.operations.operators.roles import GRANTS, Role
 
 if TYPE_CHECKING:
@@ -47,6 +58,8 @@ ROUTES: Final = (
     ConsoleRoute("GET", "/players", GRANTS["find"], players.search, "Players"),
     ConsoleRoute("GET", "/players/{id}", GRANTS["show"], players.show),
     ConsoleRoute("GET", "/players/{id}/account", GRANTS["show"], players.find_account),
+    ConsoleRoute("GET", "/players/{id}/history", GRANTS["history"], histories.show_history),
+    ConsoleRoute("GET", "/players/{id}/history/entries", GRANTS["history"], histories.show_entries),
     ConsoleRoute("POST", "/players/{id}/note", GRANTS["note"], players.note),
     ConsoleRoute("POST", "/players/{id}/kick", GRANTS["kick"], players.kick),
     ConsoleRoute("POST", "/players/{id}/gift", GRANTS["gift"], players.gift),
@@ -72,5 +85,12 @@ ROUTES: Final = (
     ConsoleRoute("POST", "/quarantine/{key}/discard", GRANTS["discard"], quarantine.discard),
     ConsoleRoute("GET", "/audit", GRANTS["read-audit"], trails.show_audit, "Audit"),
     ConsoleRoute("GET", "/backups", Role.VIEWER, trails.show_backups, "Backups"),
+    ConsoleRoute("GET", "/economy", Role.VIEWER, economy.show_economy, "Economy"),
+    ConsoleRoute("GET", "/economy/count", Role.VIEWER, economy.show_count),
+    ConsoleRoute("POST", "/economy/count", GRANTS["count"], economy.start_count),
+    ConsoleRoute("GET", "/servers", Role.VIEWER, servers.show_servers, "Servers"),
+    ConsoleRoute("GET", "/store", Role.VIEWER, store.show_store, "Store"),
+    ConsoleRoute("GET", "/store/reports", Role.VIEWER, store.show_reports),
+    ConsoleRoute("POST", "/store/{report}", GRANTS["count"], store.start_report),
 )
 """Every route of the console but its files. `app` enforces the roles; a test asks each route as each role."""

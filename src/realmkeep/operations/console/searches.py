@@ -45,23 +45,28 @@ class _Search(Generic[T]):
 
     async def page(self, number: int, clock: Clock) -> FoundPage[T]:
         first, last = number * PAGE_ROWS, (number + 1) * PAGE_ROWS
-        async with self._turn:
-            try:
-                async with clock.timeout(LOOK_S):
-                    while len(self._rows) <= last and not self._ended:
-                        await self._look()
-            except TimeoutError:
-                pass  # the step goes on, and the next page finds its result
+        try:
+            async with clock.timeout(LOOK_S), self._turn:
+                while len(self._rows) <= last and not self._ended:
+                    await self._look()
+        except TimeoutError:
+            pass  # the step goes on, and the next page finds its result
         rows = self._rows[first:last]
         return FoundPage(rows, len(self._rows) > last, not self._ended and len(self._rows) <= last)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether a step of it is; a search of several operators is one."""
+        return self._step is not None and not self._step.done()
 
     async def _look(self) -> None:
         if self._step is None:
             self._step = asyncio.create_task(self._next(), name="search of the console")
             self._step.add_done_callback(_drop)
-        await asyncio.wait({self._step})  # a page that is over leaves it alone
-        step, self._step = self._step, None
-        found = step.result()
+        step = self._step
+        await asyncio.wait({step})  # a page that is over leaves it alone
+        self._step = None
+        found = None if step.cancelled() else step.result()  # others have pushed it out meanwhile
         if found is None:
             self._ended = True
         else:
@@ -102,12 +107,13 @@ class Searches:
             name: Names the search.
             begin: Begins it.
             number: 0 for the first page.
-            anew: Begin it anew.
+            anew: Begin it anew, unless a step of it is under way.
 
         Raises:
             StorageError: The store cannot be reached.
         """
-        if anew or name not in self._kept:
+        kept = self._kept.get(name)
+        if kept is None or (anew and not kept.is_under_way):
             self._forget(name)
             while len(self._kept) >= KEPT_MAX:
                 self._forget(next(iter(self._kept)))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from realmkeep.operations.console.first_link import FirstLink
     from realmkeep.operations.console.history import History
     from realmkeep.operations.console.logins import ConsoleLogin, ConsoleLogins
+    from realmkeep.operations.console.reports import Reports
     from realmkeep.operations.console.searches import Searches
     from realmkeep.operations.metrics.observed import ObservedServer
     from realmkeep.operations.operators.account_acts import AccountActs
@@ -95,6 +96,7 @@ class Desk:
     quarantine: Quarantine
     account_acts: AccountActs
     notes: Notes
+    reports: Reports
     config: Config
     secure: bool
     links: Sequence[NavigationLink] = field(default=())

@@ -44,6 +44,7 @@ GRANTS: Final[Mapping[str, Role]] = MappingProxyType(
         "show": Role.VIEWER,
         "history": Role.VIEWER,
         "read-audit": Role.VIEWER,
+        "count": Role.SUPPORT,
         "note": Role.SUPPORT,
         "kick": Role.SUPPORT,
         "release": Role.SUPPORT,

@@ -269,12 +269,14 @@ class IntentHandler:
                     raise ActionRefused("busy", "you have gone to another zone meanwhile; try again")
                 return rule.run(player, zone, game.scene(other), intent)
 
+            with_zone.__qualname__ = rule.run.__qualname__  # its name in the journal
             return await game.keeper.commit(with_zone, session, game.zone_of(place), ops=(pending.op, None))
 
         def alone(player: Player) -> dict[str, Any]:
             check(player, intent)
             return rule.run(player, game.scene(other), intent)
 
+        alone.__qualname__ = rule.run.__qualname__
         return await game.keeper.commit(alone, session, ops=(pending.op,))
 
     def _landed(self, intent: Intent, result: Any, player: Player) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.accounts import fold_username
@@ -31,7 +32,7 @@ async def search(visit: Visit) -> Response:
     page = asked(visit)
     text = fold_username(page.text)
     names, more, looking = await found_accounts(visit, text)
-    rows = [await _row(visit, name) for name in names]
+    rows = await asyncio.gather(*(_row(visit, name) for name in names))  # read in one turn
     return visit.render(
         "accounts.html", title="Accounts", q=page.text, rows=rows, number=page.number, more=more, looking=looking
     )

@@ -45,7 +45,7 @@ class Tile(NamedTuple):
 def tiles_of(report: StatusReport, before: StatusReport | None) -> Iterator[Tile]:
     """The tiles of a report; the grave ones first."""
     found = [
-        Tile(TITLES.get(line.name, f"Live: {line.name}"), line.text, WORDS[line.attention])
+        Tile(TITLES.get(line.name, f"Live: {line.name}"), line.text.replace("<=", "≤"), WORDS[line.attention])
         for line in lines(report, before)
     ]
     yield from sorted(found, key=lambda tile: ("critical", "warning", "ok").index(tile.grade))

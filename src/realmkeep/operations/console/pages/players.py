@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -61,21 +62,22 @@ async def _found_ids(visit: Visit, page: Asked) -> tuple[list[str], bool, bool]:
 
 
 async def _accounts(visit: Visit, names: list[str]) -> list[dict[str, str]]:
-    rows: list[dict[str, str]] = []
-    for name in names:
-        try:
-            account = await visit.desk.accounts.account(name)
-        except RealmkeepError as error:
-            if error.retryable:
-                raise
-            rows.append({"name": name, "id": "", "server": "", "note": error.message})
-            continue
-        banned = account.is_banned(visit.desk.engine.clock.wall_us() // 1_000_000)
-        rows += [
-            {"name": name, "id": str(each), "server": "", "note": "banned" if banned else ""}
-            for each in account.character_ids or [""]
-        ]
-    return await _with_servers(visit, rows)
+    found = await asyncio.gather(*(_characters(visit, name) for name in names))  # read in one turn
+    return await _with_servers(visit, [row for rows in found for row in rows])
+
+
+async def _characters(visit: Visit, name: str) -> list[dict[str, str]]:
+    try:
+        account = await visit.desk.accounts.account(name)
+    except RealmkeepError as error:
+        if error.retryable:
+            raise
+        return [{"name": name, "id": "", "server": "", "note": error.message}]
+    banned = account.is_banned(visit.desk.engine.clock.wall_us() // 1_000_000)
+    return [
+        {"name": name, "id": str(each), "server": "", "note": "banned" if banned else ""}
+        for each in account.character_ids or [""]
+    ]
 
 
 async def _records(visit: Visit, ids: list[str]) -> list[dict[str, str]]:

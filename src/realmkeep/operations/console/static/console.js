@@ -1,5 +1,6 @@
 "use strict";
-// The charts of the overview, and the focus after a search. Everything else is HTML and htmx.
+// The charts of the overview, and the navigation of a phone. Everything else is HTML and htmx.
+document.querySelector("nav [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
 (() => {
   const charts = document.querySelector(".charts[data-series]");
   if (!charts) return;
@@ -18,7 +19,7 @@
         scales: { y: { range: (_, low, high) => [0, Math.max(1, high * 1.15)] } },
         axes: [
           { ...axis, space: 90, size: 30, values: (_, ticks) => ticks.map((at) => clock.format(at * 1000).slice(0, 8)) },
-          { ...axis, size: 52, values: (_, ticks) => ticks.map((tick) => `${tick}${place.dataset.unit}`) },
+          { ...axis, size: 66, values: (_, ticks) => ticks.map((tick) => `${tick}${place.dataset.unit}`) },
         ],
         series: [{}, { stroke: color("--chart"), width: 2, fill: color("--chart") + "22", points: { show: false } }],
       },
