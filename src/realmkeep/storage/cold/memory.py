@@ -1,9 +1,11 @@
 """A cold store in the memory of one process, for tests and for the laboratory."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
 
 from realmkeep.errors import StorageUnavailable
+from realmkeep.storage.cold.boards import BoardShape, ColdPlace, ColdScore, ColdSeason
 from realmkeep.storage.cold.protocol import ColdBatch, ColdHead, ColdLetter, ColdRow, ColdWritten
 
 PAGE_ROWS: Final = 500
@@ -13,6 +15,7 @@ class MemoryColdStore:
     """A `ColdStore` in memory; it survives `disconnect`, and dies with its process.
 
     Attributes:
+        boards: The boards.
         is_down: It answers every call with `StorageUnavailable`, for tests of an outage.
     """
 
@@ -22,6 +25,7 @@ class MemoryColdStore:
         self._marks: dict[str, int] = {}
         self._erased: dict[str, int] = {}
         self._places = 0
+        self.boards = MemoryColdBoards(self._check)
         self.is_down = False
 
     def __repr__(self) -> str:
@@ -37,7 +41,7 @@ class MemoryColdStore:
     async def write(self, batch: ColdBatch) -> ColdWritten:
         """As `ColdStore.write`."""
         self._check()
-        raised = 0
+        raised: set[str] = set()
         for row in batch.rows:
             known = self._rows.get(row.key)
             is_newer = known is None or known.revision < row.revision
@@ -46,7 +50,7 @@ class MemoryColdStore:
             )
             if is_newer or repairs:
                 self._rows[row.key] = row
-                raised += 1
+                raised.add(row.key)
         for letter in batch.letters:
             self._places += 1
             self._letters.setdefault(letter.id, (self._places, letter))
@@ -54,7 +58,8 @@ class MemoryColdStore:
             self._letters[id_] = (0, None)
         for name, value in batch.marks.items():
             self._marks[name] = max(value, self._marks.get(name, value))
-        return ColdWritten(raised)
+        self.boards.write([score for score in batch.scores if score.key in raised])
+        return ColdWritten(len(raised))
 
     async def rows(self, keys: Sequence[str]) -> list[ColdRow | None]:
         """As `ColdStore.rows`."""
@@ -83,7 +88,7 @@ class MemoryColdStore:
         self._check()
         return dict(self._marks)
 
-    async def erase(self, key: str, revision: int) -> None:
+    async def erase(self, key: str, revision: int, boards: Sequence[str] = ()) -> None:
         """As `ColdStore.erase`."""
         self._check()
         known = self._rows.get(key)
@@ -94,6 +99,8 @@ class MemoryColdStore:
             for id_, (place, letter) in self._letters.items()
         }
         self._erased[key] = at
+        id_ = key.split(":")[1]
+        self.boards.write([ColdScore(key, board, id_, None, 0) for board in boards])
 
     async def tidy(self) -> None:
         """As `ColdStore.tidy`; the memory of a test is short."""
@@ -102,6 +109,76 @@ class MemoryColdStore:
     def _check(self) -> None:
         if self.is_down:
             raise StorageUnavailable("the cold store is down", hint="try again")
+
+
+class MemoryColdBoards:
+    """A `ColdBoards` in memory.
+
+    Args:
+        check: Raises `StorageUnavailable` while the store is down.
+    """
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check = check
+        self._seasons: defaultdict[str, list[ColdSeason]] = defaultdict(list)
+        self._entries: defaultdict[tuple[str, int], dict[str, tuple[int, int]]] = defaultdict(dict)
+
+    def write(self, scores: Sequence[ColdScore]) -> None:
+        """Write the scores of a batch."""
+        for each in scores:
+            seasons = [self._entries[each.board, number] for number in range(self._running(each.board), 0, -1)]
+            if each.score is None:
+                for entries in seasons:
+                    entries.pop(each.id, None)
+            elif next((entries[each.id][0] for entries in seasons if each.id in entries), None) != each.score:
+                seasons[0][each.id] = (each.score, each.reached_us)
+
+    async def seasons(self, board: str) -> list[ColdSeason]:
+        """As `ColdBoards.seasons`."""
+        self._check()
+        return self._seasons[board][::-1]
+
+    async def end_season(self, board: str, name: str, now_us: int) -> bool:
+        """As `ColdBoards.end_season`."""
+        self._check()
+        seasons = self._seasons[board]
+        if any(season.name == name for season in seasons):
+            return False
+        running = seasons.pop() if seasons else ColdSeason(1, "", None, None)
+        seasons += [
+            ColdSeason(running.number, name, running.began_us, now_us),
+            ColdSeason(running.number + 1, "", now_us, None),
+        ]
+        return True
+
+    async def places(self, board: str, season: int, after: int, count: int) -> list[ColdPlace]:
+        """As `ColdBoards.places`."""
+        return self._ordered(board, season)[after : after + count]
+
+    async def places_around(self, board: str, season: int, id: str, count: int) -> list[ColdPlace]:  # noqa: A002
+        """As `ColdBoards.places_around`."""
+        ordered = self._ordered(board, season)
+        at = next((place.better for place in ordered if place.id == id), None)
+        return [] if at is None else ordered[max(at - count, 0) : at + count + 1]
+
+    async def places_of(self, board: str, season: int, ids: Sequence[str]) -> list[ColdPlace]:
+        """As `ColdBoards.places_of`."""
+        return [place for place in self._ordered(board, season) if place.id in ids]
+
+    async def shape(self, board: str, season: int) -> BoardShape:
+        """As `ColdBoards.shape`."""
+        ordered = self._ordered(board, season)
+        last = len(ordered) - 1
+        shares = [max(-(-percent * len(ordered) // 100) - 1, 0) for percent in range(1, 101)]
+        return BoardShape(len(ordered), tuple(ordered[min(at, last)].score for at in shares) if ordered else ())
+
+    def _running(self, board: str) -> int:
+        return self._seasons[board][-1].number if self._seasons[board] else 1
+
+    def _ordered(self, board: str, season: int) -> list[ColdPlace]:
+        self._check()
+        entries = sorted((~score, reached_us, id_) for id_, (score, reached_us) in self._entries[board, season].items())
+        return [ColdPlace(id_, ~below, reached_us, better) for better, (below, reached_us, id_) in enumerate(entries)]
 
 
 def _head(row: ColdRow) -> ColdHead:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 
 from realmkeep.errors import StorageMisconfigured, StorageUnavailable
+from realmkeep.storage.cold.postgres_boards import PostgresColdBoards, write_scores
 from realmkeep.storage.cold.protocol import ColdBatch, ColdHead, ColdLetter, ColdRow, ColdWritten
 from realmkeep.storage.postgres.arrays import bigints, byteas, texts
 from realmkeep.storage.postgres.connection import open_connection, storage_error
@@ -18,7 +19,7 @@ from realmkeep.storage.postgres.errors import is_conflict
 from realmkeep.storage.postgres.readers import ReaderPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from realmkeep.clock import Clock
     from realmkeep.storage.postgres.address import PostgresAddress
@@ -37,6 +38,9 @@ class PostgresColdStore:
     Args:
         address: The database.
         clock: The clock.
+
+    Attributes:
+        boards: The boards.
     """
 
     def __init__(self, address: PostgresAddress, *, clock: Clock) -> None:
@@ -46,6 +50,7 @@ class PostgresColdStore:
         self._writer: PostgresConnection | None = None
         self._turn = asyncio.Lock()
         self._is_open = False
+        self.boards = PostgresColdBoards(self._ask, self._change)
 
     def __repr__(self) -> str:
         return f"<PostgresColdStore {self._address} {'open' if self._is_open else 'closed'}>"
@@ -92,7 +97,7 @@ class PostgresColdStore:
         raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
 
     async def _write(self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]) -> int:
-        raised = 0
+        raised: set[int | str] = set()
         await connection.ask("cold_begin")
         players, others = _by_table(batch.rows)
         for table, rows in (("cold_players", players), ("cold_records", others)):
@@ -103,7 +108,7 @@ class PostgresColdStore:
                 written = await connection.ask(
                     table, keys, *_columns([row for _, row in some], unreadable), batch.repairs
                 )
-                raised += len(written)
+                raised.update(key for (key,) in written)
         if batch.letters:
             letters = batch.letters
             told = texts([each.id for each in letters]), texts([each.receiver for each in letters])
@@ -112,8 +117,9 @@ class PostgresColdStore:
             await connection.ask("cold_opened", texts([*dict.fromkeys(batch.opened)]))
         if batch.marks:
             await connection.ask("cold_marks", texts([*batch.marks]), bigints([*batch.marks.values()]))
+        await write_scores(connection, [score for score in batch.scores if _stored_id(score.key) in raised])
         await connection.ask("cold_commit")
-        return raised
+        return len(raised)
 
     async def _refused(
         self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]
@@ -159,28 +165,43 @@ class PostgresColdStore:
         """As `ColdStore.marks`."""
         return dict(await self._ask("cold_read_marks"))  # two columns
 
-    async def erase(self, key: str, revision: int) -> None:
+    async def erase(self, key: str, revision: int, boards: Sequence[str] = ()) -> None:
         """As `ColdStore.erase`."""
-        self._check_open()
         player = _player_id(key)
         kind, id_, *_ = key.split(":")
-        async with self._turn:
-            connection = await self._connected()
-            try:
-                await connection.ask("cold_begin")
-                if player is not None:
-                    await connection.ask("cold_erase_player", player, revision)
+
+        async def erase(connection: PostgresConnection) -> bool:
+            if player is not None:
+                await connection.ask("cold_erase_player", player, revision)
+            else:
+                await connection.ask("cold_erase_record", key, kind, id_, revision)
+            await connection.ask("cold_erase_letters", key)
+            await connection.ask("cold_unrank", texts([*boards]), texts([id_] * len(boards)))
+            await connection.ask("cold_note_erasure", key)
+            return True
+
+        await self._change(erase)
+
+    async def _change(self, do: Callable[[PostgresConnection], Awaitable[bool]]) -> bool:
+        """Execute statements in a transaction of its own, once more after each conflict."""
+        self._check_open()
+        for _ in range(ATTEMPTS):
+            async with self._turn:
+                connection = await self._connected()
+                try:
+                    await connection.ask("cold_begin")
+                    result = await do(connection)
+                    await connection.ask("cold_commit")
+                except psycopg.Error as error:
+                    await self._undo(connection, error)
+                    if not is_conflict(error):
+                        raise storage_error(error, self._address, sent=True) from error
+                except BaseException:
+                    await self._hang_up()
+                    raise
                 else:
-                    await connection.ask("cold_erase_record", key, kind, id_, revision)
-                await connection.ask("cold_erase_letters", key)
-                await connection.ask("cold_note_erasure", key)
-                await connection.ask("cold_commit")
-            except psycopg.Error as error:
-                await self._undo(connection, error)
-                raise storage_error(error, self._address, sent=True) from error
-            except BaseException:
-                await self._hang_up()
-                raise
+                    return result
+        raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
 
     async def tidy(self) -> None:
         """As `ColdStore.tidy`."""
@@ -269,6 +290,12 @@ async def _make_tables(connection: PostgresConnection) -> None:
 def _player_id(key: str) -> int | None:
     found = _PLAYER.fullmatch(key)
     return None if found is None else int(found[1])
+
+
+def _stored_id(key: str) -> int | str:
+    """The id of a row: of `players` a number, of `records` the key."""
+    player = _player_id(key)
+    return key if player is None else player
 
 
 def _keyed(row: Row) -> Row:

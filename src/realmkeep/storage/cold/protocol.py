@@ -9,6 +9,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from realmkeep.storage.cold.boards import ColdBoards, ColdScore
+
 DIGEST_BYTES: Final = 12  # tells states of one record apart; a stub has it in hex, and has to be small
 
 
@@ -89,6 +91,8 @@ class ColdBatch(msgspec.Struct, frozen=True):
         letters: Letters that were sent. A letter that is known already, opened or not, stays as it is.
         opened: The ids of letters that were opened. It holds also for a letter that arrives later.
         marks: Numbers by name, such as the highest id that was given out; a mark only rises.
+        scores: The scores of these records; one of a row that was not raised is left out. A record enters a season with another
+            score than it had last.
         repairs: A row of the same revision with another digest is replaced.
     """
 
@@ -96,6 +100,7 @@ class ColdBatch(msgspec.Struct, frozen=True):
     letters: Sequence[ColdLetter] = ()
     opened: Sequence[str] = ()
     marks: Mapping[str, int] = {}
+    scores: Sequence[ColdScore] = ()
     repairs: bool = False
 
 
@@ -122,7 +127,13 @@ class ColdStore(Protocol):
     Order. The revision of a row only rises, and so does a mark. A tombstone is a row, and outranks every earlier revision.
 
     Failure. Each method raises `StorageError` while the store cannot be reached; the next call tries to connect again.
+
+    Attributes:
+        boards: The boards, as the batches filled them.
     """
+
+    @property
+    def boards(self) -> ColdBoards: ...  # noqa: D102 - an attribute of the class
 
     async def connect(self) -> None:
         """Open the store, and make its tables if it has none; returns when it answers.
@@ -191,12 +202,13 @@ class ColdStore(Protocol):
         """
         ...
 
-    async def erase(self, key: str, revision: int) -> None:
+    async def erase(self, key: str, revision: int, boards: Sequence[str] = ()) -> None:
         """Replace a row by a tombstone, remove the letters to this record and its places on boards, and note the erasure.
 
         Args:
             key: The key of the record.
             revision: The revision of the tombstone. A row of a later revision becomes a tombstone of its own revision.
+            boards: The boards of its class.
 
         Raises:
             StorageError: The store cannot be reached.

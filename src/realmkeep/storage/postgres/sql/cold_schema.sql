@@ -46,4 +46,23 @@ CREATE TABLE IF NOT EXISTS erasures (
 CREATE TABLE IF NOT EXISTS meta (
   name TEXT COLLATE "C" PRIMARY KEY,
   value BIGINT NOT NULL
-)
+);
+-- `below` is the score with all bits turned, so that the best comes first in one ascending index.
+CREATE TABLE IF NOT EXISTS boards (
+  board TEXT COLLATE "C" NOT NULL,
+  season INTEGER NOT NULL,
+  id TEXT COLLATE "C" NOT NULL,
+  below BIGINT NOT NULL,
+  reached_us BIGINT NOT NULL,
+  PRIMARY KEY (board, id, season)
+);
+CREATE INDEX IF NOT EXISTS idx_boards_rank ON boards(board, season, below, reached_us, id);
+CREATE TABLE IF NOT EXISTS board_seasons (
+  board TEXT COLLATE "C" NOT NULL,
+  season INTEGER NOT NULL,
+  name TEXT COLLATE "C" NOT NULL,
+  began_us BIGINT,
+  ended_us BIGINT,
+  PRIMARY KEY (board, season)
+);
+CREATE UNIQUE INDEX IF NOT EXISTS idx_board_seasons_name ON board_seasons(board, name)
