@@ -152,7 +152,18 @@ async def _source(config: "Config") -> "AsyncGenerator[BoardSource]":
     from realmkeep.operations.stored_boards import StoredBoards  # noqa: PLC0415 - as above
     from realmkeep.storage.beside import connect_beside  # noqa: PLC0415 - as above
 
-    game, clock = game_of(config), SystemClock()
+    game, clock = game_of(config), SystemClock()  # the game's classes declare the boards
+    if config.archive.url:
+        from realmkeep.operations.archive.boards import ArchiveBoards  # noqa: PLC0415 - as above
+        from realmkeep.storage.cold import open_cold_store  # noqa: PLC0415 - as above
+
+        cold = open_cold_store(config.archive.url, clock=clock)
+        try:
+            await cold.connect()
+            yield ArchiveBoards(cold, clock)
+        finally:
+            await cold.disconnect()
+        return
     storage = await connect_beside(config.store.url, clock=clock)
     try:
         source = StoredBoards(storage, game, clock)

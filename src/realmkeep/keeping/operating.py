@@ -11,6 +11,7 @@ from realmkeep.keeping.live.op_ring import Receipt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from realmkeep.keeping.boards.board import BoardSource
     from realmkeep.keeping.keeper import Keeper
     from realmkeep.keeping.live.session import Session
 
@@ -48,6 +49,11 @@ async def announce_address(keeper: Keeper, address: str) -> None:
     lease = engine_of(keeper).lease
     lease.address = address
     await lease.announce()
+
+
+def use_boards(keeper: Keeper, source: BoardSource) -> None:
+    """Answer the questions of `keeper.board` from another source than the memory of this server."""
+    engine_of(keeper).boards = source
 
 
 async def commit_for_operator(keeper: Keeper, fn: Callable[[Any], T], session: Session[Any]) -> T:

@@ -6,7 +6,7 @@ Messages use the s-expression reader too. `read_sexpr` turns the text of a Lisp 
 """
 
 from realmkeep.records.codecs import ENCODERS, Codec, encode, written_checksum
-from realmkeep.records.definition import ranked_field
+from realmkeep.records.definition import ranked_field, registered
 from realmkeep.records.economy import Held, held_by
 from realmkeep.records.fields import (
     BATCHED,
@@ -101,6 +101,7 @@ __all__ = [
     "put_back_marks",
     "ranked_field",
     "read_sexpr",
+    "registered",
     "rises",
     "string_text",
     "take_marks",

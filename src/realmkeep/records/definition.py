@@ -376,8 +376,7 @@ def ranked_field(board: str) -> tuple[Any, FieldInfo] | None:
     Raises:
         DefinitionError: Two classes name this board: their ids would be mixed.
     """
-    classes: tuple[Any, ...] = registered()
-    found = [(cls, field) for cls in classes for field in _durable(cls) if field.ranked == board]
+    found = [(cls, field) for cls in registered() for field in _durable(cls) if field.ranked == board]
     if len(found) > 1:
         one, other = found[0][0].__qualname__, found[1][0].__qualname__
         raise DefinitionError(f"{other}: {one} has the board {board!r} already", hint="give one another name")
@@ -388,6 +387,6 @@ def _durable(cls: Any) -> tuple[FieldInfo, ...]:
     return cls.__realmkeep__.durable
 
 
-def registered() -> tuple[type, ...]:
+def registered() -> tuple[Any, ...]:
     """Every record class that has claimed a kind, in the order of the kinds."""
     return tuple(cls for _, cls in sorted(_kinds.items()))

@@ -13,7 +13,7 @@ OLD_S = 400.0  # longer than the least age of a frozen record
 
 
 class Nomad(Record, kind="nomad", version=1):
-    gold: int = durable(default=0, ge=0, tier=IMMEDIATE)
+    gold: int = durable(default=0, ge=0, tier=IMMEDIATE, ranked="nomad_gold")
     xp: int = durable(default=0)
     note: str = durable(default="")
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from realmkeep.errors import RecordError, StorageError
 from realmkeep.keeping.keeper import engine_of
+from realmkeep.keeping.operating import use_boards
+from realmkeep.operations.archive.boards import ArchiveBoards
 from realmkeep.operations.archive.freezing import DAY_S, Freezer
 from realmkeep.operations.archive.shipping import Shipper, feed_of
 from realmkeep.operations.archive.sweeping import Sweeper
@@ -51,6 +53,7 @@ class ColdArchiver:
         self.sweeper = Sweeper(keeper, cold, self.shipper)
         self.freezer = Freezer(engine.storage, cold, engine.clock, config.freeze_kinds.split())
         self.sweep_trouble = ""
+        use_boards(keeper, ArchiveBoards(cold, engine.clock))
 
     async def run(self) -> None:
         """Ship, for ever; a failure is in the feed's `trouble`, and tried again."""

@@ -10,6 +10,7 @@ import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import Corrupt
+from realmkeep.operations.archive.boards import boards_of
 from realmkeep.storage import Delete, Failed, Guard, Put, Transaction, Unknown
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ async def finish(storage: Storage, cold: ColdStore, intent: Intent) -> None:
         StorageError: A store cannot be reached; the intent stays, and the next sweep finishes it.
     """
     await storage.flush()
-    await cold.erase(intent.record, intent.revision)
+    await cold.erase(intent.record, intent.revision, boards_of(intent.record))
     put = intent.put
     (outcome,) = await storage.write([Transaction([Guard(put.key, put.value)], [Delete(put.key)])])
     if isinstance(outcome, (Failed, Unknown)):

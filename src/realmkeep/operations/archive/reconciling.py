@@ -15,6 +15,7 @@ from realmkeep.errors import CopyRefused
 from realmkeep.keeping.live.envelope import letter_id
 from realmkeep.keeping.ownership.id_counter import ID_MAX, count_in
 from realmkeep.keys import SERVER_ID_COUNTER
+from realmkeep.operations.archive.boards import boards_of
 from realmkeep.operations.archive.reading import PAGE_RECORDS, read_records, record_keys_of
 from realmkeep.operations.backup.fence import apply_effects
 from realmkeep.storage import Append, Delete, Put, load_each
@@ -111,7 +112,7 @@ class Reconciler:
         for head in heads:
             parsed = keys.parse(head.key)
             if not head.is_deleted and erasures.has(parsed):
-                await self._cold.erase(head.key, head.revision + 1)
+                await self._cold.erase(head.key, head.revision + 1, boards_of(head.key))
                 self._report.erased += 1
                 left.append(msgspec.structs.replace(head, revision=head.revision + 1, digest=b""))
             else:

@@ -15,6 +15,7 @@ from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.ownership.id_counter import count_in
 from realmkeep.keeping.writing.change_feed import Change
 from realmkeep.keys import SERVER_ID_COUNTER
+from realmkeep.operations.archive.boards import ScoreReader
 from realmkeep.operations.archive.marks import CUT
 from realmkeep.operations.archive.reading import PAGE_RECORDS, read_records, record_keys_of
 from realmkeep.storage.cold import ColdBatch
@@ -22,7 +23,7 @@ from realmkeep.storage.cold import ColdBatch
 if TYPE_CHECKING:
     from realmkeep.keeping import Keeper
     from realmkeep.keeping.writing.change_feed import ChangeFeed, Cut
-    from realmkeep.storage.cold import ColdRow, ColdStore
+    from realmkeep.storage.cold import ColdRow, ColdScore, ColdStore
 
 log = logging.getLogger("realmkeep.operations.archive")
 
@@ -60,6 +61,7 @@ class Shipper:
         self._feed = feed_of(keeper)
         self._cold = cold
         self._turn = asyncio.Lock()
+        self._scores = ScoreReader(engine.records)
         self._read: tuple[int, dict[str, Change]] | None = None
         self.rows = self.unreadable = 0
         self.held_since_s: float | None = None
@@ -107,12 +109,14 @@ class Shipper:
                 return False
             self.held_since_s = None
             rows: list[ColdRow] = []
+            scores: list[ColdScore] = []
             for change in cut.changes.values():
                 rows.append(change.row())
+                scores += self._scores.scores(rows[-1:])
                 if len(rows) % SLICE_ROWS == 0:
                     await self._clock.sleep(0)
             marks = {f"{CUT}{self._name}": self._clock.wall_us(), **await self._ids()}
-            written = await self._cold.write(ColdBatch(rows, tuple(cut.letters), tuple(cut.opened), marks))
+            written = await self._cold.write(ColdBatch(rows, tuple(cut.letters), tuple(cut.opened), marks, scores))
             self.rows += written.rows
             self.unreadable += len(written.unreadable)
             self._feed.shipped()

@@ -18,6 +18,7 @@ from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.envelope import letter_id
 from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.writing.change_feed import Change
+from realmkeep.operations.archive.boards import ScoreReader
 from realmkeep.operations.archive.erasing import finish_erasures
 from realmkeep.operations.archive.reading import PAGE_RECORDS, all_keys, read_records
 from realmkeep.operations.archive.shipping import feed_of
@@ -78,6 +79,7 @@ class Sweeper:
         self._cold = cold
         self._feed = feed_of(keeper)
         self._shipper = shipper
+        self._scores = ScoreReader(engine.records)
         self._leases: dict[str, bool] = {}
 
     async def sweep(self) -> SweepReport:
@@ -180,7 +182,9 @@ class Sweeper:
         rows = await self._unchanged(found)
         claimed = {row.key: row for row in await self._shipper.claimed_rows()}
         rows = [*[row for row in rows if row.key not in claimed], *claimed.values()]
-        written = await self._cold.write(ColdBatch(rows, letters, (), marks or {}, repairs=True))
+        written = await self._cold.write(
+            ColdBatch(rows, letters, (), marks or {}, self._scores.scores(rows), repairs=True)
+        )
         report.shipped += written.rows
         report.letters += len(letters)
         report.parts += 1
