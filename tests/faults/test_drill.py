@@ -5,6 +5,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from realmkeep.drill.faults import FAULTS
 from realmkeep.drill.faults.fault import Harm
 from realmkeep.drill.report import StoreReport, read_results
 from realmkeep.drill.stores.store import Trait
+from realmkeep.testing.replicated import free_ports
+from realmkeep.testing.servers import StoreServer
 from suite.engines import is_there
 
 pytestmark = pytest.mark.limit(300)
@@ -118,3 +121,22 @@ def test_a_fault_that_cannot_happen_is_named_and_an_unknown_one_is_refused(tmp_p
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 78
     assert "there is no fault 'a-flood'" in ended.stderr
+
+
+@pytest.mark.backend("valkey")
+def test_a_store_at_a_url_has_its_connections_broken_and_its_records_taken_away_again(
+    tmp_path: Path, new_server: Callable[..., StoreServer]
+) -> None:
+    """Each control needs an empty store, so a realm that is left behind would end the drill."""
+    port, directory = free_ports(1), tmp_path / "store"
+    directory.mkdir()
+    store = new_server(directory, extra=f"\nbind 127.0.0.1\nport {port}\n")
+    faults = ["network-cut", "network-slow", "network-reset", "network-drips"]
+    url = f"redis://127.0.0.1:{port}/0?prefix=north"
+    code, report, printed = drilled(tmp_path, url, [*faults, "control-no-op-ring"], "--seed", "2")
+    assert (code, report.violations, report.controls) == (0, [], {"control-no-op-ring": (1, 1)}), printed
+    assert {name for name, verdict in report.faults.items() if verdict.fired} == {*faults}, printed
+    assert any("the store" in verdict.evidence for verdict in report.faults.values()), (
+        printed
+    )  # the seed chooses the side
+    assert store.ask("KEYS", "north:sim-*") == []

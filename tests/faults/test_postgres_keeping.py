@@ -56,7 +56,7 @@ async def test_what_a_database_loses_without_synchronous_commits_is_written_agai
                 lambda enough=enough: realm.crowd.told.acked >= enough, "operations are acknowledged"
             )
             await until_everything_is_back(realm)
-        snapshot = await realm.calm_down(expected="the store lost data")
+        snapshot = await realm.calm_down("the store lost data")
         assert violations(realm.crowd.told, snapshot, settled=True) == []
 
 

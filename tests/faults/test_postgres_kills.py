@@ -5,6 +5,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -304,6 +305,34 @@ async def test_a_server_that_stands_still_in_a_transaction_does_not_hold_its_loc
     assert isinstance(outcome, Committed), outcome
     with pytest.raises(psycopg.OperationalError):
         await paused.commit()
+    await paused.close()
+    await storage.disconnect()
+
+
+async def test_a_server_that_stands_still_between_its_statements_does_not_hold_its_locks(
+    server: PostgresServer,
+) -> None:
+    """Statements that are sent one by one in a pipeline: the clock of an idle transaction does not run between them."""
+    storage = open_storage(server.url)
+    await storage.connect()
+    await storage.write([Transaction((), (Put("rev", b"1"), Put("twin", b"1")))])
+    paused = await open_connection(parse_postgres_url(urlsplit(server.url)), SystemClock())
+    await paused.run_script("session")
+    driver: psycopg.AsyncConnection[Any] = vars(paused)["_driver"]
+    settings = await (await driver.execute("SHOW transaction_timeout")).fetchone()
+    assert settings == ("5s",)
+    await driver.execute("SET transaction_timeout = '0.3s'")  # a shorter test
+    await paused.begin(("lock", (["rev", "twin"],)), ("now", ()))
+
+    async def stand_still() -> None:
+        async with driver.pipeline():
+            await driver.execute("UPDATE realmkeep_entry SET value = '' WHERE key = 'rev'")
+            (outcome,) = await storage.write([FAST])
+            assert isinstance(outcome, Committed), outcome
+            await driver.execute("COMMIT")
+
+    with pytest.raises(psycopg.OperationalError):
+        await stand_still()
     await paused.close()
     await storage.disconnect()
 

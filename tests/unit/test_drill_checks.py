@@ -112,7 +112,7 @@ def test_a_loss_that_is_seen_before_an_outage_is_over_is_measured_without_it() -
     window.entered(0, "south", 0, 2, 9.0)
     window.back(9.5)
     assert (window.worst_s, window.violations) == (1.0, [])
-    assert window.age_s(1.0, 11.5) == 3.0
+    assert window.age_s(1.0, 11.5, "north") == 3.0
 
 
 def test_a_machine_that_was_late_stood_still() -> None:
@@ -121,6 +121,26 @@ def test_a_machine_that_was_late_stood_still() -> None:
     window.beat(2.0, 6.0)
     lose(window, earned_s=1.0, struck_s=7.0)
     assert round(window.worst_s, 3) == 2.0
+
+
+def test_a_server_that_was_late_stood_still_and_the_others_did_not() -> None:
+    window = Window(2.0)
+    window.heard("north", 1.0, 1.0 + LATE_S)  # on time
+    window.heard("north", 2.0, 6.0)
+    window.heard("south", 0.0, 6.0)
+    lose(window, earned_s=1.0, struck_s=7.0)
+    assert round(window.worst_s, 3) == 2.0
+    assert window.age_s(1.0, 7.0, "south") == 1.0
+
+
+def test_a_change_that_was_read_after_its_server_was_stopped_is_as_old_as_the_server_was_alive() -> None:
+    window = Window(2.0)
+    window.entered(0, "north", 0, 1, 0.0)
+    window.heard("north", 0.95, 1.0)
+    window.struck("north", 1.0)
+    window.earned(0, "north", 1, 1.01)  # it was on its way
+    window.entered(0, "south", 0, 2, 12.0)
+    assert (window.worst_s, window.violations) == (0.0, [])
 
 
 def test_a_change_that_is_kept_or_of_a_session_that_has_moved_on_is_not_lost() -> None:

@@ -15,6 +15,7 @@ CAUGHT_S_MAX: Final = 60.0
 RUN_S_MAX: Final = 180.0  # a busy machine stands still for most of the time
 WINDOWS: Final = 2.5  # intervals without a flush, so that a promised window is long over
 OPERATIONS: Final = 20
+WAKES_MAX: Final = 5
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ async def _answers_early(realm: Realm) -> list[str]:
     """Let a server answer, with a store that stands still, and kill both."""
     name = min(realm.lines)
     line = realm.lines[name]
+    await realm.crowd.stop()
     await _gather(realm, name)
     await asyncio.to_thread(realm.store.pause)
     for number in range(1, 1 + OPERATIONS):
@@ -76,10 +78,10 @@ async def _never_flushes(realm: Realm) -> list[str]:
     began_s, window = realm.clock.monotonic_s(), realm.told.window
 
     def has_run() -> bool:
-        heard_s = min(
-            (line.heard_s for line in realm.lines.values()), default=began_s
-        )  # a silence since then may be an outage
-        return window.age_s(began_s, heard_s) > WINDOWS * realm.config.flush_interval_s
+        """Each server: a silence since its last report may be an outage."""
+        lines = realm.lines.values()
+        ages = [window.age_s(began_s, line.heard_s, line.server) for line in lines]
+        return min(ages, default=0.0) > WINDOWS * realm.config.flush_interval_s
 
     await realm.crowd.until(
         has_run,
@@ -127,22 +129,33 @@ async def _all_started(realm: Realm) -> None:
 
 
 async def _writes_without_owning(realm: Realm) -> list[str]:
-    """Let a server sleep past its lease while another takes its player; it wakes up and finds a request."""
+    """Let a server sleep past its lease while another takes its player; it wakes up and finds a request.
+
+    It may also find that its connection to the store has ended meanwhile; then it looks at the owners first, and writes nothing.
+    So this is tried until it writes, as a fault is until it fires.
+    """
     first, second = sorted(realm.lines)[:2]
-    await _gather(realm, first)
-    realm.servers[first].pause()
-    late = realm.lines[first].send("mail", who=0, to=1, amount=7, op=10_001, letter=-1, wanted=True)
-    for who in (0, 1):
-        await _login(realm, second, who)
-    wrong = realm.wrong()
-    realm.servers[first].resume()
-    await late
-    return wrong + realm.wrong()
+    await realm.crowd.stop()
+    wrong: list[str] = []
+    for attempt in range(WAKES_MAX):
+        await _gather(realm, first)
+        realm.servers[first].pause()
+        mail = realm.lines[first].send(
+            "mail", who=0, to=1, amount=7, op=10_001 + attempt, letter=-1 - attempt, wanted=True
+        )
+        for who in (0, 1):
+            await _login(realm, second, who)
+        wrong += realm.wrong()
+        realm.servers[first].resume()
+        answer = await mail
+        wrong += realm.wrong()
+        if wrong or not {"no", "error"} & answer.keys():
+            break
+    return wrong
 
 
 async def _gather(realm: Realm, name: str) -> None:
-    """Stop the crowd, and log two players in at one server."""
-    await realm.crowd.stop()
+    """Log two players in at one server; the crowd has stopped."""
     for line in realm.lines.values():
         for who in (0, 1):
             await line.send("logout", who=who)
@@ -178,7 +191,7 @@ CONTROLS: Final = {
         "servers remember no operation", "once", frozenset(), "op ring", _forgets_operations
     ),
     "control-no-flush": Control(
-        "servers never write changes of tier 2", "window", frozenset({Trait.OWN}), "no flush", _never_flushes
+        "servers never write changes of tier 2", "window", frozenset(), "no flush", _never_flushes
     ),
     "control-older-files": Control(
         "the store's files are replaced by an older copy", "durable", frozenset({Trait.DIRECTORY}), "",

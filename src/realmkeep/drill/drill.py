@@ -35,6 +35,10 @@ RECOVERED: Final = 3  # operations that show that the realm goes on
 TRIES: Final = 3  # of a fault that did not fire
 ROUND_S_MAX: Final = 240.0
 NAMES: Final = ("north", "south", "east", "west")
+SILENT: Final = (
+    "did not look for lost writes"  # of a server that stood still; the checks look for losses that follow from it
+)
+STORE_SIDE: Final = "network faults between servers and store"
 SHORT: Final = {
     "flush_interval_s": FLUSH_S, "checkpoint_interval_s": 2 * FLUSH_S, "sweep_interval_s": FLUSH_S, "heartbeat_s": 0.4,
     "grace_s": 2.0, "tier1_rate_per_s": 1000.0, "pending_after_s": 0.5, "shutdown_deadline_s": 20.0,
@@ -121,8 +125,9 @@ class Drill:
                 wrong = await self._look(verdict)
         except (Stuck, TimeoutError) as error:
             wrong = [f"recovery: {' with '.join(names)}: {error or 'it did not end'}"]
-            realm.told.note(do="stuck", servers=realm.describe())
         wrong += self._alarms(names)
+        if wrong:
+            realm.note_wrong(wrong)
         verdict.rounds, verdict.fired = 1, int(bool(verdict.evidence))
         verdict.mixed = int(len(names) > 1)
         verdict.acknowledged = realm.told.acknowledgements - acknowledged
@@ -170,7 +175,7 @@ class Drill:
         return await realm.settled_wrong()
 
     def _alarms(self, names: tuple[str, ...]) -> list[str]:
-        expected = [words for name in names for words in FAULTS[name].expects]
+        expected = [SILENT, *(words for name in names for words in FAULTS[name].expects)]
         if Trait.LOSSLESS not in self._realm.traits:
             expected += LOST
         return [
@@ -185,7 +190,7 @@ class Drill:
         realm = self._realm
         self._progress(self._report, "the end")
         try:
-            contents = await realm.calm_down(*(() if Trait.LOSSLESS in realm.traits else LOST[:1]))
+            contents = await realm.calm_down(SILENT, *(() if Trait.LOSSLESS in realm.traits else LOST[:1]))
             wrong = realm.game.check(realm.told, contents, settled=True)
             if (
                 self._has_whole_log
@@ -196,7 +201,8 @@ class Drill:
                 wrong += await asyncio.to_thread(check_history, realm.store.directory, self._plan.bots)
         except Stuck as error:
             wrong = [f"recovery: {error}"]
-            realm.told.note(do="stuck", servers=realm.describe())
+        if wrong:
+            realm.note_wrong(wrong)
         self._report.violations += [f"the end: {each}" for each in wrong]
 
 
@@ -258,6 +264,8 @@ def _note_not_run(report: StoreReport, plan: DrillPlan, traits: frozenset[Trait]
             report.not_run[name] = "it needs the drill's own game"
         if (not plan.faults or name in plan.faults) and not needed <= traits:
             report.not_run[name] = lacking(needed, traits)
+    if Trait.SHARED in traits and Trait.LINK not in traits:
+        report.not_run[STORE_SIDE] = lacking(frozenset({Trait.LINK}), traits)
 
 
 async def _is_caught(opened: "_Opening", name: str, control: Control) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from realmkeep.clock import Clock
 
@@ -21,9 +21,19 @@ class Weather(Enum):
     CUT = "cut"  # connections are reset, and new ones are refused
     SILENT = "silent"  # no byte arrives, and nothing is closed
     SLOW = "slow"  # each piece arrives late
-    RESETS = "resets"  # the next request arrives, and its connection is reset before the answer
+    RESETS = "resets"  # a request arrives, and its connection is reset before the answer; some requests get none
     DRIPS = "drips"  # each byte arrives alone
     DOUBLES = "doubles"  # each line with an operation arrives twice
+
+
+class HostPort(NamedTuple):
+    """A TCP endpoint; as one to listen on, port 0 is any that is free."""
+
+    host: str
+    port: int
+
+
+Endpoint = Path | HostPort  # a path is a unix socket
 
 
 class _Pair:
@@ -41,16 +51,20 @@ class _Pair:
 
 
 class Link:
-    """Listens on a unix socket and forwards to another.
+    """Listens at one endpoint and forwards to another.
 
     Args:
-        listen: The socket to make.
+        listen: The unix socket to make, or the address to listen on.
+        target: Where it leads.
         clock: The clock.
+
+    Attributes:
+        listen: Where it listens; the port is known once it has started.
     """
 
-    def __init__(self, listen: Path, clock: Clock) -> None:
+    def __init__(self, listen: Endpoint, target: Endpoint, clock: Clock) -> None:
         self.listen = listen
-        self.target = listen  # set before the first connection
+        self.target = target
         self.weather = Weather.CLEAR
         self.felt: Counter[Weather] = Counter()
         self._clock = clock
@@ -60,7 +74,11 @@ class Link:
 
     async def start(self) -> None:
         """Begin to listen."""
-        self._server = await asyncio.start_unix_server(self._accept, self.listen)
+        if isinstance(self.listen, Path):
+            self._server = await asyncio.start_unix_server(self._accept, self.listen)
+        else:
+            self._server = await asyncio.start_server(self._accept, *self.listen)
+            self.listen = HostPort(*self._server.sockets[0].getsockname()[:2])
 
     async def stop(self) -> None:
         """Close all connections and the socket."""
@@ -70,6 +88,11 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._server is not None:
             self._server.close()
+
+    @property
+    def connections(self) -> int:
+        """The number of connections that pass it."""
+        return len(self._pairs)
 
     def cut(self) -> int:
         """Reset every connection; return their number."""
@@ -85,7 +108,7 @@ class Link:
             client.transport.abort()
             return
         try:
-            from_target, target = await asyncio.open_unix_connection(self.target)
+            from_target, target = await open_connection(self.target)
         except OSError:
             client.transport.abort()
             return
@@ -99,12 +122,13 @@ class Link:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: _Pair, *, is_request: bool = False
     ) -> None:
-        while received := await _received(reader):
-            if pair.doomed and not is_request:  # the request has arrived, and this is its answer
+        while (received := await _received(reader)) and not writer.is_closing():
+            if is_request:
+                pair.doomed = self.weather is Weather.RESETS
+            elif pair.doomed and self.weather is Weather.RESETS:  # the request has arrived, and this is its answer
                 self.felt[Weather.RESETS] += 1
+                self.weather = Weather.CLEAR
                 break
-            if self.weather is Weather.RESETS and is_request:
-                pair.doomed, self.weather = True, Weather.CLEAR
             if await self._is_lost(received, writer, is_request=is_request):
                 continue
             await self._forward(received, writer, is_request=is_request)
@@ -124,6 +148,8 @@ class Link:
         if self.weather is Weather.DRIPS:
             self.felt[Weather.DRIPS] += len(received)
             for at in range(len(received)):
+                if writer.is_closing():
+                    return
                 writer.write(received[at : at + 1])
                 await self._clock.sleep(0)
             return
@@ -134,6 +160,17 @@ class Link:
             ]
             self.felt[Weather.DOUBLES] += len(doubled)
             writer.write(b"".join(doubled))
+
+
+async def open_connection(target: Endpoint) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect.
+
+    Raises:
+        OSError: It does not listen.
+    """
+    if isinstance(target, Path):
+        return await asyncio.open_unix_connection(target)
+    return await asyncio.open_connection(*target)
 
 
 async def _received(reader: asyncio.StreamReader) -> bytes:

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from realmkeep.config import mask_url
 from realmkeep.drill.faults import possible
 
 if TYPE_CHECKING:
@@ -41,8 +42,20 @@ class DrillPlan:
 
     @property
     def replay(self) -> str:
-        """The line that plays this drill again: the same decisions, on processes that are never quite the same."""
-        words = ["realmkeep", "drill", "--store", self.store, "--seed", str(self.seed), "--bots", str(self.bots)]
+        """The line that plays this drill again: the same decisions, on processes that are never quite the same.
+
+        The password of a URL is masked.
+        """
+        words = [
+            "realmkeep",
+            "drill",
+            "--store",
+            mask_url(self.store),
+            "--seed",
+            str(self.seed),
+            "--bots",
+            str(self.bots),
+        ]
         words += ["--rounds", str(self.rounds)] if self.rounds else []
         words += ["--servers", str(self.servers)] if self.servers else []
         words += ["--faults", ",".join(self.faults)] if self.faults else []

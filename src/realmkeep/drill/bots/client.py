@@ -70,7 +70,12 @@ class Players(Protocol):
         """Return the number of the next letter."""
         ...
 
-    def settled(self, asked: dict[str, Any], answer: Answer, attempts: int) -> None:
+    @property
+    def doublings(self) -> int:
+        """How often the network began or ceased to double requests."""
+        ...
+
+    def settled(self, asked: dict[str, Any], answer: Answer, *, asked_once: bool) -> None:
         """A client has its answer; that an operation was refused is certain only if it was asked for once."""
         ...
 
@@ -148,7 +153,7 @@ class Client:
 
     async def insist(self, do: str, **arguments: object) -> Answer:
         """Send an operation to the server that has the player, until it is answered."""
-        attempts = 0
+        attempts, doublings = 0, self._crowd.doublings
         while True:
             line = await self.find()
             attempts += 1
@@ -163,7 +168,8 @@ class Client:
             if answer.get("no") == "Absent":
                 self.at = None
             elif "no" in answer or "error" not in answer:
-                self._crowd.settled(arguments, answer, attempts)
+                may_double = doublings % 2 or doublings != self._crowd.doublings
+                self._crowd.settled(arguments, answer, asked_once=attempts == 1 and not may_double)
                 return answer
             await self._crowd.clock.sleep(POLL_S)
 

@@ -38,6 +38,7 @@ class Crowd:
         self.only_earn = False
         self.restless = False
         self.staying = False
+        self.doublings = 0  # odd while the network doubles requests
         self._letters = 0
         self._playing: list[asyncio.Task[Any]] = []
 
@@ -51,12 +52,12 @@ class Crowd:
         self._letters += 1
         return self._letters
 
-    def settled(self, asked: dict[str, Any], answer: Answer, attempts: int) -> None:
+    def settled(self, asked: dict[str, Any], answer: Answer, *, asked_once: bool) -> None:
         """A client has its answer; that an operation was refused is certain only if it was asked for once."""
         for who, op in zip((asked["who"], asked.get("to")), asked.get("ops") or (asked["op"],), strict=False):
             assert isinstance(who, int)
             self.clients[who].heard(op)
-            if "no" in answer and attempts == 1:
+            if "no" in answer and asked_once:
                 self.told.refused[who].add(op)
 
     def start(self) -> None:

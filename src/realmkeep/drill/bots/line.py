@@ -83,7 +83,7 @@ class Line:
     def _take(self, answer: Answer) -> None:
         now_s = self._told.clock.monotonic_s()
         if "clean" in answer:
-            self._told.window.beat(self._heard_s, now_s)
+            self._told.window.heard(self.server, self._heard_s, now_s)
             self._heard_s = now_s
             self._told.clean(answer["clean"])
             return

@@ -49,6 +49,7 @@ class Told:
         acknowledgements: The number of operations that were acknowledged, also those that were taken back.
         results: The recorded results of a studio's trades, by player and operation.
         counts: Answers by their kind.
+        by_server: Operations that a server acknowledged.
         defects: Tracebacks of servers.
         history: Every answer with its time, for a report.
     """
@@ -69,6 +70,7 @@ class Told:
     acknowledgements: int = 0
     results: dict[tuple[int, int], Any] = field(default_factory=dict[tuple[int, int], Any])
     counts: Counter[str] = field(default_factory=Counter[str])
+    by_server: Counter[str] = field(default_factory=Counter[str])
     defects: list[str] = field(default_factory=list[str])
     history: list[Answer] = field(default_factory=list[Answer])
 
@@ -100,6 +102,7 @@ class Told:
 
     def _promised(self, do: str, server: str, asked: Answer, answer: Answer) -> None:
         now_s = self.clock.monotonic_s()
+        self.by_server[server] += do in {"trade", "deposit", "mail", "die"}
         if do == "login":
             self.window.entered(asked["who"], server, answer["xp"], answer["claim"], now_s)
         elif do == "earn":

@@ -15,6 +15,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.storage import open_storage
 
 READ_S_MAX: Final = 30.0
+COMPANIONS: Final = ("", ":updated", ":owner", ":ops", ":version")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Keys:
 
 def keys_of(kind: str, numbers: int) -> Keys:
     """Return the keys of the records `kind:0` to `kind:numbers-1`."""
-    values = [f"{kind}:{number}{part}" for number in range(numbers) for part in ("", ":updated", ":owner", ":ops")]
+    values = [f"{kind}:{number}{part}" for number in range(numbers) for part in COMPANIONS]
     return Keys(values, [f"{kind}:{number}:{which}" for number in range(numbers) for which in ("inbox", "kept")])
 
 
@@ -49,6 +50,12 @@ class Snapshot:
     def entries(self, key: str) -> list[bytes]:
         """Return the entries of a list that was read; none if it is absent."""
         return self._lists[key]
+
+    def texts(self) -> dict[str, list[str]]:
+        """Return everything that is present, as text for a report."""
+        values = {key: [value] for key, value in self._values.items() if value is not None}
+        present = {**values, **{key: entries for key, entries in self._lists.items() if entries}}
+        return {key: [each.decode(errors="backslashreplace") for each in found] for key, found in present.items()}
 
 
 def read_redis(keys: Keys, **connection: Any) -> Snapshot:
@@ -119,6 +126,26 @@ def read_storage(keys: Keys, url: str) -> Snapshot:
     """
     with ThreadPoolExecutor(1) as thread:  # the caller's event loop is running
         return thread.submit(asyncio.run, _read_storage(keys, url)).result()
+
+
+def delete_keys(keys: Keys, url: str) -> None:
+    """Delete some keys of any store. Blocks.
+
+    Raises:
+        StorageError: It does not answer.
+    """
+    with ThreadPoolExecutor(1) as thread:  # as above
+        thread.submit(asyncio.run, _delete_keys(keys, url)).result()
+
+
+async def _delete_keys(keys: Keys, url: str) -> None:
+    storage = open_storage(url)
+    await storage.connect()
+    try:
+        for key in (*keys.values, *keys.lists):
+            await storage.delete(key)
+    finally:
+        await storage.disconnect()
 
 
 async def _read_storage(keys: Keys, url: str) -> Snapshot:

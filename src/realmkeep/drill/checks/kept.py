@@ -10,8 +10,8 @@ from realmkeep.records import load
 
 def hero_keys(heroes: int) -> Keys:
     """Return all keys of the drill's own game."""
-    keys = keys_of("sim-hero", heroes)
-    return Keys([*keys.values, "sim-chest:0", "sim-chest:0:updated"], keys.lists)
+    keys, chest = keys_of("sim-hero", heroes), keys_of("sim-chest", 1)
+    return Keys([*keys.values, *chest.values], [*keys.lists, *chest.lists])
 
 
 def heroes_of(contents: Contents, heroes: int) -> dict[int, Hero]:

@@ -37,7 +37,8 @@ class Window:
     _home: dict[int, str] = field(default_factory=dict[int, str])
     _claims: dict[int, int] = field(default_factory=dict[int, int])
     _struck: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _outages: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    _outages: list[tuple[float, float, str]] = field(default_factory=list[tuple[float, float, str]])
+    _heard: dict[str, float] = field(default_factory=dict[str, float])
     _powerless: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
     _away_s: float = inf
 
@@ -68,10 +69,14 @@ class Window:
         self._earned[who] = [*unsaved, Earned(at_s, server, xp)]
         for change in lost[:1]:  # the oldest
             ends = [struck_s for struck_s in self._struck[change.server] if struck_s >= change.at_s]
-            self._lose(who, change.at_s, min(ends, default=at_s))
+            self._lose(who, change, min(ends, default=self._last_life_s(change.server, at_s)))
 
-    def _lose(self, who: int, earned_s: float, lost_s: float) -> None:
-        age_s = self.age_s(earned_s, lost_s)
+    def _last_life_s(self, server: str, now_s: float) -> float:
+        """The time at which a server was last known to run: one that stands still writes nothing, struck or not."""
+        return self._heard.get(server, now_s)
+
+    def _lose(self, who: int, change: Earned, lost_s: float) -> None:
+        age_s = self.age_s(change.at_s, lost_s, change.server)
         self.worst_s = max(self.worst_s, age_s)
         has_power = not any(from_s <= lost_s <= to_s for from_s, to_s in self._powerless)
         promised_s = self.promised_s + (0.0 if has_power else self.power_loss_s)
@@ -90,7 +95,7 @@ class Window:
 
     def outage(self, from_s: float, to_s: float) -> None:
         """The store, its disk or the machine did not work for this time."""
-        self._outages.append((from_s, to_s))
+        self._outages.append((from_s, to_s, ""))
 
     def away(self, from_s: float) -> None:
         """The store or its disk stops to work; a client may notice a loss before `back` says until when."""
@@ -102,15 +107,21 @@ class Window:
         self._away_s = inf
 
     def beat(self, before_s: float, now_s: float) -> None:
-        """Two moments at which the drill or a server was running; a long time between them is an outage."""
+        """Two moments at which the drill was running; a long time between them is an outage of the machine."""
         if now_s - before_s > LATE_S:
             self.outage(before_s, now_s)
 
-    def age_s(self, from_s: float, to_s: float) -> float:
-        """Return the time between two moments, without the outages in it."""
+    def heard(self, server: str, before_s: float, now_s: float) -> None:
+        """Two reports of a server; a long time between them is an outage of that server alone."""
+        self._heard[server] = now_s
+        if now_s - before_s > LATE_S:
+            self._outages.append((before_s, now_s, server))
+
+    def age_s(self, from_s: float, to_s: float, server: str) -> float:
+        """Return the time between two moments, without the outages of a server in it, and of all that it needs."""
         age_s, at_s = 0.0, from_s
-        for start_s, end_s in sorted([*self._outages, (self._away_s, inf)]):
-            if end_s > at_s and start_s < to_s:
+        for start_s, end_s, of in sorted([*self._outages, (self._away_s, inf, "")]):
+            if of in {"", server} and end_s > at_s and start_s < to_s:
                 age_s += max(0.0, start_s - at_s)
                 at_s = min(to_s, end_s)
         return age_s + max(0.0, to_s - at_s)

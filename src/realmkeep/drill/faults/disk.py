@@ -10,7 +10,7 @@ from realmkeep.drill.faults.fault import Fault, Harm, registered
 from realmkeep.drill.faults.stores import DEAD, WAIT_S_MAX, start_store, until, until_it_runs
 from realmkeep.drill.processes import state_of
 from realmkeep.drill.realm import Realm
-from realmkeep.drill.stores.store import Commanded, Trait
+from realmkeep.drill.stores.store import Clocked, Commanded, Trait
 
 SLOW_S: Final = 0.3
 SLOW_FSYNCS: Final = 3
@@ -18,6 +18,7 @@ RECOVERS_S: Final = 3.0  # then an operator helps
 POWER_TRIES: Final = 40
 POWER_FSYNC_S: Final = 0.05  # so that the power goes while the store waits for an fsync
 HOUR_S: Final = 3600.0
+CLOCK_KEY: Final = "drill:clock"
 
 
 class _Disk(Fault):
@@ -105,16 +106,17 @@ class DiskFull(_Disk):
 
 
 async def revive(fault: Fault) -> None:
-    """Return when a store of the drill's own answers again.
+    """Return when a store of the drill's own answers again and accepts writes.
 
-    One that has ended is started, as its supervisor would. One that runs and does not answer is started again, as an operator
-    would: a Postgres 18 whose fsyncs failed while it recovered stays "in recovery mode" when they succeed again.
+    One that has ended is started, as its supervisor would. One that runs and does not recover is started again, as an operator
+    would. A Postgres 18 whose fsyncs failed while it recovered stays "in recovery mode" when they succeed again. A Valkey with
+    `everysec` refuses writes after a failed fsync, and tries the next one only when something is written.
     """
     realm = fault.realm
     if not {Trait.PROCESS, Trait.SHARED} <= realm.traits:
         return
     began_s = realm.clock.monotonic_s()
-    while not await asyncio.to_thread(_answers, realm):
+    while not await asyncio.to_thread(_works, realm):
         if realm.store.pid() is None:
             await start_store(fault)
         elif realm.clock.monotonic_s() - began_s > RECOVERS_S:
@@ -123,12 +125,13 @@ async def revive(fault: Fault) -> None:
             await realm.clock.sleep(POLL_S)
 
 
-def _answers(realm: Realm) -> bool:
+def _works(realm: Realm) -> bool:
     try:
         realm.store.read(realm.game.keys)
-    except NotReadable:
+        told = cast("Commanded", realm.store).ask("INFO", "persistence") if Trait.COMMANDS in realm.traits else b""
+    except (NotReadable, OSError):
         return False
-    return True
+    return not isinstance(told, bytes) or b"aof_last_write_status:err" not in told
 
 
 @registered
@@ -196,7 +199,7 @@ class StoreClock(_Disk):
     name = "store-clock"
     what = "the wall clock of the store's machine is an hour off, forward or back"
     harm = Harm.CLOCK
-    needs = frozenset({Trait.SHIM, Trait.COMMANDS})
+    needs = frozenset({Trait.SHIM, Trait.PROCESS})
 
     async def begin(self) -> None:
         """Set it off."""
@@ -210,9 +213,8 @@ class StoreClock(_Disk):
 
     async def _off_s(self) -> float:
         store = self.realm.store
-        assert isinstance(store, Commanded)
-        answer = await asyncio.to_thread(store.ask, "TIME")
-        return int(cast("list[bytes]", answer)[0]) - self.realm.clock.wall_us() / 1e6
+        assert isinstance(store, Clocked)
+        return await asyncio.to_thread(store.wall_s) - self.realm.clock.wall_us() / 1e6
 
     async def end(self) -> None:
         """Set it right, which is a jump as well.
@@ -222,6 +224,11 @@ class StoreClock(_Disk):
         """
         self.shim.skew(0)
         if Trait.LOSSLESS not in self.realm.traits:
-            for fsync in ("always", "everysec"):
-                await asyncio.to_thread(cast("Commanded", self.realm.store).ask, "CONFIG", "SET", "appendfsync", fsync)
-                await self.realm.play(3)
+            await asyncio.to_thread(self._sync, cast("Commanded", self.realm.store))
+
+    def _sync(self, store: Commanded) -> None:
+        """Write once with each setting; the servers may be dead."""
+        for fsync in ("always", "everysec"):
+            store.ask("CONFIG", "SET", "appendfsync", fsync)
+            store.ask("SET", CLOCK_KEY, "")
+        store.ask("DEL", CLOCK_KEY)

@@ -156,7 +156,11 @@ class NetworkDoubles(_Network):
     async def begin(self) -> None:
         """Double some requests."""
         self.side = "the servers"
-        doubled = await self.suffer(list(self.realm.links.values()), PIECES)
+        self.realm.crowd.doublings += 1
+        try:
+            doubled = await self.suffer(list(self.realm.links.values()), PIECES)
+        finally:
+            self.realm.crowd.doublings += 1
         self.saw(f"{doubled} requests arrived twice")
 
 

@@ -6,9 +6,10 @@ import resource
 from pathlib import Path
 from typing import Final
 
+from realmkeep.drill.bots.client import POLL_S
 from realmkeep.drill.checks import Stuck
 from realmkeep.drill.faults.fault import Fault, Harm, registered
-from realmkeep.drill.processes import state_of
+from realmkeep.drill.processes import ServerProcess, state_of
 from realmkeep.drill.server.points import POINTS
 from realmkeep.drill.server.server import CLOSING
 from realmkeep.drill.stores.store import Trait
@@ -87,26 +88,32 @@ class ServerKillAtPoint(Fault):
         )  # a studio's game has no letters
         self._name, point = self.some_server(), realm.random.choice(points)
         server = realm.servers[self._name]
-        process = server.process
         await realm.ask(self._name, "arm", point=point)
-        realm.crowd.restless = True
-        try:
-            await realm.crowd.until(
-                lambda: process is None or process.poll() is not None,
-                f"{self._name} passes the point {point}",
-                limit_s=POINT_S_MAX,
-            )
-        finally:
-            realm.crowd.restless = False
+        if not await self._passes(server):
+            await realm.ask(self._name, "arm", point="")  # no such thing happened there meanwhile: another try
+            return
         realm.told.window.struck(self._name, realm.clock.monotonic_s())
         code = server.end()
         if code == KILLED and server.died_at() == point:
             self.saw(f"{self._name} died by signal 9 at {point}: {POINTS[point]}")
         await realm.hang_up(self._name)
 
+    async def _passes(self, server: ServerProcess) -> bool:
+        """Return whether a server kills itself within `POINT_S_MAX`."""
+        self.realm.crowd.restless = True
+        try:
+            async with self.realm.clock.timeout(POINT_S_MAX):
+                while server.process is not None and server.process.poll() is None:
+                    await self.realm.clock.sleep(POLL_S)
+        except TimeoutError:
+            return False
+        finally:
+            self.realm.crowd.restless = False
+        return True
+
     async def end(self) -> None:
         """Start it again."""
-        await self.realm.start(self._name)
+        await self.realm.start_all()
 
 
 @registered

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -168,18 +168,21 @@ class _Swap(Fault):
                 server.resume()
         await start_store(self)
 
-    async def until_noticed(self) -> None:
-        """Return when every server with a player has stopped to write; one without any has nothing to compare."""
+    async def until_noticed(self, losers: Iterable[str]) -> None:
+        """Return when these servers have stopped to write, and each other one has, or has found nothing lost.
+
+        A server without a player has nothing to compare.
+        """
         noticed: set[str] = set()
         for name in [*self.realm.lines]:
 
-            async def stopped(name: str = name) -> bool:
+            async def compared(name: str = name) -> bool:
                 state = await self.realm.state(name)
                 if any(STOPPED in why for why in state["degraded"]):
                     noticed.add(name)
-                return name in noticed or not state["owned"]
+                return name in noticed or not state["owned"] or (name not in losers and not state["degraded"])
 
-            await until(self, stopped, f"{name} stops to write")
+            await until(self, compared, f"{name} stops to write")
         if noticed:
             self.saw(
                 f"{', '.join(sorted(noticed))} said that the store had lost acknowledged writes, and stopped to write"
@@ -197,7 +200,7 @@ class StoreEmpty(_Swap):
         """Start it without its files."""
         self._kept = self.realm.store.directory.parent / "kept"
         await self.with_other_files(self._take_away)
-        await self.until_noticed()
+        await self.until_noticed([*self.realm.lines])
 
     async def end(self) -> None:
         """Give it its files back."""
@@ -234,7 +237,7 @@ class StoreOlder(_Swap):
         self.realm.crowd.staying = True
         await self.realm.clock.sleep(2 * self.realm.config.grace_s)
         file = newest_log(self.realm.store.directory)
-        older_bytes = file.stat().st_size
+        older_bytes, before = file.stat().st_size, self.realm.told.by_server.copy()
         await self.realm.play(10)
         lost: list[int] = []
 
@@ -243,7 +246,7 @@ class StoreOlder(_Swap):
             os.truncate(file, older_bytes)
 
         await self.with_other_files(cut)
-        await self.until_noticed()
+        await self.until_noticed(self.realm.told.by_server - before)
         self.saw(f"{lost[0]} bytes were cut off the log")
 
     async def end(self) -> None:

@@ -52,12 +52,12 @@ class DeathPoints:
         vars(storage).update(write=dying_write, load_many=dying_load_many, load_list=dying_load_list)
 
     def arm(self, point: str) -> None:
-        """Die when this point is passed next.
+        """Die when this point is passed next; an empty name disarms.
 
         Raises:
             ValueError: There is no such point.
         """
-        if point not in POINTS:
+        if point and point not in POINTS:
             raise ValueError(f"there is no point {point!r}")
         self._armed = point
 

@@ -56,6 +56,9 @@ def _postgres(directory: Path) -> Store:
     return PostgresStore(directory)
 
 
+POSTGRES_IMPATIENT: Final = (
+    "&timeout_s=0.6&connect_timeout=5"  # a process and a handshake: a busy machine takes a second
+)
 FAILOVER_S: Final = 10.0
 AOF: Final = "appendonlydir"
 _EVERYSEC: Final = partial(RedisStore, fsync="everysec")
@@ -67,7 +70,7 @@ OWN_STORES: Final = {
     "redis-cluster": StoreKind("redis-cluster", ClusterStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
     "redis-sentinel": StoreKind("redis-sentinel", SentinelStore, 2, 0, REPLICATED_IMPATIENT, lease_s=FAILOVER_S),
     "postgresql": StoreKind(
-        "postgresql", _postgres, 2, 0, "&timeout_s=0.6&connect_timeout=1", "/pgdata/", "postgres", user="nobody"
+        "postgresql", _postgres, 2, 0, POSTGRES_IMPATIENT, "/pgdata/", "postgres", user="nobody"
     ),  # it refuses to run as root
 }
 

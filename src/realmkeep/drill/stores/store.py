@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from realmkeep.drill.checks.contents import Keys, Snapshot
+from realmkeep.drill.link import Endpoint
 
 
 class Trait(Enum):
@@ -93,14 +94,23 @@ class Commanded(Protocol):
 
 
 @runtime_checkable
-class Linked(Protocol):
-    """A store with the trait `LINK`."""
+class Clocked(Protocol):
+    """A store with the traits `PROCESS` and `SHIM`."""
 
-    @property
-    def socket_path(self) -> Path:
-        """Its socket."""
+    def wall_s(self) -> float:
+        """Return the seconds since the Unix epoch by its own clock. Blocks."""
         ...
 
-    def url_behind(self, listen: Path) -> str:
-        """Return its URL behind a proxy that listens on a socket of the same name."""
+
+@runtime_checkable
+class Linked(Protocol):
+    """A store that may have the trait `LINK`."""
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        ...
+
+    def url_behind(self, listen: Endpoint) -> str:
+        """Return its URL behind a proxy; one that listens on a socket has its name in another directory."""
         ...

@@ -79,7 +79,9 @@ def _durability(facts: RedisFacts) -> Iterator[Finding]:
         finding = _from_fault(fault)
         if fault.name == "fsync-every-second":
             yield msgspec.structs.replace(
-                finding, why=f"{fault.why}; WAITAOF proves nothing there: it returns without an fsync"
+                finding,
+                why=f"{fault.why}; WAITAOF proves nothing there: it returns without an fsync; and a wall clock that is set back"
+                " stops every fsync until it has caught up",
             )
         else:
             yield finding
