@@ -189,6 +189,28 @@ async def test_letters_travel_with_their_commits() -> None:
         assert (await rig.cold.unopened(0, 10), await rig.gold(2)) == ([], 130)
 
 
+async def test_a_letter_that_a_server_opened_before_its_crash_is_known_as_opened() -> None:
+    async with Rig() as rig:
+        b = await rig.server("b")
+        ada, bob = await rig.nomad(1, at=b), await rig.nomad(2)
+        await rig.ship("b")
+
+        def send(giver: Nomad) -> None:
+            giver.gold -= 30
+            b.tx.deliver(Nomad, 2, 30)
+
+        await rig.lab.finish(b.commit(send, ada))
+        await rig.ship("b")
+        await rig.lab.finish(bob.open_letters())
+        assert len(await rig.cold.unopened(0, 10)) == 1
+        await rig.lab.finish(rig.archivers["b"].sweeper.sweep())
+        assert len(await rig.cold.unopened(0, 10)) == 1  # its live server tells of it
+        await rig.lab.crash("a")
+        await rig.lab.advance(60)
+        await rig.lab.finish(rig.archivers["b"].sweeper.sweep())
+        assert (await rig.cold.unopened(0, 10), await rig.gold(1), await rig.gold(2)) == ([], 70, 130)
+
+
 async def test_a_cut_waits_for_what_it_was_built_on() -> None:
     async with Rig() as rig:
         a, b = rig.lab.keeper, await rig.server("b")

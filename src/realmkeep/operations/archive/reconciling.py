@@ -183,13 +183,13 @@ class Reconciler:
                 self._report.denied.append(key)
 
     async def _bring_letters(self) -> None:
-        after = 0
+        after, denied = 0, frozenset(self._report.denied)
         while found := await self._cold.unopened(after, LETTERS_AT_ONCE):
             after = found[-1][0]
             effects: list[Effect] = []
             for _, letter in found:
                 at = record_keys_of(letter.receiver)
-                if at is None or not await self._storage.exists(at.record):
+                if at is None or at.record in denied or not await self._storage.exists(at.record):
                     continue
                 lists = [*await self._storage.load_list(at.inbox), *await self._storage.load_list(at.kept)]
                 if letter.id not in map(letter_id, lists):

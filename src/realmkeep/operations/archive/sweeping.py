@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import StorageError
+from realmkeep.errors import Corrupt, StorageError
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.envelope import letter_id
+from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.writing.change_feed import Change
 from realmkeep.operations.archive.boards import ScoreReader
 from realmkeep.operations.archive.erasing import finish_erasures
-from realmkeep.operations.archive.reading import PAGE_RECORDS, all_keys, read_records
+from realmkeep.operations.archive.reading import PAGE_RECORDS, all_keys, read_records, record_keys_of
 from realmkeep.operations.archive.shipping import feed_of
 from realmkeep.storage import load_each
 from realmkeep.storage.cold import ColdBatch, ColdLetter, ColdRow
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realmkeep.keeping import Keeper
     from realmkeep.keys import RecordKeys
     from realmkeep.operations.archive.reading import HotRecord
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("realmkeep.operations.archive")
 
+LETTERS_AT_ONCE: Final = 200
 BATCH_BYTES: Final = 64 * 1024 * 1024  # only the first sweep of a large store finds more: it ships in parts
 UNOWNED: Final = frozenset({"account", "operator"})  # records that no server owns, and that are never frozen
 
@@ -60,6 +64,13 @@ class SweepReport(msgspec.Struct, kw_only=True):
     letters: int = 0
     erasures: int = 0
     parts: int = 0
+
+
+def _ring(ops: bytes) -> OpRing:
+    try:
+        return OpRing.decode(ops, "ops")
+    except Corrupt:
+        return OpRing()
 
 
 class Sweeper:
@@ -109,8 +120,9 @@ class Sweeper:
             if sum([row.size_bytes for row in found]) > BATCH_BYTES:
                 await self._ship(found, letters, report, run)
                 found, letters = [], []
+        opened = await self._opened()
         found += await self._differing(page, report)
-        await self._ship(found, letters, report, run, {"swept": started_us})
+        await self._ship(found, letters, report, run, {"swept": started_us}, opened)
         await self._cold.tidy()
         return report
 
@@ -159,6 +171,23 @@ class Sweeper:
         stored = await self._storage.load_list(key)
         return [ColdLetter(id_, receiver, each) for each in stored if (id_ := letter_id(each))]
 
+    async def _opened(self) -> list[str]:
+        """Letters that a server opened, and then crashed before its cut: the op ring of the receiver has them.
+
+        A live server's own cut tells of those that it opened.
+        """
+        opened: list[str] = []
+        after = 0
+        while page := await self._cold.unopened(after, LETTERS_AT_ONCE):
+            after = page[-1][0]
+            receivers = {letter.receiver: keys for _, letter in page if (keys := record_keys_of(letter.receiver))}
+            hot = {each.keys.record: each for each in await read_records(self._storage, [*receivers.values()])}
+            for _, letter in page:
+                record = hot.get(letter.receiver)
+                if record is not None and record.ops and await self._live_owner(record) is None:
+                    opened += [letter.id] if _ring(record.ops).has_letter(letter.id) else []
+        return opened
+
     async def _account(self, key: str, revision: int) -> list[ColdRow]:
         """An account has no revision: its row has the moment of the sweep that found it changed."""
         (stored,) = await load_each(self._storage, [key])
@@ -175,6 +204,7 @@ class Sweeper:
         report: SweepReport,
         run: str,
         marks: dict[str, int] | None = None,
+        opened: Sequence[str] = (),
     ) -> None:
         """Ship what was found, once no crash of the hot store can take it, and nothing of it has changed meanwhile."""
         if not await self._engine.safe_point.reached(run):
@@ -183,7 +213,7 @@ class Sweeper:
         claimed = {row.key: row for row in await self._shipper.claimed_rows()}
         rows = [*[row for row in rows if row.key not in claimed], *claimed.values()]
         written = await self._cold.write(
-            ColdBatch(rows, letters, (), marks or {}, self._scores.scores(rows), repairs=True)
+            ColdBatch(rows, letters, opened, marks or {}, self._scores.scores(rows), repairs=True)
         )
         report.shipped += written.rows
         report.letters += len(letters)
