@@ -165,6 +165,23 @@ def schema() -> None:
     sys.stdout.write(folder.joinpath("cold_schema.sql").read_text(encoding="utf-8"))
 
 
+@app.command
+def views(*, role: str = "realm_reader") -> None:
+    """Print views for support and analytics, one for each record class and its schema version, and a role that reads them alone.
+
+    Give the output to psql as the owner of the database: realmkeep archive views | psql realm_archive
+
+    Args:
+        role: The name of the role.
+    """
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - as above
+    from realmkeep.operations.archive.views import views_of  # noqa: PLC0415 - as above
+    from realmkeep.operations.backup.game import game_of  # noqa: PLC0415 - as above
+
+    with exit_codes():
+        sys.stdout.write(views_of(game_of(config_with(None)).holdings.records, role))
+
+
 async def _reconciled(tiers: _Tiers, backup_of: str | None) -> "ReconcileReport":
     from pathlib import Path  # noqa: PLC0415 - as above
 

@@ -230,7 +230,8 @@ class Model:
                     self.cold[p] = (max(at, row[0]), None, frozenset())
         for p, (revision, gold, _) in self.cold.items():
             record: Any = self.hot.get(p)
-            have: int = 0 if record is None else record[1] if isinstance(record, tuple) else self.hot[f"{p}/upd"]
+            is_stub = isinstance(record, tuple)
+            have: int = 0 if record is None else self.hot[p][1] if is_stub else self.hot[f"{p}/upd"]
             if revision > have:
                 for key in (f"{p}/upd", f"{p}/ring", p):
                     self.hot.pop(key, None)

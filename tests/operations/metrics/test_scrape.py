@@ -18,6 +18,7 @@ from realmkeep.operations.backup.catalogue import BackupAges
 from realmkeep.operations.metrics import ObservedServer, ServerCollector
 from realmkeep.operations.metrics.app import observed_app
 from realmkeep.operations.metrics.catalogue import METRICS, PREFIX
+from realmkeep.storage.cold import MemoryColdStore
 from realmkeep.storage.vitals import StoreVitals
 from realmkeep.testing.lab import Lab
 from suite.engines import needed
@@ -61,7 +62,7 @@ def scraped(server: ObservedServer) -> str:
 
 @pytest.fixture
 async def text() -> str:
-    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig()) as lab:
+    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig(), cold=MemoryColdStore()) as lab:
         return scraped(await played(lab))
 
 
@@ -117,7 +118,7 @@ async def test_openmetrics_is_served_to_a_scraper_that_asks_for_it(lab: Lab) -> 
 
 
 async def test_openmetrics_has_no_two_families_of_one_name() -> None:
-    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig()) as lab:
+    async with Lab(hooks=opens_letters(Hooks()), journal=JournalConfig(), cold=MemoryColdStore()) as lab:
         registry = CollectorRegistry()
         registry.register(ServerCollector(await played(lab)))
         encode, _ = choose_encoder(OPENMETRICS)

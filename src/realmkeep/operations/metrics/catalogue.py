@@ -13,6 +13,7 @@ from realmkeep.operations.metrics.observed import VERSION
 if TYPE_CHECKING:
     from realmkeep.keeping import KeeperStatus
     from realmkeep.keeping.live.measures import Histogram
+    from realmkeep.keeping.writing.change_feed import ChangeFeed
     from realmkeep.keeping.writing.journal import Journal
     from realmkeep.operations.metrics.observed import ObservedServer
 
@@ -117,6 +118,14 @@ def _journal(read: Callable[[Journal], float]) -> Callable[[Reading], Samples]:
     def of_server(now: Reading) -> Samples:
         journal = now.server.engine.journal
         return [((), read(journal))] if journal.is_on else []
+
+    return of_server
+
+
+def _archive(read: Callable[[ChangeFeed], float]) -> Callable[[Reading], Samples]:
+    def of_server(now: Reading) -> Samples:
+        feed = now.server.engine.changes
+        return [] if feed is None else [((), read(feed))]
 
     return of_server
 
@@ -304,6 +313,28 @@ METRICS: Final = (
         "When all of the journal was archived last; 0: never.",
         (),
         _journal(lambda journal: journal.archived_us / 1_000_000),
+    ),
+    # the cold tier
+    Metric(
+        "archive_lag_seconds",
+        "gauge",
+        "The age of the oldest acknowledged change that the cold tier lacks.",
+        (),
+        _archive(lambda feed: feed.lag_s),
+    ),
+    Metric(
+        "archive_backlog_records",
+        "gauge",
+        "Changes that wait in memory for the cold tier: one a record, and one a write that is not safe yet.",
+        (),
+        _archive(lambda feed: feed.records),
+    ),
+    Metric(
+        "archive_backlog_bytes",
+        "gauge",
+        "The memory that these take, about; beyond 256 MiB only keys are kept.",
+        (),
+        _archive(lambda feed: feed.size_bytes),
     ),
     # the process
     Metric(
