@@ -19,6 +19,7 @@ from realmkeep.errors import ConfigError
 if TYPE_CHECKING:
     from realmkeep.config import Config
     from realmkeep.keeping import Keeper
+    from realmkeep.operations.journal.archive import Archive as JournalArchive
     from realmkeep.operations.operators.acts import Acts
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.operators.operators import Operators
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Flag = Annotated[bool, Parameter(negative="")]
+Archive = Annotated[str | None, Parameter(help="URL of the journal's archive; by default from the settings.")]
 
 
 @Parameter(name="*")
@@ -168,6 +170,27 @@ async def opened(config: "Config", *, changes: bool) -> AsyncGenerator["tuple[Ke
         if cold is not None:
             await cold.disconnect()
         await storage.disconnect()
+
+
+@asynccontextmanager
+async def archive_of(config: "Config", url: str | None) -> AsyncGenerator["JournalArchive | None"]:
+    """The archive of the journal, by its URL or from the settings; None if the settings have no journal and no URL is given.
+
+    Raises:
+        ConfigError: The URL names no archive.
+        StorageMisconfigured: A package of this kind of archive is not installed.
+        JournalUnavailable: The URL of a bucket, or its variables, cannot be used.
+    """
+    from realmkeep.operations.journal.archives import open_archive  # noqa: PLC0415 - as above
+
+    if url is None and not config.journal.enabled:
+        yield None
+        return
+    opened = open_archive(url or config.journal.url)
+    try:
+        yield opened
+    finally:
+        await opened.close()
 
 
 def _password(config: "Config", prompt: str) -> str:

@@ -3,12 +3,12 @@
 import json as plain_json
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from realmkeep.cli.acting import Acting, Reading, act, printable, say_json, utc
+from realmkeep.cli.acting import Acting, Archive, Reading, act, printable, say_json, utc
 from realmkeep.cli.exit_codes import FINDINGS
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ T = TypeVar("T")
 READING: Final = Reading()
 SHOWN_CHARS_MAX: Final = 100
 US: Final = 1_000_000  # microseconds
-Archive = Annotated[str | None, Parameter(help="URL of the journal's archive; by default from the settings.")]
 
 items = App(name="item", help="Items with a serial.")
 
@@ -162,6 +161,7 @@ def _is_gap(found: "Found") -> bool:
 
 def _lines(key: str, found: "Found") -> Iterator[str]:
     from realmkeep.keeping.writing.journal_entries import GapEntry, SnapshotEntry  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.sealing import ERASED  # noqa: PLC0415 - as above
 
     entry = found.entry
     head = f"{utc(entry.at / US)}  {found.server}"
@@ -175,7 +175,9 @@ def _lines(key: str, found: "Found") -> Iterator[str]:
     else:
         yield f"{head}  {entry.fn}{f'  ({entry.reason})' if entry.reason else ''}"
         for change in entry.records:
-            if change.key == key:
+            if change.key == key and change.fields == ERASED:
+                yield "    erased"
+            elif change.key == key:
                 yield from (f"    {name}: {_told(each)}" for name, each in change.fields.items())
         yield from (f"    letter to {to}: {_short(letter)}" for to, letter in entry.letters)
         yield from (f"    created {made}" for made, _ in entry.created)

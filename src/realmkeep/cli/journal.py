@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -104,6 +105,35 @@ async def _verify(config: "Config", *, replay: bool) -> "tuple[ArchiveReport, Re
         return report, await replayed(History(opened, storage), storage, game_of(config))
     finally:
         await storage.disconnect()
+        await opened.close()
+
+
+@app.command
+def forget(*, archive: str | None = None, directory: Path | None = None) -> None:
+    """Destroy the keys of erased persons again, after a copy of the archive was brought back; erasures.jsonl names them.
+
+    Args:
+        archive: URL of the archive; by default from the settings.
+        directory: The directory of the backups, with erasures.jsonl.
+    """
+    from realmkeep.cli.store_flag import config_with  # noqa: PLC0415 - a command imports its modules when it runs
+
+    flags = {"journal.url": archive, "backup.directory": None if directory is None else str(directory)}
+    with exit_codes():
+        count = asyncio.run(_forgotten(config_with(None, **flags)))
+    sys.stdout.write(f"the keys of {count} erased persons were there again, and are destroyed\n")
+
+
+async def _forgotten(config: "Config") -> int:
+    from realmkeep.operations.backup.erasures import Erasures  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.archives import open_archive  # noqa: PLC0415 - as above
+    from realmkeep.operations.journal.persons import repeat_erasures  # noqa: PLC0415 - as above
+
+    erasures = await asyncio.to_thread(Erasures, Path(config.backup.directory), 0)
+    opened = open_archive(config.journal.url)
+    try:
+        return await repeat_erasures(opened, erasures.has_player)
+    finally:
         await opened.close()
 
 

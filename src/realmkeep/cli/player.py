@@ -12,11 +12,13 @@ from cyclopts import App, Parameter
 
 from realmkeep.cli.acting import (
     Acting,
+    Archive,
     Changing,
     Flag,
     Reading,
     act,
     agreed,
+    archive_of,
     change,
     printable,
     say_json,
@@ -265,12 +267,13 @@ def rename(player: str, name: str, /, *, how: Changing = CHANGING) -> None:
 
 
 @app.command
-def export(player: str = "", /, *, schema: Flag = False, how: Reading = READING) -> None:
-    """Print everything about one person as JSON: account, records, letters, records that name it, acts of operators.
+def export(player: str = "", /, *, schema: Flag = False, archive: Archive = None, how: Reading = READING) -> None:
+    """Print everything about one person as JSON: account, records, letters, records that name it, acts, journal.
 
     Args:
         player: The name of the account, or the id of a player.
         schema: Print the JSON schema of that instead.
+        archive: As above.
         how: The options of every such command.
     """
     from realmkeep.operations.backup.holdings import load_holdings  # noqa: PLC0415 - a command imports when it runs
@@ -283,20 +286,22 @@ def export(player: str = "", /, *, schema: Flag = False, how: Reading = READING)
 
     async def run(acting: Acting) -> PersonExport:
         holdings = load_holdings(acting.config.backup.holdings)
-        return await export_person(acting.keeper, acting.acts, holdings, acting.by, player)
+        async with archive_of(acting.config, archive) as opened:
+            return await export_person(acting.keeper, acting.acts, holdings, acting.by, player, archive=opened)
 
     say_json(act(how, run))
 
 
 @app.command
-def erase(player: str, /, *, how: Changing = CHANGING) -> None:
-    """Erase one person: account, players, letters, copies, the entries in friend lists; and in every later restore.
+def erase(player: str, /, *, archive: Archive = None, how: Changing = CHANGING) -> None:
+    """Erase one person: account, players, letters, copies, journal, the entries in friend lists; and in every later restore.
 
     The erasure is noted in backup.directory first. Its receipt says which backups hold the person until when. If it fails on
     the way, ask again with --id.
 
     Args:
         player: The name of the account, or the id of a player.
+        archive: As above.
         how: The options of every such command.
     """
     from realmkeep.operations.backup.holdings import load_holdings  # noqa: PLC0415 - a command imports when it runs
@@ -307,12 +312,13 @@ def erase(player: str, /, *, how: Changing = CHANGING) -> None:
         config = acting.config
         directory = await asyncio.to_thread(Path(config.backup.directory).absolute)
         holdings = load_holdings(config.backup.holdings)
-        erasing = Erasing(acting.keeper, acting.acts, holdings, config.backup, directory)
-        plan = await erasing.plan(acting.by, player)
-        if not await agreed(how, "erase this person", _told(plan)):
-            return None
-        act_id = how.id or new_act_id()
-        return await erasing.erase(acting.by, player, reason=how.reason, act_id=act_id)
+        async with archive_of(config, archive) as opened:
+            erasing = Erasing(acting.keeper, acting.acts, holdings, config.backup, directory, archive=opened)
+            plan = await erasing.plan(acting.by, player)
+            if not await agreed(how, "erase this person", _told(plan)):
+                return None
+            act_id = how.id or new_act_id()
+            return await erasing.erase(acting.by, player, reason=how.reason, act_id=act_id)
 
     receipt = act(how, run)
     if receipt is None:
@@ -323,6 +329,8 @@ def erase(player: str, /, *, how: Changing = CHANGING) -> None:
         sys.stdout.write(
             f"erased at {utc(receipt.at_us // 1_000_000)}; audit entry {receipt.entry}, act {receipt.act_id}\n"
         )
+        for server, count in receipt.waiting.items():
+            sys.stdout.write(f"{count} entries of the journal lose the person when {server} archives them\n")
 
 
 def _told(plan: "ErasurePlan") -> Iterator[str]:

@@ -41,7 +41,7 @@ async def open_keeper(url: str, directory: Path, *, backlog_bytes_max: int = 102
 
 
 def archiver_of(keeper: Keeper, archive: Archive) -> Archiver:
-    return Archiver(keeper, archive, interval_s=60, keep_days=0)
+    return Archiver(keeper, archive, interval_s=60, keep_days=0, players=Purse)
 
 
 async def archived(archive: Archive, server: str = SERVER) -> list[JournalEntry]:
@@ -49,7 +49,9 @@ async def archived(archive: Archive, server: str = SERVER) -> list[JournalEntry]
     found: list[JournalEntry] = []
     for number in await archive.numbers(server):
         manifest = await archive.manifest(server, number)
-        found += [decode_entry(each) for each in read_segment(manifest, await archive.read(manifest))]
+        segment = read_segment(manifest, await archive.read(manifest))
+        keys = await archive.person_keys([each.person for each in segment.sealed])
+        found += map(decode_entry, segment.unsealed(manifest, keys))
     return found
 
 

@@ -105,7 +105,9 @@ async def play(keeper: Keeper, first: int, ended: asyncio.Event, killer: Killer)
 async def main(url: str, directory: Path, first: int, step: str, rounds: int) -> None:
     keeper = await open_keeper(url, directory)
     killer = Killer(step, rounds)
-    archiver = MortalArchiver(keeper, MortalArchive(directory / "archive", killer), interval_s=60, keep_days=0)
+    archiver = MortalArchiver(
+        keeper, MortalArchive(directory / "archive", killer), interval_s=60, keep_days=0, players=Purse
+    )
     archiver.killer = killer
     if not step:
         while await archiver.archive_some():

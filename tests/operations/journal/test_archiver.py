@@ -16,6 +16,7 @@ from realmkeep.keeping.writing.journal_entries import GapEntry
 from realmkeep.keys import server_journal, server_journaled
 from realmkeep.operations.journal.archiver import DAY_US, Archiver
 from realmkeep.operations.journal.archives import FileArchive
+from realmkeep.operations.journal.sealing import TakenOut
 from realmkeep.operations.journal.segments import Manifest, make_segment, read_segment
 from realmkeep.operations.journal.verifying import verify_archive
 from realmkeep.storage import Append, Delete, Put, Transaction
@@ -241,9 +242,11 @@ async def test_a_segment_replaced_with_its_manifest_breaks_the_chain(players: Pl
         await archiver.archive_all()
     directory = tmp_path / "archive" / SERVER
     manifest = await archive.manifest(SERVER, 2)
-    lines = read_segment(manifest, await archive.read(manifest))
+    lines = read_segment(manifest, await archive.read(manifest)).stored
 
-    forged, packed = make_segment(SERVER, await archive.manifest(SERVER, 1), None, lines[:-1], returned=False)
+    forged, packed = make_segment(
+        SERVER, await archive.manifest(SERVER, 1), None, TakenOut(lines[:-1], ""), {}, returned=False
+    )
     (directory / "0000000002.jsonl.zst").write_bytes(packed)
     (directory / "0000000002.json").write_bytes(forged.encode())
     (fault,) = (await verify_archive(archive, engine_of(players.keeper).storage)).faults

@@ -16,6 +16,7 @@ from realmkeep.errors import ConfigError, JournalDamaged, JournalUnavailable
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.operations.journal.archive import Archive
 from realmkeep.operations.journal.archives import open_archive
+from realmkeep.operations.journal.sealing import TakenOut
 from realmkeep.operations.journal.segments import Manifest, make_segment
 from realmkeep.operations.journal.verifying import verify_archive
 
@@ -76,7 +77,7 @@ async def archive(url: str) -> AsyncIterator[Archive]:
 
 def segment(number: int, before: Manifest | None = None) -> tuple[Manifest, bytes]:
     mark = None if number == 1 else b"%d %064d" % (number - 1, 0)
-    return make_segment(SERVER, before, mark, [ENTRY], returned=False)
+    return make_segment(SERVER, before, mark, TakenOut([ENTRY], ""), {}, returned=False)
 
 
 async def test_the_journal_of_a_server_moves_into_it(archive: Archive, tmp_path: Path) -> None:
@@ -104,6 +105,21 @@ async def test_a_segment_is_kept_once_and_never_replaced(archive: Archive) -> No
     with pytest.raises(JournalDamaged, match="another segment"):
         await archive.put(other, b"other")
     assert await archive.read(manifest) == packed
+
+
+async def test_the_key_of_a_person_is_made_once_and_destroyed_for_ever(archive: Archive) -> None:
+    one, two = "purse:1", "purse:" + 128 * "\U0001f5dd"
+    assert (await archive.persons(), await archive.person_keys([one, two])) == ([], {})
+    assert await archive.add_person_key(one, b"a" * 32) == b"a" * 32
+    assert await archive.add_person_key(one, b"b" * 32) == b"a" * 32
+    await archive.add_person_key(two, b"c" * 32)
+    assert await archive.person_keys([one, "purse:3", two]) == {one: b"a" * 32, two: b"c" * 32}
+    for person in (one, "purse:3"):
+        await archive.erase_person(person)
+        assert await archive.add_person_key(person, b"b" * 32) == b""
+    assert await archive.person_keys([one, "purse:3", two]) == {one: b"", "purse:3": b"", two: b"c" * 32}
+    assert sorted(await archive.persons()) == [one, "purse:3", two]
+    assert await archive.servers() == []
 
 
 async def test_segments_are_in_order_and_removed_wholly(archive: Archive) -> None:

@@ -90,7 +90,7 @@ async def do(command: Keeper, directory: Path, act: str, where: str, what: Any) 
     elif act == "edit":
         await acts.edit(ADMIN, 7, where, what, reason="ticket 1")
     else:
-        erasing = Erasing(command, acts, HOLDINGS, BackupConfig(), directory)
+        erasing = Erasing(command, acts, HOLDINGS, BackupConfig(), directory, archive=None)
         await erasing.erase(ADMIN, "7", reason="ticket 1", act_id="erasure")
 
 

@@ -12,11 +12,17 @@ import pytest
 
 from operations.operators.people import ADMIN, SUPPORT, VIEWER, audited
 from realmkeep.accounts.account import Account
-from realmkeep.config import BackupConfig, KeeperConfig, OperatorsConfig
-from realmkeep.errors import ActRefused, NotGranted
+from realmkeep.config import BackupConfig, JournalConfig, KeeperConfig, OperatorsConfig
+from realmkeep.errors import ActRefused, JournalDamaged, NotGranted
 from realmkeep.keeping import Keeper, Session
-from realmkeep.keys import parse
+from realmkeep.keys import parse, server_journal
 from realmkeep.operations.backup.holdings import Holdings
+from realmkeep.operations.journal.archive import Archive
+from realmkeep.operations.journal.archiver import Archiver
+from realmkeep.operations.journal.archives import FileArchive
+from realmkeep.operations.journal.history import History
+from realmkeep.operations.journal.persons import forgetting_lists, repeat_erasures, waiting_about
+from realmkeep.operations.journal.verifying import verify_archive
 from realmkeep.operations.operators.acts import Acts
 from realmkeep.operations.operators.control import control_list
 from realmkeep.operations.privacy.erasing import Erasing
@@ -50,8 +56,10 @@ def acts_of(keeper: Keeper) -> Acts:
     return Acts(keeper, PLAYERS, OperatorsConfig())
 
 
-def erasing(keeper: Keeper, directory: Path, holdings: Holdings = HOLDINGS) -> Erasing:
-    return Erasing(keeper, acts_of(keeper), holdings, BackupConfig(), directory)
+def erasing(
+    keeper: Keeper, directory: Path, holdings: Holdings = HOLDINGS, *, archive: Archive | None = None
+) -> Erasing:
+    return Erasing(keeper, acts_of(keeper), holdings, BackupConfig(), directory, archive=archive)
 
 
 async def enter(keeper: Keeper, number: int, name: str, *friends: int) -> Session[Player]:
@@ -161,6 +169,55 @@ async def test_an_erasure_whose_server_died_on_the_way_is_asked_for_again(tmp_pa
         pytest.fail("the erasure takes more than forty writes")
 
 
+async def test_the_journal_forgets_an_erased_person_and_no_other(tmp_path: Path) -> None:
+    async with Lab(journal=JournalConfig()) as lab:
+        await realm(lab)
+        archive = FileArchive(tmp_path / "archive")
+        archiver = Archiver(lab.keeper, archive, interval_s=60, keep_days=0, players=Player)
+        await acts_of(lab.keeper).edit(ADMIN, 7, "settings.motto", "the wise", reason="a prize")
+        await archiver.archive_all()
+        await acts_of(lab.keeper).edit(ADMIN, 7, "settings.motto", "the wiser", reason="a prize")
+        wrong = erasing(lab.keeper, tmp_path, archive=FileArchive(tmp_path / "other"))
+        with pytest.raises(JournalDamaged, match="has no segment of lab-1"):
+            await wrong.erase(ADMIN, "ada", reason="asked to", act_id="1")
+        assert not (tmp_path / "erasures.jsonl").exists()
+        made = await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, ADMIN, "ada", archive=archive)
+        edits = [each for each in made.journal if each.reason == "a-admin: a prize"]
+        assert [each.records for each in edits] == [
+            {"player:7": {"settings": {"removed": {}, "added": {"motto": "the wise"}}}},
+            {"player:7": {"settings": {"removed": {"motto": "the wise"}, "added": {"motto": "the wiser"}}}},
+        ]
+        receipt = await erasing(lab.keeper, tmp_path, archive=archive).erase(ADMIN, "ada", reason="x", act_id="1")
+        assert receipt.waiting["lab-1"] > 1
+        await archiver.archive_all()
+        history = History(archive, lab.line())
+        told = msgspec.json.encode([each.entry for each in await history.of_record("player:7")])
+        assert (b"wise" in told, b"ada" in told, b"erased" in told) == (False, False, True)
+        assert b"bob" in msgspec.json.encode([each.entry for each in await history.of_record("player:8")])
+        assert (await verify_archive(archive, lab.line())).faults == ()
+
+
+async def test_a_restored_list_and_a_restored_archive_forget_again(tmp_path: Path) -> None:
+    async with Lab(journal=JournalConfig()) as lab:
+        await realm(lab)
+        archive = FileArchive(tmp_path / "archive")
+        await archive.add_person_key("player:7", b"a" * 32)
+        await archive.add_person_key("player:8", b"a" * 32)
+
+        def is_gone(kind: str, id_: str) -> bool:
+            return (kind, id_) == ("player", "7")
+
+        assert await waiting_about(lab.line(), ["player:7"]) == {"lab-1": 2}
+        await lab.line().write([Transaction([], await forgetting_lists(lab.line(), is_gone))])
+        entries = await lab.line().load_list(server_journal("lab-1"))
+        assert len(entries) == 6
+        assert not any(b"ada" in each for each in entries)
+        assert any(b"eve" in each for each in entries)
+        assert await forgetting_lists(lab.line(), lambda kind, id_: kind == "x") == []
+        assert [await repeat_erasures(archive, is_gone) for _ in range(2)] == [1, 0]
+        assert await archive.person_keys(["player:7", "player:8"]) == {"player:7": b"", "player:8": b"a" * 32}
+
+
 async def test_refusals_note_and_change_nothing(tmp_path: Path) -> None:
     async with Lab() as lab:
         await realm(lab)
@@ -172,7 +229,7 @@ async def test_refusals_note_and_change_nothing(tmp_path: Path) -> None:
             with pytest.raises(NotGranted):
                 await here.plan(operator, "ada")
             with pytest.raises(NotGranted):
-                await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, operator, "ada")
+                await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, operator, "ada", archive=None)
         with pytest.raises(ActRefused, match="no player"):
             await here.erase(ADMIN, "nemo", reason="x", act_id="1")
         with pytest.raises(ActRefused, match="reason"):
@@ -198,7 +255,7 @@ async def test_an_export_has_everything_under_its_schema_and_no_secret() -> None
     async with Lab() as lab:
         await realm(lab)
         await acts_of(lab.keeper).edit(ADMIN, 7, "xp", 5, reason="a bug")
-        made = await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, ADMIN, "ada")
+        made = await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, ADMIN, "ada", archive=None)
         encoded = msgspec.json.encode(made)
         document = json.loads(encoded)
         jsonschema.Draft202012Validator.check_schema(schema())
@@ -219,7 +276,7 @@ async def test_a_record_that_cannot_be_read_is_exported_as_it_is() -> None:
     async with Lab() as lab:
         await realm(lab)
         await lab.line().write([Transaction([], [Put("player:7", b"what is this")])])
-        made = await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, ADMIN, "ada")
+        made = await export_person(lab.keeper, acts_of(lab.keeper), HOLDINGS, ADMIN, "ada", archive=None)
         assert (made.records[0].raw, bool(made.records[0].error)) == ("what is this", True)
 
 

@@ -17,6 +17,7 @@ from realmkeep.operations.backup.packing import check_files
 from realmkeep.operations.backup.scratch import scratch_path, scratch_store
 from realmkeep.operations.backup.targets import target_of
 from realmkeep.operations.backup.workplace import workplace
+from realmkeep.operations.journal.persons import forgetting_lists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,6 +172,7 @@ async def _fence_and_erase(plan: RestorePlan, storage: Storage, game: Game, cloc
     erasures = await asyncio.to_thread(Erasures, plan.backup.parent, plan.as_of_us)
     erasing, erased = await erasures.effects(storage, found)
     forgetting = await forgetting_effects(storage, found, game, erasures)
+    lists = await forgetting_lists(storage, erasures.has_player) if erasures.any else []
     fencing = await fence_effects(storage, found, now_us=clock.wall_us())
-    await apply_effects(storage, [*fencing, *forgetting, *erasing])
+    await apply_effects(storage, [*fencing, *forgetting, *erasing, *lists])
     return erased

@@ -239,7 +239,7 @@ async def _flows(history: History | None, until_us: int | None) -> tuple[tuple[F
     made, destroyed, unbalanced = Counter[tuple[str, str]](), Counter[tuple[str, str]](), Counter[str]()
     if history is not None:
         async for found in history.entries(
-            lambda _: True, lambda stored: b'"minted"' in stored or b'"unbalanced"' in stored
+            lambda _: True, lambda stored: b'"minted"' in stored or b'"unbalanced"' in stored, sealed=True
         ):
             entry = found.entry
             if not isinstance(entry, (CommitEntry, SnapshotEntry)) or (until_us is not None and entry.at > until_us):

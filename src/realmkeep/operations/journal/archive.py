@@ -17,7 +17,7 @@ MANIFEST_ENDS: Final = ".json"
 
 
 class Archive(Protocol):
-    """The segments of every server's journal."""
+    """The segments of every server's journal, and the keys of persons, under which their parts of segments are sealed."""
 
     async def servers(self) -> Sequence[str]:
         """The names of the servers that have segments.
@@ -67,6 +67,41 @@ class Archive(Protocol):
 
         Raises:
             JournalUnavailable: The archive cannot be changed now.
+        """
+        ...
+
+    async def person_keys(self, persons: Sequence[str]) -> dict[str, bytes]:
+        """The keys of persons, by person: empty for an erased one; a person who has none is left out.
+
+        Raises:
+            JournalDamaged: A key cannot be read.
+            JournalUnavailable: The archive cannot be reached.
+        """
+        ...
+
+    async def add_person_key(self, person: str, key: bytes) -> bytes:
+        """Keep the key of a person who has none yet; returns the key that counts, if another server was faster.
+
+        Raises:
+            JournalDamaged: The key of another server cannot be read.
+            JournalUnavailable: The archive cannot be changed now.
+        """
+        ...
+
+    async def erase_person(self, person: str) -> None:
+        """Destroy the key of a person, and note for ever that it is erased; durable on return.
+
+        Raises:
+            JournalUnavailable: The archive cannot be changed now.
+        """
+        ...
+
+    async def persons(self) -> Sequence[str]:
+        """All persons that have a key, or were erased.
+
+        Raises:
+            JournalDamaged: A key cannot be read.
+            JournalUnavailable: The archive cannot be reached.
         """
         ...
 

@@ -17,12 +17,15 @@ from realmkeep import keys
 from realmkeep.errors import Corrupt, FileRefused, JournalError, StorageError
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.writing.journal_entries import decode_entry
+from realmkeep.operations.journal.person_keys import PersonKeys
+from realmkeep.operations.journal.sealing import TakenOut
 from realmkeep.operations.journal.segments import make_segment, number_of, read_segment
 from realmkeep.storage import Committed, DropFirst, Guard, Put, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from realmkeep import Record
     from realmkeep.keeping import Keeper
     from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.journal.segments import Manifest
@@ -44,6 +47,8 @@ class Archiver:
         archive: The archive.
         interval_s: Seconds between two looks for entries.
         keep_days: Days for which segments are kept; 0: for ever.
+        players: The class of the game's players: the content of their records is sealed, each person's under a key of its
+            own. None: nothing is sealed, and no erasure reaches the archive.
 
     Attributes:
         trouble: Why the last attempt failed; empty if it did not.
@@ -51,12 +56,22 @@ class Archiver:
         entries: The number of entries in them.
     """
 
-    def __init__(self, keeper: Keeper, archive: Archive, *, interval_s: float, keep_days: int) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        archive: Archive,
+        *,
+        interval_s: float,
+        keep_days: int,
+        players: type[Record] | None = None,
+    ) -> None:
         engine = engine_of(keeper)
         self._storage = engine.storage
         self._journal = engine.journal
         self._clock = engine.clock
         self._archive = archive
+        self._kind = "" if players is None else players.__realmkeep__.kind
+        self._keys = PersonKeys(archive)
         self._server = keeper.name
         self._mark_key = keys.server_journaled(keeper.name)
         self._interval_s = interval_s
@@ -117,7 +132,9 @@ class Archiver:
     async def _keep(self, fresh: Sequence[bytes]) -> None:
         if not fresh:
             return
-        pack = partial(make_segment, self._server, self._last, self._mark, fresh, returned=self._returned)
+        taken = await asyncio.to_thread(TakenOut, fresh, self._kind)
+        keys = await self._keys.for_sealing(taken.parts)
+        pack = partial(make_segment, self._server, self._last, self._mark, taken, keys, returned=self._returned)
         manifest, packed = await asyncio.to_thread(pack)
         await self._archive.put(manifest, packed)
         self._last, self._returned = manifest, False
@@ -193,7 +210,7 @@ class Archiver:
         manifest = await self._archive.manifest(self._server, number)
         if manifest.last_us < min(listed.values()):
             return
-        for each in read_segment(manifest, await self._archive.read(manifest)):
+        for each in read_segment(manifest, await self._archive.read(manifest)).stored:
             entry = decode_entry(each)
             if (entry.run, entry.seq) in listed:
                 self._known.add((entry.run, entry.seq))

@@ -11,8 +11,9 @@ from urllib.parse import unquote, urlsplit
 from realmkeep import keys
 from realmkeep.config import mask_url
 from realmkeep.errors import ConfigError, FileRefused, InvalidKey, JournalDamaged, JournalUnavailable
-from realmkeep.files import make_directory, read_file, replace_file
+from realmkeep.files import create_file, make_directory, read_file, replace_file
 from realmkeep.operations.journal.archive import DIGITS, MANIFEST_ENDS, SEGMENT_ENDS, Archive, another_segment
+from realmkeep.operations.journal.person_keys import KEYS, decode_key, encode_key, key_name
 from realmkeep.operations.journal.segments import SEGMENT_BYTES_MAX, TRY, Manifest
 
 if TYPE_CHECKING:
@@ -103,6 +104,44 @@ class FileArchive:
             path = self._path(manifest.server, manifest.number, ends)
             await self._to_thread(lambda path=path: path.unlink(missing_ok=True))
 
+    async def person_keys(self, persons: Sequence[str]) -> dict[str, bytes]:
+        """As `Archive.person_keys`."""
+        return await self._to_thread(lambda: {each: key for each in persons if (key := self._key_of(each)) is not None})
+
+    async def add_person_key(self, person: str, key: bytes) -> bytes:
+        """As `Archive.add_person_key`."""
+        await self._to_thread(lambda: self._make_directory(KEYS))
+        path = self._key_path(person)
+        try:
+            await self._to_thread(lambda: create_file(path, encode_key(person, key)))
+        except FileExistsError:
+            return (await self.person_keys([person])).get(person, b"")
+        return key
+
+    async def erase_person(self, person: str) -> None:
+        """As `Archive.erase_person`."""
+        await self._to_thread(lambda: self._make_directory(KEYS))
+        await self.write_file(self._key_path(person), encode_key(person, b""))
+
+    async def persons(self) -> Sequence[str]:
+        """As `Archive.persons`."""
+        return await self._to_thread(
+            lambda: [decode_key(each.read_bytes(), str(each))[0] for each in self._key_files()]
+        )
+
+    def _key_path(self, person: str) -> Path:
+        return self._directory / KEYS / key_name(person)
+
+    def _key_files(self) -> list[Path]:
+        return sorted((self._directory / KEYS).glob(f"*{MANIFEST_ENDS}"))
+
+    def _key_of(self, person: str) -> bytes | None:
+        path = self._key_path(person)
+        try:
+            return decode_key(read_file(path, secret=True), str(path))[1]
+        except FileNotFoundError:
+            return None
+
     async def close(self) -> None:
         """As `Archive.close`; there is none."""
 
@@ -123,9 +162,7 @@ class FileArchive:
     async def _to_thread(work: Callable[[], T]) -> T:
         try:
             return await asyncio.to_thread(work)
-        except FileNotFoundError:
-            raise
-        except FileRefused:
+        except (FileNotFoundError, FileExistsError, FileRefused):
             raise
         except OSError as error:
             raise JournalUnavailable(
@@ -142,7 +179,7 @@ def _server_names(directory: Path) -> list[str]:
             keys.server_journal(each.name)
         except InvalidKey:
             continue
-        if _numbers(each):
+        if each.name != KEYS and _numbers(each):
             names.append(each.name)
     return names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import JournalDamaged, JournalUnavailable, StorageMisconfigured
 from realmkeep.operations.journal.archive import DIGITS, MANIFEST_ENDS, SEGMENT_ENDS, another_segment
+from realmkeep.operations.journal.person_keys import KEYS, decode_key, encode_key, key_name
 from realmkeep.operations.journal.segments import TRY, Manifest
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 RETRIES_MAX: Final = 3
 RETRY_S_MAX: Final = 30
+AT_ONCE: Final = 16  # requests
 MANIFEST_PATH: Final = re.compile(rf"([^/]+)/(\d{{{DIGITS}}})\.json")
 
 
@@ -95,6 +98,44 @@ class BucketArchive:
             for ends in (MANIFEST_ENDS, SEGMENT_ENDS):
                 await self._obstore.delete_async(self._store, [f"{manifest.server}/{manifest.number:0{DIGITS}}{ends}"])
 
+    async def person_keys(self, persons: Sequence[str]) -> dict[str, bytes]:
+        """As `Archive.person_keys`."""
+        found: dict[str, bytes] = {}
+        for at in range(0, len(persons), AT_ONCE):
+            some = persons[at : at + AT_ONCE]
+            keys = await asyncio.gather(*map(self._key_of, some))
+            found |= {person: key for person, key in zip(some, keys, strict=True) if key is not None}
+        return found
+
+    async def add_person_key(self, person: str, key: bytes) -> bytes:
+        """As `Archive.add_person_key`."""
+        with self._translated():
+            try:
+                await self._obstore.put_async(self._store, _key_path(person), encode_key(person, key), mode="create")
+            except self._already_there:
+                return await self._key_of(person) or b""
+        return key
+
+    async def erase_person(self, person: str) -> None:
+        """As `Archive.erase_person`."""
+        with self._translated():
+            await self._obstore.put_async(self._store, _key_path(person), encode_key(person, b""))
+
+    async def persons(self) -> Sequence[str]:
+        """As `Archive.persons`."""
+        with self._translated():
+            objects = await self._obstore.list(self._store, prefix=KEYS).collect_async()
+        return [decode_key(await self._get(each["path"]), each["path"])[0] for each in objects]
+
+    async def _key_of(self, person: str) -> bytes | None:
+        path = _key_path(person)
+        try:
+            with self._translated():
+                found = await self._obstore.get_async(self._store, path)
+                return decode_key(bytes(await found.bytes_async()), f"{self._url}/{path}")[1]
+        except FileNotFoundError:
+            return None
+
     async def close(self) -> None:
         """As `Archive.close`; there is none."""
 
@@ -115,3 +156,7 @@ class BucketArchive:
                 return bytes(await found.bytes_async())
         except FileNotFoundError as error:
             raise JournalDamaged(f"{self._url}/{key} is missing", hint=TRY) from error
+
+
+def _key_path(person: str) -> str:
+    return f"{KEYS}/{key_name(person)}"

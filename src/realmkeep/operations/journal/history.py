@@ -17,14 +17,15 @@ from realmkeep.keeping.writing.journal_entries import (
     applied,
     decode_entry,
 )
+from realmkeep.operations.journal.sealing import ERASED, erase_parts, person_of
 from realmkeep.operations.journal.segments import read_segment, records_of
 from realmkeep.records import IMMEDIATE, RESERVED_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from realmkeep.operations.journal.archive import Archive
-    from realmkeep.operations.journal.segments import Manifest
+    from realmkeep.operations.journal.segments import Manifest, Segment
     from realmkeep.records import Record
     from realmkeep.storage import Storage
 
@@ -90,13 +91,18 @@ class History:
         return sorted(found, key=lambda each: each.at)
 
     async def entries(
-        self, is_read: Callable[[Manifest], bool], is_decoded: Callable[[bytes], bool]
+        self,
+        is_read: Callable[[Manifest], bool],
+        is_decoded: Callable[[bytes], bool],
+        *,
+        sealed: bool = False,
     ) -> AsyncIterator[Found]:
         """Entries of every server, each once; those of one server in the order in which they reached its journal.
 
         Args:
             is_read: Whether a segment is read.
             is_decoded: Whether an entry is decoded, by its bytes.
+            sealed: Leave the parts of persons sealed: for a question to the rest.
 
         Raises:
             JournalError, Corrupt, StorageError: As `of_record`.
@@ -109,11 +115,17 @@ class History:
                 manifest = await self._archive.manifest(server, number)
                 if not is_read(manifest):
                     continue
-                for stored in read_segment(manifest, await self._archive.read(manifest)):
+                segment = read_segment(manifest, await self._archive.read(manifest))
+                lines = segment.stored if sealed else await self._unsealed(manifest, segment)
+                for stored in lines:
                     if is_decoded(stored) and ((entry := decode_entry(stored)).run, entry.seq) not in seen:
                         yield Found(server, entry)
             for entry in listed:
                 yield Found(server, entry)
+
+    async def _unsealed(self, manifest: Manifest, segment: Segment) -> list[bytes]:
+        keys = await self._archive.person_keys([each.person for each in segment.sealed]) if segment.sealed else {}
+        return segment.unsealed(manifest, keys)
 
     async def _listed(self, key: str, is_decoded: Callable[[bytes], bool]) -> list[JournalEntry]:
         found: dict[tuple[int, int], JournalEntry] = {}
@@ -124,7 +136,17 @@ class History:
                     entry = decode_entry(stored)
                     found[entry.run, entry.seq] = entry
             start += len(page)
+        await self._forget_erased([*found.values()])
         return [*found.values()]
+
+    async def _forget_erased(self, waiting: Sequence[JournalEntry]) -> None:
+        """Leave the parts of erased persons out of entries that the archiver has not come to yet."""
+        of = {key: person_of(key, key.partition(":")[0]) or key for entry in waiting for key in records_of(entry)}
+        keys_of_all = await self._archive.person_keys(sorted(set(of.values()))) if of else {}
+        gone = {key for key, person in of.items() if keys_of_all.get(person) == b""}
+        if gone:
+            for entry in waiting:
+                erase_parts(entry, gone)
 
 
 class Move(msgspec.Struct, frozen=True):
@@ -144,7 +166,7 @@ def moves(entry: CommitEntry, serial: int) -> list[Move]:
     found: list[Move] = []
     for change in entry.records:
         left, came = 0, 0
-        for each in change.fields.values():
+        for each in change.fields.values() if change.fields != ERASED else ():
             was, now = _sides(each)
             left, came = left + _count(was, serial), came + _count(now, serial)
         found += [Move(change.key, came=came > left)] if came != left else []
@@ -239,7 +261,7 @@ class RecordState:
     def _restart(self, stored: Any, rev: int, at_us: int) -> None:
         if isinstance(stored, str):
             stored = self.decode(stored)
-        if not isinstance(stored, dict) or rev < self.rev:
+        if not isinstance(stored, dict) or stored == ERASED or rev < self.rev:
             return
         held = cast("dict[str, Any]", stored)
         self.fields = {name: value for name, value in held.items() if name not in RESERVED_NAMES}
@@ -248,6 +270,9 @@ class RecordState:
         self.unsure.clear()
 
     def _change(self, fields: dict[str, Any], entry: CommitEntry) -> None:
+        if fields == ERASED:
+            self.unsure |= {*self.immediate, *self.fields}
+            return
         for name, change in fields.items():
             try:
                 if entry.cut:

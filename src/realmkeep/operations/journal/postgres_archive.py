@@ -1,4 +1,4 @@
-"""An archive in a table of PostgreSQL, `realmkeep_journal`: a row for each segment, written once."""
+"""An archive in tables of PostgreSQL: in `realmkeep_journal` a row for each segment, in `realmkeep_journal_keys` for each person."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ SERVERS: Final = "SELECT DISTINCT server FROM realmkeep_journal ORDER BY server"
 NUMBERS: Final = "SELECT segment FROM realmkeep_journal WHERE server = %s ORDER BY segment"
 MANIFEST: Final = "SELECT manifest FROM realmkeep_journal WHERE server = %s AND segment = %s"
 PACKED: Final = "SELECT packed FROM realmkeep_journal WHERE server = %s AND segment = %s"
+KEYS_TABLE: Final = "CREATE TABLE IF NOT EXISTS realmkeep_journal_keys (person text PRIMARY KEY, key bytea NOT NULL)"
+KEYS_OF: Final = "SELECT person, key FROM realmkeep_journal_keys WHERE person = ANY(%s)"
+ADD_KEY: Final = "INSERT INTO realmkeep_journal_keys VALUES (%s, %s) ON CONFLICT DO NOTHING"
+ERASE_KEY: Final = "INSERT INTO realmkeep_journal_keys VALUES (%s, '') ON CONFLICT (person) DO UPDATE SET key = ''"
+PERSONS: Final = "SELECT person FROM realmkeep_journal_keys ORDER BY person"
 REMOVE: Final = "DELETE FROM realmkeep_journal WHERE server = %s AND segment = %s"
 
 
@@ -73,6 +78,23 @@ class PostgresArchive:
         """As `Archive.remove`."""
         await self._rows(REMOVE, manifest.server, manifest.number)
 
+    async def person_keys(self, persons: Sequence[str]) -> dict[str, bytes]:
+        """As `Archive.person_keys`."""
+        return {person: bytes(key) for person, key in await self._rows(KEYS_OF, list(persons))}
+
+    async def add_person_key(self, person: str, key: bytes) -> bytes:
+        """As `Archive.add_person_key`."""
+        await self._rows(ADD_KEY, person, key)
+        return (await self.person_keys([person]))[person]
+
+    async def erase_person(self, person: str) -> None:
+        """As `Archive.erase_person`."""
+        await self._rows(ERASE_KEY, person)
+
+    async def persons(self) -> Sequence[str]:
+        """As `Archive.persons`."""
+        return [person for (person,) in await self._rows(PERSONS)]
+
     async def close(self) -> None:
         """As `Archive.close`."""
         connection, self._connection = self._connection, None
@@ -104,5 +126,6 @@ class PostgresArchive:
             self._url, autocommit=True, connect_timeout=CONNECT_S_MAX
         )
         await connection.execute(f"SET statement_timeout = {STATEMENT_MS_MAX}")
-        await connection.execute(TABLE)
+        for table in (TABLE, KEYS_TABLE):
+            await connection.execute(table)
         return connection

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 import msgspec
 
-from realmkeep.errors import JournalDamaged, StorageMisconfigured
-from realmkeep.keeping.writing.journal_entries import CommitEntry, GapEntry, SnapshotEntry, decode_entry
+from realmkeep.errors import JournalDamaged
+from realmkeep.keeping.writing.journal_entries import CommitEntry, GapEntry, SnapshotEntry
+from realmkeep.operations.journal.compression import PLAIN_BYTES_MAX, pack, unpack
+from realmkeep.operations.journal.sealing import SealedParts, unsealed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from realmkeep.keeping.writing.journal_entries import JournalEntry
+    from realmkeep.operations.journal.sealing import TakenOut
 
-FORMAT: Final = 1
-LEVEL: Final = 3  # of zstandard: about 7:1 at 200 MB a second
-SEGMENT_BYTES_MAX: Final = 64 * 1024 * 1024  # unpacked: many times what the archiver takes at once
+FORMAT: Final = 2
+FORMATS: Final = (1, 2)  # that can be read: the first had nothing sealed
+SEGMENT_BYTES_MAX: Final = PLAIN_BYTES_MAX
 TRY: Final = "restore it from a copy; the segments beside it can be read"
 
 
@@ -40,7 +43,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         returned: The store had come back with an older state before this segment: entries before it may have been undone.
     """
 
-    format: int = FORMAT
+    format: int = 1
     server: str
     number: int
     before: str
@@ -69,11 +72,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
             manifest = msgspec.json.decode(content, type=cls)
         except (msgspec.MsgspecError, ValueError) as error:
             raise JournalDamaged(f"the manifest {where} cannot be read: {error}", hint=TRY) from error
-        if manifest.format != FORMAT:
+        if manifest.format not in FORMATS:
             raise JournalDamaged(
                 f"the manifest {where} has format {manifest.format}", hint="use the Realmkeep that wrote it"
             )
         return manifest
+
+    @property
+    def name(self) -> str:
+        """Names it among all segments."""
+        return f"{self.server} {self.number}"
 
     @property
     def mark(self) -> bytes:
@@ -81,10 +89,30 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.number} {self.sha256}".encode()
 
 
-class _Header(msgspec.Struct, frozen=True):
+class _Header(msgspec.Struct, frozen=True, omit_defaults=True):
     segment: int
     server: str
     before: str
+    token: str = ""
+    persons: int = 0
+
+
+class Segment(NamedTuple):
+    """A segment that was read.
+
+    Attributes:
+        stored: Its entries, without the parts that are sealed.
+        token: Marks the places of those parts.
+        sealed: The sealed parts of each person.
+    """
+
+    stored: list[bytes]
+    token: str
+    sealed: list[SealedParts]
+
+    def unsealed(self, manifest: Manifest, keys: Mapping[str, bytes]) -> list[bytes]:
+        """Its entries with the parts that these keys open."""
+        return unsealed(self.stored, self.token, self.sealed, keys, manifest.name) if self.token else self.stored
 
 
 def number_of(mark: bytes | None) -> int:
@@ -94,7 +122,13 @@ def number_of(mark: bytes | None) -> int:
 
 
 def make_segment(
-    server: str, last: Manifest | None, mark: bytes | None, stored: Sequence[bytes], *, returned: bool
+    server: str,
+    last: Manifest | None,
+    mark: bytes | None,
+    taken: TakenOut,
+    keys: Mapping[str, bytes],
+    *,
+    returned: bool,
 ) -> tuple[Manifest, bytes]:
     """Pack entries as the next segment. Takes about a millisecond for 100 KiB.
 
@@ -102,22 +136,23 @@ def make_segment(
         server: The server.
         last: The segment before; None if the archive has none.
         mark: The mark in the store, which tells the number of the last segment of an archive that is gone.
-        stored: The entries as they lie in the store; at least one.
+        taken: The entries; at least one.
+        keys: The keys of all persons whose parts were taken out; empty for an erased one.
         returned: As `Manifest.returned`.
 
     Raises:
         StorageMisconfigured: zstandard is not installed.
-        Corrupt: The list holds something else.
     """
     number = number_of(mark) + 1 if last is None else last.number + 1
     before = (mark or b"").partition(b" ")[2].decode(errors="replace") if last is None else last.sha256
-    entries = [decode_entry(each) for each in stored]
-    header = msgspec.json.encode(_Header(number, server, before))
-    packed = (
-        _zstandard().ZstdCompressor(level=LEVEL, write_checksum=True).compress(b"\n".join([header, *stored]) + b"\n")
-    )
+    entries = taken.entries
+    sealed = taken.sealed(keys, f"{server} {number}")
+    token = taken.token if taken.parts else ""
+    header = msgspec.json.encode(_Header(number, server, before, token, len(sealed)))
+    packed = pack(b"\n".join([header, *taken.stored, *map(msgspec.json.encode, sealed)]) + b"\n")
     times = [entry.at for entry in entries]
     manifest = Manifest(
+        format=FORMAT,
         server=server,
         number=number,
         before=before,
@@ -142,8 +177,8 @@ def records_of(entry: JournalEntry) -> list[str]:
     return [entry.key] if isinstance(entry, SnapshotEntry) else []
 
 
-def read_segment(manifest: Manifest, packed: bytes) -> list[bytes]:
-    """The entries of a segment, as they lay in the store.
+def read_segment(manifest: Manifest, packed: bytes) -> Segment:
+    """The entries of a segment, and the parts of persons.
 
     Raises:
         JournalDamaged: It is not as it was written.
@@ -152,26 +187,15 @@ def read_segment(manifest: Manifest, packed: bytes) -> list[bytes]:
     where = f"segment {manifest.number} of {manifest.server}"
     if hashlib.sha256(packed).hexdigest() != manifest.sha256:
         raise JournalDamaged(f"{where} is not as it was written", hint=TRY)
-    zstandard = _zstandard()
     try:
-        plain = zstandard.ZstdDecompressor().decompress(packed, max_output_size=SEGMENT_BYTES_MAX)
-        header, *lines = plain.split(b"\n")[:-1]
-        found = msgspec.json.decode(header, type=_Header)
-    except (zstandard.ZstdError, msgspec.MsgspecError, ValueError) as error:
+        first, *lines = unpack(packed).split(b"\n")[:-1]
+        header = msgspec.json.decode(first, type=_Header)
+        sealed = [msgspec.json.decode(each, type=SealedParts) for each in lines[len(lines) - header.persons :]]
+    except (JournalDamaged, msgspec.MsgspecError, ValueError) as error:
         raise JournalDamaged(f"{where} cannot be read: {error}", hint=TRY) from error
-    if (found.segment, found.server, found.before) != (manifest.number, manifest.server, manifest.before):
+    if (header.segment, header.server, header.before) != (manifest.number, manifest.server, manifest.before):
         raise JournalDamaged(f"{where} and its manifest do not belong together", hint=TRY)
-    if len(lines) != manifest.entries:
-        raise JournalDamaged(f"{where} has {len(lines)} entries, {manifest.entries} by its manifest", hint=TRY)
-    return lines
-
-
-def _zstandard() -> Any:
-    try:
-        import zstandard  # noqa: PLC0415 - only an archive needs it
-    except ModuleNotFoundError as error:
-        raise StorageMisconfigured(
-            "the archive of the journal needs the package zstandard, which is not installed",
-            hint="pip install 'realmkeep[journal]'",
-        ) from error
-    return zstandard
+    stored = lines[: len(lines) - header.persons]
+    if len(stored) != manifest.entries:
+        raise JournalDamaged(f"{where} has {len(stored)} entries, {manifest.entries} by its manifest", hint=TRY)
+    return Segment(stored, header.token, sealed)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from realmkeep import keys
 from realmkeep.errors import JournalDamaged
+from realmkeep.operations.journal.sealing import fits
 from realmkeep.operations.journal.segments import number_of, read_segment
 
 if TYPE_CHECKING:
     from realmkeep.operations.journal.archive import Archive
+    from realmkeep.operations.journal.sealing import SealedParts
     from realmkeep.operations.journal.segments import Manifest
     from realmkeep.storage import Storage
+
+NAMED_MAX: Final = 10
 
 
 class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +55,7 @@ async def verify_archive(archive: Archive, storage: Storage) -> ArchiveReport:
     marks = await _marks(storage)
     for server in sorted({*await archive.servers(), *marks}):
         await checking.check_server(server, marks.get(server))
+    await checking.check_keys()
     return ArchiveReport(
         segments=checking.segments,
         entries=checking.entries,
@@ -73,6 +78,19 @@ class _Checking:
         self.begins: dict[str, int] = {}
         self.returned: list[str] = []
         self.faults: list[str] = []
+        self._sealed: dict[str, tuple[SealedParts, str]] = {}
+
+    async def check_keys(self) -> None:
+        """Each person whose parts are sealed has a key that opens them, or was erased."""
+        keys = await self._archive.person_keys(sorted(self._sealed))
+        lost = [
+            person
+            for person, (sealed, segment) in self._sealed.items()
+            if (key := keys.get(person)) is None or (key and not fits(sealed, key, segment))
+        ]
+        if lost:
+            named = ", ".join(sorted(lost)[:NAMED_MAX])
+            self.faults.append(f"the keys of {len(lost)} persons are missing or others: {named}")
 
     async def check_server(self, server: str, mark: bytes | None) -> None:
         before: Manifest | None = None
@@ -86,7 +104,8 @@ class _Checking:
                 manifest = await self._archive.manifest(server, number)
                 self._check_link(manifest, before)
                 before = manifest
-                read_segment(manifest, await self._archive.read(manifest))
+                segment = read_segment(manifest, await self._archive.read(manifest))
+                self._sealed |= {each.person: (each, manifest.name) for each in segment.sealed}
                 self._count(manifest)
             except JournalDamaged as error:
                 self.faults.append(error.message)

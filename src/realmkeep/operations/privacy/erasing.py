@@ -13,6 +13,7 @@ from realmkeep.keeping.keeper import engine_of
 from realmkeep.operations.archive.erasing import Intent, finish
 from realmkeep.operations.backup.catalogue import list_backups
 from realmkeep.operations.backup.erasures import note_erasure
+from realmkeep.operations.journal.persons import check_archive_of, has_journal, waiting_about
 from realmkeep.operations.operators.acts import checked_reason
 from realmkeep.operations.operators.orders import Forget, Outcome
 from realmkeep.operations.operators.roles import check_grant
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from realmkeep.accounts.admin import Beside
     from realmkeep.config import BackupConfig
     from realmkeep.operations.backup.holdings import Holdings
+    from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.operators.acts import Acts
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.privacy.scope import Person
@@ -75,12 +77,15 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
         act_id: The id of the act; with it the erasure can be asked for again after a failure.
         erased: What was erased.
         entry: The audit entry of the last record.
+        waiting: Entries of the journal about the person that are still in the store, by server; its archiver takes the person
+            out of them.
     """
 
     at_us: int
     act_id: str
     erased: ErasurePlan
     entry: int
+    waiting: dict[str, int]
 
 
 class Erasing:
@@ -92,15 +97,26 @@ class Erasing:
         holdings: The game's classes, and their fields that refer to players.
         backup: The place and the rule of the backups.
         directory: The directory of the backups.
+        archive: The archive of the journal; None if the realm has none.
     """
 
-    def __init__(self, keeper: Keeper, acts: Acts, holdings: Holdings, backup: BackupConfig, directory: Path) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        acts: Acts,
+        holdings: Holdings,
+        backup: BackupConfig,
+        directory: Path,
+        *,
+        archive: Archive | None,
+    ) -> None:
         engine = engine_of(keeper)
         self._keeper = keeper
         self._acts = acts
         self._holdings = holdings
         self._backup = backup
         self._directory = directory
+        self._archive = archive
         self._storage = engine.storage
         self._clock = engine.clock
         self._cold = engine.cold
@@ -138,8 +154,8 @@ class Erasing:
     async def erase(self, by: Operator, name: str, *, reason: str, act_id: str) -> Receipt:
         """Erase a person. If it fails on the way, ask again with the same id: what was done stays done.
 
-        The tombstones come first, so no restore after a crash brings the person back. Then the account is locked, servers let
-        the players go, the records of others forget them, and the players go, the account last.
+        The tombstones come first, so no restore after a crash brings the person back. Then the account is locked, the keys of
+        the person in the journal are destroyed, the records of others forget the players, and the players go, the account last.
 
         Args:
             by: The operator.
@@ -151,6 +167,7 @@ class Erasing:
             NotGranted: The role is too low.
             ActRefused: There is no such person, or no reason.
             ActPending: A server has not let a record go; ask again.
+            JournalError: The archive cannot be reached, or is that of another realm.
             StorageError: The store cannot be reached; ask again.
             OSError: The tombstones cannot be written; nothing was changed.
         """
@@ -158,10 +175,16 @@ class Erasing:
         checked_reason(reason)
         person = await find_person(self._acts, self._acts.player_class, name)
         plan = await self._planned(person)
+        archive = self._archive if self._archive is not None and await has_journal(self._storage) else None
+        if archive is not None:
+            await check_archive_of(archive, self._storage)
         for key in person.record_keys:
             await asyncio.to_thread(note_erasure, self._directory, key, at_us=self._clock.wall_us())
         if person.account is not None:
             await self._lock(by, person.account.username, reason, act_id)
+        if archive is not None:
+            for at in person.players:
+                await archive.erase_person(f"{at.kind}:{at.id}")
         for key in plan.references:
             await self._forget(by, key, person, reason, act_id)
         entry = 0
@@ -173,7 +196,8 @@ class Erasing:
             entry = (await self._delete_account(by, person.account.username, reason, act_id)).entry
         if self._holdings.erase_elsewhere is not None:
             await self._holdings.erase_elsewhere(person.record_keys)
-        return Receipt(at_us=self._clock.wall_us(), act_id=act_id, erased=plan, entry=entry)
+        waiting = {} if archive is None else await waiting_about(self._storage, person.record_keys)
+        return Receipt(at_us=self._clock.wall_us(), act_id=act_id, erased=plan, entry=entry, waiting=waiting)
 
     async def _lock(self, by: Operator, username: str, reason: str, act_id: str) -> None:
         async def change(beside: Beside) -> None:

@@ -13,6 +13,8 @@ from realmkeep.keeping.live.envelope import open_envelope
 from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.keeping.scan import scan
+from realmkeep.operations.journal.history import History
+from realmkeep.operations.journal.persons import PersonEntry, check_archive_of, entries_about, has_journal
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.privacy.references import forget_players
 from realmkeep.operations.privacy.scope import find_person, find_traces
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
     from realmkeep import Keeper, Record
     from realmkeep.keys import RecordKeys
     from realmkeep.operations.backup.holdings import Holdings
+    from realmkeep.operations.journal.archive import Archive
     from realmkeep.operations.operators.acts import Acts
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.privacy.scope import Person
+    from realmkeep.storage import Storage
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 
 class ExportedLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +96,7 @@ class PersonExport(msgspec.Struct, frozen=True, kw_only=True):
     letters_sent: Annotated[dict[str, int], Meta(description="Letters of the person that others have not opened.")]
     copies: Annotated[list[str], Meta(description="Keys of copies of unreadable bytes.")]
     acts: Annotated[list[Act], Meta(description="Acts of operators.")]
+    journal: Annotated[list[PersonEntry], Meta(description="The parts of the journal about the person, oldest first.")]
 
 
 def schema() -> dict[str, Any]:
@@ -99,7 +104,9 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(PersonExport)}
 
 
-async def export_person(keeper: Keeper, acts: Acts, holdings: Holdings, by: Operator, name: str) -> PersonExport:
+async def export_person(
+    keeper: Keeper, acts: Acts, holdings: Holdings, by: Operator, name: str, *, archive: Archive | None
+) -> PersonExport:
     """Everything about one person. The export is no change; it stands in the audit trail all the same.
 
     Args:
@@ -108,11 +115,13 @@ async def export_person(keeper: Keeper, acts: Acts, holdings: Holdings, by: Oper
         holdings: The game's classes, and their fields that refer to players.
         by: The operator.
         name: The account, or the id of a player.
+        archive: The archive of the journal; None to leave the journal out.
 
     Raises:
         NotGranted: The role is too low.
         ActRefused: There is no such person.
         Quarantined: The account cannot be read.
+        JournalError: The archive cannot be read, or is that of another realm.
         StorageError: The store cannot be reached.
     """
     check_grant(by, "export")
@@ -133,7 +142,15 @@ async def export_person(keeper: Keeper, acts: Acts, holdings: Holdings, by: Oper
             async for each in acts.trail.entries()
             if each.target in targets
         ],
+        journal=await _journal(engine.storage, archive, person),
     )
+
+
+async def _journal(storage: Storage, archive: Archive | None, person: Person) -> list[PersonEntry]:
+    if archive is None or not await has_journal(storage):
+        return []
+    await check_archive_of(archive, storage)
+    return await entries_about(History(archive, storage), [each.record for each in person.players])
 
 
 def _account(person: Person) -> ExportedAccount | None:

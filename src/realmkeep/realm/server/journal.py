@@ -9,6 +9,7 @@ from realmkeep import Config
 from realmkeep.operations.journal.archiver import Archiver
 from realmkeep.operations.journal.archives import open_archive
 from realmkeep.realm.server.game import Game
+from realmkeep.realm.world.player import Player
 
 LAST_S: Final = 5.0  # for the last entries, after the players are saved
 
@@ -26,7 +27,11 @@ async def archived_journal(game: Game, config: Config) -> AsyncGenerator[None]:
         return
     archive = open_archive(config.journal.url)
     game.archiver = archiver = Archiver(
-        game.keeper, archive, interval_s=config.journal.interval_s, keep_days=config.journal.keep_days
+        game.keeper,
+        archive,
+        interval_s=config.journal.interval_s,
+        keep_days=config.journal.keep_days,
+        players=Player,
     )
     archiving = game.background.run_forever("journal", archiver.run)
     try:
