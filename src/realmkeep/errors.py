@@ -373,6 +373,7 @@ AuthReason = Literal[
     "username_taken",
     "bad_username",
     "weak_password",
+    "new_password_required",
     "throttled",
     "encryption_required",
     "replayed",

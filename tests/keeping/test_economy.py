@@ -326,6 +326,8 @@ def test_wrong_functions_are_refused() -> None:
     no_list: Any = nothing
     with pytest.raises(DefinitionError):
         Chest.serials(no_list)
+    with pytest.raises(DefinitionError, match="names no field"):
+        Chest.serials(field="a b")(numbers_of)
     Chest.serials(numbers_of)
     with pytest.raises(DefinitionError):
         Chest.serials(numbers_of)

@@ -111,6 +111,29 @@ async def test_a_change_of_password_ends_every_other_login_and_not_this_one(real
     assert await resumed(realm, ticket) == "auth_ok"
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_password_of_an_operator_opens_nothing_but_a_change_of_it(realm: Lab, *, sealed: bool) -> None:
+    _, first = await registered(realm)
+    await realm.clock.finish(realm.realm.game.accounts.reset_password("ada", OTHER))
+    login: Message = {"username": "ada", "password": OTHER}
+
+    async def enters(**more: str) -> str:
+        shown: Message = login | more
+        if sealed:
+            key = realm.realm.game.accounts.public_key
+            shown = {"encrypted_payload": encrypt_auth_payload(shown, key, clock=realm.clock).payload}
+        _, answer = await came_in(realm, {"type": "login", **shown})
+        return answer.get("reason", answer["type"])
+
+    assert await resumed(realm, first["ticket"]) == "bad_credentials"
+    assert await enters() == "new_password_required"
+    assert await enters(new_password=OTHER) == "weak_password"
+    assert await enters(password="wrong", new_password=PASSWORD) == "bad_credentials"
+    assert await enters(new_password=PASSWORD) == "auth_ok"
+    assert await enters() == "bad_credentials"
+    assert await enters(password=PASSWORD) == "auth_ok"
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

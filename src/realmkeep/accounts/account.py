@@ -5,7 +5,8 @@
 2. `(:version 2 :username ... :password-hash "salt$hash" :character-id ...)`: the specification's.
 3. Without ticket families and without an epoch.
 4. Without a lock.
-5. The present version.
+5. Without provisional passwords.
+6. The present version.
 """
 
 from typing import Any, Final, TypeAlias
@@ -50,7 +51,7 @@ class Ban(Part):
     until_s: int | None = None
 
 
-class Account(Record, kind="account", version=5):
+class Account(Record, kind="account", version=6):
     """One account.
 
     Attributes:
@@ -63,6 +64,7 @@ class Account(Record, kind="account", version=5):
         ban: The ban; None without one.
         tickets: At most 8, the newest first.
         addresses: Digests of the networks from which a login succeeded, at most 8, the newest first.
+        provisional: An operator has set the password; the player chooses another one at the next login.
         locked: The reason why an operator has locked it; empty if it is not locked.
         epoch: Rises with each change that ends sessions; an earlier login stays valid while its ticket's family exists.
     """
@@ -78,6 +80,7 @@ class Account(Record, kind="account", version=5):
     addresses: list[str] = durable(default_factory=list, length_max=ADDRESSES_MAX)
     epoch: int = durable(default=0, ge=0)
     locked: str = durable(default="")
+    provisional: bool = durable(default=False)
 
     @override
     def __repr__(self) -> str:
@@ -110,4 +113,10 @@ def _families(plain: dict[str, Any]) -> dict[str, Any]:
 @Account.migration(4)
 def _lock(plain: dict[str, Any]) -> dict[str, Any]:
     """Change nothing: an older account is not locked."""
+    return plain
+
+
+@Account.migration(5)
+def _provisional(plain: dict[str, Any]) -> dict[str, Any]:
+    """Change nothing: the password of an older account is the player's own."""
     return plain

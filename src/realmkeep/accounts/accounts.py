@@ -202,9 +202,12 @@ class Accounts(AccountAdmin):
             character_id: The character to play; None: the account's first character.
 
         Raises:
-            AuthFailed: `bad_credentials` (also for a character of another account), `throttled` or `unavailable`.
+            AuthFailed: `bad_credentials` (also for a character of another account), `new_password_required` (an operator has
+                set the password: `change_password`), `throttled` or `unavailable`.
         """
         found = await self._verifier.check_password(username, password, address)
+        if found.record.provisional:
+            raise AuthFailed("choose a new password to log in", reason="new_password_required")
         verified_hash = found.record.password_hash
         renewed_hash = await self._renewed(found.record, password, address)
         for _ in range(CHANGE_TURNS_MAX):
@@ -274,10 +277,12 @@ class Accounts(AccountAdmin):
         found = await self._verifier.check_password(username, password, address)
         verified_hash = found.record.password_hash
         self._rules.check_password(new_password, username=found.record.username)
+        if found.record.provisional and new_password == password:
+            raise AuthFailed("the password is the present one; choose another", reason="weak_password")
         hashed = await self._hash(new_password, address)
         for _ in range(CHANGE_TURNS_MAX):
             account = found.record
-            account.password_hash = hashed
+            account.password_hash, account.provisional = hashed, False
             account.addresses, account.tickets = [], []
             _remember_address(account, address)
             playing = first_character(account) if keep is None else keep.login.character_id
@@ -299,6 +304,7 @@ class Accounts(AccountAdmin):
     async def reset_password(self, username: str, new_password: str) -> None:
         """Set a new password without the old one, for an operator; the same write removes all tickets.
 
+        The password opens nothing but `change_password`: a login with it is refused with `new_password_required`.
         A plaintext account of version 1 becomes usable again, with its character.
 
         Raises:

@@ -223,7 +223,9 @@ class AccountAdmin:
         await self._change(username, free, beside=beside)
 
     async def set_password_hash(self, username: str, password_hash: str, *, beside: Beside | None = None) -> None:
-        """Replace the hash of the password; the same write ends all tickets and forgets the known addresses.
+        """Replace the hash of the password, for an operator: the player chooses another one at the next login.
+
+        The same write ends all tickets and forgets the known addresses.
 
         Args:
             username: The account.
@@ -237,7 +239,7 @@ class AccountAdmin:
         """
 
         def renewed(account: Account) -> None:
-            account.password_hash = password_hash
+            account.password_hash, account.provisional = password_hash, True
             account.tickets, account.addresses = [], []
 
         await self._change_and_tell(username, renewed, beside)

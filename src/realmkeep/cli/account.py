@@ -48,7 +48,8 @@ def show(username: str, /, *, how: Reading = READING) -> None:
 
 
 def _described(view: "AccountView") -> Iterator[str]:
-    yield f"account     {view.username}{'' if view.usable else ', without a usable password'}"
+    password = "" if view.usable else ", without a usable password"
+    yield f"account     {view.username}{', with a password to be changed' if view.provisional else password}"
     yield f"characters  {', '.join(map(str, view.character_ids)) or '-'}"
     if view.former_character_ids:
         yield f"former      {', '.join(map(str, view.former_character_ids))}"
@@ -108,6 +109,8 @@ def sign_out(username: str, /, *, how: Changing = CHANGING) -> None:
 @app.command
 def reset_password(username: str, /, *, password_file: PasswordFile = None, how: Changing = CHANGING) -> None:
     """Set a new password, which is printed once; sessions and tickets end. The old password is void at once.
+
+    The player chooses another password at the next login.
 
     Args:
         username: As typed.

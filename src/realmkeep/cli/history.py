@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from realmkeep.keeping.writing.journal_entries import CommitEntry
-    from realmkeep.operations.journal.history import FieldAt, Found, History, RecordState
+    from realmkeep.operations.journal.history import FieldAt, Found, History, Move, RecordState
 
 T = TypeVar("T")
 READING: Final = Reading()
@@ -91,10 +91,15 @@ def trace(serial: int, /, *, archive: Archive = None, how: Reading = READING) ->
         archive: As above.
         how: The options of every such command.
     """
+    from realmkeep.operations.backup.game import game_of  # noqa: PLC0415 - as above
     from realmkeep.operations.journal.history import moves  # noqa: PLC0415 - as above
 
-    found = _asked(archive, how, lambda reader, _: reader.of_serial(serial))
-    steps: list[tuple[Found, Any]] = [(each, move) for each in found for move in moves(_commit(each), serial)]
+    async def ask(reader: "History", acting: Acting) -> "list[tuple[Found, Move]]":
+        fields = game_of(acting.config).serial_fields
+        found = await reader.of_serial(serial, fields)
+        return [(each, move) for each in found for move in moves(_commit(each), serial, fields)]
+
+    steps = _asked(archive, how, ask)
     if how.json:
         rows = [
             {

@@ -44,16 +44,19 @@ def add_conserved(info: RecordInfo, name: str, function: AmountT) -> AmountT:
     return function
 
 
-def add_serials(info: RecordInfo, function: SerialsT) -> SerialsT:
-    """Declare the function that lists the serials of a class.
+def add_serials(info: RecordInfo, field: str, function: SerialsT) -> SerialsT:
+    """Declare the function that lists the serials of a class, and the field in which they are stored.
 
     Raises:
-        DefinitionError: There is one already, or the function does not take one record.
+        DefinitionError: There is one already, the field has no name, or the function does not take one record.
     """
+    if not isinstance(field, str) or not field.isidentifier():  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+        raise DefinitionError(f"{info.kind}: {field!r:.80} names no field", hint='such as "serial"')
     if info.serials:
         raise DefinitionError(f"{info.kind}: its serials are declared already", hint="list all of them in one function")
     _check(info, function, may_yield=True)
     info.serials.append(function)
+    info.serial_fields.append(field)
     return function
 
 

@@ -153,6 +153,7 @@ class RecordInfo:
         rules: The functions across fields. Validation runs them after the fields' own bounds; `@Player.rule` adds one.
         conserved: The functions that count conserved things, by name; `Player.conserved` adds one.
         serials: The function that lists the serials of items, if there is one; `Player.serials` adds it.
+        serial_fields: The field in which an item, or the record itself, has its serial or serials; beside `serials`.
     """
 
     kind: str
@@ -168,6 +169,7 @@ class RecordInfo:
     rules: list[Callable[[Any], Any]] = field(default_factory=list)
     conserved: dict[str, Callable[[Any], int]] = field(default_factory=dict)
     serials: list[Callable[[Any], Iterable[int | None]]] = field(default_factory=list)
+    serial_fields: list[str] = field(default_factory=list)
 
 
 @overload

@@ -337,8 +337,14 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
         add = partial(add_conserved, cls.__realmkeep__, name)
         return add if function is None else add(function)
 
+    @overload
     @classmethod
-    def serials(cls, function: SerialsT) -> SerialsT:
+    def serials(cls, function: SerialsT, /) -> SerialsT: ...
+    @overload
+    @classmethod
+    def serials(cls, /, *, field: str) -> Callable[[SerialsT], SerialsT]: ...
+    @classmethod
+    def serials(cls, function: Any = None, /, *, field: str = "serial") -> Any:
         """Declare the items that exist once: `@Player.serials`, on a function that yields the serials in a record.
 
         A commit that makes or destroys one declares it with `keeper.tx.mint_serial` or `burn_serial`. A serial that two live records
@@ -346,11 +352,14 @@ class Record(Markable, msgspec.Struct, metaclass=RecordMeta):
 
         Args:
             function: Takes a record, and yields serials, or None for an item without; called twice in each commit of the record.
+                Without it, the result is a decorator for it.
+            field: The field of an item with its serial, or of the record with a list of them; `realmkeep item trace` looks there.
 
         Raises:
-            DefinitionError: There is such a function already, or it does not take one record.
+            DefinitionError: There is such a function already, it does not take one record, or the field has no name.
         """
-        return add_serials(cls.__realmkeep__, function)
+        add = partial(add_serials, cls.__realmkeep__, field)
+        return add if function is None else add(function)
 
 
 def unknown_fields(record: Record) -> Mapping[str, Any]:

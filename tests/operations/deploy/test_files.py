@@ -89,6 +89,7 @@ def test_the_settings_are_settings(tmp_path: Path) -> None:
     assert config.store.url == f"redis+unix://{SOCKET}"
     assert config.auth.key_file == f"{STATE}/data/server-keys.json"
     assert (config.backup.directory, config.backup.interval_s) == (f"{STATE}/backups", 0)  # the timer makes them
+    assert config.journal.url == f"file:///{STATE}/journal"
     assert config.operations.listen == "127.0.0.1:9464"
 
 

@@ -97,7 +97,7 @@ def test_the_written_files_run_a_realm_that_is_ready_and_ends_cleanly(
             text = text.replace(place, of_the_test)
         return text
 
-    for directory in ("etc", "state", "state/store", "state/data", "state/backups"):
+    for directory in ("etc", "state", "state/store", "state/data", "state/backups", "state/journal"):
         (short / directory).mkdir(mode=0o700)
     for name in ("valkey.conf", "realmkeep.toml"):
         (short / "etc" / name).write_text(here(texts[name]), encoding="utf-8")
@@ -119,6 +119,7 @@ def test_the_written_files_run_a_realm_that_is_ready_and_ends_cleanly(
     assert examined.wait(WAIT_S) == 0
     server.send_signal(signal.SIGTERM)
     assert server.wait(WAIT_S) == 0
+    assert list((short / "state/journal").glob("*/*.jsonl.zst")), "the journal was archived where the commands look"
     store.send_signal(signal.SIGTERM)
     assert store.wait(WAIT_S) == 0
     assert (short / "state/store/dump.rdb").exists()  # its last snapshot

@@ -41,6 +41,7 @@ def test_the_units_run_a_realm_back_it_up_and_stop_it(tmp_path: Path) -> None:
         "realmkeep-store success 0",
         "700 realmkeep /var/lib/realmkeep/backups",
         "700 realmkeep /var/lib/realmkeep/data",
+        "700 realmkeep /var/lib/realmkeep/journal",
         "700 realmkeep /var/lib/realmkeep/store",
         "end",
     ]

@@ -11,16 +11,21 @@ from typing import Any
 import pytest
 
 from operations.operators.people import PASSWORD
+from realmkeep import IMMEDIATE, Record, durable
 from realmkeep.cli.app import app
 from realmkeep.config import JournalConfig, KeeperConfig
 from realmkeep.errors import RealmkeepError
 from realmkeep.keeping import Keeper
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.writing.journal_entries import CommitEntry, GapEntry, RecordChange, SnapshotEntry
+from realmkeep.operations.backup.game import Game
+from realmkeep.operations.backup.holdings import Holdings
 from realmkeep.operations.journal.archiver import Archiver
-from realmkeep.operations.journal.archives import open_archive
-from realmkeep.operations.journal.history import Found, Move, RecordState, moves, state_at
+from realmkeep.operations.journal.archives import FileArchive, open_archive
+from realmkeep.operations.journal.history import Found, History, Move, RecordState, moves, state_at
+from realmkeep.realm.world.holdings import HOLDINGS
 from realmkeep.realm.world.player import Item, Player
+from realmkeep.records import DEFAULT_LIMITS
 
 Run = Callable[..., tuple[int, str, str]]
 SWORD = Item("iron-sword", 1, 0, 4711)
@@ -206,3 +211,41 @@ def test_an_item_moves_by_letters_and_new_records_too() -> None:
         Move("chest:1", came=True),
     ]
     assert moves(entry, 8) == []
+
+
+def test_an_item_is_found_in_the_fields_that_the_classes_declare() -> None:
+    fields = {
+        "goods": {"at": 0, "removed": [7], "added": [8]},
+        "owned": {"removed": {}, "added": {"7": True}},
+        "gold": [7, 8],
+        "worn": [None, {"uid": 7}],
+    }
+    entry = CommitEntry(1, 1, 1, "sell", (RecordChange("shop:1", 1, fields=fields),))
+    assert moves(entry, 7) == []
+    assert moves(entry, 7, frozenset({"goods"})) == [Move("shop:1", came=False)]
+    assert moves(entry, 7, frozenset({"uid"})) == [Move("shop:1", came=True)]
+    assert moves(entry, 7, frozenset({"owned"})) == [Move("shop:1", came=True)]
+    assert moves(entry, 7, frozenset({"goods", "uid"})) == []
+
+
+async def test_a_trace_reads_the_declared_field(tmp_path: Path) -> None:
+    class Stall(Record, kind="stall", version=1):
+        goods: list[int] = durable(default_factory=list[int], tier=IMMEDIATE)
+
+    @Stall.serials(field="goods")
+    def _(stall: Stall) -> list[int]:
+        return stall.goods
+
+    game = Game(Holdings((Stall,), (), HOLDINGS.count), DEFAULT_LIMITS, accept_unchecked=False)
+    async with Keeper.open("memory://", rescue_path=Path(os.devnull), journal=JournalConfig()) as keeper:
+        stall = await keeper.login(Stall, 1, create=Stall)
+
+        def stock(stall: Stall) -> None:
+            stall.goods = [71, 7]
+
+        await keeper.commit(stock, stall)
+        history = History(FileArchive(tmp_path), engine_of(keeper).storage)
+        (found,) = await history.of_serial(7, game.serial_fields)
+        assert isinstance(found.entry, CommitEntry)
+        assert moves(found.entry, 7, game.serial_fields) == [Move("stall:1", came=True)]
+        assert await history.of_serial(7) == []

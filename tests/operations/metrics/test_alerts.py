@@ -138,6 +138,14 @@ CASES = [
         *one('loads_total{kind="player",outcome="quarantined"}', "0x10 1x60", "1x80"),
         labels='kind="player",',
     ),
+    Case(
+        "RealmkeepJournalBehind",
+        WARNING,
+        *beside("journal_backlog_max_bytes", "100x40", *one("journal_backlog_bytes", "51x40", "49x40")),
+    ),
+    Case("RealmkeepJournalGap", WARNING, *one("journal_missed_total", "0x10 5x60", "5x80")),
+    Case("RealmkeepDoubledSerials", CRITICAL, *one("doubled_serials_total", "0x10 1x60", "1x80")),
+    Case("RealmkeepEconomyMismatch", WARNING, *one("unbalanced_commits_total", "0x10 1x60", "1x80")),
     Case("RealmkeepGameFault", WARNING, *one("forgotten_marks_total", "0x10 1x60", "1x80")),
     Case("RealmkeepLoopLag", WARNING, histogram(LAG, "0.1", 5), histogram(LAG, "0.1", 0), at="15m"),
 ]

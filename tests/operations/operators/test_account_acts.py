@@ -64,6 +64,7 @@ async def test_a_new_password_is_checked_hashed_and_ends_the_old_one() -> None:
         found = await account(lab)
         assert found is not None
         assert verify_password(made, found.password_hash)
+        assert (found.provisional, (await acts.show(VIEWER, "ada")).provisional) == (True, True)
         assert made not in str(await audited(lab))
         assert new_password() != made
 

@@ -1,6 +1,7 @@
 """The commands of operators: what they refuse, with which exit code, and what they print."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,16 @@ def test_a_quarantined_record_is_shown_mended_and_found_sound(run: Run, tmp_path
     code, out, _ = run("keys", "check", "--json")
     assert (code, json.loads(out)["records"]) == (0, {"account": 1, "operator": 3, "player": 3})
     assert run("quarantine", "list")[:2] == (0, "")
+
+
+def test_a_check_shows_a_bar_on_a_terminal_alone(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("keys", "check")[2] == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    code, out, err = run("keys", "check", "--json")
+    assert (code, json.loads(out)["records"]["player"]) == (1, 2)
+    assert "records" in err
+    assert "100%" in err
 
 
 def test_an_account_is_locked_renamed_and_gets_a_password(run: Run) -> None:

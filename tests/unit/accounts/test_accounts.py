@@ -312,7 +312,11 @@ async def test_a_plaintext_account_can_register_again_without_its_character(
 async def test_an_operator_gives_a_plaintext_account_back_to_its_owner(accounts: Accounts, store: MemoryStore) -> None:
     plant(store, "old-one", b'(:version 1 :username "old-one" :password "x" :character-id 12345)')
     await accounts.reset_password("old-one", PASSWORD)
-    assert (await accounts.login("old-one", PASSWORD)).character_id == 12345
+    assert await reason(accounts.login("old-one", PASSWORD)) == "new_password_required"
+    assert await reason(accounts.change_password("old-one", PASSWORD, PASSWORD)) == "weak_password"
+    assert (await accounts.change_password("old-one", PASSWORD, OTHER)).character_id == 12345
+    assert (await accounts.login("old-one", OTHER)).character_id == 12345
+    assert not (await accounts.account("old-one")).provisional
 
 
 async def test_characters_are_listed_with_the_first_first(accounts: Accounts, ada: Login) -> None:

@@ -127,14 +127,21 @@ class Letter(msgspec.Struct, metaclass=LetterMeta):
         add = partial(add_conserved, cls.__letter__, name)
         return add if function is None else add(function)
 
+    @overload
     @classmethod
-    def serials(cls, function: SerialsT) -> SerialsT:
+    def serials(cls, function: SerialsT, /) -> SerialsT: ...
+    @overload
+    @classmethod
+    def serials(cls, /, *, field: str) -> Callable[[SerialsT], SerialsT]: ...
+    @classmethod
+    def serials(cls, function: Any = None, /, *, field: str = "serial") -> Any:
         """Declare the items that a letter carries; as `Record.serials`.
 
         Raises:
             DefinitionError: As `Record.serials`.
         """
-        return add_serials(cls.__letter__, function)
+        add = partial(add_serials, cls.__letter__, field)
+        return add if function is None else add(function)
 
 
 class Returned(Letter, kind=RETURNED):

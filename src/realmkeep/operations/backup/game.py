@@ -34,6 +34,13 @@ class Game:
     limits: Limits
     accept_unchecked: bool
 
+    @property
+    def serial_fields(self) -> frozenset[str]:
+        """The fields in which its records and letters declare serials."""
+        records = (cls.__realmkeep__ for cls in self.holdings.records)
+        infos = (*records, *(cls.__letter__ for cls in self.holdings.letters))
+        return frozenset(field for info in infos for field in info.serial_fields)
+
     def class_of(self, key: str) -> type[Record] | None:
         """The class of the record with this key; None if the game has none."""
         kind, *rest = key.split(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from realmkeep.storage import Storage
 
 PAGE_ENTRIES: Final = 250
+SERIAL: Final = frozenset({"serial"})  # the field of an item, unless a class declares another
 
 
 class Found(NamedTuple):
@@ -76,17 +78,21 @@ class History:
         ]
         return sorted(found, key=lambda each: each.at)
 
-    async def of_serial(self, serial: int) -> list[Found]:
+    async def of_serial(self, serial: int, fields: frozenset[str] = SERIAL) -> list[Found]:
         """Every entry in which an item with this serial moves, in their order. Reads every segment.
+
+        Args:
+            serial: The item's serial.
+            fields: The fields in which the game's classes declare serials.
 
         Raises:
             JournalError, Corrupt, StorageError: As `of_record`.
         """
-        sought = b'"serial":%d' % serial
+        sought = re.compile(rb"(?<!\d)%d(?!\d)" % serial)
         found = [
             each
-            async for each in self.entries(lambda _: True, lambda stored: sought in stored)
-            if isinstance(each.entry, CommitEntry) and moves(each.entry, serial)
+            async for each in self.entries(lambda _: True, lambda stored: sought.search(stored) is not None)
+            if isinstance(each.entry, CommitEntry) and moves(each.entry, serial, fields)
         ]
         return sorted(found, key=lambda each: each.at)
 
@@ -161,17 +167,24 @@ class Move(msgspec.Struct, frozen=True):
     came: bool
 
 
-def moves(entry: CommitEntry, serial: int) -> list[Move]:
-    """Where an item leaves and comes in a commit; an item that stays in its record does neither."""
+def moves(entry: CommitEntry, serial: int, fields: frozenset[str] = SERIAL) -> list[Move]:
+    """Where an item leaves and comes in a commit; an item that stays in its record does neither.
+
+    Args:
+        entry: The commit.
+        serial: The item's serial.
+        fields: The fields in which the game's classes declare serials.
+    """
+    counting = _Counting(serial, fields)
     found: list[Move] = []
     for change in entry.records:
         left, came = 0, 0
-        for each in change.fields.values() if change.fields != ERASED else ():
+        for name, each in change.fields.items() if change.fields != ERASED else ():
             was, now = _sides(each)
-            left, came = left + _count(was, serial), came + _count(now, serial)
+            left, came = left + counting.count({name: was}), came + counting.count({name: now})
         found += [Move(change.key, came=came > left)] if came != left else []
-    found += [Move(f"letter to {to}", came=True) for to, letter in entry.letters if _count(letter, serial)]
-    found += [Move(key, came=True) for key, stored in entry.created if _count(stored, serial)]
+    found += [Move(f"letter to {to}", came=True) for to, letter in entry.letters if counting.count(letter)]
+    found += [Move(key, came=True) for key, stored in entry.created if counting.count(stored)]
     return sorted(found, key=lambda each: each.came)
 
 
@@ -181,18 +194,36 @@ def _sides(change: Any) -> tuple[Any, Any]:
     return (None, None) if change is None else (change["removed"], change["added"])
 
 
-def _count(value: Any, serial: int) -> int:
-    if isinstance(value, dict):
-        held = cast("dict[str, Any]", value)
-        return (held.get("serial") == serial) + sum(_count(each, serial) for each in held.values())
-    if isinstance(value, list):
-        return sum(_count(each, serial) for each in cast("list[Any]", value))
-    if isinstance(value, str) and '"serial"' in value:  # a letter that went back has its envelope as text
-        try:
-            return _count(msgspec.json.decode(value), serial)
-        except msgspec.DecodeError:
-            return 0
-    return 0
+class _Counting:
+    """Counts an item in values of JSON."""
+
+    def __init__(self, serial: int, fields: frozenset[str]) -> None:
+        self._serial = serial
+        self._fields = fields
+        self._quoted = tuple(f'"{field}"' for field in fields)
+
+    def count(self, value: Any) -> int:
+        if isinstance(value, dict):
+            held = cast("dict[str, Any]", value)
+            named = sum(self._at(held[field]) for field in self._fields if field in held)
+            return named + sum(self.count(each) for each in held.values())
+        if isinstance(value, list):
+            return sum(self.count(each) for each in cast("list[Any]", value))
+        if isinstance(value, str) and any(each in value for each in self._quoted):
+            try:  # a letter that went back has its envelope as text
+                return self.count(msgspec.json.decode(value))
+            except msgspec.DecodeError:
+                return 0
+        return 0
+
+    def _at(self, value: Any) -> int:
+        """How often the serial stands in the field: as its value, or in a list or the keys of a dictionary."""
+        if isinstance(value, (list, dict)):
+            return sum(self._is(each) for each in cast("list[Any]", value))
+        return self._is(value)
+
+    def _is(self, value: Any) -> bool:
+        return (type(value) is int and value == self._serial) or value == str(self._serial)
 
 
 class FieldAt(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
         last_login_s: In seconds since the Unix epoch; None if there was none.
         devices: The number of tickets.
         usable: It has a password.
+        provisional: An operator has set it, and the player has not chosen another one yet.
         ban: The reason of a ban; empty without one.
         ban_until_s: Its end; None for one without an end, or no ban.
         locked: The reason of a lock; empty without one.
@@ -49,6 +50,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
     last_login_s: int | None
     devices: int
     usable: bool
+    provisional: bool
     ban: str
     ban_until_s: int | None
     locked: str
@@ -90,6 +92,7 @@ class AccountActs:
             last_login_s=account.last_login_s,
             devices=len(account.tickets),
             usable=bool(account.password_hash),
+            provisional=account.provisional,
             ban="" if account.ban is None else account.ban.reason,
             ban_until_s=None if account.ban is None else account.ban.until_s,
             locked=account.locked,
@@ -170,7 +173,7 @@ class AccountActs:
     async def reset_password(
         self, by: Operator, username: str, password: str, *, reason: str, act_id: str = ""
     ) -> Outcome:
-        """Set a new password; sessions and tickets end, and known addresses are forgotten.
+        """Set a new password; sessions and tickets end. The player chooses another one at the next login.
 
         Raises:
             NotGranted, OpReused: As all acts.

@@ -7,7 +7,7 @@ from realmkeep.errors import AuthFailed
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.wire.challenge import Challenges
 from realmkeep.realm.wire.peer import Peer
-from realmkeep.realm.wire.requests import ChangePasswordRequest, CredentialsRequest
+from realmkeep.realm.wire.requests import ChangePasswordRequest, CredentialsRequest, LoginRequest
 
 
 @dataclass(frozen=True)
@@ -62,4 +62,5 @@ class CredentialReader:
             raise AuthFailed("credentials have to be sealed", reason="encryption_required")
         if isinstance(request, ChangePasswordRequest):
             return ReceivedCredentials(password=request.password or "", new_password=request.new_password or "")
-        return ReceivedCredentials(request.username or "", request.password or "", ticket=request.ticket or "")
+        renewed = (request.new_password or "") if isinstance(request, LoginRequest) else ""
+        return ReceivedCredentials(request.username or "", request.password or "", renewed, request.ticket or "")

@@ -155,6 +155,10 @@ class LoginFlow:
         if not register:
             if shown.ticket:
                 return await accounts.login_with_ticket(shown.ticket, address=peer.host)
+            if shown.new_password:
+                return await accounts.change_password(
+                    shown.username, shown.password, shown.new_password, address=peer.host
+                )
             return await accounts.login(shown.username, shown.password, address=peer.host)
 
         async def character() -> tuple[int, Player]:

@@ -42,7 +42,9 @@ class RegisterRequest(CredentialsRequest, frozen=True):
 
 
 class LoginRequest(CredentialsRequest, frozen=True):
-    """Log in with a password or a ticket."""
+    """Log in with a password or a ticket; `new_password` replaces the password."""
+
+    new_password: Text | None = None
 
 
 class LogoutRequest(Struct, frozen=True):
