@@ -368,6 +368,12 @@ class ActPending(OperatorError):
     outcome = "unknown"
 
 
+class ApprovalNeeded(OperatorError):
+    """An act of this weight needs a second admin; nothing was changed. Once one has approved it, ask again with its id."""
+
+    retryable = True
+
+
 AuthReason = Literal[
     "bad_credentials",
     "username_taken",

@@ -7,6 +7,7 @@ from typing import Final
 
 from realmkeep.errors import (
     ActPending,
+    ApprovalNeeded,
     AuthFailed,
     ConfigError,
     JournalUnavailable,
@@ -36,7 +37,7 @@ def exit_codes() -> Generator[None]:
         if not error.retryable:
             raise
         _end(error, UNAVAILABLE)
-    except ActPending as error:
+    except (ActPending, ApprovalNeeded) as error:
         _end(error, TRY_LATER)
     except AuthFailed as error:
         if error.reason != "throttled":

@@ -20,14 +20,17 @@ from realmkeep.cli.acting import (
     log_in,
     need_reason,
     opened,
+    printable,
     say_json,
     say_outcome,
+    utc,
 )
 from realmkeep.cli.exit_codes import USAGE, exit_codes
 from realmkeep.errors import ConfigError
 
 if TYPE_CHECKING:
     from realmkeep.config import Config
+    from realmkeep.operations.operators.approvals import Request
     from realmkeep.operations.operators.operator import Operator
     from realmkeep.operations.operators.orders import Outcome
 
@@ -114,6 +117,43 @@ def list_(*, how: Reading = READING) -> None:
     for each in found:
         marks = f"{'  disabled' if each.disabled else ''}{'  one-time codes' if each.totp_secret else ''}"
         sys.stdout.write(f"{each.name}  {each.role}{marks}\n")
+
+
+@app.command
+def requests(*, how: Reading = READING) -> None:
+    """List the acts that wait for the approval of a second admin, each for a day.
+
+    Args:
+        how: The options of every such command.
+    """
+
+    async def run(acting: Acting) -> "list[Request]":
+        return await acting.acts.approvals.pending(acting.by)
+
+    found = act(how, run)
+    if how.json:
+        say_json(found)
+        return
+    for each in found:
+        told = f"{utc(each.at_us // 1_000_000)}  {each.act_id}  {each.operator}: {each.told} ({each.reason})"
+        sys.stdout.write(f"{printable(told)}\n")
+
+
+@app.command
+def approve(act_id: str, /, *, how: Changing = CHANGING) -> None:
+    """Approve an act that another admin has asked for; that admin asks again with its id.
+
+    Args:
+        act_id: The id of the act, as `realmkeep operator requests` has it.
+        how: The options of every such command.
+    """
+    from realmkeep.operations.operators.acts import new_act_id  # noqa: PLC0415 - a command imports when it runs
+
+    async def run(acting: Acting) -> "Outcome":
+        approval_id = how.id or new_act_id()
+        return await acting.acts.approvals.approve(acting.by, act_id, reason=how.reason, approval_id=approval_id)
+
+    change(how, "approve it", [f"the act {act_id} may happen"], run)
 
 
 @app.command

@@ -328,6 +328,9 @@ class OperatorsConfig(Section, frozen=True, kw_only=True):
     support_gift_max: Annotated[
         int, Meta(ge=0, le=10**12, description="The largest gift of an operator with the role support.")
     ] = 1000
+    gift_alone_max: Annotated[
+        int, Meta(ge=0, le=10**12, description="The largest gift of one admin alone, once the realm has two.")
+    ] = 100_000
     players: Annotated[
         str,
         Meta(

@@ -32,7 +32,7 @@ from realmkeep.realm.world.holdings import HOLDINGS
 from realmkeep.realm.world.operated import PLAYERS
 from realmkeep.realm.world.player import Player
 from realmkeep.records import Record, durable
-from realmkeep.storage import Put, Transaction
+from realmkeep.storage import Put, Transaction, open_storage
 from realmkeep.testing.lab import Lab
 
 Run = Callable[..., tuple[int, str, str]]
@@ -291,10 +291,21 @@ async def befriend(url: str) -> None:
         await keeper.commit(add, bob)
 
 
+async def waiting(url: str) -> list[bytes]:
+    storage = open_storage(url)
+    await storage.connect()
+    try:
+        return await storage.load_list(server_journal("realm-1"))
+    finally:
+        await storage.disconnect()
+
+
 def test_after_an_older_backup_is_restored_an_erased_person_is_gone(run: Run, tmp_path: Path) -> None:
     yes = ("--reason", "asked to", "--yes")
     asyncio.run(befriend(f"sqlite:///{tmp_path / 'realm.db'}"))
     place = ("--directory", str(tmp_path / "backups"))
+    assert run("player", "edit", "7", "settings.motto", "a secret", *yes)[0] == 0
+    assert "a secret" in run("player", "history", "7")[1]
     run("backup", "create", *place)  # the broken player 9 is a warning
     (tmp_path / "realmkeep.toml").write_text(f'[backup]\ndirectory = "{tmp_path / "backups"}"\n')
     assert run("player", "erase", "ada", "--as", "sue", *yes)[0] == 1
@@ -305,6 +316,8 @@ def test_after_an_older_backup_is_restored_an_erased_person_is_gone(run: Run, tm
     assert (code, err) == (0, "")
     assert "player:8 forgets the person in friends" in out
     assert "holds the person until" in out
+    assert "entries of the journal lose the person when realm-1 archives them" in out
+    assert "a secret" not in run("player", "history", "7")[1]
     assert run("player", "show", "7")[0] == 1
 
     other = f"sqlite:///{tmp_path / 'other.db'}"
@@ -312,6 +325,9 @@ def test_after_an_older_backup_is_restored_an_erased_person_is_gone(run: Run, tm
     code, out, err = run("backup", "restore", name, "--store", other, *place, "--yes")
     assert code == 0, (out, err)
     assert run("player", "show", "7", "--store", other)[0] == 1
+    assert b"a secret" in b"".join(asyncio.run(waiting(f"sqlite:///{tmp_path / 'realm.db'}")))
+    entries = b"".join(asyncio.run(waiting(other)))
+    assert (b"player:7" in entries, b"a secret" in entries) == (True, False)
     assert run("account", "show", "ada", "--store", other)[0] == 1
     shown = json.loads(run("player", "show", "8", "--store", other, "--json")[1])
     assert [field["value"] for field in shown["fields"] if field["name"] == "friends"] == [[]]

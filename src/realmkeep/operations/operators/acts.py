@@ -10,6 +10,7 @@ import msgspec
 from realmkeep.errors import ActPending, ActRefused, AlreadyOwned, NoSuchAccount, SessionEnded
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
+from realmkeep.operations.operators.approvals import Approvals
 from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditTrail
 from realmkeep.operations.operators.bans import banning, check_ban, unbanning
 from realmkeep.operations.operators.control import send_order
@@ -95,6 +96,7 @@ class Acts:
         self._book = self._runner.book
         self.accounts = self._runner.accounts
         self.trail = AuditTrail(engine.storage)
+        self.approvals = Approvals(engine, keeper.name)
 
     async def find(self, by: Operator, text: str) -> AsyncIterator[FoundPlayer]:
         """The players whose id, name or account is this text, or whose name contains it. Scans every player.
@@ -210,6 +212,7 @@ class Acts:
 
         Raises:
             NotGranted, OpReused: As all acts.
+            ApprovalNeeded: The gift is beyond `operators.gift_alone_max`, and a second admin has not approved it.
             ActRefused: As all acts; also for an amount below 1.
             ActPending: As all acts.
             StorageError: The store cannot be reached.
@@ -217,7 +220,11 @@ class Acts:
         check_grant(by, "gift", amount=amount, support_max=self._config.support_gift_max)
         if amount < 1:
             raise ActRefused(f"a gift of {amount} is none", hint="give 1 or more")
-        return await self._on_player(by, "gift", player, Gift(thing=thing, amount=amount), reason, act_id)
+        change, act_id = Gift(thing=thing, amount=amount), act_id or new_act_id()
+        if amount > self._config.gift_alone_max:
+            order = self._order(by, "gift", self._players.record, await self.player_id(player), change, reason, act_id)
+            await self.approvals.require(order, f"a gift of {amount:,} {thing} to {order.target}")
+        return await self._on_player(by, "gift", player, change, reason, act_id)
 
     async def move(self, by: Operator, player: int | str, place: str, *, reason: str, act_id: str = "") -> Outcome:
         """Put a player somewhere, as the game defines it.
@@ -369,17 +376,21 @@ class Acts:
             ActRefused, ActPending: As all acts.
             StorageError: The store cannot be reached.
         """
-        order = Order(
+        return (await self._run(self._order(by, act, cls, id, change, reason, act_id), cls, id)).require()
+
+    def _order(
+        self, by: Operator, act: str, cls: type[Record], id_: int | str, change: Change, reason: str, act_id: str
+    ) -> Order:
+        return Order(
             act_id=act_id or new_act_id(),
             act=act,
             operator=by.name,
             role=by.role,
-            target=keys_of(cls, id).record,
+            target=keys_of(cls, id_).record,
             reason=checked_reason(reason),
             change=change,
             expires_us=self._engine.clock.wall_us() + int(ORDER_LASTS_S * 1_000_000),
         )
-        return (await self._run(order, cls, id)).require()
 
     async def _run(self, order: Order, cls: type[Record], id_: int | str) -> Outcome:
         clock, asked, until_s = self._engine.clock, set[str](), float("inf")

@@ -60,6 +60,7 @@ GRANTS: Final[Mapping[str, Role]] = MappingProxyType(
         "mend": Role.ADMIN,
         "export": Role.ADMIN,
         "erase": Role.ADMIN,
+        "approve": Role.ADMIN,
         "discard": Role.ADMIN,
         "edit": Role.ADMIN,
         "add-operator": Role.ADMIN,

@@ -15,7 +15,7 @@ from realmkeep.operations.backup.catalogue import list_backups
 from realmkeep.operations.backup.erasures import note_erasure
 from realmkeep.operations.journal.persons import check_archive_of, has_journal, waiting_about
 from realmkeep.operations.operators.acts import checked_reason
-from realmkeep.operations.operators.orders import Forget, Outcome
+from realmkeep.operations.operators.orders import Forget, Order, Outcome
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.privacy.deleting import DELETED_KEEP_S, PlayerDeletion
 from realmkeep.operations.privacy.exporting import references
@@ -166,6 +166,8 @@ class Erasing:
         Raises:
             NotGranted: The role is too low.
             ActRefused: There is no such person, or no reason.
+            ApprovalNeeded: A second admin has not approved it.
+            OpReused: The id is that of another act.
             ActPending: A server has not let a record go; ask again.
             JournalError: The archive cannot be reached, or is that of another realm.
             StorageError: The store cannot be reached; ask again.
@@ -178,6 +180,9 @@ class Erasing:
         archive = self._archive if self._archive is not None and await has_journal(self._storage) else None
         if archive is not None:
             await check_archive_of(archive, self._storage)
+        target = person.record_keys[0]
+        order = Order(act_id=act_id, act="erase", operator=by.name, role=by.role, target=target, reason=reason)
+        await self._acts.approvals.require(order, f"the erasure of {target}")
         for key in person.record_keys:
             await asyncio.to_thread(note_erasure, self._directory, key, at_us=self._clock.wall_us())
         if person.account is not None:
