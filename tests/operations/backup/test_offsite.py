@@ -115,11 +115,11 @@ async def test_what_was_changed_in_the_bucket_is_damaged(tmp_path: Path, backups
     await bucket.push(backups)
     content = bytearray((backups / name / "snapshot.db").read_bytes())
     content[-1] ^= 1
-    await bucket._obstore.put_async(bucket._store, f"{name}/snapshot.db", bytes(content))
+    await bucket._bucket.put(f"{name}/snapshot.db", bytes(content))
     with pytest.raises(BackupDamaged, match="is not as it was written"):
         await bucket.fetch(name, tmp_path / "new")
     assert [each.state for each in await asyncio.to_thread(list_backups, tmp_path / "new")] == ["incomplete"]
-    await bucket._obstore.put_async(bucket._store, f"{name}/manifest.json", b"{}")
+    await bucket._bucket.put(f"{name}/manifest.json", b"{}")
     assert [each.state for each in await bucket.list()] == ["bad"]
     with pytest.raises(BackupDamaged, match="cannot be read"):
         await bucket.fetch(name, tmp_path / "newer")

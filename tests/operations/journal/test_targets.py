@@ -137,7 +137,7 @@ async def test_segments_are_in_order_and_removed_wholly(archive: Archive) -> Non
 
 @pytest.mark.parametrize("kind", ["s3", "postgresql"])
 async def test_an_archive_that_cannot_be_reached_says_so(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("realmkeep.operations.journal.bucket_archive.RETRIES_MAX", 0)
+    monkeypatch.setattr("realmkeep.operations.bucket.RETRIES_MAX", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from realmkeep.errors import BackupDamaged, BackupError, OffsiteUnavailable, StorageMisconfigured
+from realmkeep.errors import BackupDamaged, BackupError, OffsiteUnavailable
 from realmkeep.files import make_directory, open_private, read_file, replace_file
 from realmkeep.operations.backup.catalogue import ListedBackup, list_backups, newest_good
 from realmkeep.operations.backup.erasures import ERASURES, ERASURES_BYTES_MAX, ERASURES_KEY
@@ -29,14 +27,13 @@ from realmkeep.operations.backup.manifest import (
 from realmkeep.operations.backup.packing import check_files
 from realmkeep.operations.backup.retention import plan_removals
 from realmkeep.operations.backup.workplace import locked
+from realmkeep.operations.bucket import BucketClient
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
     from pathlib import Path
 
     from realmkeep.operations.backup.retention import Removal
 
-RETRIES_MAX: Final = 3
 RETRY_S_MAX: Final = 120
 
 
@@ -52,33 +49,14 @@ class Bucket:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            import obstore  # noqa: PLC0415 - only copies off site need it
-            from obstore import exceptions, store  # noqa: PLC0415 - as above
-        except ModuleNotFoundError as error:
-            raise StorageMisconfigured(
-                "backups off site need the package obstore, which is not installed",
-                hint="pip install 'realmkeep[backup]'",
-            ) from error
-        self._obstore: Any = obstore
-        self._errors = (exceptions.BaseError, FileNotFoundError)
-        self._already_there = exceptions.AlreadyExistsError
         self._url = url
-        retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_S_MAX)}
-        with self._translated():
-            # With a checksum the service refuses what was changed on the way.
-            self._store: Any = store.from_url(url, config={"checksum_algorithm": "SHA256"}, retry_config=retries)
+        self._bucket = BucketClient(url, needed_for="backups off site", retry_s_max=RETRY_S_MAX, fault=self._fault)
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except self._errors as error:
-            said = str(error).partition("\n")[0]
-            raise OffsiteUnavailable(
-                f"the bucket {self._url}: {said:.300}",
-                hint="look at backup.offsite_url and the variables AWS_*; the next `backup create` tries again",
-            ) from error
+    def _fault(self, said: str) -> OffsiteUnavailable:
+        return OffsiteUnavailable(
+            f"the bucket {self._url}: {said}",
+            hint="look at backup.offsite_url and the variables AWS_*; the next `backup create` tries again",
+        )
 
     async def push(self, directory: Path) -> list[str]:
         """Copy every complete backup of a directory that the bucket lacks, and the erasures; return the names.
@@ -105,26 +83,20 @@ class Bucket:
                     pushed.append(each.name)
                 if each.note is not None and (each.name in pushed or f"{each.name}/{VERDICT}" not in there):
                     note = await asyncio.to_thread(read_file, directory / each.name / VERDICT)
-                    with self._translated():
-                        await self._obstore.put_async(self._store, f"{each.name}/{VERDICT}", note)
+                    await self._bucket.put(f"{each.name}/{VERDICT}", note)
         return pushed
 
     async def _push_files(self, path: Path, manifest: Manifest) -> None:
         await asyncio.to_thread(check_files, path, manifest)
-        with self._translated():
-            for entry in manifest.files:
-                await self._obstore.put_async(self._store, f"{path.name}/{entry.name}", path / entry.name)
+        for entry in manifest.files:
+            await self._bucket.put(f"{path.name}/{entry.name}", path / entry.name)
         await self._put_manifest(path.name, manifest)
 
     async def _put_manifest(self, name: str, manifest: Manifest) -> None:
-        key = f"{name}/{MANIFEST}"
-        with self._translated():
-            try:
-                await self._obstore.put_async(self._store, key, manifest.encode(), mode="create")
-            except self._already_there as error:
-                raise BackupError(
-                    f"the bucket {self._url} has another backup {name} already", hint="give each realm its own prefix"
-                ) from error
+        if not await self._bucket.create(f"{name}/{MANIFEST}", manifest.encode()):
+            raise BackupError(
+                f"the bucket {self._url} has another backup {name} already", hint="give each realm its own prefix"
+            )
 
     async def list(self) -> list[ListedBackup]:
         """Every backup of the bucket, the oldest first.
@@ -189,42 +161,31 @@ class Bucket:
         backups = await self.list()
         removals = plan_removals(backups, now_us=now_us, hourly_days=hourly_days, daily_days=daily_days)
         paths = await self._paths()
-        with self._translated():
-            for removal in () if dry_run else removals:
-                await self._obstore.delete_async(self._store, [f"{removal.name}/{MANIFEST}"])
-                left = [path for path in paths if path.startswith(f"{removal.name}/") and not path.endswith(MANIFEST)]
-                await self._obstore.delete_async(self._store, left)
+        for removal in () if dry_run else removals:
+            await self._bucket.delete([f"{removal.name}/{MANIFEST}"])
+            left = [path for path in paths if path.startswith(f"{removal.name}/") and not path.endswith(MANIFEST)]
+            await self._bucket.delete(left)
         return removals
 
     async def _paths(self) -> set[str]:
         """The path of every object, below the prefix."""
-        with self._translated():
-            return {each["path"] for each in await self._obstore.list(self._store).collect_async()}
+        return set(await self._bucket.paths())
 
     async def _listed(self, name: str) -> ListedBackup:
-        content = await self._get(f"{name}/{MANIFEST}")
+        content = await self._bucket.get(f"{name}/{MANIFEST}")
         if content is None:
             return ListedBackup(name, None, None)
         try:
             manifest = decode_manifest(content, f"{self._url}/{name}/{MANIFEST}")
         except BackupDamaged as error:
             return ListedBackup(name, None, None, error.message)
-        note = await self._get(f"{name}/{VERDICT}")
+        note = await self._bucket.get(f"{name}/{VERDICT}")
         return ListedBackup(name, manifest, None if note is None else decode_note(note, manifest))
-
-    async def _get(self, key: str) -> bytes | None:
-        with self._translated():
-            try:
-                found = await self._obstore.get_async(self._store, key)
-            except FileNotFoundError:
-                return None
-            return bytes(await found.bytes_async())
 
     async def _download(self, key: str, to: Path) -> None:
         descriptor = await asyncio.to_thread(open_private, to, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        with os.fdopen(descriptor, "wb") as file, self._translated():
-            found = await self._obstore.get_async(self._store, key)
-            async for chunk in found.stream():
+        with os.fdopen(descriptor, "wb") as file:
+            async for chunk in self._bucket.stream(key):
                 await asyncio.to_thread(file.write, chunk)
             await asyncio.to_thread(file.flush)
             await asyncio.to_thread(os.fsync, descriptor)
@@ -232,7 +193,7 @@ class Bucket:
     async def _share_erasures(self, directory: Path) -> None:
         """Give directory and bucket the erasures of both: a restore from either must know of all."""
         here = await asyncio.to_thread(_read_erasures, directory)
-        there = [await self._get(name) for name in (ERASURES_KEY, ERASURES)]
+        there = [await self._bucket.get(name) for name in (ERASURES_KEY, ERASURES)]
         if here[0] and there[0] and here[0] != there[0]:
             raise BackupError(
                 f"the erasures in the bucket {self._url} have another key than those in {directory}",
@@ -247,8 +208,7 @@ class Bucket:
             if content != mine:
                 await asyncio.to_thread(replace_file, directory / name, content)
             if content != theirs:
-                with self._translated():
-                    await self._obstore.put_async(self._store, name, content)
+                await self._bucket.put(name, content)
 
 
 def _read_erasures(directory: Path) -> list[bytes | None]:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from realmkeep.errors import JournalDamaged, JournalUnavailable, StorageMisconfigured
+from realmkeep.errors import JournalDamaged, JournalUnavailable
+from realmkeep.operations.bucket import BucketClient
 from realmkeep.operations.journal.archive import DIGITS, MANIFEST_ENDS, SEGMENT_ENDS, another_segment
 from realmkeep.operations.journal.person_keys import KEYS, decode_key, encode_key, key_name
 from realmkeep.operations.journal.segments import TRY, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Sequence
 
-RETRIES_MAX: Final = 3
 RETRY_S_MAX: Final = 30
 AT_ONCE: Final = 16  # requests
 MANIFEST_PATH: Final = re.compile(rf"([^/]+)/(\d{{{DIGITS}}})\.json")
@@ -34,33 +32,15 @@ class BucketArchive:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            import obstore  # noqa: PLC0415 - only such an archive needs it
-            from obstore import exceptions, store  # noqa: PLC0415 - as above
-        except ModuleNotFoundError as error:
-            raise StorageMisconfigured(
-                "an archive in a bucket needs the package obstore, which is not installed",
-                hint="pip install 'realmkeep[backup]'",
-            ) from error
-        self._obstore: Any = obstore
-        self._errors = (exceptions.BaseError,)
-        self._already_there = exceptions.AlreadyExistsError
         self._url = url
-        retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": timedelta(seconds=RETRY_S_MAX)}
-        with self._translated():
-            # With a checksum the service refuses what was changed on the way.
-            self._store: Any = store.from_url(url, config={"checksum_algorithm": "SHA256"}, retry_config=retries)
+        self._bucket = BucketClient(
+            url, needed_for="archives of the journal in a bucket", retry_s_max=RETRY_S_MAX, fault=self._fault
+        )
 
-    @contextmanager
-    def _translated(self) -> Generator[None]:
-        try:
-            yield
-        except self._errors as error:
-            said = str(error).partition("\n")[0]
-            raise JournalUnavailable(
-                f"the archive of the journal, {self._url}: {said:.300}",
-                hint="look at journal.url and the variables AWS_*",
-            ) from error
+    def _fault(self, said: str) -> JournalUnavailable:
+        return JournalUnavailable(
+            f"the archive of the journal, {self._url}: {said}", hint="look at journal.url and the variables AWS_*"
+        )
 
     async def servers(self) -> Sequence[str]:
         """As `Archive.servers`."""
@@ -85,18 +65,14 @@ class BucketArchive:
         if manifest.number in await self.numbers(manifest.server):
             await self._compare(manifest, stem)
             return
-        with self._translated():
-            await self._obstore.put_async(self._store, f"{stem}{SEGMENT_ENDS}", packed)
-            try:
-                await self._obstore.put_async(self._store, f"{stem}{MANIFEST_ENDS}", manifest.encode(), mode="create")
-            except self._already_there:  # the answer to an earlier attempt was lost
-                await self._compare(manifest, stem)
+        await self._bucket.put(f"{stem}{SEGMENT_ENDS}", packed)
+        if not await self._bucket.create(f"{stem}{MANIFEST_ENDS}", manifest.encode()):
+            await self._compare(manifest, stem)  # the answer to an earlier attempt was lost
 
     async def remove(self, manifest: Manifest) -> None:
         """As `Archive.remove`."""
-        with self._translated():
-            for ends in (MANIFEST_ENDS, SEGMENT_ENDS):
-                await self._obstore.delete_async(self._store, [f"{manifest.server}/{manifest.number:0{DIGITS}}{ends}"])
+        for ends in (MANIFEST_ENDS, SEGMENT_ENDS):
+            await self._bucket.delete([f"{manifest.server}/{manifest.number:0{DIGITS}}{ends}"])
 
     async def person_keys(self, persons: Sequence[str]) -> dict[str, bytes]:
         """As `Archive.person_keys`."""
@@ -109,32 +85,21 @@ class BucketArchive:
 
     async def add_person_key(self, person: str, key: bytes) -> bytes:
         """As `Archive.add_person_key`."""
-        with self._translated():
-            try:
-                await self._obstore.put_async(self._store, _key_path(person), encode_key(person, key), mode="create")
-            except self._already_there:
-                return await self._key_of(person) or b""
+        if not await self._bucket.create(_key_path(person), encode_key(person, key)):
+            return await self._key_of(person) or b""
         return key
 
     async def erase_person(self, person: str) -> None:
         """As `Archive.erase_person`."""
-        with self._translated():
-            await self._obstore.put_async(self._store, _key_path(person), encode_key(person, b""))
+        await self._bucket.put(_key_path(person), encode_key(person, b""))
 
     async def persons(self) -> Sequence[str]:
         """As `Archive.persons`."""
-        with self._translated():
-            objects = await self._obstore.list(self._store, prefix=KEYS).collect_async()
-        return [decode_key(await self._get(each["path"]), each["path"])[0] for each in objects]
+        return [decode_key(await self._get(path), path)[0] for path in await self._bucket.paths(KEYS)]
 
     async def _key_of(self, person: str) -> bytes | None:
-        path = _key_path(person)
-        try:
-            with self._translated():
-                found = await self._obstore.get_async(self._store, path)
-                return decode_key(bytes(await found.bytes_async()), f"{self._url}/{path}")[1]
-        except FileNotFoundError:
-            return None
+        content = await self._bucket.get(path := _key_path(person))
+        return None if content is None else decode_key(content, f"{self._url}/{path}")[1]
 
     async def close(self) -> None:
         """As `Archive.close`; there is none."""
@@ -144,18 +109,14 @@ class BucketArchive:
             raise another_segment(f"{self._url}/{stem}")
 
     async def _listed(self, server: str | None) -> list[tuple[str, int]]:
-        with self._translated():
-            objects = await self._obstore.list(self._store, prefix=server).collect_async()
-        matches = (MANIFEST_PATH.fullmatch(each["path"]) for each in objects)
+        matches = map(MANIFEST_PATH.fullmatch, await self._bucket.paths(server))
         return [(found[1], int(found[2])) for found in matches if found]
 
     async def _get(self, key: str) -> bytes:
-        try:
-            with self._translated():
-                found = await self._obstore.get_async(self._store, key)
-                return bytes(await found.bytes_async())
-        except FileNotFoundError as error:
-            raise JournalDamaged(f"{self._url}/{key} is missing", hint=TRY) from error
+        content = await self._bucket.get(key)
+        if content is None:
+            raise JournalDamaged(f"{self._url}/{key} is missing", hint=TRY)
+        return content
 
 
 def _key_path(person: str) -> str:
