@@ -1,15 +1,21 @@
 """The commands of operators: what they refuse, with which exit code, and what they print."""
 
+import importlib
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from operations.operators.people import BROKEN
+from realmkeep.cli.commands import COMMANDS
 from realmkeep.cli.exit_codes import exit_codes
 from realmkeep.errors import ActPending, AuthFailed, RealmkeepError
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -64,17 +70,59 @@ REFUSALS: list[tuple[str, tuple[str, ...], int, str]] = [
     ("last admin", ("operator", "disable", "ann", *YES), 1, "last admin"),
     ("role too low to add", ("operator", "role", "sue", "admin", "--as", "sue", *YES), 1, "needs the role admin"),
     ("no password file", ("operator", "password", "ann", *YES), 78, "--password-file"),
+    ("no password of a new one", ("operator", "add", "zoe", "--role", "viewer", *YES), 78, "no password for zoe"),
+    ("no such operator to enable", ("operator", "enable", "nemo", *YES), 1, "no operator 'nemo'"),
+    ("role too low for codes", ("operator", "codes", "ann", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("role too low to see requests", ("operator", "requests", "--as", "sue"), 1, "needs the role admin"),
+    ("no request", ("operator", "approve", "x", *YES), 1, "no act 'x' waits"),
+    ("no such operator to list", ("operator", "list", "--as", "nemo"), 1, "the code is wrong"),
+    ("no history", ("player", "history", "99"), 1, ""),
+    ("no such archive", ("player", "history", "7", "--archive", "ftp://x"), 78, "names no archive"),
+    ("no moment", ("player", "at", "7", "yesterday"), 78, "no moment"),
+    ("no serial", ("item", "trace", "sword"), 2, ""),
+    ("no item", ("item", "trace", "5"), 1, ""),
+    ("no such person", ("player", "export", "nemo"), 1, "there is no player 'nemo'"),
+    ("role too low to export", ("player", "export", "ada", "--as", "sue"), 1, "needs the role admin"),
+    ("no such person to erase", ("player", "erase", "nemo", *YES), 1, "there is no player 'nemo'"),
+    ("role too low to erase", ("player", "erase", "ada", "--as", "sue", *YES), 1, "needs the role admin"),
+    ("no --yes to erase", ("player", "erase", "ada", "--reason", "x"), 2, "add --yes"),
+    ("store away, quarantine", ("quarantine", "list", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
+    ("no such operator, audit", ("audit", "list", "--as", "nemo"), 1, "the code is wrong"),
+    ("no such backup", ("economy", "audit", "--backup", "20000101T000000Z"), 1, "20000101T000000Z"),
+    ("store away, economy", ("economy", "audit", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
+    ("archive of another kind", ("journal", "verify", "--archive", "nowhere"), 78, "journal.url"),
+    ("archive to forget in", ("journal", "forget", "--archive", "nowhere"), 78, "journal.url"),
+    ("store away, plan", ("migrate", "plan", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
+    ("no such backup to rehearse", ("migrate", "rehearse", "--backup", "20000101T000000Z"), 1, "no backup of that name"),
+    ("no --yes to migrate", ("migrate", "run", "--reason", "x"), 2, ""),
+    ("no such holdings", ("migrate", "check", "--store", "http://x"), 2, ""),
 ]  # fmt: skip
 
 
 def test_every_refusal_is_a_line_and_an_exit_code_and_changes_nothing(run: Run) -> None:
-    before = json.loads(run("audit", "list", "--json")[1])
+    before, without_hint = json.loads(run("audit", "list", "--json")[1]), list[str]()
     for name, arguments, code, said in REFUSALS:
         ended, _, err = run(*arguments)
         assert (name, ended) == (name, code), err
         assert said in err, (name, err)
+        hinted = err.strip().endswith(")") or "; use" in err
+        if said and code in {1, 69} and not (hinted and "\n" not in err.strip()):
+            without_hint.append(f"{name}: {err}")
+    assert without_hint == []
     assert json.loads(run("audit", "list", "--json")[1]) == before
     assert len(before) == 3
+
+
+def test_every_command_of_operators_has_a_refusal_in_the_table() -> None:
+    rooms = {"player", "item", "quarantine", "account", "operator", "audit", "keys", "economy", "journal", "migrate"}
+    commands: set[tuple[str, ...]] = set()
+    for room in COMMANDS:
+        if room.name in rooms:
+            module, _, name = room.target.partition(":")
+            app: App = getattr(importlib.import_module(module), name)
+            commands |= {(room.name, command) for command in app if not command.startswith("-")}
+    assert len(commands) > 35
+    assert commands - {arguments[:2] for _, arguments, _, _ in REFUSALS} == set()
 
 
 def test_an_edit_of_a_stored_player_shows_the_difference_first(run: Run) -> None:

@@ -11,7 +11,7 @@ from realmkeep.errors import ActPending, ActRefused, AlreadyOwned, NoSuchAccount
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of, limits_of
 from realmkeep.operations.operators.approvals import Approvals
-from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditTrail
+from realmkeep.operations.operators.audit import AuditTrail
 from realmkeep.operations.operators.bans import banning, check_ban, unbanning
 from realmkeep.operations.operators.control import send_order
 from realmkeep.operations.operators.editing import edited, top_field
@@ -26,6 +26,7 @@ from realmkeep.operations.operators.orders import (
     Outcome,
     Release,
     Rename,
+    checked_reason,
 )
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.operators.running import OrderRunner
@@ -487,15 +488,3 @@ class _DoneBefore(Exception):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.act_id)
         self.outcome = outcome
-
-
-def checked_reason(reason: str) -> str:
-    """The reason of an act.
-
-    Raises:
-        ActRefused: It is empty, too long, or no printable text.
-    """
-    text = reason.strip()
-    if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
-        raise ActRefused("an act needs a reason", hint=f"1 to {REASON_CHARS_MAX} printable characters")
-    return text

@@ -9,8 +9,8 @@ import msgspec
 from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of
-from realmkeep.operations.operators.acts import checked_reason, new_act_id
-from realmkeep.operations.operators.orders import Order, OrderBook, Outcome
+from realmkeep.operations.operators.acts import new_act_id
+from realmkeep.operations.operators.orders import Order, OrderBook, Outcome, checked_reason
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.storage import Append, Committed, Failed, Guard, Present, Refused, Transaction, Unknown
 

@@ -110,7 +110,7 @@ class Operators:
             right = await asyncio.to_thread(verify_password, password, stored) and found is not None
             if not right or found is None or found.record.disabled or not await self._code_holds(found, code):
                 attempt.failed()
-                raise AuthFailed(_BAD, reason="bad_credentials")
+                raise AuthFailed(_BAD, reason="bad_credentials", hint="an admin can set a new password, or enable it")
             attempt.succeeded()
         finally:
             await self._throttle_store.save_failures()

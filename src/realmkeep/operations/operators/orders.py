@@ -10,7 +10,7 @@ import msgspec
 from realmkeep import keys
 from realmkeep.errors import ActRefused, OpReused
 from realmkeep.keys import SERVER_AUDIT_HEAD
-from realmkeep.operations.operators.audit import AuditEntry, FoundHead
+from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditEntry, FoundHead
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, Unknown
 
 if TYPE_CHECKING:
@@ -225,3 +225,15 @@ class OrderBook:
 
     def _marking(self, order: Order, outcome: Outcome) -> tuple[Guard, Put]:
         return Guard(order.mark, None), Put(order.mark, msgspec.json.encode(outcome), expire_s=OUTCOME_KEEP_S)
+
+
+def checked_reason(reason: str) -> str:
+    """The reason of an act.
+
+    Raises:
+        ActRefused: It is empty, too long, or no printable text.
+    """
+    text = reason.strip()
+    if not text or len(text) > REASON_CHARS_MAX or not text.isprintable():
+        raise ActRefused("an act needs a reason", hint=f"1 to {REASON_CHARS_MAX} printable characters")
+    return text

@@ -14,8 +14,7 @@ from realmkeep.operations.archive.erasing import Intent, finish
 from realmkeep.operations.backup.catalogue import list_backups
 from realmkeep.operations.backup.erasures import note_erasure
 from realmkeep.operations.journal.persons import check_archive_of, has_journal, waiting_about
-from realmkeep.operations.operators.acts import checked_reason
-from realmkeep.operations.operators.orders import Forget, Order, Outcome
+from realmkeep.operations.operators.orders import Forget, Order, Outcome, checked_reason
 from realmkeep.operations.operators.roles import check_grant
 from realmkeep.operations.privacy.deleting import DELETED_KEEP_S, PlayerDeletion
 from realmkeep.operations.privacy.exporting import references
