@@ -21,6 +21,7 @@ from realmkeep.keeping.writing.journal_entries import (
 from realmkeep.operations.journal.archiver import Archiver
 from realmkeep.operations.journal.archives import FileArchive
 from realmkeep.operations.journal.history import History, RecordState, moves, state_at
+from realmkeep.operations.journal.recent import recent_entries
 from realmkeep.operations.journal.sealing import ERASED, TakenOut, new_key, person_of
 from realmkeep.operations.journal.segments import Manifest, make_segment, read_segment
 from realmkeep.operations.journal.verifying import verify_archive
@@ -113,6 +114,7 @@ async def test_the_archive_of_a_server_forgets_one_person(tmp_path: Path) -> Non
         assert archiver.trouble == ""
         assert sorted(await archive.persons()) == ["purse:1", "purse:2"]
         assert notes_in(await read(keeper, archive)) == ["secret a", "secret b"]
+        assert notes_in([each.entry for each in await recent_entries(archive, "purse:2", 1)]) == ["secret b"]
         await archive.erase_person("purse:2")
         one, two = [keeper.session(Purse, number) for number in (1, 2)]
         assert one is not None

@@ -91,6 +91,7 @@ REFUSALS: list[tuple[str, tuple[str, ...], int, str]] = [
     ("no such backup", ("economy", "audit", "--backup", "20000101T000000Z"), 1, "20000101T000000Z"),
     ("store away, economy", ("economy", "audit", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
     ("archive of another kind", ("journal", "verify", "--archive", "nowhere"), 78, "journal.url"),
+    ("archive of another kind, recent", ("journal", "recent", "player:7", "--archive", "nowhere"), 78, "journal.url"),
     ("archive to forget in", ("journal", "forget", "--archive", "nowhere"), 78, "journal.url"),
     ("store away, plan", ("migrate", "plan", "--store", "redis://127.0.0.1:1/0"), 69, "127.0.0.1"),
     ("no such backup to rehearse", ("migrate", "rehearse", "--backup", "20000101T000000Z"), 1, "no backup of that name"),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from realmkeep.operations.journal.archive import Archive
-    from realmkeep.operations.journal.segments import Manifest, Segment
+    from realmkeep.operations.journal.segments import Manifest
     from realmkeep.records import Record
     from realmkeep.storage import Storage
 
@@ -121,17 +121,12 @@ class History:
                 manifest = await self._archive.manifest(server, number)
                 if not is_read(manifest):
                     continue
-                segment = read_segment(manifest, await self._archive.read(manifest))
-                lines = segment.stored if sealed else await self._unsealed(manifest, segment)
+                lines = await unsealed_lines(self._archive, manifest, sealed=sealed)
                 for stored in lines:
                     if is_decoded(stored) and ((entry := decode_entry(stored)).run, entry.seq) not in seen:
                         yield Found(server, entry)
             for entry in listed:
                 yield Found(server, entry)
-
-    async def _unsealed(self, manifest: Manifest, segment: Segment) -> list[bytes]:
-        keys = await self._archive.person_keys([each.person for each in segment.sealed]) if segment.sealed else {}
-        return segment.unsealed(manifest, keys)
 
     async def _listed(self, key: str, is_decoded: Callable[[bytes], bool]) -> list[JournalEntry]:
         found: dict[tuple[int, int], JournalEntry] = {}
@@ -153,6 +148,25 @@ class History:
         if gone:
             for entry in waiting:
                 erase_parts(entry, gone)
+
+
+async def unsealed_lines(archive: Archive, manifest: Manifest, *, sealed: bool = False) -> list[bytes]:
+    """The entries of a segment, with the parts of persons that have a key.
+
+    Args:
+        archive: The archive.
+        manifest: That of the segment.
+        sealed: Leave the parts sealed.
+
+    Raises:
+        JournalDamaged: The segment is missing or was changed.
+        JournalUnavailable: The archive cannot be reached.
+    """
+    segment = read_segment(manifest, await archive.read(manifest))
+    if sealed or not segment.sealed:
+        return segment.stored if sealed else segment.unsealed(manifest, {})
+    keys_of_all = await archive.person_keys([each.person for each in segment.sealed])
+    return segment.unsealed(manifest, keys_of_all)
 
 
 class Move(msgspec.Struct, frozen=True):

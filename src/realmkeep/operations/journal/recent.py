@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from realmkeep.keeping.writing.journal_entries import decode_entry
-from realmkeep.operations.journal.history import Found
-from realmkeep.operations.journal.segments import read_segment, records_of
+from realmkeep.operations.journal.history import Found, unsealed_lines
+from realmkeep.operations.journal.segments import records_of
 
 if TYPE_CHECKING:
     from realmkeep.operations.journal.archive import Archive
@@ -37,7 +37,8 @@ async def recent_entries(archive: Archive, key: str, count: int) -> list[Found]:
             manifest = await archive.manifest(server, number)
             if key not in manifest.records:
                 continue
-            stored = [each for each in read_segment(manifest, await archive.read(manifest)) if quoted in each]
+            lines = await unsealed_lines(archive, manifest)
+            stored = [each for each in lines if quoted in each]
             entries = [entry for each in stored if key in records_of(entry := decode_entry(each))]
             of_server += [Found(server, entry) for entry in entries]
             if len(of_server) >= count:

@@ -17,6 +17,7 @@ from realmkeep.keeping.writing.journal_entries import (
     decode_entry,
 )
 from realmkeep.operations.console.templates import plain
+from realmkeep.operations.journal.sealing import ERASED
 from realmkeep.operations.journal.segments import records_of
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def _row(server: str, entry: JournalEntry, key: str, *, waits: bool) -> Row | No
     place = (entry.run, entry.seq)
     if isinstance(entry, SnapshotEntry):
         return Row(entry.at, server, f"snapshot: {entry.why}", "", (), waits, place)
-    fields = {name: change for each in entry.records if each.key == key for name, change in each.fields.items()}
+    own = [each.fields for each in entry.records if each.key == key and each.fields != ERASED]
+    fields = {name: change for each in own for name, change in each.items()}
     changes = [(name, *_sides(change)) for name, change in fields.items()]
     return Row(entry.at, server, _named(entry, key), entry.reason, tuple(changes), waits, place)
 
