@@ -14,6 +14,7 @@ import msgspec
 
 from keeping.game import Player
 from operations.operators.people import PASSWORD, PLAYERS
+from realmkeep import Record
 from realmkeep.accounts import Accounts, Argon2Cost, hash_password, open_accounts
 from realmkeep.accounts.account import Account
 from realmkeep.config import AuthConfig, BackupConfig, Config, ConsoleConfig
@@ -35,7 +36,15 @@ HASHED = hash_password(PASSWORD, Argon2Cost(memory_kib=1024, passes=1, lanes=1))
 
 
 HOSTILE = "<img src=x onerror=alert(1)>"
-PARTS = {"id": "7", "name": "ada", "key": "rover:9", "token": "x", "report": "doctor"}  # of the paths in the table
+PARTS = {
+    "id": "7",
+    "name": "ada",
+    "key": "rover:9",
+    "token": "x",
+    "report": "doctor",
+    "act": "0" * 16,
+    "board": "jumps",
+}  # of the paths in the table
 
 
 def path_of(route: ConsoleRoute) -> str:
@@ -147,6 +156,7 @@ async def realm(
     live: LiveGame | None = None,
     settings: ConsoleConfig | None = None,
     config: Config | None = None,
+    records: Iterable[type[Record]] = (),
 ) -> AsyncGenerator[Realm]:
     """A realm with an operator of each role, or with none, and its console."""
     auth = AuthConfig(hash="pbkdf2-sha256", key_file=str(directory / "keys"))
@@ -159,4 +169,5 @@ async def realm(
         stored = UnownedRecords(Operator, storage, clock=lab.clock)
         for role in Role:
             await stored.create(role.word, Operator(name=role.word, role=role.word, password_hash=HASHED))
-    yield Realm(lab, accounts, console(lab.keeper, accounts, PLAYERS, config=config, pages=pages, live=live), book)
+    app = console(lab.keeper, accounts, PLAYERS, config=config, pages=pages, live=live, records=records)
+    yield Realm(lab, accounts, app, book)

@@ -120,7 +120,7 @@ def console(
         config: The settings: `auth` and `operators` for logins and limits, `backup` for the list of backups, `console`.
         observed: The server with figures of the game's own, as for `operations_port`; it is started.
         live: The game's reactions to acts on live players.
-        records: The game's record classes beside that of its players, for the quarantine.
+        records: The game's record classes beside that of its players, for quarantine and boards.
         pages: Pages of the game's own.
         hosts: The names by which browsers ask for it; requests to others are refused.
     """
@@ -130,7 +130,7 @@ def console(
     observed.start()
     history = History(observed, players.record.__realmkeep__.kind)
     engine.background.run_forever("history of the console", history.keep_sampling)
-    acts = Acts(keeper, players, config.operators, live=live)
+    acts, classes = Acts(keeper, players, config.operators, live=live), [*records, players.record]
     desk = Desk(
         keeper=keeper,
         engine=engine,
@@ -143,7 +143,13 @@ def console(
         logins=ConsoleLogins(engine.clock),
         first_link=FirstLink(engine.clock),
         searches=Searches(engine.clock),
-        quarantine=Quarantine(keeper, [*records, players.record]),
+        quarantine=Quarantine(keeper, classes),
+        boards={
+            field.ranked: cls is players.record
+            for cls in classes
+            for field in cls.__realmkeep__.durable
+            if field.ranked
+        },
         account_acts=AccountActs(acts, config.auth),
         notes=Notes(keeper, acts),
         reports=Reports(config, engine.clock, engine.background),

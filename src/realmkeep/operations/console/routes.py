@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from realmkeep.operations.console.pages import (
     accounts,
+    boards,
     economy,
     entering,
     histories,
@@ -85,6 +86,8 @@ ROUTES: Final = (
     ConsoleRoute("POST", "/quarantine/{key}/discard", GRANTS["discard"], quarantine.discard),
     ConsoleRoute("GET", "/audit", GRANTS["read-audit"], trails.show_audit, "Audit"),
     ConsoleRoute("GET", "/backups", Role.VIEWER, trails.show_backups, "Backups"),
+    ConsoleRoute("GET", "/boards", Role.VIEWER, boards.show_boards, "Boards"),
+    ConsoleRoute("GET", "/boards/{board}", Role.VIEWER, boards.show_board),
     ConsoleRoute("GET", "/economy", Role.VIEWER, economy.show_economy, "Economy"),
     ConsoleRoute("GET", "/economy/count", Role.VIEWER, economy.show_count),
     ConsoleRoute("POST", "/economy/count", GRANTS["count"], economy.start_count),

@@ -14,6 +14,7 @@ T = TypeVar("T")
 
 PAGE_ROWS: Final = 50
 LOOK_S: Final = 0.3  # a page looks no longer: it shows what was found, and the search goes on
+GLANCE_S: Final = 0.05  # for a page that has its answer already
 KEPT_MAX: Final = 16  # searches that can go on
 FOUND_MAX: Final = 10_000  # of one search; beyond it, a longer prefix is wanted
 LITERAL: Final = str.maketrans({each: f"\\{each}" for each in "*?\\"})  # in a pattern of `Storage.keys`
@@ -43,10 +44,10 @@ class _Search(Generic[T]):
         self._turn = asyncio.Lock()
         self._ended = False
 
-    async def page(self, number: int, clock: Clock) -> FoundPage[T]:
+    async def page(self, number: int, clock: Clock, look_s: float) -> FoundPage[T]:
         first, last = number * PAGE_ROWS, (number + 1) * PAGE_ROWS
         try:
-            async with clock.timeout(LOOK_S), self._turn:
+            async with clock.timeout(look_s), self._turn:
                 while len(self._rows) <= last and not self._ended:
                     await self._look()
         except TimeoutError:
@@ -99,15 +100,22 @@ class Searches:
         self._kept: dict[tuple[str, ...], _Search[str]] = {}
 
     async def page(
-        self, name: tuple[str, ...], begin: Callable[[], AsyncIterator[str]], number: int, *, anew: bool
+        self,
+        name: tuple[str, ...],
+        begin: Callable[[], AsyncIterator[str]],
+        number: int,
+        *,
+        anew: bool,
+        look_s: float = LOOK_S,
     ) -> FoundPage[str]:
-        """A page of a search, within `LOOK_S`.
+        """A page of a search.
 
         Args:
             name: Names the search.
             begin: Begins it.
             number: 0 for the first page.
             anew: Begin it anew, unless a step of it is under way.
+            look_s: The longest wait, in seconds.
 
         Raises:
             StorageError: The store cannot be reached.
@@ -119,7 +127,7 @@ class Searches:
                 self._forget(next(iter(self._kept)))
             self._kept[name] = _Search(begin())
         try:
-            return await self._kept[name].page(number, self._clock)
+            return await self._kept[name].page(number, self._clock, look_s)
         except Exception:
             self._forget(name)  # its iterator has ended
             raise

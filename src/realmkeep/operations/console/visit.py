@@ -24,7 +24,7 @@ from realmkeep.operations.console.templates import TEMPLATES
 from realmkeep.operations.operators.roles import GRANTS, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.requests import Request
 
@@ -77,6 +77,7 @@ class Desk:
     """All that the pages of one console use.
 
     Attributes:
+        boards: The boards of the game, by name, and whether players are on it.
         secure: Browsers reach it by TLS, so that cookies are sent by TLS alone.
         links: The navigation.
         issued_passwords: The new passwords of the last resets, by the id of the act, for a second click on the same form.
@@ -97,6 +98,7 @@ class Desk:
     account_acts: AccountActs
     notes: Notes
     reports: Reports
+    boards: Mapping[str, bool]
     config: Config
     secure: bool
     links: Sequence[NavigationLink] = field(default=())

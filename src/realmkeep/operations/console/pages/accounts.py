@@ -9,6 +9,7 @@ from realmkeep.accounts import fold_username
 from realmkeep.errors import ActRefused, RealmkeepError
 from realmkeep.operations.console.forms import act_id, asked, check_typed, done
 from realmkeep.operations.console.looking import ids_beginning, is_stored
+from realmkeep.operations.console.searches import GLANCE_S, LOOK_S
 from realmkeep.operations.operators.account_acts import new_password
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.roles import DAY_S, SUPPORT_BAN_S_MAX, Role
@@ -47,10 +48,14 @@ async def found_accounts(visit: Visit, text: str) -> tuple[list[str], bool, bool
     page, storage = asked(visit), visit.desk.engine.storage
     if not text or ":" in text:
         return [], False, False
-    found = await visit.desk.searches.page(
-        ("account", text), lambda: ids_beginning(storage, "account", "account", text), page.number, anew=page.anew
-    )
     exact = [text] if page.number == 0 and await is_stored(storage, f"account:{text}") else []
+    found = await visit.desk.searches.page(
+        ("account", text),
+        lambda: ids_beginning(storage, "account", "account", text),
+        page.number,
+        anew=page.anew,
+        look_s=GLANCE_S if exact else LOOK_S,
+    )
     return [*exact, *found.rows], found.more, found.looking
 
 

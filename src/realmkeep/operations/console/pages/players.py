@@ -14,6 +14,7 @@ from realmkeep.operations.console.forms import act_id, asked, check_typed, done
 from realmkeep.operations.console.live_view import live_view
 from realmkeep.operations.console.looking import ids_beginning, is_stored
 from realmkeep.operations.console.pages.accounts import FOR_EVER, ban_days, ban_seconds, found_accounts
+from realmkeep.operations.console.searches import GLANCE_S, LOOK_S
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.bans import check_ban
 from realmkeep.operations.operators.finding import accounts_with
@@ -53,11 +54,15 @@ async def _found_ids(visit: Visit, page: Asked) -> tuple[list[str], bool, bool]:
     if not text or ":" in text:
         return [], False, False
     kind, suffix = visit.desk.players.record.__realmkeep__.kind, visit.desk.players.record.__realmkeep__.suffix
-    found = await visit.desk.searches.page(
-        (kind, text), lambda: ids_beginning(storage, kind, "record", text), page.number, anew=page.anew
-    )
     key = f"{kind}:{text}:{suffix}" if suffix else f"{kind}:{text}"
     exact = [text] if page.number == 0 and await is_stored(storage, key) else []
+    found = await visit.desk.searches.page(
+        (kind, text),
+        lambda: ids_beginning(storage, kind, "record", text),
+        page.number,
+        anew=page.anew,
+        look_s=GLANCE_S if exact else LOOK_S,
+    )
     return [*exact, *found.rows], found.more, found.looking
 
 

@@ -1,0 +1,54 @@
+"""Boards: the records of a realm, ranked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from realmkeep.errors import ActRefused
+from realmkeep.operations.console.forms import PAGES_MAX, asked
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from realmkeep.operations.console.visit import Visit
+
+PAGE_ROWS: Final = 50
+
+
+async def show_boards(visit: Visit) -> Response:
+    """The boards that the game declares; the only one leads on."""
+    boards = visit.desk.boards
+    if len(boards) == 1:
+        return visit.redirect("/boards/{}", next(iter(boards)))
+    return visit.render("boards.html", title="Boards", boards=sorted(boards))
+
+
+async def show_board(visit: Visit) -> Response:
+    """The ranks of a board, fifty at a time, in the running season or one that has ended.
+
+    Raises:
+        ActRefused: The game declares no such board, or it has no such season.
+        StorageError: The store cannot be reached.
+    """
+    desk, name = visit.desk, visit.request.path_params["board"]
+    if name not in desk.boards:
+        raise ActRefused(f"the game declares no board {name!r:.80}", hint="a field has durable(ranked=...)")
+    season, number = visit.request.query_params.get("season", ""), asked(visit).number
+    seasons = await desk.keeper.board(name).seasons()
+    if season and season not in {each.name for each in seasons}:
+        raise ActRefused(f"the board {name} has no season {season!r:.80}", hint="choose one of the list")
+    board = desk.keeper.board(name, season=season)
+    rows = await board.top(PAGE_ROWS + 1, after=number * PAGE_ROWS)
+    return visit.render(
+        "board.html",
+        title=name,
+        board=name,
+        boards=sorted(desk.boards),
+        covers=board.covers,
+        season=season,
+        seasons=seasons,
+        rows=rows[:PAGE_ROWS],
+        number=number,
+        more=len(rows) > PAGE_ROWS and number < PAGES_MAX,
+        of_players=desk.boards[name],
+    )
