@@ -29,9 +29,9 @@ def receive(nomad: Nomad, letter: int) -> None:
 class Rig:
     """Args: as `Lab`."""
 
-    def __init__(self, *, loss_window_s: float | None = 0.0, config: ArchiveConfig | None = None) -> None:
-        self.cold = MemoryColdStore()
-        self.config = config or ArchiveConfig(freeze_kinds="nomad")
+    def __init__(self, cold: MemoryColdStore | None = None, *, loss_window_s: float | None = 0.0) -> None:
+        self.cold = cold or MemoryColdStore()
+        self.config = ArchiveConfig(freeze_kinds="nomad")
         self.lab = Lab("a", cold=self.cold, hooks=HOOKS, loss_window_s=loss_window_s)
         self.archivers: dict[str, ColdArchiver] = {}
 

@@ -12,10 +12,11 @@ import pytest
 
 from operations.operators.people import ADMIN, SUPPORT, VIEWER, audited
 from realmkeep.accounts.account import Account
-from realmkeep.config import BackupConfig, JournalConfig, KeeperConfig, OperatorsConfig
-from realmkeep.errors import ActRefused, JournalDamaged, NotGranted
+from realmkeep.config import ArchiveConfig, BackupConfig, JournalConfig, KeeperConfig, OperatorsConfig
+from realmkeep.errors import ActRefused, JournalDamaged, NotGranted, StorageUnavailable
 from realmkeep.keeping import Keeper, Session
 from realmkeep.keys import parse, server_journal
+from realmkeep.operations.archive.archiver import ColdArchiver
 from realmkeep.operations.backup.holdings import Holdings
 from realmkeep.operations.journal.archive import Archive
 from realmkeep.operations.journal.archiver import Archiver
@@ -32,7 +33,8 @@ from realmkeep.realm.world.holdings import HOLDINGS
 from realmkeep.realm.world.operated import PLAYERS
 from realmkeep.realm.world.player import Player
 from realmkeep.records import Record, durable
-from realmkeep.storage import Put, Transaction, open_storage
+from realmkeep.storage import Delete, Put, Transaction, open_storage
+from realmkeep.storage.cold import ColdBatch, MemoryColdStore
 from realmkeep.testing.lab import Lab
 
 Run = Callable[..., tuple[int, str, str]]
@@ -331,3 +333,33 @@ def test_after_an_older_backup_is_restored_an_erased_person_is_gone(run: Run, tm
     assert run("account", "show", "ada", "--store", other)[0] == 1
     shown = json.loads(run("player", "show", "8", "--store", other, "--json")[1])
     assert [field["value"] for field in shown["fields"] if field["name"] == "friends"] == [[]]
+
+
+async def test_a_person_is_erased_from_the_cold_tier_too_also_a_frozen_one_and_one_whose_tier_was_away(
+    tmp_path: Path,
+) -> None:
+    cold = MemoryColdStore()
+    async with Lab(cold=cold) as lab:
+        await realm(lab)
+        archiver = ColdArchiver(lab.keeper, cold, ArchiveConfig())
+        await lab.finish(archiver.sweeper.sweep())
+        await lab.finish(archiver.shipper.ship())
+        inbox = [Delete("player:7:inbox"), Delete("player:7:left")]
+        await lab.line().write([Transaction([], inbox)])
+        await lab.advance(400)
+        assert (await lab.finish(archiver.freezer.freeze(["player:7"]))).frozen == 1
+        late = await cold.rows(["player:7", "account:ada"])
+        assert all(row is not None and row.body for row in late)
+        shown = await acts_of(lab.keeper).show(VIEWER, 7)
+        assert {field.name: field.value for field in shown.fields}["name"] == "ada"
+        cold.is_down = True
+        with pytest.raises(StorageUnavailable):
+            await erasing(lab.keeper, tmp_path).erase(ADMIN, "ada", reason="asked to", act_id="1")
+        cold.is_down = False
+        await erasing(lab.keeper, tmp_path).erase(ADMIN, "ada", reason="asked to", act_id="1")
+        assert await left_of_ada(lab) == []
+        assert [key async for key in lab.line().keys("server:erasing:*")] == []
+        await cold.write(ColdBatch([row for row in late if row is not None], repairs=True))  # a late cut
+        await lab.finish(archiver.sweeper.sweep())
+        assert [row and row.body for row in await cold.rows(["player:7", "account:ada"])] == [None, None]
+        assert [letter for _, letter in await cold.unopened(0, 99) if letter.receiver == "player:7"] == []
