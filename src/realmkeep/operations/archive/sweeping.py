@@ -106,6 +106,7 @@ class Sweeper:
         found: list[ColdRow] = []
         letters: list[ColdLetter] = []
         page: list[RecordKeys] = []
+        size = 0
         started_us = self._clock.wall_us()
         async for key, parsed in all_keys(self._storage):
             if parsed.role == "inbox":
@@ -115,11 +116,13 @@ class Sweeper:
             elif parsed.role == "record":
                 page.append(keys.record_keys(parsed.kind, parsed.id, suffix=parsed.suffix))
             if len(page) == PAGE_RECORDS:
-                found += await self._differing(page, report)
+                more = await self._differing(page, report)
+                found += more
+                size += sum([row.size_bytes for row in more])
                 page = []
-            if sum([row.size_bytes for row in found]) > BATCH_BYTES:
+            if size > BATCH_BYTES:
                 await self._ship(found, letters, report, run)
-                found, letters = [], []
+                found, letters, size = [], [], 0
         opened = await self._opened()
         found += await self._differing(page, report)
         await self._ship(found, letters, report, run, {"swept": started_us}, opened)
