@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 IDS_SKIPPED: Final = 2**32  # ids that may have been given out since the last cut: a million a second for an hour
 LETTERS_AT_ONCE: Final = 1000
+KEYS_AT_ONCE: Final = 1000
 UNOWNED: Final = frozenset({"account", "operator"})
 
 
@@ -165,20 +166,20 @@ class Reconciler:
 
     async def _find_denied(self) -> None:
         """Name the frozen records that the cold tier does not have as their stubs say."""
-        page: list[tuple[str, Stub]] = []
+        page: list[str] = []
         async for key in self._storage.keys("*"):
-            at = record_keys_of(key)
-            (stored,) = await load_each(self._storage, [key]) if at is not None else (None,)
-            if (stub := Stub.read(stored)) is not None:
-                page.append((key, stub))
-            if len(page) == PAGE_RECORDS:
+            if record_keys_of(key) is not None:
+                page.append(key)
+            if len(page) == KEYS_AT_ONCE:
                 await self._deny(page)
                 page = []
         await self._deny(page)
 
-    async def _deny(self, page: list[tuple[str, Stub]]) -> None:
-        heads = await self._cold.heads([key for key, _ in page])
-        for (key, stub), head in zip(page, heads, strict=True):
+    async def _deny(self, page: list[str]) -> None:
+        found = zip(page, await load_each(self._storage, page), strict=True)
+        stubs = [(key, stub) for key, stored in found if (stub := Stub.read(stored)) is not None]
+        heads = await self._cold.heads([key for key, _ in stubs])
+        for (key, stub), head in zip(stubs, heads, strict=True):
             if head is None or (head.revision, head.digest) != stub:
                 self._report.denied.append(key)
 
