@@ -125,7 +125,8 @@ static int64_t place(int64_t inode) {
     if (state->files == FILES_MAX) abort();
     free_one = state->files;
   }
-  state->file[free_one].durable = state->file[free_one].written = state->file[free_one].synced = 0;
+  state->file[free_one].durable = 0; /* earlier entries are of another file, which had its inode */
+  state->file[free_one].written = state->file[free_one].synced = state->writes;
   __sync_synchronize();
   state->file[free_one].inode = inode;
   if (free_one == state->files) state->files = free_one + 1;
