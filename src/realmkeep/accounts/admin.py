@@ -2,6 +2,9 @@
 
 Every change is safe when it returns, also on a store that may lose its last second, because no server could restore a lost
 account. A change that ends sessions reaches every server within two seconds: its notice is part of the same transaction.
+
+Every change raises `NoSuchAccount`, `Quarantined` if the account cannot be read, and `StorageError` if the store cannot be reached
+or its answer was lost.
 """
 
 import asyncio
@@ -69,9 +72,7 @@ class AccountAdmin:
         """The account's first character; None if it has none.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageUnavailable: The store cannot be reached.
+            NoSuchAccount, Quarantined, StorageUnavailable: As `account`.
         """
         characters = (await self.account(username)).character_ids
         return characters[0] if characters else None
@@ -80,9 +81,7 @@ class AccountAdmin:
         """All characters of the account, in order.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageUnavailable: The store cannot be reached.
+            NoSuchAccount, Quarantined, StorageUnavailable: As `account`.
         """
         return (await self.account(username)).character_ids
 
@@ -96,9 +95,7 @@ class AccountAdmin:
 
         Raises:
             AccountError: The account has 64 characters.
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def first(account: Account) -> None:
@@ -114,9 +111,7 @@ class AccountAdmin:
 
         Raises:
             AccountError: The account has 64 characters.
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def last(account: Account) -> None:
@@ -132,9 +127,7 @@ class AccountAdmin:
         """Unlink a character and end its tickets. The character's record stays unless `also` deletes it.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def without(account: Account) -> None:
@@ -155,9 +148,7 @@ class AccountAdmin:
             beside: More of the same transaction; its errors are raised.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def banned(account: Account) -> None:
@@ -171,12 +162,10 @@ class AccountAdmin:
 
         Args:
             username: The account.
-            beside: More of the same transaction; its errors are raised.
+            beside: As of `ban`.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def free(account: Account) -> None:
@@ -190,12 +179,10 @@ class AccountAdmin:
         Args:
             username: The account.
             reason: For the operators.
-            beside: More of the same transaction; its errors are raised.
+            beside: As of `ban`.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def locked(account: Account) -> None:
@@ -209,12 +196,10 @@ class AccountAdmin:
 
         Args:
             username: The account.
-            beside: More of the same transaction; its errors are raised.
+            beside: As of `ban`.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def free(account: Account) -> None:
@@ -230,12 +215,10 @@ class AccountAdmin:
         Args:
             username: The account.
             password_hash: As of `hash_password`.
-            beside: More of the same transaction; its errors are raised.
+            beside: As of `ban`.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def renewed(account: Account) -> None:
@@ -287,12 +270,10 @@ class AccountAdmin:
 
         Args:
             username: The account.
-            beside: More of the same transaction; its errors are raised.
+            beside: As of `ban`.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def without_tickets(account: Account) -> None:
@@ -309,9 +290,7 @@ class AccountAdmin:
             stolen: Also end the session of the family, on every server.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
 
         def without(account: Account) -> None:
@@ -330,9 +309,7 @@ class AccountAdmin:
             beside: More of it, made anew for each attempt; its errors are raised.
 
         Raises:
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
         await asyncio.to_thread(confusables)  # a file, read once: not on the event loop
         for _ in range(CHANGE_TURNS_MAX):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from realmkeep.config import Config
-    from realmkeep.operations.backup.examining import Finding
+    from realmkeep.operations.backup.examining import Verification
     from realmkeep.operations.backup.offsite import Bucket
     from realmkeep.operations.backup.restoring import RestorePlan
 
@@ -119,7 +119,7 @@ def verify(
     config = _config(None, directory)
     place, game, identities = _place(config), game_of(config), _identities(identity)
 
-    async def run() -> "list[Finding]":
+    async def run() -> "list[Verification]":
         chosen = await asyncio.to_thread(names_to_verify, place, names, every=every)
         clock = SystemClock()
         return [await verify_backup(place, name, game, identities=identities, clock=clock) for name in chosen]
@@ -287,7 +287,7 @@ def _prune(config: "Config", *, say: bool, dry_run: bool = False) -> bool:
     return bool(found)
 
 
-def _say(finding: "Finding") -> None:
+def _say(finding: "Verification") -> None:
     sys.stdout.write(f"{finding.name}  {finding.verdict}{f': {finding.why}' if finding.why else ''}\n")
     for warning in finding.warnings:
         sys.stdout.write(f"  {warning}\n")

@@ -18,7 +18,7 @@ from realmkeep.operations.backup import examining
 from realmkeep.operations.backup.catalogue import backup_ages, list_backups
 from realmkeep.operations.backup.census import count_store
 from realmkeep.operations.backup.creating import create_backup
-from realmkeep.operations.backup.examining import Finding, verify_backup
+from realmkeep.operations.backup.examining import Verification, verify_backup
 from realmkeep.operations.backup.game import Game
 from realmkeep.operations.backup.holdings import Holdings, Tally
 from realmkeep.operations.backup.manifest import Manifest, create_manifest, read_manifest, read_note
@@ -45,7 +45,7 @@ def count_nothing(_held: object, _tally: Tally) -> None:
     """A game that counts nothing."""
 
 
-async def verified(backups: Path, backup: Manifest, game: Game = GAME) -> Finding:
+async def verified(backups: Path, backup: Manifest, game: Game = GAME) -> Verification:
     return await verify_backup(backups, backup.name, game, clock=CLOCK)
 
 

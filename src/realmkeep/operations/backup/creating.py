@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from realmkeep.clock import Clock
-    from realmkeep.operations.backup.examining import Finding
+    from realmkeep.operations.backup.examining import Verification
     from realmkeep.operations.backup.game import Game
     from realmkeep.storage.snapshots import PinnedSnapshot
 
@@ -38,7 +38,7 @@ class CreatedBackup:
     """A new backup, and the verdict of its first restore."""
 
     manifest: Manifest
-    finding: Finding
+    finding: Verification
 
 
 async def create_backup(

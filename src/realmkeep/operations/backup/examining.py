@@ -28,7 +28,7 @@ Verdict: TypeAlias = Literal["good", "bad", "inconclusive"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Verification:
     """The outcome of one verification.
 
     Attributes:
@@ -76,7 +76,7 @@ async def load_backup(
 
 async def verify_backup(
     directory: Path, name: str, game: Game, *, identities: Sequence[Any] = (), clock: Clock
-) -> Finding:
+) -> Verification:
     """Verify one backup, and note a conclusive verdict beside it.
 
     The digests of its files come first, then the restore, then the census against the manifest. A missing key, a full disk
@@ -99,27 +99,27 @@ async def verify_backup(
         found = await load_backup(path, manifest, game, identities=identities, clock=clock)
         finding = judge(manifest, found)
     except BackupDamaged as error:
-        finding = Finding(name, "bad", error.message)
+        finding = Verification(name, "bad", error.message)
     except (StorageError, OSError, TimeoutError) as error:
-        finding = Finding(name, "inconclusive", str(error))
+        finding = Verification(name, "inconclusive", str(error))
     except BackupError as error:
         if manifest is None:
             raise
-        finding = Finding(name, "inconclusive", str(error))
+        finding = Verification(name, "inconclusive", str(error))
     if manifest is not None and finding.verdict != "inconclusive":
         note = VerdictNote(verdict=finding.verdict, why=finding.why, at_us=clock.wall_us(), digest=manifest.digest)
         await asyncio.to_thread(write_note, directory / name, note)
     return finding
 
 
-def judge(manifest: Manifest, found: Census) -> Finding:
+def judge(manifest: Manifest, found: Census) -> Verification:
     """Compare the census of a restored backup with its manifest."""
     written = manifest.census
     differences = "; ".join(written.differences(found))
     if found.digest != written.digest or found.keys != written.keys:
-        return Finding(manifest.name, "bad", f"its contents are not those that were written: {differences}")
+        return Verification(manifest.name, "bad", f"its contents are not those that were written: {differences}")
     if differences:
-        return Finding(
+        return Verification(
             manifest.name,
             "inconclusive",
             f"its contents are byte for byte those that were written, but this version of the game reads them otherwise"
@@ -127,8 +127,8 @@ def judge(manifest: Manifest, found: Census) -> Finding:
         )
     if found.unknown:
         kinds = ", ".join(found.unknown)
-        return Finding(manifest.name, "inconclusive", f"backup.holdings names no class for these: {kinds}")
-    return Finding(manifest.name, "good", warnings=warnings_of(found))
+        return Verification(manifest.name, "inconclusive", f"backup.holdings names no class for these: {kinds}")
+    return Verification(manifest.name, "good", warnings=warnings_of(found))
 
 
 def warnings_of(census: Census) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ class Layout(msgspec.Struct, frozen=True):
     parts: dict[str, dict[str, str]] = {}
 
 
-class Finding(msgspec.Struct, frozen=True):
+class LayoutChange(msgspec.Struct, frozen=True):
     """One difference between the classes and the file.
 
     Attributes:
@@ -105,25 +105,27 @@ def read_layouts(path: Path) -> dict[str, Layout]:
         raise ConfigError(f"{path} has no layouts: {error}", hint="restore it from your version control") from error
 
 
-def compare(classes: Iterable[type[Record]], known: dict[str, Layout]) -> list[Finding]:
+def compare(classes: Iterable[type[Record]], known: dict[str, Layout]) -> list[LayoutChange]:
     """Each difference between the classes and the layouts of a file."""
-    findings: list[Finding] = []
+    findings: list[LayoutChange] = []
     for cls in classes:
         kind, now = kind_of(cls), layout_of(cls)
         was = known.get(kind)
         if was is None:
-            findings.append(Finding(kind, f"version {now.version} is not in the file yet", needs_version=False))
+            findings.append(LayoutChange(kind, f"version {now.version} is not in the file yet", needs_version=False))
         elif now.version < was.version:
-            findings.append(Finding(kind, f"version {now.version} is older than {was.version}", needs_version=True))
+            findings.append(
+                LayoutChange(kind, f"version {now.version} is older than {was.version}", needs_version=True)
+            )
         elif now != was and now.version == was.version:
             changes = "; ".join(_changes(was, now)) or "its fields have another order"
-            findings.append(Finding(kind, f"version {now.version} has changed: {changes}", needs_version=True))
+            findings.append(LayoutChange(kind, f"version {now.version} has changed: {changes}", needs_version=True))
         elif now != was:
-            findings.append(Finding(kind, f"version {now.version} follows {was.version}", needs_version=False))
+            findings.append(LayoutChange(kind, f"version {now.version} follows {was.version}", needs_version=False))
             readable_by = cls.__realmkeep__.readable_by
             if readable_by is not None and readable_by <= was.version and (lost := _unreadable(was, now)):
                 what = f"readable_by={readable_by} does not hold for version {was.version}: {'; '.join(lost)}"
-                findings.append(Finding(kind, what, needs_version=True))
+                findings.append(LayoutChange(kind, what, needs_version=True))
     return findings
 
 
