@@ -69,7 +69,7 @@ async def test_a_run_migrates_what_is_behind_and_nothing_else() -> None:
         assert [key async for key in lab.line().keys("*:owner")] == []
         found = await lab.keeper.unowned(Account).get("ada")
         assert found is not None
-        assert b'"version":5' in found.stored
+        assert b'"version":%d' % Account.__realmkeep__.version in found.stored
         assert (await MigrationRun(lab.keeper, (Knight,)).run()).migrated == {}
         assert seen == list(range(1, 72))
 
