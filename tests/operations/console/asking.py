@@ -14,7 +14,7 @@ import msgspec
 
 from keeping.game import Player
 from operations.operators.people import PASSWORD, PLAYERS
-from realmkeep import Record
+from realmkeep import Record, durable
 from realmkeep.accounts import Accounts, Argon2Cost, hash_password, open_accounts
 from realmkeep.accounts.account import Account
 from realmkeep.config import AuthConfig, BackupConfig, Config, ConsoleConfig
@@ -53,15 +53,24 @@ def path_of(route: ConsoleRoute) -> str:
 
 
 async def hostile_things(keeper: Keeper) -> None:
-    """A live player 7 with a hostile name and a note, her account `ada`, and a record that cannot be used."""
+    """A live player 7 with a hostile name and a note, her account `ada`, and a record that cannot be used; and a board."""
     engine = engine_of(keeper)
     await keeper.login(Player, 7, create=lambda: Player(name=HOSTILE, gold=10))
+    jumper = await keeper.login(Jumper, 3, create=Jumper)
+    jumper.record.points = 4711
+    await keeper.board("jumps").top()
     accounts = UnownedRecords(Account, engine.storage, clock=engine.clock)
     await accounts.create("ada", Account(username="ada", character_ids=[7], locked=HOSTILE, password_hash="x"))
     note = msgspec.json.encode(Note(1, HOSTILE, HOSTILE))
     copy = b'{"version":1,"name":"%s","gold":-1}' % HOSTILE.encode()
     effects = [Append("rover:7:notes", note), Put("rover:9", copy), Put(f"corrupt:rover:9:{'0' * 16}", copy)]
     assert await engine.storage.write([Transaction((), effects)]) == [Committed()]
+
+
+class Jumper(Record, kind="console-jumper", version=1):
+    """A record on a board."""
+
+    points: int = durable(default=0, ranked="jumps")
 
 
 @dataclass
@@ -156,7 +165,7 @@ async def realm(
     live: LiveGame | None = None,
     settings: ConsoleConfig | None = None,
     config: Config | None = None,
-    records: Iterable[type[Record]] = (),
+    records: Iterable[type[Record]] = (Jumper,),
 ) -> AsyncGenerator[Realm]:
     """A realm with an operator of each role, or with none, and its console."""
     auth = AuthConfig(hash="pbkdf2-sha256", key_file=str(directory / "keys"))

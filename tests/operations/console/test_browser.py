@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Page, async_playwright, expect
 
-from operations.console.asking import HASHED, hostile_things, path_of
+from operations.console.asking import HASHED, Jumper, hostile_things, path_of
 from operations.console.browsing import Seen, check_page
 from operations.operators.people import PASSWORD, PLAYERS
 from realmkeep.accounts import Accounts, open_accounts
@@ -52,7 +52,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Seen]
         config = Config(auth=auth)
         made = console_port(
             ConsoleConfig(listen="127.0.0.1:0"),
-            lambda hosts: console(keeper, accounts, PLAYERS, config=config, hosts=hosts),
+            lambda hosts: console(keeper, accounts, PLAYERS, config=config, records=[Jumper], hosts=hosts),
         )
         async with made as (url, _), async_playwright() as browsers:
             chromium = await browsers.chromium.launch(executable_path=needed("chromium"), args=["--no-sandbox"])

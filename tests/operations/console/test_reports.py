@@ -221,6 +221,8 @@ async def test_the_history_of_a_player_is_that_of_the_archive_and_of_the_entries
 
 async def test_without_a_journal_the_page_says_so(kept: Realm) -> None:
     browser = await kept.browser(Role.VIEWER)
+    assert (await browser.get("/players/7/history")).status == 409, "there is no such player, or it was erased"
+    await kept.lab.keeper.login(Player, 7, create=Player)
     assert "keeps no journal" in (await browser.get("/players/7/history")).text
 
 

@@ -20,7 +20,7 @@ async def test_a_route_is_answered_for_its_role_and_above(kept: Realm, route: Co
             assert answer.status == 403
             assert f"This needs the role {route.role.word}" in answer.text
         else:
-            assert answer.status not in (401, 403) or "wrong name or password" in answer.text, answer.text
+            assert answer.status not in (401, 403) or "the password or the code is wrong" in answer.text, answer.text
             assert answer.status < 500, answer.text
 
 

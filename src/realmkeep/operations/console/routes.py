@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from realmkeep.operations.console.pages import (
     accounts,
+    approvals,
     boards,
     economy,
     entering,
@@ -88,6 +89,9 @@ ROUTES: Final = (
     ConsoleRoute("GET", "/backups", Role.VIEWER, trails.show_backups, "Backups"),
     ConsoleRoute("GET", "/boards", Role.VIEWER, boards.show_boards, "Boards"),
     ConsoleRoute("GET", "/boards/{board}", Role.VIEWER, boards.show_board),
+    ConsoleRoute("POST", "/boards/{board}/end", GRANTS["end-season"], boards.end),
+    ConsoleRoute("GET", "/approvals", GRANTS["approve"], approvals.show_approvals, "Approvals"),
+    ConsoleRoute("POST", "/approvals/{act}", GRANTS["approve"], approvals.approve),
     ConsoleRoute("GET", "/economy", Role.VIEWER, economy.show_economy, "Economy"),
     ConsoleRoute("GET", "/economy/count", Role.VIEWER, economy.show_count),
     ConsoleRoute("POST", "/economy/count", GRANTS["count"], economy.start_count),

@@ -107,12 +107,21 @@ class Approvals:
             StorageError: The store cannot be reached.
         """
         check_grant(by, "approve")
-        found: list[Request] = []
-        async for key in self._storage.keys("server:act:*"):
-            request = _decoded(await self._storage.load(key))
-            if request is not None and not request.approved_by:
-                found.append(request)
+        found = [
+            request
+            async for key in self._storage.keys("server:act:*")
+            if (request := await self.request_at(key)) is not None
+        ]
         return sorted(found, key=lambda request: request.at_us)
+
+    async def request_at(self, key: str) -> Request | None:
+        """The request at a key of `server:act:*`; None if none waits there.
+
+        Raises:
+            StorageError: The store cannot be reached.
+        """
+        request = _decoded(await self._storage.load(key))
+        return None if request is None or request.approved_by else request
 
     async def approve(self, by: Operator, act_id: str, *, reason: str, approval_id: str) -> Outcome:
         """Approve the act of another admin, which then asks for it again.

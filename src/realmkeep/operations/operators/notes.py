@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.orders import Order, OrderBook, Outcome, checked_reason
 from realmkeep.operations.operators.roles import check_grant
-from realmkeep.storage import Append, Committed, Failed, Guard, Present, Refused, Transaction, Unknown
+from realmkeep.storage import Append, Present
 
 if TYPE_CHECKING:
     from realmkeep import Keeper
     from realmkeep.operations.operators.acts import Acts
     from realmkeep.operations.operators.operator import Operator
+    from realmkeep.operations.operators.orders import Outcome
 
-TURNS_MAX: Final = 20
 SHOWN_MAX: Final = 100  # the newest of them
 
 
@@ -87,22 +86,4 @@ class Notes:
             reason=checked_reason(text),
         )
         note = msgspec.json.encode(Note(self._clock.wall_us(), by.name, order.reason))
-        for _ in range(TURNS_MAX):
-            found = await self._book.look(order)
-            if isinstance(found, Outcome):
-                return found.require()
-            outcome, also = self._book.done(order, {}, found)
-            guards = [each for each in also if isinstance(each, Guard)]
-            effects = [each for each in also if not isinstance(each, Guard)]
-            made = Transaction(guards, [Append(at.notes, note), *effects], [Present(at.record)])
-            (written,) = await self._storage.write([made])
-            match written:
-                case Committed():
-                    if self._storage.capability.loss_window_s != 0:
-                        await self._storage.flush()
-                    return outcome
-                case Refused():
-                    continue
-                case Failed() | Unknown():
-                    raise written.error
-        raise StorageUnavailable(f"other acts were faster {TURNS_MAX} times in a row", hint="ask again")
+        return await self._book.write(order, {}, [Append(at.notes, note)], [Present(at.record)])

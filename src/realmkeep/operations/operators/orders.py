@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import msgspec
 
 from realmkeep import keys
-from realmkeep.errors import ActRefused, OpReused
+from realmkeep.errors import ActRefused, OpReused, StorageUnavailable
 from realmkeep.keys import SERVER_AUDIT_HEAD
 from realmkeep.operations.operators.audit import REASON_CHARS_MAX, AuditEntry, FoundHead
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, Unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from realmkeep.clock import Clock
     from realmkeep.keeping.unowned_records import Also
-    from realmkeep.storage import Storage
+    from realmkeep.storage import Effect, Need, Storage
 
 OUTCOME_KEEP_S: Final = 7 * 24 * 3600.0  # an act that is asked for again later is a new one
+TURNS_MAX: Final = 20  # each lost to another act in the realm at the same moment
 ORDER_LASTS_S: Final = 600.0  # an order that lay longer in a control list is not run any more
 
 
@@ -206,6 +209,38 @@ class OrderBook:
             server=self._server,
         )
         return outcome, [*self._marking(order, outcome), *head.append(entry)]
+
+    async def write(
+        self, order: Order, details: dict[str, Any], effects: Sequence[Effect], needs: Sequence[Need] = ()
+    ) -> Outcome:
+        """Apply effects with the outcome and the audit entry of an act that belongs to no live record; once for its id.
+
+        Args:
+            order: The act.
+            details: The change, for the entry.
+            effects: The change.
+            needs: Conditions of it; one that does not hold looks like a faster act.
+
+        Raises:
+            OpReused: The id is that of another act.
+            Corrupt: The audit trail's head cannot be read.
+            StorageError: The store cannot be reached, or others were faster again and again.
+        """
+        for _ in range(TURNS_MAX):
+            found = await self.look(order)
+            if isinstance(found, Outcome):
+                return found.require()
+            outcome, also = self.done(order, details, found)
+            guards = [each for each in also if isinstance(each, Guard)]
+            more = [each for each in also if not isinstance(each, Guard)]
+            (written,) = await self._storage.write([Transaction(guards, [*effects, *more], needs)])
+            if isinstance(written, (Failed, Unknown)):
+                raise written.error
+            if isinstance(written, Committed):
+                if self._storage.capability.loss_window_s != 0:  # a command ends, and remembers nothing
+                    await self._storage.flush()
+                return outcome
+        raise StorageUnavailable(f"other acts were faster {TURNS_MAX} times in a row", hint="ask again")
 
     async def refuse(self, order: Order, error: ActRefused) -> Outcome:
         """Keep the refusal as the outcome of an order; returns the one that counts, if another server was faster.

@@ -62,6 +62,7 @@ GRANTS: Final[Mapping[str, Role]] = MappingProxyType(
         "erase": Role.ADMIN,
         "approve": Role.ADMIN,
         "discard": Role.ADMIN,
+        "end-season": Role.ADMIN,
         "edit": Role.ADMIN,
         "add-operator": Role.ADMIN,
         "change-operator": Role.ADMIN,

@@ -58,10 +58,11 @@ async def show_history(visit: Visit) -> Response:
     """The page: it looks at the archive in a child process, and waits for it.
 
     Raises:
+        ActRefused: There is no such player.
         StorageError: The store cannot be reached.
     """
     desk, player = visit.desk, visit.request.path_params["id"]
-    at = keys_of(desk.players.record, player)
+    at = keys_of(desk.players.record, await desk.acts.player_id(player))  # an erased one has no history
     if desk.engine.journal.is_on:
         desk.reports.start(*_command(at.record))
     return await _shown(visit, "history.html", at.record)
@@ -71,9 +72,11 @@ async def show_entries(visit: Visit) -> Response:
     """The part of the page that waits for the archive.
 
     Raises:
+        ActRefused: There is no such player.
         StorageError: The store cannot be reached.
     """
-    at = keys_of(visit.desk.players.record, visit.request.path_params["id"])
+    player = await visit.desk.acts.player_id(visit.request.path_params["id"])
+    at = keys_of(visit.desk.players.record, player)
     return await _shown(visit, "history_entries.html", at.record)
 
 

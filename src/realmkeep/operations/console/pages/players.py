@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from realmkeep.accounts import fold_username
-from realmkeep.errors import ActRefused, RealmkeepError
+from realmkeep.errors import ActRefused, ApprovalNeeded, RealmkeepError
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.operations.console.forms import act_id, asked, check_typed, done
 from realmkeep.operations.console.live_view import live_view
 from realmkeep.operations.console.looking import ids_beginning, is_stored
 from realmkeep.operations.console.pages.accounts import FOR_EVER, ban_days, ban_seconds, found_accounts
+from realmkeep.operations.console.pages.approvals import wait_for_approval
 from realmkeep.operations.console.searches import GLANCE_S, LOOK_S
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.bans import check_ban
@@ -164,9 +165,13 @@ async def gift(visit: Visit) -> Response:
     if not (amount.isascii() and amount.isdigit() and len(amount) <= 15):
         raise ActRefused(f"{amount!r:.40} is no amount", hint="a whole number from 1")
     thing = form.get("thing", "").strip()
-    outcome = await visit.desk.acts.gift(
-        visit.by, _id(visit), thing, int(amount), reason=form.get("reason", ""), act_id=act_id(form)
-    )
+    form["act_id"] = act_id(form)
+    try:
+        outcome = await visit.desk.acts.gift(
+            visit.by, _id(visit), thing, int(amount), reason=form.get("reason", ""), act_id=form["act_id"]
+        )
+    except ApprovalNeeded as needed:
+        return wait_for_approval(visit, needed, visit.at("/players/{}/gift", _id(visit)), form)
     return _done(visit, form, f"given {int(amount):,} {thing}", outcome)
 
 
