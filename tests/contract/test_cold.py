@@ -18,6 +18,7 @@ from realmkeep.storage.cold import (
     digest_of,
     open_cold_store,
 )
+from realmkeep.storage.cold.postgres import PostgresColdStore
 from realmkeep.testing.postgres_server import PostgresServer
 
 BODY = b'{"version":3,"gold":7,"name":"Ada","crc":"00000000"}'
@@ -169,6 +170,18 @@ async def test_a_store_that_was_cut_off_is_used_again(postgres: PostgresServer, 
         except StorageError as error:
             assert error.retryable or error.outcome == "unknown"  # noqa: PT017 - the next attempt has to succeed
     assert await one(cold, "player:1") == row("player:1", 2)
+    await cold.disconnect()
+
+
+async def test_a_commit_survives_a_crash_of_a_database_that_would_answer_before_it_syncs(
+    postgres: PostgresServer, postgres_url: str
+) -> None:
+    cold = open_cold_store(f"{postgres_url}%20-csynchronous_commit%3Doff")
+    await cold.connect()
+    assert isinstance(cold, PostgresColdStore)
+    assert cold._writer is not None
+    cursor = await cold._writer._driver.execute(b"SHOW synchronous_commit")
+    assert await cursor.fetchone() == ("on",)
     await cold.disconnect()
 
 

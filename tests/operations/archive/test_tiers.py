@@ -189,6 +189,15 @@ async def test_letters_travel_with_their_commits() -> None:
         assert (await rig.cold.unopened(0, 10), await rig.gold(2)) == ([], 130)
 
 
+async def test_a_silent_cold_tier_holds_one_new_player_up_for_half_a_second() -> None:
+    async with Rig() as rig:
+        rig.cold.is_silent = True
+        before_s = rig.lab.clock.monotonic_s()
+        for id_ in range(3):
+            await rig.lab.finish(rig.nomad(id_))
+        assert rig.lab.clock.monotonic_s() - before_s == pytest.approx(0.5, abs=0.1)
+
+
 async def test_a_letter_that_a_server_opened_before_its_crash_is_known_as_opened() -> None:
     async with Rig() as rig:
         b = await rig.server("b")

@@ -26,7 +26,7 @@ from realmkeep.keeping.live.op_ring import OpRing
 from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.ownership.loss_probe import is_older
 from realmkeep.keeping.ownership.revisions import claimable_number, stored_number
-from realmkeep.keeping.ownership.thawing import Thawed, check_not_lost, thaw
+from realmkeep.keeping.ownership.thawing import LossGuard, Thawed, thaw
 from realmkeep.keys import SERVER_STORE_ID
 from realmkeep.records import Record, load
 from realmkeep.storage import Committed, Failed, Guard, Put, Transaction, load_each
@@ -169,6 +169,7 @@ class Claims:
         self._safe_point = safe_point
         self._accept_unchecked = accept_unchecked
         self._cold = cold
+        self._loss_guard = LossGuard(cold, clock)
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
         """Own the record, or make it; None if it is absent and `create` is None.
@@ -194,7 +195,7 @@ class Claims:
             if stored.record is None:
                 if create is None:
                     return None
-                await check_not_lost(self._cold, self._clock, record_keys.record)
+                await self._loss_guard.check(record_keys.record)
                 claimed = self._made(record_keys, stored, _of(cls, create(), record_keys))
             else:
                 if (stub := Stub.read(stored.record)) is not None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from realmkeep.storage.cold import ColdRow, ColdStore, Stub
 
 
-LOST_S: Final = 0.5  # a row is read in 1 ms
+ANSWER_S: Final = 0.5  # a row is read in 1 ms
+AWAY_S: Final = 10.0
 
 
 class Thawed(NamedTuple):
@@ -45,26 +46,40 @@ class Thawed(NamedTuple):
         yield Put(keys.ops, self.row.ops) if self.row.ops else Delete(keys.ops)
 
 
-async def check_not_lost(cold: ColdStore | None, clock: Clock, key: str) -> None:
-    """Refuse to make a record anew that the cold tier has alive: the hot store has lost it.
+class LossGuard:
+    """Keeps a record from being made anew that the cold tier has alive, because the hot store has lost it.
 
-    A cold tier that does not answer soon holds no new player up.
+    A cold tier that does not answer soon holds no new player up, and is not asked again for a while.
 
-    Raises:
-        StorageUnavailable: The hot store lacks the record; nothing was changed.
+    Args:
+        cold: The cold tier; None if this server has none.
+        clock: The clock.
     """
-    if cold is None:
-        return
-    try:
-        async with clock.timeout(LOST_S):
-            (head,) = await cold.heads([key])
-    except (StorageError, TimeoutError):
-        return
-    if head is not None and not head.is_deleted:
-        raise StorageUnavailable(
-            f"{key} is absent, and the archive has it: the store may have lost it",
-            hint="stop the servers, then: realmkeep archive reconcile; after a deletion try again in a moment",
-        )
+
+    def __init__(self, cold: ColdStore | None, clock: Clock) -> None:
+        self._cold = cold
+        self._clock = clock
+        self._asks_from_s = float("-inf")
+
+    async def check(self, key: str) -> None:
+        """Check a record that the hot store does not have.
+
+        Raises:
+            StorageUnavailable: The cold tier has it; nothing was changed.
+        """
+        if self._cold is None or self._clock.monotonic_s() < self._asks_from_s:
+            return
+        try:
+            async with self._clock.timeout(ANSWER_S):
+                (head,) = await self._cold.heads([key])
+        except (StorageError, TimeoutError):
+            self._asks_from_s = self._clock.monotonic_s() + AWAY_S
+            return
+        if head is not None and not head.is_deleted:
+            raise StorageUnavailable(
+                f"{key} is absent, and the archive has it: the store may have lost it",
+                hint="stop the servers, then: realmkeep archive reconcile; after a deletion try again in a moment",
+            )
 
 
 async def thaw(cold: ColdStore | None, key: str, stub: Stub, *, is_final: bool) -> ColdRow | None:

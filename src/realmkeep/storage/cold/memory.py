@@ -1,5 +1,6 @@
 """A cold store in the memory of one process, for tests and for the laboratory."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -17,6 +18,7 @@ class MemoryColdStore:
     Attributes:
         boards: The boards.
         is_down: It answers every call with `StorageUnavailable`, for tests of an outage.
+        is_silent: It answers no read.
     """
 
     def __init__(self) -> None:
@@ -26,7 +28,7 @@ class MemoryColdStore:
         self._erased: dict[str, int] = {}
         self._places = 0
         self.boards = MemoryColdBoards(self._check)
-        self.is_down = False
+        self.is_down = self.is_silent = False
 
     def __repr__(self) -> str:
         return f"<MemoryColdStore of {len(self._rows)} rows>"
@@ -64,6 +66,8 @@ class MemoryColdStore:
     async def rows(self, keys: Sequence[str]) -> list[ColdRow | None]:
         """As `ColdStore.rows`."""
         self._check()
+        if self.is_silent:
+            await asyncio.get_running_loop().create_future()
         return [self._rows.get(key) for key in keys]
 
     async def heads(self, keys: Sequence[str]) -> list[ColdHead | None]:

@@ -249,6 +249,7 @@ class PostgresColdStore:
             ((is_standby,),) = await connection.ask("role")
             if is_standby:
                 raise StorageUnavailable(f"the store {self._address} is a standby", hint="name its primary")
+            await connection.ask("cold_session")
             await _make_tables(connection)
         except (psycopg.Error, OSError, TimeoutError, StorageUnavailable, StorageMisconfigured) as error:
             if connection is not None:
