@@ -28,6 +28,7 @@ def drill(
     bots: _Bots = 6,
     servers: _Servers | None = None,
     game: str = "",
+    archive: Annotated[bool, Parameter(negative="")] = False,
     json: Path | None = None,
 ) -> None:
     """Break real servers and stores under a crowd, and hold their answers against what the store kept.
@@ -48,12 +49,13 @@ def drill(
         servers: Number of game servers; by default two where servers can share the store, else one.
         game: module:attribute of the driver of your own game, which `realmkeep.testing.drill` describes; by default the
             drill's own game.
+        archive: Let a PostgreSQL follow the store as its cold tier, break it as well, and compare both tiers at the end.
         json: A file to which the results are added.
     """
     from realmkeep.drill.plan import DrillPlan  # noqa: PLC0415 - a command imports its modules when it runs
 
     chosen = () if faults == "all" else tuple(filter(None, (name.strip() for name in faults.split(","))))
-    plan = DrillPlan(store, chosen, rounds or 0, seed, bots, servers or 0, game)
+    plan = DrillPlan(store, chosen, rounds or 0, seed, bots, servers or 0, game, archive)
     with exit_codes():
         outcome = _run(plan)
     history = f"realmkeep-drill-{seed}.jsonl" if outcome.history else ""

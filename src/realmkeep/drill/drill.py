@@ -15,6 +15,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.drill.checks import Stuck
 from realmkeep.drill.checks.append_only_log import check_history, is_whole
+from realmkeep.drill.checks.tiers import check_tiers
 from realmkeep.drill.controls import CONTROLS, Control, is_caught
 from realmkeep.drill.disk.disk_shim import DiskShim, find_compiler
 from realmkeep.drill.faults import FAULTS, Fault, Harm, lacking
@@ -199,6 +200,8 @@ class Drill:
                 and is_whole(realm.store.directory)
             ):
                 wrong += await asyncio.to_thread(check_history, realm.store.directory, self._plan.bots)
+            if realm.archive is not None:
+                wrong += await check_tiers(realm.store.url, realm.archive.url, realm.clock)
         except Stuck as error:
             wrong = [f"recovery: {error}"]
         if wrong:
@@ -309,7 +312,7 @@ class _Opening:
         async with open_realm(
             directory, seed=plan.seed, names=self._names, config=self._config, store_options="" if patient else self._kind.options,
             mutant=broken, make_store=self._kind.make, game=game, bots=plan.bots, shim=self._shim, network=network,
-            limit_s=limit_s,
+            limit_s=limit_s, archived=plan.archive,
         ) as realm:  # fmt: skip
             if isinstance(realm.store, ExternalStore):
                 await asyncio.to_thread(realm.store.check_empty, game.keys)

@@ -30,6 +30,7 @@ class DrillPlan:
         bots: The number of players.
         servers: The number of servers; 0 for two where the store can be shared, else one.
         game: `module:attribute` of a studio's game; empty for the drill's own.
+        archive: A PostgreSQL follows the store as its cold tier.
     """
 
     store: str
@@ -39,6 +40,7 @@ class DrillPlan:
     bots: int = 6
     servers: int = 0
     game: str = ""
+    archive: bool = False
 
     @property
     def replay(self) -> str:
@@ -60,6 +62,7 @@ class DrillPlan:
         words += ["--servers", str(self.servers)] if self.servers else []
         words += ["--faults", ",".join(self.faults)] if self.faults else []
         words += ["--game", self.game] if self.game else []
+        words += ["--archive"] if self.archive else []
         return shlex.join(words)
 
 

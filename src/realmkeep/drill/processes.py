@@ -51,11 +51,21 @@ class ServerProcess:
         directory: For its sockets, log and rescue file.
         broken: A promise that it does not keep; see `server.breaks`.
         game: `module:attribute` of a studio's game; empty for the drill's own.
+        archive_url: The cold tier; empty for none.
     """
 
-    def __init__(self, store_url: str, config: KeeperConfig, directory: Path, broken: str, game: str = "") -> None:
+    def __init__(
+        self,
+        store_url: str,
+        config: KeeperConfig,
+        directory: Path,
+        broken: str,
+        game: str = "",
+        archive_url: str = "",
+    ) -> None:
         self.name = config.name
-        self._settings = ServerSettings(store_url, "", str(directory / f"{config.name}.rescue"), config, game)
+        rescue = str(directory / f"{config.name}.rescue")
+        self._settings = ServerSettings(store_url, "", rescue, config, game, archive_url)
         self._directory = directory
         self._environment = {**os.environ, BREAK: broken}
         self._starts = 0

@@ -28,6 +28,7 @@ from realmkeep.drill.played import PlayedGame, own_game
 from realmkeep.drill.processes import START_S_MAX, ServerProcess, state_of
 from realmkeep.drill.stores.redis import IMPATIENT, RedisStore
 from realmkeep.drill.stores.store import Linked, Store, Trait
+from realmkeep.testing.postgres_server import PostgresServer
 
 HEROES: Final = 6
 REALM_S_MAX: Final = 240.0  # a machine so slow is stuck
@@ -56,20 +57,30 @@ class Realm:
         config: The keepers' settings, but their names.
         broken: A promise that no server keeps; see `server.breaks`.
         shim: The shim between the store and its disk, if there is one.
+        archive: The cold tier; None for none.
     """
 
     def __init__(
         self, store: Store, store_url: str, names: tuple[str, ...], directory: Path, *, game: PlayedGame, bots: int,
         seed: int, config: KeeperConfig, broken: str = "", shim: DiskShim | None = None,
+        archive: PostgresServer | None = None,
     ) -> None:  # fmt: skip
         self.clock = SystemClock()
         self.random = random.Random(seed)  # noqa: S311 - whims
         self.store = store
         self.shim = shim
+        self.archive = archive
         self.game = game
         self.config = config
         self.servers = {
-            name: ServerProcess(store_url, msgspec.structs.replace(config, name=name), directory, broken, game.spec)
+            name: ServerProcess(
+                store_url,
+                msgspec.structs.replace(config, name=name),
+                directory,
+                broken,
+                game.spec,
+                "" if archive is None else f"{archive.url}&timeout_s=1",
+            )
             for name in names
         }
         self.lines: dict[str, Line] = {}
@@ -87,7 +98,8 @@ class Realm:
     def traits(self) -> frozenset[Trait]:
         """What can be done to this realm."""
         several = [Trait.TAKEOVER] if len(self.servers) > 1 else []
-        return (self.store.traits - ({Trait.SHIM} if self.shim is None else set())) | {*several}
+        archive = [] if self.archive is None else [Trait.ARCHIVE]
+        return (self.store.traits - ({Trait.SHIM} if self.shim is None else set())) | {*several, *archive}
 
     # --- processes
 
@@ -197,6 +209,8 @@ class Realm:
             await link.stop()
         with suppress(Stuck):  # it is dead
             await asyncio.to_thread(self.store.close)
+        if self.archive is not None:
+            await asyncio.to_thread(self.archive.close)
 
     def describe(self) -> str:
         """Return the last words of every server."""
@@ -368,6 +382,7 @@ async def open_realm(
     shim: DiskShim | None = None,
     network: bool = False,
     limit_s: float = REALM_S_MAX,
+    archived: bool = False,
 ) -> AsyncGenerator[Realm]:
     """Open a realm with its servers up; every process is ended, whatever happens.
 
@@ -384,6 +399,7 @@ async def open_realm(
         shim: The shim between the store and its disk.
         network: Put proxies before the servers, and before a store that is reached over a connection.
         limit_s: The longest life of the realm.
+        archived: A PostgreSQL follows the store as its cold tier.
 
     Raises:
         Stuck: A server does not start.
@@ -397,9 +413,10 @@ async def open_realm(
             shim.settle()
         link = await _store_link(store, Path(private)) if network else None
         url = store.url if link is None else link_url(store, link)
+        archive = await asyncio.to_thread(_started_archive) if archived else None
         realm = Realm(
             store, url + store_options, names, Path(private), game=game or own_game(bots), bots=bots, seed=seed,
-            config=config, broken=mutant, shim=shim,
+            config=config, broken=mutant, shim=shim, archive=archive,
         )  # fmt: skip
         realm.store_link = link
         try:
@@ -414,6 +431,11 @@ async def open_realm(
             raise
         finally:
             await realm.end()
+
+
+def _started_archive() -> PostgresServer:
+    """Start a cold tier. Blocks."""
+    return PostgresServer().__enter__()
 
 
 async def _store_link(store: Store, private: Path) -> Link | None:

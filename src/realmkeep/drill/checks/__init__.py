@@ -13,6 +13,7 @@ CHECKS: Final = {
     "revisions": "no record's revision goes back",
     "corruption": "every stored record can be read",
     "recovery": "the realm goes on after the fault",
+    "tiers": "with a cold tier: after the end it has every record as the store has it",
 }
 LOST: Final = frozenset({"durable", "window", "corruption"})
 DOUBLED: Final = frozenset({"invented", "atomic", "conserved", "once", "owner", "revisions"})

@@ -16,6 +16,7 @@ class Harm(Enum):
     NETWORK = "the network"
     CLIENTS = "the clients"
     CLOCK = "a clock"
+    ARCHIVE = "the cold tier"
 
 
 class Fault:
@@ -104,5 +105,6 @@ LACKING: Final[dict[Trait, str]] = {
     Trait.REPLICAS: "the store has no replica",
     Trait.SLOTS: "the store is no cluster",
     Trait.OWN: "the drill did not start the store",
+    Trait.ARCHIVE: "the realm has no cold tier (--archive)",
     Trait.DIRECTORY: "the store's files are not in a directory that the drill could copy",
 }

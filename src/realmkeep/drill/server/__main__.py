@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ from realmkeep.drill.server.server import DrillServer
 from realmkeep.drill.server.settings import ServerSettings
 from realmkeep.drill.server.studio import StudioServer
 from realmkeep.drill.studio import load_driver
+from realmkeep.errors import StorageError
 from realmkeep.keeping import Keeper
-from realmkeep.storage import open_storage
+from realmkeep.storage import ColdStore, open_cold_store, open_storage
 
 
 async def standard_input_ends() -> None:
@@ -31,6 +33,16 @@ def tell_tasks() -> None:
     """Write the stack of every task to the log, for a drill that is stuck."""
     for task in asyncio.all_tasks():
         task.print_stack(limit=8, file=sys.stderr)
+
+
+async def opened_archive(url: str) -> ColdStore | None:
+    """The cold tier, which may be down; None without one."""
+    if not url:
+        return None
+    cold = open_cold_store(url)
+    with suppress(StorageError):
+        await cold.connect()
+    return cold
 
 
 async def serve(settings: ServerSettings, server: DrillServer) -> None:
@@ -53,12 +65,14 @@ async def serve(settings: ServerSettings, server: DrillServer) -> None:
         hooks=server.hooks,
         rescue_path=Path(settings.rescue),
         clock=server.clock,
+        cold=await opened_archive(settings.archive_url),
     )
+    work = [asyncio.create_task(each) for each in (server.report(), server.recover(), standard_input_ends())]
+    work += server.keep_archive()
     loop.add_signal_handler(
         signal.SIGTERM, lambda: server.background.run("the close", server.close_on_signal()) and None
     )
     listening = await asyncio.start_unix_server(server.accept, settings.socket)
-    work = [asyncio.create_task(each) for each in (server.report(), server.recover(), standard_input_ends())]
     closed = asyncio.create_task(server.closed.wait())
     done, _ = await asyncio.wait([closed, work[2]], return_when=asyncio.FIRST_COMPLETED)
     listening.close()

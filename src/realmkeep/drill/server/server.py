@@ -16,15 +16,20 @@ import msgspec
 
 from realmkeep.background import Background
 from realmkeep.clock import SystemClock
+from realmkeep.config import ArchiveConfig
 from realmkeep.drill.server.points import DeathPoints
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
 from realmkeep.keeping import Hooks, Keeper, Session, heal
+from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.ownership.revisions import token_of
+from realmkeep.operations.archive.archiver import ColdArchiver
 from realmkeep.records import Record
 from realmkeep.storage import Storage
 from realmkeep.testing.drill import GameRefused
 
 REPORT_S: Final = 0.05
+ARCHIVE: Final = ArchiveConfig(interval_s=0.2, sweep_interval_s=2.0)
+LAST_CUT_S: Final = 2.0
 CLOSING: Final = "closing on SIGTERM"
 CALLER: Final[ContextVar[asyncio.StreamWriter]] = ContextVar("CALLER")
 
@@ -66,6 +71,7 @@ class DrillServer:
         self.clock = SkewedClock()
         self.closed = asyncio.Event()
         self.background = Background("the server of the drill", self.clock)
+        self._archiver: ColdArchiver | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._callers: dict[int, asyncio.StreamWriter] = {}
 
@@ -123,6 +129,14 @@ class DrillServer:
             clean = {s.id: self.xp_of(s.record) for s in self.keeper.sessions(self.player) if not s.dirty}
             for writer in self._writers:
                 writer.write(msgspec.json.encode({"clean": clean}) + b"\n")
+
+    def keep_archive(self) -> list[asyncio.Task[None]]:
+        """Keep the cold tier up, if the keeper has one; the tasks that do."""
+        cold = engine_of(self.keeper).cold
+        if cold is None:
+            return []
+        self._archiver = ColdArchiver(self.keeper, cold, ARCHIVE)
+        return [asyncio.create_task(each) for each in (self._archiver.run(), self._archiver.run_sweeps())]
 
     # --- players come and go
 
@@ -222,6 +236,8 @@ class DrillServer:
         for session in self.keeper.sessions(self.player):
             self.stamp(session)
         report = await self.keeper.close()
+        if self._archiver is not None:
+            await self._archiver.ship_last(LAST_CUT_S)
         await self.storage.disconnect()
         self.closed.set()
         return {"rescued": report.rescued}

@@ -18,6 +18,7 @@ class ServerSettings(msgspec.Struct):
         rescue: The rescue file.
         keeper: The keeper's settings.
         game: `module:attribute` of a studio's game; empty for the drill's own.
+        archive_url: The cold tier; empty for none.
     """
 
     store_url: str
@@ -25,3 +26,4 @@ class ServerSettings(msgspec.Struct):
     rescue: str
     keeper: KeeperConfig
     game: str = ""
+    archive_url: str = ""

@@ -23,6 +23,7 @@ class Trait(Enum):
     REPLICAS = auto()  # a replica takes the place of its primary
     SLOTS = auto()  # it can be moved from server to server while it is used
     DIRECTORY = auto()  # all its files are in its directory
+    ARCHIVE = auto()  # a cold tier follows it
 
 
 class Store(Protocol):
