@@ -24,6 +24,7 @@ pytestmark = pytest.mark.limit(300)
 NEED_GCC = {name for name, each in {**FAULTS, **CONTROLS}.items() if Trait.SHIM in each.needs}
 NEED_SERVERS = {"control-no-fence"}
 NEED_REPLICAS = {name for name, each in FAULTS.items() if {Trait.REPLICAS, Trait.SLOTS} & each.needs}
+NEED_ARCHIVE = {name for name, each in FAULTS.items() if Trait.ARCHIVE in each.needs}
 OF_HARM = {harm: [name for name, fault in FAULTS.items() if fault.harm is harm] for harm in Harm}
 GROUPS = {
     "servers": OF_HARM[Harm.SERVER],
@@ -61,10 +62,10 @@ def drilled(directory: Path, store: str, faults: list[str], *options: str) -> tu
     return ended.returncode, report, printed
 
 
-def check(directory: Path, store: str, faults: list[str]) -> None:
+def check(directory: Path, store: str, faults: list[str], *options: str) -> None:
     """Every fault was seen to fire, every control was caught, and nothing was lost or doubled."""
     wanted = {name for name in faults if name not in NEED_GCC or is_there("gcc")}
-    code, report, printed = drilled(directory, store, faults)
+    code, report, printed = drilled(directory, store, faults, *options)
     assert report.violations == [], printed
     assert {name for name, verdict in report.faults.items() if verdict.fired} == wanted - CONTROLS.keys(), printed
     assert report.controls == dict.fromkeys(wanted & CONTROLS.keys(), (1, 1)), printed
@@ -79,7 +80,15 @@ def test_every_fault_on_the_embedded_store_and_every_control(tmp_path: Path, gro
 
 
 def test_the_short_drill_has_every_fault_and_every_control() -> None:
-    assert {name for group in GROUPS.values() for name in group} == {*FAULTS, *CONTROLS} - NEED_SERVERS - NEED_REPLICAS
+    assert {name for group in GROUPS.values() for name in group} == {
+        *FAULTS,
+        *CONTROLS,
+    } - NEED_SERVERS - NEED_REPLICAS - NEED_ARCHIVE
+
+
+@pytest.mark.backend("valkey")
+def test_two_servers_with_a_cold_tier(tmp_path: Path) -> None:
+    check(tmp_path, "redis-always", [*NEED_ARCHIVE, "server-kill"], "--archive")
 
 
 @pytest.mark.backend("valkey")
