@@ -13,6 +13,7 @@ from realmkeep.drill.disk.disk_shim import DiskShim
 pytestmark = pytest.mark.needs("gcc")
 
 SYNCED = b"synced" * 1000
+FILES = 200
 
 
 @pytest.fixture(scope="module")
@@ -86,11 +87,10 @@ def test_what_was_written_to_a_file_that_is_gone_never_comes_back(directory: Pat
     inode = (directory / "kept" / "file").stat().st_ino
     run(shim, directory, "os.pwrite(file, b'x', 0); os.close(os.open('other', os.O_CREAT))\n" + end)
     assert shim.unsynced == 0
-    for number in range(200):
-        path = directory / "kept" / f"{number}"
+    path, made = directory / "kept" / "0", 0
+    while made < FILES and (not made or path.stat().st_ino != inode):
+        path, made = directory / "kept" / f"{made}", made + 1
         path.write_bytes(SYNCED)
-        if path.stat().st_ino == inode:
-            break
     run(shim, directory, f"os.fsync(os.open('{path.name}', os.O_RDWR))")
     assert shim.cut(directory) == 0
     assert path.read_bytes() == SYNCED
