@@ -101,11 +101,20 @@ async def _sizes(storage: Storage, page: Sequence[str]) -> list[int]:
         for key, value in zip(values, await load_each(storage, values), strict=True)
     }
     for key in lists:
-        try:
-            found[key] = sum(map(len, await storage.load_list(key)))
-        except WrongType:
-            found[key] = 0
+        found[key] = await _size_of_list(storage, key)
     return [found[key] for key in page]
+
+
+async def _size_of_list(storage: Storage, key: str) -> int:
+    """The bytes of the entries of a list, a page at a time: an audit trail only grows."""
+    size = start = 0
+    try:
+        while page := await storage.load_list(key, start=start, count=PAGE_KEYS):
+            size += sum(map(len, page))
+            start += len(page)
+    except WrongType:
+        return 0
+    return size
 
 
 def _kind(key: str) -> tuple[str, str]:
