@@ -1,9 +1,11 @@
 """The cut, the thaw, freezing and the sweep, on a lab with a cold tier in memory."""
 
+import asyncio
+
 import pytest
 
 from operations.archive.rig import OLD_S, Nomad, Rig, pay
-from realmkeep.errors import Quarantined, StorageUnavailable
+from realmkeep.errors import AlreadyOwned, Quarantined, StorageUnavailable
 from realmkeep.keeping import Op
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.writing import change_feed
@@ -150,14 +152,22 @@ async def test_a_server_without_a_cold_tier_denies_it() -> None:
         assert Stub.read(rig.lab.store.value("nomad:1")) is not None
 
 
-async def test_of_two_servers_that_thaw_one_owns() -> None:
+THAWED = 60  # a thousand were thawed once, with the same end
+
+
+async def test_of_two_servers_that_thaw_at_once_exactly_one_owns_each_player() -> None:
     async with Rig() as rig:
-        other = await rig.server("b")
-        await rig.nomad(1)
-        await rig.freeze(1)
-        await rig.nomad(1)
-        with pytest.raises(Exception, match="owned by the live server"):
-            await other.login(Nomad, 1)
+        servers = (rig.lab.keeper, await rig.server("b"))
+        for id_ in range(THAWED):
+            await rig.nomad(id_)
+        assert await rig.freeze(*range(THAWED)) == THAWED
+        logins = [keeper.login(Nomad, id_) for id_ in range(THAWED) for keeper in servers]
+        answers = await rig.lab.finish(asyncio.gather(*logins, return_exceptions=True))
+        for id_ in range(THAWED):
+            pair = answers[2 * id_ : 2 * id_ + 2]
+            owners = [each for each in pair if not isinstance(each, BaseException)]
+            assert [type(each) for each in pair if isinstance(each, BaseException)] == [AlreadyOwned]
+            assert [each.record.gold for each in owners if each is not None] == [100]
 
 
 async def test_a_letter_to_a_frozen_player_waits_and_is_opened_at_the_thaw() -> None:
@@ -285,6 +295,15 @@ async def test_the_sweep_ships_what_no_server_will() -> None:
         assert (report.records, report.shipped, report.noted, report.letters) == (3, 2, 1, 1)
         assert await rig.gold(1) == 100
         assert (await rig.lab.finish(rig.a.sweeper.sweep())).shipped == 0
+
+
+async def test_the_first_sweep_of_a_server_on_a_store_with_a_loss_window_ends_well() -> None:
+    async with Rig(loss_window_s=1.0) as rig:
+        await rig.nomad(1)
+        await rig.lab.finish(rig.lab.keeper.close())
+        rig.archive(await rig.lab.restart("a"))
+        await rig.lab.finish(rig.a.sweeper.sweep())
+        assert await rig.gold(1) == 100
 
 
 async def test_a_deletion_and_an_erasure_leave_tombstones() -> None:

@@ -101,6 +101,7 @@ class Sweeper:
         """
         report = SweepReport()
         self._leases = {}
+        await self._engine.barrier.wait_until_passed()  # every server has written again what the store had lost
         run = self._engine.barrier.passed_run
         report.erasures = await finish_erasures(self._storage, self._cold)
         found: list[ColdRow] = []
