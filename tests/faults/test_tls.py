@@ -1,4 +1,4 @@
-"""TLS on a Redis of the machine; the wheel's Valkey is built without it."""
+"""TLS on a Redis of the machine, alone and as a cluster; the wheel's Valkey is built without it."""
 
 import asyncio
 import datetime as dt
@@ -17,6 +17,8 @@ from cryptography.x509.oid import NameOID
 from realmkeep.errors import StorageError, StorageMisconfigured
 from realmkeep.operations.doctor import examine
 from realmkeep.storage import Committed, Put, Transaction, open_storage
+from realmkeep.storage.replicated.address import SLOTS
+from realmkeep.testing.replicated import cluster_lines, free_ports, wait_until
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
 
@@ -108,6 +110,56 @@ async def test_tls_with_a_client_certificate_and_a_password(tls_port: int, certi
     assert await storage.write(batch) == [Committed()] * len(batch)
     assert await storage.load("k499") == b"x" * 5000
     await storage.disconnect()
+
+
+@pytest.fixture
+def tls_cluster(tmp_path: Path, certificates: Certificates, new_server: Callable[..., StoreServer]) -> int:
+    """The first of two ports: a primary with all slots, and its replica."""
+    first = free_ports(2)
+    lines = (
+        "bind 127.0.0.1", f"tls-cert-file {certificates.certificate}", f"tls-key-file {certificates.key}",
+        f"tls-ca-cert-file {certificates.authority}", "tls-auth-clients yes", "tls-cluster yes", "tls-replication yes",
+    )  # fmt: skip
+
+    def started(port: int) -> StoreServer:
+        directory = tmp_path / f"node-{port}"
+        directory.mkdir()
+        extra = "".join(f"{line}\n" for line in (f"tls-port {port}", *lines, *cluster_lines()))
+        return new_server(directory, binary=needed("redis-server"), extra=extra)
+
+    primary, replica = started(first), started(first + 1)
+    primary.ask("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
+    replica.ask("CLUSTER", "MEET", "127.0.0.1", first)
+    wait_until(lambda: knows_two(primary) and knows_two(replica), "they did not meet")
+    replica.ask("CLUSTER", "REPLICATE", told(primary, "CLUSTER", "MYID"))
+    wait_until(lambda: b"state=online" in told(primary, "INFO", "replication"), "the replica does not follow")
+    return first
+
+
+def told(server: StoreServer, *command: str) -> bytes:
+    answer = server.ask(*command)
+    assert isinstance(answer, bytes)
+    return answer
+
+
+def knows_two(server: StoreServer) -> bool:
+    nodes = told(server, "CLUSTER", "NODES")
+    return len(nodes.splitlines()) == 2 and b"handshake" not in nodes
+
+
+async def test_a_cluster_that_speaks_tls_alone_among_its_servers_and_with_clients(
+    tls_cluster: int, certificates: Certificates
+) -> None:
+    files = f"tls_ca={certificates.authority}&tls_cert={certificates.certificate}&tls_key={certificates.key}"
+    storage = open_storage(f"rediss-cluster://127.0.0.1:{tls_cluster + 1},127.0.0.1:{tls_cluster}/north?{files}")
+    await storage.connect()
+    assert storage.capability.survives_node_loss
+    batch = [Transaction((), (Put(f"k{number}", b"x" * 5000),)) for number in range(100)]
+    assert await storage.write(batch) == [Committed()] * len(batch)
+    assert await storage.load("k99") == b"x" * 5000
+    await storage.disconnect()
+    with pytest.raises(StorageMisconfigured, match="tls_ca"):
+        await open_storage(f"rediss-cluster://127.0.0.1:{tls_cluster}/north").connect()
 
 
 async def test_doctor_examines_a_store_over_tls(tls_port: int, certificates: Certificates) -> None:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-from server import running
-
 from realmkeep.testing.servers import StoreServer
+from server import Server
 
 CROWD_S = 60.0  # for its end; it plays for two seconds
 SETTINGS = {
@@ -19,30 +21,39 @@ SETTINGS = {
 }
 
 
-def test_a_crowd_across_two_servers_stays_conserved_when_one_is_killed(tmp_path: Path) -> None:
-    stores = tmp_path / "store"
+@contextmanager
+def realm_of_two(directory: Path) -> Generator[list[Server]]:
+    """North, south and their gateway, which must end well if they are not killed."""
+    stores = directory / "store"
     stores.mkdir()
     with StoreServer(stores) as store:
         shared = {**SETTINGS, "STORE__URL": store.url}
-        with (
-            running(tmp_path / "north", "--name", "north", **shared) as north,
-            running(tmp_path / "south", "--name", "south", **shared),
-            running(tmp_path / "gateway", "north", "south", command="gateway", **shared) as gateway,
-        ):
-            command = [sys.executable, "-m", "realmkeep.cli", "crowd", "--json", "--bots", "6", "--duration", "2"]
-            crowd = subprocess.Popen(
-                [*command, "--data", str(gateway.directory)], env=gateway.environment, stdout=subprocess.PIPE
-            )
-            try:
-                assert crowd.stdout is not None
-                while "player logged in" not in north.log:
-                    assert crowd.poll() is None
-                north.kill()
-                north.start()
-                told, _ = crowd.communicate(timeout=CROWD_S)
-            finally:
-                crowd.kill()
-                crowd.wait()
+        servers = [Server(directory / name, "--name", name, **shared) for name in ("north", "south")]
+        servers.append(Server(directory / "gateway", "north", "south", command="gateway", **shared))
+        try:
+            with ThreadPoolExecutor(len(servers)) as pool:
+                list(pool.map(Server.start, servers))
+            yield servers
+        finally:
+            codes = [server.stop() for server in servers if server.running]
+        assert codes == [0] * len(codes)
+
+
+def test_a_crowd_across_two_servers_stays_conserved_when_one_is_killed(tmp_path: Path) -> None:
+    with realm_of_two(tmp_path) as (north, _, gateway):
+        command = [sys.executable, "-m", "realmkeep.cli", "crowd", "--json", "--bots", "6", "--duration", "2"]
+        crowd = subprocess.Popen(
+            [*command, "--data", str(gateway.directory)], env=gateway.environment, stdout=subprocess.PIPE
+        )
+        try:
+            assert crowd.stdout is not None
+            while "player logged in" not in north.log:
+                assert crowd.poll() is None
+            north.kill()  # the other takes its players once its lease has run out
+            told, _ = crowd.communicate(timeout=CROWD_S)
+        finally:
+            crowd.kill()
+            crowd.wait()
     report = json.loads(told)
     assert (report["problems"], report["bots"]) == ([], 6)
     assert report["travels"] > 0
