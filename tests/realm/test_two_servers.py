@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from realmkeep.testing.servers import StoreServer
 from server import Server
+
+from realmkeep.testing.servers import StoreServer
 
 CROWD_S = 60.0  # for its end; it plays for two seconds
 SETTINGS = {

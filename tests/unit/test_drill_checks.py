@@ -1,10 +1,13 @@
 """The checks of the drill, on contents made by hand: each notices its own kind of violation, and nothing else."""
 
+from pathlib import Path
+
 import pytest
 
 from realmkeep.clock import SystemClock
 from realmkeep.drill.bots.told import Promise, Told
 from realmkeep.drill.checks import CHECKS, check_of
+from realmkeep.drill.checks.append_only_log import is_whole
 from realmkeep.drill.checks.contents import Snapshot
 from realmkeep.drill.checks.kept import hero_keys, violations
 from realmkeep.drill.checks.model import Model
@@ -196,3 +199,14 @@ def test_only_promises_of_the_last_moment_before_the_power_went_are_taken_back_a
     age_s = said.forgive(lambda promise: promise.number == 3, 2.0)
     assert said.model.acked[0] == {1, 3, 5}
     assert round(age_s, 3) == 1.9
+
+
+def test_a_log_that_was_rewritten_does_not_tell_everything(tmp_path: Path) -> None:
+    files = tmp_path / "appendonlydir"
+    files.mkdir()
+    base = files / "appendonly.aof.1.base.rdb"
+    for name, size in ((base.name, 89), ("appendonly.aof.1.incr.aof", 5000), ("appendonly.aof.manifest", 90)):
+        (files / name).write_bytes(b"x" * size)
+    assert is_whole(tmp_path)
+    base.write_bytes(b"x" * 500)
+    assert not is_whole(tmp_path)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 NOT_PROVED: Final = "not proved"
 ROWS: Final = (
     ("A game server dies", ("server-kill", "server-kill-at-point", "server-term-kill", "servers-kill")),
+    ("A game server is told to close, and drains", ("server-drain",)),
     ("A server stands still for longer than its lease", ("server-pause", "server-stall")),
     ("The store dies", ("store-kill", "store-and-server-kill")),
     (

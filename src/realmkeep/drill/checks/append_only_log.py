@@ -13,6 +13,7 @@ from realmkeep.drill.game import Hero
 from realmkeep.records import load
 
 Command = list[bytes]
+BASE_BYTES_MAX: Final = 200  # of the file with the contents at the last rewrite, while there were none
 SECONDS: Final = re.compile(rb"^#TS:\d+\r\n", re.MULTILINE)  # a store notes the seconds between its commands
 
 
@@ -76,9 +77,9 @@ def incremental_file(directory: Path) -> Path:
 
 def is_whole(directory: Path) -> bool:
     """Whether the log tells everything from the beginning: it was never rewritten, cut or restored from a snapshot."""
-    found = [*(directory / "appendonlydir").glob("*.aof")]
-    logs = [path for path in found if path.name.endswith(".incr.aof")]
-    return len(logs) == 1 and all(path.stat().st_size < 200 for path in found if path not in logs)
+    files = directory / "appendonlydir"
+    logs, bases = [*files.glob("*.incr.aof")], [*files.glob("*.base.*")]
+    return len(logs) == 1 and all(path.stat().st_size < BASE_BYTES_MAX for path in bases)
 
 
 def _groups(path: Path) -> Iterator[list[Command]]:

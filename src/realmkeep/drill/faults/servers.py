@@ -210,6 +210,29 @@ class ServerTermKill(Fault):
 
 
 @registered
+class ServerDrain(Fault):
+    """A deploy, or a machine that is taken away in good order."""
+
+    name = "server-drain"
+    what = "a server is told to close (SIGTERM), and drains while the crowd plays on"
+    harm = Harm.SERVER
+
+    async def begin(self) -> None:
+        """Tell it, and wait for its end."""
+        realm, name = self.realm, self.some_server()
+        self._name = name
+        server = realm.servers[name]
+        server.terminate()
+        await realm.crowd.until(lambda: state_of(server.pid) in {"Z", ""}, f"{name} ends")
+        if (code := await realm.kill(name)) == 0:
+            self.saw(f"{name} ended with exit code {code}")
+
+    async def end(self) -> None:
+        """Start it again."""
+        await self.realm.start(self._name)
+
+
+@registered
 class DescriptorsExhausted(Fault):
     """The store is killed meanwhile where that needs descriptors: its server cannot start it."""
 

@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import traceback
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from realmkeep.clock import SystemClock
 from realmkeep.config import ArchiveConfig
 from realmkeep.drill.server.points import DeathPoints
 from realmkeep.errors import AlreadyOwned, CommitPending, InvalidRecord, RealmkeepError, StorageError
-from realmkeep.keeping import Hooks, Keeper, Session, heal
+from realmkeep.keeping import CloseReport, Hooks, Keeper, Session, heal
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.ownership.revisions import token_of
 from realmkeep.operations.archive.archiver import ColdArchiver
@@ -233,9 +234,12 @@ class DrillServer:
 
     async def do_close(self) -> dict[str, Any]:
         """Save everything and end."""
+        return await self._end(self.keeper.close)
+
+    async def _end(self, close: Callable[[], Awaitable[CloseReport]]) -> dict[str, Any]:
         for session in self.keeper.sessions(self.player):
             self.stamp(session)
-        report = await self.keeper.close()
+        report = await close()
         if self._archiver is not None:
             await self._archiver.ship_last(LAST_CUT_S)
         await self.storage.disconnect()
@@ -243,6 +247,6 @@ class DrillServer:
         return {"rescued": report.rescued}
 
     async def close_on_signal(self) -> None:
-        """Close, as on SIGTERM; the log says so."""
+        """Drain and close, as on SIGTERM; the log says so."""
         sys.stderr.write(f"{CLOSING}\n")
-        await self.do_close()
+        await self._end(self.keeper.drain)
