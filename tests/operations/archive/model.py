@@ -31,7 +31,7 @@ RULES = (
     "a restore replays the erasures",
 )
 START = 100
-WINDOW = 4  # steps whose writes a crash of the hot store may take
+WINDOW = 12  # ticks of the clock whose writes a crash of the hot store may take
 
 Step = Generator[None, None, None]
 Row = tuple[int, int | None, frozenset[int]]  # revision, gold (None for a tombstone), and the letters that were opened
@@ -59,7 +59,7 @@ class Model:
         self.broken, self.restores, self.erases = broken, restores, erases
         self.players = [f"p{at}" for at in range(players)]
         self.hot: dict[str, Any] = {}
-        self.past: list[dict[str, Any]] = []  # the hot store after each of the last steps
+        self.past: list[tuple[int, dict[str, Any]]] = []  # the hot store after each of the last steps, with its time
         self.cold: dict[str, Row] = {}
         self.cold_letters: dict[int, tuple[str, int] | None] = {}
         self.clock, self.letters, self.run = 1000, 0, 0
@@ -185,8 +185,9 @@ class Model:
     def lose_last_moments(self) -> None:
         """The hot store and all servers crash."""
         self.crash_all()
-        if self.past:
-            self.hot = dict(self.random.choice(self.past))
+        recent = [hot for at, hot in self.past if at >= self.clock - WINDOW]
+        if recent:
+            self.hot = dict(self.random.choice(recent))
         self.past.clear()
         self.born = {p for p in self.born if p in self.hot}
         self.done["hot crashes"] += 1
@@ -258,7 +259,7 @@ class Model:
     def play(self, steps: int = 500) -> str:
         """Play one history; the sentence of what went wrong, empty if nothing did."""
         for step in range(steps):
-            self.past = [*self.past, dict(self.hot)][-WINDOW:] if step % 2 else self.past
+            self.past = [*(each for each in self.past if each[0] >= self.clock - WINDOW), (self.clock, dict(self.hot))]
             self.begin_or_go_on()
             if wrong := self.check():
                 return f"step {step}: {wrong}"

@@ -7,12 +7,15 @@ from operations.archive.model import RULES, Model
 HISTORIES = 60
 CONTROL_HISTORIES = 30
 BEGINS = {  # the histories of a control begin shortly before the first one that notices it
-    "a freeze is guarded on what it read": 30,
-    "a thaw takes only the row of the stub": 60,
-    "a server has one cut at a time": 20,
-    "a cut has only what no crash can take": 72,
-    "a cut waits for what was claimed": 56,
-    "a cut waits for the senders of opened letters": 480,
+    "a freeze ships nothing": 12,
+    "a thaw is guarded on the stub": 14,
+    "a thaw takes only the row of the stub": 350,
+    "a cut is one transaction": 20,
+    "a server has one cut at a time": 32,
+    "a cut has only what no crash can take": 210,
+    "a cut waits for what was claimed": 42,
+    "a cut waits for the senders of opened letters": 250,
+    "letters are in the cut of their commit": 44,
 }
 WAYS: tuple[dict[str, bool], ...] = (
     {"restores": True},
@@ -37,6 +40,6 @@ def test_a_broken_rule_is_noticed(rule: str) -> None:
     first = BEGINS.get(rule, 0)
     for seed in range(first, first + CONTROL_HISTORIES):
         for way in WAYS:
-            if history(seed, way, rule).play():
+            if history(seed, way, rule).play() and not history(seed, way).play():
                 return
     pytest.fail(f"no history of {CONTROL_HISTORIES} notices it")
