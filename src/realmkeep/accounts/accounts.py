@@ -15,6 +15,7 @@ from realmkeep.accounts.credentials import Credentials
 from realmkeep.accounts.hash_pool import HashPool
 from realmkeep.accounts.login import Login, first_character, login_of
 from realmkeep.accounts.lookalikes import Lookalikes
+from realmkeep.accounts.new_characters import EntryOfNew, new_character
 from realmkeep.accounts.notices import AccountNotices
 from realmkeep.accounts.password_rules import PasswordRules, common_passwords
 from realmkeep.accounts.passwords import Argon2Cost, HashCost, Pbkdf2Cost, hash_password, needs_rehash
@@ -31,7 +32,7 @@ from realmkeep.background import Background
 from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import AuthConfig, RecordsConfig
 from realmkeep.errors import AlreadyExists, AuthFailed, BadSealingKey, Quarantined, StorageError
-from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords, new_record
+from realmkeep.keeping.unowned_records import Also, FoundRecord, UnownedRecords
 from realmkeep.rate_limited_log import RateLimitedLog
 from realmkeep.records.record import Record
 from realmkeep.storage import Storage
@@ -54,7 +55,12 @@ class Accounts(AccountAdmin):
         keys: The keys that open sealed credentials.
         cost: The cost of a new hash; None: as `config.hash` says.
         clock: The clock.
+
+    Attributes:
+        entry_of_new: Makes the entry of a journal for a new character; None for none.
     """
+
+    entry_of_new: EntryOfNew | None = None
 
     def __init__(
         self,
@@ -168,10 +174,8 @@ class Accounts(AccountAdmin):
             if character is not None:
                 id_, record = await character() if callable(character) else character
                 made.character_ids = [id_]
-                also = (
-                    *new_record(record, id_, now_us=self._clock.wall_us(), records=self._stored_accounts.records),
-                    *also,
-                )
+                now_us, records = self._clock.wall_us(), self._stored_accounts.records
+                also = (*new_character(record, id_, now_us, records, self.entry_of_new), *also)
             first_ticket = issue_ticket(made, first_character(made), self._verifier.now_s())
             made.tickets = first_ticket.kept
             if not await self._store_new(name, before, made, also):
@@ -309,9 +313,7 @@ class Accounts(AccountAdmin):
 
         Raises:
             AuthFailed: `weak_password` or `throttled`.
-            NoSuchAccount: There is no such account.
-            Quarantined: The account cannot be read.
-            StorageError: The store cannot be reached, or its answer was lost.
+            NoSuchAccount, Quarantined, StorageError: As every change.
         """
         self._rules.check_password(new_password, username=username)
         await self.set_password_hash(username, await self._hash(new_password, ""))

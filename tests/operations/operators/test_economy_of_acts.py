@@ -1,5 +1,6 @@
 """An operator's act makes and destroys by declaration: afterwards the audit adds up, whatever the act and the mode."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operations.operators.people import ADMIN
-from realmkeep.config import BackupConfig, JournalConfig, OperatorsConfig
+from realmkeep.accounts import open_accounts
+from realmkeep.config import AuthConfig, BackupConfig, JournalConfig, OperatorsConfig
 from realmkeep.errors import ActRefused
 from realmkeep.keeping import Hooks, Keeper
 from realmkeep.keeping.keeper import engine_of
-from realmkeep.keeping.writing.journal_entries import CommitEntry, decode_entry
+from realmkeep.keeping.writing.journal_entries import CommitEntry, SnapshotEntry, decode_entry
 from realmkeep.keys import server_journal, server_journaled
 from realmkeep.operations.backup.game import Game
 from realmkeep.operations.economy.audit import Audit, audit_economy
 from realmkeep.operations.journal.archives import FileArchive
 from realmkeep.operations.journal.history import History
-from realmkeep.operations.journal.joining import join_journal
+from realmkeep.operations.journal.joining import join_journal, journal_registrations
 from realmkeep.operations.operators.acts import Acts
 from realmkeep.operations.operators.control import control_list
 from realmkeep.operations.privacy.erasing import Erasing
@@ -177,3 +179,17 @@ async def test_a_command_takes_the_journal_of_the_settings_then_a_live_one_then_
         await lab.line().write([Transaction([], marks)])
         assert await joined("realm-1") == server_journal("town-9")
         assert await joined("gone-1") == server_journal("gone-1")
+
+
+async def test_what_a_registered_character_holds_is_made(tmp_path: Path) -> None:
+    async with Lab("town-1", journal=JournalConfig()) as lab:
+        config = AuthConfig(key_file=str(tmp_path / "keys.json"))
+        accounts = await asyncio.to_thread(open_accounts, lab.line(), config, server_name="town-1", clock=lab.clock)
+        journal_registrations(lab.keeper, accounts)
+        async with accounts.running():
+            await accounts.create("ada", "quiet lantern over marsh", character=(7, Player(player_id=7, gold=100)))
+        found = await audit(lab, tmp_path)
+        assert adds_up(found), found
+        (entry,) = [decode_entry(each) for each in await lab.line().load_list(server_journal("town-1"))]
+        assert isinstance(entry, SnapshotEntry)
+        assert (entry.key, entry.why, entry.stored["gold"]) == ("player:7", "created", 100)

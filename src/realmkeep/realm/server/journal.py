@@ -8,6 +8,7 @@ from typing import Final
 from realmkeep import Config
 from realmkeep.operations.journal.archiver import Archiver
 from realmkeep.operations.journal.archives import open_archive
+from realmkeep.operations.journal.joining import journal_registrations
 from realmkeep.realm.server.game import Game
 from realmkeep.realm.world.player import Player
 
@@ -25,6 +26,7 @@ async def archived_journal(game: Game, config: Config) -> AsyncGenerator[None]:
     if not config.journal.enabled:
         yield
         return
+    journal_registrations(game.keeper, game.accounts)
     archive = open_archive(config.journal.url)
     game.archiver = archiver = Archiver(
         game.keeper,
