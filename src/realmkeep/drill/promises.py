@@ -23,6 +23,7 @@ ROWS: Final = (
         ("store-pause", "memory-full", "rewrite-child-kill", "snapshot-child-kill"),
     ),
     ("The store comes back empty or older, and is mended", ("store-empty", "store-older")),
+    ("The cold tier dies or stands still", ("archive-kill", "archive-pause")),
     ("A replica dies or lags behind its primary, a slot moves", ("replica-kill", "replica-lag", "slot-move")),
     ("The machine loses power", ("power-cut",)),
     ("The disk is slow, fails, or is full", ("fsync-slow", "fsync-fail", "disk-full")),
