@@ -133,6 +133,8 @@ def tls_cluster(tmp_path: Path, certificates: Certificates, new_server: Callable
     wait_until(lambda: knows_two(primary) and knows_two(replica), "they did not meet")
     replica.ask("CLUSTER", "REPLICATE", told(primary, "CLUSTER", "MYID"))
     wait_until(lambda: b"state=online" in told(primary, "INFO", "replication"), "the replica does not follow")
+    for server in (primary, replica):
+        wait_until(lambda server=server: b"cluster_state:ok" in told(server, "CLUSTER", "INFO"), "the cluster is down")
     return first
 
 

@@ -51,7 +51,7 @@ def test_a_server_that_stops_lets_nobody_in_and_stays_healthy_until_its_end(tmp_
         os.kill(store, signal.SIGSTOP)
         try:
             server.send_signal(signal.SIGTERM)
-            stopping = until(lambda answer: "the keeper is closing" in answer.text, lambda: get(address, "/readyz"))
+            stopping = until(lambda answer: "the keeper is draining" in answer.text, lambda: get(address, "/readyz"))
             assert stopping.status == 503
             assert "the realm is stopping" in stopping.text
             assert get(address, "/healthz").status == 200

@@ -48,16 +48,13 @@ async def drain_sessions(engine: Engine, to: str, per_s: float | None, deadline_
     within_s = engine.config.shutdown_deadline_s if deadline_s is None else deadline_s
     engine.sessions.draining, engine.sessions.drains_to = True, to
     log.info("%s drains; %d sessions", engine.name, len(engine.sessions))
-    try:
-        await engine.lease.announce()
-    except (RealmkeepError, TimeoutError) as error:  # the next beat says it
-        log.warning("other servers do not know yet that %s drains: %s", engine.name, error)
     begun_s = clock.monotonic_s()
     sessions = sorted(engine.sessions.live(), key=lambda session: session.shared)
     pace_s = 0.0 if per_s is None else len(sessions) / per_s
     leaving: list[asyncio.Task[bool]] = []
     try:
         async with clock.timeout(pace_s + within_s * SHARE_OF_DEADLINE):
+            await _announce(engine)
             await _release_all(engine, sessions, to, per_s, leaving)
     except TimeoutError:
         log.warning("%s has not released everything in time; the shutdown goes on with it", engine.name)
@@ -65,6 +62,13 @@ async def drain_sessions(engine: Engine, to: str, per_s: float | None, deadline_
         each.cancel()  # those that are not done: their releases go on without them
     released = [each for each in await asyncio.gather(*leaving, return_exceptions=True) if each is True]
     return Drained(len(released), within_s - max(0.0, clock.monotonic_s() - begun_s - pace_s))
+
+
+async def _announce(engine: Engine) -> None:
+    try:
+        await engine.lease.announce()
+    except (RealmkeepError, TimeoutError) as error:  # the next beat says it
+        log.warning("other servers do not know yet that %s drains: %s", engine.name, error or "no answer in time")
 
 
 async def _release_all(
