@@ -1,9 +1,10 @@
 """Records as JSON, the default: `{"version":3,"name":"Ada",...,"crc":"89abcdef"}`, readable with any Redis client.
 
-After `version` come the fields in the order of their definition, then the unknown ones that are kept, in the order in which
-they were found, then `readable_by` if versions older than `version` may read the record, without blanks. Entries of sets and keys of dictionaries are sorted, so that equal records are equal bytes. `crc` is the last field: eight
-small hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes before its `,"crc"`. Only this written form
-is compared, so every change of one byte is seen.
+After `version` come the fields in the order of their definition, then the unknown ones that are kept, then `readable_by` if
+versions older than `version` may read the record, without blanks. Unknown fields are sorted; those of a record that a newer
+version wrote are in the order in which they were found. Entries of sets and keys of dictionaries are sorted, so that equal
+records are equal bytes. `crc` is the last field: eight small hexadecimal digits, the CRC-32 (zlib's, that of IEEE 802.3) of all bytes
+before its `,"crc"`. Only this written form is compared, so every change of one byte is seen.
 """
 
 from binascii import hexlify
@@ -96,7 +97,7 @@ def _check_by_decoding(record: Record, bare: bytearray, stored: bytes, crc: int,
             stored = marks.newer.encode(record, fields, limits)
         else:
             info = record.__realmkeep__
-            stored = join_json(info.version, fields, marks.unknown, info.readable_by)
+            stored = join_json(info.version, fields, marks.unknown, info.readable_by, sort=True)
     if len(stored) > limits.bytes_safe_max:
         _check_size(record, stored, limits)
     return stored
@@ -124,16 +125,19 @@ def _check_fields(record: Record, bare: bytearray, crc: int, marks: Marks, *, is
             marks.checked_beside_crc = crc
 
 
-def join_json(version: int, fields: bytes, unknown: Mapping[str, Any], readable_by: int | None) -> bytes:
+def join_json(
+    version: int, fields: bytes, unknown: Mapping[str, Any], readable_by: int | None, *, sort: bool = False
+) -> bytes:
     """Join the parts of a stored record.
 
     Args:
         version: Its version.
         fields: The fields that the class declares, as JSON, each after a comma.
-        unknown: Those that it does not declare, in their order.
+        unknown: Those that it does not declare.
         readable_by: The oldest version that may read it; None if no older one may.
+        sort: Sort them, and not leave them in their order.
     """
-    kept = b"," + _encode_as_ordered(dict(unknown))[1:-1] if unknown else b""
+    kept = b"," + (_encode if sort else _encode_as_ordered)(dict(unknown))[1:-1] if unknown else b""
     end = b"" if readable_by is None else b',"readable_by":%d' % readable_by
     return with_crc(b'{"version":%d%b%b%b}' % (version, fields, kept, end))
 
