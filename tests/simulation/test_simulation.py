@@ -11,7 +11,16 @@ from simulation.mutants import MUTANTS
 from simulation.run import play
 
 CHUNK = 50
-MUTANT_SEEDS = 400  # the hardest to notice took 37 when this was written
+MUTANT_SEEDS = 400  # the hardest to notice took 177 when this was written
+TRIED_FIRST = (
+    177,
+    146,
+    112,
+    62,
+    38,
+    13,
+    10,
+)  # these noticed the hardest; the others follow, so a stale one costs time alone
 
 
 def violations(seed: int) -> list[str]:
@@ -45,7 +54,7 @@ def test_no_history_breaks_a_promise(seeds: range) -> None:
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_simulation_notices_when_a_mechanism_is_broken(name: str) -> None:
     with MUTANTS[name]():
-        noticed = next((seed for seed in range(MUTANT_SEEDS) if violations(seed)), None)
+        noticed = next((seed for seed in (*TRIED_FIRST, *range(MUTANT_SEEDS)) if violations(seed)), None)
     assert noticed is not None, f"{name} was not noticed in {MUTANT_SEEDS} histories"
 
 
