@@ -1,7 +1,12 @@
-"""A bucket of S3, or of a service that speaks its protocol; keys and endpoint come from the variables AWS_*."""
+"""A bucket of S3, or of a service that speaks its protocol; keys and endpoint come from the variables AWS_*.
+
+Its calls block, each in a thread. The asynchronous ones of obstore answer from threads of its own. Such a thread may still be
+inside Python when a command has ended, and then the interpreter aborts (SIGABRT).
+"""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -58,13 +63,13 @@ class BucketClient:
     async def put(self, key: str, content: bytes | Path) -> None:
         """Write an object: bytes, or the content of a file."""
         with self._translated():
-            await self._obstore.put_async(self._store, key, content)
+            await asyncio.to_thread(self._obstore.put, self._store, key, content)
 
     async def create(self, key: str, content: bytes) -> bool:
         """Write an object if none is there; False if there is one, which may be from an attempt whose answer was lost."""
         with self._translated():
             try:
-                await self._obstore.put_async(self._store, key, content, mode="create")
+                await asyncio.to_thread(self._obstore.put, self._store, key, content, mode="create")
             except self._already_there:
                 return False
         return True
@@ -73,24 +78,28 @@ class BucketClient:
         """The content of an object; None if there is none."""
         with self._translated():
             try:
-                found = await self._obstore.get_async(self._store, key)
+                return await asyncio.to_thread(self._read, key)
             except FileNotFoundError:
                 return None
-            return bytes(await found.bytes_async())
+
+    def _read(self, key: str) -> bytes:
+        return bytes(self._obstore.get(self._store, key).bytes())
 
     async def stream(self, key: str) -> AsyncIterator[bytes]:
         """The content of an object, a piece at a time; an absent one is an error."""
         with self._translated():
-            found = await self._obstore.get_async(self._store, key)
-            async for chunk in found.stream():
+            found = await asyncio.to_thread(self._obstore.get, self._store, key)
+            chunks = iter(found.stream())
+            while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
                 yield bytes(chunk)
 
     async def paths(self, prefix: str | None = None) -> list[str]:
         """The keys of all objects, below a further prefix."""
         with self._translated():
-            return [each["path"] for each in await self._obstore.list(self._store, prefix=prefix).collect_async()]
+            listing = self._obstore.list(self._store, prefix=prefix)
+            return [each["path"] for each in await asyncio.to_thread(listing.collect)]
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete objects."""
         with self._translated():
-            await self._obstore.delete_async(self._store, list(keys))
+            await asyncio.to_thread(self._obstore.delete, self._store, list(keys))
