@@ -12,7 +12,7 @@ from server import Server
 
 from realmkeep.testing.servers import StoreServer
 
-CROWD_S = 60.0  # for its end; it plays for two seconds
+CROWD_S = 60.0  # for its end; it plays for five seconds, and the lease of the dead server lasts two
 SETTINGS = {
     "OPERATIONS__LISTEN": "",
     "BACKUP__INTERVAL_S": "0",
@@ -42,7 +42,7 @@ def realm_of_two(directory: Path) -> Generator[list[Server]]:
 
 def test_a_crowd_across_two_servers_stays_conserved_when_one_is_killed(tmp_path: Path) -> None:
     with realm_of_two(tmp_path) as (north, _, gateway):
-        command = [sys.executable, "-m", "realmkeep.cli", "crowd", "--json", "--bots", "6", "--duration", "2"]
+        command = [sys.executable, "-m", "realmkeep.cli", "crowd", "--json", "--bots", "6", "--duration", "5"]
         crowd = subprocess.Popen(
             [*command, "--data", str(gateway.directory)], env=gateway.environment, stdout=subprocess.PIPE
         )
