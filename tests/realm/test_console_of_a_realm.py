@@ -18,6 +18,15 @@ from operations.metrics.scraping import get
 from suite.engines import needed
 
 
+STANDS_STILL = """() => {
+  const map = document.getElementById("map");
+  const drawn = `${map.dataset.at} of ${map.clientWidth} at ${map.width}`;
+  map.same = drawn === map.drawn ? (map.same || 0) + 1 : 0;
+  map.drawn = drawn;
+  return map.same > 5;
+}"""
+
+
 async def test_a_server_prints_its_console_and_the_link_for_the_first_operator_once(tmp_path: Path) -> None:
     with running(tmp_path, CONSOLE__LISTEN="127.0.0.1:0", OPERATIONS__LISTEN="") as server:
         url = server.told["console"]
@@ -69,10 +78,10 @@ async def test_the_live_map_shows_a_player_in_a_browser_and_leads_to_its_page(tm
                 await expect(page.locator("canvas[data-players='1']")).to_be_visible()
                 await expect(page.locator("#map-zones")).to_contain_text("town (safe)1 players, 0 monsters")
                 await check_page(page, "/map")
+                await page.wait_for_function(STANDS_STILL)  # it was a phone's just now
                 place = await page.evaluate("document.getElementById('map').dataset.at")
-                await page.locator("canvas").click(
-                    position={"x": float(place.split()[0]), "y": float(place.split()[1])}
-                )
+                x, y = map(float, place.split())
+                await page.locator("canvas").click(position={"x": x, "y": y})
                 await expect(page.get_by_role("heading", level=1)).to_contain_text("ada")
             assert seen.unexpected == []
             await chromium.close()
