@@ -17,7 +17,6 @@ from operations.console.browsing import Seen, check_page
 from operations.metrics.scraping import get
 from suite.engines import needed
 
-
 STANDS_STILL = """() => {
   const map = document.getElementById("map");
   const drawn = `${map.dataset.at} of ${map.clientWidth} at ${map.width}`;
