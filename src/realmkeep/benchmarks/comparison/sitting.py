@@ -40,7 +40,7 @@ class Sizes(msgspec.Struct, frozen=True):
     lost: int
 
 
-FULL: Final = Sizes(1.0, 5, TRADERS, 20_000, 5_000, STORED, LIVE, LOST)
+FULL: Final = Sizes(1.0, 3, TRADERS, 20_000, 5_000, STORED, LIVE, LOST)
 QUICK: Final = Sizes(0.05, 1, (1, 64), 300, 100, (100, 400), 100, 50)
 
 
