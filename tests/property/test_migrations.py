@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from realmkeep.errors import DefinitionError, MigrationFailed
 from realmkeep.records.fields import RecordInfo
-from realmkeep.records.migrations import Plain, add_step, check_chains, migrate
+from realmkeep.records.migrations import add_step, check_chains, migrate
+from realmkeep.records.plain import Plain
 
 versions = st.integers(1, 12)
 

@@ -24,6 +24,7 @@ class Spot(Part):
     place: tuple[float, float] = (0.0, 0.0)
     height: float | None = None
     note: str = ""
+    reach: tuple[float | None, ...] = ()
 
 
 class Sheep(Record, kind="sheep", version=2):
@@ -110,6 +111,7 @@ UNSTORABLE: list[tuple[Callable[[Sheep], object], str]] = [
     (lambda sheep: sheep.diary.update({"\udfff": 1.0}), "a key of Sheep.diary holds half a surrogate pair"),
     (lambda sheep: sheep.spots.append(Spot((0.0, math.nan))), r"Sheep.spots\[0\].place\[1\] is nan"),
     (lambda sheep: sheep.spots.append(Spot(height=math.nan)), r"Sheep.spots\[0\].height is nan"),
+    (lambda sheep: sheep.spots.append(Spot(reach=(None, math.nan))), r"Sheep.spots\[0\].reach\[1\] is nan"),
     (lambda sheep: sheep.spots.append(Spot(note="\udc00")), r"Sheep.spots\[0\].note holds half a surrogate pair"),
     (lambda sheep: sheep.shorn.update({2**63: 1}), "a key of Sheep.shorn is an integer beyond 64 bits"),
     (lambda sheep: sheep.lambs.add(2**63), "an entry of Sheep.lambs is an integer beyond 64 bits"),

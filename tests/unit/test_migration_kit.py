@@ -9,7 +9,7 @@ import pytest
 from realmkeep.errors import MigrationFailed
 from realmkeep.records.codecs import encode
 from realmkeep.records.fields import CLAMP, durable
-from realmkeep.records.migrations import Plain
+from realmkeep.records.plain import Plain
 from realmkeep.records.record import Record
 from realmkeep.testing.migrations import (
     FAILURES_MAX,

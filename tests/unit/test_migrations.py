@@ -10,15 +10,14 @@ from realmkeep.errors import Corrupt, DefinitionError, MigrationFailed, RecordTo
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
 from realmkeep.records.migrations import (
-    Plain,
     add_step,
     check_all,
     check_chains,
     check_migrations,
     migrate,
-    plain_copy,
     stored_version,
 )
+from realmkeep.records.plain import Plain, plain_copy
 from realmkeep.records.record import Record
 
 

@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from realmkeep.errors import StorageError, StorageMisconfigured, Unstorable
 from realmkeep.records.limits import DEFAULT_LIMITS
-from realmkeep.records.migrations import plain_copy
+from realmkeep.records.plain import plain_copy
 from realmkeep.storage import embedded_process, sqlite_file
 from realmkeep.storage.embedded_config import StoreSettings
 from realmkeep.storage.embedded_process import SILENCE_S_MAX, StoreProcess

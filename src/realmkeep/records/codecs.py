@@ -12,7 +12,7 @@ import msgspec
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records import json_codec, json_reader
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
-from realmkeep.records.migrations import Plain
+from realmkeep.records.plain import Plain
 from realmkeep.records.record import Record, unknown_fields, written_version
 from realmkeep.records.sexpr import codec as sexpr_codec
 

@@ -19,7 +19,7 @@ from realmkeep.records.json_reader import count_nodes
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import Marks, marks_of
 from realmkeep.records.record import Record, unknown_fields
-from realmkeep.records.unstorable import is_storable, unstorable
+from realmkeep.records.unstorable import has_nan, unstorable
 
 R = TypeVar("R", bound=Record)
 
@@ -115,7 +115,7 @@ def _check_fields(record: Record, bare: bytearray, crc: int, marks: Marks, *, is
         except msgspec.MsgspecError as error:
             raise unstorable(record, error) from error
     for name in blueprint.nan_hides_in:
-        if not is_storable(msgspec.to_builtins(getattr(record, name), str_keys=True)):
+        if has_nan(msgspec.to_builtins(getattr(record, name), str_keys=True)):
             raise unstorable(record, ValueError("a value that JSON cannot hold"))
     marks.within_bounds = within
     if not blueprint.nan_hides_in:  # there, a NaN and a None give the same bytes, so each encoding is checked

@@ -1,17 +1,20 @@
 """Reads JSON of any version into plain dictionaries; the caps hold before any value is built.
 
-It uses the standard library's decoder, because msgspec's does not report duplicate keys. Bytes of the current version
-take a faster path, `json_codec.decode_record`.
+msgspec decodes; what it does not take as it is goes to the standard library's decoder, which names the fault. Bytes of the
+current version take a faster path, `json_codec.decode_record`.
 """
 
 import json
 import re
 from typing import Any, Final, cast
 
+import msgspec
+
 from realmkeep.errors import Corrupt, RecordTooLarge
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.limits import Limits
-from realmkeep.records.unstorable import first_fault, is_storable
+from realmkeep.records.plain import Plain, count_keys
+from realmkeep.records.unstorable import first_fault
 
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+|(?!))*+"', re.DOTALL)  # `(?!)`: see sexpr/reader.py
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -43,7 +46,8 @@ def _float(text: str) -> float:
     return value
 
 
-_decoder: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float)
+_decode_quickly: Final = msgspec.json.Decoder(Plain, float_hook=_float).decode
+_decode_slowly: Final = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float).decode
 
 
 def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, Any]:
@@ -64,8 +68,40 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
     """
     _check_caps(stored, info, limits)
     what = f"A stored {info.kind}"
+    found = _found_quickly(stored, limits) or _found_slowly(stored, info.kind)
+    version = found.get("version", 0)
+    if type(version) is not int or version < 0:
+        raise Corrupt(f"{what} has a version that is not a whole number from 0: {version!r:.40}")
+    if "crc" in found and not _CRC_WRITTEN.search(stored, max(0, len(stored) - 32)):
+        raise Corrupt(
+            f"{what} has a crc that is not its last field, as `encode` writes it",
+            hint="a program that rewrites a record must remove crc or append a new one",
+        )
+    return found
+
+
+def _found_quickly(stored: bytes, limits: Limits) -> Plain | None:
+    """The object, at msgspec's speed; None if there is anything to say about it."""
     try:
-        plain: object = _decoder.decode(stored.decode())
+        found = _decode_quickly(stored)
+    except (msgspec.MsgspecError, ValueError):
+        return None
+    keys = count_keys(found, limits)
+    # Of a key that stands twice msgspec keeps one: then fewer keys are found than there are colons outside of texts.
+    if keys is None or (keys != stored.count(b":") and keys != _STRING.sub(b"", stored).count(b":")):
+        return None
+    return found
+
+
+def _found_slowly(stored: bytes, kind: str) -> Plain:
+    """The object, by the standard library.
+
+    Raises:
+        Corrupt: As `decode_plain`.
+    """
+    what = f"A stored {kind}"
+    try:
+        found: object = _decode_slowly(stored.decode())
     except UnicodeDecodeError as error:
         raise Corrupt(
             f"{what} is not UTF-8 at byte {error.start}", hint="the bytes are kept; restore a backup"
@@ -83,28 +119,19 @@ def decode_plain(stored: bytes, info: RecordInfo, limits: Limits) -> dict[str, A
         raise Corrupt(f"{what} is not JSON: {error}", hint="the bytes are kept; restore a backup") from error
     except ValueError as error:  # Python's limit on the digits of an integer
         raise Corrupt(f"{what} holds an integer beyond 64 bits", hint="the bytes are kept; mend the number") from error
-    if not isinstance(plain, dict):
+    if not isinstance(found, dict):
         raise Corrupt(f"{what} is not a JSON object", hint="the bytes are kept; restore a backup")
-    found = cast("dict[str, Any]", plain)
-    if not is_storable(found):
-        raise Corrupt(
-            f"{what} cannot be used: {first_fault(found, info.kind)}", hint="the bytes are kept; mend the value"
-        )
-    version = found.get("version", 0)
-    if type(version) is not int or version < 0:
-        raise Corrupt(f"{what} has a version that is not a whole number from 0: {version!r:.40}")
-    if "crc" in found and not _CRC_WRITTEN.search(stored, max(0, len(stored) - 32)):
-        raise Corrupt(
-            f"{what} has a crc that is not its last field, as `encode` writes it",
-            hint="a program that rewrites a record must remove crc or append a new one",
-        )
-    return found
+    if (fault := first_fault(cast("Plain", found), kind)) is not None:
+        raise Corrupt(f"{what} cannot be used: {fault}", hint="the bytes are kept; mend the value")
+    return cast("Plain", found)
 
 
 def _check_caps(stored: bytes, info: RecordInfo, limits: Limits) -> None:
     what = f"A stored {info.kind}"
     if len(stored) > limits.bytes_max:
         raise RecordTooLarge(f"{what} has {len(stored)} bytes, more than the {limits.bytes_max} allowed")
+    if len(stored) <= limits.bytes_safe_max and stored.count(b"[") + stored.count(b"{") <= limits.depth_max:
+        return  # it can have neither more nodes nor more levels
     bare = _STRING.sub(b"", stored)
     if _nodes(bare) > limits.nodes_max:
         raise RecordTooLarge(f"{what} has {_nodes(bare)} values and keys, more than the {limits.nodes_max} allowed")

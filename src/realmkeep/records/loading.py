@@ -14,8 +14,9 @@ from realmkeep.records.fields import CLAMP, QUARANTINE, REJECT, Validity
 from realmkeep.records.issues import Issue, gravest_outcome, short_repr
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.marking import peek_marks, put_back_marks
-from realmkeep.records.migrations import Plain, migrate, stored_version, take_readable_by
+from realmkeep.records.migrations import stored_version, take_readable_by, take_steps
 from realmkeep.records.newer import keep_newer
+from realmkeep.records.plain import Plain
 from realmkeep.records.record import Record, set_unknown_fields
 from realmkeep.records.storable import field_type
 from realmkeep.records.validation import validate
@@ -97,7 +98,7 @@ def load(stored: bytes, cls: type[R], *, limits: Limits = DEFAULT_LIMITS, accept
     version = info.version if newer else stored_version(plain, info)
     migrated_from = None
     if version < info.version:
-        plain = migrate(plain, info, limits=limits)
+        plain = take_steps(plain, info, version, limits=limits)
         migrated_from = version
     plain["version"] = info.version
     names = {"version", *cls.__blueprint__.names}

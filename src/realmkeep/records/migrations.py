@@ -1,6 +1,5 @@
 """Migrations: a stored record of an older schema version is brought up to date step by step, as a plain dictionary."""
 
-import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -12,15 +11,13 @@ from realmkeep.records.definition import registered
 from realmkeep.records.fields import RecordInfo
 from realmkeep.records.issues import short_repr
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
+from realmkeep.records.plain import Plain, plain_copy
 from realmkeep.records.storable import field_type, resolved
 
-Plain: TypeAlias = dict[str, Any]
-"""A decoded record: keys are text; values are None, bool, int, float, str, and lists and dictionaries of these."""
 Step: TypeAlias = Callable[[Plain], Plain]
 StepT = TypeVar("StepT", bound=Step)
 
 VERSION_MAX: Final = 2**31 - 1  # a counter of releases; a larger number is damage
-INTEGER_RANGE: Final = range(-(2**63), 2**63)  # the integers that both codecs hold exactly
 
 
 class RecordClass(Protocol):
@@ -197,11 +194,19 @@ def migrate(plain: Plain, info: RecordInfo, *, limits: Limits = DEFAULT_LIMITS) 
             values. `KeyboardInterrupt` and `SystemExit` pass through.
     """
     version = stored_version(plain, info)
-    current = plain_copy(plain, limits=limits)
+    return take_steps(plain_copy(plain, limits=limits), info, version, limits=limits)
+
+
+def take_steps(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
+    """As `migrate`, for a record of this version that was just decoded: the first step may change `plain` itself.
+
+    Raises:
+        MigrationFailed: As for `migrate`.
+    """
     for at in range(version, info.version):
-        current = run_step(current, info, at, limits=limits)
-    current["version"] = info.version
-    return current
+        plain = run_step(plain, info, at, limits=limits)
+    plain["version"] = info.version
+    return plain
 
 
 def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
@@ -241,63 +246,3 @@ def run_step(plain: Plain, info: RecordInfo, version: int, *, limits: Limits = D
         ) from error
     current["version"] = version + 1
     return current
-
-
-def plain_copy(plain: Plain, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
-    """Return a deep copy that shares nothing with `plain`.
-
-    Raises:
-        Unstorable: A value is not plain, or the copy exceeds `limits` in depth or nodes; the path is named.
-    """
-    return cast("Plain", _PlainCopier(limits).copy(plain, "", 1))
-
-
-class _PlainCopier:
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.nodes_left = limits.nodes_max
-
-    def copy(self, value: object, path: str, depth: int) -> object:
-        self.nodes_left -= 1
-        if self.nodes_left < 0:
-            raise Unstorable(f"more than {self.limits.nodes_max} values")
-        kind = type(value)
-        if kind is dict or kind is list:
-            if depth > self.limits.depth_max:
-                raise Unstorable(f"nested deeper than {self.limits.depth_max}")
-            if kind is list:
-                return [
-                    self.copy(entry, f"{path}[{index}]", depth + 1)
-                    for index, entry in enumerate(cast("list[object]", value))
-                ]
-            return self._dictionary(cast("dict[object, object]", value), path, depth)
-        if kind is int and value not in INTEGER_RANGE:
-            raise Unstorable(f"{path} is an integer beyond 64 bits")
-        if kind is float and not math.isfinite(cast("float", value)):
-            raise Unstorable(f"{path} is {value}")
-        if kind is str and not _is_unicode(cast("str", value)):
-            raise Unstorable(f"{path} is text with half a surrogate pair, which UTF-8 cannot hold")
-        if value is None or kind in (bool, int, float, str):
-            return value
-        raise Unstorable(f"{path or 'the record'} is of type {kind.__name__}")
-
-    def _dictionary(self, value: dict[object, object], path: str, depth: int) -> dict[str, object]:
-        copied: dict[str, object] = {}
-        for key, entry in value.items():
-            if type(key) is not str or not _is_unicode(key):
-                raise Unstorable(
-                    f"{path or 'the record'} has a key of type {type(key).__name__} that is not Unicode text"
-                )
-            self.nodes_left -= 1
-            copied[key] = self.copy(entry, f"{path}.{key}" if path else key, depth + 1)
-        return copied
-
-
-def _is_unicode(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -14,8 +14,8 @@ import msgspec
 
 from realmkeep.records.bounds import SEQUENCES
 from realmkeep.records.fields import FieldInfo, RecordInfo
+from realmkeep.records.plain import INTEGER_MAX, INTEGER_MIN
 from realmkeep.records.storable import field_type
-from realmkeep.records.unstorable import INTEGER_MAX, INTEGER_MIN
 
 
 class Narrowing:

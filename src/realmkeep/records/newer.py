@@ -12,7 +12,7 @@ import msgspec
 from realmkeep.records.codecs import codec_of
 from realmkeep.records.json_codec import join_json
 from realmkeep.records.limits import Limits
-from realmkeep.records.migrations import Plain
+from realmkeep.records.plain import Plain
 from realmkeep.records.record import Record, set_newer, set_unknown_fields, unknown_fields
 from realmkeep.records.sexpr import codec as sexpr_codec
 from realmkeep.records.sexpr.reader import read

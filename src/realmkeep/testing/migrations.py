@@ -12,7 +12,8 @@ from realmkeep.records.codecs import decode
 from realmkeep.records.fields import CLAMP, OK, RecordInfo
 from realmkeep.records.limits import DEFAULT_LIMITS, Limits
 from realmkeep.records.loading import load
-from realmkeep.records.migrations import Plain, check_migrations, plain_copy, run_step, stored_version
+from realmkeep.records.migrations import check_migrations, run_step, stored_version
+from realmkeep.records.plain import Plain, plain_copy
 from realmkeep.records.record import Record
 
 FAILURES_MAX: Final = 20  # in a report; enough to see a pattern

@@ -12,11 +12,10 @@ from typing import Any, Final, cast, final
 from typing_extensions import override
 
 from realmkeep.records.limits import Limits
+from realmkeep.records.plain import INTEGER_MAX, INTEGER_MIN
 from realmkeep.records.sexpr.names import Colon
 from realmkeep.records.sexpr.reader import Datum, read
 from realmkeep.records.sexpr.shapes import (
-    INTEGER_MAX,
-    INTEGER_MIN,
     STAND_INS,
     UNTYPED,
     Fields,

@@ -21,11 +21,10 @@ from typing import Any, Final, cast, final
 
 from typing_extensions import override
 
+from realmkeep.records.plain import INTEGER_MAX, INTEGER_MIN
 from realmkeep.records.sexpr.names import Colon, Symbol, key_name, key_text, keyword_text, string_text
 from realmkeep.records.sexpr.reader import NIL, Datum, Nil
 
-INTEGER_MIN: Final = -(2**63)
-INTEGER_MAX: Final = 2**63 - 1
 EMPTY: Final = "#()"
 FALSE: Final = Colon("{false}")
 EMPTY_DICT: Final = Colon("{}")
