@@ -102,8 +102,7 @@ class RedisStorage:
         """The server's promises at the last connection."""
         if not self._capability:
             raise self._not_connected()
-        warnings = (*self._capability.warnings, *map(str, self._address.exposures()))
-        return msgspec.structs.replace(self._capability, warnings=warnings)
+        return self._capability
 
     async def run_id(self) -> str:
         """Ask the server, since it may have been restarted since the last connection."""
@@ -204,7 +203,7 @@ class RedisStorage:
             await self._ask("LLEN", self._prefix + key, subject=key)
             return []
         stop = -1 if count is None else start + count - 1
-        return cast("list[bytes]", await self._ask("LRANGE", self._prefix + key, start, stop, subject=key))
+        return [*cast("list[bytes]", await self._ask("LRANGE", self._prefix + key, start, stop, subject=key))]
 
     async def expiries(self, keys: Sequence[str]) -> list[float | None]:
         """Return the seconds after which each of `keys` vanishes."""
@@ -316,8 +315,7 @@ class RedisStorage:
         if self._pipe:
             await self._pipe.drain()
         async with self._pool.connection(changes=False) as connection:
-            capability = await self._read_capability(connection)
-            self._capability = capability
+            capability = self._capability = await self._whole_capability(connection)
             if capability.fsync == "everysec":
                 await self._wait_for_fsync(connection)
 
@@ -361,6 +359,12 @@ class RedisStorage:
         """Read the promises of the server. Only a backend of several servers overrides this."""
         return await read_capability(connection, str(self._address))
 
+    async def _whole_capability(self, connection: RedisConnection) -> Capability:
+        """The promises of the server, and warnings of how others can reach it."""
+        capability = await self._read_capability(connection)
+        warnings = (*capability.warnings, *map(str, self._address.exposures()))
+        return msgspec.structs.replace(capability, warnings=warnings)
+
     async def _before_opening(self) -> None:
         """Start the store if it is not running, or find it. Only a backend with more than an address overrides this."""
 
@@ -380,7 +384,7 @@ class RedisStorage:
         try:
             async with self._clock.timeout(self._address.connect_timeout_s):
                 await connection.connect()
-                capability = await self._read_capability(connection)
+                capability = await self._whole_capability(connection)
                 script_sha = cast("bytes", await ask(connection, "SCRIPT", "LOAD", script))
                 await ask(
                     connection, "EVALSHA", script_sha, 0, "", 0, 0, 0, 0, 0

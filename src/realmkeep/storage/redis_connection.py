@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from redis.asyncio.connection import (
     AbstractConnection,
@@ -172,22 +172,29 @@ async def ask(connection: RedisConnection, *command: str | bytes | int, timeout_
     return await connection.read_response(timeout=timeout_s)
 
 
-class _Read(NamedTuple):
-    """A command that changes nothing, and the caller who waits for its reply."""
+Command = tuple[str | bytes | int, ...]
 
-    command: tuple[str | bytes | int, ...]
-    subject: str
-    answer: asyncio.Future[Reply]
+
+class _Read:
+    """A command that changes nothing, and the callers who wait for its reply."""
+
+    __slots__ = ("answers", "subject")
+
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self.answers: list[asyncio.Future[Reply]] = []
 
     def succeed(self, reply: Reply) -> None:
-        if not self.answer.done():
-            self.answer.set_result(reply)
+        for answer in self.answers:
+            if not answer.done():
+                answer.set_result(reply)
 
     def fail(self, error: Exception) -> None:
-        if not self.answer.done():
-            own = copy.copy(error)  # one for each, because a traceback refers to the caller's frames
-            own.__cause__ = error.__cause__
-            self.answer.set_exception(own)
+        for answer in self.answers:
+            if not answer.done():
+                own = copy.copy(error)  # one for each, because a traceback refers to the caller's frames
+                own.__cause__ = error.__cause__
+                answer.set_exception(own)
 
 
 class RedisPool:
@@ -201,7 +208,7 @@ class RedisPool:
     def __init__(self, address: RedisAddress, begin: Callable[[RedisConnection], Awaitable[None]]) -> None:
         self._address = address
         self._begin_with = begin
-        self._unsent: deque[list[_Read]] = deque()
+        self._unsent: deque[dict[Command, _Read]] = deque()
         self._sending: set[asyncio.Task[None]] = set()
         self._pool = cast(
             "_Pool",
@@ -268,16 +275,20 @@ class RedisPool:
     async def read(self, *command: str | bytes | int, subject: str = "") -> Reply:
         """Send one command that changes nothing, together with the others of this turn of the event loop; return its reply.
 
+        Callers that ask the same share the reply: they must not change it.
+
         Raises:
             StorageError: As mapped by `redis_errors`.
         """
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         if not self._unsent or len(self._unsent[-1]) >= READS_AT_ONCE:
-            self._unsent.append([])
+            self._unsent.append({})
             sending = asyncio.create_task(self._send_reads())
             self._sending.add(sending)
             sending.add_done_callback(self._sending.discard)
-        self._unsent[-1].append(_Read(command, subject, answer))
+        if (asked := self._unsent[-1].get(command)) is None:
+            asked = self._unsent[-1][command] = _Read(subject)
+        asked.answers.append(answer)
         return await answer
 
     async def _send_reads(self) -> None:
@@ -285,8 +296,8 @@ class RedisPool:
         reads = self._unsent.popleft()
         try:
             async with self.connection(changes=False) as connection:
-                await connection.send_packed_command(connection.pack_commands([read.command for read in reads]))
-                for read in reads:
+                await connection.send_packed_command(connection.pack_commands([*reads]))
+                for read in reads.values():
                     try:
                         read.succeed(await connection.read_response(disconnect_on_error=False))
                     except RedisError as error:
@@ -296,11 +307,12 @@ class RedisPool:
                         failure.__cause__ = safe_cause(error, self._address)
                         read.fail(failure)
         except Exception as error:  # noqa: BLE001 - callers wait for this task, so every end must reach them
-            for read in reads:
+            for read in reads.values():
                 read.fail(error)
         except BaseException:  # the end of the event loop
-            for read in reads:
-                read.answer.cancel()
+            for read in reads.values():
+                for answer in read.answers:
+                    answer.cancel()
             raise
 
     async def close(self) -> None:
