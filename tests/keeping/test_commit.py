@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import gc
+import itertools
 import weakref
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from keeping.wire import tap
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import CommitRefused, InvalidRecord, Misuse, RecordTooLarge, Unstorable
 from realmkeep.keeping import Keeper, Op, Session
-from realmkeep.keeping.writing.write_queue import BATCH_WRITES_MIN
+from realmkeep.keeping.writing.write_queue import BATCH_MEMBERS, BATCH_WRITES_MIN
 from realmkeep.storage import Guard
 from realmkeep.testing.faulty import delay
 from realmkeep.testing.lab import Lab
@@ -256,6 +257,19 @@ async def test_a_crowd_that_commits_in_step_is_shared_out_over_the_batches_in_fl
         wire.batches.clear()
         await lab.finish(asyncio.gather(*[lab.keeper.commit(earn, session) for session in crowd[:20]]))
         assert [len(batch) for batch in wire.batches] == [BATCH_WRITES_MIN, 20 - BATCH_WRITES_MIN]
+
+
+async def test_a_batch_of_a_great_crowd_counts_every_member_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def meet(one: Player, other: Player) -> None:
+        one.xp += 1
+        other.xp += 1
+
+    async with Lab(config=QUICK) as lab:
+        crowd = [await enter(lab.keeper, number) for number in range(1, 101)]
+        pairs = list(itertools.islice(itertools.permutations(crowd, 2), 6 * BATCH_MEMBERS))
+        wire = tap(monkeypatch, lab.line())
+        await lab.finish(asyncio.gather(*[lab.keeper.commit(meet, *pair) for pair in pairs]))
+        assert {len(batch) for batch in wire.batches[:4]} == {BATCH_MEMBERS // 2}
 
 
 async def test_what_was_built_on_a_commit_that_did_not_happen_did_not_happen(lab: Lab, keeper: Keeper) -> None:

@@ -16,8 +16,8 @@ from keeping.game import Guild, Player, earn, enter, hooks_of, kept, patiently, 
 from realmkeep.config import KeeperConfig
 from realmkeep.errors import Corrupt, StorageFull, StorageMisconfigured, StorageUnavailable, WrongType
 from realmkeep.keeping import CloseReport, Keeper, LeftBehind, RescueReport, Session, restore_rescued
+from realmkeep.keeping.recovery.rescue import LINES_AT_ONCE
 from realmkeep.keeping.recovery.rescue_file import Line, Undelivered, Unsavable, decode_line, encode_line, read_lines
-from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.storage import Guard, Put, Transaction
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, cut, delay, reject
 from realmkeep.testing.lab import Lab, abandon
@@ -263,17 +263,17 @@ async def test_what_the_store_will_never_take_is_left_with_its_reason(town: Town
 
 
 async def test_a_long_file_is_checked_to_its_end_before_anything_happens(town: Town) -> None:
-    await town.enter(*range(BATCH_WRITES + 1))
+    await town.enter(*range(LINES_AT_ONCE + 1))
     town.away = True
     await town.shut_down()
     lines = town.rescue.read_bytes().splitlines(keepends=True)
     town.rescue.write_bytes(b"".join([*lines[:-1], b"{}"]))
     held = everything(town.lab)
-    with pytest.raises(Corrupt, match=rf"line {BATCH_WRITES + 1}: "):
+    with pytest.raises(Corrupt, match=rf"line {LINES_AT_ONCE + 1}: "):
         await town.restore()
     assert everything(town.lab) == held
     town.rescue.write_bytes(b"".join(lines))
-    assert len((await town.restore()).restored) == BATCH_WRITES + 1
+    assert len((await town.restore()).restored) == LINES_AT_ONCE + 1
 
 
 async def test_an_owner_elsewhere_hears_of_a_restored_letter_at_once(town: Town) -> None:

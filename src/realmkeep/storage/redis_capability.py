@@ -53,6 +53,12 @@ def parse_info(text: bytes) -> dict[str, str]:
     return dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
 
 
+def info_text(text: bytes, name: str) -> str:
+    """One field of `INFO`; empty if it is missing."""
+    _, _, rest = (b"\n" + text).partition(b"\n%b:" % name.encode())
+    return rest.partition(b"\r\n")[0].decode(errors="replace")
+
+
 def is_forbidden(error: BaseException | None) -> bool:
     """Whether the store has answered that an ACL forbids a command."""
     return isinstance(error, RedisError) and is_reply(error) and "NOPERM" in f"{error.status_code} {error}"

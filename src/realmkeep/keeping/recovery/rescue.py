@@ -23,7 +23,6 @@ from realmkeep.keeping.recovery.rescue_file import Damaged, Undelivered, Unsavab
 from realmkeep.keeping.recovery.resolver import is_final
 from realmkeep.keeping.recovery.stored_ownership import read_ownership
 from realmkeep.keeping.recovery.verdict import Verdict, Wrote
-from realmkeep.keeping.writing.write_queue import BATCH_WRITES
 from realmkeep.keys import SERVER_STORE_ID, RecordKeys
 from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Refused, Transaction, load_each
 
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 OWNER: Final = ":owner"
 UPDATED: Final = ":updated"
+LINES_AT_ONCE: Final = 128
 
 
 class LeftBehind(msgspec.Struct, frozen=True):
@@ -195,7 +195,7 @@ class _Replay:
     async def _batches(self) -> AsyncGenerator[list[Line]]:
         keep_damaged = self._store_id is not None
         with closing(read_lines(self._path, from_log=self._from_log, keep_damaged=keep_damaged)) as lines:
-            while batch := await asyncio.to_thread(lambda: list(islice(lines, BATCH_WRITES))):
+            while batch := await asyncio.to_thread(lambda: list(islice(lines, LINES_AT_ONCE))):
                 yield batch
 
     def _survey(self, lines: Sequence[Line]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from realmkeep.errors import RecordError
 from realmkeep.keeping.live.session import NEVER, mark_all
-from realmkeep.keeping.writing.write_queue import BATCH_WRITES, BATCHES_IN_FLIGHT
+from realmkeep.keeping.writing.write_queue import BATCH_MEMBERS, BATCHES_IN_FLIGHT
 from realmkeep.records import Tier, peek_marks, written_checksum
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ROUND_S: Final = 0.25  # between two looks for due sessions
 ROUNDS_A_LEAD: Final = 4  # at least, where intervals are short
 # As many as may be in flight. More would leave the cache before they are acknowledged, and commits queue behind them.
-AHEAD_WRITES: Final = BATCH_WRITES * BATCHES_IN_FLIGHT
+AHEAD_WRITES: Final = BATCH_MEMBERS * BATCHES_IN_FLIGHT
 
 
 class Flusher:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.storage import Storage, WriteOutcome
 
-# About 100 KiB, and several batches an fsync; to settle 256 took over a millisecond of the event loop.
-BATCH_WRITES: Final = 128
+# About 100 KiB, and several batches an fsync; to settle 256 took over a millisecond of the event loop. A trade counts twice: with
+# 128 trades a batch, 1,024 traders and the store waited for each other.
+BATCH_MEMBERS: Final = 128
 # Players that commit in step go out in several batches, so that the store executes one while the server packs the next. With
 # 64 traders in one batch, store and server waited for each other, at half the rate.
 BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
@@ -204,8 +205,12 @@ class WriteQueue:
         while self._waiting and self._state is FLOWING and len(self._in_flight) < BATCHES_IN_FLIGHT:
             waiting = self._waiting
             share = -(-len(waiting) // (BATCHES_IN_FLIGHT - len(self._in_flight)))
-            size = min(max(share, BATCH_WRITES_MIN), BATCH_WRITES, len(waiting))
-            batch = [waiting.popleft() for _ in range(size)]
+            size = min(max(share, BATCH_WRITES_MIN), len(waiting))
+            batch: list[StagedWrite] = []
+            members = 0
+            while len(batch) < size and members < BATCH_MEMBERS:
+                batch.append(write := waiting.popleft())
+                members += len(write.members) or 1
             self._in_flight.append(batch)
             self._sent += len(batch)
             self._begun(self._background.run("sending", self._send(batch)))
