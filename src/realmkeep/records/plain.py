@@ -92,6 +92,7 @@ def plain_copy(plain: Plain, *, limits: Limits = DEFAULT_LIMITS) -> Plain:
     """
     if count_keys(plain, limits) is None:
         _Faults(limits).raise_first(plain, "", 1)
+        raise AssertionError("a record was refused without a fault; a defect of Realmkeep")
     return cast("Plain", _unpack(_pack(plain)))
 
 
