@@ -1,5 +1,7 @@
 import asyncio
+import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -47,6 +49,54 @@ class TestValkey(StorageContract):
     @pytest.fixture
     def backend(self, server: StoreServer) -> Backend:
         return emptied(server)
+
+
+KEYS = 60_000
+FILL = """
+for number = 1, tonumber(ARGV[1]) do redis.call("SET", "key:" .. number, "") end
+"""
+THIN_OUT = """
+for number = 1, tonumber(ARGV[1]) do if number % 500 > 0 then redis.call("DEL", "key:" .. number) end end
+"""
+
+
+@pytest.fixture
+def filled(tmp_path: Path) -> Iterator[StoreServer]:
+    with StoreServer(tmp_path) as server:
+        server.ask("EVAL", FILL, 0, KEYS)
+        yield server
+
+
+@pytest.mark.backend("valkey")
+@pytest.mark.parametrize("after", [1, 5_000, 30_000, 59_000])
+async def test_a_store_that_shrinks_under_a_scan_shows_each_key_once(filled: StoreServer, after: int) -> None:
+    storage = open_storage(filled.url)
+    await storage.connect()
+    seen: list[str] = []
+    async for key in storage.keys():
+        seen.append(key)
+        if len(seen) == after:
+            await asyncio.to_thread(filled.ask, "EVAL", THIN_OUT, 0, KEYS)
+    assert len(seen) == len(set(seen))
+    assert {f"key:{number}" for number in range(500, KEYS + 1, 500)} <= set(seen)
+    await storage.disconnect()
+
+
+@pytest.mark.backend("valkey")
+async def test_a_scan_does_not_remember_every_key(filled: StoreServer) -> None:
+    storage = open_storage(filled.url)
+    await storage.connect()
+    count = 0
+    tracemalloc.start()
+    try:
+        async for _ in storage.keys():
+            count += 1
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert count == KEYS
+    assert peak < 3 * 1024**2, "a set of all of them takes 6 MiB"
+    await storage.disconnect()
 
 
 NEIGHBOURS = {b"a": b"1", b"south:a": b"1", b"north": b"1", b"south:temp:1:x:a": b"1", b"northern:list": b"1"}

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Final, cast
@@ -55,6 +56,8 @@ log = logging.getLogger(__name__)
 
 MGET_KEYS_MAX: Final = 1000  # read at one moment; more would hold up the store's other clients
 SCAN_COUNT: Final = 1000  # takes about a millisecond of the store's time
+SCANS_REMEMBERED: Final = 8  # a table that shrinks meanwhile shows keys of its last buckets again, and no others
+KEYS_SLICE: Final = 32  # keys given out in one turn of the event loop, which their reader takes apart
 BACKOFF_S_MIN: Final = 0.05
 BACKOFF_S_MAX: Final = 5.0  # a store that is up again is used within this time
 FSYNC_INTERVAL_S: Final = 1.0  # of everysec
@@ -233,17 +236,25 @@ class RedisStorage:
         return bool(await self._ask("EXISTS", self._prefix + key, subject=key))
 
     async def keys(self, pattern: str = "*") -> AsyncIterator[str]:
-        """Iterate over the keys that match, by SCAN."""
+        """Iterate over the keys that match, by SCAN.
+
+        SCAN walks over the buckets of a table in an order that survives its growth. If the table shrinks, it begins a bucket anew
+        into which the last ones were merged, so only the last answers are remembered, and not every key.
+        Source: `dictScan` in dict.c of Redis, and `hashtableScan` in hashtable.c of Valkey.
+        """
         matches = compile_pattern(pattern).fullmatch
         prefix = self._prefix.encode()
-        seen = {prefix + schema.SERVER_SYNCED.encode()}  # written by SyncOnNewRun; it is not data
+        synced = prefix + schema.SERVER_SYNCED.encode()  # written by SyncOnNewRun; it is not data
+        recent: deque[set[bytes]] = deque(maxlen=SCANS_REMEMBERED)
         cursor = b"0"
         while True:
             cursor, batch = await self._ask("SCAN", cursor, "MATCH", self._prefix + _glob(pattern), "COUNT", SCAN_COUNT)
-            for raw in cast("list[bytes]", batch):
-                if raw in seen:
-                    continue
-                seen.add(raw)
+            seen = set(cast("list[bytes]", batch))
+            fresh = seen.difference(*recent, (synced,))
+            recent.append(seen)
+            for position, raw in enumerate(fresh, 1):
+                if position % KEYS_SLICE == 0:
+                    await self._clock.sleep(0)
                 try:
                     key = raw.removeprefix(prefix).decode()
                 except UnicodeDecodeError:  # not a key of Realmkeep: those are text
