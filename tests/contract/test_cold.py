@@ -85,6 +85,29 @@ async def test_a_revision_only_rises(cold: ColdStore) -> None:
         assert await one(cold, key) == row(key, 7)
 
 
+async def test_a_large_batch_is_written_wholly_and_in_slices(cold: ColdStore) -> None:
+    """Of each key the newest row counts, wherever it stands; other tasks get turns while the batch is put in order and packed."""
+    names = [f"player:{at * 7919 % 3001}" for at in range(3001)] + [f"guild:{at}" for at in range(1000)]
+    rows = [row(key, 5 + (at % 2)) for at, key in enumerate(names)]
+    turns = 0
+
+    async def play() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    game = asyncio.create_task(play())
+    written = await cold.write(ColdBatch([*(row(key, 4) for key in names[:700]), *rows, row("player:7", 9)]))
+    game.cancel()
+    assert written.rows == 4001
+    newest = {each.key: each for each in [*rows, row("player:7", 9)]}
+    assert await cold.rows(names) == [newest[key] for key in names]
+    assert sorted([head.key async for page in cold.all_heads() for head in page]) == sorted(names)
+    if not isinstance(cold, MemoryColdStore):
+        assert turns >= 4001 // 50
+
+
 async def test_a_tombstone_outranks_every_earlier_revision(cold: ColdStore) -> None:
     for key in ("player:7", "guild:red"):
         await cold.write(ColdBatch([row(key, 5)]))

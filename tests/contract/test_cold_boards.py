@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from realmkeep.storage.cold import ColdBatch, ColdPlace, ColdRow, ColdScore, ColdStore, open_cold_store
+from realmkeep.storage.cold import ColdBatch, ColdPlace, ColdRow, ColdScore, ColdStore, open_cold_store, postgres_boards
 
 
 @pytest.fixture(params=["memory", "postgresql"])
@@ -69,6 +69,16 @@ async def test_random_histories_are_in_the_order_of_a_sort(cold: ColdStore) -> N
             assert shape.places == len(expected)
             assert shape.percentiles[-1:] == tuple(place.score for place in places[-1:])
             assert list(shape.percentiles) == sorted(shape.percentiles, reverse=True)
+
+
+async def test_places_are_counted_up_to_a_limit(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_boards, "PLACES_COUNTED_MAX", 3)
+    cold = open_cold_store(postgres_url)
+    await cold.connect()
+    await ship(cold, 10, {each: 100 - each for each in range(10)})
+    for ids, better in (([0, 2, 3, 4, 9], [0, 2, 3, 3, 3]), ([1, 9], [1, 3]), ([8], [3])):
+        assert [each.better for each in await cold.boards.places_of("xp", 1, [*map(str, ids)])] == better
+    await cold.disconnect()
 
 
 async def test_an_older_state_of_a_record_has_no_score(cold: ColdStore) -> None:

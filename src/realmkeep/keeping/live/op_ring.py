@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, lt
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -33,6 +34,7 @@ _CRC_TAIL: Final = len(b',"crc":"00000000"}')
 CRC_BYTES: Final = len(b"00000000 ")
 RESTORE: Final = "restore it from a backup, or delete it to forget the last operations"
 _by_id = attrgetter("id")
+_LINE_ID: Final = re.compile(rb"\n[0-9a-f]{8} \[([1-9][0-9]{0,15}),")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -276,6 +278,15 @@ class OpRing:
             raise Corrupt(f"{key} does not hold an op ring: {error}", hint=RESTORE) from error
         except _WrongChecksum as error:
             raise Corrupt(f"the checksum of {key} differs", hint=RESTORE) from error
+
+
+def is_normal(stored: bytes) -> bool:
+    """Whether a stored ring, if it is one, is as `encode` makes it: at most 32 operations by their ids, and no letters.
+
+    It takes a tenth of the time of `decode`, and looks at no checksum.
+    """
+    ids = [*map(int, _LINE_ID.findall(b"\n" + stored))]
+    return len(ids) == stored.count(b"\n") <= RING_OPS and all(map(lt, ids, ids[1:]))
 
 
 def line_of(op: Op, result: bytes) -> bytes:

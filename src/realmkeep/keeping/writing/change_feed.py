@@ -17,7 +17,7 @@ import msgspec
 
 from realmkeep.errors import Corrupt
 from realmkeep.keeping.live.envelope import open_envelope
-from realmkeep.keeping.live.op_ring import OpRing
+from realmkeep.keeping.live.op_ring import OpRing, is_normal
 from realmkeep.keeping.live.undecodable import UNDECODABLE
 from realmkeep.keeping.ownership.revisions import stored_number
 from realmkeep.storage import Advance, Append, Put, load_each
@@ -352,8 +352,8 @@ class ChangeFeed:
 
 def normal_ops(stored: bytes) -> bytes:
     """The op ring in the one form that the cold tier has; bytes that are no ring stay as they are."""
-    if not stored:
-        return b""
+    if is_normal(stored):
+        return stored
     try:
         return OpRing.decode(stored, "ops").encode()
     except Corrupt:

@@ -17,7 +17,7 @@ from realmkeep.keeping.ownership.id_counter import ID_MAX, count_in
 from realmkeep.keys import SERVER_ID_COUNTER
 from realmkeep.operations.archive.boards import boards_of
 from realmkeep.operations.archive.reading import PAGE_RECORDS, read_records, record_keys_of
-from realmkeep.operations.backup.fence import apply_effects
+from realmkeep.operations.backup.fence import write_effects
 from realmkeep.storage import Append, Delete, Put, load_each
 from realmkeep.storage.cold import Stub
 
@@ -93,6 +93,7 @@ class Reconciler:
         await self._find_denied()
         await self._bring_letters()
         await self._move_ids_on()
+        await self._storage.flush()  # once: a store with fsync once a second takes a second for it
         return self._report
 
     async def _check_no_server(self) -> None:
@@ -143,7 +144,7 @@ class Reconciler:
                 self._report.stubs += 1
                 effects += [Put(at.record, Stub(head.revision, head.digest).encode()), *map(Delete, _beside(at))]
         effects += await self._accounts(accounts, rows)
-        await apply_effects(self._storage, effects)
+        await write_effects(self._storage, effects)
 
     def _is_newer(self, head: ColdHead, record: HotRecord) -> bool:
         if record.record is None and head.is_deleted:
@@ -196,7 +197,7 @@ class Reconciler:
                 if letter.id not in map(letter_id, lists):
                     effects.append(Append(at.inbox, letter.stored))
             self._report.letters += len(effects)
-            await apply_effects(self._storage, effects)
+            await write_effects(self._storage, effects)
 
     async def _move_ids_on(self) -> None:
         """Move the counter beyond every id that was given out, also after the last cut."""
@@ -205,7 +206,7 @@ class Reconciler:
         if not given or (counted is not None and counted >= given and self._as_of_us is None):
             return
         self._report.ids_from = min(max(given, counted or 0) + IDS_SKIPPED, ID_MAX - 1)
-        await apply_effects(self._storage, [Put(SERVER_ID_COUNTER, b"%d" % self._report.ids_from)])
+        await write_effects(self._storage, [Put(SERVER_ID_COUNTER, b"%d" % self._report.ids_from)])
 
 
 def _beside(at: RecordKeys) -> tuple[str, ...]:

@@ -21,10 +21,10 @@ from realmkeep.keeping.ownership.lease import Lease, Owner
 from realmkeep.keeping.writing.change_feed import Change
 from realmkeep.operations.archive.boards import ScoreReader
 from realmkeep.operations.archive.erasing import finish_erasures
-from realmkeep.operations.archive.reading import PAGE_RECORDS, all_keys, read_records, record_keys_of
-from realmkeep.operations.archive.shipping import feed_of
+from realmkeep.operations.archive.reading import PAGE_RECORDS, SLICE_RECORDS, all_keys, read_records, record_keys_of
+from realmkeep.operations.archive.shipping import SLICE_ROWS, feed_of
 from realmkeep.storage import load_each
-from realmkeep.storage.cold import ColdBatch, ColdLetter, ColdRow
+from realmkeep.storage.cold import ColdBatch, ColdLetter, ColdRow, ColdScore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("realmkeep.operations.archive")
 
 LETTERS_AT_ONCE: Final = 200
+KEYS_AT_ONCE: Final = 250
 BATCH_BYTES: Final = 64 * 1024 * 1024  # only the first sweep of a large store finds more: it ships in parts
 UNOWNED: Final = frozenset({"account", "operator"})  # records that no server owns, and that are never frozen
 
@@ -73,6 +74,29 @@ def _ring(ops: bytes) -> OpRing:
         return OpRing()
 
 
+class _Found:
+    """The differences that a sweep has found, and not shipped yet.
+
+    Attributes:
+        rows: The records.
+        letters: The letters.
+        size_bytes: The memory that they take, about.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[ColdRow] = []
+        self.letters: list[ColdLetter] = []
+        self.size_bytes = 0
+
+    def add_rows(self, rows: list[ColdRow]) -> None:
+        self.rows += rows
+        self.size_bytes += sum([row.size_bytes for row in rows])
+
+    def add_letters(self, letters: list[ColdLetter]) -> None:
+        self.letters += letters
+        self.size_bytes += sum([len(letter.stored) for letter in letters])
+
+
 class Sweeper:
     """Sweeps the hot store of one keeper.
 
@@ -104,44 +128,45 @@ class Sweeper:
         await self._engine.barrier.wait_until_passed()  # every server has written again what the store had lost
         run = self._engine.barrier.passed_run
         report.erasures = await finish_erasures(self._storage, self._cold)
-        found: list[ColdRow] = []
-        letters: list[ColdLetter] = []
+        found = _Found()
         page: list[RecordKeys] = []
-        size = 0
+        accounts: list[str] = []
         started_us = self._clock.wall_us()
         async for key, parsed in all_keys(self._storage):
             if parsed.role == "inbox":
-                letters += await self._letters(key, f"{parsed.kind}:{parsed.id}")
+                found.add_letters(await self._letters(key, f"{parsed.kind}:{parsed.id}"))
             elif parsed.role in UNOWNED:
-                found += await self._account(key, started_us)
+                accounts.append(key)
             elif parsed.role == "record":
                 page.append(keys.record_keys(parsed.kind, parsed.id, suffix=parsed.suffix))
             if len(page) == PAGE_RECORDS:
-                more = await self._differing(page, report)
-                found += more
-                size += sum([row.size_bytes for row in more])
+                found.add_rows(await self._differing(page, report))
                 page = []
-            if size > BATCH_BYTES:
-                await self._ship(found, letters, report, run)
-                found, letters, size = [], [], 0
+            if len(accounts) == KEYS_AT_ONCE:
+                found.add_rows(await self._accounts(accounts, started_us))
+                accounts = []
+            if found.size_bytes > BATCH_BYTES:
+                await self._ship(found, report, run)
+                found = _Found()
         opened = await self._opened()
-        found += await self._differing(page, report)
-        await self._ship(found, letters, report, run, {"swept": started_us}, opened)
+        found.add_rows(await self._differing(page, report))
+        found.add_rows(await self._accounts(accounts, started_us))
+        await self._ship(found, report, run, {"swept": started_us}, opened)
         await self._cold.tidy()
         return report
 
     async def _differing(self, page: list[RecordKeys], report: SweepReport) -> list[ColdRow]:
         """The records of a page that this sweep has to ship; those of this server are given to its feed."""
         hot = await read_records(self._storage, page)
-        heads = await self._cold.heads([each.record for each in page])
+        living = [each for each in hot if each.record is not None and each.stub is None]
+        frozen = len([each for each in hot if each.record is not None]) - len(living)
+        report.records += len(living) + frozen
+        report.frozen += frozen
+        heads = await self._cold.heads([each.keys.record for each in living])
         rows: list[ColdRow] = []
-        for record, head in zip(hot, heads, strict=True):
-            if record.record is None:
-                continue
-            report.records += 1
-            if record.stub is not None:
-                report.frozen += 1
-                continue
+        for position, (record, head) in enumerate(zip(living, heads, strict=True), 1):
+            if position % SLICE_RECORDS == 0:
+                await self._clock.sleep(0)
             row = record.row()
             same = head is not None and (head.revision, head.digest) == (row.revision, row.digest)
             if same or (head is not None and head.revision > row.revision):
@@ -192,19 +217,20 @@ class Sweeper:
                     opened += [letter.id] if _ring(record.ops).has_letter(letter.id) else []
         return opened
 
-    async def _account(self, key: str, revision: int) -> list[ColdRow]:
-        """An account has no revision: its row has the moment of the sweep that found it changed."""
-        (stored,) = await load_each(self._storage, [key])
-        (head,) = await self._cold.heads([key])
-        if stored is None:
-            return []
-        row = ColdRow(key, revision, 0, stored)
-        return [] if head is not None and head.digest == row.digest else [row]
+    async def _accounts(self, accounts: list[str], revision: int) -> list[ColdRow]:
+        """The accounts that differ. One has no revision: its row has the moment of the sweep that found it changed."""
+        found = zip(accounts, await load_each(self._storage, accounts), strict=True)
+        heads = await self._cold.heads(accounts)
+        rows = [None if stored is None else ColdRow(key, revision, 0, stored) for key, stored in found]
+        return [
+            row
+            for row, head in zip(rows, heads, strict=True)
+            if row is not None and (head is None or head.digest != row.digest)
+        ]
 
     async def _ship(
         self,
-        found: list[ColdRow],
-        letters: list[ColdLetter],
+        found: _Found,
         report: SweepReport,
         run: str,
         marks: dict[str, int] | None = None,
@@ -213,25 +239,26 @@ class Sweeper:
         """Ship what was found, once no crash of the hot store can take it, and nothing of it has changed meanwhile."""
         if not await self._engine.safe_point.reached(run):
             raise StorageError("the hot store was restarted during the sweep", hint="the next sweep compares again")
-        rows = await self._unchanged(found)
         claimed = {row.key: row for row in await self._shipper.claimed_rows()}
-        rows = [*[row for row in rows if row.key not in claimed], *claimed.values()]
-        written = await self._cold.write(
-            ColdBatch(rows, letters, opened, marks or {}, self._scores.scores(rows), repairs=True)
-        )
+        rows = [*claimed.values(), *await self._unchanged([row for row in found.rows if row.key not in claimed])]
+        scores: list[ColdScore] = []
+        for start in range(0, len(rows), SLICE_ROWS):
+            scores += self._scores.scores(rows[start : start + SLICE_ROWS])
+            await self._clock.sleep(0)
+        written = await self._cold.write(ColdBatch(rows, found.letters, opened, marks or {}, scores, repairs=True))
         report.shipped += written.rows
-        report.letters += len(letters)
+        report.letters += len(found.letters)
         report.parts += 1
         if written.rows:
             log.info("the sweep has shipped %d records", written.rows)
 
     async def _unchanged(self, found: list[ColdRow]) -> list[ColdRow]:
         """The rows whose records are as they were read: all of these are of one moment."""
-        updated = [":".join([*row.key.split(":")[:2], "updated"]) for row in found]
         kept: list[ColdRow] = []
-        for start in range(0, len(found), 1000):
-            now = await load_each(self._storage, updated[start : start + 1000])
-            some = found[start : start + 1000]
+        for start in range(0, len(found), KEYS_AT_ONCE):
+            some = found[start : start + KEYS_AT_ONCE]
+            updated = [":".join([*row.key.split(":")[:2], "updated"]) for row in some]
+            now = await load_each(self._storage, updated)
             kept += [
                 row
                 for row, stored in zip(some, now, strict=True)

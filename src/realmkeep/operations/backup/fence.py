@@ -72,8 +72,17 @@ async def apply_effects(storage: Storage, effects: Sequence[Effect]) -> None:
     Raises:
         StorageError: The store refused one, or cannot be reached.
     """
+    await write_effects(storage, effects)
+    await storage.flush()
+
+
+async def write_effects(storage: Storage, effects: Sequence[Effect]) -> None:
+    """Apply changes in batches; `Storage.flush` makes them durable.
+
+    Raises:
+        StorageError: The store refused one, or cannot be reached.
+    """
     for first in range(0, len(effects), BATCH):
         (outcome,) = await storage.write([Transaction((), effects[first : first + BATCH])])
         if isinstance(outcome, (Failed, Unknown)):
             raise outcome.error
-    await storage.flush()

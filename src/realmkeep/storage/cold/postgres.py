@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
 
@@ -19,17 +22,28 @@ from realmkeep.storage.postgres.errors import is_conflict
 from realmkeep.storage.postgres.readers import ReaderPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 
     from realmkeep.clock import Clock
+    from realmkeep.storage.cold.boards import ColdScore
     from realmkeep.storage.postgres.address import PostgresAddress
     from realmkeep.storage.postgres.connection import PostgresConnection, Row
 
-CHUNK_ROWS: Final = 1000  # a statement: about a megabyte, a tenth of a second
-PAGE_ROWS: Final = 5000
+CHUNK_ROWS: Final = 50  # with their bytes, up to 250 KB: packing them takes the event loop half a millisecond
+CHUNK_HEADS: Final = 500  # rows without their bytes
+SORT_SLICE: Final = 500  # rows sorted in one turn of the event loop: half a millisecond
 ATTEMPTS: Final = 8  # each lost to another writer of the same rows
 _PLAYER: Final = re.compile(r"player:(0|[1-9][0-9]{0,17})")  # `player:007` is another record than `player:7`
 _NO_JSON: Final = re.compile(rb"\\u0000|\x00")
+
+
+class _Placed(NamedTuple):
+    """A row with its place in the order of all rows: players first, by number, then the others by key."""
+
+    table: int
+    id: int
+    key: bytes
+    row: ColdRow
 
 
 class PostgresColdStore:
@@ -72,13 +86,14 @@ class PostgresColdStore:
 
     async def write(self, batch: ColdBatch) -> ColdWritten:
         """As `ColdStore.write`."""
-        unreadable = {row.key for row in batch.rows if row.body is not None and not _json(row.body)}
         self._check_open()
+        rows, scores = await self._ordered(batch), await self._scores_by_key(batch)
+        unreadable: set[str] = set()
         for _ in range(ATTEMPTS):
             async with self._turn:
                 connection = await self._connected()
                 try:
-                    raised = await self._write(connection, batch, unreadable)
+                    raised = await self._write(connection, batch, rows, scores, unreadable)
                 except psycopg.DataError as error:
                     await self._undo(connection, error)
                     refused = {key async for key in self._refused(connection, batch, unreadable)}
@@ -96,19 +111,55 @@ class PostgresColdStore:
                     return ColdWritten(raised, tuple(sorted(unreadable)))
         raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
 
-    async def _write(self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]) -> int:
-        raised: set[int | str] = set()
+    async def _ordered(self, batch: ColdBatch) -> list[_Placed]:
+        """The newest row of each key, in the order in which every server locks them."""
+        newest: dict[str, ColdRow] = {}
+        for position, row in enumerate(batch.rows, 1):
+            if (known := newest.get(row.key)) is None or known.revision <= row.revision:
+                newest[row.key] = row
+            if position % SORT_SLICE == 0:
+                await self._clock.sleep(0)
+        runs: list[list[_Placed]] = []
+        left = iter(newest.values())
+        while some := list(islice(left, SORT_SLICE)):
+            runs.append(sorted(map(_placed, some)))
+            await self._clock.sleep(0)
+        ordered: list[_Placed] = []
+        for placed in heapq.merge(*runs):
+            ordered.append(placed)
+            if len(ordered) % SORT_SLICE == 0:
+                await self._clock.sleep(0)
+        return ordered
+
+    async def _scores_by_key(self, batch: ColdBatch) -> dict[str, list[ColdScore]]:
+        scores: dict[str, list[ColdScore]] = {}
+        for position, score in enumerate(batch.scores, 1):
+            scores.setdefault(score.key, []).append(score)
+            if position % SORT_SLICE == 0:
+                await self._clock.sleep(0)
+        return scores
+
+    async def _write(
+        self,
+        connection: PostgresConnection,
+        batch: ColdBatch,
+        rows: Sequence[_Placed],
+        scores: Mapping[str, Sequence[ColdScore]],
+        unreadable: set[str],
+    ) -> int:
+        count = 0
         await connection.ask("cold_begin")
-        players, others = _by_table(batch.rows)
-        for table, rows in (("cold_players", players), ("cold_records", others)):
-            for start in range(0, len(rows), CHUNK_ROWS):
-                some = rows[start : start + CHUNK_ROWS]
-                ids = bigints([at for at, _ in some if isinstance(at, int)])
-                keys = ids if table == "cold_players" else texts([row.key for _, row in some])
-                written = await connection.ask(
-                    table, keys, *_columns([row for _, row in some], unreadable), batch.repairs
-                )
-                raised.update(key for (key,) in written)
+        for some in _chunks(rows):
+            if some[0].table:
+                table, keys = "cold_records", texts([each.row.key for each in some])
+            else:
+                table, keys = "cold_players", bigints([each.id for each in some])
+            columns = _columns([each.row for each in some], unreadable)
+            raised = {key for (key,) in await connection.ask(table, keys, *columns, batch.repairs)}
+            count += len(raised)
+            told = [each.row.key for each in some if (each.row.key if each.table else each.id) in raised]
+            # Only the server that holds the lock of a row writes its scores, so these need no order of their own.
+            await write_scores(connection, [score for key in told for score in scores.get(key, ())])
         if batch.letters:
             letters = batch.letters
             told = texts([each.id for each in letters]), texts([each.receiver for each in letters])
@@ -117,15 +168,14 @@ class PostgresColdStore:
             await connection.ask("cold_opened", texts([*dict.fromkeys(batch.opened)]))
         if batch.marks:
             await connection.ask("cold_marks", texts([*batch.marks]), bigints([*batch.marks.values()]))
-        await write_scores(connection, [score for score in batch.scores if _stored_id(score.key) in raised])
         await connection.ask("cold_commit")
-        return len(raised)
+        return count
 
     async def _refused(
         self, connection: PostgresConnection, batch: ColdBatch, unreadable: set[str]
     ) -> AsyncIterator[str]:
         """The keys of the rows that the database does not take for JSON, found by halves."""
-        asked = [[row for row in batch.rows if row.body is not None and row.key not in unreadable]]
+        asked = [[row for row in batch.rows if row.key not in unreadable and _json(row.body or b"")]]
         while asked:
             rows = asked.pop()
             try:
@@ -152,7 +202,7 @@ class PostgresColdStore:
         """As `ColdStore.all_heads`."""
         for table, first in (("players", -1), ("records", "")):
             after: int | str = first
-            while page := await self._ask(f"cold_page_of_{table}", after, PAGE_ROWS):
+            while page := await self._ask(f"cold_page_of_{table}", after, CHUNK_HEADS):
                 yield [_head(_keyed(row)) for row in page]
                 after = page[-1][0]
 
@@ -217,8 +267,9 @@ class PostgresColdStore:
     async def _read(self, what: str, keys: Sequence[str]) -> list[Row]:
         """The rows of players and of other records, each with its key first."""
         found: list[Row] = []
-        for start in range(0, len(keys), CHUNK_ROWS):
-            some = keys[start : start + CHUNK_ROWS]
+        chunk = CHUNK_ROWS if what == "rows" else CHUNK_HEADS
+        for start in range(0, len(keys), chunk):
+            some = keys[start : start + chunk]
             players = {key: at for key in some if (at := _player_id(key)) is not None}
             others = [key for key in some if key not in players]
             if players:
@@ -293,12 +344,6 @@ def _player_id(key: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-def _stored_id(key: str) -> int | str:
-    """The id of a row: of `players` a number, of `records` the key."""
-    player = _player_id(key)
-    return key if player is None else player
-
-
 def _keyed(row: Row) -> Row:
     """A row with its key first; a row of `players` has a number there."""
     return (f"player:{row[0]}", *row[1:]) if isinstance(row[0], int) else row
@@ -308,24 +353,25 @@ def _head(row: Row) -> ColdHead:
     return ColdHead(row[0], row[1], bytes(row[2]))
 
 
-def _by_table(rows: Sequence[ColdRow]) -> tuple[list[tuple[int | str, ColdRow]], list[tuple[int | str, ColdRow]]]:
-    """The rows of `players` and of `records`, the newest of each key, in the order in which every server locks them."""
-    newest: dict[str, ColdRow] = {}
-    for row in rows:
-        if (known := newest.get(row.key)) is None or known.revision <= row.revision:
-            newest[row.key] = row
-    players: list[tuple[int | str, ColdRow]] = []
-    others: list[tuple[int | str, ColdRow]] = []
-    for row in newest.values():
-        player = _player_id(row.key)
-        (others if player is None else players).append((row.key if player is None else player, row))
-    return sorted(players, key=lambda each: int(each[0])), sorted(others, key=lambda each: str(each[0]).encode())
+def _placed(row: ColdRow) -> _Placed:
+    player = _player_id(row.key)
+    return _Placed(1, 0, row.key.encode(), row) if player is None else _Placed(0, player, b"", row)
+
+
+def _chunks(rows: Sequence[_Placed]) -> Iterator[Sequence[_Placed]]:
+    """Rows for one statement each: of one table."""
+    for _, of_table in groupby(rows, key=attrgetter("table")):
+        while some := list(islice(of_table, CHUNK_ROWS)):
+            yield some
 
 
 def _columns(rows: Sequence[ColdRow], unreadable: set[str]) -> tuple[object, ...]:
+    """The columns of these rows. Those without a copy for queries are added to `unreadable`."""
+    copies = [_text(row, unreadable) for row in rows]
+    unreadable.update(row.key for row, copy in zip(rows, copies, strict=True) if not copy)
     return (
         bigints([row.version for row in rows]),
-        texts([_text(row, unreadable) for row in rows]),
+        texts(copies),
         bigints([row.revision for row in rows]),
         byteas([row.body or b"" for row in rows]),
         byteas([row.ops for row in rows]),

@@ -65,18 +65,8 @@ class PostgresColdBoards:
 
     async def places_of(self, board: str, season: int, ids: Sequence[str]) -> list[ColdPlace]:
         """As `ColdBoards.places_of`."""
-        rows = await self._ask("cold_place", board, season, texts([*dict.fromkeys(ids)]))
-        found: list[ColdPlace] = []
-        for position, (id_, below, reached_us) in enumerate(rows):
-            place = (below, reached_us, id_)
-            if not position:
-                better = await self._better(board, season, *place)
-            elif (better := found[-1].better + 1) < PLACES_COUNTED_MAX:  # counted on from the place before
-                before, left = rows[position - 1], PLACES_COUNTED_MAX - better
-                ((between,),) = await self._ask("cold_between", board, season, *_key(before), *place, left)
-                better += between
-            found.append(ColdPlace(id_, ~below, reached_us, min(better, PLACES_COUNTED_MAX)))
-        return found
+        rows = await self._ask("cold_places_of", PLACES_COUNTED_MAX, board, season, texts(ids))
+        return [ColdPlace(id_, ~below, reached_us, better) for id_, below, reached_us, better in rows]
 
     async def shape(self, board: str, season: int) -> BoardShape:
         """As `ColdBoards.shape`."""
@@ -102,11 +92,6 @@ async def write_scores(connection: PostgresConnection, scores: Iterable[ColdScor
     if ranked:
         boards, ids, below, reached_us = zip(*sorted(ranked), strict=True)
         await connection.ask("cold_scores", texts(boards), texts(ids), bigints(below), bigints(reached_us))
-
-
-def _key(row: Row) -> tuple[int, int, str]:
-    id_, below, reached_us = row
-    return below, reached_us, id_
 
 
 def _numbered(rows: Iterable[Row], first: int) -> list[ColdPlace]:
