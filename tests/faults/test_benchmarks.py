@@ -11,6 +11,7 @@ import pytest
 
 from realmkeep.benchmarks import (
     accounts,
+    cold_tier,
     counted_work,
     instructions,
     metrics,
@@ -40,6 +41,17 @@ from realmkeep.errors import ConfigError
 from realmkeep.testing.clock import FakeClock
 from realmkeep.testing.postgres_server import PostgresServer
 from realmkeep.testing.servers import StoreServer
+
+PARTS_OF_COLD_TIER = (
+    "idle",
+    "sweep of all",
+    "sweep, nothing changed",
+    "freeze",
+    "sweep and freeze, all frozen",
+    "verify",
+    "reconcile an empty store",
+    "questions to the board",
+)
 
 
 def test_a_quick_sitting_measures_every_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,6 +201,24 @@ def test_console_measures_ticks_and_pages(capsys: pytest.CaptureFixture[str], tm
     told = json.loads(capsys.readouterr().out)
     assert told["pages"]["overview"]["asked"] >= 2
     assert told["tick_late_ms_p99_with"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cold_tier_measures_every_part(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, few in (("IDLE_S", 0.1), ("PAIRS", 3), ("QUESTIONS", 2)):
+        monkeypatch.setattr(cold_tier, name, few)
+    app(
+        ["bench", "cold-tier", "--players", "120", "--directory", str(tmp_path), "--json"], result_action="return_value"
+    )
+    report = msgspec.json.decode(capsys.readouterr().out, type=cold_tier.ColdTierReport)
+    assert [*report.phases] == [*PARTS_OF_COLD_TIER]
+    assert all(each.seconds > 0 and each.memory_mib_peak > 0 for each in report.phases.values())
+    assert report.stub_bytes <= 51
+    assert report.stub_bytes_with_key <= 110, "the promise of the design"
+    assert report.hot["frozen"].bytes_a_player < report.hot["filled"].bytes_a_player
+    assert min(each.ms_p50 for each in (*report.logins.values(), *report.boards.values())) > 0
     assert list(tmp_path.iterdir()) == []
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,8 @@ from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.live.op_ring import RING_OPS, OpRing
 from realmkeep.keeping.writing.commit_results import encode_result
 from realmkeep.keys import RecordKeys, record_keys
-from realmkeep.records import encode
-from realmkeep.storage import Committed, Put, Storage, Transaction, open_storage
+from realmkeep.records import Record, encode
+from realmkeep.storage import ColdStore, Committed, Put, Storage, Transaction, open_storage
 from realmkeep.storage.embedded_config import Fsync
 from realmkeep.testing.lab import abandon
 from realmkeep.testing.servers import StoreServer
@@ -65,12 +65,16 @@ def store_version(server: StoreServer) -> str:
 
 @asynccontextmanager
 async def opened_keeper(
-    url: str, config: KeeperConfig, clock: Clock | None = None, journal: JournalConfig | None = None
+    url: str,
+    config: KeeperConfig,
+    clock: Clock | None = None,
+    journal: JournalConfig | None = None,
+    cold: ColdStore | None = None,
 ) -> AsyncGenerator[tuple[Keeper, Storage]]:
     """A keeper on the store at `url`; it ends as in a crash, because the benchmarks do not measure a shutdown."""
     storage = open_storage(url, clock=clock)
     await storage.connect()
-    keeper = await Keeper.open(storage, config=config, clock=clock, journal=journal)
+    keeper = await Keeper.open(storage, config=config, clock=clock, journal=journal, cold=cold)
     try:
         yield keeper, storage
     finally:
@@ -78,17 +82,31 @@ async def opened_keeper(
         await storage.disconnect()
 
 
-async def populate(storage: Storage, players: range, *, full_rings: bool = True) -> None:
+def specification_player_of(number: int) -> SpecPlayer:
+    """The specification's player, with this number."""
+    player = specification_player(ITEMS)
+    player.player_id = number
+    return player
+
+
+async def populate(
+    storage: Storage,
+    players: range,
+    *,
+    full_rings: bool = True,
+    record_of: Callable[[int], Record] = specification_player_of,
+) -> None:
     """Store players without an owner, with their op rings full.
 
     Args:
         storage: The store.
         players: The numbers of the players.
         full_rings: Whether to store full op rings; otherwise none.
+        record_of: Makes the record of a player from its number.
     """
     ring = full_ring() if full_rings else None
     for start in range(0, len(players), PLAYERS_A_WRITE):
-        batch = [_stored(number, ring) for number in players[start : start + PLAYERS_A_WRITE]]
+        batch = [_stored(number, record_of(number), ring) for number in players[start : start + PLAYERS_A_WRITE]]
         outcomes = await storage.write(batch)
         assert all(isinstance(outcome, Committed) for outcome in outcomes), "the store refused a player"
 
@@ -114,9 +132,7 @@ def keys_of_player(number: int) -> RecordKeys:
     return record_keys("player", number)
 
 
-def _stored(number: int, ring: bytes | None) -> Transaction:
-    player = specification_player(ITEMS)
-    player.player_id = number
+def _stored(number: int, player: Record, ring: bytes | None) -> Transaction:
     keys = keys_of_player(number)
     puts = [
         Put(keys.record, encode(player)),

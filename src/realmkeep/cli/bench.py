@@ -207,6 +207,20 @@ def journal(
 
 
 @app.command
+def cold_tier(*, players: Players = 1_000_000, directory: Directory = Path(), json: bool = False) -> None:
+    """A cold tier behind many players: sweep, freeze, verify, thaw, reconcile and boards, and the ticks of a game meanwhile.
+
+    Args:
+        players: The number of players, each with 14 items and a full op ring: 10 KB of disk and 6 KB of memory each.
+        directory: A directory for the store's files; the PostgreSQL has its own in the system's temporary directory.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.cold_tier import bench_cold_tier  # noqa: PLC0415 - imports drivers
+
+    _print(bench_cold_tier(players=players, directory=directory), json=json)
+
+
+@app.command
 def shapes(*, seconds: Seconds = 5.0, directory: Directory = Path(), json: bool = False) -> None:
     """Durable trades on each kind of store that one machine can start: SQLite, embedded, Valkey, sentinels, a cluster, Postgres.
 
