@@ -10,11 +10,12 @@ from contextlib import AsyncExitStack, ExitStack
 from itertools import pairwise
 from pathlib import Path
 from time import thread_time
-from typing import Final
+from typing import Final, cast
 
 from realmkeep.benchmarks.comparison.contest import Measured, Way, compete
 from realmkeep.benchmarks.comparison.logins import store_players
 from realmkeep.benchmarks.comparison.results import Figure, Part
+from realmkeep.benchmarks.limit import packed_mset, send_all
 from realmkeep.benchmarks.live_players import (
     HEARTBEAT_S,
     ITEMS,
@@ -27,6 +28,7 @@ from realmkeep.clock import Clock, SystemClock
 from realmkeep.config import KeeperConfig
 from realmkeep.keeping import Session
 from realmkeep.records import encode
+from realmkeep.storage.redis_chunk import CHUNK_TRANSACTIONS_MAX
 from realmkeep.testing.servers import StoreServer
 from realmkeep.testing.specification import SpecPlayer, specification_player
 
@@ -71,7 +73,7 @@ async def _measure_stored(stores: Sequence[tuple[StoreServer, int]], rounds: int
             # Spread over all that are stored, as those who play tonight are.
             crowd = await log_in(keeper, range(0, number, number // live)[:live])
             keeper.gc.warmed_up()
-            ways.append(_flushing(server, number, crowd, clock))
+            ways += [_flushing(server, number, crowd, clock), _setting(server, number, crowd)]
         figures = await compete(ways, rounds)
     return Part(
         key="stored",
@@ -101,6 +103,39 @@ def _flushing(server: StoreServer, stored: int, crowd: Sequence[Session[SpecPlay
         "everysec",
         measure,
     )
+
+
+def _setting(server: StoreServer, stored: int, crowd: Sequence[Session[SpecPlayer]]) -> Way:
+    """The store's own part: the values of the same keys, put again as they are."""
+
+    async def measure() -> Measured:
+        packed = await asyncio.to_thread(_packed, server, crowd)
+        before_s = await asyncio.to_thread(_cpu_s, server)
+        await asyncio.to_thread(send_all, server.socket_path, packed * FLUSHES)
+        after_s = await asyncio.to_thread(_cpu_s, server)
+        return Measured((after_s - before_s) * US / (FLUSHES * len(crowd)))
+
+    return Way(
+        f"mset-{stored}",
+        f"limit: packed MSETs, {stored:,} players stored, the store alone",
+        "µs of processor",
+        1,
+        f"{CHUNK_TRANSACTIONS_MAX} players each",
+        "everysec",
+        measure,
+        is_limit=True,
+    )
+
+
+def _packed(server: StoreServer, crowd: Sequence[Session[SpecPlayer]]) -> list[bytes]:
+    packed: list[bytes] = []
+    for start in range(0, len(crowd), CHUNK_TRANSACTIONS_MAX):
+        some = crowd[start : start + CHUNK_TRANSACTIONS_MAX]
+        keys = [key for session in some for key in (session.keys.record, session.keys.updated)]
+        values = server.ask("MGET", *keys)
+        assert isinstance(values, list), values
+        packed.append(packed_mset(list(zip(keys, cast("list[bytes]", values), strict=True))))
+    return packed
 
 
 def _cpu_s(server: StoreServer) -> float:
