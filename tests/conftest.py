@@ -4,17 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["realmkeep.testing.plugin", "suite.engines", "suite.limits", "suite.postgres"]
 
-settings.register_profile("unhurried", settings.default, deadline=None)  # a busy machine is no defect
+settings.register_profile(  # a busy machine is no defect
+    "unhurried", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("unhurried")
 
 pytest.register_assert_rewrite("realmkeep.testing.contract")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(
+    autouse=True, scope="session"
+)  # to wrap sixty functions anew for each test takes longer than most tests
 def nothing_blocks_the_event_loop() -> Iterator[BlockBuster]:
     """Every blocking call that Realmkeep makes on the event loop fails the test that made it.
 

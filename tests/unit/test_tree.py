@@ -9,7 +9,6 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatch
-from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from itertools import chain
 from pathlib import Path
@@ -34,6 +33,12 @@ REAL_CLOCK = re.compile(
     r"|(?:.*loop(?:\(\))?)\.(?:time|call_later|call_at)"
 )
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+Trees = dict[Path, ast.Module]
+
+
+@pytest.fixture(scope="module")  # and not for ever: they are millions of objects
+def trees() -> Trees:
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES}
 
 
 def tracked_files() -> list[Path]:
@@ -96,12 +101,11 @@ def tasks_made(tree: ast.AST) -> list[str]:
     return [call for call in calls if call.rpartition(".")[2] in {"create_task", "ensure_future"}]
 
 
-def test_every_task_of_the_server_is_heard_of_when_it_fails() -> None:
+def test_every_task_of_the_server_is_heard_of_when_it_fails(trees: Trees) -> None:
     made = {
         path.name
-        for path in SOURCES
-        if not BESIDE_THE_SERVER & {*path.relative_to(ROOT).parts}
-        and tasks_made(ast.parse(path.read_text(encoding="utf-8")))
+        for path, tree in trees.items()
+        if not BESIDE_THE_SERVER & {*path.relative_to(ROOT).parts} and tasks_made(tree)
     }
     assert made == AWAITS_ITS_TASKS.keys()
     assert tasks_made(ast.parse("loop.create_task(f()); asyncio.ensure_future(g()); background.run('h', h())")) == [
@@ -110,27 +114,29 @@ def test_every_task_of_the_server_is_heard_of_when_it_fails() -> None:
     ]
 
 
-def imports_between(sources: dict[str, str]) -> dict[str, set[str]]:
+def imports_between(modules: dict[str, ast.Module]) -> dict[str, set[str]]:
     """For each module the modules that it imports, for type checking alone, too."""
     found: dict[str, set[str]] = {}
-    for module, source in sources.items():
+    for module, tree in modules.items():
         imported = found[module] = set[str]()
-        for node in ast.walk(ast.parse(source)):
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module is not None:
                 named = [f"{node.module}.{alias.name}" for alias in node.names]
-                imported |= {name if name in sources else node.module for name in named} & (sources.keys() - {module})
+                imported |= {name if name in modules else node.module for name in named} & (modules.keys() - {module})
     return found
 
 
-def test_no_modules_import_each_other() -> None:
+def test_no_modules_import_each_other(trees: Trees) -> None:
     package = ROOT / "src"
-    named = {".".join(path.relative_to(package).with_suffix("").parts): path for path in SOURCES}
-    sources = {name.removesuffix(".__init__"): path.read_text(encoding="utf-8") for name, path in named.items()}
-    tuple(TopologicalSorter(imports_between(sources)).static_order())
+    named = {".".join(path.relative_to(package).with_suffix("").parts): tree for path, tree in trees.items()}
+    tuple(
+        TopologicalSorter(
+            imports_between({name.removesuffix(".__init__"): tree for name, tree in named.items()})
+        ).static_order()
+    )
+    cycle = {"a": ast.parse("from b import c"), "b": ast.parse("if x:\n  from a import d")}
     with pytest.raises(CycleError):
-        tuple(
-            TopologicalSorter(imports_between({"a": "from b import c", "b": "if x:\n  from a import d"})).static_order()
-        )
+        tuple(TopologicalSorter(imports_between(cycle)).static_order())
 
 
 MEASURING = {"clock.py", "slices.py"}  # the one reads time for all; the other measures processor time, for benchmarks
@@ -142,10 +148,9 @@ def clock_readings(tree: ast.AST) -> list[str]:
     pending = [tree]
     while pending:
         node = pending.pop()
-        if isinstance(node, ast.Call) and ast.unparse(node) == "asyncio.sleep(0)":
-            continue  # yields, and waits for nothing
-        pending += ast.iter_child_nodes(node)
         match node:
+            case ast.Call(ast.Attribute(ast.Name("asyncio"), "sleep"), [ast.Constant(0)]):
+                continue  # yields, and waits for nothing
             case ast.Import(names):
                 found += [f"import {name.name}" for name in names if name.name == "time"]
             case ast.ImportFrom(module="time", names=[ast.alias(name="thread_time")]):
@@ -160,6 +165,7 @@ def clock_readings(tree: ast.AST) -> list[str]:
                 found += ["asyncio.wait(timeout=)" for keyword in keywords if keyword.arg == "timeout"]
             case _:
                 pass
+        pending += ast.iter_child_nodes(node)
     return found
 
 
@@ -194,17 +200,12 @@ def public_functions(tree: ast.Module) -> Iterator[Function]:
         yield from (m for m in members if isinstance(m, Function) and not m.name.startswith("_"))
 
 
-@cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
-@cache
-def promised_by_protocols() -> dict[str, set[str]]:
+@pytest.fixture(scope="module")
+def promised_by_protocols(trees: Trees) -> dict[str, set[str]]:
     """What the methods of a Protocol document: a class that implements one need not repeat it."""
     promised: dict[str, set[str]] = {}
-    for path in SOURCES:
-        for node in ast.walk(parsed(path)):
+    for tree in trees.values():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and any(ast.unparse(base).startswith("Protocol") for base in node.bases):
                 for method in functions(node):
                     promised.setdefault(method.name, set()).update(documented(method))
@@ -223,24 +224,32 @@ def undocumented(tree: ast.Module, promised: dict[str, set[str]]) -> list[str]:
     return missing
 
 
-def by_module(path: Path) -> str:
-    return str(path.relative_to(ROOT / "src"))
+def by_module(findings: dict[Path, list[str]]) -> dict[str, list[str]]:
+    return {str(path.relative_to(ROOT / "src")): found for path, found in findings.items() if found}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=by_module)
-def test_a_module_is_one_concern_and_its_functions_fit_a_screen(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES_MAX
-    assert [f.name for f in functions(parsed(path)) if code_lines(f) > FUNCTION_LINES_MAX] == []
+def test_a_module_is_one_concern() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {path: count for path, count in lines.items() if count > FILE_LINES_MAX} == {}
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name not in MEASURING], ids=by_module)
-def test_only_the_clock_reads_time(path: Path) -> None:
-    assert clock_readings(parsed(path)) == []
+def test_a_function_fits_a_screen(trees: Trees) -> None:
+    long = {
+        path: [function.name for function in functions(tree) if code_lines(function) > FUNCTION_LINES_MAX]
+        for path, tree in trees.items()
+    }
+    assert by_module(long) == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=by_module)
-def test_a_public_function_documents_the_errors_it_raises(path: Path) -> None:
-    assert undocumented(parsed(path), promised_by_protocols()) == []
+def test_only_the_clock_reads_time(trees: Trees) -> None:
+    readings = {path: clock_readings(tree) for path, tree in trees.items() if path.name not in MEASURING}
+    assert by_module(readings) == {}
+
+
+def test_a_public_function_documents_the_errors_it_raises(
+    trees: Trees, promised_by_protocols: dict[str, set[str]]
+) -> None:
+    assert by_module({path: undocumented(tree, promised_by_protocols) for path, tree in trees.items()}) == {}
 
 
 def test_no_file_names_a_place_on_one_machine_or_a_registry() -> None:
@@ -296,8 +305,10 @@ def test_the_house_clock_is_let_through(line: str) -> None:
         ("def f(): raise ValueError('x')", []),
     ],
 )  # fmt: skip
-def test_an_undocumented_error_is_caught(source: str, missing: list[str]) -> None:
-    assert undocumented(ast.parse(source), promised_by_protocols()) == missing
+def test_an_undocumented_error_is_caught(
+    source: str, missing: list[str], promised_by_protocols: dict[str, set[str]]
+) -> None:
+    assert undocumented(ast.parse(source), promised_by_protocols) == missing
 
 
 @pytest.mark.parametrize("place", ["see /{}work/x", '"/{}home/ada/x"', "https://py{}pi.org/simple", "--index-{}url x"])
@@ -329,10 +340,9 @@ def packages_declared() -> set[str]:
     return {re.split(r"[^\w-]", name, maxsplit=1)[0].replace("-", "_") for name in wanted} - {"realmkeep"}
 
 
-def test_whatever_is_imported_is_declared() -> None:
-    for path in SOURCES:
-        undeclared = packages_imported(parsed(path)) - packages_declared()
-        assert undeclared == set(), path
+def test_whatever_is_imported_is_declared(trees: Trees) -> None:
+    declared = packages_declared()
+    assert by_module({path: sorted(packages_imported(tree) - declared) for path, tree in trees.items()}) == {}
 
 
 def test_what_is_not_declared_would_be_found() -> None:
