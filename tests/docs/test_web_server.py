@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 from realmkeep import Keeper, Record, durable
 from realmkeep.asgi import AsgiKeeper
 from realmkeep.errors import NameTaken
+from realmkeep.testing.replicated import free_ports
 from realmkeep.testing.servers import StoreServer
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-server.md"
@@ -29,9 +29,7 @@ class Web:
     """The page's program as a process."""
 
     def __init__(self, directory: Path, store: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_ports(1)
         (found,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
         program = directory / "server.py"
         program.write_text(found, encoding="utf-8")

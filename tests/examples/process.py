@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from realmkeep.testing.replicated import free_ports
+
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0  # for a start or an end on a busy machine
 
@@ -16,9 +18,7 @@ class Example:
     """A program of `examples/`, with its store in a directory of the test."""
 
     def __init__(self, name: str, store: str, directory: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = int(free.getsockname()[1])
+        self.port = free_ports(1)
         self._command = [sys.executable, str(ROOT / "examples" / name), store, str(self.port)]
         self._directory = directory
         self._said = directory / "said.txt"

@@ -23,6 +23,7 @@ from realmkeep.storage import Append, Committed, Failed, Guard, Put, Transaction
 from realmkeep.storage.postgres import PostgresStorage, dialects, server, writer
 from realmkeep.testing.contract import Backend, StorageContract
 from realmkeep.testing.postgres_server import USER, PostgresServer
+from realmkeep.testing.replicated import free_ports
 from suite.engines import POSTGRESQL_15, needed
 
 pytestmark = pytest.mark.backend("postgresql")
@@ -166,9 +167,7 @@ class pooler:  # noqa: N801 - used like a function
 
     def __init__(self, postgres: PostgresServer, database: str, mode: str) -> None:
         self._directory = Path(subprocess.run(["mktemp", "-d", "/tmp/rk-pool-XXXX"], check=True, capture_output=True).stdout.decode().strip())  # fmt: skip
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_ports(1)
         (self._directory / "users").write_text(f'"{USER}" ""\n')
         (self._directory / "ini").write_text(
             f"[databases]\n{database} = host={postgres.directory} dbname={database}\n"
@@ -373,9 +372,7 @@ def test_the_tables_are_printed_for_a_user_who_may_make_them(
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgresServer, int, Path]]:
     """A server that asks for TLS and a password on its port; its port and the file of its authority."""
     made = make(tmp_path_factory.mktemp("tls"))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_ports(1)
     settings = {"listen_addresses": "127.0.0.1", "ssl": "on"}
     postgres = PostgresServer(programs=POSTGRESQL_15, settings=settings, port=port)  # the wheel has no TLS
     try:

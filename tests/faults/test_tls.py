@@ -3,7 +3,6 @@
 import asyncio
 import datetime as dt
 import ipaddress
-import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +81,9 @@ def certificates(tmp_path: Path) -> Certificates:
     return made
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @pytest.fixture
 def tls_port(tmp_path: Path, certificates: Certificates, new_server: Callable[..., StoreServer]) -> int:
-    port = free_port()
+    port = free_ports(1)
     extra = (
         f"bind 127.0.0.1\ntls-port {port}\ntls-cert-file {certificates.certificate}\ntls-key-file {certificates.key}\n"
         f"tls-ca-cert-file {certificates.authority}\ntls-auth-clients yes\n"

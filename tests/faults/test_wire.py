@@ -68,7 +68,7 @@ async def test_control_without_guards_a_lost_reply_makes_it_happen_twice(wire: F
 
 
 async def test_a_request_that_arrives_after_its_resend_is_refused(wire: FaultyWire) -> None:
-    storage = await connected(wire.url, timeout_s=0.2)
+    storage = await connected(wire.url, timeout_s=0.6)
     await write_through(storage, wire, WireFault.HOLD_REQUEST, [GUARDED])
     assert await storage.load("rev") == b"1"
     assert await storage.write([GUARDED]) == [Committed()]
@@ -78,7 +78,7 @@ async def test_a_request_that_arrives_after_its_resend_is_refused(wire: FaultyWi
 
 
 async def test_control_a_request_without_guards_that_arrives_after_its_resend_happens_twice(wire: FaultyWire) -> None:
-    storage = await connected(wire.url, timeout_s=0.2)
+    storage = await connected(wire.url, timeout_s=0.6)
     await write_through(storage, wire, WireFault.HOLD_REQUEST, [UNGUARDED])
     assert await storage.write([UNGUARDED]) == [Committed()]
     await wire.release()
@@ -87,7 +87,7 @@ async def test_control_a_request_without_guards_that_arrives_after_its_resend_ha
 
 
 async def test_a_half_open_connection_is_noticed_and_replaced(wire: FaultyWire) -> None:
-    storage = await connected(wire.url, timeout_s=0.2)
+    storage = await connected(wire.url, timeout_s=0.6)
     await write_through(storage, wire, WireFault.SILENCE, [GUARDED])
     assert await storage.write([GUARDED]) == [Committed()]
     await storage.disconnect()

@@ -5,7 +5,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,16 +18,11 @@ from realmkeep.clock import SystemClock
 from realmkeep.operations.deploy import Deployment, deployment_files
 from realmkeep.operations.deploy.files import SOCKET, STATE
 from realmkeep.storage.embedded_config import find_binary
+from realmkeep.testing.replicated import free_ports
 
 COMMAND = [sys.executable, "-m", "realmkeep.cli"]
 WAIT_S = 60.0
 POLL_S = 0.02
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @pytest.fixture
@@ -88,7 +82,7 @@ def of_the_machine() -> list[str]:
 def test_the_written_files_run_a_realm_that_is_ready_and_ends_cleanly(
     short: Path, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    port = free_port()
+    port = free_ports(1)
     texts = deployment_files(Deployment(listen=f"127.0.0.1:{port}"))
     places = {STATE: f"{short}/state", SOCKET: f"{short}/s", "/etc/realmkeep": f"{short}/etc"}
 

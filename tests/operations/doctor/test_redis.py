@@ -3,7 +3,6 @@
 import asyncio
 import resource
 import shutil
-import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from realmkeep.operations.doctor import Finding, Report, examine
 from realmkeep.operations.doctor.mending import mend
 from realmkeep.storage import Committed, Put, Transaction, open_storage
 from realmkeep.storage.embedded_config import find_binary
+from realmkeep.testing.replicated import free_ports
 from realmkeep.testing.servers import StoreServer
 from suite.engines import needed
 
@@ -236,16 +236,10 @@ async def test_a_store_without_a_configuration_file_forgets(tmp_path: Path, fake
         await process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return tried.getsockname()[1]
-
-
 async def test_a_port_without_a_password_is_open_to_the_machine(
     tmp_path: Path, fake: FakeMachine, new_server: NewServer
 ) -> None:
-    port = free_port()
+    port = free_ports(1)
     extra = f"port {port}\nbind 127.0.0.1\n"
     server = await asyncio.to_thread(new_server, tmp_path / "open", extra=extra)
     assert server.process is not None
@@ -263,7 +257,7 @@ async def test_a_port_without_a_password_is_open_to_the_machine(
 async def test_a_connection_that_leaves_the_machine_is_encrypted(
     tmp_path: Path, fake: FakeMachine, new_server: NewServer
 ) -> None:
-    port = free_port()
+    port = free_ports(1)
     server = await asyncio.to_thread(new_server, tmp_path / "far", extra=f"port {port}\nbind 127.0.0.1\n")
     await ask(server, "ACL", "SETUSER", "realm", "on", ">pass", "~*", "&*", "+@all")
     report = await examine(f"redis://realm:pass@0.0.0.0:{port}/0", machine=fake.machine)  # arrives here all the same
@@ -278,7 +272,7 @@ async def found(server: StoreServer, fake: FakeMachine, url: str = "") -> list[F
 async def test_a_user_that_may_do_everything_is_found_and_its_mend_serves_realmkeep(
     tmp_path: Path, fake: FakeMachine, new_server: NewServer
 ) -> None:
-    port = free_port()
+    port = free_ports(1)
     extra = f"port {port}\nbind 127.0.0.1\n"
     server = await asyncio.to_thread(new_server, tmp_path / "acl", extra=extra)
     assert server.process is not None
