@@ -145,7 +145,7 @@ def test_a_crowd_of_a_hundred_bots_is_conserved_in_a_realm_on_postgres(
 async def test_a_disconnection_that_is_cancelled_before_a_silent_server_answers_leaves_no_connection(
     own_server: PostgresServer, reads: int, writes: int
 ) -> None:
-    storage = open_storage(own_server.url)
+    storage = open_storage(f"{own_server.url}&timeout_s=2")  # reads that wait end after it
     await storage.connect()
     await asyncio.gather(*[storage.load("a") for _ in range(reads)])
     await asyncio.to_thread(own_server.pause)
