@@ -1,6 +1,8 @@
 """The cut, the thaw, freezing and the sweep, on a lab with a cold tier in memory."""
 
 import asyncio
+from collections.abc import Sequence
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -10,8 +12,9 @@ from realmkeep.keeping import Op
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.writing import change_feed
 from realmkeep.operations.archive.erasing import Intent, finish_erasures
+from realmkeep.operations.archive.reading import read_records
 from realmkeep.storage import Append, Put, Transaction
-from realmkeep.storage.cold import ColdBatch, Stub
+from realmkeep.storage.cold import ColdBatch, ColdHead, Stub
 
 
 async def test_a_cut_has_the_acknowledged_state_of_every_changed_record() -> None:
@@ -278,6 +281,67 @@ async def test_beyond_the_limit_only_keys_wait_and_their_bytes_are_read_while_pl
         await rig.lab.finish(rig.lab.keeper.commit(pay, sessions[0], sessions[1]))
         assert await rig.a.shipper.ship_if_possible()
         assert [await rig.gold(id_) for id_ in range(20)] == [90, 110, *[100] * 18]
+
+
+async def test_bytes_that_are_dropped_while_others_are_read_or_shipped_are_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The limit holds all the time, and each step of a cut meets an overflow."""
+    async with Rig() as rig:
+        keeper, feed, heads = rig.lab.keeper, engine_of(rig.lab.keeper).changes, rig.cold.heads
+        assert feed is not None
+        await rig.lab.finish((await rig.nomad(20)).release())
+        await rig.ship()
+        feed._bytes_max = 3000
+        sessions = [await rig.nomad(id_) for id_ in range(21)]  # the cut waits for nomad:20
+
+        async def overflow(keys: Sequence[str]) -> list[ColdHead | None]:
+            feed._bytes_max = 0
+            feed.note(next(iter(feed.cut.changes.values())))
+            return await heads(keys)
+
+        monkeypatch.setattr(rig.cold, "heads", overflow)
+        assert not await rig.a.shipper.ship_if_possible()  # it has begun to read
+        await rig.lab.finish(keeper.commit(pay, sessions[18], sessions[19]))
+        assert await rig.a.shipper.ship_if_possible()
+        assert [await rig.gold(id_) for id_ in range(20)] == [*[100] * 18, 90, 110]
+
+
+async def test_a_cut_overflows_while_it_is_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Rig() as rig:
+        feed, heads = engine_of(rig.lab.keeper).changes, rig.cold.heads
+        assert feed is not None
+        await rig.lab.finish((await rig.nomad(1)).release())
+        await rig.ship()
+        await rig.nomad(1)  # the cut waits for it
+        await rig.nomad(2)
+
+        async def overflow(keys: Sequence[str]) -> list[ColdHead | None]:
+            feed._bytes_max = 0
+            feed.note(feed.cut.changes["nomad:2"])
+            return await heads(keys)
+
+        monkeypatch.setattr(rig.cold, "heads", overflow)
+        assert await rig.ship()
+        assert (await rig.gold(1), await rig.gold(2)) == (100, 100)
+
+
+async def test_the_store_is_not_read_for_a_cold_tier_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Rig() as rig:
+        feed = engine_of(rig.lab.keeper).changes
+        assert feed is not None
+        feed._bytes_max = 0
+        await rig.nomad(1)
+        read = AsyncMock(wraps=read_records)
+        monkeypatch.setattr("realmkeep.operations.archive.shipping.read_records", read)
+        rig.cold.is_down = True
+        for _ in range(4):
+            assert not await rig.a.shipper.ship_if_possible()
+        assert read.await_count == 0
+        rig.cold.is_down = False
+        assert not await rig.a.shipper.ship_if_possible()
+        assert await rig.a.shipper.ship_if_possible()
+        assert (read.await_count, await rig.gold(1)) == (1, 100)
 
 
 async def test_the_sweep_ships_what_no_server_will() -> None:

@@ -178,6 +178,7 @@ class ChangeFeed:
     Attributes:
         cut: The cut that is to be shipped next; it stays as it is until `shipped`, or until `take` is told to let it grow.
         trouble: Why the cold tier is behind, in a sentence for people; empty if it is not.
+        keeps_bytes: No bytes are dropped now, because those that were dropped before are being read.
     """
 
     def __init__(
@@ -195,6 +196,7 @@ class ChangeFeed:
         self.cut = Cut()
         self.trouble = ""
         self.overflows = 0
+        self.keeps_bytes = False
 
     @property
     def records(self) -> int:
@@ -318,7 +320,7 @@ class ChangeFeed:
 
     def _bound(self) -> None:
         """Drop bytes beyond the limit: first of claimed states, then of the changes of the cut, the oldest first."""
-        if self.size_bytes <= self._bytes_max:
+        if self.keeps_bytes or self.size_bytes <= self._bytes_max:
             return
         self.overflows += 1
         for cut in (self.cut, self._next):

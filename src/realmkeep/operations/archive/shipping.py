@@ -99,10 +99,12 @@ class Shipper:
             if is_last:
                 flushed_s = self._clock.monotonic_s()
                 await self._storage.flush()
+            self._feed.keeps_bytes = self._read is not None
             grow = is_last or bool(self._feed.trouble) or self._read is not None
             cut = self._feed.take(grow=grow, flushed_s=flushed_s)
             if not await self._has_all_bytes(cut):
                 return False
+            changes = [*cut.changes.values()]  # the feed may drop their bytes while this waits
             if cut.needs and not await self._is_founded(cut):
                 if self.held_since_s is None:
                     self.held_since_s = self._clock.monotonic_s()
@@ -110,7 +112,7 @@ class Shipper:
             self.held_since_s = None
             rows: list[ColdRow] = []
             scores: list[ColdScore] = []
-            for change in cut.changes.values():
+            for change in changes:
                 rows.append(change.row())
                 scores += self._scores.scores(rows[-1:])
                 if len(rows) % SLICE_ROWS == 0:
@@ -159,6 +161,8 @@ class Shipper:
             self._feed.known(read)
         if not (unknown := cut.unknown):
             return True
+        await self._cold.marks()  # while the cold tier is away, the hot store is not read for it
+        self._feed.keeps_bytes = True
         read = {}
         wanted = [keys for change in unknown if (keys := record_keys_of(change.key)) is not None]
         for start in range(0, len(wanted), PAGE_RECORDS):
