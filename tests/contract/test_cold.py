@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -19,6 +20,7 @@ from realmkeep.storage.cold import (
     open_cold_store,
 )
 from realmkeep.storage.cold.postgres import PostgresColdStore
+from realmkeep.storage.postgres.connection import PostgresConnection
 from realmkeep.testing.postgres_server import PostgresServer
 
 BODY = b'{"version":3,"gold":7,"name":"Ada","crc":"00000000"}'
@@ -178,6 +180,35 @@ async def test_one_bad_row_does_not_stop_a_batch(bad: bytes, postgres: PostgresS
         "SELECT data, data_ok FROM players WHERE player_id IN (10, 11) ORDER BY player_id", schema=schema
     )
     assert found == [(json.loads(BODY), True), ({}, False)]
+
+
+async def test_a_connection_that_ends_while_a_bad_row_is_sought_is_an_error_of_the_store(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cold, ask = open_cold_store(postgres_url), PostgresConnection.ask
+    await cold.connect()
+
+    async def cut_off(connection: PostgresConnection, name: str, *parameters: object) -> list[tuple[Any, ...]]:
+        if name == "cold_is_json":
+            connection.sever()
+        return await ask(connection, name, *parameters)
+
+    monkeypatch.setattr(PostgresConnection, "ask", cut_off)
+    batch = ColdBatch([row("player:1", 1, POSTGRES_ERRORS["surrogate"])])
+    with pytest.raises(StorageError):
+        await cold.write(batch)
+    monkeypatch.undo()
+    assert (await cold.write(batch)).unreadable == ("player:1",)
+    await cold.disconnect()
+
+
+async def test_a_batch_under_way_is_written_before_the_store_closes(cold: ColdStore) -> None:
+    writing = asyncio.create_task(cold.write(ColdBatch([row(f"player:{at}", 1) for at in range(2000)])))
+    await asyncio.sleep(0)
+    await cold.disconnect()
+    assert (writing.done(), (await writing).rows) == (True, 2000)
+    if isinstance(cold, PostgresColdStore):
+        assert cold._writer is None
 
 
 async def test_a_store_that_was_cut_off_is_used_again(postgres: PostgresServer, postgres_url: str) -> None:

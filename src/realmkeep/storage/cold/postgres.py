@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import psycopg
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from realmkeep.storage.cold.boards import ColdScore
     from realmkeep.storage.postgres.address import PostgresAddress
     from realmkeep.storage.postgres.connection import PostgresConnection, Row
+
+T = TypeVar("T")
 
 CHUNK_ROWS: Final = 50  # with their bytes, up to 250 KB: packing them takes the event loop half a millisecond
 CHUNK_HEADS: Final = 500  # rows without their bytes
@@ -87,29 +89,23 @@ class PostgresColdStore:
     async def write(self, batch: ColdBatch) -> ColdWritten:
         """As `ColdStore.write`."""
         self._check_open()
-        rows, scores = await self._ordered(batch), await self._scores_by_key(batch)
         unreadable: set[str] = set()
-        for _ in range(ATTEMPTS):
-            async with self._turn:
-                connection = await self._connected()
-                try:
-                    raised = await self._write(connection, batch, rows, scores, unreadable)
-                except psycopg.DataError as error:
-                    await self._undo(connection, error)
-                    refused = {key async for key in self._refused(connection, batch, unreadable)}
-                    if not refused:
-                        raise storage_error(error, self._address, sent=False) from error
-                    unreadable |= refused
-                except psycopg.Error as error:
-                    await self._undo(connection, error)
-                    if not is_conflict(error):
-                        raise storage_error(error, self._address, sent=True) from error
-                except BaseException:  # cancelled: the connection is in the middle of a transaction
-                    await self._hang_up()
-                    raise
-                else:
-                    return ColdWritten(raised, tuple(sorted(unreadable)))
-        raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
+        async with self._turn:  # from the beginning: `disconnect` waits for it
+            rows, scores = await self._ordered(batch), await self._scores_by_key(batch)
+
+            async def write(connection: PostgresConnection) -> int:
+                while True:
+                    try:
+                        return await self._write(connection, batch, rows, scores, unreadable)
+                    except psycopg.DataError:
+                        await connection.roll_back()
+                        refused = {key async for key in self._refused(connection, batch, unreadable)}
+                        if not refused:
+                            raise
+                        unreadable.update(refused)
+                        await connection.ask("cold_begin")
+
+            return ColdWritten(await self._transact(write), tuple(sorted(unreadable)))
 
     async def _ordered(self, batch: ColdBatch) -> list[_Placed]:
         """The newest row of each key, in the order in which every server locks them."""
@@ -148,7 +144,6 @@ class PostgresColdStore:
         unreadable: set[str],
     ) -> int:
         count = 0
-        await connection.ask("cold_begin")
         for some in _chunks(rows):
             if some[0].table:
                 table, keys = "cold_records", texts([each.row.key for each in some])
@@ -168,7 +163,6 @@ class PostgresColdStore:
             await connection.ask("cold_opened", texts([*dict.fromkeys(batch.opened)]))
         if batch.marks:
             await connection.ask("cold_marks", texts([*batch.marks]), bigints([*batch.marks.values()]))
-        await connection.ask("cold_commit")
         return count
 
     async def _refused(
@@ -220,7 +214,7 @@ class PostgresColdStore:
         player = _player_id(key)
         kind, id_, *_ = key.split(":")
 
-        async def erase(connection: PostgresConnection) -> bool:
+        async def erase(connection: PostgresConnection) -> None:
             if player is not None:
                 await connection.ask("cold_erase_player", player, revision)
             else:
@@ -228,41 +222,36 @@ class PostgresColdStore:
             await connection.ask("cold_erase_letters", key)
             await connection.ask("cold_unrank", texts([*boards]), texts([id_] * len(boards)))
             await connection.ask("cold_note_erasure", key)
-            return True
 
         await self._change(erase)
 
-    async def _change(self, do: Callable[[PostgresConnection], Awaitable[bool]]) -> bool:
-        """Execute statements in a transaction of its own, once more after each conflict."""
-        self._check_open()
-        for _ in range(ATTEMPTS):
-            async with self._turn:
-                connection = await self._connected()
-                try:
-                    await connection.ask("cold_begin")
-                    result = await do(connection)
-                    await connection.ask("cold_commit")
-                except psycopg.Error as error:
-                    await self._undo(connection, error)
-                    if not is_conflict(error):
-                        raise storage_error(error, self._address, sent=True) from error
-                except BaseException:
-                    await self._hang_up()
-                    raise
-                else:
-                    return result
-        raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
-
     async def tidy(self) -> None:
         """As `ColdStore.tidy`."""
+        await self._change(lambda connection: connection.ask("cold_tidy"))
+
+    async def _change(self, do: Callable[[PostgresConnection], Awaitable[T]]) -> T:
         self._check_open()
         async with self._turn:
+            return await self._transact(do)
+
+    async def _transact(self, do: Callable[[PostgresConnection], Awaitable[T]]) -> T:
+        """Execute statements in a transaction of its own, once more after each conflict. The caller has the turn."""
+        for _ in range(ATTEMPTS):
             connection = await self._connected()
             try:
-                await connection.ask("cold_tidy")
+                await connection.ask("cold_begin")
+                result = await do(connection)
+                await connection.ask("cold_commit")
             except psycopg.Error as error:
                 await self._undo(connection, error)
-                raise storage_error(error, self._address, sent=True) from error
+                if not is_conflict(error):
+                    raise storage_error(error, self._address, sent=True) from error
+            except BaseException:  # cancelled: the connection is in the middle of a transaction
+                await self._hang_up()
+                raise
+            else:
+                return result
+        raise StorageUnavailable(f"the store {self._address} had too many conflicts", hint="try again")
 
     async def _read(self, what: str, keys: Sequence[str]) -> list[Row]:
         """The rows of players and of other records, each with its key first."""
