@@ -165,6 +165,14 @@ async def test_many_writers_of_the_same_rows_all_end(url: str, cold: ColdStore) 
         await other.disconnect()
 
 
+async def test_a_damaged_version_does_not_stop_a_batch(cold: ColdStore) -> None:
+    for key in ("player:7", "guild:red"):
+        await cold.write(ColdBatch([ColdRow(key, 5, 10**17, BODY)]))
+        found = await one(cold, key)
+        assert found is not None
+        assert found.body == BODY
+
+
 @pytest.mark.parametrize("bad", POSTGRES_ERRORS.values(), ids=POSTGRES_ERRORS)
 async def test_one_bad_row_does_not_stop_a_batch(bad: bytes, postgres: PostgresServer, postgres_url: str) -> None:
     cold = open_cold_store(postgres_url)

@@ -1,7 +1,9 @@
 """Boards in the memory of a server, against a sort in Python: ranks, ties by time, neighbours, friends, seasons, bounds."""
 
+import asyncio
 import random
 from collections.abc import Sequence
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,10 @@ from realmkeep import Record, durable
 from realmkeep.clock import SystemClock
 from realmkeep.errors import DefinitionError, Misuse
 from realmkeep.keeping import Board, Keeper, Standing
+from realmkeep.keeping.boards import memory_boards
 from realmkeep.keeping.boards.memory_boards import LOOK_S, SEASONS_MAX
 from realmkeep.keeping.boards.ranking import SLICE, Ranking
+from realmkeep.keeping.keeper import engine_of
 from realmkeep.testing.lab import Lab
 
 
@@ -197,3 +201,39 @@ class CountingClock(SystemClock):
     async def sleep(self, delay_s: float) -> None:
         assert delay_s == 0
         self.turns += 1
+
+
+async def test_a_question_that_is_cancelled_leaves_the_next_one_a_whole_order() -> None:
+    ranking = Ranking(10)
+    ranking.put("1", 5, 0)
+    asked = asyncio.create_task(ranking.put_in_order(SystemClock()))
+    await asyncio.sleep(0)
+    asked.cancel()
+    await asyncio.wait([asked])
+    assert asked.cancelled()
+    await ranking.put_in_order(SystemClock())
+    assert places(ranking.page(0, 10)) == [(1, "1", 5)]
+
+
+async def test_a_board_without_questions_stays_bounded(
+    lab: Lab, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_boards, "RECORDS_MAX", 10)
+    board = keeper.board("height")
+    for number in range(1, 22):
+        await climb(keeper, number, number)
+    await lab.advance(LOOK_S + 1)
+    boards = engine_of(keeper).boards
+    assert isinstance(boards, memory_boards.MemoryBoards)
+    assert len(boards._seasons_of("height").ranking("")) == 10
+    assert [each.id for each in await board.top()] == [str(number) for number in range(21, 11, -1)]
+
+
+async def test_a_malformed_id_is_on_no_board(keeper: Keeper) -> None:
+    source = engine_of(keeper).boards = AsyncMock(covers="", among=AsyncMock(return_value=[]))
+    board = keeper.board("height")
+    for bad in ("\0", "\ud800", "", "a b", "7" * 129, -1):
+        assert (await board.around(bad), await board.standing(bad)) == ([], None)
+    assert source.around.await_count == 0
+    assert await board.among(["\0", 7]) == []
+    assert source.among.await_args.args == ("height", "", ["7"])

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from realmkeep.cli.app import app
 from realmkeep.errors import RealmkeepError
+from realmkeep.keeping.boards.ranking import Ranking
+from realmkeep.operations import stored_boards
 from realmkeep.realm.world.player import Player
 from realmkeep.records import encode
 from realmkeep.storage import Put, Transaction, open_storage
@@ -47,6 +50,22 @@ def run(realm: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
         return code, captured.out, captured.err
 
     return run
+
+
+def test_the_records_of_a_large_store_are_not_all_in_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    class Counting(Ranking):
+        @override
+        def put(self, id: str, score: int, now_us: int) -> None:
+            super().put(id, score, now_us)
+            sizes.append(len(self))
+
+    monkeypatch.setattr(stored_boards, "RECORDS_MAX", 3)
+    monkeypatch.setattr(stored_boards, "Ranking", Counting)
+    _, out, _ = run("top", "xp")
+    assert [line.split()[-1] for line in out.splitlines()] == ["12", "20", "11"]
+    assert max(sizes) == 2 * 3 + 1
 
 
 def test_the_best_of_a_store(run: Run) -> None:

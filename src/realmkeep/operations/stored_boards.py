@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Final
 
 from realmkeep.errors import Misuse
 from realmkeep.keeping.boards.board import Season, no_such_season
-from realmkeep.keeping.boards.ranking import Ranking
+from realmkeep.keeping.boards.ranking import RankedBoards, Ranking
 from realmkeep.keeping.scan import scan
 from realmkeep.records import load, ranked_field
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from realmkeep.clock import Clock
-    from realmkeep.keeping.boards.board import Standing
     from realmkeep.keys import RecordKeys
     from realmkeep.operations.backup.game import Game
     from realmkeep.records import Record
@@ -23,7 +20,7 @@ if TYPE_CHECKING:
 RECORDS_MAX: Final = 1_000_000  # on one board: about 250 MiB
 
 
-class StoredBoards:
+class StoredBoards(RankedBoards):
     """Ranks the records of a store as they are stored. It knows no times, so equal scores are in the order of their ids.
 
     Args:
@@ -44,31 +41,6 @@ class StoredBoards:
         self._clock = clock
         self._read: dict[str, Ranking] = {}
         self.unreadable = 0
-
-    async def top(self, board: str, season: str, count: int, after: int) -> list[Standing]:
-        """As `BoardSource.top`.
-
-        Raises:
-            Misuse: A season is asked for.
-            StorageError: The store cannot be reached.
-        """
-        return (await self._ranking(board, season)).page(after, after + count)
-
-    async def around(self, board: str, season: str, id: str, count: int) -> list[Standing]:  # noqa: A002
-        """As `BoardSource.around`.
-
-        Raises:
-            Misuse, StorageError: As `top`.
-        """
-        return (await self._ranking(board, season)).around(id, count)
-
-    async def among(self, board: str, season: str, ids: Sequence[str]) -> list[Standing]:
-        """As `BoardSource.among`.
-
-        Raises:
-            Misuse, StorageError: As `top`.
-        """
-        return (await self._ranking(board, season)).among(ids)
 
     async def seasons(self, board: str) -> list[Season]:
         """As `BoardSource.seasons`: a store knows the running one alone."""
@@ -109,5 +81,7 @@ class StoredBoards:
                 self.unreadable += 1
             else:
                 ranking.put(scanned.id, getattr(scanned.record, name), 0)
+            if ranking.is_overfull:
+                await ranking.put_in_order(self._clock)
         await ranking.put_in_order(self._clock)
         return ranking

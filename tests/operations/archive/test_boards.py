@@ -1,16 +1,19 @@
 """Boards with an archive: the scores of a cut come with it; frozen records keep their places; erased ones lose them."""
 
+import asyncio
+
 import pytest
 
 from operations.archive.rig import Nomad, Rig, pay
 from realmkeep.config import RecordsConfig
+from realmkeep.errors import StorageUnavailable
 from realmkeep.keeping import Standing
 from realmkeep.operations.archive import boards
 from realmkeep.operations.archive.boards import ArchiveBoards, ScoreReader
 from realmkeep.operations.archive.erasing import Intent, finish_erasures
 from realmkeep.records import encode
 from realmkeep.storage import Delete, Transaction
-from realmkeep.storage.cold import ColdRow
+from realmkeep.storage.cold import BoardShape, ColdRow
 
 
 def places(standings: list[Standing]) -> list[tuple[int | None, str, int]]:
@@ -72,6 +75,28 @@ async def test_a_place_behind_all_that_are_counted_is_a_share(monkeypatch: pytes
         assert [each.top_percent for each in found[3:]] == [40, 50, 60, 70, 80, 90, 100]
 
 
+async def test_many_players_ask_the_database_for_a_distribution_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Rig() as rig:
+        await rig.nomad(1)
+        await rig.ship()
+        source, shape = ArchiveBoards(rig.cold, rig.lab.clock), rig.cold.boards.shape
+        asked = 0
+
+        async def slow(board: str, season: int) -> BoardShape:
+            nonlocal asked
+            asked += 1
+            await asyncio.sleep(0)
+            if asked == 1:
+                raise StorageUnavailable("away")
+            return await shape(board, season)
+
+        monkeypatch.setattr(rig.cold.boards, "shape", slow)
+        with pytest.raises(StorageUnavailable):
+            await source.among("nomad_gold", "", ["1"])
+        found = await asyncio.gather(*(source.among("nomad_gold", "", ["1"]) for _ in range(20)))
+        assert ([places(each) for each in found], asked) == ([[(1, "1", 100)]] * 20, 2)
+
+
 def test_scores_are_read_from_rows_of_every_codec() -> None:
     reader = ScoreReader(RecordsConfig())
     rows = [
@@ -80,6 +105,7 @@ def test_scores_are_read_from_rows_of_every_codec() -> None:
         ColdRow("nomad:3", 7, 0, None),
         ColdRow("nomad:4", 8, 1, b"{broken"),
         ColdRow("camp:x:objects", 9, 1, b"{}"),
+        ColdRow("nomad:5", 10, 1, b'{"gold":%d}' % 2**64),
     ]
     found = [(each.id, each.score, each.reached_us) for each in reader.scores(rows)]
     assert found == [("1", 7, 5), ("2", 8, 6), ("3", None, 7)]

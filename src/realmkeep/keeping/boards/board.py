@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from realmkeep.errors import Misuse
+from realmkeep.errors import InvalidKey, Misuse
+from realmkeep.keys import check_id
 from realmkeep.records import ranked_field
 
 if TYPE_CHECKING:
@@ -129,7 +131,8 @@ class Board:
             Misuse, StorageError: As `top`.
         """
         _check(count, 1, "count", ENTRIES_MAX // 2)
-        return await self._source.around(self.name, self._season, str(id), count)
+        ids = _ids([id])
+        return await self._source.around(self.name, self._season, ids[0], count) if ids else []
 
     async def among(self, ids: Sequence[int | str]) -> list[Standing]:
         """Those of some records that are on the board, friends for example: the best first, each with its place on the whole board.
@@ -141,7 +144,7 @@ class Board:
             Misuse, StorageError: As `top`.
         """
         _check(len(ids), 0, "the number of ids")
-        return await self._source.among(self.name, self._season, [str(id) for id in ids])  # noqa: A001
+        return await self._source.among(self.name, self._season, _ids(ids))
 
     async def standing(self, id: int | str) -> Standing | None:  # noqa: A002 - the field's own name
         """The place of one record; None if it is not on the board.
@@ -207,6 +210,15 @@ def season_taken(board: str, season: str) -> Misuse:
 def top_percent(rank: int, of: int) -> int:
     """The share of a rank in percent, rounded up."""
     return max(1, -(-100 * rank // max(of, rank)))
+
+
+def _ids(given: Sequence[int | str]) -> list[str]:
+    """Ids as text, without the malformed ones: a client may have sent them, and no record has one."""
+    ids: list[str] = []
+    for each in given:
+        with suppress(InvalidKey):
+            ids.append(check_id(each))
+    return ids
 
 
 def _check(number: int, least: int, name: str, most: int = ENTRIES_MAX) -> None:

@@ -6,13 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from realmkeep.keeping.boards.board import Season, no_such_season, season_taken
-from realmkeep.keeping.boards.ranking import Ranking
+from realmkeep.keeping.boards.ranking import RankedBoards, Ranking
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from realmkeep.clock import Clock
-    from realmkeep.keeping.boards.board import Standing
     from realmkeep.keeping.live.registry import SessionRegistry
     from realmkeep.records import Record
 
@@ -22,7 +19,7 @@ RECORDS_MAX: Final = 100_000  # on one board
 SEASONS_MAX: Final = 8  # ended ones that are kept
 
 
-class MemoryBoards:
+class MemoryBoards(RankedBoards):
     """Boards of the live records of this server, and of those that were live since the first question.
 
     From then on it looks at each live record every five seconds. A server that ends forgets the boards.
@@ -59,30 +56,9 @@ class MemoryBoards:
                 self._seasons_of(board).put(session.id, getattr(session.record, name), now_us)
             if position % LOOK_SLICE == 0:
                 await self._clock.sleep(0)
-
-    async def top(self, board: str, season: str, count: int, after: int) -> list[Standing]:
-        """As `BoardSource.top`.
-
-        Raises:
-            Misuse: There is no such season.
-        """
-        return (await self._ranking(board, season)).page(after, after + count)
-
-    async def around(self, board: str, season: str, id: str, count: int) -> list[Standing]:  # noqa: A002
-        """As `BoardSource.around`.
-
-        Raises:
-            Misuse: There is no such season.
-        """
-        return (await self._ranking(board, season)).around(id, count)
-
-    async def among(self, board: str, season: str, ids: Sequence[str]) -> list[Standing]:
-        """As `BoardSource.among`.
-
-        Raises:
-            Misuse: There is no such season.
-        """
-        return (await self._ranking(board, season)).among(ids)
+        for board, seasons in [*self._boards.items()]:
+            if seasons.ranking("").is_overfull:
+                await self._ranking(board, "")
 
     async def seasons(self, board: str) -> list[Season]:
         """As `BoardSource.seasons`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -25,7 +26,7 @@ class Entry(NamedTuple):
 
 
 class Ranking:
-    """The scores of some records. They are put in order when somebody asks.
+    """The scores of some records. They are put in order for a question.
 
     Args:
         entries_max: The most records; of more, the lowest are left out.
@@ -39,11 +40,17 @@ class Ranking:
         self._entries: dict[str, Entry] = {}
         self._order: list[Entry] = []
         self._ordered: dict[str, Entry] = {}  # as they stand in the order
-        self._changed = False
+        self._changes = 0
+        self._changes_in_order = 0  # those that the order has; the others stay if a sort is cancelled
         self.is_cut = False
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def is_overfull(self) -> bool:
+        """It is time to put it in order, also without a question: that leaves the lowest out."""
+        return len(self._entries) > 2 * self._entries_max
 
     def put(self, id: str, score: int, now_us: int) -> None:  # noqa: A002 - the field's own name
         """Note a score; the time counts if it is another one than before."""
@@ -52,7 +59,7 @@ class Ranking:
             if known is None and self.is_cut and self._order and -score >= self._order[-1].below:
                 return  # below all that are kept
             self._entries[id] = Entry(-score, now_us, id)
-            self._changed = True
+            self._changes += 1
 
     def scores(self) -> dict[str, int]:
         """The scores, by id."""
@@ -60,9 +67,9 @@ class Ranking:
 
     async def put_in_order(self, clock: Clock) -> None:
         """Sort, in slices. Scores that are noted meanwhile count from the next time on."""
-        if not self._changed:
+        changes = self._changes
+        if changes == self._changes_in_order:
             return
-        self._changed = False
         entries = list(self._entries.values())
         runs: list[list[Entry]] = []
         for start in range(0, len(entries), SLICE):
@@ -80,6 +87,7 @@ class Ranking:
                     del self._entries[entry.id]
             del order[self._entries_max :]
         self._order, self._ordered = order, {entry.id: entry for entry in order}
+        self._changes_in_order = changes
 
     def page(self, start: int, stop: int) -> list[Standing]:
         """The places from `start` to before `stop`, from 0."""
@@ -102,3 +110,36 @@ class Ranking:
     def _place(self, id: str) -> int | None:  # noqa: A002
         entry = self._ordered.get(id)
         return None if entry is None else bisect_left(self._order, entry)
+
+
+class RankedBoards(ABC):
+    """Answers the questions of a `BoardSource` from rankings."""
+
+    @abstractmethod
+    async def _ranking(self, board: str, season: str) -> Ranking:
+        """The ranking of a season, in order."""
+
+    async def top(self, board: str, season: str, count: int, after: int) -> list[Standing]:
+        """As `BoardSource.top`.
+
+        Raises:
+            Misuse: There is no such season.
+            StorageError: The records are read from a store, and it cannot be reached.
+        """
+        return (await self._ranking(board, season)).page(after, after + count)
+
+    async def around(self, board: str, season: str, id: str, count: int) -> list[Standing]:  # noqa: A002
+        """As `BoardSource.around`.
+
+        Raises:
+            Misuse, StorageError: As `top`.
+        """
+        return (await self._ranking(board, season)).around(id, count)
+
+    async def among(self, board: str, season: str, ids: Sequence[str]) -> list[Standing]:
+        """As `BoardSource.among`.
+
+        Raises:
+            Misuse, StorageError: As `top`.
+        """
+        return (await self._ranking(board, season)).among(ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -12,6 +13,7 @@ from realmkeep.errors import InvalidKey, RealmkeepError
 from realmkeep.keeping.boards.board import Season, Standing, no_such_season, season_taken, top_percent
 from realmkeep.keeping.live.record_keys import limits_of
 from realmkeep.records import load, registered
+from realmkeep.records.storable import Int64
 from realmkeep.storage.cold import ColdScore
 from realmkeep.storage.cold.boards import PLACES_COUNTED_MAX
 
@@ -100,7 +102,7 @@ class ArchiveBoards:
     def __init__(self, cold: ColdStore, clock: Clock) -> None:
         self._boards = cold.boards
         self._clock = clock
-        self._shapes: dict[tuple[str, int], tuple[float, BoardShape]] = {}
+        self._shapes: dict[tuple[str, int], tuple[float, asyncio.Task[BoardShape]]] = {}
 
     async def top(self, board: str, season: str, count: int, after: int) -> list[Standing]:
         """As `BoardSource.top`.
@@ -176,11 +178,15 @@ class ArchiveBoards:
         return standings
 
     async def _shape(self, board: str, number: int) -> BoardShape:
-        known = self._shapes.get((board, number))
-        now_s = self._clock.monotonic_s()
-        if known is None or now_s - known[0] > SHAPE_S:
-            known = self._shapes[board, number] = (now_s, await self._boards.shape(board, number))
-        return known[1]
+        """The distribution of a season. However many players ask at once, the database is asked once."""
+        known, now_s = self._shapes.get((board, number)), self._clock.monotonic_s()
+        if known is None or now_s - known[0] > SHAPE_S or _has_failed(known[1]):
+            known = self._shapes[board, number] = (now_s, asyncio.create_task(self._boards.shape(board, number)))
+        return await asyncio.shield(known[1])
+
+
+def _has_failed(asked: asyncio.Task[BoardShape]) -> bool:
+    return asked.done() and (asked.cancelled() or asked.exception() is not None)
 
 
 def _ranked(kind: str, suffix: str) -> _Ranked | None:
@@ -189,6 +195,6 @@ def _ranked(kind: str, suffix: str) -> _Ranked | None:
         if (info.kind, info.suffix) == (kind, suffix):
             fields = tuple(field for field in info.durable if field.ranked)
             if fields:
-                shape = msgspec.defstruct("Scores", [(field.name, int) for field in fields])
+                shape = msgspec.defstruct("Scores", [(field.name, Int64) for field in fields])
                 return _Ranked(cls, fields, msgspec.json.Decoder(shape))
     return None

@@ -34,6 +34,7 @@ T = TypeVar("T")
 CHUNK_ROWS: Final = 50  # with their bytes, up to 250 KB: packing them takes the event loop half a millisecond
 CHUNK_HEADS: Final = 500  # rows without their bytes
 SORT_SLICE: Final = 500  # rows sorted in one turn of the event loop: half a millisecond
+VERSION_MAX: Final = 2**31 - 1  # of the column; a larger one is damage, which must not stop the rows beside it
 ATTEMPTS: Final = 8  # each lost to another writer of the same rows
 _PLAYER: Final = re.compile(r"player:(0|[1-9][0-9]{0,17})")  # `player:007` is another record than `player:7`
 _NO_JSON: Final = re.compile(rb"\\u0000|\x00")
@@ -359,7 +360,7 @@ def _columns(rows: Sequence[ColdRow], unreadable: set[str]) -> tuple[object, ...
     copies = [_text(row, unreadable) for row in rows]
     unreadable.update(row.key for row, copy in zip(rows, copies, strict=True) if not copy)
     return (
-        bigints([row.version for row in rows]),
+        bigints([min(row.version, VERSION_MAX) for row in rows]),
         texts(copies),
         bigints([row.revision for row in rows]),
         byteas([row.body or b"" for row in rows]),
