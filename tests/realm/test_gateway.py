@@ -13,7 +13,7 @@ from realmkeep.background import Background
 from realmkeep.errors import Misuse, StorageUnavailable
 from realmkeep.keeping import announce_address
 from realmkeep.realm.gateway.gateway import Gateway
-from realmkeep.realm.gateway.routes import Routes
+from realmkeep.realm.gateway.routes import Routes, accepts_connections
 from realmkeep.realm.wire.bad_input import BadInput
 from realmkeep.realm.wire.requests import read_request
 from realmkeep.realm.wire.server_address import ServerAddress
@@ -132,6 +132,24 @@ async def test_no_client_is_sent_to_a_dead_server_although_its_lease_holds(realm
     realm.kill("north")
     await realm.clock.advance(10)  # the lease is gone, too
     assert await realm.server_for("Ada") == "south"
+
+
+async def test_clients_that_ask_at_once_share_a_knock(realm: RealmOfTwo) -> None:
+    knocks = 0
+
+    async def accepts(_address: ServerAddress) -> bool:
+        nonlocal knocks
+        knocks += 1
+        await asyncio.sleep(0)
+        return False
+
+    routes = Routes(realm.line, [*PORTS], realm.clock, accepts)
+    assert await asyncio.gather(*(routes.choose("ada", "") for _ in range(50))) == [None] * 50
+    assert knocks == len(PORTS)
+
+
+async def test_a_host_that_is_no_name_accepts_no_connection() -> None:
+    assert not await accepts_connections(ServerAddress("a..b", 1, 1))
 
 
 async def test_without_any_server_a_client_is_told_to_come_again(realm: RealmOfTwo) -> None:

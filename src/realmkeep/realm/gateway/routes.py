@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import structlog
@@ -38,10 +39,19 @@ async def accepts_connections(address: ServerAddress) -> bool:
     """Whether a server accepts a TCP connection now: the lease of one that was killed holds for a while."""
     try:
         _, writer = await asyncio.open_connection(address.host, address.tcp)
-    except OSError:
+    except (OSError, UnicodeError):  # the latter for a host such as `a..b`
         return False
     writer.close()
     return True
+
+
+@dataclass(eq=False)
+class _Knock:
+    """The last knock at a server. Clients that ask at the same time share it."""
+
+    at_s: float = float("-inf")
+    is_answered: bool = False
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Routes:
@@ -70,7 +80,7 @@ class Routes:
         self._looking = asyncio.Lock()
         self._looked_s = float("-inf")
         self._servers: list[ServerInfo] = []
-        self._knocks: dict[ServerAddress, tuple[float, bool]] = {}
+        self._knocks: dict[ServerAddress, _Knock] = {}
         self._log = RateLimitedLog(clock)
 
     async def choose(self, username: str, wish: str) -> Route | None:
@@ -131,14 +141,15 @@ class Routes:
             return self._servers
 
     async def _knock(self, address: ServerAddress) -> bool:
-        knocked_s, answered = self._knocks.get(address, (float("-inf"), False))
-        if self._clock.monotonic_s() - knocked_s >= KNOCKED_S:
-            try:
-                async with self._clock.timeout(KNOCK_S):
-                    answered = await self._accepts(address)
-            except TimeoutError:
-                answered = False
-            known = {ServerAddress.read(info.address) for info in self._servers}
-            self._knocks = {each: knock for each, knock in self._knocks.items() if each in known}
-            self._knocks[address] = self._clock.monotonic_s(), answered
-        return answered
+        knock = self._knocks.setdefault(address, _Knock())
+        async with knock.turn:
+            if self._clock.monotonic_s() - knock.at_s >= KNOCKED_S:
+                try:
+                    async with self._clock.timeout(KNOCK_S):
+                        knock.is_answered = await self._accepts(address)
+                except TimeoutError:
+                    knock.is_answered = False
+                knock.at_s = self._clock.monotonic_s()
+                known = {ServerAddress.read(info.address) for info in self._servers}
+                self._knocks = {each: knock for each, knock in self._knocks.items() if each in known}
+            return knock.is_answered
