@@ -1,6 +1,7 @@
 """Records that cannot be used, at the console."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 
@@ -33,6 +34,8 @@ async def test_a_refused_login_is_listed_shown_with_its_faults_and_mended(kept: 
     assert "cannot be used" in listed
     assert "corrupt:rover:9:" in listed
     assert (await browser.get("/quarantine?q=rover:9")).headers["location"] == "/quarantine/rover%3A9"
+    long = f"corrupt:rover:{'i' * 128}:{'0' * 16}"
+    assert (await browser.get(f"/quarantine?q={long}")).headers["location"] == f"/quarantine/{quote(long, safe='')}"
     shown = (await browser.get("/quarantine/rover:9")).text
     assert "no checksum" in shown
     assert "&#34;gold&#34;:-1" in shown

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from realmkeep.operations.operators.orders import Outcome
 
 PAGES_MAX: Final = 200
-PREFIX_CHARS_MAX: Final = 64
+PREFIX_CHARS_MAX: Final = 256  # the longest key of a record, or of a copy in quarantine
 
 
 class Asked(NamedTuple):
