@@ -160,7 +160,7 @@ def reconcile(
 
 @app.command
 def schema() -> None:
-    """Print the tables and views of the archive, for a database whose users may not make tables themselves."""
+    """Print the tables of the archive, for a database whose users may not make tables themselves."""
     folder = resources.files("realmkeep.storage").joinpath("postgres", "sql")
     sys.stdout.write(folder.joinpath("cold_schema.sql").read_text(encoding="utf-8"))
 

@@ -7,10 +7,11 @@ from unittest.mock import AsyncMock
 import pytest
 
 from operations.archive.rig import OLD_S, Nomad, Rig, pay
-from realmkeep.errors import AlreadyOwned, Quarantined, StorageUnavailable
+from realmkeep.errors import AlreadyOwned, InvalidKey, Quarantined, StorageUnavailable
 from realmkeep.keeping import Op
 from realmkeep.keeping.keeper import engine_of
 from realmkeep.keeping.writing import change_feed
+from realmkeep.operations.archive.archiver import HELD_S
 from realmkeep.operations.archive.erasing import Intent, finish_erasures
 from realmkeep.operations.archive.reading import read_records
 from realmkeep.storage import Append, Put, Transaction
@@ -109,6 +110,20 @@ async def test_what_may_not_be_frozen_stays() -> None:
         await storage.write([Transaction((), (Put("nomad:3", b'{"other":1}'),))])
         assert (await live.freeze(["nomad:3", "nomad:9"])).different == 1
         assert Stub.read(rig.lab.store.value("nomad:2")) is None
+        for key in ("nomad:3:pack", "account:ada", "nomad3"):
+            with pytest.raises(InvalidKey, match="cannot be frozen"):
+                await live.freeze(["nomad:3", key])
+
+
+async def test_sweeps_are_paced_while_a_cut_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Rig() as rig:
+        swept = AsyncMock()
+        monkeypatch.setattr(rig.a, "sweep_if_possible", swept)
+        rig.a.shipper.held_since_s = rig.lab.clock.monotonic_s()
+        sweeps = asyncio.create_task(rig.a.run_sweeps())
+        await rig.lab.advance(5 * HELD_S)
+        sweeps.cancel()
+        assert 1 + 3 <= swept.await_count <= 1 + 5
 
 
 async def test_inactive_records_are_frozen_by_their_age_and_kind() -> None:
@@ -130,10 +145,10 @@ async def test_a_row_that_differs_from_the_stub_denies_the_login_and_makes_no_be
         row = await rig.row(1)
         assert row is not None
         rig.cold._rows["nomad:1"] = type(row)(row.key, row.revision, row.version, b'{"gold":1000000}', row.ops)
-        with pytest.raises(Quarantined, match="another digest"):
+        with pytest.raises(Quarantined, match=f"the archive has other bytes of revision {row.revision} "):
             await rig.nomad(1)
         del rig.cold._rows["nomad:1"]
-        with pytest.raises(Quarantined, match="no row"):
+        with pytest.raises(Quarantined, match="the archive has no row of it "):
             await rig.nomad(1)
         rig.cold.is_down = True
         with pytest.raises(StorageUnavailable, match="archive cannot be reached"):

@@ -112,9 +112,12 @@ async def thaw(cold: ColdStore | None, key: str, stub: Stub, *, is_final: bool) 
         return row
     if not is_final:
         return None
-    has = "no row" if row is None else f"{'a tombstone' if row.body is None else 'a row'} of revision {row.revision}"
+    if row is None:
+        has = "no row of it"
+    else:
+        has = f"{'a tombstone' if row.body is None else 'other bytes'} of revision {row.revision}"
     raise Quarantined(
-        f"{key} is frozen at revision {stub.revision}, and the archive has {has} with another digest",
+        f"{key} is frozen at revision {stub.revision}, and the archive has {has}",
         kept_at=key,
         hint="restore the archive from a newer backup, or the record from a backup; `realmkeep archive verify` lists all",
     )

@@ -48,7 +48,7 @@ class ColdArchiver:
         self._feed = feed_of(keeper)
         self._cold = cold
         self._overflows = 0
-        self._sweep_at_s = 0.0
+        self._swept_s = self._sweep_at_s = 0.0
         self.shipper = Shipper(keeper, cold)
         self.sweeper = Sweeper(keeper, cold, self.shipper)
         self.freezer = Freezer(engine.storage, cold, engine.clock, config.freeze_kinds.split())
@@ -66,11 +66,11 @@ class ColdArchiver:
         while True:
             now_s = self._clock.monotonic_s()
             held_s = self.shipper.held_since_s
-            is_held = held_s is not None and now_s - held_s >= HELD_S
+            is_held = held_s is not None and now_s - max(held_s, self._swept_s) >= HELD_S
             if now_s >= self._sweep_at_s or is_held or self._feed.overflows != self._overflows:
                 self._overflows = self._feed.overflows
                 jitter = random.uniform(0.9, 1.1)  # noqa: S311 - servers need not sweep in step
-                self._sweep_at_s = now_s + self._config.sweep_interval_s * jitter
+                self._swept_s, self._sweep_at_s = now_s, now_s + self._config.sweep_interval_s * jitter
                 await self.sweep_if_possible()
             await self._clock.sleep(self._config.interval_s)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from realmkeep.errors import InvalidKey
 from realmkeep.keeping.writing.change_feed import normal_ops
 from realmkeep.operations.archive.reading import PAGE_RECORDS, SLICE_RECORDS, read_records, record_keys_of
 from realmkeep.storage import Committed, Delete, Failed, Guard, Put, Transaction, load_each
@@ -84,11 +85,18 @@ class Freezer:
         """Freeze these records now, if they have not changed for `AGE_S_MIN`.
 
         Raises:
+            InvalidKey: One of them is no key of a record, or has a suffix; nothing was frozen.
             StorageError: A store cannot be reached.
         """
+        keys = list(keys)
+        for key in keys:
+            if (at := record_keys_of(key)) is None or at.suffix:
+                raise InvalidKey(
+                    f"{key!r:.200} cannot be frozen", hint="name records without a suffix, such as player:7"
+                )
         report = FreezeReport()
         until_us = self._clock.wall_us() - int(AGE_S_MIN * 1_000_000)
-        heads = [head for head in await self._cold.heads(list(keys)) if head is not None and not head.is_deleted]
+        heads = [head for head in await self._cold.heads(keys) if head is not None and not head.is_deleted]
         report.changed += len([head for head in heads if head.revision > until_us])
         await self._freeze([head for head in heads if head.revision <= until_us], report)
         return report
