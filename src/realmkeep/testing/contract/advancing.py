@@ -16,7 +16,7 @@ from realmkeep.storage.protocol import (
     Storage,
 )
 from realmkeep.testing.contract.backend import Backend, ContractTests, commit, do, when
-from realmkeep.testing.contract.values import PAST_S
+from realmkeep.testing.contract.values import FAR_S, PAST_S, SOON_S
 
 PLAYERS = 40  # more than some backends write in one piece
 
@@ -55,13 +55,14 @@ class AdvanceTests(ContractTests):
         assert await storage.load("log2") == b"newer"
 
     async def test_an_extension_keeps_the_expiry(self, storage: Storage, backend: Backend) -> None:
-        await commit(storage, Put("soon", b"a", expire_s=1.0), Put("kept", b"a"))
-        await commit(storage, Extend("soon", b"b"), Extend("kept", b"b"))
-        await backend.elapse(1.1)
-        assert await storage.load_many(["soon", "kept"]) == [None, b"ab"]
-        await commit(storage, Extend("soon", b"c"))
+        await commit(storage, Put("later", b"a", expire_s=FAR_S), Put("kept", b"a"), Put("past", b"a", expire_s=SOON_S))
         await backend.elapse(PAST_S)
-        assert await storage.load("soon") == b"c"
+        await commit(storage, Extend("later", b"b"), Extend("kept", b"b"), Extend("past", b"c"))
+        left_s, *never = await storage.expiries(["later", "kept", "past"])
+        assert left_s is not None
+        assert 0 < left_s <= FAR_S
+        assert never == [None, None]
+        assert await storage.load_many(["later", "kept", "past"]) == [b"ab", b"ab", b"c"]
 
     async def test_an_extended_value_is_seen_by_the_guards_behind_it(self, storage: Storage) -> None:
         await commit(storage, Put("log", b"a"))
