@@ -14,7 +14,7 @@ from realmkeep.keeping.writing import change_feed
 from realmkeep.operations.archive.archiver import HELD_S
 from realmkeep.operations.archive.erasing import Intent, finish_erasures
 from realmkeep.operations.archive.reading import read_records
-from realmkeep.storage import Append, Put, Transaction
+from realmkeep.storage import Append, Delete, Put, Transaction
 from realmkeep.storage.cold import ColdBatch, ColdHead, Stub
 
 
@@ -224,6 +224,26 @@ async def test_a_silent_cold_tier_holds_one_new_player_up_for_half_a_second() ->
         for id_ in range(3):
             await rig.lab.finish(rig.nomad(id_))
         assert rig.lab.clock.monotonic_s() - before_s == pytest.approx(0.5, abs=0.1)
+
+
+async def test_later_no_new_player_waits_until_the_cold_tier_has_answered_again() -> None:
+    async with Rig() as rig:
+        await rig.lab.finish((await rig.nomad(7)).release())
+        await rig.ship()
+        rig.cold.is_silent = True
+        await rig.lab.finish(rig.nomad(1))
+        for id_ in (2, 3):
+            await rig.lab.advance(60)
+            before_s = rig.lab.clock.monotonic_s()
+            await rig.lab.finish(rig.nomad(id_))
+            assert rig.lab.clock.monotonic_s() == before_s
+        rig.cold.is_silent = False
+        await rig.lab.advance(60)
+        await rig.lab.finish(rig.nomad(4))  # asks beside
+        await rig.lab.advance(1)
+        await engine_of(rig.lab.keeper).storage.write([Transaction((), (Delete("nomad:7"),))])
+        with pytest.raises(StorageUnavailable, match="the store may have lost it"):
+            await rig.nomad(7)
 
 
 async def test_a_letter_that_a_server_opened_before_its_crash_is_known_as_opened() -> None:

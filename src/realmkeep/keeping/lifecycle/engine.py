@@ -143,6 +143,7 @@ class Engine:
             safe_point=self.safe_point,
             accept_unchecked=self.records.accept_unchecked,
             entry_of_new=self.journal.new_record,
+            background=self.background,
             cold=self.cold,
         )
 

@@ -35,6 +35,7 @@ from realmkeep.storage.cold import Stub
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from realmkeep.background import Background
     from realmkeep.clock import Clock
     from realmkeep.keeping.live.record_encoder import RecordEncoder
     from realmkeep.keeping.ownership.lease import LeaseHolder
@@ -142,6 +143,7 @@ class Claims:
         safe_point: Waits until another server's write is safe.
         accept_unchecked: As `records.accept_unchecked`.
         entry_of_new: Returns the entry of the journal for a new record: it, its key, bytes and revision; None for none.
+        background: Runs the question to a cold tier that was away.
         cold: The cold tier, from which frozen records come back; None if this server has none.
     """
 
@@ -157,6 +159,7 @@ class Claims:
         safe_point: SafePoint,
         accept_unchecked: bool,
         entry_of_new: Callable[[Record, str, bytes, int], Append | None],
+        background: Background,
         cold: ColdStore | None = None,
     ) -> None:
         self._storage = storage
@@ -169,7 +172,7 @@ class Claims:
         self._safe_point = safe_point
         self._accept_unchecked = accept_unchecked
         self._cold = cold
-        self._loss_guard = LossGuard(cold, clock)
+        self._loss_guard = LossGuard(cold, clock, background)
 
     async def claim(self, cls: type[R], record_keys: RecordKeys, create: Callable[[], R] | None) -> Claimed[R] | None:
         """Own the record, or make it; None if it is absent and `create` is None.

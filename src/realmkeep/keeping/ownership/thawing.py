@@ -13,10 +13,11 @@ from realmkeep.storage import Delete, Put
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from realmkeep.background import Background
     from realmkeep.clock import Clock
     from realmkeep.keys import RecordKeys
     from realmkeep.storage import Effect
-    from realmkeep.storage.cold import ColdRow, ColdStore, Stub
+    from realmkeep.storage.cold import ColdHead, ColdRow, ColdStore, Stub
 
 
 ANSWER_S: Final = 0.5  # a row is read in 1 ms
@@ -49,16 +50,19 @@ class Thawed(NamedTuple):
 class LossGuard:
     """Keeps a record from being made anew that the cold tier has alive, because the hot store has lost it.
 
-    A cold tier that does not answer soon holds no new player up, and is not asked again for a while.
+    A cold tier that does not answer soon is away: no new player waits for it until it has answered a question beside them.
 
     Args:
         cold: The cold tier; None if this server has none.
         clock: The clock.
+        background: Runs that question.
     """
 
-    def __init__(self, cold: ColdStore | None, clock: Clock) -> None:
+    def __init__(self, cold: ColdStore | None, clock: Clock, background: Background) -> None:
         self._cold = cold
         self._clock = clock
+        self._background = background
+        self._is_away = False
         self._asks_from_s = float("-inf")
 
     async def check(self, key: str) -> None:
@@ -67,19 +71,33 @@ class LossGuard:
         Raises:
             StorageUnavailable: The cold tier has it; nothing was changed.
         """
-        if self._cold is None or self._clock.monotonic_s() < self._asks_from_s:
+        if self._cold is None:
             return
-        try:
-            async with self._clock.timeout(ANSWER_S):
-                (head,) = await self._cold.heads([key])
-        except (StorageError, TimeoutError):
-            self._asks_from_s = self._clock.monotonic_s() + AWAY_S
+        if self._is_away:
+            if (now_s := self._clock.monotonic_s()) >= self._asks_from_s:
+                self._asks_from_s = now_s + AWAY_S
+                self._background.run("question to the archive", self._look(self._cold, key))
             return
+        head = await self._head(self._cold, key)
         if head is not None and not head.is_deleted:
             raise StorageUnavailable(
                 f"{key} is absent, and the archive has it: the store may have lost it",
                 hint="stop the servers, then: realmkeep archive reconcile; after a deletion try again in a moment",
             )
+
+    async def _look(self, cold: ColdStore, key: str) -> None:
+        await self._head(cold, key)
+
+    async def _head(self, cold: ColdStore, key: str) -> ColdHead | None:
+        """The head of a row, and whether the cold tier is away; None if it is."""
+        try:
+            async with self._clock.timeout(ANSWER_S):
+                (head,) = await cold.heads([key])
+        except (StorageError, TimeoutError):
+            self._is_away, self._asks_from_s = True, self._clock.monotonic_s() + AWAY_S
+            return None
+        self._is_away = False
+        return head
 
 
 async def thaw(cold: ColdStore | None, key: str, stub: Stub, *, is_final: bool) -> ColdRow | None:
