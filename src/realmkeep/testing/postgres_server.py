@@ -21,7 +21,7 @@ from psycopg import sql
 from realmkeep.clock import SystemClock
 
 START_S_MAX: Final = 60.0  # a start takes 40 ms, but a busy machine may need longer
-POLL_S: Final = 0.005
+POLL_S: Final = 0.02  # a connection that is refused costs 3 ms
 USER: Final = "realmkeep"
 UNPRIVILEGED: Final = "nobody"  # Postgres refuses to run as root
 
