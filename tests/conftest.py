@@ -46,5 +46,7 @@ os.environ["REALMKEEP_OPERATIONS__LISTEN"] = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seed", type=int, default=None, help="play this one history of the simulation again")
-    parser.addoption("--seeds", type=int, default=600, help="how many histories the simulation plays")
+    parser.addoption(
+        "--seeds", type=int, default=600, help="how many histories the simulation plays; 6000: the cold tier, too"
+    )
     parser.addoption("--seeds-from", type=int, default=0, help="the first of them")
