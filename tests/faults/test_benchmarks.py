@@ -11,6 +11,7 @@ import pytest
 
 from realmkeep.benchmarks import (
     accounts,
+    cold_outage,
     cold_tier,
     counted_work,
     instructions,
@@ -219,6 +220,24 @@ def test_cold_tier_measures_every_part(
     assert report.stub_bytes_with_key <= 110, "the promise of the design"
     assert report.hot["frozen"].bytes_a_player < report.hot["filled"].bytes_a_player
     assert min(each.ms_p50 for each in (*report.logins.values(), *report.boards.values())) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.backend("postgresql")
+def test_cold_outage_measures_a_realm_before_during_and_after(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cold_outage, "SETTLE_S", 0.5)
+    monkeypatch.setattr(cold_outage, "MARGIN_S", 1.0)
+    monkeypatch.setattr(cold_outage, "NEWCOMER_S", 0.2)
+    short = ["--fault", "kill", "--bots", "3", "--seconds", "1", "--beside", "1", "--directory", str(tmp_path)]
+    app(["bench", "cold-outage", *short, "--json"], result_action="return_value")
+    report = msgspec.json.decode(capsys.readouterr().out, type=cold_outage.OutageReport)
+    assert report.problems == ()
+    assert (report.tiers.equal, report.tiers.faults_count, report.tiers.only_cold) == (report.tiers.records, 0, 0)
+    for phase in (report.before, report.during, report.after):
+        assert phase.memory_mib_max > 0
+        assert phase.tick_late_ms_p99 > 0
     assert list(tmp_path.iterdir()) == []
 
 

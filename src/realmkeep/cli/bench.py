@@ -184,6 +184,31 @@ def console(
 
 
 @app.command
+def cold_outage(
+    *,
+    fault: Literal["pause", "kill"] = "pause",
+    bots: Players = 60,
+    seconds: Seconds = 600.0,
+    beside: Seconds = 120.0,
+    directory: Directory = Path(),
+    json: bool = False,
+) -> None:
+    """A realm under a crowd while the PostgreSQL of its cold tier is away: ticks, commits, new players and memory, and before and after.
+
+    Args:
+        fault: pause: the PostgreSQL stands still (SIGSTOP); kill: it is dead (SIGKILL).
+        bots: Number of bots.
+        seconds: How long it is away.
+        beside: The seconds of the phase before, and of the one after.
+        directory: A directory for the files of the server and its store.
+        json: Print JSON instead of a table.
+    """
+    from realmkeep.benchmarks.cold_outage import bench_cold_outage  # noqa: PLC0415 - imports drivers
+
+    _print(bench_cold_outage(directory, fault=fault, bots=bots, seconds=seconds, beside_s=beside), json=json)
+
+
+@app.command
 def journal(
     *,
     seconds: Seconds = 1.0,
