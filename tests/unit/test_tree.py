@@ -78,6 +78,7 @@ def code_lines(function: Function) -> int:
 # A task that is made elsewhere must be awaited where it is made: nobody else would hear how it ends.
 AWAITS_ITS_TASKS = {
     "background.py": "the one that hears of all",
+    "boards.py": "the distribution is awaited by those who asked; a failed one is asked for anew",
     "confirming.py": "whatever ends it reaches those who wait for it",
     "draining.py": "each logs its own failure, and all are gathered",
     "entering.py": "the entry is awaited by its caller, and by a callback if that is gone",
