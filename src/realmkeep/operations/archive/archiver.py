@@ -50,7 +50,7 @@ class ColdArchiver:
         self._overflows = 0
         self._swept_s = self._sweep_at_s = 0.0
         self.shipper = Shipper(keeper, cold)
-        self.sweeper = Sweeper(keeper, cold, self.shipper)
+        self.sweeper = Sweeper(keeper, cold)
         self.freezer = Freezer(engine.storage, cold, engine.clock, config.freeze_kinds.split())
         self.sweep_trouble = ""
         use_boards(keeper, ArchiveBoards(cold, engine.clock))

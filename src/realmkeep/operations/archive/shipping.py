@@ -124,10 +124,6 @@ class Shipper:
             self._feed.shipped()
             return True
 
-    async def claimed_rows(self) -> list[ColdRow]:
-        """The claimed states that the cold tier may lack, for a sweep."""
-        return list(self._feed.cut.claimed.values())
-
     async def _ids(self) -> dict[str, int]:
         """The mark of the ids that were given out: a rebuilt store begins beyond it."""
         counted = count_in(await self._storage.load(SERVER_ID_COUNTER))

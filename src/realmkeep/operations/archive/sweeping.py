@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from realmkeep.keeping import Keeper
     from realmkeep.keys import RecordKeys
     from realmkeep.operations.archive.reading import HotRecord
-    from realmkeep.operations.archive.shipping import Shipper
     from realmkeep.storage.cold import ColdStore
 
 log = logging.getLogger("realmkeep.operations.archive")
@@ -103,17 +102,15 @@ class Sweeper:
     Args:
         keeper: The keeper.
         cold: The cold tier.
-        shipper: Has the claimed states that wait.
     """
 
-    def __init__(self, keeper: Keeper, cold: ColdStore, shipper: Shipper) -> None:
+    def __init__(self, keeper: Keeper, cold: ColdStore) -> None:
         engine = engine_of(keeper)
         self._engine = engine
         self._storage = engine.storage
         self._clock = engine.clock
         self._cold = cold
         self._feed = feed_of(keeper)
-        self._shipper = shipper
         self._scores = ScoreReader(engine.records)
         self._leases: dict[str, bool] = {}
 
@@ -239,7 +236,7 @@ class Sweeper:
         """Ship what was found, once no crash of the hot store can take it, and nothing of it has changed meanwhile."""
         if not await self._engine.safe_point.reached(run):
             raise StorageError("the hot store was restarted during the sweep", hint="the next sweep compares again")
-        claimed = {row.key: row for row in await self._shipper.claimed_rows()}
+        claimed = self._feed.cut.claimed.copy()
         rows = [*claimed.values(), *await self._unchanged([row for row in found.rows if row.key not in claimed])]
         scores: list[ColdScore] = []
         for start in range(0, len(rows), SLICE_ROWS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from realmkeep.accounts import fold_username
 from realmkeep.errors import ActRefused, RealmkeepError
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from realmkeep.operations.console.visit import Visit
+    from realmkeep.operations.operators.operator import Operator
+    from realmkeep.operations.operators.orders import Outcome
 
 BAN_DAYS: Final = (1, 3, 7, 30, 365)
 FOR_EVER: Final = "for ever"
@@ -127,11 +129,7 @@ async def unban(visit: Visit) -> Response:
         OperatorError: As all acts.
         StorageError: The store cannot be reached.
     """
-    form = await visit.form()
-    outcome = await visit.desk.account_acts.unban(
-        visit.by, _name(visit), reason=form.get("reason", ""), act_id=act_id(form)
-    )
-    return done(visit, "the ban is lifted", outcome, "/accounts/{}", _name(visit))
+    return await _act(visit, visit.desk.account_acts.unban, "the ban is lifted")
 
 
 async def lock(visit: Visit) -> Response:
@@ -141,11 +139,7 @@ async def lock(visit: Visit) -> Response:
         OperatorError: As all acts.
         StorageError: The store cannot be reached.
     """
-    form = await visit.form()
-    outcome = await visit.desk.account_acts.lock(
-        visit.by, _name(visit), reason=form.get("reason", ""), act_id=act_id(form)
-    )
-    return done(visit, "locked", outcome, "/accounts/{}", _name(visit))
+    return await _act(visit, visit.desk.account_acts.lock, "locked")
 
 
 async def unlock(visit: Visit) -> Response:
@@ -155,11 +149,7 @@ async def unlock(visit: Visit) -> Response:
         OperatorError: As all acts.
         StorageError: The store cannot be reached.
     """
-    form = await visit.form()
-    outcome = await visit.desk.account_acts.unlock(
-        visit.by, _name(visit), reason=form.get("reason", ""), act_id=act_id(form)
-    )
-    return done(visit, "the lock is ended", outcome, "/accounts/{}", _name(visit))
+    return await _act(visit, visit.desk.account_acts.unlock, "the lock is ended")
 
 
 async def sign_out(visit: Visit) -> Response:
@@ -169,11 +159,7 @@ async def sign_out(visit: Visit) -> Response:
         OperatorError: As all acts.
         StorageError: The store cannot be reached.
     """
-    form = await visit.form()
-    outcome = await visit.desk.account_acts.sign_out(
-        visit.by, _name(visit), reason=form.get("reason", ""), act_id=act_id(form)
-    )
-    return done(visit, "every session has ended", outcome, "/accounts/{}", _name(visit))
+    return await _act(visit, visit.desk.account_acts.sign_out, "every session has ended")
 
 
 async def reset_password(visit: Visit) -> Response:
@@ -195,6 +181,18 @@ async def reset_password(visit: Visit) -> Response:
         visit.by, _name(visit), password, reason=form.get("reason", ""), act_id=act
     )
     return visit.render("new_password.html", title="A new password", name=_name(visit), password=password, done=outcome)
+
+
+class _Act(Protocol):
+    """An act on an account that needs a reason alone."""
+
+    async def __call__(self, by: Operator, username: str, *, reason: str, act_id: str) -> Outcome: ...
+
+
+async def _act(visit: Visit, act: _Act, said: str) -> Response:
+    form = await visit.form()
+    outcome = await act(visit.by, _name(visit), reason=form.get("reason", ""), act_id=act_id(form))
+    return done(visit, said, outcome, "/accounts/{}", _name(visit))
 
 
 def _name(visit: Visit) -> str:
