@@ -1,13 +1,18 @@
 """Which requests the console answers at all, and with which headers."""
 
+import asyncio
 import html
 from functools import partial
+from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from operations.console.asking import HOST, HOSTILE, Browser, Realm, hostile_things, path_of
+from realmkeep.errors import ActRefused
 from realmkeep.operations.console.gate import POLICY, host_of
 from realmkeep.operations.console.routes import ROUTES
+from realmkeep.operations.console.visit import FORM_S, Visit
 from realmkeep.operations.operators.roles import Role
 
 
@@ -106,3 +111,15 @@ def test_the_host_of_an_authority() -> None:
         "[::1]",
         "a.example",
     ]
+
+
+async def test_a_form_that_never_ends_is_refused(kept: Realm) -> None:
+    async def receive() -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+    request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+    form = asyncio.create_task(Visit(kept.app._desk, request).form())
+    await kept.lab.advance(FORM_S + 1)
+    assert form.done()
+    with pytest.raises(ActRefused, match="did not arrive"):
+        await form

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORM_BYTES_MAX: Final = 256 * 1024  # of a form: a record is 64 KiB at most by default, and its text may triple
+FORM_S: Final = 30.0  # anyone may begin a form, and the port has few connections
 FIELDS_MAX: Final = 64
 STATUS: Final[tuple[tuple[type[Exception], int], ...]] = (
     (NotGranted, 403),
@@ -169,13 +170,17 @@ class Visit:
         """The fields of the form that was sent.
 
         Raises:
-            ActRefused: It is too long, or no form.
+            ActRefused: It is too long, too slow, or no form.
         """
         body = bytearray()
-        async for chunk in self.request.stream():
-            body += chunk
-            if len(body) > FORM_BYTES_MAX:
-                raise ActRefused(f"a form has {FORM_BYTES_MAX} bytes at most", hint="send less")
+        try:
+            async with self.desk.engine.clock.timeout(FORM_S):
+                async for chunk in self.request.stream():
+                    body += chunk
+                    if len(body) > FORM_BYTES_MAX:
+                        raise ActRefused(f"a form has {FORM_BYTES_MAX} bytes at most", hint="send less")
+        except TimeoutError:
+            raise ActRefused(f"the form did not arrive within {FORM_S:.0f} s", hint="send it again") from None
         try:
             pairs = parse_qsl(
                 body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX, errors="strict", strict_parsing=False
