@@ -42,7 +42,23 @@ async def search(visit: Visit) -> Response:
 
 
 async def found_accounts(visit: Visit, text: str) -> tuple[list[str], bool, bool]:
-    """The names on the page that was asked for, whether there is a next page, and whether the search goes on.
+    """As `found_ids`, of accounts.
+
+    Raises:
+        StorageError: The store cannot be reached.
+    """
+    return await found_ids(visit, "account", "account", text)
+
+
+async def found_ids(visit: Visit, kind: str, role: str, text: str, *, suffix: str = "") -> tuple[list[str], bool, bool]:
+    """The ids on the page that was asked for, whether there is a next page, and whether the search goes on.
+
+    Args:
+        visit: The visit.
+        kind: The kind of the keys.
+        role: Their role, as `keys.parse` names it.
+        text: The beginning of the ids; an id that is equal to it comes first.
+        suffix: The suffix of the keys.
 
     Raises:
         StorageError: The store cannot be reached.
@@ -50,10 +66,11 @@ async def found_accounts(visit: Visit, text: str) -> tuple[list[str], bool, bool
     page, storage = asked(visit), visit.desk.engine.storage
     if not text or ":" in text:
         return [], False, False
-    exact = [text] if page.number == 0 and await is_stored(storage, f"account:{text}") else []
+    key = f"{kind}:{text}:{suffix}" if suffix else f"{kind}:{text}"
+    exact = [text] if page.number == 0 and await is_stored(storage, key) else []
     found = await visit.desk.searches.page(
-        ("account", text),
-        lambda: ids_beginning(storage, "account", "account", text),
+        (kind, text),
+        lambda: ids_beginning(storage, kind, role, text),
         page.number,
         anew=page.anew,
         look_s=GLANCE_S if exact else LOOK_S,

@@ -12,10 +12,8 @@ from realmkeep.errors import ActRefused, ApprovalNeeded, RealmkeepError
 from realmkeep.keeping.live.record_keys import keys_of
 from realmkeep.operations.console.forms import act_id, asked, check_typed, done
 from realmkeep.operations.console.live_view import live_view
-from realmkeep.operations.console.looking import ids_beginning, is_stored
-from realmkeep.operations.console.pages.accounts import FOR_EVER, ban_days, ban_seconds, found_accounts
+from realmkeep.operations.console.pages.accounts import FOR_EVER, ban_days, ban_seconds, found_accounts, found_ids
 from realmkeep.operations.console.pages.approvals import wait_for_approval
-from realmkeep.operations.console.searches import GLANCE_S, LOOK_S
 from realmkeep.operations.operators.acts import new_act_id
 from realmkeep.operations.operators.bans import check_ban
 from realmkeep.operations.operators.finding import accounts_with
@@ -25,7 +23,6 @@ from realmkeep.storage import load_each
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from realmkeep.operations.console.forms import Asked
     from realmkeep.operations.console.visit import Visit
     from realmkeep.operations.operators.finding import PlayerView
     from realmkeep.operations.operators.orders import Outcome
@@ -42,29 +39,12 @@ async def search(visit: Visit) -> Response:
         found, more, looking = await found_accounts(visit, fold_username(page.text))
         rows = await _accounts(visit, found)
     else:
-        found, more, looking = await _found_ids(visit, page)
+        info = visit.desk.players.record.__realmkeep__
+        found, more, looking = await found_ids(visit, info.kind, "record", page.text, suffix=info.suffix)
         rows = await _records(visit, found)
     return visit.render(
         "players.html", title="Players", q=page.text, by=by, rows=rows, number=page.number, more=more, looking=looking
     )
-
-
-async def _found_ids(visit: Visit, page: Asked) -> tuple[list[str], bool, bool]:
-    """As `found_accounts`, of ids of players."""
-    text, storage = page.text, visit.desk.engine.storage
-    if not text or ":" in text:
-        return [], False, False
-    kind, suffix = visit.desk.players.record.__realmkeep__.kind, visit.desk.players.record.__realmkeep__.suffix
-    key = f"{kind}:{text}:{suffix}" if suffix else f"{kind}:{text}"
-    exact = [text] if page.number == 0 and await is_stored(storage, key) else []
-    found = await visit.desk.searches.page(
-        (kind, text),
-        lambda: ids_beginning(storage, kind, "record", text),
-        page.number,
-        anew=page.anew,
-        look_s=GLANCE_S if exact else LOOK_S,
-    )
-    return [*exact, *found.rows], found.more, found.looking
 
 
 async def _accounts(visit: Visit, names: list[str]) -> list[dict[str, str]]:
