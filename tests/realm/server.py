@@ -109,9 +109,9 @@ class Server:
 @contextmanager
 def running(directory: Path, *flags: str, command: str = "serve", **settings: str) -> Generator[Server]:
     """A server that is stopped, with its store, at the end, and must have ended well."""
-    server = Server(directory, *flags, command=command, **settings).start()
+    server = Server(directory, *flags, command=command, **settings)
     try:
-        yield server
+        yield server.start()
     finally:
         server.drop_clients()
         if server.running:
