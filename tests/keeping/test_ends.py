@@ -26,6 +26,7 @@ from realmkeep.errors import (
 )
 from realmkeep.keeping import Keeper, Op, Session
 from realmkeep.keeping.recovery.rescue_file import Undelivered, decode_line
+from realmkeep.keeping.writing.flusher import AHEAD_WRITES
 from realmkeep.storage.memory import MemoryStorage
 from realmkeep.testing.faulty import LOSE_REPLY, NONE, Fault, delay, reject
 from realmkeep.testing.lab import Lab
@@ -559,7 +560,7 @@ async def test_a_hanging_store_is_logged_once_with_how_long_it_lasted(
 
 async def test_changed_records_that_are_late_are_told(lab: Lab, keeper: Keeper) -> None:
     """The queue is full of flushes that nobody answers, so those behind them are late."""
-    sessions = [await enter(keeper, number) for number in range(1100)]
+    sessions = [await enter(keeper, number) for number in range(2 * AHEAD_WRITES + 76)]
     for session in sessions:
         session.record.xp = 1
     lab.line().plan = lambda method: delay(0.0, 60.0) if method == "write" else delay(0.0)

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from realmkeep.keeping.writing.staging import StagedWrite, WriteMember
     from realmkeep.storage import Storage, WriteOutcome
 
-# About 100 KiB, and several batches an fsync; to settle 256 took over a millisecond of the event loop. A trade counts twice: with
-# 128 trades a batch, 1,024 traders and the store waited for each other.
-BATCH_MEMBERS: Final = 128
+# About 100 KiB, and several batches an fsync; to settle 128 took over a millisecond of the event loop of a slow machine. A trade
+# counts twice: with 128 trades a batch, 1,024 traders and the store waited for each other.
+BATCH_MEMBERS: Final = 96
 # Players that commit in step go out in several batches, so that the store executes one while the server packs the next. With
 # 64 traders in one batch, store and server waited for each other, at half the rate.
 BATCH_WRITES_MIN: Final = 16  # a batch costs about as much by itself as two writes
