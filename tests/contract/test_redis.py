@@ -99,6 +99,24 @@ async def test_a_scan_does_not_remember_every_key(filled: StoreServer) -> None:
     await storage.disconnect()
 
 
+def infos(server: StoreServer) -> int:
+    """How often the store was asked for INFO, this time left out."""
+    answer = cast("bytes", server.ask("INFO", "commandstats")).decode()
+    return int(answer.partition("cmdstat_info:calls=")[2].partition(",")[0] or 0)
+
+
+@pytest.mark.backend("valkey")
+async def test_the_same_question_of_one_turn_is_asked_once(filled: StoreServer) -> None:
+    storage = open_storage(filled.url)
+    await storage.connect()
+    run = await storage.run_id()
+    assert f"run_id:{run}\r\n".encode() in cast("bytes", await asyncio.to_thread(filled.ask, "INFO", "server"))
+    before = await asyncio.to_thread(infos, filled)
+    assert await asyncio.gather(*(storage.run_id() for _ in range(10))) == [run] * 10
+    assert await asyncio.to_thread(infos, filled) == before + 2, "theirs, and that of the count before"
+    await storage.disconnect()
+
+
 NEIGHBOURS = {b"a": b"1", b"south:a": b"1", b"north": b"1", b"south:temp:1:x:a": b"1", b"northern:list": b"1"}
 
 
